@@ -1,0 +1,243 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// segmentBytes bounds one file of a partition, and so how far a partition may
+	// exceed Config.RetentionBytes on disk: whole files are deleted.
+	segmentBytes = 16 << 20
+	// yearMillis keeps kfake's own timer away, see brokerConfigs.
+	yearMillis = 365 * 24 * 3600 * 1000
+)
+
+// ErrDirInUse says that another process serves the same directory.
+var ErrDirInUse = errors.New("embedded kafka: data directory is in use")
+
+// Config says where the broker listens, where it keeps its data, and its bounds.
+type Config struct {
+	// Dir holds the data. It is created when missing, and belongs to one process at a time.
+	Dir string
+	// Listen is the host:port to listen on; the host must be a loopback address or
+	// "localhost". Port 0 takes a free one, which changes with every start.
+	Listen string
+	// Partitions is what a topic gets that is created without a number of partitions.
+	Partitions int
+	// RetentionBytes bounds each partition of a topic without retention.bytes of its own;
+	// -1 is no bound. A start reads all of the log, so it bounds start time and memory too.
+	RetentionBytes int64
+	// RetentionCheckInterval is the time between two deletions of what exceeds the bounds.
+	RetentionCheckInterval time.Duration
+	// MaxMessageBytes bounds a record batch, as compressed, of a topic without
+	// max.message.bytes of its own. A topic's own bound holds even when it is larger.
+	MaxMessageBytes int
+	// Log gets the broker's warnings and errors. The zero Logger drops them.
+	Log zerolog.Logger
+}
+
+// DefaultConfig listens on Kafka's usual port and accepts records of 8 MiB. Dir is to be set.
+func DefaultConfig() Config {
+	return Config{
+		Listen:                 "127.0.0.1:9092",
+		Partitions:             4,
+		RetentionBytes:         256 << 20,
+		RetentionCheckInterval: time.Minute,
+		MaxMessageBytes:        8<<20 + 64<<10, // a value of 8 MiB, its key and headers
+	}
+}
+
+// Validate returns all violations at once.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Dir == "" {
+		errs = append(errs, errors.New("dir must name the data directory"))
+	}
+	if err := checkLoopback(c.Listen); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Partitions < 1 {
+		errs = append(errs, fmt.Errorf("partitions must be at least 1, got %d", c.Partitions))
+	}
+	if c.RetentionBytes < 1 && c.RetentionBytes != -1 {
+		errs = append(errs, fmt.Errorf("retention_bytes must be at least 1, or -1 for no bound, got %d", c.RetentionBytes))
+	}
+	if c.RetentionCheckInterval <= 0 {
+		errs = append(errs, fmt.Errorf("retention_check_interval must be positive, got %s", c.RetentionCheckInterval))
+	}
+	if c.MaxMessageBytes < 1 {
+		errs = append(errs, fmt.Errorf("max_message_bytes must be at least 1, got %d", c.MaxMessageBytes))
+	}
+	return errors.Join(errs...)
+}
+
+// checkLoopback refuses addresses that other machines can reach: the broker has no
+// authentication.
+func checkLoopback(listen string) error {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return fmt.Errorf("listen must be host:port: %w", err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("listen must be a loopback address such as 127.0.0.1:9092, got %q: "+
+			"the embedded broker has no authentication", listen)
+	}
+	return nil
+}
+
+// Serve runs the broker until ctx is done, then writes its state and closes it; that end
+// is not an error. It calls ready once, with the address, when clients can use it. A
+// directory that another process serves is ErrDirInUse.
+//
+// The goroutines of the broker and of its connections end shortly after Serve returns.
+func Serve(ctx context.Context, cfg Config, ready func(addr string)) error {
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("embedded kafka: %w", err)
+	}
+	unlock, err := lockDir(cfg.Dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	log := &brokerLog{log: cfg.Log}
+	cluster, err := kfake.NewCluster(
+		kfake.NumBrokers(1),
+		kfake.ClusterID("millrace-embedded"),
+		kfake.DataDir(cfg.Dir),
+		kfake.DefaultNumPartitions(cfg.Partitions),
+		kfake.BrokerConfigs(brokerConfigs(cfg)),
+		kfake.WithLogger(log),
+		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
+			var lc net.ListenConfig
+			return lc.Listen(ctx, network, cfg.Listen)
+		}),
+	)
+	if err != nil {
+		return fmt.Errorf("start embedded kafka on %s with data in %s: %w", cfg.Listen, cfg.Dir, err)
+	}
+	ready(cluster.ListenAddrs()[0])
+
+	tick := time.NewTicker(cfg.RetentionCheckInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			cluster.ApplyRetention()
+		case <-ctx.Done():
+			log.failures() // only those of the close are its result
+			cluster.Close()
+			if err := log.failures(); err != nil {
+				return fmt.Errorf("close embedded kafka with data in %s: %w", cfg.Dir, err)
+			}
+			return nil
+		}
+	}
+}
+
+// brokerConfigs are the bounds of topics that do not set their own.
+func brokerConfigs(cfg Config) map[string]string {
+	return map[string]string{
+		"message.max.bytes":   strconv.Itoa(cfg.MaxMessageBytes),
+		"log.retention.bytes": strconv.FormatInt(cfg.RetentionBytes, 10),
+		// By age kfake would delete from compacted topics too, and at once what carries
+		// old timestamps.
+		"log.retention.ms":  "-1",
+		"log.segment.bytes": strconv.Itoa(segmentBytes),
+		// A laptop may sleep longer than Kafka's seven days.
+		"offsets.retention.minutes": strconv.Itoa(yearMillis / 60_000),
+		// kfake's compaction moves the log start, so a reader of older offsets would be out
+		// of range, and ignores open transactions. Compacted topics of development are small.
+		"log.cleaner.backoff.ms": strconv.Itoa(yearMillis),
+	}
+}
+
+// Ping asks the broker at addr for its metadata: nil means that it answers requests, which
+// an accepted connection alone does not. It stops waiting when ctx is done.
+func Ping(ctx context.Context, addr string) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	if err != nil {
+		return fmt.Errorf("ping kafka at %s: %w", addr, err)
+	}
+	defer client.Close()
+	if err := client.Ping(ctx); err != nil {
+		return fmt.Errorf("ping kafka at %s: %w", addr, err)
+	}
+	return nil
+}
+
+// lockDir creates dir and takes its lock. The kernel gives the lock back when the process
+// ends, however it ends, so a lock file left behind means nothing.
+func lockDir(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("embedded kafka: create data directory: %w", err)
+	}
+	path := filepath.Join(dir, "millrace.lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the operator's own data directory
+	if err != nil {
+		return nil, fmt.Errorf("embedded kafka: open lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer f.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("embedded kafka: lock %s: %w", path, err)
+		}
+		pid, _ := os.ReadFile(path) //nolint:gosec // as above; only for the message
+		return nil, fmt.Errorf("%w: %s is served by process %s: stop that process or choose another directory",
+			ErrDirInUse, dir, strings.TrimSpace(string(pid)))
+	}
+	if err := errors.Join(f.Truncate(0), writePid(f)); err != nil {
+		return nil, fmt.Errorf("embedded kafka: write lock %s: %w", path, errors.Join(err, f.Close()))
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+func writePid(f *os.File) error {
+	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
+}
+
+// brokerLog passes kfake's warnings and errors on, and remembers errors: kfake's Close has
+// no result. Safe for concurrent use.
+type brokerLog struct {
+	log  zerolog.Logger
+	mu   sync.Mutex
+	errs []error
+}
+
+// Logf implements kfake.Logger.
+func (l *brokerLog) Logf(level kfake.LogLevel, format string, args ...any) {
+	switch level {
+	case kfake.LogLevelError:
+		err := fmt.Errorf(format, args...)
+		l.log.Error().Err(err).Msg("embedded kafka error")
+		l.mu.Lock()
+		l.errs = append(l.errs, err)
+		l.mu.Unlock()
+	case kfake.LogLevelWarn:
+		l.log.Warn().Str("detail", fmt.Sprintf(format, args...)).Msg("embedded kafka warning")
+	}
+}
+
+// failures returns the errors since it was last called.
+func (l *brokerLog) failures() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := errors.Join(l.errs...)
+	l.errs = nil
+	return err
+}

@@ -1,0 +1,194 @@
+package schemas
+
+import (
+	"cmp"
+	"embed"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/apache/arrow/go/v15/arrow"
+)
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+// Migration is one numbered step of the ClickHouse schema. Each statement is safe to run
+// twice, so that a migration interrupted in the middle is simply run again.
+type Migration struct {
+	Number     int
+	Name       string
+	Statements []string
+}
+
+// Storage is what an operator chooses about the ClickHouse tables.
+type Storage struct {
+	Database string
+	TTLDays  int
+}
+
+var databaseName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,59}$`)
+
+// Validate checks that the database name needs no quoting.
+func (s Storage) Validate() error {
+	if !databaseName.MatchString(s.Database) {
+		return fmt.Errorf("clickhouse.database: %q is no database name: [A-Za-z_][A-Za-z0-9_]*, at most 60 characters", s.Database)
+	}
+	if s.TTLDays < 1 {
+		return fmt.Errorf("clickhouse.ttl_days: must be at least 1, got %d", s.TTLDays)
+	}
+	return nil
+}
+
+// Migrations returns the embedded migrations in order.
+func Migrations(s Storage) ([]Migration, error) {
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	names, err := fs.Glob(migrationFiles, "migrations/*.sql")
+	if err != nil {
+		return nil, fmt.Errorf("list migrations: %w", err)
+	}
+	fill := strings.NewReplacer("{{database}}", s.Database, "{{ttl_days}}", strconv.Itoa(s.TTLDays))
+	var out []Migration
+	for _, name := range names {
+		text, err := migrationFiles.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("read migration %s: %w", name, err)
+		}
+		base := strings.TrimSuffix(strings.TrimPrefix(name, "migrations/"), ".sql")
+		digits, title, _ := strings.Cut(base, "_")
+		number, err := strconv.Atoi(digits)
+		if err != nil {
+			return nil, fmt.Errorf("migration %s: the name must start with a number", name)
+		}
+		m := Migration{Number: number, Name: title}
+		for statement := range strings.SplitSeq(fill.Replace(string(text)), "\n--\n") {
+			m.Statements = append(m.Statements, strings.TrimSpace(statement))
+		}
+		out = append(out, m)
+	}
+	slices.SortFunc(out, func(a, b Migration) int { return cmp.Compare(a.Number, b.Number) })
+	return out, nil
+}
+
+// ClickHouseType returns the column type that an Arrow field is stored in.
+func ClickHouseType(f arrow.Field) (string, error) {
+	var t string
+	switch f.Type.ID() {
+	case arrow.BOOL:
+		t = "Bool"
+	case arrow.INT32:
+		t = "Int32"
+	case arrow.INT64:
+		t = "Int64"
+	case arrow.FLOAT32:
+		t = "Float32"
+	case arrow.FLOAT64:
+		t = "Float64"
+	case arrow.STRING:
+		t = "String"
+	case arrow.DICTIONARY:
+		if f.Nullable {
+			return "LowCardinality(Nullable(String))", nil
+		}
+		return "LowCardinality(String)", nil
+	case arrow.TIMESTAMP:
+		t = "DateTime64(6, 'UTC')"
+	default:
+		return "", fmt.Errorf("column %q: Arrow type %s has no ClickHouse column type here", f.Name, f.Type)
+	}
+	if f.Nullable {
+		t = "Nullable(" + t + ")"
+	}
+	return t, nil
+}
+
+// columnDDL is one column of an observations table. Times and counters that rise are
+// delta-coded; floats take ZSTD, which beats Gorilla on features.
+func columnDDL(f arrow.Field) (string, error) {
+	t, err := ClickHouseType(f)
+	if err != nil {
+		return "", err
+	}
+	codec := ""
+	switch {
+	case f.Type.ID() == arrow.TIMESTAMP, f.Name == ColumnOffset:
+		codec = " CODEC(DoubleDelta, LZ4)"
+	case f.Type.ID() == arrow.FLOAT32, f.Type.ID() == arrow.FLOAT64, f.Type.ID() == arrow.STRING:
+		codec = " CODEC(ZSTD(1))"
+	}
+	return "`" + f.Name + "` " + t + codec, nil
+}
+
+// TableDDL returns the statements that make or widen the observations table of the model
+// that the schema belongs to, and the views that feed minute_states from it. They are safe
+// to run twice, and a later version's schema adds its columns.
+func TableDDL(schema *arrow.Schema, s Storage) ([]string, error) {
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	model, _, err := SchemaModel(schema)
+	if err != nil {
+		return nil, err
+	}
+	table := s.Database + "." + ObservationsTable(model)
+	var columns, adds []string
+	for _, f := range schema.Fields() {
+		if !columnName.MatchString(f.Name) {
+			return nil, fmt.Errorf("%q is no column name", f.Name)
+		}
+		c, err := columnDDL(f)
+		if err != nil {
+			return nil, fmt.Errorf("table %s: %w", table, err)
+		}
+		columns = append(columns, "    "+c)
+		adds = append(adds, "ADD COLUMN IF NOT EXISTS "+c)
+	}
+	create := fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s
+(
+%s,
+    INDEX by_offset %s TYPE minmax GRANULARITY 1,
+    INDEX by_scored_at %s TYPE minmax GRANULARITY 1
+)
+ENGINE = MergeTree
+PARTITION BY toDate(%s)
+ORDER BY (version, event_time, request_partition, request_offset, request_row)
+TTL toDateTime(%s) + INTERVAL %d DAY
+COMMENT 'One row per request that %s was asked to score.'`,
+		table, strings.Join(columns, ",\n"), ColumnOffset, ColumnScoredAt, ColumnScoredAt, ColumnScoredAt, s.TTLDays, model)
+	score := "CAST(NULL, 'Nullable(Float64)')"
+	if name, ok := schema.Metadata().GetValue(MetadataScore); ok && columnName.MatchString(name) {
+		score = "CAST(`" + name + "`, 'Nullable(Float64)')"
+	}
+	view := fmt.Sprintf("CREATE MATERIALIZED VIEW IF NOT EXISTS %s.minute_states_of_%s TO %s.minute_states AS\n%s",
+		s.Database, model, s.Database, MinuteStatesSelect(model, score, table, ""))
+	return []string{create, "ALTER TABLE " + table + " " + strings.Join(adds, ", "), view}, nil
+}
+
+// MinuteStatesSelect is the one definition of how rows become minute_states: the
+// materialised view uses it, and so does the repair of minutes. where is "" or a
+// condition. score is the SQL expression of the prediction, a Nullable(Float64).
+func MinuteStatesSelect(model, score, table, where string) string {
+	if where != "" {
+		where = "\nWHERE " + where
+	}
+	return fmt.Sprintf(`SELECT
+    '%s' AS model, version, variant, toStartOfMinute(toDateTime(scored_at, 'UTC')) AS minute,
+    request_topic_id, request_partition, outcome, error_class,
+    count() AS requests,
+    sum(latency_us) AS latency_sum_us,
+    max(latency_us) AS latency_max_us,
+    quantilesTDigestState(0.5, 0.9, 0.99, 0.999)(latency_us) AS latency,
+    quantilesTDigestState(0.5, 0.9, 0.99, 0.999)(queue_us) AS queue,
+    quantilesTDigestState(0.1, 0.25, 0.5, 0.75, 0.9)(%s) AS score,
+    ifNull(sum(%s), 0) AS score_sum,
+    max(event_time) AS event_time_max,
+    max(scored_at) AS scored_at_max
+FROM %s%s
+GROUP BY version, variant, minute, request_topic_id, request_partition, outcome, error_class`,
+		model, score, score, table, where)
+}

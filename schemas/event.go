@@ -1,0 +1,74 @@
+package schemas
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"time"
+)
+
+// EventKind is what an event is about; alert subscriptions filter by it.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventDrift      EventKind = "drift"      // a window's features or predictions differ from the reference
+	EventAccuracy   EventKind = "accuracy"   // a window's quality is below a threshold
+	EventRetraining EventKind = "retraining" // the window breached a check that asks for retraining
+)
+
+// Event is a CloudEvent (specification 1.0, structured JSON mode) on the events topic.
+// Its id is a hash of model, version, window and kind, so that a repeat, as after
+// a crash between publishing and remembering, is recognisable.
+type Event struct {
+	SpecVersion     string    `json:"specversion"` // "1.0"
+	ID              string    `json:"id"`
+	Source          string    `json:"source"`  // "millrace/monitor"
+	Type            string    `json:"type"`    // "dev.millrace." + kind
+	Subject         string    `json:"subject"` // "<model>/<version>"
+	Time            time.Time `json:"time"`
+	DataContentType string    `json:"datacontenttype"` // "application/json"
+	Data            EventData `json:"data"`
+}
+
+// EventData is the payload of an Event.
+type EventData struct {
+	Kind        EventKind `json:"kind"`
+	Severity    Severity  `json:"severity"` // the greatest of the breaches
+	Model       string    `json:"model"`
+	Version     string    `json:"version"`
+	WindowStart time.Time `json:"window_start"`
+	WindowEnd   time.Time `json:"window_end"`
+	Revision    uint32    `json:"revision"`
+	Rows        uint64    `json:"rows"`
+	Labels      uint64    `json:"labels,omitempty"`
+	Breaches    []Breach  `json:"breaches"`
+	// TrainingSQL selects the rows, with labels, that a retraining would start from.
+	TrainingSQL string `json:"training_sql,omitempty"`
+}
+
+// Breach is one check that failed.
+type Breach struct {
+	Stattest  Stattest `json:"stattest"`
+	Column    string   `json:"column,omitempty"`
+	Value     float64  `json:"value"`
+	Threshold float64  `json:"threshold"`
+	Severity  Severity `json:"severity"`
+	Retrain   bool     `json:"retrain"`
+}
+
+// NewEvent completes an event from its data.
+func NewEvent(data EventData, now time.Time) Event {
+	return Event{
+		SpecVersion: "1.0", ID: EventID(data), Source: "millrace/monitor", Type: "dev.millrace." + string(data.Kind),
+		Subject: data.Model + "/" + data.Version, Time: now.UTC(), DataContentType: "application/json", Data: data,
+	}
+}
+
+// EventID hashes what makes an event the same event.
+func EventID(d EventData) string {
+	h := sha256.Sum256([]byte(strings.Join([]string{
+		d.Model, d.Version, d.WindowStart.UTC().Format(time.RFC3339Nano), d.WindowEnd.UTC().Format(time.RFC3339Nano), string(d.Kind),
+	}, "\n")))
+	return hex.EncodeToString(h[:16])
+}

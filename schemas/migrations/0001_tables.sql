@@ -1,0 +1,171 @@
+-- Tables that do not depend on a model. {{database}} is the configured database and
+-- {{ttl_days}} the retention. Statements are separated by a line of two dashes and are
+-- safe to run twice.
+
+CREATE TABLE IF NOT EXISTS {{database}}.feedback
+(
+    model              LowCardinality(String),
+    request_id         String CODEC(ZSTD(1)),
+    label              Nullable(Float64) COMMENT 'a numeric or boolean label',
+    label_class        LowCardinality(String) DEFAULT '' COMMENT 'a label that is a string',
+    observed_at        DateTime64(6, 'UTC') CODEC(DoubleDelta, LZ4) COMMENT 'when the label became known; event time',
+    received_at        DateTime64(6, 'UTC') CODEC(DoubleDelta, LZ4) COMMENT 'when the feedback reached Kafka',
+    feedback_topic_id  LowCardinality(String),
+    feedback_partition Int32,
+    feedback_offset    Int64 CODEC(DoubleDelta, LZ4),
+    INDEX by_offset feedback_offset TYPE minmax GRANULARITY 1
+)
+ENGINE = MergeTree
+PARTITION BY toDate(received_at)
+ORDER BY (model, request_id, feedback_partition, feedback_offset)
+TTL toDateTime(received_at) + INTERVAL {{ttl_days}} DAY
+COMMENT 'Labels that arrived after the prediction. A correction is a later row of the same request: take argMax(label, feedback_offset).'
+--
+CREATE TABLE IF NOT EXISTS {{database}}.dead_letters
+(
+    error_class          LowCardinality(String),
+    reason               String CODEC(ZSTD(1)),
+    model                LowCardinality(String),
+    version              LowCardinality(String),
+    topic                LowCardinality(String) COMMENT 'where the record was found',
+    request_topic_id     LowCardinality(String),
+    request_partition    Int32,
+    request_offset       Int64 CODEC(DoubleDelta, LZ4),
+    request_row          Int32,
+    failed_at            DateTime64(6, 'UTC') CODEC(DoubleDelta, LZ4),
+    key                  String CODEC(ZSTD(1)),
+    value                String CODEC(ZSTD(1)) COMMENT 'the original bytes',
+    headers              Map(String, String) CODEC(ZSTD(1)) COMMENT 'the original headers; of repeated keys the last',
+    dead_letter_topic_id LowCardinality(String) COMMENT 'coordinates of the dead letter itself; of bad feedback, those of the feedback',
+    dead_letter_partition Int32,
+    dead_letter_offset   Int64 CODEC(DoubleDelta, LZ4),
+    INDEX by_offset dead_letter_offset TYPE minmax GRANULARITY 1
+)
+ENGINE = MergeTree
+PARTITION BY toDate(failed_at)
+ORDER BY (model, error_class, failed_at)
+TTL toDateTime(failed_at) + INTERVAL {{ttl_days}} DAY
+COMMENT 'Records that could not be answered, with their bytes, the class of the error and the reason.'
+--
+CREATE TABLE IF NOT EXISTS {{database}}.events
+(
+    id               String,
+    type             LowCardinality(String),
+    kind             LowCardinality(String),
+    severity         LowCardinality(String),
+    model            LowCardinality(String),
+    version          LowCardinality(String),
+    time             DateTime64(6, 'UTC') CODEC(DoubleDelta, LZ4),
+    body             String CODEC(ZSTD(1)) COMMENT 'the CloudEvent as JSON',
+    event_topic_id   LowCardinality(String),
+    event_partition  Int32,
+    event_offset     Int64
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(time)
+ORDER BY (model, time, id)
+COMMENT 'What was published on the events topic. A repeated event has the same id.'
+--
+CREATE TABLE IF NOT EXISTS {{database}}.minute_states
+(
+    model             LowCardinality(String),
+    version           LowCardinality(String),
+    variant           LowCardinality(String),
+    minute            DateTime('UTC') COMMENT 'of scored_at',
+    request_topic_id  LowCardinality(String),
+    request_partition Int32,
+    outcome           LowCardinality(String),
+    error_class       LowCardinality(String),
+    requests          SimpleAggregateFunction(sum, UInt64),
+    latency_sum_us    SimpleAggregateFunction(sum, Int64),
+    latency_max_us    SimpleAggregateFunction(max, Int64),
+    latency           AggregateFunction(quantilesTDigest(0.5, 0.9, 0.99, 0.999), Int64),
+    queue             AggregateFunction(quantilesTDigest(0.5, 0.9, 0.99, 0.999), Int64),
+    score             AggregateFunction(quantilesTDigest(0.1, 0.25, 0.5, 0.75, 0.9), Nullable(Float64)),
+    score_sum         SimpleAggregateFunction(sum, Float64),
+    event_time_max    SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    scored_at_max     SimpleAggregateFunction(max, DateTime64(6, 'UTC'))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY toYYYYMM(minute)
+ORDER BY (model, version, variant, minute, request_topic_id, request_partition, outcome, error_class)
+TTL minute + INTERVAL {{ttl_days}} DAY
+COMMENT 'One row per minute, version, variant, request partition and outcome; read it through minute_statistics.'
+--
+CREATE OR REPLACE VIEW {{database}}.minute_statistics AS
+SELECT
+    model, version, variant, minute,
+    sum(requests)                                       AS requests,
+    sumIf(requests, outcome = 'failed')                 AS failed,
+    sumMapIf(map(toString(error_class), requests), error_class != '') AS errors,
+    round(sum(latency_sum_us) / greatest(sum(requests), 1), 1) AS latency_mean_us,
+    quantilesTDigestMerge(0.5, 0.9, 0.99, 0.999)(latency)  AS latency_quantiles_us,
+    max(latency_max_us)                                 AS latency_max_us,
+    quantilesTDigestMerge(0.5, 0.9, 0.99, 0.999)(queue) AS queue_quantiles_us,
+    quantilesTDigestMerge(0.1, 0.25, 0.5, 0.75, 0.9)(score) AS score_quantiles,
+    sumIf(score_sum, outcome = 'ok') / sumIf(requests, outcome = 'ok') AS score_mean
+FROM {{database}}.minute_states
+GROUP BY model, version, variant, minute
+--
+CREATE TABLE IF NOT EXISTS {{database}}.drift_results
+(
+    model        LowCardinality(String),
+    version      LowCardinality(String),
+    window_start DateTime64(6, 'UTC'),
+    window_end   DateTime64(6, 'UTC'),
+    revision     UInt32 COMMENT 'rises when late rows made the window be judged again',
+    column       LowCardinality(String) COMMENT 'feature or output; empty for the data set',
+    stattest     LowCardinality(String),
+    score        Float64 COMMENT 'statistic or distance',
+    p_value      Nullable(Float64),
+    threshold    Nullable(Float64) COMMENT 'NULL: computed, not judged',
+    drifted      Bool,
+    severity     LowCardinality(String),
+    retrain      Bool,
+    rows         UInt64 COMMENT 'rows in the window',
+    missing      UInt64 COMMENT 'of them, NULL or NaN in this column',
+    computed_at  DateTime64(6, 'UTC')
+)
+ENGINE = ReplacingMergeTree(computed_at)
+PARTITION BY toYYYYMM(window_start)
+ORDER BY (model, version, window_start, column, stattest, revision)
+COMMENT 'Drift scores per event-time window. Read with FINAL.'
+--
+CREATE TABLE IF NOT EXISTS {{database}}.accuracy_results
+(
+    model        LowCardinality(String),
+    version      LowCardinality(String),
+    window_start DateTime64(6, 'UTC'),
+    window_end   DateTime64(6, 'UTC'),
+    revision     UInt32,
+    metric       LowCardinality(String),
+    value        Nullable(Float64) COMMENT 'NULL: not defined, such as the precision of no positive prediction',
+    threshold    Nullable(Float64),
+    breached     Bool,
+    severity     LowCardinality(String),
+    retrain      Bool,
+    rows         UInt64 COMMENT 'answered requests in the window',
+    labels       UInt64 COMMENT 'of them, with a label',
+    computed_at  DateTime64(6, 'UTC')
+)
+ENGINE = ReplacingMergeTree(computed_at)
+PARTITION BY toYYYYMM(window_start)
+ORDER BY (model, version, window_start, metric, revision)
+COMMENT 'Quality figures per event-time window, with the labels that had arrived. Read with FINAL.'
+--
+CREATE TABLE IF NOT EXISTS {{database}}.windows
+(
+    model        LowCardinality(String),
+    version      LowCardinality(String),
+    job          LowCardinality(String) COMMENT 'drift, accuracy or report',
+    window_start DateTime64(6, 'UTC'),
+    window_end   DateTime64(6, 'UTC'),
+    revision     UInt32,
+    rows         UInt64,
+    labels       UInt64,
+    verdict      LowCardinality(String) COMMENT 'ok, breached or too_few',
+    done_at      DateTime64(6, 'UTC')
+)
+ENGINE = ReplacingMergeTree(done_at)
+ORDER BY (model, version, job, window_start, revision)
+COMMENT 'Which windows each job of the monitor has finished: written last, so that a job that was interrupted is done again. Read with FINAL.'

@@ -1,0 +1,163 @@
+package schemas
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Header keys on Kafka records.
+const (
+	HeaderRequestID = "request-id" // of a request; echoed with all other headers on its result
+
+	HeaderModel   = "millrace-model"   // of observations and dead letters
+	HeaderVersion = "millrace-version" // of observations and dead letters
+	HeaderRows    = "millrace-rows"    // of observations: number of rows, decimal
+
+	// Of dead letters, beside the original headers.
+	HeaderErrorClass = "millrace-error-class"
+	HeaderReason     = "millrace-reason"
+	HeaderTopic      = "millrace-topic"
+	HeaderTopicID    = "millrace-topic-id"
+	HeaderPartition  = "millrace-partition"
+	HeaderOffset     = "millrace-offset"
+	HeaderFailedAt   = "millrace-failed-at" // RFC 3339, microseconds, UTC
+
+	// HeaderReplayOf is set on a request that `millrace deadletters replay` produced:
+	// the default request id of the record that was dead-lettered.
+	HeaderReplayOf = "millrace-replay-of"
+)
+
+// Sizes in bytes. A result or a dead letter carries at most the request and some headers,
+// so its topic takes twice a request.
+const (
+	MaxRequestBytes     = 4 << 20
+	MaxResultBytes      = 8 << 20
+	MaxDeadLetterBytes  = 8 << 20
+	MaxSmallRecordBytes = 1 << 20
+
+	// MaxObservationBytes bounds the Arrow IPC stream in one observation record.
+	MaxObservationBytes = 512 << 10
+)
+
+// Topics are the names of the Kafka topics. Requests and Results are prefixes that a
+// model's name is appended to.
+type Topics struct {
+	Requests     string `yaml:"requests"`
+	Results      string `yaml:"results"`
+	Observations string `yaml:"observations"`
+	DeadLetters  string `yaml:"deadletters"`
+	Feedback     string `yaml:"feedback"`
+	Control      string `yaml:"control"`
+	Events       string `yaml:"events"`
+	Audit        string `yaml:"audit"`
+}
+
+// DefaultTopics returns the names of architecture.md.
+func DefaultTopics() Topics {
+	return Topics{
+		Requests:     "millrace.requests.",
+		Results:      "millrace.results.",
+		Observations: "millrace.observations",
+		DeadLetters:  "millrace.deadletters",
+		Feedback:     "millrace.feedback",
+		Control:      "millrace.control",
+		Events:       "millrace.events",
+		Audit:        "millrace.audit",
+	}
+}
+
+// Validate reports every name that Kafka would refuse and every name used twice.
+func (t Topics) Validate() error {
+	var errs []error
+	seen := map[string]string{}
+	for _, f := range []struct{ key, name string }{
+		{"requests", t.Requests}, {"results", t.Results}, {"observations", t.Observations},
+		{"deadletters", t.DeadLetters}, {"feedback", t.Feedback}, {"control", t.Control},
+		{"events", t.Events}, {"audit", t.Audit},
+	} {
+		if !validTopic(f.name) {
+			errs = append(errs, fmt.Errorf("topics.%s: %q is no topic name: 1 to 180 of a-z A-Z 0-9 . _ -", f.key, f.name))
+		}
+		if other, ok := seen[f.name]; ok {
+			errs = append(errs, fmt.Errorf("topics.%s: %q is already topics.%s", f.key, f.name, other))
+		}
+		seen[f.name] = f.key
+	}
+	return errors.Join(errs...)
+}
+
+func validTopic(name string) bool {
+	if name == "" || name == "." || name == ".." || len(name) > 180 { // 249 less the longest model name
+		return false
+	}
+	for _, c := range name {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// RequestsOf returns the requests topic of a model.
+func (t Topics) RequestsOf(model string) string { return t.Requests + model }
+
+// ResultsOf returns the results topic of a model.
+func (t Topics) ResultsOf(model string) string { return t.Results + model }
+
+// ModelOf returns the model whose requests topic this is.
+func (t Topics) ModelOf(topic string) (model string, ok bool) {
+	return strings.CutPrefix(topic, t.Requests)
+}
+
+// TopicSpec is what `millrace topics apply` makes and `check` compares with.
+type TopicSpec struct {
+	Name              string
+	Partitions        int32
+	ReplicationFactor int16
+	Config            map[string]string // Kafka topic configuration
+}
+
+// TopicSettings are the sizes that an operator chooses.
+type TopicSettings struct {
+	Partitions        int32         `yaml:"partitions"`         // of each requests topic, and of its results topic
+	ReplicationFactor int16         `yaml:"replication_factor"` // -1 takes the broker's default
+	Retention         time.Duration `yaml:"retention"`          // of requests, results, observations and feedback
+	RetentionBytes    int64         `yaml:"retention_bytes"`    // per partition of the same; -1 is unlimited
+	Spread            int32         `yaml:"spread"`             // partitions of the observations topic
+}
+
+// Specs lists every topic that the named models need, with partitions, retention,
+// compaction and the largest record.
+func (t Topics) Specs(models []string, s TopicSettings) []TopicSpec {
+	stream := func(name string, partitions int32, maxBytes int) TopicSpec {
+		return TopicSpec{name, partitions, s.ReplicationFactor, map[string]string{
+			"cleanup.policy": "delete", "max.message.bytes": fmt.Sprint(maxBytes),
+			"retention.ms": fmt.Sprint(s.Retention.Milliseconds()), "retention.bytes": fmt.Sprint(s.RetentionBytes),
+		}}
+	}
+	// Dead letters, events and audit are small and are what people come back for: kept
+	// four times as long, and never cut by size.
+	kept := func(name string, partitions int32, maxBytes int) TopicSpec {
+		spec := stream(name, partitions, maxBytes)
+		spec.Config["retention.ms"] = fmt.Sprint(4 * s.Retention.Milliseconds())
+		spec.Config["retention.bytes"] = "-1"
+		return spec
+	}
+	var specs []TopicSpec
+	for _, m := range models {
+		specs = append(specs,
+			stream(t.RequestsOf(m), s.Partitions, MaxRequestBytes),
+			stream(t.ResultsOf(m), s.Partitions, MaxResultBytes))
+	}
+	return append(specs,
+		stream(t.Observations, s.Spread, MaxSmallRecordBytes),
+		kept(t.DeadLetters, 1, MaxDeadLetterBytes),
+		stream(t.Feedback, s.Partitions, MaxSmallRecordBytes),
+		TopicSpec{t.Control, 1, s.ReplicationFactor, map[string]string{
+			"cleanup.policy": "compact", "max.message.bytes": fmt.Sprint(MaxSmallRecordBytes),
+		}},
+		kept(t.Events, 1, MaxSmallRecordBytes),
+		kept(t.Audit, 1, MaxSmallRecordBytes))
+}
