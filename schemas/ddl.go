@@ -5,6 +5,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -124,9 +125,10 @@ func columnDDL(f arrow.Field) (string, error) {
 	return "`" + f.Name + "` " + t + codec, nil
 }
 
-// TableDDL returns the statements that make or widen the observations table of the model
-// that the schema belongs to, and the views that feed minute_states from it. They are safe
-// to run twice, and a later version's schema adds its columns.
+// TableDDL returns the statements that make the observations table of the model that the
+// schema belongs to, or widen it. They are safe to run twice. A column that a later
+// version adds is nullable, whatever its schema says: NULL is what the rows of the
+// versions before it have there.
 func TableDDL(schema *arrow.Schema, s Storage) ([]string, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
@@ -139,13 +141,17 @@ func TableDDL(schema *arrow.Schema, s Storage) ([]string, error) {
 	var columns, adds []string
 	for _, f := range schema.Fields() {
 		if !columnName.MatchString(f.Name) {
-			return nil, fmt.Errorf("%q is no column name", f.Name)
+			return nil, fmt.Errorf("table %s: %q is no column name", table, f.Name)
 		}
 		c, err := columnDDL(f)
 		if err != nil {
 			return nil, fmt.Errorf("table %s: %w", table, err)
 		}
 		columns = append(columns, "    "+c)
+		f.Nullable = true
+		if c, err = columnDDL(f); err != nil {
+			return nil, fmt.Errorf("table %s: %w", table, err)
+		}
 		adds = append(adds, "ADD COLUMN IF NOT EXISTS "+c)
 	}
 	create := fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s
@@ -156,39 +162,67 @@ func TableDDL(schema *arrow.Schema, s Storage) ([]string, error) {
 )
 ENGINE = MergeTree
 PARTITION BY toDate(%s)
-ORDER BY (version, event_time, request_partition, request_offset, request_row)
+ORDER BY (version, event_time)
 TTL toDateTime(%s) + INTERVAL %d DAY
 COMMENT 'One row per request that %s was asked to score.'`,
 		table, strings.Join(columns, ",\n"), ColumnOffset, ColumnScoredAt, ColumnScoredAt, ColumnScoredAt, s.TTLDays, model)
-	score := "CAST(NULL, 'Nullable(Float64)')"
-	if name, ok := schema.Metadata().GetValue(MetadataScore); ok && columnName.MatchString(name) {
-		score = "CAST(`" + name + "`, 'Nullable(Float64)')"
-	}
-	view := fmt.Sprintf("CREATE MATERIALIZED VIEW IF NOT EXISTS %s.minute_states_of_%s TO %s.minute_states AS\n%s",
-		s.Database, model, s.Database, MinuteStatesSelect(model, score, table, ""))
-	return []string{create, "ALTER TABLE " + table + " " + strings.Join(adds, ", "), view}, nil
+	return []string{create, "ALTER TABLE " + table + " " + strings.Join(adds, ", ")}, nil
 }
+
+// ScoreSQL returns the SQL expression of the prediction, a Nullable(Float64), in a query
+// that calls the observations table o. scores gives the score output of each version,
+// "" for a version without one.
+func ScoreSQL(scores map[string]string) string {
+	versions := map[string][]string{} // by output
+	for version, output := range scores {
+		if output != "" && columnName.MatchString(output) && versionName.MatchString(version) {
+			versions[output] = append(versions[output], "'"+version+"'")
+		}
+	}
+	outputs := slices.Sorted(maps.Keys(versions))
+	cast := func(output string) string { return "CAST(o.`" + output + "`, 'Nullable(Float64)')" }
+	switch len(outputs) {
+	case 0:
+		return "CAST(NULL, 'Nullable(Float64)')"
+	case 1: // in rows of versions without a score the column is NULL
+		return cast(outputs[0])
+	}
+	var b strings.Builder
+	for _, output := range outputs {
+		slices.Sort(versions[output])
+		b.WriteString("o.version IN (" + strings.Join(versions[output], ", ") + "), " + cast(output) + ", ")
+	}
+	return "multiIf(" + b.String() + "NULL)"
+}
+
+// MinuteViewName is the name of the materialised view that feeds minute_states from the
+// observations of a model.
+func MinuteViewName(model string) string { return "minute_states_of_" + model }
 
 // MinuteStatesSelect is the one definition of how rows become minute_states: the
 // materialised view uses it, and so does the repair of minutes. where is "" or a
-// condition. score is the SQL expression of the prediction, a Nullable(Float64).
+// condition; it and score, which ScoreSQL returns, call the observations table o. Every
+// column is qualified, since a feature may be called minute, requests or score.
 func MinuteStatesSelect(model, score, table, where string) string {
 	if where != "" {
 		where = "\nWHERE " + where
 	}
 	return fmt.Sprintf(`SELECT
-    '%s' AS model, version, variant, toStartOfMinute(toDateTime(scored_at, 'UTC')) AS minute,
-    request_topic_id, request_partition, outcome, error_class,
+    '%s' AS model, o.version AS version, o.variant AS variant,
+    toStartOfMinute(toDateTime(o.scored_at, 'UTC')) AS minute,
+    o.request_topic_id AS request_topic_id, o.request_partition AS request_partition,
+    o.outcome AS outcome, o.error_class AS error_class,
     count() AS requests,
-    sum(latency_us) AS latency_sum_us,
-    max(latency_us) AS latency_max_us,
-    quantilesTDigestState(0.5, 0.9, 0.99, 0.999)(latency_us) AS latency,
-    quantilesTDigestState(0.5, 0.9, 0.99, 0.999)(queue_us) AS queue,
+    sum(o.latency_us) AS latency_sum_us,
+    max(o.latency_us) AS latency_max_us,
+    quantilesTDigestState(0.5, 0.9, 0.99, 0.999)(o.latency_us) AS latency,
+    quantilesTDigestState(0.5, 0.9, 0.99, 0.999)(o.queue_us) AS queue,
     quantilesTDigestState(0.1, 0.25, 0.5, 0.75, 0.9)(%s) AS score,
     ifNull(sum(%s), 0) AS score_sum,
-    max(event_time) AS event_time_max,
-    max(scored_at) AS scored_at_max
-FROM %s%s
-GROUP BY version, variant, minute, request_topic_id, request_partition, outcome, error_class`,
+    max(o.event_time) AS event_time_max,
+    max(o.scored_at) AS scored_at_max
+FROM %s AS o%s
+GROUP BY o.version, o.variant, toStartOfMinute(toDateTime(o.scored_at, 'UTC')),
+    o.request_topic_id, o.request_partition, o.outcome, o.error_class`,
 		model, score, score, table, where)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sys/unix"
@@ -22,7 +23,7 @@ const (
 	// segmentBytes bounds one file of a partition, and so how far a partition may
 	// exceed Config.RetentionBytes on disk: whole files are deleted.
 	segmentBytes = 16 << 20
-	// yearMillis keeps kfake's own timer away, see brokerConfigs.
+	// yearMillis stands for never, see brokerConfigs.
 	yearMillis = 365 * 24 * 3600 * 1000
 )
 
@@ -40,6 +41,7 @@ type Config struct {
 	Partitions int
 	// RetentionBytes bounds each partition of a topic without retention.bytes of its own;
 	// -1 is no bound. A start reads all of the log, so it bounds start time and memory too.
+	// Retention by age (retention.ms) is not enforced, and compaction not done.
 	RetentionBytes int64
 	// RetentionCheckInterval is the time between two deletions of what exceeds the bounds.
 	RetentionCheckInterval time.Duration
@@ -56,7 +58,7 @@ func DefaultConfig() Config {
 		Listen:                 "127.0.0.1:9092",
 		Partitions:             4,
 		RetentionBytes:         256 << 20,
-		RetentionCheckInterval: time.Minute,
+		RetentionCheckInterval: 10 * time.Second,
 		MaxMessageBytes:        8<<20 + 64<<10, // a value of 8 MiB, its key and headers
 	}
 }
@@ -130,23 +132,18 @@ func Serve(ctx context.Context, cfg Config, ready func(addr string)) error {
 	if err != nil {
 		return fmt.Errorf("start embedded kafka on %s with data in %s: %w", cfg.Listen, cfg.Dir, err)
 	}
-	ready(cluster.ListenAddrs()[0])
-
-	tick := time.NewTicker(cfg.RetentionCheckInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			cluster.ApplyRetention()
-		case <-ctx.Done():
-			log.failures() // only those of the close are its result
-			cluster.Close()
-			if err := log.failures(); err != nil {
-				return fmt.Errorf("close embedded kafka with data in %s: %w", cfg.Dir, err)
-			}
-			return nil
-		}
+	addr := cluster.ListenAddrs()[0]
+	ready(addr)
+	if err := retain(ctx, cluster, addr, cfg); err != nil {
+		cluster.Close()
+		return err
 	}
+	_ = log.failures() // only those of the close are its result
+	cluster.Close()
+	if err := log.failures(); err != nil {
+		return fmt.Errorf("close embedded kafka with data in %s: %w", cfg.Dir, err)
+	}
+	return nil
 }
 
 // brokerConfigs are the bounds of topics that do not set their own.
@@ -154,15 +151,81 @@ func brokerConfigs(cfg Config) map[string]string {
 	return map[string]string{
 		"message.max.bytes":   strconv.Itoa(cfg.MaxMessageBytes),
 		"log.retention.bytes": strconv.FormatInt(cfg.RetentionBytes, 10),
-		// By age kfake would delete from compacted topics too, and at once what carries
-		// old timestamps.
-		"log.retention.ms":  "-1",
-		"log.segment.bytes": strconv.Itoa(segmentBytes),
+		"log.retention.ms":    "-1",
+		"log.segment.bytes":   strconv.Itoa(segmentBytes),
 		// A laptop may sleep longer than Kafka's seven days.
 		"offsets.retention.minutes": strconv.Itoa(yearMillis / 60_000),
-		// kfake's compaction moves the log start, so a reader of older offsets would be out
-		// of range, and ignores open transactions. Compacted topics of development are small.
+		// Never: kfake's compaction moves the log start, so that a reader of older offsets is
+		// out of range, and ignores open transactions; its retention can empty a log, see
+		// retain, and deletes by age from compacted topics too.
 		"log.cleaner.backoff.ms": strconv.Itoa(yearMillis),
+	}
+}
+
+// retain keeps the logs within their bounds until ctx is done. It never deletes the last
+// batch of a log: kfake gives a log without batches the offset 0 again at the next start,
+// and offsets must not repeat.
+func retain(ctx context.Context, cluster *kfake.Cluster, addr string, cfg Config) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr)) // kfake itself does not list its topics
+	if err != nil {
+		return fmt.Errorf("embedded kafka: client of its own for retention: %w", err)
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	tick := time.NewTicker(cfg.RetentionCheckInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		topics, err := admin.ListTopics(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				cfg.Log.Warn().Err(err).Msg("embedded kafka retention skipped")
+			}
+			continue
+		}
+		for _, topic := range topics.Names() {
+			bound := retentionBytes(cluster.TopicInfo(topic), cfg.RetentionBytes)
+			for p := range topics[topic].Partitions {
+				trim(cluster, topic, p, bound)
+			}
+		}
+	}
+}
+
+// retentionBytes returns the bound of a topic, or -1 when it has none. A topic deleted in
+// the meantime is nil.
+func retentionBytes(topic *kfake.TopicInfo, byDefault int64) int64 {
+	if topic == nil {
+		return -1
+	}
+	if policy := topic.Configs["cleanup.policy"]; policy != nil && !strings.Contains(*policy, "delete") {
+		return -1
+	}
+	if own := topic.Configs["retention.bytes"]; own != nil {
+		if n, err := strconv.ParseInt(*own, 10, 64); err == nil {
+			return n
+		}
+	}
+	return byDefault
+}
+
+// trim deletes a 64th of the oldest records until the partition fits, so that it deletes
+// little more than it must whatever the sizes of records.
+func trim(cluster *kfake.Cluster, topic string, partition int32, bound int64) {
+	for bound >= 0 {
+		p := cluster.PartitionInfo(topic, partition)
+		if p == nil || p.NumBytes <= bound {
+			return
+		}
+		to := p.LogStartOffset + (p.HighWatermark-p.LogStartOffset)/64 + 1
+		to = min(to, p.HighWatermark-1, p.LastStableOffset)
+		if to <= p.LogStartOffset || cluster.DeleteRecords(topic, partition, to) != nil {
+			return // only the last batch, an open transaction, or a topic just deleted
+		}
 	}
 }
 

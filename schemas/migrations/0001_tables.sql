@@ -8,8 +8,8 @@ CREATE TABLE IF NOT EXISTS {{database}}.feedback
     request_id         String CODEC(ZSTD(1)),
     label              Nullable(Float64) COMMENT 'a numeric or boolean label',
     label_class        LowCardinality(String) DEFAULT '' COMMENT 'a label that is a string',
-    observed_at        DateTime64(6, 'UTC') CODEC(DoubleDelta, LZ4) COMMENT 'when the label became known; event time',
-    received_at        DateTime64(6, 'UTC') CODEC(DoubleDelta, LZ4) COMMENT 'when the feedback reached Kafka',
+    observed_at        DateTime64(6, 'UTC') COMMENT 'when the label became known; event time' CODEC(DoubleDelta, LZ4),
+    received_at        DateTime64(6, 'UTC') COMMENT 'when the feedback reached Kafka' CODEC(DoubleDelta, LZ4),
     feedback_topic_id  LowCardinality(String),
     feedback_partition Int32,
     feedback_offset    Int64 CODEC(DoubleDelta, LZ4),
@@ -34,8 +34,8 @@ CREATE TABLE IF NOT EXISTS {{database}}.dead_letters
     request_row          Int32,
     failed_at            DateTime64(6, 'UTC') CODEC(DoubleDelta, LZ4),
     key                  String CODEC(ZSTD(1)),
-    value                String CODEC(ZSTD(1)) COMMENT 'the original bytes',
-    headers              Map(String, String) CODEC(ZSTD(1)) COMMENT 'the original headers; of repeated keys the last',
+    value                String COMMENT 'the original bytes' CODEC(ZSTD(1)),
+    headers              Map(String, String) COMMENT 'the original headers; of repeated keys the last' CODEC(ZSTD(1)),
     dead_letter_topic_id LowCardinality(String) COMMENT 'coordinates of the dead letter itself; of bad feedback, those of the feedback',
     dead_letter_partition Int32,
     dead_letter_offset   Int64 CODEC(DoubleDelta, LZ4),
@@ -56,7 +56,7 @@ CREATE TABLE IF NOT EXISTS {{database}}.events
     model            LowCardinality(String),
     version          LowCardinality(String),
     time             DateTime64(6, 'UTC') CODEC(DoubleDelta, LZ4),
-    body             String CODEC(ZSTD(1)) COMMENT 'the CloudEvent as JSON',
+    body             String COMMENT 'the CloudEvent as JSON' CODEC(ZSTD(1)),
     event_topic_id   LowCardinality(String),
     event_partition  Int32,
     event_offset     Int64
@@ -65,6 +65,18 @@ ENGINE = MergeTree
 PARTITION BY toYYYYMM(time)
 ORDER BY (model, time, id)
 COMMENT 'What was published on the events topic. A repeated event has the same id.'
+--
+CREATE TABLE IF NOT EXISTS {{database}}.model_versions
+(
+    model    LowCardinality(String),
+    version  LowCardinality(String),
+    outputs  String COMMENT 'names of the prediction columns, comma-separated',
+    score    LowCardinality(String) COMMENT 'the output that stands for the prediction where models are seen together; empty if none is a number',
+    seen_at  DateTime64(6, 'UTC') COMMENT 'when a recorder first met this layout'
+)
+ENGINE = ReplacingMergeTree(seen_at)
+ORDER BY (model, version)
+COMMENT 'Versions of which observations have been stored. Read with FINAL.'
 --
 CREATE TABLE IF NOT EXISTS {{database}}.minute_states
 (
@@ -94,18 +106,18 @@ COMMENT 'One row per minute, version, variant, request partition and outcome; re
 --
 CREATE OR REPLACE VIEW {{database}}.minute_statistics AS
 SELECT
-    model, version, variant, minute,
-    sum(requests)                                       AS requests,
-    sumIf(requests, outcome = 'failed')                 AS failed,
-    sumMapIf(map(toString(error_class), requests), error_class != '') AS errors,
-    round(sum(latency_sum_us) / greatest(sum(requests), 1), 1) AS latency_mean_us,
-    quantilesTDigestMerge(0.5, 0.9, 0.99, 0.999)(latency)  AS latency_quantiles_us,
-    max(latency_max_us)                                 AS latency_max_us,
-    quantilesTDigestMerge(0.5, 0.9, 0.99, 0.999)(queue) AS queue_quantiles_us,
-    quantilesTDigestMerge(0.1, 0.25, 0.5, 0.75, 0.9)(score) AS score_quantiles,
-    sumIf(score_sum, outcome = 'ok') / sumIf(requests, outcome = 'ok') AS score_mean
-FROM {{database}}.minute_states
-GROUP BY model, version, variant, minute
+    s.model AS model, s.version AS version, s.variant AS variant, s.minute AS minute,
+    sum(s.requests)                                       AS requests,
+    sumIf(s.requests, s.outcome = 'failed')               AS failed,
+    sumMapIf(map(toString(s.error_class), s.requests), s.error_class != '') AS errors,
+    round(sum(s.latency_sum_us) / greatest(sum(s.requests), 1), 1) AS latency_mean_us,
+    quantilesTDigestMerge(0.5, 0.9, 0.99, 0.999)(s.latency) AS latency_quantiles_us,
+    max(s.latency_max_us)                                 AS latency_max_us,
+    quantilesTDigestMerge(0.5, 0.9, 0.99, 0.999)(s.queue) AS queue_quantiles_us,
+    quantilesTDigestMerge(0.1, 0.25, 0.5, 0.75, 0.9)(s.score) AS score_quantiles,
+    sumIf(s.score_sum, s.outcome = 'ok') / sumIf(s.requests, s.outcome = 'ok') AS score_mean
+FROM {{database}}.minute_states AS s
+GROUP BY s.model, s.version, s.variant, s.minute
 --
 CREATE TABLE IF NOT EXISTS {{database}}.drift_results
 (

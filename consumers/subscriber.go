@@ -1,0 +1,75 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// commitError names the error of a commit's response.
+func commitError(code int16) error { return kerr.ErrorForCode(code) }
+
+// Subscribe hands each record of a topic to handle, in order within a partition, and
+// commits it when handle has returned nil. An error makes it come again, after a wait that
+// doubles up to maxBackoff; so each record is handled at least once, also over restarts.
+// It returns nil when ctx ends.
+func Subscribe(ctx context.Context, conn Connection, g Group, topic string, maxBackoff time.Duration, log zerolog.Logger,
+	handle func(ctx context.Context, rec *schemas.Record) error,
+) error {
+	opts := append(conn.options(), groupOptions(g)...)
+	opts = append(opts, kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll())
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		return fmt.Errorf("open a Kafka session: %w", err)
+	}
+	defer cl.CloseAllowingRebalance()
+	var in converter
+	for ctx.Err() == nil {
+		fetches := cl.PollRecords(ctx, 100)
+		if fetches.IsClientClosed() {
+			return nil
+		}
+		if err := fetchErrors(ctx, cl, g.Name, fetches, log); err != nil {
+			return err
+		}
+		in.reset()
+		in.add(fetches)
+		raw := fetches.Records()
+		for i := range in.records {
+			if err := handleOne(ctx, &in.records[i], maxBackoff, log, handle); err != nil {
+				return nil //nolint:nilerr // ctx ended: the record comes again after the restart
+			}
+			if err := cl.CommitRecords(context.WithoutCancel(ctx), raw[i]); err != nil && !errors.Is(err, kgo.ErrClientClosed) {
+				log.Warn().Err(err).Str("topic", topic).Msg("commit failed; the record may come again")
+			}
+		}
+		cl.AllowRebalance()
+	}
+	return nil
+}
+
+func handleOne(ctx context.Context, rec *schemas.Record, maxBackoff time.Duration, log zerolog.Logger,
+	handle func(ctx context.Context, rec *schemas.Record) error,
+) error {
+	for backoff := 250 * time.Millisecond; ; backoff = min(2*backoff, maxBackoff) {
+		err := handle(ctx, rec)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		log.Warn().Err(err).Str("topic", rec.Topic).Int32("partition", rec.Partition).Int64("offset", rec.Offset).
+			Dur("retry_in", backoff).Msg("delivery failed; trying again")
+		if err := sleep(ctx, backoff); err != nil {
+			return err
+		}
+	}
+}

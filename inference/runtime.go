@@ -1,0 +1,93 @@
+package inference
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// Runtime executes models of one kind. It is safe for concurrent use.
+type Runtime interface {
+	// NewInstance loads the model for one lane. It fails when the artifact does not fit
+	// the manifest. It may keep m and alloc for as long as the instance lives.
+	NewInstance(ctx context.Context, m *Model, alloc memory.Allocator) (Instance, error)
+}
+
+// Instance scores record batches for one lane; it is not safe for concurrent use.
+type Instance interface {
+	// Predict scores the rows of in, whose first columns are the manifest's features
+	// (schemas.Manifest.RequestSchema), and does not retain in. The result has a row for
+	// each row of in and the columns of schemas.Manifest.OutputFields; a row that failed
+	// has NULL in all of them and an entry in failed, which ascends by row. The caller
+	// releases the result. An error means that nothing was scored: the instance is
+	// unusable, in is not a batch of this model, or ctx ended.
+	Predict(ctx context.Context, in arrow.Record) (out arrow.Record, failed []schemas.RowError, err error)
+	// Close frees what the instance holds. It may be called twice.
+	Close() error
+}
+
+// warmUpRows bounds the larger warm-up of an instance whose manifest prefers no size.
+const warmUpRows = 256
+
+// NewInstance makes an instance that is ready to serve: the first instance of a Model
+// scores the manifest's sample, if there is one, and must answer as the sample does; every
+// instance is warmed up with a batch of the preferred size and one of a single row. What
+// warm-up rows are answered does not matter, since they may be made up.
+func NewInstance(ctx context.Context, rt Runtime, m *Model, alloc memory.Allocator) (Instance, error) {
+	inst, err := rt.NewInstance(ctx, m, alloc)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.makeReady(ctx, inst, alloc); err != nil {
+		return nil, errors.Join(err, inst.Close())
+	}
+	return inst, nil
+}
+
+func (m *Model) makeReady(ctx context.Context, inst Instance, alloc memory.Allocator) error {
+	if err := m.checkSampleOnce(ctx, inst, alloc); err != nil {
+		return err
+	}
+	rows := m.Manifest.Batch.PreferredRows
+	if rows == 0 {
+		rows = min(warmUpRows, m.Manifest.Batch.MaxRows)
+	}
+	for _, n := range []int{rows, 1} {
+		if err := m.warmUp(ctx, inst, n, alloc); err != nil {
+			return fmt.Errorf("model %s: warm up with %d rows: %w", m.Ref(), n, err)
+		}
+	}
+	return nil
+}
+
+func (m *Model) checkSampleOnce(ctx context.Context, inst Instance, alloc memory.Allocator) error {
+	m.selfCheck.Lock()
+	defer m.selfCheck.Unlock()
+	if m.selfCheck.done {
+		return nil
+	}
+	if err := m.checkSample(ctx, inst, alloc); err != nil {
+		return err
+	}
+	m.selfCheck.done = true
+	return nil
+}
+
+func (m *Model) warmUp(ctx context.Context, inst Instance, rows int, alloc memory.Allocator) error {
+	in, err := m.Example(rows, alloc)
+	if err != nil {
+		return err
+	}
+	defer in.Release()
+	out, _, err := inst.Predict(ctx, in)
+	if err != nil {
+		return err
+	}
+	out.Release()
+	return nil
+}

@@ -1,0 +1,317 @@
+package codec
+
+import (
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// kind is the JSON type of a value.
+type kind uint8
+
+const (
+	kindNull kind = iota
+	kindBool
+	kindNumber
+	kindString
+)
+
+func (k kind) String() string {
+	return [...]string{"null", "a boolean", "a number", "a string"}[k]
+}
+
+// value is one scanned JSON value. text is the literal of a number, or the content of a
+// string; it points into the request, or into the scanner's scratch where the string has
+// escapes.
+type value struct {
+	kind kind
+	bool bool
+	text []byte
+}
+
+// scanner reads one flat JSON object (RFC 8259) strictly: valid UTF-8, no trailing bytes,
+// no control characters in strings, no lone surrogates, numbers by the grammar.
+type scanner struct {
+	in      []byte
+	at      int
+	scratch []byte // unescaped strings of this object; never shrinks while they are in use
+}
+
+func (s *scanner) reset(in []byte) { s.in, s.at, s.scratch = in, 0, s.scratch[:0] }
+
+func malformed(format string, args ...any) *schemas.RequestError {
+	return schemas.Errorf(schemas.ErrorClassMalformed, format, args...)
+}
+
+func (s *scanner) space() {
+	for s.at < len(s.in) {
+		switch s.in[s.at] {
+		case ' ', '\t', '\n', '\r':
+			s.at++
+		default:
+			return
+		}
+	}
+}
+
+// expected describes what stands at the scanner's position instead of what was expected.
+func (s *scanner) expected(what string) *schemas.RequestError {
+	if s.at >= len(s.in) {
+		return malformed("the JSON ends after %d bytes where %s is expected", len(s.in), what)
+	}
+	return malformed("byte %d is %q where %s is expected", s.at, s.in[s.at], what)
+}
+
+// open reads the opening brace. empty tells that the object has no members.
+func (s *scanner) open() (empty bool, err *schemas.RequestError) {
+	if len(s.in) == 0 {
+		return false, malformed("the value is empty; a JSON object is expected")
+	}
+	if !utf8.Valid(s.in) {
+		return false, malformed("the value is not valid UTF-8 (first invalid byte at %d)", firstInvalid(s.in))
+	}
+	s.space()
+	if s.at >= len(s.in) || s.in[s.at] != '{' {
+		return false, s.expected("a JSON object")
+	}
+	s.at++
+	s.space()
+	if s.at < len(s.in) && s.in[s.at] == '}' {
+		s.at++
+		return true, s.end()
+	}
+	return false, nil
+}
+
+func firstInvalid(in []byte) int {
+	for i := 0; i < len(in); {
+		r, n := utf8.DecodeRune(in[i:])
+		if r == utf8.RuneError && n <= 1 {
+			return i
+		}
+		i += n
+	}
+	return len(in)
+}
+
+// key reads a member's name and the colon after it.
+func (s *scanner) key() ([]byte, *schemas.RequestError) {
+	s.space()
+	if s.at >= len(s.in) || s.in[s.at] != '"' {
+		return nil, s.expected(`a key in double quotes`)
+	}
+	k, err := s.str()
+	if err != nil {
+		return nil, err
+	}
+	s.space()
+	if s.at >= len(s.in) || s.in[s.at] != ':' {
+		return nil, s.expected("':'")
+	}
+	s.at++
+	s.space()
+	return k, nil
+}
+
+// next reads what follows a member. more tells that another one comes.
+func (s *scanner) next() (more bool, err *schemas.RequestError) {
+	s.space()
+	if s.at < len(s.in) {
+		switch s.in[s.at] {
+		case ',':
+			s.at++
+			return true, nil
+		case '}':
+			s.at++
+			return false, s.end()
+		}
+	}
+	return false, s.expected("',' or '}'")
+}
+
+func (s *scanner) end() *schemas.RequestError {
+	s.space()
+	if s.at < len(s.in) {
+		return s.expected("the end of the value")
+	}
+	return nil
+}
+
+// value reads one value. key is named in errors.
+func (s *scanner) value(key []byte) (value, *schemas.RequestError) {
+	if s.at >= len(s.in) {
+		return value{}, s.expected("a value")
+	}
+	switch c := s.in[s.at]; c {
+	case '"':
+		text, err := s.str()
+		return value{kind: kindString, text: text}, err
+	case 't':
+		return value{kind: kindBool, bool: true}, s.literal("true")
+	case 'f':
+		return value{kind: kindBool}, s.literal("false")
+	case 'n':
+		return value{kind: kindNull}, s.literal("null")
+	case '{', '[':
+		return value{}, malformed("%q holds an object or an array; requests are one flat object", key)
+	default:
+		if c == '-' || (c >= '0' && c <= '9') {
+			return s.number()
+		}
+		return value{}, s.expected("a value")
+	}
+}
+
+func (s *scanner) literal(word string) *schemas.RequestError {
+	if len(s.in)-s.at < len(word) || string(s.in[s.at:s.at+len(word)]) != word {
+		return s.expected(word)
+	}
+	s.at += len(word)
+	return nil
+}
+
+func (s *scanner) number() (value, *schemas.RequestError) {
+	start := s.at
+	if s.in[s.at] == '-' {
+		s.at++
+	}
+	switch {
+	case s.at < len(s.in) && s.in[s.at] == '0':
+		s.at++
+	case !s.digits():
+		return value{}, s.expected("a digit")
+	}
+	if s.at < len(s.in) && s.in[s.at] == '.' {
+		s.at++
+		if !s.digits() {
+			return value{}, s.expected("a digit")
+		}
+	}
+	if s.at < len(s.in) && (s.in[s.at] == 'e' || s.in[s.at] == 'E') {
+		s.at++
+		if s.at < len(s.in) && (s.in[s.at] == '+' || s.in[s.at] == '-') {
+			s.at++
+		}
+		if !s.digits() {
+			return value{}, s.expected("a digit")
+		}
+	}
+	return value{kind: kindNumber, text: s.in[start:s.at]}, nil
+}
+
+func (s *scanner) digits() bool {
+	start := s.at
+	for s.at < len(s.in) && s.in[s.at] >= '0' && s.in[s.at] <= '9' {
+		s.at++
+	}
+	return s.at > start
+}
+
+// str reads a string; the opening quote is at the scanner's position.
+func (s *scanner) str() ([]byte, *schemas.RequestError) {
+	s.at++
+	start := s.at
+	for s.at < len(s.in) {
+		switch c := s.in[s.at]; {
+		case c == '"':
+			s.at++
+			return s.in[start : s.at-1], nil
+		case c == '\\':
+			return s.escaped(start)
+		case c < ' ':
+			return nil, malformed("byte %d is a control character inside a string; escape it", s.at)
+		default:
+			s.at++
+		}
+	}
+	return nil, s.expected("the end of a string")
+}
+
+// escaped reads the rest of a string that began at start and has escapes, into scratch.
+func (s *scanner) escaped(start int) ([]byte, *schemas.RequestError) {
+	from := len(s.scratch)
+	s.scratch = append(s.scratch, s.in[start:s.at]...)
+	for s.at < len(s.in) {
+		c := s.in[s.at]
+		switch {
+		case c == '"':
+			s.at++
+			return s.scratch[from:len(s.scratch):len(s.scratch)], nil
+		case c < ' ':
+			return nil, malformed("byte %d is a control character inside a string; escape it", s.at)
+		case c != '\\':
+			s.scratch = append(s.scratch, c)
+			s.at++
+		default:
+			if err := s.escape(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, s.expected("the end of a string")
+}
+
+func (s *scanner) escape() *schemas.RequestError {
+	s.at++
+	if s.at >= len(s.in) {
+		return s.expected("an escape")
+	}
+	c := s.in[s.at]
+	s.at++
+	switch c {
+	case '"', '\\', '/':
+		s.scratch = append(s.scratch, c)
+	case 'b':
+		s.scratch = append(s.scratch, '\b')
+	case 'f':
+		s.scratch = append(s.scratch, '\f')
+	case 'n':
+		s.scratch = append(s.scratch, '\n')
+	case 'r':
+		s.scratch = append(s.scratch, '\r')
+	case 't':
+		s.scratch = append(s.scratch, '\t')
+	case 'u':
+		r, ok := s.hex4()
+		if !ok {
+			return s.expected("four hexadecimal digits")
+		}
+		if utf16.IsSurrogate(r) {
+			var low rune
+			if ok = s.at+1 < len(s.in) && s.in[s.at] == '\\' && s.in[s.at+1] == 'u'; ok {
+				s.at += 2
+				low, ok = s.hex4()
+			}
+			if r = utf16.DecodeRune(r, low); !ok || r == utf8.RuneError {
+				return malformed("a lone surrogate before byte %d", s.at)
+			}
+		}
+		s.scratch = utf8.AppendRune(s.scratch, r)
+	default:
+		s.at--
+		return s.expected("an escape")
+	}
+	return nil
+}
+
+func (s *scanner) hex4() (rune, bool) {
+	if len(s.in)-s.at < 4 {
+		return 0, false
+	}
+	var r rune
+	for _, c := range s.in[s.at : s.at+4] {
+		switch {
+		case c >= '0' && c <= '9':
+			r = r<<4 | rune(c-'0')
+		case c >= 'a' && c <= 'f':
+			r = r<<4 | rune(c-'a'+10)
+		case c >= 'A' && c <= 'F':
+			r = r<<4 | rune(c-'A'+10)
+		default:
+			return 0, false
+		}
+	}
+	s.at += 4
+	return r, true
+}

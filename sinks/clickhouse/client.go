@@ -1,0 +1,194 @@
+package clickhouse
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/rs/zerolog"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// Options say where ClickHouse is and how its tables are kept.
+type Options struct {
+	Addr     []string // host:port of the HTTP interface; several are tried in order
+	Username string   // default: "default"
+	Password string
+	TLS      *tls.Config // nil: plain HTTP
+	Storage  schemas.Storage
+	Logger   zerolog.Logger
+}
+
+// Client is a connection pool to ClickHouse that knows millrace's tables. It is safe for
+// concurrent use.
+type Client struct {
+	conn    driver.Conn
+	storage schemas.Storage
+	log     zerolog.Logger
+
+	mu     sync.Mutex
+	tables map[string]bool // schemas that their tables were seen to take; by schema text
+
+	locksMu sync.Mutex
+	locks   map[string]*sync.RWMutex // by model; see modelLock
+}
+
+// Open checks the options. It does not connect: Ping does.
+func Open(o Options) (*Client, error) {
+	if err := o.Storage.Validate(); err != nil {
+		return nil, err
+	}
+	if len(o.Addr) == 0 {
+		return nil, errors.New("clickhouse.addr: missing; give host:port of the HTTP interface, such as 127.0.0.1:8123")
+	}
+	if o.Username == "" {
+		o.Username = "default"
+	}
+	conn, err := ch.Open(&ch.Options{
+		Protocol: ch.HTTP, // InsertFormat exists there only
+		Addr:     o.Addr,
+		// No database: it may not exist yet, and every statement names it.
+		Auth:         ch.Auth{Username: o.Username, Password: o.Password},
+		TLS:          o.TLS,
+		DialTimeout:  10 * time.Second,
+		ReadTimeout:  5 * time.Minute, // of the response header, which a long query keeps back
+		MaxOpenConns: 16,
+		MaxIdleConns: 8,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open clickhouse at %s: %w", strings.Join(o.Addr, ", "), err)
+	}
+	return &Client{
+		conn: conn, storage: o.Storage, log: o.Logger,
+		tables: map[string]bool{}, locks: map[string]*sync.RWMutex{},
+	}, nil
+}
+
+// Close closes the idle connections.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Ping checks that a server answers.
+func (c *Client) Ping(ctx context.Context) error {
+	if err := c.conn.Ping(ctx); err != nil {
+		return fmt.Errorf("ping clickhouse: %w", err)
+	}
+	return nil
+}
+
+// Database returns the name of the database, which needs no quoting.
+func (c *Client) Database() string { return c.storage.Database }
+
+// Exec runs a statement that returns no rows. Arguments fill "?" or {name:Type}.
+func (c *Client) Exec(ctx context.Context, statement string, args ...any) error {
+	if err := c.conn.Exec(ctx, statement, args...); err != nil {
+		return fmt.Errorf("%s: %w", firstLine(statement), err)
+	}
+	return nil
+}
+
+// Select runs a query and fills dest, a pointer to a slice of structs with `ch:"column"`
+// tags. Arguments fill "?" or {name:Type}.
+func (c *Client) Select(ctx context.Context, dest any, query string, args ...any) error {
+	if err := c.conn.Select(ctx, dest, query, args...); err != nil {
+		return fmt.Errorf("%s: %w", firstLine(query), err)
+	}
+	return nil
+}
+
+// insertSettings make an insert one block per partition, stored when it is answered: it is
+// there as a whole or not at all. A server's defaults may buffer inserts or cut blocks.
+func insertSettings() ch.Settings {
+	return ch.Settings{
+		"async_insert":                    0,
+		"wait_end_of_query":               1, // an error has its HTTP status
+		"max_insert_block_size":           4 * maxInsertRows,
+		"min_insert_block_size_rows":      4 * maxInsertRows,
+		"min_insert_block_size_bytes":     1 << 30,
+		"max_partitions_per_insert_block": 0, // replayed history can span more than 100 days
+	}
+}
+
+// insert sends the stream as one INSERT into the table's columns.
+func (c *Client) insert(ctx context.Context, table, columns string, stream io.Reader) error {
+	ctx = ch.Context(ctx, ch.WithSettings(insertSettings()))
+	return c.conn.InsertFormat(ctx, "ArrowStream", "INSERT INTO "+c.storage.Database+"."+table+" ("+columns+")", stream)
+}
+
+// InsertRows stores a slice of structs, or of pointers to structs, in a table of the
+// database, in one insert. Fields are matched by their `ch:"column"` tags; fields without a
+// tag are left out, and so are columns that no field names, which get their default.
+func (c *Client) InsertRows(ctx context.Context, table string, rows any) error {
+	v := reflect.ValueOf(rows)
+	if v.Kind() != reflect.Slice {
+		return fmt.Errorf("insert into %s: rows are %T, want a slice of structs", table, rows)
+	}
+	if v.Len() == 0 {
+		return nil
+	}
+	elem := v.Type().Elem()
+	if elem.Kind() == reflect.Pointer {
+		elem = elem.Elem()
+	}
+	if elem.Kind() != reflect.Struct {
+		return fmt.Errorf("insert into %s: rows are %T, want a slice of structs", table, rows)
+	}
+	var columns []string
+	for _, f := range reflect.VisibleFields(elem) {
+		if name := f.Tag.Get("ch"); name != "" && name != "-" {
+			columns = append(columns, "`"+name+"`")
+		}
+	}
+	if len(columns) == 0 {
+		return fmt.Errorf(`insert into %s: %s has no field with a tag ch:"column"`, table, elem)
+	}
+	ctx = ch.Context(ctx, ch.WithSettings(insertSettings()))
+	b, err := c.conn.PrepareBatch(ctx, "INSERT INTO "+c.storage.Database+"."+table+" ("+strings.Join(columns, ", ")+")")
+	if err != nil {
+		return fmt.Errorf("insert %d rows into %s: %w", v.Len(), table, err)
+	}
+	defer b.Close() //nolint:errcheck // after Send there is nothing to close
+	for i := range v.Len() {
+		row := v.Index(i)
+		if row.Kind() != reflect.Pointer {
+			row = row.Addr()
+		}
+		if err := b.AppendStruct(row.Interface()); err != nil {
+			return fmt.Errorf("insert %d rows into %s: row %d: %w", v.Len(), table, i, err)
+		}
+	}
+	if err := b.Send(); err != nil {
+		return fmt.Errorf("insert %d rows into %s: %w", v.Len(), table, err)
+	}
+	return nil
+}
+
+// modelLock guards the pair of a model's observations and their minute states: inserts
+// hold it for reading, and a repair, which must see both at rest, for writing.
+func (c *Client) modelLock(model string) *sync.RWMutex {
+	c.locksMu.Lock()
+	defer c.locksMu.Unlock()
+	l := c.locks[model]
+	if l == nil {
+		l = &sync.RWMutex{}
+		c.locks[model] = l
+	}
+	return l
+}
+
+// firstLine names a statement in an error.
+func firstLine(statement string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(statement), "\n")
+	if len(line) > 120 {
+		line = line[:120] + "…"
+	}
+	return line
+}

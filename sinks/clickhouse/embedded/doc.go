@@ -1,0 +1,20 @@
+// Package embedded serves the real ClickHouse engine, libchdb, behind ClickHouse's HTTP interface
+// on a loopback address, so that `millrace dev` needs no server and every client talks to it as it
+// talks to a cluster.
+//
+// It is meant for a child process of its own: libchdb holds one data directory per process, takes
+// about 300 MB, and a fault in it ends the process. Data is on disk when an insert is answered
+// and survives kill -9 of that process.
+//
+// A request is served by a fresh session of the engine (0.1 ms), so that no database, setting,
+// parameter or temporary table passes from one request to the next. Insert data goes from the
+// socket into an anonymous file in memory, which the engine reads once it is complete: a body that
+// ends early inserts nothing. A result goes from the engine's buffer to the socket; it is complete
+// before the first byte is sent, so an error always has its HTTP status.
+//
+// What differs from a ClickHouse server: there are no users (whoever reaches the loopback port may
+// do everything), no HTTP sessions, no external tables, and no KILL QUERY by the client's query id.
+// Native results lack the time zone of a DateTime column (not of DateTime64): instants are right, clients
+// show them in the server's zone; and they lack the columns of a result without rows.
+// async_insert is 0 unless the request sets it, so that an insert is stored when it is answered.
+package embedded

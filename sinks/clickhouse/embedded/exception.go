@@ -1,0 +1,59 @@
+package embedded
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+)
+
+// ClickHouse's codes of the errors that the front itself answers with.
+const (
+	codeCannotReadAllData = 33
+	codeNotImplemented    = 48
+	codeSyntaxError       = 62
+	codeUnknownSetting    = 115
+	codeTooManyBytes      = 307
+	codeUnknown           = 1002
+)
+
+// exception is an error as ClickHouse answers it: a code and a text that begins with it.
+type exception struct {
+	code int
+	text string
+}
+
+func (e *exception) Error() string { return e.text }
+
+func newException(code int, format string, args ...any) *exception {
+	return &exception{code: code, text: fmt.Sprintf("Code: %d. DB::Exception: ", code) + fmt.Sprintf(format, args...)}
+}
+
+var exceptionCode = regexp.MustCompile(`Code: (\d+)\. `)
+
+// parseException reads the code from the text of an error of the engine.
+func parseException(text string) *exception {
+	if m := exceptionCode.FindStringSubmatch(text); m != nil {
+		if code, err := strconv.Atoi(m[1]); err == nil {
+			return &exception{code: code, text: text}
+		}
+	}
+	return newException(codeUnknown, "%s", text)
+}
+
+// status is the HTTP status that ClickHouse answers such an exception with, for the usual codes.
+func (e *exception) status() int {
+	switch e.code {
+	case 6, 26, 27, 36, 38, 41, 53, 72, 117, codeSyntaxError, codeCannotReadAllData:
+		return http.StatusBadRequest
+	case 46, 47, 50, 56, 60, 63, 73, 81, codeUnknownSetting:
+		return http.StatusNotFound
+	case 159:
+		return http.StatusRequestTimeout
+	case codeTooManyBytes:
+		return http.StatusRequestEntityTooLarge
+	case codeNotImplemented:
+		return http.StatusNotImplemented
+	}
+	return http.StatusInternalServerError
+}

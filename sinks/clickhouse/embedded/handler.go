@@ -1,0 +1,324 @@
+//go:build linux && amd64
+
+package embedded
+
+import (
+	"bufio"
+	"compress/gzip"
+	"compress/zlib"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ClickHouse/ch-go/compress"
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxInsertBytes bounds the rows of one insert after decompression: they wait in memory.
+	maxInsertBytes = 1 << 30
+	// maxQueryBytes bounds the text of any other query. The engine has its own, lower limit,
+	// max_query_size, which a request can raise.
+	maxQueryBytes = 16 << 20
+	// insertHeadBytes is how far into a body the rows of an INSERT must begin.
+	insertHeadBytes = 64 << 10
+)
+
+// handle answers one request of ClickHouse's HTTP interface.
+func (e *Engine) handle(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if err := checkOrigin(r); err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
+	}
+	// A bare semicolon is common in a query typed by hand, and url.ParseQuery refuses it.
+	args, err := url.ParseQuery(strings.ReplaceAll(r.URL.RawQuery, ";", "%3B"))
+	switch {
+	case err != nil:
+		http.Error(w, "malformed URL parameters: "+err.Error(), http.StatusBadRequest)
+	case r.URL.Path == "/ping", r.URL.Path == "/replicas_status",
+		r.URL.Path == "/" && r.Method != http.MethodPost && !args.Has("query"):
+		fmt.Fprintln(w, "Ok.")
+	case r.URL.Path != "/":
+		http.Error(w, fmt.Sprintf("there is no handle %s: queries go to /, health checks to /ping", r.URL.Path), http.StatusNotFound)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPost:
+		http.Error(w, "use GET to read and POST to write", http.StatusMethodNotAllowed)
+	default:
+		id := args.Get("query_id")
+		if id == "" {
+			id = rand.Text()
+		}
+		w.Header().Set("X-ClickHouse-Query-Id", id)
+		if err := e.serveQuery(w, r, args); err != nil {
+			var ex *exception
+			if !errors.As(err, &ex) {
+				ex = newException(codeUnknown, "%s", err)
+			}
+			w.Header().Set("X-ClickHouse-Exception-Code", strconv.Itoa(ex.code))
+			http.Error(w, ex.text, ex.status())
+		}
+	}
+}
+
+// checkOrigin keeps out pages of other sites that a browser on this machine shows: by the Host
+// header when a foreign name was made to resolve to the loopback address, else by what browsers
+// say about the page that sends the request.
+func checkOrigin(r *http.Request) error {
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = strings.Trim(r.Host, "[]")
+	}
+	if host != "localhost" && host != "127.0.0.1" && host != "::1" {
+		return fmt.Errorf("host %q is refused: the embedded ClickHouse answers to localhost, 127.0.0.1 and [::1] only", r.Host)
+	}
+	if origin := r.Header.Get("Origin"); origin != "" && origin != "http://"+r.Host {
+		return fmt.Errorf("origin %q is refused: the embedded ClickHouse answers to no pages of other origins", origin)
+	}
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "none" && site != "same-origin" {
+		return fmt.Errorf("a %s request is refused: the embedded ClickHouse answers to no pages of other origins", site)
+	}
+	return nil
+}
+
+// serveQuery runs the request's query and writes its result. On an error, which is mostly an
+// *exception, it has written nothing.
+func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Values) error {
+	prologue, params, err := session(r, args)
+	if err != nil {
+		return err
+	}
+	sql, rows, err := readQuery(r, args)
+	if err != nil {
+		return err
+	}
+	if rows != nil {
+		defer rows.Close() // and with it its memory, after the engine has read it
+	}
+
+	select {
+	case e.slots <- struct{}{}:
+		defer func() { <-e.slots }()
+	case <-r.Context().Done():
+		return r.Context().Err()
+	}
+	conn, err := e.lib.open(e.args)
+	if err != nil {
+		return err
+	}
+	defer e.lib.closeConn(conn)
+	for _, statement := range prologue {
+		set, err := e.lib.run(conn, statement, "Null", nil)
+		if err != nil {
+			return err
+		}
+		set.free()
+	}
+	format := firstOf(outputFormat(sql), args.Get("default_format"), r.Header.Get("X-ClickHouse-Format"), "TabSeparated")
+	res, err := e.lib.run(conn, sql, format, params)
+	if err != nil {
+		return err
+	}
+	defer res.free()
+
+	body := res.data()
+	if revision, _ := strconv.ParseUint(args.Get("client_protocol_version"), 10, 64); revision > 0 && format == "Native" {
+		if body, err = nativeAt(revision, body); err != nil {
+			return newException(codeNotImplemented, "%s: ask for another FORMAT", err)
+		}
+	}
+	if args.Get("compress") == "1" {
+		method := compress.LZ4
+		if strings.EqualFold(args.Get("network_compression_method"), "ZSTD") {
+			method = compress.ZSTD
+		}
+		if body, err = frames(body, method); err != nil {
+			return err
+		}
+	}
+	h := w.Header()
+	h.Set("X-ClickHouse-Summary", res.summary())
+	h.Set("X-ClickHouse-Format", format)
+	h.Set("Content-Type", contentType(format))
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	_, _ = w.Write(body) // fails when the client has gone, whom nobody can tell
+	return nil
+}
+
+func contentType(format string) string {
+	switch {
+	case format == "JSON" || format == "JSONCompact":
+		return "application/json; charset=UTF-8"
+	case strings.HasPrefix(format, "JSON"):
+		return "application/x-ndjson; charset=UTF-8"
+	case strings.HasPrefix(format, "TabSeparated"), strings.HasPrefix(format, "TSV"):
+		return "text/tab-separated-values; charset=UTF-8"
+	case strings.HasPrefix(format, "CSV"):
+		return "text/csv; charset=UTF-8"
+	case strings.HasPrefix(format, "Pretty"):
+		return "text/plain; charset=UTF-8"
+	}
+	return "application/octet-stream"
+}
+
+// reserved are the URL parameters that are no settings, as in ClickHouse; param_… are more.
+var reserved = []string{
+	"query", "database", "default_format", "query_id", "user", "password", "quota_key", "role", "stacktrace",
+	"compress", "decompress", "client_protocol_version", "buffer_size", "wait_end_of_query",
+	"session_timeout", "session_check", "close_session",
+}
+
+var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
+
+// session returns the statements that give a fresh session the request's database and settings,
+// and the query parameters.
+func session(r *http.Request, args url.Values) (prologue []string, params map[string]string, err error) {
+	if database := firstOf(args.Get("database"), r.Header.Get("X-ClickHouse-Database")); database != "" {
+		prologue = append(prologue, "USE "+quote(database, '`'))
+	}
+	settings := map[string]string{
+		"async_insert":    "0", // so that an insert is stored, and counted, when it is answered
+		"implicit_select": "0", // a server's default, unlike libchdb's
+	}
+	params = map[string]string{}
+	for name := range args {
+		switch param, isParam := strings.CutPrefix(name, "param_"); {
+		case isParam:
+			params[param] = args.Get(name)
+		case name == "session_id":
+			return nil, nil, newException(codeNotImplemented, "session_id is refused: the embedded ClickHouse keeps no HTTP sessions")
+		case slices.Contains(reserved, name):
+		case !settingName.MatchString(name):
+			return nil, nil, newException(codeUnknownSetting, "URL parameter %q is no name of a setting", name)
+		default:
+			settings[name] = args.Get(name)
+		}
+	}
+	if r.Method != http.MethodPost && settings["readonly"] != "1" {
+		settings["readonly"] = "2" // as in ClickHouse: a GET changes no data
+	}
+	assignments := make([]string, 0, len(settings))
+	for name, value := range settings {
+		assignments = append(assignments, name+" = "+quote(value, '\''))
+	}
+	return append(prologue, "SET "+strings.Join(assignments, ", ")), params, nil
+}
+
+func firstOf(values ...string) string {
+	for _, value := range values {
+		if value != "" {
+			return value
+		}
+	}
+	return ""
+}
+
+// quote returns s as a string ('), or as a name (`), of ClickHouse SQL.
+func quote(s string, mark rune) string {
+	m := string(mark)
+	return m + strings.NewReplacer(`\`, `\\`, m, `\`+m, "\x00", `\0`).Replace(s) + m
+}
+
+// readQuery reads the query, which is the URL's query parameter, then the body. The rows of an
+// INSERT end up in a file in memory, which the returned query reads; the caller closes it.
+// Nothing may be run when the body ended early, which is an error here.
+func readQuery(r *http.Request, args url.Values) (sql string, rows *os.File, err error) {
+	decoded, err := decodeBody(r, args.Get("decompress") == "1")
+	if err != nil {
+		return "", nil, err
+	}
+	defer decoded.Close()
+	text := args.Get("query")
+	if text != "" {
+		text += "\n"
+	}
+	body := bufio.NewReaderSize(io.MultiReader(strings.NewReader(text), decoded), len(text)+insertHeadBytes)
+	head, err := body.Peek(body.Size())
+	if err != nil && err != io.EOF { //nolint:errorlint // Peek returns a plain io.EOF at the end; a wrapped one is a cut stream
+		return "", nil, bodyCut(err)
+	}
+	var query strings.Builder
+	var inserted *os.File
+	into, limit := io.Writer(&query), int64(maxQueryBytes)
+	if ins, ok := parseInsert(string(head)); ok {
+		fd, err := unix.MemfdCreate("insert", unix.MFD_CLOEXEC)
+		if err != nil {
+			return "", nil, fmt.Errorf("create a file in memory for the rows: %w", err)
+		}
+		inserted = os.NewFile(uintptr(fd), "insert")
+		defer func() {
+			if rows == nil { // an error is returned
+				inserted.Close()
+			}
+		}()
+		fmt.Fprintf(&query, "%s FROM INFILE '/proc/self/fd/%d' %s FORMAT %s", head[:ins.from], fd, head[ins.from:ins.end], ins.format)
+		if _, err := body.Discard(ins.data); err != nil {
+			return "", nil, bodyCut(err)
+		}
+		into, limit = inserted, maxInsertBytes
+	}
+	n, err := io.Copy(into, io.LimitReader(body, limit+1))
+	if n > limit {
+		return "", nil, newException(codeTooManyBytes, "the request is larger than %d bytes: split it", limit)
+	}
+	if err == nil {
+		_, err = io.Copy(io.Discard, r.Body) // a decoder may stop before the end
+	}
+	if err != nil {
+		return "", nil, bodyCut(err)
+	}
+	if strings.TrimSpace(query.String()) == "" {
+		return "", nil, newException(codeSyntaxError, "Empty query: send it in the body or as the URL parameter query")
+	}
+	return query.String(), inserted, nil
+}
+
+func bodyCut(err error) *exception {
+	return newException(codeCannotReadAllData, "Cannot read all of the request's body, nothing was run: %s", err)
+}
+
+// decodeBody undoes the body's Content-Encoding and, for decompress=1, ClickHouse's own frames.
+func decodeBody(r *http.Request, framed bool) (io.ReadCloser, error) {
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/") {
+		return nil, newException(codeNotImplemented, "multipart bodies are refused: the embedded ClickHouse has no external tables")
+	}
+	var body io.ReadCloser
+	var err error
+	switch encoding := r.Header.Get("Content-Encoding"); encoding {
+	case "", "identity":
+		body = io.NopCloser(r.Body)
+	case "gzip", "x-gzip":
+		body, err = gzip.NewReader(r.Body)
+	case "deflate":
+		body, err = zlib.NewReader(r.Body)
+	case "br":
+		body = io.NopCloser(brotli.NewReader(r.Body))
+	case "zstd":
+		var decoder *zstd.Decoder
+		if decoder, err = zstd.NewReader(r.Body, zstd.WithDecoderConcurrency(1)); err == nil {
+			body = decoder.IOReadCloser()
+		}
+	default:
+		return nil, newException(codeNotImplemented, "Content-Encoding %q is not supported: send gzip, deflate, br, zstd or none", encoding)
+	}
+	if err != nil {
+		return nil, bodyCut(err)
+	}
+	if framed {
+		return struct {
+			io.Reader
+			io.Closer
+		}{frameReader{compress.NewReader(body)}, body}, nil
+	}
+	return body, nil
+}

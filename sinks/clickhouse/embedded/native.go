@@ -1,0 +1,76 @@
+package embedded
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/ClickHouse/ch-go/compress"
+	chproto "github.com/ClickHouse/ch-go/proto"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/proto"
+)
+
+// nativeAt rewrites blocks of the Native format from revision 0, which is all that libchdb writes,
+// to the protocol revision that the client reads.
+func nativeAt(revision uint64, data []byte) ([]byte, error) {
+	r := chproto.NewReader(bytes.NewReader(data))
+	var out chproto.Buffer
+	for {
+		block := proto.NewBlock()
+		err := block.Decode(r, 0)
+		if errors.Is(err, io.EOF) && block.Columns == nil {
+			return out.Buf, nil
+		}
+		if err == nil {
+			err = encodeBlock(block, &out, revision)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("translate the result to the client's revision %d of the Native format: %w", revision, err)
+		}
+	}
+}
+
+func encodeBlock(block *proto.Block, out *chproto.Buffer, revision uint64) error {
+	if block.Rows() > 0 {
+		return block.Encode(out, revision)
+	}
+	// Encode would write the state prefix of LowCardinality columns, which no reader expects
+	// of a block without rows.
+	if err := block.EncodeHeader(out, revision); err != nil {
+		return err
+	}
+	for i, column := range block.Columns {
+		out.PutString(block.ColumnsNames()[i])
+		out.PutString(string(column.Type()))
+		if revision >= proto.DBMS_MIN_REVISION_WITH_CUSTOM_SERIALIZATION {
+			out.PutBool(false)
+		}
+	}
+	return nil
+}
+
+// frames returns data in ClickHouse's own compressed frames of up to 1 MiB each.
+func frames(data []byte, method compress.Method) ([]byte, error) {
+	w := compress.NewWriter(compress.LevelZero, method)
+	var out []byte
+	for len(data) > 0 {
+		n := min(len(data), 1<<20)
+		if err := w.Compress(data[:n]); err != nil {
+			return nil, fmt.Errorf("compress the result: %w", err)
+		}
+		out, data = append(out, w.Data...), data[n:]
+	}
+	return out, nil
+}
+
+// frameReader reads such frames. It differs from compress.Reader in that it ends with a plain io.EOF.
+type frameReader struct{ *compress.Reader }
+
+func (r frameReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if errors.Is(err, io.EOF) {
+		err = io.EOF
+	}
+	return n, err
+}

@@ -1,0 +1,413 @@
+package clickhouse
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// ErrMalformed is what every fault of an observation record's bytes wraps.
+var ErrMalformed = errors.New("malformed observation record")
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
+}
+
+// maxUncompressed bounds what the buffers of one message may hold once decompressed. A
+// record is 512 KiB, so more than this is no data of ours.
+const maxUncompressed = 256 << 20
+
+// Header types of an Arrow IPC message, and body compression codecs.
+const (
+	kindSchema          = 1
+	kindDictionaryBatch = 2
+	kindRecordBatch     = 3
+
+	codecNone = -1
+	codecLZ4  = 0
+	codecZSTD = 1
+)
+
+// endOfStream ends an Arrow IPC stream.
+var endOfStream = []byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0}
+
+// message is one encapsulated Arrow IPC message. It and what it holds are slices of the
+// record's value.
+type message struct {
+	kind   byte
+	header fbTable
+	raw    []byte // all of it: prefix, metadata, body
+	body   []byte
+}
+
+// nextMessage takes one message off data. At the end of the stream, marked or not, it
+// returns a message of kind 0; rest is then what follows the mark.
+func nextMessage(data []byte) (m message, rest []byte, err error) {
+	if len(data) == 0 {
+		return m, nil, nil
+	}
+	if len(data) < 8 {
+		return m, nil, malformed("%d bytes where a message should start", len(data))
+	}
+	if binary.LittleEndian.Uint32(data) != 0xffffffff {
+		return m, nil, malformed("no continuation mark where a message should start")
+	}
+	size := int64(binary.LittleEndian.Uint32(data[4:]))
+	if size == 0 {
+		return m, data[8:], nil
+	}
+	if size%8 != 0 || size > int64(len(data)-8) {
+		return m, nil, malformed("message metadata of %d bytes in %d", size, len(data)-8)
+	}
+	meta := data[8 : 8+size]
+	root, ok := fbRoot(meta)
+	if !ok {
+		return m, nil, malformed("message metadata is no flatbuffer")
+	}
+	version, ok1 := root.uint(4, 2, 0)
+	kind, ok2 := root.uint(6, 1, 0)
+	header, ok3 := root.table(8)
+	bodyLen, ok4 := root.uint(10, 8, 0)
+	if !ok1 || !ok2 || !ok3 || !ok4 {
+		return m, nil, malformed("message metadata reaches outside of itself")
+	}
+	if version != 4 {
+		return m, nil, malformed("Arrow metadata version V%d, want V5", version+1)
+	}
+	if kind < kindSchema || kind > kindRecordBatch {
+		return m, nil, malformed("message of kind %d", kind)
+	}
+	after := data[8+size:]
+	if bodyLen%8 != 0 || bodyLen > uint64(len(after)) {
+		return m, nil, malformed("message body of %d bytes in %d", bodyLen, len(after))
+	}
+	end := 8 + int(size) + int(bodyLen) //nolint:gosec // both are at most len(data)
+	return message{
+		kind: byte(kind), header: header, //nolint:gosec // 1 to 3
+		raw: data[:end:end], body: after[:bodyLen:bodyLen],
+	}, data[end:], nil
+}
+
+// layout is what the schema message of an observation record says, once for all records
+// that bear the same message.
+type layout struct {
+	schema  *arrow.Schema
+	message []byte // the schema message; owned by the layout
+	model   string
+	version string
+	fields  []fieldLayout
+	buffers int // of one record batch
+	dictIDs []int64
+
+	topicID, partition, offset, row, scoredAt int // indexes of the coordinate columns in fields
+
+	ready bool // the table was seen to take the schema
+}
+
+// fieldLayout says where a column lies in a record batch.
+type fieldLayout struct {
+	name     string
+	nullable bool
+	bits     int64 // width of a value; 0 for strings
+	buffer   int   // index of the validity buffer; values, or offsets and values, follow
+	dict     int64 // dictionary id; -1 for none
+}
+
+func (f *fieldLayout) buffers() int {
+	if f.bits == 0 {
+		return 3
+	}
+	return 2
+}
+
+// newLayout reads a schema message. It accepts what schemas.ObservationSchema makes and
+// nothing else.
+func newLayout(m message) (*layout, error) {
+	stream := slices.Concat(m.raw, endOfStream)
+	reader, err := ipc.NewReader(bytes.NewReader(stream))
+	if err != nil {
+		return nil, malformed("schema: %v", err)
+	}
+	defer reader.Release()
+	l := &layout{schema: reader.Schema(), message: stream[:len(m.raw)]}
+	if l.model, l.version, err = schemas.SchemaModel(l.schema); err != nil {
+		return nil, malformed("%v", err)
+	}
+	fields, n, ok := m.header.vector(6, 4)
+	if !ok || n != l.schema.NumFields() {
+		return nil, malformed("schema fields lie outside of the message")
+	}
+	if endianness, ok := m.header.uint(4, 2, 0); !ok || endianness != 0 {
+		return nil, malformed("schema is not little-endian")
+	}
+	seen := map[string]bool{}
+	for i, f := range l.schema.Fields() {
+		if seen[f.Name] {
+			return nil, malformed("column %q stands twice", f.Name)
+		}
+		seen[f.Name] = true
+		fl := fieldLayout{name: f.Name, nullable: f.Nullable, buffer: l.buffers, dict: -1}
+		switch t := f.Type.(type) {
+		case *arrow.DictionaryType:
+			if !arrow.TypeEqual(t, schemas.DictionaryType) {
+				return nil, malformed("column %q is %s, want %s", f.Name, t, schemas.DictionaryType)
+			}
+			field, ok1 := fbElement(m.header.buf, fields, i)
+			encoding, ok2 := field.table(12)
+			id, ok3 := encoding.uint(4, 8, 0)
+			if !ok1 || !ok2 || !ok3 {
+				return nil, malformed("column %q has no dictionary id", f.Name)
+			}
+			fl.bits, fl.dict = 32, int64(id) //nolint:gosec // an opaque number
+			if slices.Contains(l.dictIDs, fl.dict) {
+				return nil, malformed("column %q shares dictionary %d", f.Name, fl.dict)
+			}
+			l.dictIDs = append(l.dictIDs, fl.dict)
+		case *arrow.StringType:
+		case *arrow.TimestampType:
+			if !arrow.TypeEqual(t, schemas.TimestampType) {
+				return nil, malformed("column %q is %s, want %s", f.Name, t, schemas.TimestampType)
+			}
+			fl.bits = 64
+		default:
+			if _, err := schemas.ClickHouseType(f); err != nil {
+				return nil, malformed("%v", err)
+			}
+			fl.bits = int64(t.(arrow.FixedWidthDataType).BitWidth())
+		}
+		l.buffers += fl.buffers()
+		l.fields = append(l.fields, fl)
+	}
+	for _, c := range []struct {
+		name string
+		at   *int
+		typ  arrow.DataType
+	}{
+		{schemas.ColumnTopicID, &l.topicID, schemas.DictionaryType},
+		{schemas.ColumnPartition, &l.partition, arrow.PrimitiveTypes.Int32},
+		{schemas.ColumnOffset, &l.offset, arrow.PrimitiveTypes.Int64},
+		{schemas.ColumnRow, &l.row, arrow.PrimitiveTypes.Int32},
+		{schemas.ColumnScoredAt, &l.scoredAt, schemas.TimestampType},
+	} {
+		*c.at = slices.IndexFunc(l.fields, func(f fieldLayout) bool { return f.name == c.name })
+		if *c.at < 0 || l.fields[*c.at].nullable || !arrow.TypeEqual(l.schema.Field(*c.at).Type, c.typ) {
+			return nil, malformed("the schema has no column %s of type %s, not nullable", c.name, c.typ)
+		}
+	}
+	for _, name := range schemas.SystemColumns() {
+		if !seen[name] {
+			return nil, malformed("the schema has no column %s", name)
+		}
+	}
+	return l, nil
+}
+
+// batch is a record batch, or the values of a dictionary.
+type batch struct {
+	rows    int
+	buf     []byte // metadata that holds the positions of the buffers
+	at      int
+	body    []byte
+	codec   int
+	isDelta bool
+}
+
+// extent returns where buffer i lies in the body. The batch has been checked.
+func (b *batch) extent(i int) (offset, length int64) {
+	at := b.at + 16*i
+	return int64(binary.LittleEndian.Uint64(b.buf[at:])), int64(binary.LittleEndian.Uint64(b.buf[at+8:])) //nolint:gosec // checked
+}
+
+// stored returns buffer i as it lies in the body, compressed or not.
+func (b *batch) stored(i int) []byte {
+	offset, length := b.extent(i)
+	return b.body[offset : offset+length]
+}
+
+// newBatch checks a RecordBatch table against the columns that it should have: that every
+// count is plausible and every buffer lies in the body and is long enough for the rows.
+// What is in the buffers is not looked at.
+func newBatch(header fbTable, body []byte, fields []fieldLayout, buffers int) (batch, error) {
+	b := batch{buf: header.buf, body: body, codec: codecNone}
+	rows, ok := header.uint(4, 8, 0)
+	if !ok || rows > 1<<30 {
+		return b, malformed("batch of %d rows", rows)
+	}
+	b.rows = int(rows) //nolint:gosec // at most 1<<30
+	if table, present, ok := header.optional(10); !ok {
+		return b, malformed("batch compression lies outside of the message")
+	} else if present {
+		codec, ok1 := table.uint(4, 1, 0)
+		method, ok2 := table.uint(6, 1, 0)
+		if !ok1 || !ok2 || codec > codecZSTD || method != 0 {
+			return b, malformed("batch compression %d by method %d", codec, method)
+		}
+		b.codec = int(codec) //nolint:gosec // 0 or 1
+	}
+	nodes, n, ok := header.vector(6, 16)
+	if !ok || n != len(fields) {
+		return b, malformed("batch of %d columns, want %d", n, len(fields))
+	}
+	if b.at, n, ok = header.vector(8, 16); !ok || n != buffers {
+		return b, malformed("batch of %d buffers, want %d", n, buffers)
+	}
+	if _, n, ok = header.vector(12, 8); !ok || n != 0 {
+		return b, malformed("batch with variadic buffers")
+	}
+	total := int64(0)
+	for i := range fields {
+		f := &fields[i]
+		length := binary.LittleEndian.Uint64(b.buf[nodes+16*i:])
+		nulls := binary.LittleEndian.Uint64(b.buf[nodes+16*i+8:])
+		if length != rows || nulls > rows {
+			return b, malformed("column %q has %d rows and %d nulls in a batch of %d", f.name, length, nulls, rows)
+		}
+		if nulls > 0 && !f.nullable {
+			return b, malformed("column %q has %d nulls and is not nullable", f.name, nulls)
+		}
+		for j := range f.buffers() {
+			want := int64(0)
+			switch {
+			case rows == 0:
+			case j == 0 && nulls > 0:
+				want = int64(rows+7) / 8 //nolint:gosec // at most 1<<30
+			case j == 1 && f.bits > 0:
+				want = (int64(rows)*f.bits + 7) / 8 //nolint:gosec // at most 1<<30
+			case j == 1:
+				want = (int64(rows) + 1) * 4 //nolint:gosec // at most 1<<30
+			}
+			size, err := b.checkBuffer(f.buffer+j, want)
+			if err != nil {
+				return b, fmt.Errorf("%w, column %q", err, f.name)
+			}
+			if total += size; total > maxUncompressed {
+				return b, malformed("batch of more than %d bytes uncompressed", maxUncompressed)
+			}
+		}
+	}
+	return b, nil
+}
+
+// checkBuffer checks that buffer i lies in the body and holds want bytes or more. It
+// returns the bytes that it holds once decompressed.
+func (b *batch) checkBuffer(i int, want int64) (int64, error) {
+	offset, length := b.extent(i)
+	if offset < 0 || length < 0 || offset%8 != 0 || offset > int64(len(b.body)) || length > int64(len(b.body))-offset {
+		return 0, malformed("buffer %d is [%d, +%d) of a body of %d bytes", i, offset, length, len(b.body))
+	}
+	size := length
+	if b.codec != codecNone && length > 0 {
+		if length < 8 {
+			return 0, malformed("compressed buffer %d of %d bytes", i, length)
+		}
+		size = int64(binary.LittleEndian.Uint64(b.body[offset:])) //nolint:gosec // checked next
+		switch {
+		case size == -1: // stored uncompressed
+			size = length - 8
+		case size < 0 || size > maxUncompressed:
+			return 0, malformed("compressed buffer %d of %d bytes uncompressed", i, size)
+		}
+	}
+	if size < want {
+		return 0, malformed("buffer %d has %d bytes, want %d", i, size, want)
+	}
+	return size, nil
+}
+
+// dictionaryValues is the layout of a dictionary's one column.
+var dictionaryValues = []fieldLayout{{name: "dictionary", nullable: true, dict: -1}}
+
+// splitSchema takes the schema message off an observation record.
+func splitSchema(value []byte) (m message, rest []byte, err error) {
+	if m, rest, err = nextMessage(value); err != nil {
+		return m, nil, err
+	}
+	if m.kind != kindSchema || len(m.body) != 0 {
+		return m, nil, malformed("the first message is no schema")
+	}
+	return m, rest, nil
+}
+
+// walk calls onDictionary and onBatch for the messages of an observation record after its
+// schema, in order, each checked. It returns the messages without the end-of-stream: a
+// slice of data.
+func (l *layout) walk(data []byte, onDictionary func(id int64, b *batch) error, onBatch func(b *batch) error) ([]byte, error) {
+	known := make([]bool, len(l.dictIDs))
+	have := 0
+	rest := data
+	for {
+		before := rest
+		m, after, err := nextMessage(rest)
+		if err != nil {
+			return nil, err
+		}
+		switch m.kind {
+		case 0:
+			if len(after) > 0 {
+				return nil, malformed("%d bytes after the end of the stream", len(after))
+			}
+			return data[:len(data)-len(before)], nil
+		case kindDictionaryBatch:
+			id, ok1 := m.header.uint(4, 8, 0)
+			values, ok2 := m.header.table(6)
+			delta, ok3 := m.header.uint(8, 1, 0)
+			if !ok1 || !ok2 || !ok3 {
+				return nil, malformed("dictionary reaches outside of its message")
+			}
+			at := slices.Index(l.dictIDs, int64(id)) //nolint:gosec // an opaque number
+			if at < 0 {
+				return nil, malformed("dictionary %d belongs to no column", int64(id)) //nolint:gosec // an opaque number
+			}
+			b, err := newBatch(values, m.body, dictionaryValues, 3)
+			if err != nil {
+				return nil, err
+			}
+			b.isDelta = delta != 0
+			if !known[at] {
+				known[at] = true
+				have++
+				if b.isDelta {
+					return nil, malformed("dictionary %d starts with a delta", int64(id)) //nolint:gosec // an opaque number
+				}
+			}
+			if onDictionary != nil {
+				if err := onDictionary(int64(id), &b); err != nil { //nolint:gosec // an opaque number
+					return nil, err
+				}
+			}
+		case kindRecordBatch:
+			// In a splice, a dictionary that is missing here would silently be that of
+			// the record before.
+			if have != len(l.dictIDs) {
+				return nil, malformed("%d of %d dictionaries before a batch", have, len(l.dictIDs))
+			}
+			b, err := newBatch(m.header, m.body, l.fields, l.buffers)
+			if err != nil {
+				return nil, err
+			}
+			if err := onBatch(&b); err != nil {
+				return nil, err
+			}
+		default:
+			return nil, malformed("a second schema")
+		}
+		rest = after
+	}
+}
+
+// split checks the messages of an observation record after its schema and returns them,
+// without the end-of-stream, and the number of rows.
+func (l *layout) split(data []byte) (messages []byte, rows int, err error) {
+	messages, err = l.walk(data, nil, func(b *batch) error {
+		rows += b.rows
+		return nil
+	})
+	return messages, rows, err
+}
