@@ -45,8 +45,9 @@ func (a *Admin) Ping(ctx context.Context) error {
 
 // Problem is one difference between a topic and its specification.
 type Problem struct {
-	Topic string
-	What  string
+	Topic   string
+	What    string
+	Missing bool // the topic does not exist
 }
 
 func (p Problem) String() string { return p.Topic + ": " + p.What }
@@ -62,7 +63,7 @@ func (a *Admin) CheckTopics(ctx context.Context, specs []schemas.TopicSpec) ([]P
 	for _, spec := range specs {
 		d, ok := details[spec.Name]
 		if !ok || d.Err != nil {
-			problems = append(problems, Problem{spec.Name, "does not exist; `millrace topics apply` makes it"})
+			problems = append(problems, Problem{Topic: spec.Name, What: "does not exist; `millrace topics apply` makes it", Missing: true})
 			continue
 		}
 		problems = append(problems, compare(spec, d, configs[spec.Name])...)
@@ -103,14 +104,14 @@ func (a *Admin) describe(ctx context.Context, specs []schemas.TopicSpec) (kadm.T
 func compare(spec schemas.TopicSpec, d kadm.TopicDetail, config map[string]string) []Problem {
 	var problems []Problem
 	if n := len(d.Partitions); n < int(spec.Partitions) {
-		problems = append(problems, Problem{spec.Name, fmt.Sprintf("has %d partitions, %d are wanted", n, spec.Partitions)})
+		problems = append(problems, Problem{Topic: spec.Name, What: fmt.Sprintf("has %d partitions, %d are wanted", n, spec.Partitions)})
 	}
 	if r := d.Partitions.NumReplicas(); spec.ReplicationFactor > 0 && r != int(spec.ReplicationFactor) {
-		problems = append(problems, Problem{spec.Name, fmt.Sprintf("has replication factor %d, %d is wanted; reassign its partitions", r, spec.ReplicationFactor)})
+		problems = append(problems, Problem{Topic: spec.Name, What: fmt.Sprintf("has replication factor %d, %d is wanted; reassign its partitions", r, spec.ReplicationFactor)})
 	}
 	for _, key := range slices.Sorted(maps.Keys(spec.Config)) {
 		if got := config[key]; got != spec.Config[key] {
-			problems = append(problems, Problem{spec.Name, fmt.Sprintf("has %s=%s, %s is wanted", key, got, spec.Config[key])})
+			problems = append(problems, Problem{Topic: spec.Name, What: fmt.Sprintf("has %s=%s, %s is wanted", key, got, spec.Config[key])})
 		}
 	}
 	return problems

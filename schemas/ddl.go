@@ -31,6 +31,10 @@ type Storage struct {
 	TTLDays  int
 }
 
+// maxTTLDays keeps expiry within what ClickHouse's DateTime holds: past 2106 it wraps
+// around, and new rows expire at once.
+const maxTTLDays = 20_000
+
 var databaseName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,59}$`)
 
 // Validate checks that the database name needs no quoting.
@@ -38,8 +42,8 @@ func (s Storage) Validate() error {
 	if !databaseName.MatchString(s.Database) {
 		return fmt.Errorf("clickhouse.database: %q is no database name: [A-Za-z_][A-Za-z0-9_]*, at most 60 characters", s.Database)
 	}
-	if s.TTLDays < 1 {
-		return fmt.Errorf("clickhouse.ttl_days: must be at least 1, got %d", s.TTLDays)
+	if s.TTLDays < 1 || s.TTLDays > maxTTLDays {
+		return fmt.Errorf("clickhouse.ttl_days: must be from 1 to %d, got %d", maxTTLDays, s.TTLDays)
 	}
 	return nil
 }
@@ -198,6 +202,10 @@ func ScoreSQL(scores map[string]string) string {
 // MinuteViewName is the name of the materialised view that feeds minute_states from the
 // observations of a model.
 func MinuteViewName(model string) string { return "minute_states_of_" + model }
+
+// MinuteStatesColumns are the columns of MinuteStatesSelect, in its order.
+const MinuteStatesColumns = "model, version, variant, minute, request_topic_id, request_partition, outcome, error_class, " +
+	"requests, latency_sum_us, latency_max_us, latency, queue, score, score_sum, event_time_max, scored_at_max"
 
 // MinuteStatesSelect is the one definition of how rows become minute_states: the
 // materialised view uses it, and so does the repair of minutes. where is "" or a

@@ -123,10 +123,15 @@ func checkOutputs(m *schemas.Manifest, tensors []Tensor, batch int) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	for _, t := range tensors {
+		if err := t.readable(); err != nil {
+			bad("graph output %w", err)
+			continue
+		}
+		b := t.batch()
 		switch {
 		case t.width() == 0:
 			bad("graph output %q is %s: its number of columns is unknown; export the graph with its output shapes", t.Name, t)
-		case t.batch() != batch:
+		case b != 0 && b != batch:
 			bad("graph output %q is %s, which is not one row for each row of the inputs", t.Name, t)
 		}
 	}

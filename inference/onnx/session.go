@@ -73,6 +73,11 @@ func inspect(path string) (*Graph, error) {
 		return nil, err
 	}
 	var inputs []*tensor
+	defer func() {
+		for _, t := range inputs {
+			t.release()
+		}
+	}()
 	batch := 0
 	for _, t := range g.Inputs {
 		if t.readable() != nil || t.width() == 0 {

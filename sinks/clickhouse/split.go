@@ -401,13 +401,3 @@ func (l *layout) walk(data []byte, onDictionary func(id int64, b *batch) error, 
 		rest = after
 	}
 }
-
-// split checks the messages of an observation record after its schema and returns them,
-// without the end-of-stream, and the number of rows.
-func (l *layout) split(data []byte) (messages []byte, rows int, err error) {
-	messages, err = l.walk(data, nil, func(b *batch) error {
-		rows += b.rows
-		return nil
-	})
-	return messages, rows, err
-}

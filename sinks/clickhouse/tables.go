@@ -218,7 +218,7 @@ func (c *Client) ensureMinuteView(ctx context.Context, model, score string) erro
 // refreshPredictions makes the view predictions span the observations tables that there
 // are now.
 func (c *Client) refreshPredictions(ctx context.Context) error {
-	for {
+	for range 10 {
 		query, err := c.predictionsQuery(ctx)
 		if err != nil {
 			return err
@@ -235,6 +235,7 @@ func (c *Client) refreshPredictions(ctx context.Context) error {
 			return err
 		}
 	}
+	return errors.New("view predictions: other processes change it all the time")
 }
 
 // predictionColumns are the columns of the view predictions and their types; "score"
@@ -273,6 +274,9 @@ func (c *Client) predictionsQuery(ctx context.Context) (string, error) {
 	var selects []string
 	for _, t := range tables {
 		model := strings.TrimPrefix(t.Name, prefix)
+		if scores[model] == nil {
+			continue // no table of ours, or its first version is being recorded now
+		}
 		var columns []string
 		for _, col := range predictionColumns {
 			expr := "o." + col.name

@@ -5,8 +5,10 @@ the golden files of the Go package that replays the flights. Two runs write the 
 """
 
 import os
+import sys
 
 os.environ["OMP_NUM_THREADS"] = "1"  # sums in one order, so that two runs agree
+sys.dont_write_bytecode = True
 
 import argparse  # noqa: E402
 import hashlib  # noqa: E402
@@ -31,7 +33,6 @@ ROOT = HERE.parents[2]
 MODEL, VERSION, SCORE = "flights_delay", "1", "late_probability"
 FOLDS = 6  # of whole, neighbouring days
 SAMPLE_ROWS = 1000
-MIN_ROWS = 1000
 
 # The checks. A check's threshold is not written here: see threshold().
 CHECKS = [
@@ -55,7 +56,8 @@ CHECKS = [
     ("roc_auc", "", "critical", True),
 ]
 QUALITY = {"accuracy", "precision", "recall", "roc_auc"}
-MARGIN = 1.1
+MARGIN = 1.1  # of a threshold over January's worst window, at least
+FULL_DAY = 0.9  # of the rows of January's smallest window: less is part of a day, and gets no verdict
 DRIFT_SHARE = 0.5  # half of the columns: the convention for "the data set drifted"
 
 
@@ -190,7 +192,7 @@ def quality_scores(late: np.ndarray, scores: np.ndarray, window: np.ndarray, win
     starts = np.searchsorted(window, np.arange(windows + 1))
     for w in range(windows):
         rows = slice(starts[w], starts[w + 1])
-        if rows.stop - rows.start >= MIN_ROWS:
+        if 0 < late[rows].sum() < rows.stop - rows.start:
             q = mon.quality(late[rows], scores[rows], at)
             for name in names:
                 out[name, ""][w] = q[name]
@@ -238,7 +240,14 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def manifest(listed: dict[str, list[str]], at: float, limits: dict[tuple, float], digests: dict[str, str], auc: float) -> str:
+def manifest(
+    listed: dict[str, list[str]],
+    at: float,
+    min_rows: int,
+    limits: dict[tuple, float],
+    digests: dict[str, str],
+    auc: float,
+) -> str:
     def feature(name: str) -> list[str]:
         if name in listed:
             names = ", ".join(json.dumps(a) for a in listed[name])
@@ -288,7 +297,7 @@ def manifest(listed: dict[str, list[str]], at: float, limits: dict[tuple, float]
         "  window: 24h",
         "  lateness: 1h",
         "  label_delay: 12h # the longest flight lands 11 h 41 min after its departure",
-        f"  min_rows: {MIN_ROWS}",
+        f"  min_rows: {min_rows} # nine tenths of January's smallest window, so that part of a day gets no verdict",
         "  # Thresholds are effect sizes beyond the spread of January's own windows: see",
         "  # README.md of this example.",
         "  checks:",
@@ -447,6 +456,7 @@ def main() -> None:
     jan_columns = {SCORE: fold_scores.astype(np.float64)}
     held = drift_scores(reference, jan_columns, window[january], jan_windows)
     held |= quality_scores(late, fold_scores, window[january], jan_windows, at)
+    min_rows = int(FULL_DAY * rows[:jan_windows].min() // 1000 * 1000)
     limits = {}
     for check in CHECKS:
         key = check[:2]
@@ -462,21 +472,21 @@ def main() -> None:
         "sample.arrow": sample(f, x, scores, january),
     }
     digests = {name: sha256(b) for name, b in data.items()}
-    data["manifest.yaml"] = manifest(listed, at, limits, digests, made["roc_auc"]).encode()
+    data["manifest.yaml"] = manifest(listed, at, min_rows, limits, digests, made["roc_auc"]).encode()
     folder = args.models / MODEL / VERSION
     folder.mkdir(parents=True, exist_ok=True)
     for name, b in data.items():
         (folder / name).write_bytes(b)
         print(f"{name}: {len(b)} bytes, sha256 {sha256(b)[:16]}…")
 
-    report(f, months, scores, at, rows, seen, held, limits, jan_windows)
+    report(f, months, scores, at, rows, min_rows, seen, held, limits, jan_windows)
 
 
-def report(f, months, scores, at, rows, seen, held, limits, jan_windows) -> None:
+def report(f, months, scores, at, rows, min_rows, seen, held, limits, jan_windows) -> None:
     print("\nchecks: January's range (replay; out of fold), threshold, windows that breach by month")
     first = f.day[0]
     month_of = ((first + np.arange(len(rows))).astype("datetime64[D]").astype("datetime64[M]").astype(int) - 372) + 1
-    judged = rows >= MIN_ROWS
+    judged = rows >= min_rows
     retrain = np.zeros(len(rows), dtype=bool)
     alert = np.zeros(len(rows), dtype=bool)
     why: dict[int, list[str]] = {}
@@ -507,7 +517,7 @@ def report(f, months, scores, at, rows, seen, held, limits, jan_windows) -> None
     for w, reasons in sorted(why.items()):
         part = slice(starts[w], starts[w + 1])
         print(f"  {(first + w).astype('datetime64[D]')} late {f.late[part].mean():.3f}: {', '.join(reasons)}")
-    top = np.argsort(-seen["drift_share", ""], kind="stable")[:12]
+    top = np.argsort(-np.where(judged, seen["drift_share", ""], 0), kind="stable")[:6]
     print("greatest drift shares:", [(str((first + w).astype("datetime64[D]")), round(float(seen["drift_share", ""][w]), 3)) for w in top])
     print("by month:")
     for m in range(1, 7):

@@ -3,8 +3,8 @@
 // talks to a cluster.
 //
 // It is meant for a child process of its own: libchdb holds one data directory per process, takes
-// about 300 MB, and a fault in it ends the process. Data is on disk when an insert is answered
-// and survives kill -9 of that process.
+// about 300 MB, and a fault in it ends the process. What was answered survives kill -9 of that
+// process; it is not synced, so a power failure may take the last inserts.
 //
 // A request is served by a fresh session of the engine (0.1 ms), so that no database, setting,
 // parameter or temporary table passes from one request to the next. Insert data goes from the
@@ -14,7 +14,8 @@
 //
 // What differs from a ClickHouse server: there are no users (whoever reaches the loopback port may
 // do everything), no HTTP sessions, no external tables, and no KILL QUERY by the client's query id.
-// Native results lack the time zone of a DateTime column (not of DateTime64): instants are right, clients
-// show them in the server's zone; and they lack the columns of a result without rows.
 // async_insert is 0 unless the request sets it, so that an insert is stored when it is answered.
+// Native results lack the time zone of a DateTime column (not of a DateTime64 one): the instants
+// are right, clients show them in the engine's zone. They also lack the columns of a result
+// without rows. As in ClickHouse, a client that goes away does not stop its query.
 package embedded

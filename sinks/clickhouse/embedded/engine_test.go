@@ -138,3 +138,16 @@ func TestNilDereferenceIsStillAPanic(t *testing.T) {
 	var nothing *struct{ n int }
 	require.Panics(t, func() { nothing.n++ })
 }
+
+func TestKillQueries(t *testing.T) {
+	codes := make(chan string, 1)
+	go func() { // ends with the query
+		_, _, header := post(t, nil, nil, "query", "SELECT count() FROM numbers_mt(1000000000000) WHERE sipHash64(number) = 1")
+		codes <- header.Get("X-ClickHouse-Exception-Code")
+	}()
+	require.Eventually(t, func() bool {
+		return query(t, "", "SELECT count() FROM system.processes WHERE query LIKE '%sipHash64(number)%'") == "2\n" // and this one
+	}, 5*time.Second, 10*time.Millisecond)
+	require.NoError(t, engine.killQueries())
+	require.Equal(t, "394", <-codes)
+}

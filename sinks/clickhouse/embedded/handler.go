@@ -94,16 +94,16 @@ func checkOrigin(r *http.Request) error {
 // serveQuery runs the request's query and writes its result. On an error, which is mostly an
 // *exception, it has written nothing.
 func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Values) error {
-	prologue, params, err := session(r, args)
-	if err != nil {
-		return err
-	}
 	sql, rows, err := readQuery(r, args)
 	if err != nil {
 		return err
 	}
 	if rows != nil {
 		defer rows.Close() // and with it its memory, after the engine has read it
+	}
+	prologue, params, err := session(r, args)
+	if err != nil {
+		return err
 	}
 
 	select {
@@ -244,7 +244,7 @@ func readQuery(r *http.Request, args url.Values) (sql string, rows *os.File, err
 	}
 	body := bufio.NewReaderSize(io.MultiReader(strings.NewReader(text), decoded), len(text)+insertHeadBytes)
 	head, err := body.Peek(body.Size())
-	if err != nil && err != io.EOF { //nolint:errorlint // Peek returns a plain io.EOF at the end; a wrapped one is a cut stream
+	if err != nil && !errors.Is(err, io.EOF) {
 		return "", nil, bodyCut(err)
 	}
 	var query strings.Builder

@@ -20,10 +20,10 @@ func TestParseInsert(t *testing.T) {
 		"INSERT INTO t (a) ((SELECT 1))":                        "",
 		"INSERT INTO t WITH 1 AS x SELECT x":                    "",
 		"INSERT INTO t FROM INFILE 'f' FORMAT CSV":              "",
-		"INSERT INTO t":                                         "",
-		"INSERT":                                                "",
-		"SELECT 'INSERT INTO t VALUES (1)'":                     "",
-		"":                                                      "",
+		"INSERT INTO t":                     "",
+		"INSERT":                            "",
+		"SELECT 'INSERT INTO t VALUES (1)'": "",
+		"":                                  "",
 	} {
 		t.Run(text, func(t *testing.T) {
 			got := ""
@@ -37,8 +37,8 @@ func TestParseInsert(t *testing.T) {
 
 func TestOutputFormat(t *testing.T) {
 	for text, want := range map[string]string{
-		"SELECT 1":                                       "",
-		"SELECT 1 format Native;":                        "Native",
+		"SELECT 1":                "",
+		"SELECT 1 format Native;": "Native",
 		"SELECT 1 FORMAT CSV SETTINGS max_threads=1":     "CSV",
 		"SELECT format FROM t":                           "",
 		"SELECT format('{}', 1) AS format":               "",

@@ -82,7 +82,7 @@ func (l *library) open(args []string) (*connection, error) {
 	conn := l.connect(int32(len(args)), &argv[0])
 	runtime.KeepAlive(argv)
 	if conn == nil {
-		return nil, fmt.Errorf("libchdb refused to open %s and wrote its reason to stderr", args[1])
+		return nil, fmt.Errorf("libchdb refused to start with %q and wrote its reason to stderr", args[1:])
 	}
 	return conn, nil
 }

@@ -25,8 +25,11 @@ import (
 // childDir names the data directory when the test binary is to be a server instead of a test.
 const childDir = "MILLRACE_TEST_EMBEDDED_DIR"
 
-// addr is the address of the engine that the tests share; each uses a database of its own.
-var addr string
+// The engine that the tests share, and its address; each uses a database of its own.
+var (
+	engine *Engine
+	addr   string
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
@@ -41,8 +44,7 @@ func serveAndRun(m *testing.M) int {
 		return failed(err)
 	}
 	defer os.RemoveAll(dir)
-	engine, err := Open(Config{Dir: dir})
-	if err != nil {
+	if engine, err = Open(Config{Dir: dir}); err != nil {
 		return failed(err)
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -74,7 +76,7 @@ func failed(err error) int {
 func serveChild(dir string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	engine, err := Open(Config{Dir: dir, Listen: "127.0.0.1:0"})
+	engine, err := Open(Config{Dir: dir})
 	if err != nil {
 		return failed(err)
 	}

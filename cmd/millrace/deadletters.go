@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipeline"
+)
+
+func deadLettersCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "deadletters",
+		Short: "List, show and replay requests that could not be answered",
+		Args:  args(cobra.NoArgs),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	var filter pipeline.LetterFilter
+	filters := func(c *cobra.Command) *cobra.Command {
+		c.Flags().StringVar(&filter.Model, "model", "", "only of this model")
+		c.Flags().StringVar(&filter.Class, "class", "", "only of this error class")
+		return c
+	}
+	list := filters(&cobra.Command{
+		Use:   "list",
+		Short: "List dead letters, oldest first: id, class, topic, coordinates, reason",
+		Args:  args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := o.load()
+			if err != nil {
+				return err
+			}
+			return pipeline.ListDeadLetters(cmd.Context(), cfg, filter, cmd.OutOrStdout())
+		},
+	})
+	list.Flags().IntVar(&filter.Limit, "limit", 1000, "list at most so many; 0 is no limit")
+	show := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show one dead letter whole; ID is partition/offset as `list` prints it",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			partition, offset, err := letterID(given[0])
+			if err != nil {
+				return err
+			}
+			cfg, err := o.load()
+			if err != nil {
+				return err
+			}
+			return pipeline.ShowDeadLetter(cmd.Context(), cfg, partition, offset, cmd.OutOrStdout())
+		},
+	}
+	var all bool
+	replay := filters(&cobra.Command{
+		Use:   "replay [ID…]",
+		Short: "Produce dead-lettered requests again, to the topic that they came from",
+		Long: "Produce dead-lettered requests again, with their bytes and headers, to the topic that they\n" +
+			"came from. Name the letters, or filter with --model and --class, or give --all. The result of\n" +
+			"a replay carries the header millrace-replay-of with the first request's coordinates.",
+		RunE: func(cmd *cobra.Command, given []string) error {
+			if len(given) == 0 && !all && filter.Model == "" && filter.Class == "" {
+				return usage(fmt.Errorf("name the letters to replay, or give --model, --class or --all"))
+			}
+			for _, id := range given {
+				partition, offset, err := letterID(id)
+				if err != nil {
+					return err
+				}
+				filter.Only = append(filter.Only, pipeline.LetterID{Partition: partition, Offset: offset})
+			}
+			cfg, err := o.load()
+			if err != nil {
+				return err
+			}
+			n, err := pipeline.ReplayDeadLetters(cmd.Context(), cfg, filter)
+			fmt.Fprintf(cmd.OutOrStdout(), "%d replayed\n", n)
+			return err
+		},
+	})
+	replay.Flags().BoolVar(&all, "all", false, "replay every dead letter")
+	cmd.AddCommand(list, show, replay)
+	return cmd
+}
+
+func letterID(text string) (partition int32, offset int64, err error) {
+	p, o, ok := strings.Cut(text, "/")
+	pn, perr := strconv.ParseInt(p, 10, 32)
+	on, oerr := strconv.ParseInt(o, 10, 64)
+	if !ok || perr != nil || oerr != nil || pn < 0 || on < 0 {
+		return 0, 0, usage(fmt.Errorf("%q is no dead letter's id; write partition/offset, as `millrace deadletters list` prints it", text))
+	}
+	return int32(pn), on, nil
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipeline"
+)
+
+func initCommand(o *options) *cobra.Command {
+	var name, version string
+	cmd := &cobra.Command{
+		Use:   "init MODEL.onnx",
+		Short: "Put an ONNX model into the repository, with a manifest made from its graph",
+		Long: "Copy an ONNX model into models.repository and write a manifest from the graph's inputs and\n" +
+			"outputs. What the graph cannot tell is marked CHECK: in the manifest; it serves as it is.",
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			cfg, err := o.load()
+			if err != nil {
+				return err
+			}
+			made, err := pipeline.InitModel(cmd.Context(), cfg, given[0], name, version)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "manifest  %s\nrequests  %s\nresults   %s\nexample   %s\n",
+				made.Manifest, made.Requests, made.Results, made.Example)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "", "model name (default from the file's name)")
+	cmd.Flags().StringVar(&version, "version", "1", "version")
+	return cmd
+}

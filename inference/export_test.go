@@ -1,0 +1,4 @@
+package inference
+
+// CompareVersions is exported to the tests.
+var CompareVersions = compareVersions

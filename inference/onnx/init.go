@@ -1,0 +1,263 @@
+package onnx
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/millrace/millrace/inference"
+	"github.com/millrace/millrace/schemas"
+)
+
+// maxInitColumns bounds how many columns of one output tensor Init writes down.
+const maxInitColumns = 16
+
+// Init writes the manifest of a graph that has none. What the graph cannot say is marked
+// "# CHECK:" where a default stands and commented out where there is none; as it is, the
+// manifest parses, and the model loads and predicts. An empty name is made from the file's
+// name, an empty version is "1".
+func Init(path, name, version string) (manifestYAML []byte, err error) {
+	g, err := inspect(path)
+	if err != nil {
+		return nil, err
+	}
+	digest, err := inference.Digest(path)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Base(path)
+	if name == "" {
+		name = strings.ToLower(identifier(strings.Trim(strings.TrimSuffix(file, filepath.Ext(file)), "_-. ")))
+	}
+	if version == "" {
+		version = "1"
+	}
+	w := &manifestWriter{taken: map[string]bool{}}
+	for _, c := range schemas.SystemColumns() {
+		w.taken[c] = true
+	}
+	w.line("# Written by `millrace init` from the graph in %s.", file)
+	w.line("# What the graph does not say is marked CHECK.")
+	w.line("name: %s", quote(name))
+	w.line("version: %s", quote(version))
+	w.line("runtime: %s", schemas.RuntimeONNX)
+	w.line("artifact:\n  file: %s\n  sha256: %s", quote(file), digest)
+	err = errors.Join(w.inputs(g.Inputs), w.outputs(g.Outputs))
+	if err != nil {
+		return nil, fmt.Errorf("write a manifest for %s: %w", path, err)
+	}
+	w.rest()
+	text := []byte(w.text.String())
+	if _, err := schemas.ParseManifest(schemas.ManifestFile, text); err != nil {
+		return nil, fmt.Errorf("write a manifest for %s: %w", path, err)
+	}
+	return text, nil
+}
+
+type manifestWriter struct {
+	text  strings.Builder
+	taken map[string]bool // column names, lower case
+	score string          // the first output that is a float
+}
+
+func (w *manifestWriter) line(format string, args ...any) {
+	fmt.Fprintf(&w.text, format+"\n", args...)
+}
+
+// column returns a valid column name close to the wanted one, and takes it.
+func (w *manifestWriter) column(want string) string {
+	name := identifier(want)
+	for n := 2; w.taken[strings.ToLower(name)]; n++ {
+		name = fmt.Sprintf("%s_%d", identifier(want), n)
+	}
+	w.taken[strings.ToLower(name)] = true
+	return name
+}
+
+var notIdentifier = regexp.MustCompile(`[^A-Za-z0-9_]+`)
+
+// identifier makes a column name of any text.
+func identifier(text string) string {
+	name := notIdentifier.ReplaceAllString(text, "_")
+	if name == "" || isDigit(name[0]) {
+		name = "f" + name
+	}
+	return name[:min(len(name), 100)]
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+// plain writes a column name as YAML.
+func plain(name string) string {
+	switch strings.ToLower(name) {
+	case "null", "true", "false", "yes", "no", "on", "off", "y", "n":
+		return quote(name)
+	default:
+		return name
+	}
+}
+
+// quote writes text as YAML: a JSON string is one.
+func quote(text string) string {
+	quoted, _ := json.Marshal(text) // never fails on a string
+	return string(quoted)
+}
+
+// inputs writes the features, and which of them fill which tensor where that does not
+// follow from their names.
+func (w *manifestWriter) inputs(tensors []Tensor) error {
+	var errs []error
+	var inputs []string
+	named := true
+	w.line("\n# Fields of a request that the model reads, in the order of its input.")
+	w.line("# CHECK: add min and max, and \"out_of_range: reject\" to refuse what lies outside.")
+	w.line("# CHECK: add \"optional: true\" or a default to what a request may leave out; \"sensitive: true\" to personal data.")
+	w.line("features:")
+	for _, t := range tensors {
+		if err := t.readable(); err != nil {
+			errs = append(errs, fmt.Errorf("graph input %w", err))
+			continue
+		}
+		if t.width() == 0 {
+			errs = append(errs, fmt.Errorf("graph input %q is %s: the number of features is not in the graph; "+
+				"export it with a fixed second dimension (skl2onnx: FloatTensorType([None, 20]))", t.Name, t))
+			continue
+		}
+		w.line("  # Input %s, %s.", quote(t.Name), t)
+		var features []string
+		for c := range t.width() {
+			want := t.Name
+			switch {
+			case t.width() > 1 && len(tensors) > 1:
+				want = fmt.Sprintf("%s_%d", t.Name, c)
+			case t.width() > 1:
+				want = fmt.Sprintf("f%d", c)
+			}
+			name := w.column(want)
+			features = append(features, plain(name))
+			if t.width() == 1 && name != t.Name {
+				named = false
+			}
+			comment := ""
+			switch {
+			case t.Type == elementString && c == 0:
+				comment = " # CHECK: if it has few values, make it \"type: category\" and list them under categories, so that drift can be seen"
+			case t.width() > 1 && c == 0:
+				comment = " # CHECK: the graph does not name its columns; call them as in your requests, in this order"
+			}
+			w.line("  - name: %s%s\n    type: %s", plain(name), comment, featureType(t.Type))
+		}
+		named = named && (t.width() == 1 || len(tensors) == 1)
+		inputs = append(inputs, fmt.Sprintf("  - name: %s\n    features: [%s]", quote(t.Name), strings.Join(features, ", ")))
+	}
+	if !named && len(tensors) > 1 {
+		w.line("\n# Which features fill which input of the graph.")
+		w.line("inputs:\n%s", strings.Join(inputs, "\n"))
+	}
+	return errors.Join(errs...)
+}
+
+// outputs writes one prediction column for each column of each output tensor; of the
+// probabilities of two classes, only that of the second.
+func (w *manifestWriter) outputs(tensors []Tensor) error {
+	var errs []error
+	var lines []string
+	for _, t := range tensors {
+		switch {
+		case t.Kind == kindTensor && !slices.Contains(elements, t.Type):
+			lines = append(lines, fmt.Sprintf("  # CHECK: output %s is left out: it is %s.", quote(t.Name), t))
+			continue
+		case t.readable() != nil:
+			errs = append(errs, fmt.Errorf("graph output %w", t.readable()))
+			continue
+		case t.width() == 0:
+			errs = append(errs, fmt.Errorf("graph output %q is %s: its number of columns is unknown; export the graph with its output shapes", t.Name, t))
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("  # Output %s, %s.", quote(t.Name), t))
+		float := t.Type == elementFloat || t.Type == elementDouble
+		if float && t.width() == 2 && strings.Contains(strings.ToLower(t.Name), "prob") {
+			lines = append(lines, w.output("probability", t, 1, "of the second class, the positive one where there are two"))
+			continue
+		}
+		for c := range min(t.width(), maxInitColumns) {
+			name := t.Name
+			if t.width() > 1 {
+				name = fmt.Sprintf("%s_%d", t.Name, c)
+			}
+			lines = append(lines, w.output(name, t, c, ""))
+		}
+		if t.width() > maxInitColumns {
+			lines = append(lines, fmt.Sprintf("  # CHECK: the tensor has %d columns; these are the first %d.", t.width(), maxInitColumns))
+		}
+	}
+	w.line("\n# What the model predicts: one column and one JSON field each.")
+	w.line("outputs:\n%s", strings.Join(lines, "\n"))
+	return errors.Join(errs...)
+}
+
+// output returns the lines of one output and notes the first that can be a score.
+func (w *manifestWriter) output(want string, t Tensor, index int, check string) string {
+	name := w.column(want)
+	if check != "" {
+		check = " # CHECK: " + check
+	}
+	typ := featureType(t.Type)
+	if w.score == "" && (typ == schemas.TypeFloat32 || typ == schemas.TypeFloat64) {
+		w.score = name
+	}
+	text := fmt.Sprintf("  - name: %s%s\n    type: %s", plain(name), check, typ)
+	if name != t.Name {
+		text += "\n    tensor: " + quote(t.Name)
+	}
+	if index > 0 {
+		text += fmt.Sprintf("\n    index: %d", index)
+	}
+	return text
+}
+
+// rest writes what the graph says nothing about, as comments.
+func (w *manifestWriter) rest() {
+	score := w.score
+	if score == "" {
+		score = "..."
+	}
+	w.line(`
+# CHECK: the field of a request that says when its subject happened; without it, the time
+# of the Kafka record counts. Drift windows follow it.
+# event_time:
+#   field: time
+#   format: rfc3339 # or unix_s, unix_ms, unix_us
+
+# CHECK: what feedback says about a prediction; without it there is no accuracy.
+# target:
+#   kind: binary
+#   score: %s
+#   threshold: 0.5      # predicted positive from here
+#   positive_above: 0   # a label above it is positive
+
+# CHECK: when drift and accuracy are judged; without it, predictions are only stored.
+# Checks of drift (psi, ks, chisquare) need a reference, made where the model is trained.
+# monitoring:
+#   window: 24h
+#   lateness: 10m
+#   label_delay: 24h
+#   checks:
+#     - {stattest: roc_auc, threshold: 0.7, severity: critical, retrain: true}`, score)
+}
+
+// featureType returns the type that holds an element as it is.
+func featureType(element string) schemas.FeatureType {
+	switch element {
+	case elementFloat:
+		return schemas.TypeFloat32
+	case elementDouble:
+		return schemas.TypeFloat64
+	default: // the other names are the same
+		return schemas.FeatureType(element)
+	}
+}

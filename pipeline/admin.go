@@ -1,0 +1,78 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// readiness collects whether each part is ready. It is safe for concurrent use.
+type readiness struct {
+	mu    sync.Mutex
+	parts map[string]string // part: why it is not ready, "" if it is
+}
+
+func newReadiness() *readiness { return &readiness{parts: map[string]string{}} }
+
+// set tells that a part is ready, or why not.
+func (r *readiness) set(part, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.parts[part] = reason
+}
+
+func (r *readiness) snapshot() (ready bool, parts map[string]string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ready, parts = true, map[string]string{}
+	for part, reason := range r.parts {
+		parts[part] = "ready"
+		if reason != "" {
+			ready, parts[part] = false, reason
+		}
+	}
+	return ready, parts
+}
+
+// serveAdmin serves /metrics, /healthz and /readyz until ctx ends.
+func serveAdmin(ctx context.Context, addr string, m *Metrics, r *readiness) error {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("http.addr %s: %w", addr, err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		ready, parts := r.snapshot()
+		w.Header().Set("Content-Type", "application/json")
+		if !ready {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		if err := json.NewEncoder(w).Encode(parts); err != nil {
+			return // the client is gone
+		}
+	})
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	stop := context.AfterFunc(ctx, func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if srv.Shutdown(end) != nil {
+			srv.Close() //nolint:errcheck,gosec // it is being given up
+		}
+	})
+	defer stop()
+	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("http.addr %s: %w", addr, err)
+	}
+	return nil
+}

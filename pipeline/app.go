@@ -1,0 +1,314 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/inference"
+	"github.com/millrace/millrace/inference/onnx"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse"
+	"github.com/millrace/millrace/sinks/kafka"
+)
+
+// ErrDrainTimeout says that a shutdown took longer than drain_timeout. Nothing is lost by
+// it: what was in hand comes again after the restart.
+var ErrDrainTimeout = errors.New("pipeline: drain_timeout passed before everything in hand was finished")
+
+// App is one millrace process: some or all of the roles.
+type App struct {
+	cfg     Config
+	log     zerolog.Logger
+	alloc   memory.Allocator
+	ready   *readiness
+	Metrics *Metrics
+	Done    Progress
+}
+
+// Progress counts what the roles of this process have done. A batch whose transaction was
+// aborted counts again when it is repeated. It may be read at any time.
+type Progress struct {
+	Answered     atomic.Int64 // requests with a result
+	DeadLetters  atomic.Int64
+	Observations atomic.Int64 // rows stored
+	Labels       atomic.Int64 // rows stored
+	Ticks        atomic.Int64 // finished passes of the monitor
+	Retrainings  atomic.Int64 // retraining events published
+}
+
+// New prepares an App. cfg must be valid.
+func New(cfg Config, log zerolog.Logger) *App {
+	return &App{cfg: cfg, log: log, alloc: memory.NewGoAllocator(), ready: newReadiness(), Metrics: NewMetrics()}
+}
+
+// Ready tells whether every role of the process is ready to do its work.
+func (a *App) Ready() bool {
+	ready, _ := a.ready.snapshot()
+	return ready
+}
+
+// Run runs the roles until ctx ends, then lets them finish what they have in hand, for at
+// most drain_timeout. It returns nil after an orderly end. The failure of one role ends
+// the others.
+func (a *App) Run(ctx context.Context) error {
+	// Two contexts: soft ends the intake, hard ends everything.
+	hard, abort := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer abort(nil)
+	group, groupCtx := errgroup.WithContext(hard)
+	soft, stopIntake := context.WithCancel(groupCtx)
+	defer stopIntake()
+	defer context.AfterFunc(ctx, func() {
+		a.log.Info().Dur("deadline", a.cfg.DrainTimeout).Msg("stopping: finishing what is in hand")
+		stopIntake()
+		time.AfterFunc(a.cfg.DrainTimeout, func() { abort(ErrDrainTimeout) })
+	})()
+
+	roles := map[Role]func(soft, hard context.Context) error{
+		RoleWorker: a.runWorker, RoleRecorder: a.runRecorder, RoleMonitor: a.runMonitor,
+	}
+	for _, role := range []Role{RoleWorker, RoleRecorder, RoleMonitor} {
+		if !slices.Contains(a.cfg.Roles, role) {
+			continue
+		}
+		a.ready.set(string(role), "starting")
+		group.Go(func() error {
+			if err := roles[role](soft, groupCtx); err != nil {
+				return fmt.Errorf("%s: %w", role, err)
+			}
+			return nil
+		})
+	}
+	if a.cfg.HTTP.Addr != "" {
+		// The endpoint outlives the intake, so that a drain can be watched.
+		adminCtx, stopAdmin := context.WithCancel(groupCtx)
+		defer stopAdmin()
+		admin := make(chan error, 1)
+		go func() { admin <- serveAdmin(adminCtx, a.cfg.HTTP.Addr, a.Metrics, a.ready) }() // ends with adminCtx
+		defer func() { stopAdmin(); <-admin }()
+		group.Go(func() error {
+			select {
+			case err := <-admin:
+				admin <- nil // for the deferred wait
+				return err
+			case <-soft.Done():
+				return nil
+			}
+		})
+	}
+	err := group.Wait()
+	if cause := context.Cause(hard); errors.Is(cause, ErrDrainTimeout) {
+		return cause
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (a *App) connection() consumers.Connection {
+	return consumers.Connection{Brokers: a.cfg.Kafka.Brokers, ClientID: a.cfg.Kafka.ClientID}
+}
+
+func (a *App) group(name string) consumers.Group {
+	return consumers.Group{Name: name, SessionTimeout: a.cfg.Kafka.SessionTimeout}
+}
+
+// retry runs what until it succeeds or ctx ends, telling readiness what it waits for.
+func (a *App) retry(ctx context.Context, role Role, what func(ctx context.Context) error) error {
+	for backoff := 100 * time.Millisecond; ; backoff = min(2*backoff, 5*time.Second) {
+		err := what(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		var permanent *permanentError
+		if errors.As(err, &permanent) {
+			return permanent.error
+		}
+		a.ready.set(string(role), err.Error())
+		a.log.Warn().Err(err).Str("role", string(role)).Dur("retry_in", backoff).Msg("not ready; trying again")
+		timer := time.NewTimer(backoff)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// permanentError is one that no retry mends.
+type permanentError struct{ error }
+
+// needTopics waits for Kafka and checks that the topics are there and large enough.
+func (a *App) needTopics(ctx context.Context, role Role, models []string) error {
+	admin, err := consumers.NewAdmin(a.connection())
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	return a.retry(ctx, role, func(ctx context.Context) error {
+		problems, err := admin.CheckTopics(ctx, a.cfg.Topics.Specs(models, a.cfg.Topics.TopicSettings))
+		if err != nil {
+			return err
+		}
+		for _, p := range problems {
+			if p.Missing {
+				return &permanentError{fmt.Errorf("topic %s", p)}
+			}
+			a.log.Warn().Str("topic", p.Topic).Msg(p.What)
+		}
+		return nil
+	})
+}
+
+// loadModels opens the repository and loads the version of each model that serves.
+func (a *App) loadModels(ctx context.Context) ([]*inference.Model, error) {
+	repo, err := inference.OpenRepository(a.cfg.Models.Repository)
+	if err != nil {
+		return nil, err
+	}
+	router, err := inference.NewRouter(repo, a.cfg.Models.Versions)
+	if err != nil {
+		return nil, err
+	}
+	var models []*inference.Model
+	for _, name := range router.Models() {
+		version, _ := router.Route(name)
+		m, err := repo.Load(ctx, name, version)
+		if err != nil {
+			return nil, err
+		}
+		models = append(models, m)
+	}
+	if len(models) == 0 {
+		return nil, fmt.Errorf("models.repository %s holds no model; `millrace init MODEL.onnx` makes one", a.cfg.Models.Repository)
+	}
+	return models, nil
+}
+
+func modelNames(models []*inference.Model) []string {
+	names := make([]string, len(models))
+	for i, m := range models {
+		names[i] = m.Manifest.Name
+	}
+	return names
+}
+
+// runWorker answers requests: one goroutine a lane, each with its own instances.
+func (a *App) runWorker(soft, hard context.Context) error {
+	models, err := a.loadModels(soft)
+	if err != nil {
+		return err
+	}
+	handlers := make([]*laneHandler, 0, a.cfg.Worker.Lanes)
+	defer func() {
+		for _, h := range handlers {
+			if err := h.Close(); err != nil {
+				a.log.Warn().Err(err).Msg("closing a lane's models failed")
+			}
+		}
+	}()
+	rt := onnx.Runtime{Log: a.log}
+	for lane := range a.cfg.Worker.Lanes {
+		h, err := newLaneHandler(soft, a.cfg, lane, models, rt, a.alloc, a.Metrics, &a.Done)
+		if err != nil {
+			return err
+		}
+		handlers = append(handlers, h)
+	}
+	for _, m := range models {
+		a.log.Info().Str("model", m.Manifest.Name).Str("version", m.Manifest.Version).Int("lanes", a.cfg.Worker.Lanes).Msg("model ready")
+	}
+	if err := a.needTopics(soft, RoleWorker, modelNames(models)); err != nil {
+		return orderly(soft, err)
+	}
+	group, groupHard := errgroup.WithContext(hard)
+	groupSoft, stop := context.WithCancel(groupHard)
+	defer stop()
+	defer context.AfterFunc(soft, stop)()
+	for lane, h := range handlers {
+		l := consumers.NewLane(consumers.LaneConfig{
+			Connection: a.connection(), Group: a.group(a.cfg.Worker.Group),
+			Instance: a.cfg.Instance, Lane: lane, TopicPrefix: a.cfg.Topics.Requests,
+			MaxRecords: a.cfg.Worker.MaxBatchRows, TransactionTimeout: a.cfg.Worker.TransactionTimeout,
+		}, a.log)
+		group.Go(func() error { return l.Run(groupSoft, groupHard, h) }) // ends with soft
+	}
+	a.ready.set(string(RoleWorker), "")
+	return group.Wait()
+}
+
+// orderly turns the error of a start that a shutdown interrupted into none.
+func orderly(soft context.Context, err error) error {
+	if soft.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (a *App) openClickHouse() (*clickhouse.Client, error) {
+	return clickhouse.Open(clickhouse.Options{
+		Addr: a.cfg.ClickHouse.Addr, Username: a.cfg.ClickHouse.Username, Password: a.cfg.ClickHouse.Password,
+		Storage: a.cfg.Storage(), Logger: a.log,
+	})
+}
+
+// runRecorder moves observations, dead letters, feedback and events into ClickHouse.
+func (a *App) runRecorder(soft, hard context.Context) error {
+	client, err := a.openClickHouse()
+	if err != nil {
+		return err
+	}
+	defer client.Close() //nolint:errcheck // nothing is pending: every insert is awaited
+	if err := a.retry(soft, RoleRecorder, client.Migrate); err != nil {
+		return orderly(soft, err)
+	}
+	if err := a.needTopics(soft, RoleRecorder, nil); err != nil {
+		return orderly(soft, err)
+	}
+	t := a.cfg.Topics
+	store := clickhouse.NewStore(client, t.Topics, a.alloc)
+	r := consumers.NewRecorder(consumers.RecorderConfig{
+		Connection: a.connection(), Group: a.group(a.cfg.Recorder.Group),
+		Topics:    []string{t.Observations, t.DeadLetters, t.Feedback, t.Events},
+		FlushRows: a.cfg.Recorder.FlushRows, FlushBytes: a.cfg.Recorder.FlushBytes, FlushInterval: a.cfg.Recorder.FlushInterval,
+	}, a.log)
+	a.ready.set(string(RoleRecorder), "")
+	return r.Run(soft, hard, recorderStore{store, a})
+}
+
+// recorderStore counts what is stored.
+type recorderStore struct {
+	store *clickhouse.Store
+	app   *App
+}
+
+// Store implements consumers.Storer.
+func (s recorderStore) Store(ctx context.Context, records []schemas.Record, replay bool) error {
+	stats, err := s.store.Store(ctx, records, replay)
+	for table, rows := range map[string]int{
+		"observations": stats.Observations, "feedback": stats.Feedback, "dead_letters": stats.DeadLetters, "events": stats.Events,
+	} {
+		s.app.Metrics.stored.WithLabelValues(table).Add(float64(rows))
+	}
+	s.app.Done.Observations.Add(int64(stats.Observations))
+	s.app.Done.Labels.Add(int64(stats.Feedback))
+	return err
+}
+
+// newProducer opens a producer for small traffic.
+func (a *App) newProducer() (*kafka.Producer, error) {
+	return kafka.NewProducer(a.cfg.Kafka.Brokers, a.cfg.Kafka.ClientID, 10_000)
+}

@@ -1,0 +1,501 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// Role is one of the three parts that a millrace process can play.
+type Role string
+
+// The roles.
+const (
+	RoleWorker   Role = "worker"   // answers requests
+	RoleRecorder Role = "recorder" // stores observations, feedback, dead letters and events
+	RoleMonitor  Role = "monitor"  // judges windows, raises events, delivers alerts
+)
+
+// Config is everything that an operator chooses. DefaultConfig has a value for each key;
+// a file overrides it, MILLRACE_… overrides the file, flags override both.
+type Config struct {
+	Instance     string           `yaml:"instance"` // of this process; stable over restarts and unique in the worker group
+	Roles        []Role           `yaml:"roles"`
+	DrainTimeout time.Duration    `yaml:"drain_timeout"` // from SIGTERM to giving up
+	Log          LogConfig        `yaml:"log"`
+	HTTP         HTTPConfig       `yaml:"http"`
+	Kafka        KafkaConfig      `yaml:"kafka"`
+	Topics       TopicsConfig     `yaml:"topics"`
+	ClickHouse   ClickHouseConfig `yaml:"clickhouse"`
+	Models       ModelsConfig     `yaml:"models"`
+	Worker       WorkerConfig     `yaml:"worker"`
+	Recorder     RecorderConfig   `yaml:"recorder"`
+	Monitor      MonitorConfig    `yaml:"monitor"`
+	Alerts       []Subscription   `yaml:"alerts"`
+	Embedded     EmbeddedConfig   `yaml:"embedded"`
+}
+
+// LogConfig chooses what is logged and how.
+type LogConfig struct {
+	Level  string `yaml:"level"`  // debug, info, warn, error
+	Format string `yaml:"format"` // json or console
+}
+
+// HTTPConfig is the admin endpoint: /metrics, /healthz, /readyz.
+type HTTPConfig struct {
+	Addr string `yaml:"addr"` // empty: none
+}
+
+// KafkaConfig says how Kafka is reached.
+type KafkaConfig struct {
+	Brokers        []string      `yaml:"brokers"`
+	ClientID       string        `yaml:"client_id"`
+	SessionTimeout time.Duration `yaml:"session_timeout"` // after which a silent group member is taken for dead
+}
+
+// TopicsConfig names and sizes the topics.
+type TopicsConfig struct {
+	schemas.Topics        `yaml:",inline"`
+	schemas.TopicSettings `yaml:",inline"`
+}
+
+// ClickHouseConfig says how ClickHouse is reached, and how long rows live.
+type ClickHouseConfig struct {
+	Addr     []string `yaml:"addr"` // of the HTTP interface, host:port
+	Username string   `yaml:"username"`
+	Password string   `yaml:"password"`
+	Database string   `yaml:"database"`
+	TTLDays  int      `yaml:"ttl_days"`
+}
+
+// ModelsConfig says where versions lie and which of them serve.
+type ModelsConfig struct {
+	Repository string            `yaml:"repository"`
+	Versions   map[string]string `yaml:"versions"` // model: version; default the newest of each model
+}
+
+// WorkerConfig sizes the worker.
+type WorkerConfig struct {
+	Group              string        `yaml:"group"`
+	Lanes              int           `yaml:"lanes"`
+	MaxBatchRows       int           `yaml:"max_batch_rows"`    // of one poll, over all models
+	MaxRequestBytes    int           `yaml:"max_request_bytes"` // of one request; larger ones are dead letters
+	TransactionTimeout time.Duration `yaml:"transaction_timeout"`
+}
+
+// RecorderConfig sizes the recorder.
+type RecorderConfig struct {
+	Group         string        `yaml:"group"`
+	FlushRows     int           `yaml:"flush_rows"`
+	FlushBytes    int           `yaml:"flush_bytes"`
+	FlushInterval time.Duration `yaml:"flush_interval"`
+}
+
+// MonitorConfig schedules the drift and accuracy jobs.
+type MonitorConfig struct {
+	Interval       time.Duration `yaml:"interval"`
+	ReportInterval time.Duration `yaml:"report_interval"`
+	ReportsDir     string        `yaml:"reports_dir"`
+}
+
+// Subscription delivers events that match to one channel, at least once.
+type Subscription struct {
+	Name        string              `yaml:"name"` // part of the consumer group's name: keep it
+	Webhook     *WebhookChannel     `yaml:"webhook,omitempty"`
+	Kafka       *KafkaChannel       `yaml:"kafka,omitempty"`
+	Models      []string            `yaml:"models,omitempty"`       // empty: all
+	Kinds       []schemas.EventKind `yaml:"kinds,omitempty"`        // empty: all
+	MinSeverity schemas.Severity    `yaml:"min_severity,omitempty"` // empty: all
+}
+
+// WebhookChannel posts events as CloudEvents JSON.
+type WebhookChannel struct {
+	URL     string            `yaml:"url"`
+	Headers map[string]string `yaml:"headers,omitempty"`
+	Timeout time.Duration     `yaml:"timeout,omitempty"` // default 10s
+}
+
+// KafkaChannel copies events to a topic of the same cluster.
+type KafkaChannel struct {
+	Topic string `yaml:"topic"`
+}
+
+// EmbeddedConfig is for `millrace dev` and `millrace demo`.
+type EmbeddedConfig struct {
+	Dir            string `yaml:"dir"`             // data of both services
+	KafkaAddr      string `yaml:"kafka_addr"`      // a free port is taken when this one is in use
+	ClickHouseAddr string `yaml:"clickhouse_addr"` // likewise
+}
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "millrace"
+	}
+	return Config{
+		Instance:     host,
+		Roles:        []Role{RoleWorker, RoleRecorder, RoleMonitor},
+		DrainTimeout: 30 * time.Second,
+		Log:          LogConfig{Level: "info", Format: "console"},
+		HTTP:         HTTPConfig{Addr: "127.0.0.1:8080"},
+		Kafka:        KafkaConfig{Brokers: []string{"127.0.0.1:9092"}, ClientID: "millrace", SessionTimeout: 10 * time.Second},
+		Topics: TopicsConfig{schemas.DefaultTopics(), schemas.TopicSettings{
+			Partitions: 4, ReplicationFactor: -1, Retention: 7 * 24 * time.Hour, RetentionBytes: -1, Spread: 1,
+		}},
+		ClickHouse: ClickHouseConfig{Addr: []string{"127.0.0.1:8123"}, Username: "default", Database: "millrace", TTLDays: 90},
+		Models:     ModelsConfig{Repository: "models"},
+		// Two lanes keep two cores busy: one scores while the other waits for Kafka.
+		Worker: WorkerConfig{
+			Group: "millrace-workers", Lanes: 2, MaxBatchRows: 8192, MaxRequestBytes: 1 << 20, TransactionTimeout: 10 * time.Second,
+		},
+		// 50,000 rows of 200 bytes are 10 MB: large enough for ClickHouse, small enough to repeat.
+		Recorder: RecorderConfig{Group: "millrace-recorders", FlushRows: 50_000, FlushBytes: 64 << 20, FlushInterval: time.Second},
+		Monitor:  MonitorConfig{Interval: 30 * time.Second, ReportInterval: time.Minute, ReportsDir: "reports"},
+		Embedded: EmbeddedConfig{Dir: "data", KafkaAddr: "127.0.0.1:9092", ClickHouseAddr: "127.0.0.1:8123"},
+	}
+}
+
+// LoadConfig reads path over the defaults (none if path is empty), then the variables of
+// environ that begin with MILLRACE_, then flags, each "key=value" with a dotted key.
+// Every fault is reported, each with its key and where it comes from.
+func LoadConfig(path string, environ, flags []string) (Config, error) {
+	cfg := DefaultConfig()
+	l := &loader{keys: map[string]reflect.Value{}}
+	l.collect(reflect.ValueOf(&cfg).Elem(), "")
+	if path != "" {
+		l.file(path)
+	}
+	l.environment(environ)
+	for _, f := range flags {
+		key, value, ok := strings.Cut(f, "=")
+		if !ok {
+			l.fault("--set %s: write key=value", f)
+			continue
+		}
+		l.set("--set "+key, key, value)
+	}
+	if err := cfg.Validate(); err != nil {
+		l.errs = append(l.errs, err)
+	}
+	return cfg, errors.Join(l.errs...)
+}
+
+// loader puts values into the fields of a Config by their dotted keys.
+type loader struct {
+	keys map[string]reflect.Value // leaves only
+	errs []error
+}
+
+func (l *loader) fault(format string, args ...any) {
+	l.errs = append(l.errs, fmt.Errorf(format, args...))
+}
+
+func (l *loader) collect(v reflect.Value, prefix string) {
+	t := v.Type()
+	for i := range t.NumField() {
+		name, options, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+		key := prefix + name
+		switch f := v.Field(i); {
+		case options == "inline":
+			l.collect(f, prefix)
+		case f.Kind() == reflect.Struct:
+			l.collect(f, key+".")
+		default:
+			l.keys[key] = f
+		}
+	}
+}
+
+func (l *loader) file(path string) {
+	text, err := os.ReadFile(path) //nolint:gosec // the operator's own file
+	if err != nil {
+		l.fault("read configuration: %w", err)
+		return
+	}
+	parsed, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		l.fault("%s: %s", path, oneLine(err))
+		return
+	}
+	for _, doc := range parsed.Docs {
+		if doc.Body != nil {
+			l.mapping(path, doc.Body, "")
+		}
+	}
+}
+
+func (l *loader) mapping(path string, node ast.Node, prefix string) {
+	m, ok := node.(ast.MapNode)
+	if !ok {
+		l.fault("%s:%d: %s: a mapping is expected", path, node.GetToken().Position.Line, strings.TrimSuffix(prefix, "."))
+		return
+	}
+	for it := m.MapRange(); it.Next(); {
+		key := prefix + it.Key().String()
+		where := fmt.Sprintf("%s:%d", path, it.Key().GetToken().Position.Line)
+		field, leaf := l.keys[key]
+		switch {
+		case leaf:
+			fresh := reflect.New(field.Type())
+			if err := yaml.NodeToValue(it.Value(), fresh.Interface(), yaml.Strict()); err != nil {
+				l.fault("%s: %s: %s", where, key, oneLine(err))
+				continue
+			}
+			field.Set(fresh.Elem())
+		case l.section(key):
+			if it.Value().Type() != ast.NullType {
+				l.mapping(path, it.Value(), key+".")
+			}
+		default:
+			l.fault("%s: %s: unknown key%s", where, key, l.suggest(key))
+		}
+	}
+}
+
+func (l *loader) section(key string) bool {
+	for k := range l.keys {
+		if strings.HasPrefix(k, key+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// suggest names a known key that ends alike, as where a section was forgotten.
+func (l *loader) suggest(key string) string {
+	last := key[strings.LastIndexByte(key, '.')+1:]
+	var like []string
+	for k := range l.keys {
+		if strings.HasSuffix(k, "."+last) {
+			like = append(like, k)
+		}
+	}
+	if len(like) == 0 {
+		return ""
+	}
+	slices.Sort(like)
+	return "; did you mean " + strings.Join(like, " or ") + "?"
+}
+
+func (l *loader) environment(environ []string) {
+	names := map[string]string{}
+	for key := range l.keys {
+		names["MILLRACE_"+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))] = key
+	}
+	// Set by people for other parts: where the native libraries lie, and what tests use.
+	foreign := regexp.MustCompile(`^MILLRACE_(LIBCHDB|ONNXRUNTIME|TEST_.*|CONFIG)$`)
+	for _, e := range environ {
+		name, value, _ := strings.Cut(e, "=")
+		if !strings.HasPrefix(name, "MILLRACE_") || foreign.MatchString(name) {
+			continue
+		}
+		key, ok := names[name]
+		if !ok {
+			l.fault("environment %s: no such key", name)
+			continue
+		}
+		l.set("environment "+name, key, value)
+	}
+}
+
+// set reads text as the YAML value of a key; a list may be written without brackets.
+func (l *loader) set(where, key, text string) {
+	field, ok := l.keys[key]
+	if !ok {
+		l.fault("%s: unknown key%s", where, l.suggest(key))
+		return
+	}
+	if field.Kind() == reflect.Slice && !strings.HasPrefix(strings.TrimSpace(text), "[") {
+		text = "[" + text + "]"
+	}
+	fresh := reflect.New(field.Type())
+	if field.Kind() == reflect.String {
+		fresh.Elem().SetString(text)
+	} else if err := yaml.UnmarshalWithOptions([]byte(text), fresh.Interface(), yaml.Strict()); err != nil {
+		l.fault("%s: %s", where, oneLine(err))
+		return
+	}
+	field.Set(fresh.Elem())
+}
+
+// oneLine drops the source excerpt that the YAML library draws under its message.
+func oneLine(err error) string {
+	var ye yaml.Error
+	if errors.As(err, &ye) {
+		return ye.GetMessage()
+	}
+	return strings.Join(strings.Fields(err.Error()), " ")
+}
+
+var (
+	instanceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+	groupName    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+)
+
+// Validate reports every value that makes no sense, by key.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	atLeast := func(key string, got, least int) {
+		if got < least {
+			bad("%s: must be at least %d, got %d", key, least, got)
+		}
+	}
+	lasting := func(key string, got, least time.Duration) {
+		if got < least {
+			bad("%s: must be at least %s, got %s", key, least, got)
+		}
+	}
+	if !instanceName.MatchString(c.Instance) {
+		bad("instance: %q is not 1 to 100 of a-z A-Z 0-9 . _ -", c.Instance)
+	}
+	if len(c.Roles) == 0 {
+		bad("roles: at least one of worker, recorder, monitor is needed")
+	}
+	for _, r := range c.Roles {
+		if r != RoleWorker && r != RoleRecorder && r != RoleMonitor {
+			bad("roles: %q is not one of worker, recorder, monitor", r)
+		}
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		bad("log.level: %q is not one of debug, info, warn, error", c.Log.Level)
+	}
+	if c.Log.Format != "json" && c.Log.Format != "console" {
+		bad("log.format: %q is not one of json, console", c.Log.Format)
+	}
+	lasting("drain_timeout", c.DrainTimeout, time.Second)
+	if c.HTTP.Addr != "" {
+		address(bad, "http.addr", c.HTTP.Addr)
+	}
+	if len(c.Kafka.Brokers) == 0 {
+		bad("kafka.brokers: at least one host:port is needed")
+	}
+	for _, b := range c.Kafka.Brokers {
+		address(bad, "kafka.brokers", b)
+	}
+	lasting("kafka.session_timeout", c.Kafka.SessionTimeout, time.Second)
+	if err := c.Topics.Topics.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	atLeast("topics.partitions", int(c.Topics.Partitions), 1)
+	atLeast("topics.spread", int(c.Topics.Spread), 1)
+	lasting("topics.retention", c.Topics.Retention, time.Minute)
+	if c.Topics.RetentionBytes < -1 || c.Topics.RetentionBytes == 0 {
+		bad("topics.retention_bytes: must be -1 or more than 0, got %d", c.Topics.RetentionBytes)
+	}
+	if c.Topics.ReplicationFactor < -1 || c.Topics.ReplicationFactor == 0 {
+		bad("topics.replication_factor: must be -1 or more than 0, got %d", c.Topics.ReplicationFactor)
+	}
+	if len(c.ClickHouse.Addr) == 0 {
+		bad("clickhouse.addr: at least one host:port is needed")
+	}
+	for _, a := range c.ClickHouse.Addr {
+		address(bad, "clickhouse.addr", a)
+	}
+	if err := c.Storage().Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Models.Repository == "" {
+		bad("models.repository: missing")
+	}
+	for key, name := range map[string]string{"worker.group": c.Worker.Group, "recorder.group": c.Recorder.Group} {
+		if !groupName.MatchString(name) {
+			bad("%s: %q is not 1 to 100 of a-z A-Z 0-9 . _ -", key, name)
+		}
+	}
+	if c.Worker.Group == c.Recorder.Group {
+		bad("recorder.group: %q is already worker.group", c.Recorder.Group)
+	}
+	atLeast("worker.lanes", c.Worker.Lanes, 1)
+	atLeast("worker.max_batch_rows", c.Worker.MaxBatchRows, 1)
+	atLeast("worker.max_request_bytes", c.Worker.MaxRequestBytes, 1)
+	if c.Worker.MaxRequestBytes > schemas.MaxRequestBytes {
+		bad("worker.max_request_bytes: must be at most %d, got %d", schemas.MaxRequestBytes, c.Worker.MaxRequestBytes)
+	}
+	lasting("worker.transaction_timeout", c.Worker.TransactionTimeout, time.Second)
+	atLeast("recorder.flush_rows", c.Recorder.FlushRows, 1)
+	atLeast("recorder.flush_bytes", c.Recorder.FlushBytes, 1)
+	lasting("recorder.flush_interval", c.Recorder.FlushInterval, 10*time.Millisecond)
+	lasting("monitor.interval", c.Monitor.Interval, 100*time.Millisecond)
+	lasting("monitor.report_interval", c.Monitor.ReportInterval, 100*time.Millisecond)
+	if c.Monitor.ReportsDir == "" {
+		bad("monitor.reports_dir: missing")
+	}
+	if c.Embedded.Dir == "" {
+		bad("embedded.dir: missing")
+	}
+	address(bad, "embedded.kafka_addr", c.Embedded.KafkaAddr)
+	address(bad, "embedded.clickhouse_addr", c.Embedded.ClickHouseAddr)
+	seen := map[string]bool{}
+	for i, s := range c.Alerts {
+		s.validate(bad, fmt.Sprintf("alerts[%d]", i))
+		if seen[s.Name] {
+			bad("alerts[%d].name: %q stands twice", i, s.Name)
+		}
+		seen[s.Name] = true
+		if s.Kafka != nil && s.Kafka.Topic == c.Topics.Events {
+			bad("alerts[%d].kafka.topic: %q is where events come from", i, s.Kafka.Topic)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func address(bad func(string, ...any), key, addr string) {
+	if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" {
+		bad("%s: %q is not host:port", key, addr)
+	}
+}
+
+func (s Subscription) validate(bad func(string, ...any), key string) {
+	if !groupName.MatchString(s.Name) {
+		bad("%s.name: %q is not 1 to 100 of a-z A-Z 0-9 . _ -", key, s.Name)
+	}
+	if (s.Webhook == nil) == (s.Kafka == nil) {
+		bad("%s: one of webhook and kafka is needed", key)
+	}
+	if s.Webhook != nil {
+		if u, err := url.Parse(s.Webhook.URL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			bad("%s.webhook.url: %q is no http or https URL", key, s.Webhook.URL)
+		}
+		if s.Webhook.Timeout < 0 {
+			bad("%s.webhook.timeout: must be at least 0, got %s", key, s.Webhook.Timeout)
+		}
+	}
+	if s.Kafka != nil && s.Kafka.Topic == "" {
+		bad("%s.kafka.topic: missing", key)
+	}
+	for _, k := range s.Kinds {
+		if k != schemas.EventDrift && k != schemas.EventAccuracy && k != schemas.EventRetraining {
+			bad("%s.kinds: %q is not one of drift, accuracy, retraining", key, k)
+		}
+	}
+	if s.MinSeverity != "" && !slices.Contains([]schemas.Severity{schemas.SeverityInfo, schemas.SeverityWarning, schemas.SeverityCritical}, s.MinSeverity) {
+		bad("%s.min_severity: %q is not one of info, warning, critical", key, s.MinSeverity)
+	}
+}
+
+// Matches tells whether the subscription wants the event.
+func (s Subscription) Matches(e schemas.EventData) bool {
+	return (len(s.Models) == 0 || slices.Contains(s.Models, e.Model)) &&
+		(len(s.Kinds) == 0 || slices.Contains(s.Kinds, e.Kind)) &&
+		(s.MinSeverity == "" || e.Severity.AtLeast(s.MinSeverity))
+}
+
+// Storage returns what the tables need to know.
+func (c Config) Storage() schemas.Storage {
+	return schemas.Storage{Database: c.ClickHouse.Database, TTLDays: c.ClickHouse.TTLDays}
+}

@@ -1,0 +1,76 @@
+package pipeline
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+func TestDefaultsAreValid(t *testing.T) {
+	cfg, err := LoadConfig("", nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, DefaultConfig(), cfg)
+}
+
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "millrace.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+func TestConfigPrecedence(t *testing.T) {
+	path := writeConfig(t, `
+kafka:
+  brokers: [a:1, b:2]
+  session_timeout: 7s
+topics: {requests: my.requests., partitions: 12}
+models: {versions: {flights: "2"}}
+alerts:
+  - {name: ops, webhook: {url: "http://localhost:1/x", timeout: 2s}, kinds: [retraining], min_severity: warning}
+worker: {lanes: 3}
+`)
+	cfg, err := LoadConfig(path, []string{"MILLRACE_WORKER_LANES=4", "MILLRACE_KAFKA_BROKERS=c:3,d:4", "HOME=/x", "MILLRACE_LIBCHDB=/y"},
+		[]string{"worker.lanes=5", "roles=worker"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"c:3", "d:4"}, cfg.Kafka.Brokers)
+	require.Equal(t, 7*time.Second, cfg.Kafka.SessionTimeout)
+	require.Equal(t, "my.requests.", cfg.Topics.Requests)
+	require.Equal(t, "millrace.results.", cfg.Topics.Results)
+	require.EqualValues(t, 12, cfg.Topics.Partitions)
+	require.Equal(t, 5, cfg.Worker.Lanes)
+	require.Equal(t, []Role{RoleWorker}, cfg.Roles)
+	require.Equal(t, map[string]string{"flights": "2"}, cfg.Models.Versions)
+	require.Equal(t, 2*time.Second, cfg.Alerts[0].Webhook.Timeout)
+	require.True(t, cfg.Alerts[0].Matches(schemas.EventData{Kind: schemas.EventRetraining, Severity: schemas.SeverityCritical}))
+	require.False(t, cfg.Alerts[0].Matches(schemas.EventData{Kind: schemas.EventRetraining, Severity: schemas.SeverityInfo}))
+	require.False(t, cfg.Alerts[0].Matches(schemas.EventData{Kind: schemas.EventDrift, Severity: schemas.SeverityCritical}))
+}
+
+func TestConfigReportsEveryFaultAtOnce(t *testing.T) {
+	path := writeConfig(t, `
+kafka:
+  broker: [a:1]
+  session_timeout: soon
+lanes: 3
+worker:
+  lanes: many
+  max_batch_rows: 0
+alerts:
+  - {name: "", colour: red}
+`)
+	_, err := LoadConfig(path, []string{"MILLRACE_NONSENSE=1"}, []string{"log.level=loud", "x.y=1", "oops"})
+	require.Error(t, err)
+	for _, want := range []string{
+		path + ":3: kafka.broker: unknown key", path + ":4: kafka.session_timeout:", path + ":5: lanes: unknown key; did you mean worker.lanes?",
+		path + ":7: worker.lanes:", "worker.max_batch_rows: must be at least 1, got 0", path + ":9: alerts:", "colour",
+		"environment MILLRACE_NONSENSE: no such key", `log.level: "loud" is not one of`, "--set x.y: unknown key", "--set oops: write key=value",
+	} {
+		require.ErrorContains(t, err, want)
+	}
+}

@@ -1,0 +1,609 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/pipeline/flights"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse"
+	"github.com/millrace/millrace/sinks/kafka"
+)
+
+// DemoOptions are the flags of `millrace demo`.
+type DemoOptions struct {
+	Requests int  // the first so many flights; 0 is all
+	Once     bool // return after the summary
+	JSON     bool // end with one line of JSON
+}
+
+// Where the demo's files lie below the repository.
+const (
+	demoModels = "deploy/examples/flights/models"
+	demoData   = "deploy/native/node_modules/vega-datasets/data/flights-3m.parquet"
+)
+
+// demoSummary is the demo's JSON line.
+type demoSummary struct {
+	Requests         int64   `json:"requests"`
+	Results          int64   `json:"results"`
+	Observations     uint64  `json:"observations"`
+	Labels           uint64  `json:"labels"`
+	DeadLetters      uint64  `json:"dead_letters"`
+	ThroughputPerS   float64 `json:"throughput_per_s"`
+	LatencyUS        latency `json:"latency_us"`
+	DriftWindows     uint64  `json:"drift_windows"`
+	RetrainingEvents uint64  `json:"retraining_events"`
+	PeakRSSBytes     int64   `json:"peak_rss_bytes"`
+}
+
+type latency struct {
+	P50 float64 `json:"p50"`
+	P99 float64 `json:"p99"`
+}
+
+// ErrCountsDiffer says that the demo lost or repeated something.
+var ErrCountsDiffer = errors.New("demo: the counts of requests, results, observations and labels differ")
+
+// Demo replays the flights against embedded services, with every role in this process.
+func Demo(ctx context.Context, cfg Config, o DemoOptions, stdout, stderr io.Writer) error {
+	if cfg.Log.Level == "info" {
+		cfg.Log.Level = "warn" // the progress line is what one wants to see
+	}
+	log := NewLogger(cfg.Log, stderr)
+	data, err := findUpward(demoData)
+	if err != nil {
+		return fmt.Errorf("the flights are missing: %w; run `make native`", err)
+	}
+	if cfg.Models.Repository == DefaultConfig().Models.Repository {
+		if cfg.Models.Repository, err = findUpward(demoModels); err != nil {
+			return fmt.Errorf("the flights model is missing: %w; run the demo inside of a clone of millrace", err)
+		}
+	}
+	cfg.Embedded.Dir = filepath.Join(cfg.Embedded.Dir, "demo")
+	cfg.Monitor.ReportsDir = filepath.Join(cfg.Embedded.Dir, "reports")
+	cfg.Monitor.Interval, cfg.Monitor.ReportInterval = time.Second, time.Second
+	cfg.Roles = []Role{RoleWorker, RoleRecorder, RoleMonitor}
+	if err := ResetServices(cfg); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(cfg.Monitor.ReportsDir); err != nil {
+		return fmt.Errorf("delete old reports: %w", err)
+	}
+	receiver, err := newAlertReceiver(ctx)
+	if err != nil {
+		return err
+	}
+	defer receiver.close()
+	cfg.Alerts = append(cfg.Alerts, Subscription{
+		Name: "demo", Webhook: &WebhookChannel{URL: receiver.url}, Kinds: []schemas.EventKind{schemas.EventRetraining},
+	})
+
+	services, err := StartServices(ctx, &cfg, -1, log)
+	if err != nil {
+		return err
+	}
+	defer services.Stop(context.WithoutCancel(ctx), cfg.DrainTimeout, log)
+	if _, err := ApplyTopics(ctx, cfg); err != nil {
+		return err
+	}
+	app := New(cfg, log)
+	appCtx, stopApp := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- app.Run(appCtx) }() // ends with appCtx, at the end of this function
+	d := &demo{cfg: cfg, opts: o, app: app, log: log, stdout: stdout, stderr: stderr, services: services, receiver: receiver}
+	err = d.run(ctx, data, ended)
+	stopApp()
+	if errApp := <-ended; err == nil && errApp != nil {
+		err = errApp
+	}
+	return err
+}
+
+// findUpward looks for a file below the working directory and its parents, and below
+// those of the binary.
+func findUpward(name string) (string, error) {
+	var starts []string
+	if wd, err := os.Getwd(); err == nil {
+		starts = append(starts, wd)
+	}
+	if exe, err := os.Executable(); err == nil {
+		starts = append(starts, filepath.Dir(exe))
+	}
+	for _, dir := range starts {
+		for {
+			path := filepath.Join(dir, filepath.FromSlash(name))
+			if _, err := os.Stat(path); err == nil {
+				return path, nil
+			}
+			parent := filepath.Dir(dir)
+			if parent == dir {
+				break
+			}
+			dir = parent
+		}
+	}
+	return "", fmt.Errorf("%s is neither above the working directory nor above the binary", name)
+}
+
+// alertReceiver is the demo's own subscriber: a webhook on loopback.
+type alertReceiver struct {
+	url      string
+	srv      *http.Server
+	received atomic.Int64
+}
+
+func newAlertReceiver(ctx context.Context) (*alertReceiver, error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen for alerts: %w", err)
+	}
+	r := &alertReceiver{url: "http://" + ln.Addr().String() + "/alerts"}
+	seen := map[string]bool{} // the subscription delivers one at a time
+	r.srv = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		var e schemas.Event
+		if err := json.NewDecoder(io.LimitReader(req.Body, 1<<20)).Decode(&e); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if !seen[e.ID] {
+			seen[e.ID] = true
+			r.received.Add(1)
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})}
+	go r.srv.Serve(ln) //nolint:errcheck // ends with close
+	return r, nil
+}
+
+func (r *alertReceiver) close() {
+	r.srv.Close() //nolint:errcheck,gosec // nothing is pending that matters
+}
+
+// demo is one run.
+type demo struct {
+	cfg      Config
+	opts     DemoOptions
+	app      *App
+	log      zerolog.Logger
+	stdout   io.Writer
+	stderr   io.Writer
+	services *Services
+	receiver *alertReceiver
+
+	total     int64
+	threshold float64      // of the model's target
+	requests  atomic.Int64 // sent
+	labels    atomic.Int64 // sent
+	client    *clickhouse.Client
+}
+
+// inFlight bounds how far the replay runs ahead of answers and of rows, so that latency is
+// that of the pipeline and not of a backlog, and labels are stored when windows close.
+const (
+	maxUnanswered = 50_000
+	maxUnstored   = 200_000
+)
+
+func (d *demo) run(ctx context.Context, data string, ended <-chan error) error {
+	source, err := flights.Open(data, d.opts.Requests)
+	if err != nil {
+		return err
+	}
+	d.total = int64(source.Flights())
+	models, err := d.app.loadModels(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range models {
+		if m.Manifest.Name == flights.Model && m.Manifest.Target != nil {
+			d.threshold = m.Manifest.Target.Threshold
+		}
+	}
+	if d.client, err = d.app.openClickHouse(); err != nil {
+		return err
+	}
+	defer d.client.Close() //nolint:errcheck // only read
+	if err := d.await(ctx, ended, "the roles to be ready", time.Minute, func() (int64, bool) { return 0, d.app.Ready() }); err != nil {
+		return err
+	}
+	fmt.Fprintf(d.stdout, "Replaying %s flights of 2001 as requests and labels. Kafka %s, ClickHouse http://%s\n",
+		grouped(d.total), d.services.Kafka.Addr(), d.services.ClickHouse.Addr())
+
+	began := time.Now()
+	progress := d.progress(began)
+	sent := make(chan error, 1)
+	go func() { sent <- d.send(ctx, source) }() // ends with the source or ctx
+	if err := d.await(ctx, ended, "everything to be answered and stored", time.Minute, func() (int64, bool) {
+		progress()
+		p := &d.app.Done
+		sum := p.Answered.Load() + p.DeadLetters.Load() + p.Observations.Load() + p.Labels.Load() + d.requests.Load() + d.labels.Load()
+		return sum, p.Observations.Load() >= d.total && p.Labels.Load() >= d.total
+	}); err != nil {
+		return err
+	}
+	took := time.Since(began)
+	if err := <-sent; err != nil {
+		return err
+	}
+	d.endProgress()
+	if err := d.settle(ctx, ended); err != nil {
+		return err
+	}
+	sum, err := d.summarise(ctx, took)
+	if err != nil {
+		return err
+	}
+	if err := d.print(ctx, sum, took); err != nil {
+		return err
+	}
+	if d.opts.JSON {
+		line, err := json.Marshal(sum)
+		if err != nil {
+			return fmt.Errorf("encode the summary: %w", err)
+		}
+		fmt.Fprintf(d.stdout, "%s\n", line)
+	}
+	if n := sum.Requests; n != d.total || sum.Results != n || sum.Observations != uint64(n) || sum.Labels != uint64(n) || sum.DeadLetters != 0 { //nolint:gosec // a count
+		return ErrCountsDiffer
+	}
+	if d.opts.Once {
+		return nil
+	}
+	fmt.Fprintln(d.stdout, "\nEverything stays up until Ctrl-C.")
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-ended:
+		return err
+	}
+}
+
+// await polls until done, and fails when the sum of what is counted has not moved for
+// patience, or when the pipeline has ended.
+func (d *demo) await(ctx context.Context, ended <-chan error, what string, patience time.Duration, poll func() (counted int64, done bool)) error {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	last, moved := int64(-1), time.Now()
+	for {
+		counted, done := poll()
+		if done {
+			return nil
+		}
+		if counted != last {
+			last, moved = counted, time.Now()
+		}
+		if time.Since(moved) > patience {
+			return fmt.Errorf("waiting for %s: nothing has moved for %s", what, patience)
+		}
+		select {
+		case <-tick.C:
+		case err := <-ended:
+			return errors.Join(errors.New("the pipeline has ended"), err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// send produces every event of the source in its order. Values are packed into blocks that
+// the producer keeps until they are acknowledged.
+func (d *demo) send(ctx context.Context, source *flights.Source) error {
+	producer, err := kafka.NewProducer(d.cfg.Kafka.Brokers, "millrace-demo", maxUnanswered)
+	if err != nil {
+		return err
+	}
+	defer producer.Close()
+	const block = 256 << 10
+	requests, feedback := d.cfg.Topics.RequestsOf(flights.Model), d.cfg.Topics.Feedback
+	buf := make([]byte, 0, block)
+	var e flights.Event
+	for n := 0; ; n++ {
+		if cap(buf)-len(buf) < flights.MaxEventBytes {
+			buf = make([]byte, 0, block)
+		}
+		var more bool
+		if buf, more = source.Next(buf, &e); !more {
+			break
+		}
+		m := schemas.Message{Topic: requests, Partition: schemas.AnyPartition, Key: e.Key, Value: e.Value}
+		if e.Kind == flights.KindLabel {
+			m.Topic = feedback
+			d.labels.Add(1)
+		} else {
+			d.requests.Add(1)
+		}
+		producer.Enqueue(ctx, m)
+		if n%1024 == 0 {
+			if err := d.holdBack(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return producer.Flush(ctx)
+}
+
+// holdBack waits while the pipeline is behind.
+func (d *demo) holdBack(ctx context.Context) error {
+	p := &d.app.Done
+	for d.requests.Load()-p.Answered.Load()-p.DeadLetters.Load() > maxUnanswered ||
+		d.requests.Load()-p.Observations.Load() > maxUnstored || d.labels.Load()-p.Labels.Load() > maxUnstored {
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// settle waits for the monitor to judge every window that has closed, to report on them,
+// and for its events to be stored and delivered.
+func (d *demo) settle(ctx context.Context, ended <-chan error) error {
+	ticks := d.app.Done.Ticks.Load()
+	return d.await(ctx, ended, "the monitor's last pass", 2*time.Minute, func() (int64, bool) {
+		now := d.app.Done.Ticks.Load()
+		if now < ticks+2 { // one may have begun before the last row was stored
+			return now, false
+		}
+		stored, err := d.count(ctx, "SELECT uniqExact(id) AS n FROM {db}.events WHERE kind = 'retraining'")
+		if err != nil {
+			return now, false
+		}
+		reports, err := d.count(ctx, "SELECT uniqExact(window_start) AS n FROM {db}.windows WHERE job = 'report'")
+		if err != nil {
+			return now, false
+		}
+		windows, err := d.count(ctx, "SELECT uniqExact(window_start) AS n FROM {db}.windows WHERE job = 'drift'")
+		if err != nil {
+			return now, false
+		}
+		published := d.app.Done.Retrainings.Load()
+		return now, int64(stored) == published && d.receiver.received.Load() == published && reports >= windows //nolint:gosec // counts
+	})
+}
+
+func (d *demo) query(text string) string {
+	return strings.NewReplacer("{db}", d.cfg.ClickHouse.Database, "{model}", flights.Model, "{table}",
+		d.cfg.ClickHouse.Database+"."+schemas.ObservationsTable(flights.Model), "{threshold}", strconv.FormatFloat(d.threshold, 'g', -1, 64)).Replace(text)
+}
+
+func (d *demo) count(ctx context.Context, query string) (uint64, error) {
+	var rows []struct {
+		N uint64 `ch:"n"`
+	}
+	if err := d.client.Select(ctx, &rows, d.query(query)); err != nil {
+		return 0, err
+	}
+	return rows[0].N, nil
+}
+
+// summarise counts everything anew, from what is stored and not from what was counted on
+// the way.
+func (d *demo) summarise(ctx context.Context, took time.Duration) (*demoSummary, error) {
+	s := &demoSummary{Requests: d.requests.Load(), ThroughputPerS: float64(d.total) / took.Seconds(), PeakRSSBytes: peakRSS()}
+	admin, err := consumers.NewAdmin(d.app.connection())
+	if err != nil {
+		return nil, err
+	}
+	defer admin.Close()
+	if err := admin.Read(ctx, d.cfg.Topics.ResultsOf(flights.Model), func(*schemas.Record) error { s.Results++; return nil }); err != nil {
+		return nil, err
+	}
+	for _, q := range []struct {
+		to    *uint64
+		query string
+	}{
+		{&s.Observations, "SELECT if(count() = uniqExact(request_topic_id, request_partition, request_offset, request_row), count(), 0) AS n FROM {table} WHERE outcome = 'ok'"},
+		{&s.Labels, "SELECT if(count() = uniqExact(request_id), count(), 0) AS n FROM {db}.feedback WHERE model = '{model}'"},
+		{&s.DeadLetters, "SELECT count() AS n FROM {db}.dead_letters"},
+		{&s.DriftWindows, "SELECT uniqExact(window_start) AS n FROM {db}.windows WHERE job = 'drift' AND model = '{model}'"},
+		{&s.RetrainingEvents, "SELECT uniqExact(id) AS n FROM {db}.events WHERE kind = 'retraining' AND model = '{model}'"},
+	} {
+		if *q.to, err = d.count(ctx, q.query); err != nil {
+			return nil, err
+		}
+	}
+	var quantiles []struct {
+		Q []float64 `ch:"q"`
+	}
+	if err := d.client.Select(ctx, &quantiles, d.query("SELECT quantilesExact(0.5, 0.99)(toFloat64(latency_us)) AS q FROM {table}")); err != nil {
+		return nil, err
+	}
+	s.LatencyUS = latency{quantiles[0].Q[0], quantiles[0].Q[1]}
+	return s, nil
+}
+
+// peakRSS returns the largest resident size that this process has had, in bytes; 0 where
+// the system does not tell.
+func peakRSS() int64 {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			if err != nil {
+				return 0
+			}
+			return kb << 10
+		}
+	}
+	return 0
+}
+
+// grouped writes 1234567 as 1,234,567.
+func grouped[T int | int64 | uint64](n T) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// progress returns a function that draws the progress: one line rewritten on a terminal,
+// a line every ten seconds elsewhere.
+func (d *demo) progress(began time.Time) func() {
+	terminal := isTerminal(d.stderr)
+	var last time.Time
+	var lastSent int64
+	return func() {
+		now, sent := time.Now(), d.requests.Load()
+		every := 10 * time.Second
+		if terminal {
+			every = 500 * time.Millisecond
+		}
+		if now.Sub(last) < every {
+			return
+		}
+		rate := float64(sent-lastSent) / now.Sub(last).Seconds()
+		if last.IsZero() {
+			rate = float64(sent) / max(now.Sub(began).Seconds(), 1e-3)
+		}
+		last, lastSent = now, sent
+		p := &d.app.Done
+		const width = 30
+		full := int(width * p.Observations.Load() / max(d.total, 1))
+		line := fmt.Sprintf("[%s%s] %5.1f %%  %9s requests/s  lag: %s unanswered, %s unstored, %s labels  p99 %.1f ms",
+			strings.Repeat("#", min(full, width)), strings.Repeat(".", max(0, width-full)),
+			100*float64(p.Observations.Load())/float64(max(d.total, 1)), grouped(int64(rate)),
+			grouped(max(0, sent-p.Answered.Load()-p.DeadLetters.Load())), grouped(max(0, sent-p.Observations.Load())),
+			grouped(max(0, d.labels.Load()-p.Labels.Load())), 1e3*d.app.Metrics.LatencyQuantile(0.99))
+		if terminal {
+			fmt.Fprintf(d.stderr, "\r%s\x1b[K", line)
+		} else {
+			fmt.Fprintln(d.stderr, line)
+		}
+	}
+}
+
+func (d *demo) endProgress() {
+	if isTerminal(d.stderr) {
+		fmt.Fprintln(d.stderr)
+	}
+}
+
+// demoMonth is one line of the table by month.
+type demoMonth struct {
+	Month    uint8   `ch:"month"`
+	Flights  uint64  `ch:"flights"`
+	Late     float64 `ch:"late"`
+	Accuracy float64 `ch:"accuracy"`
+	AUC      float64 `ch:"auc"`
+}
+
+type demoDrift struct {
+	Month   uint8   `ch:"month"`
+	Column  string  `ch:"column"`
+	Score   float64 `ch:"score"`
+	Windows uint64  `ch:"windows"`
+}
+
+type demoEvent struct {
+	Start time.Time `ch:"start"`
+	Body  string    `ch:"body"`
+}
+
+func (d *demo) print(ctx context.Context, s *demoSummary, took time.Duration) error {
+	out := func(format string, args ...any) { fmt.Fprintf(d.stdout, format, args...) }
+	out("\n%-22s %12s\n", "requests sent", grouped(s.Requests))
+	out("%-22s %12s   read back from Kafka, read_committed\n", "results", grouped(s.Results))
+	out("%-22s %12s   distinct request coordinates in ClickHouse\n", "observations", grouped(s.Observations))
+	out("%-22s %12s   distinct request ids in ClickHouse\n", "labels", grouped(s.Labels))
+	out("%-22s %12s\n", "dead letters", grouped(s.DeadLetters))
+	out("%-22s %12s   requests/s, until the last row and label were stored (%.1f s)\n", "throughput", grouped(int64(s.ThroughputPerS)), took.Seconds())
+	out("%-22s %9.1f ms   p99 %.1f ms, from fetch to encoded result\n", "latency p50", s.LatencyUS.P50/1e3, s.LatencyUS.P99/1e3)
+	out("%-22s %9d MB   of this process, without its two children\n", "peak memory", s.PeakRSSBytes>>20)
+
+	var months []demoMonth
+	if err := d.client.Select(ctx, &months, d.query(`
+SELECT month, count() AS flights, avg(late) AS late, avg((score >= {threshold}) = late) AS accuracy,
+       arrayAUC(groupArray(score), groupArray(late)) AS auc
+FROM (
+    SELECT toMonth(o.event_time) AS month, toUInt8(f.label > 15) AS late, assumeNotNull(o.late_probability) AS score
+    FROM {table} AS o INNER JOIN (SELECT request_id, label FROM {db}.feedback WHERE model = '{model}') AS f USING (request_id)
+)
+GROUP BY month ORDER BY month`)); err != nil {
+		return err
+	}
+	var drifted []demoDrift
+	if err := d.client.Select(ctx, &drifted, d.query(`
+SELECT toMonth(window_start) AS month, toString(column) AS column, max(score / threshold) AS score, countIf(drifted) AS windows
+FROM {db}.drift_results FINAL
+WHERE model = '{model}' AND threshold > 0 AND column != ''
+GROUP BY month, column HAVING windows > 0 ORDER BY month, windows DESC, score DESC LIMIT 3 BY month`)); err != nil {
+		return err
+	}
+	out("\nmonth     flights    late   accuracy     AUC   most drifted (days over threshold)\n")
+	for _, m := range months {
+		var worst []string
+		for _, x := range drifted {
+			if x.Month == m.Month {
+				worst = append(worst, fmt.Sprintf("%s (%d)", x.Column, x.Windows))
+			}
+		}
+		out("%-7s %9s  %5.1f %%    %5.1f %%  %6.3f   %s\n", time.Month(m.Month).String()[:3], grouped(m.Flights), 100*m.Late, 100*m.Accuracy, m.AUC, strings.Join(worst, ", "))
+	}
+
+	var events []demoEvent
+	if err := d.client.Select(ctx, &events, d.query(`
+SELECT parseDateTime64BestEffort(JSONExtractString(body, 'data', 'window_start'), 6, 'UTC') AS start, any(body) AS body
+FROM {db}.events WHERE model = '{model}' AND kind = 'retraining' GROUP BY start ORDER BY start`)); err != nil {
+		return err
+	}
+	out("\n%d windows judged; %d retraining events, each delivered to a webhook (%d received)\n", s.DriftWindows, s.RetrainingEvents, d.receiver.received.Load())
+	for i, e := range events {
+		if i == 10 {
+			out("  … and %d more: SELECT body FROM %s.events WHERE kind = 'retraining'\n", len(events)-i, d.cfg.ClickHouse.Database)
+			break
+		}
+		var event schemas.Event
+		if err := json.Unmarshal([]byte(e.Body), &event); err != nil {
+			return fmt.Errorf("read an event: %w", err)
+		}
+		out("  %s  %s\n", e.Start.Format(time.DateOnly), reasons(event.Data.Breaches))
+	}
+	out("\nreports    %s\n", filepath.Join(d.cfg.Monitor.ReportsDir, "index.html"))
+	out("try        curl 'http://%s' -d \"…\" with\n", d.services.ClickHouse.Addr())
+	out("  %s\n", d.query("SELECT toMonth(event_time) m, avg(late_probability), count() FROM {table} GROUP BY m ORDER BY m"))
+	out("  %s\n", d.query("SELECT origin, avg(late_probability) p, count() n FROM {table} GROUP BY origin HAVING n > 1000 ORDER BY p DESC LIMIT 5"))
+	out("  %s\n", d.query("SELECT minute, requests, latency_quantiles_us FROM {db}.minute_statistics ORDER BY minute"))
+	return nil
+}
+
+// reasons puts breaches into words, the greatest first.
+func reasons(breaches []schemas.Breach) string {
+	slices.SortStableFunc(breaches, func(a, b schemas.Breach) int {
+		return -slices.Index([]schemas.Severity{schemas.SeverityInfo, schemas.SeverityWarning, schemas.SeverityCritical}, a.Severity) +
+			slices.Index([]schemas.Severity{schemas.SeverityInfo, schemas.SeverityWarning, schemas.SeverityCritical}, b.Severity)
+	})
+	var parts []string
+	for _, b := range breaches {
+		what := string(b.Stattest)
+		if b.Column != "" {
+			what += " of " + b.Column
+		}
+		relation := "≥"
+		if b.Stattest.Quality() {
+			relation = "<"
+		}
+		parts = append(parts, fmt.Sprintf("%s %.3f %s %.3f", what, b.Value, relation, b.Threshold))
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,278 @@
+package flights
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/apache/arrow/go/v15/parquet/file"
+	"github.com/apache/arrow/go/v15/parquet/pqarrow"
+)
+
+// File is the flights' data in the npm package vega-datasets, below its node_modules.
+const File = "vega-datasets/data/flights-3m.parquet"
+
+var columnNames = [...]string{"date", "delay", "distance", "origin", "destination"}
+
+// maxFlights bounds what fits the fixed width of request ids.
+const maxFlights = 10_000_000
+
+// table holds the flights in event-time order, 24 bytes each.
+type table struct {
+	departure   []int32 // minutes since 1970-01-01T00:00Z
+	delay       []int16 // at arrival, minutes
+	distance    []int16 // miles
+	origin      []uint16
+	destination []uint16
+	airports    []string
+	landed      []int32 // flights by landing, then by number
+}
+
+func (t *table) landing(flight int32) int32 { return t.departure[flight] + block(t.distance[flight]) }
+
+// block is the assumed time from gate to landing, in minutes.
+func block(distance int16) int32 { return 40 + 2*int32(distance)/15 }
+
+// read loads the columns of the file, one row group at a time, and sorts them.
+func read(path string) (_ *table, err error) {
+	pf, err := file.OpenParquetFile(path, false)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("open flights: %w; run `make native` to install the data", err)
+		}
+		return nil, fmt.Errorf("open flights %s: %w", path, err)
+	}
+	defer func() { err = errors.Join(err, pf.Close()) }()
+
+	sc := pf.MetaData().Schema
+	columns := make([]int, 0, len(columnNames))
+	for _, name := range columnNames {
+		i := sc.ColumnIndexByName(name)
+		if i < 0 {
+			return nil, fmt.Errorf("open flights %s: no column %q; this is not the flights data", path, name)
+		}
+		columns = append(columns, i)
+	}
+	rows := pf.NumRows()
+	if rows < 1 || rows > maxFlights {
+		return nil, fmt.Errorf("open flights %s: %d rows, want 1 to %d", path, rows, maxFlights)
+	}
+	fr, err := pqarrow.NewFileReader(pf, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
+	if err != nil {
+		return nil, fmt.Errorf("read flights %s: %w", path, err)
+	}
+
+	t := &table{
+		departure:   make([]int32, 0, rows),
+		delay:       make([]int16, 0, rows),
+		distance:    make([]int16, 0, rows),
+		origin:      make([]uint16, 0, rows),
+		destination: make([]uint16, 0, rows),
+	}
+	numbers := map[string]uint16{}
+	for g := range pf.NumRowGroups() {
+		if err := t.appendRowGroup(fr, columns, g, numbers); err != nil {
+			return nil, fmt.Errorf("read flights %s, row group %d: %w", path, g, err)
+		}
+	}
+	t.sort()
+	return t, nil
+}
+
+// appendRowGroup decodes one row group and appends its flights, one column after the
+// other, so that no more than one lies decoded in memory.
+func (t *table) appendRowGroup(fr *pqarrow.FileReader, columns []int, group int, numbers map[string]uint16) error {
+	for i, name := range columnNames {
+		if err := t.appendColumn(fr, name, columns[i], group, numbers); err != nil {
+			return fmt.Errorf("column %q: %w", name, err)
+		}
+	}
+	n := len(t.departure)
+	if len(t.delay) != n || len(t.distance) != n || len(t.origin) != n || len(t.destination) != n {
+		return errors.New("columns differ in length")
+	}
+	return nil
+}
+
+func (t *table) appendColumn(fr *pqarrow.FileReader, name string, column, group int, numbers map[string]uint16) error {
+	tbl, err := fr.ReadRowGroups(context.Background(), []int{column}, []int{group})
+	if err != nil {
+		return err
+	}
+	defer tbl.Release()
+	for _, chunk := range tbl.Column(0).Data().Chunks() {
+		if chunk.NullN() > 0 {
+			return fmt.Errorf("%d nulls, want none", chunk.NullN())
+		}
+		switch name {
+		case "date":
+			err = t.appendDepartures(chunk)
+		case "delay":
+			t.delay, err = appendInt16(t.delay, chunk)
+		case "distance":
+			t.distance, err = appendInt16(t.distance, chunk)
+		case "origin":
+			t.origin, err = t.appendAirports(t.origin, chunk, numbers)
+		case "destination":
+			t.destination, err = t.appendAirports(t.destination, chunk, numbers)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *table) appendDepartures(chunk arrow.Array) error {
+	times, ok := chunk.(*array.Timestamp)
+	if !ok {
+		return fmt.Errorf("type %s, want a timestamp", chunk.DataType())
+	}
+	var perMinute int64
+	switch unit := times.DataType().(*arrow.TimestampType).Unit; unit {
+	case arrow.Second:
+		perMinute = 60
+	case arrow.Millisecond:
+		perMinute = 60_000
+	case arrow.Microsecond:
+		perMinute = 60_000_000
+	case arrow.Nanosecond:
+		perMinute = 60_000_000_000
+	default:
+		return fmt.Errorf("unit %v of timestamps is not known", unit)
+	}
+	for _, v := range times.TimestampValues() {
+		m := int64(v) / perMinute
+		if m*perMinute != int64(v) || m < 0 || m > math.MaxInt32-(1<<20) {
+			return fmt.Errorf("timestamp %d is no whole minute since 1970", v)
+		}
+		t.departure = append(t.departure, int32(m))
+	}
+	return nil
+}
+
+func appendInt16(dst []int16, chunk arrow.Array) ([]int16, error) {
+	values, ok := chunk.(*array.Int64)
+	if !ok {
+		return nil, fmt.Errorf("type %s, want int64", chunk.DataType())
+	}
+	for _, v := range values.Int64Values() {
+		if v < math.MinInt16 || v > math.MaxInt16 {
+			return nil, fmt.Errorf("value %d does not fit 16 bits", v)
+		}
+		dst = append(dst, int16(v))
+	}
+	return dst, nil
+}
+
+// appendAirports appends the numbers of airports, giving one to each new airport.
+func (t *table) appendAirports(dst []uint16, chunk arrow.Array, numbers map[string]uint16) ([]uint16, error) {
+	codes, ok := chunk.(interface {
+		Value(i int) string
+		Len() int
+	})
+	if !ok {
+		return nil, fmt.Errorf("type %s, want strings", chunk.DataType())
+	}
+	for i := range codes.Len() {
+		code := codes.Value(i)
+		n, known := numbers[code]
+		if !known {
+			if !plain(code) {
+				return nil, fmt.Errorf("%q is no airport code: 1 to 8 of A-Z and 0-9", code)
+			}
+			if len(t.airports) > math.MaxUint16 {
+				return nil, fmt.Errorf("more than %d airports", len(t.airports))
+			}
+			code = strings.Clone(code)  // its memory ends with the chunk
+			n = uint16(len(t.airports)) //nolint:gosec // checked above
+			numbers[code] = n
+			t.airports = append(t.airports, code)
+		}
+		dst = append(dst, n)
+	}
+	return dst, nil
+}
+
+// plain tells whether a code can stand in JSON as it is.
+func plain(code string) bool {
+	if code == "" || len(code) > 8 {
+		return false
+	}
+	for _, c := range []byte(code) {
+		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// sort brings the flights into event-time order: by departure, equal departures in the
+// order of the file. The data is sorted already; then nothing is moved.
+func (t *table) sort() {
+	if slices.IsSorted(t.departure) {
+		return
+	}
+	order := make([]int32, len(t.departure))
+	for i := range order {
+		order[i] = int32(i) //nolint:gosec // at most maxFlights
+	}
+	slices.SortStableFunc(order, func(a, b int32) int { return int(t.departure[a]) - int(t.departure[b]) })
+	t.departure = permute(t.departure, order)
+	t.delay = permute(t.delay, order)
+	t.distance = permute(t.distance, order)
+	t.origin = permute(t.origin, order)
+	t.destination = permute(t.destination, order)
+}
+
+func permute[T any](values []T, order []int32) []T {
+	out := make([]T, len(values))
+	for i, from := range order {
+		out[i] = values[from]
+	}
+	return out
+}
+
+// truncate keeps the first n flights, and lays down the order of the landings: by time,
+// then by flight. It is a counting sort by minute.
+func (t *table) truncate(n int) error {
+	if n < len(t.departure) {
+		t.departure = slices.Clone(t.departure[:n])
+		t.delay = slices.Clone(t.delay[:n])
+		t.distance = slices.Clone(t.distance[:n])
+		t.origin = slices.Clone(t.origin[:n])
+		t.destination = slices.Clone(t.destination[:n])
+	}
+	n = len(t.departure)
+	first, last := t.departure[0], t.departure[n-1]
+	if last-first > 10*366*24*60 {
+		return fmt.Errorf("flights span %d minutes, want at most ten years", last-first)
+	}
+	if d := slices.Min(t.distance); d < 0 {
+		return fmt.Errorf("a flight of %d miles", d)
+	}
+	next := make([]int32, last-first+block(slices.Max(t.distance))+2)
+	for i := range n {
+		next[t.landing(int32(i))-first+1]++ //nolint:gosec // at most maxFlights
+	}
+	for m := 1; m < len(next); m++ {
+		next[m] += next[m-1]
+	}
+	t.landed = make([]int32, n)
+	for i := range n {
+		flight := int32(i) //nolint:gosec // at most maxFlights
+		at := &next[t.landing(flight)-first]
+		t.landed[*at] = flight
+		*at++
+	}
+	debug.FreeOSMemory() // what decoding left behind is more than the columns
+	return nil
+}

@@ -1,0 +1,5 @@
+//go:build race
+
+package flights_test
+
+const raceEnabled = true

@@ -1,0 +1,80 @@
+package pipeline
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// Metrics are what /metrics shows. Counters are added to once a batch, never once a row.
+type Metrics struct {
+	Registry *prometheus.Registry
+
+	requests    *prometheus.CounterVec // model, version, outcome
+	deadLetters *prometheus.CounterVec // model, error_class
+	inference   *prometheus.CounterVec // model, version: rows
+	executions  *prometheus.CounterVec // model, version: request batches
+	scoring     *prometheus.HistogramVec
+	latency     prometheus.Histogram
+	queue       prometheus.Histogram
+	stored      *prometheus.CounterVec // table
+	breaches    *prometheus.CounterVec // model, kind
+	deliveries  *prometheus.CounterVec // subscription, outcome
+}
+
+// NewMetrics registers everything, and the Go and process collectors.
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		Registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_requests_total", Help: "Requests decoded and scored, by outcome (ok, failed).",
+		}, []string{"model", "version", "outcome"}),
+		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_dead_letters_total", Help: "Requests that became dead letters, by error class.",
+		}, []string{"model", "error_class"}),
+		inference: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_inference_rows_total", Help: "Rows scored (Triton: inference count).",
+		}, []string{"model", "version"}),
+		executions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_inference_executions_total", Help: "Batches scored (Triton: execution count).",
+		}, []string{"model", "version"}),
+		scoring: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "millrace_inference_seconds", Help: "Time to score one batch.", Buckets: prometheus.ExponentialBuckets(1e-4, 2, 16),
+		}, []string{"model", "version"}),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "millrace_latency_seconds", Help: "From fetch of a request to its encoded result, one observation a batch weighted by its rows.",
+			Buckets: prometheus.ExponentialBuckets(1e-4, 1.25, 60),
+		}),
+		queue: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "millrace_inference_queue_seconds", Help: "From append of the oldest request of a batch to its fetch.", Buckets: prometheus.ExponentialBuckets(1e-3, 2, 20),
+		}),
+		stored: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_stored_rows_total", Help: "Rows stored in ClickHouse, by table.",
+		}, []string{"table"}),
+		breaches: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_events_total", Help: "Events published by the monitor.",
+		}, []string{"model", "kind"}),
+		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_alert_deliveries_total", Help: "Attempts to deliver an event to a subscription.",
+		}, []string{"subscription", "outcome"}),
+	}
+	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.requests, m.deadLetters, m.inference, m.executions, m.scoring, m.latency, m.queue, m.stored, m.breaches, m.deliveries)
+	return m
+}
+
+// LatencyQuantile estimates a quantile of latency in seconds, from the histogram's
+// buckets; NaN before the first batch. It is for progress bars: the rows are exact.
+func (m *Metrics) LatencyQuantile(q float64) float64 {
+	var out dto.Metric
+	if err := m.latency.Write(&out); err != nil {
+		return nan
+	}
+	total := float64(out.GetHistogram().GetSampleCount())
+	for _, b := range out.GetHistogram().GetBucket() {
+		if total > 0 && float64(b.GetCumulativeCount()) >= q*total {
+			return b.GetUpperBound()
+		}
+	}
+	return nan
+}

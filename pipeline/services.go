@@ -1,0 +1,172 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/millrace/millrace/consumers/embedded"
+	"github.com/millrace/millrace/pipeline/supervisor"
+	engine "github.com/millrace/millrace/sinks/clickhouse/embedded"
+)
+
+// Names of the hidden commands that child processes are started with.
+const (
+	childKafka      = "embedded-kafka"
+	childClickHouse = "embedded-clickhouse"
+)
+
+// RunChild runs an embedded service if args (without the program's name) ask for one, and
+// tells whether they did. It returns when the parent has gone or asks for the end.
+func RunChild(args []string, stderr io.Writer) (isChild bool, code int) {
+	if len(args) == 0 || (args[0] != childKafka && args[0] != childClickHouse) {
+		return false, 0
+	}
+	ctx := supervisor.WithParent(context.Background())
+	log := zerolog.New(stderr).With().Timestamp().Logger()
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	dir := flags.String("dir", "", "data directory")
+	addr := flags.String("addr", "", "loopback address to listen on")
+	retention := flags.Int64("retention-bytes", 0, "bytes kept of each partition; 0 takes the default")
+	if err := flags.Parse(args[1:]); err != nil {
+		return true, 2
+	}
+	serve := serveClickHouse
+	if args[0] == childKafka {
+		serve = serveKafka
+	}
+	if err := serve(ctx, *dir, *addr, *retention, log); err != nil && !errors.Is(err, context.Canceled) {
+		log.Error().Err(err).Msg(args[0] + " ended")
+		return true, 1
+	}
+	return true, 0
+}
+
+func serveKafka(ctx context.Context, dir, addr string, retention int64, log zerolog.Logger) error {
+	cfg := embedded.DefaultConfig()
+	cfg.Dir, cfg.Listen, cfg.Log = dir, addr, log
+	if retention != 0 {
+		cfg.RetentionBytes = retention
+	}
+	return embedded.Serve(ctx, cfg, func(addr string) {
+		if err := supervisor.Ready(addr); err != nil {
+			log.Error().Err(err).Msg("telling the parent failed")
+		}
+	})
+}
+
+func serveClickHouse(ctx context.Context, dir, addr string, _ int64, _ zerolog.Logger) error {
+	e, err := engine.Open(engine.Config{Dir: dir, Listen: addr})
+	if err != nil {
+		return err
+	}
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen on %s: %w", addr, err), e.Close())
+	}
+	if err := supervisor.Ready(ln.Addr().String()); err != nil {
+		return errors.Join(err, ln.Close(), e.Close())
+	}
+	return e.Serve(ctx, ln)
+}
+
+// Services are the embedded Kafka and ClickHouse, each a supervised child process.
+type Services struct {
+	Kafka      *supervisor.Process
+	ClickHouse *supervisor.Process
+}
+
+// StartServices starts both under cfg.Embedded.Dir and points cfg at them. A preferred
+// address that is in use is replaced by a free one, and logged. Stop them.
+func StartServices(ctx context.Context, cfg *Config, retentionBytes int64, log zerolog.Logger) (*Services, error) {
+	s := &Services{}
+	var err error
+	start := func(name, preferred string, health func(addr string) func(context.Context) error, extra ...string) *supervisor.Process {
+		if err != nil {
+			return nil
+		}
+		var addr string
+		var taken bool
+		if addr, taken, err = supervisor.FreePort(preferred); err != nil {
+			return nil
+		}
+		if taken {
+			log.Warn().Str("wanted", preferred).Str("addr", addr).Msg(name + ": the address is in use; taking another")
+		}
+		dir := filepath.Join(cfg.Embedded.Dir, name)
+		if err = os.MkdirAll(dir, 0o750); err != nil {
+			err = fmt.Errorf("make the data directory of %s: %w", name, err)
+			return nil
+		}
+		var p *supervisor.Process
+		p, err = supervisor.Start(ctx, supervisor.Child{
+			Name: name, Args: append([]string{"embedded-" + name, "--dir", dir, "--addr", addr}, extra...),
+			Log: log, Health: health(addr), HealthInterval: 2 * time.Second, HealthTimeout: 10 * time.Second,
+		})
+		return p
+	}
+	s.Kafka = start("kafka", cfg.Embedded.KafkaAddr, func(addr string) func(context.Context) error {
+		return func(ctx context.Context) error { return embedded.Ping(ctx, addr) }
+	}, "--retention-bytes", fmt.Sprint(retentionBytes))
+	s.ClickHouse = start("clickhouse", cfg.Embedded.ClickHouseAddr, pingHTTP)
+	if err != nil {
+		s.Stop(context.WithoutCancel(ctx), cfg.DrainTimeout, log)
+		return nil, err
+	}
+	cfg.Kafka.Brokers = []string{s.Kafka.Addr()}
+	cfg.ClickHouse.Addr = []string{s.ClickHouse.Addr()}
+	return s, nil
+}
+
+// Stop ends both, in order, each within the deadline.
+func (s *Services) Stop(ctx context.Context, deadline time.Duration, log zerolog.Logger) {
+	for _, p := range []*supervisor.Process{s.ClickHouse, s.Kafka} {
+		if p == nil {
+			continue
+		}
+		stopCtx, cancel := context.WithTimeout(ctx, deadline)
+		if err := p.Stop(stopCtx); err != nil {
+			log.Warn().Err(err).Msg("embedded service did not end well")
+		}
+		cancel()
+	}
+}
+
+func pingHTTP(addr string) func(context.Context) error {
+	client := &http.Client{}
+	return func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/ping", nil)
+		if err != nil {
+			return fmt.Errorf("ping ClickHouse: %w", err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return fmt.Errorf("ping ClickHouse: %w", err)
+		}
+		defer resp.Body.Close() //nolint:errcheck // only read
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("ping ClickHouse at %s: %s", addr, resp.Status)
+		}
+		return nil
+	}
+}
+
+// ResetServices deletes the data of both. They must not be running.
+func ResetServices(cfg Config) error {
+	for _, name := range []string{"kafka", "clickhouse"} {
+		if err := os.RemoveAll(filepath.Join(cfg.Embedded.Dir, name)); err != nil {
+			return fmt.Errorf("delete the data of %s: %w", name, err)
+		}
+	}
+	return nil
+}

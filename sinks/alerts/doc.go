@@ -1,0 +1,2 @@
+// Package alerts delivers events to people and programs.
+package alerts

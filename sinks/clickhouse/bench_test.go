@@ -1,0 +1,101 @@
+package clickhouse_test
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"testing"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse"
+	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
+)
+
+// benchRows is the size of one call, as the recorder makes them: 24 records of 4,000 rows.
+const benchRows = 96_000
+
+func BenchmarkStoreObservations(b *testing.B) {
+	for name, opts := range map[string][]ipc.Option{"none": nil, "lz4": {ipc.WithLZ4()}, "zstd": {ipc.WithZstd()}} {
+		b.Run("compression="+name, func(b *testing.B) {
+			c := clickhousetest.Client(b)
+			s := clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator)
+			records := observations(b, clickhousetest.Manifest("flights", "v1"), benchRows/4000, 4000, opts...)
+			_, err := s.Store(b.Context(), records, false)
+			require.NoError(b, err)
+			// Each call must bring new rows; taking the old away is cheaper than making new ones.
+			reset := func() {
+				b.StopTimer()
+				require.NoError(b, c.Exec(b.Context(), "TRUNCATE TABLE "+c.Database()+".observations_flights"))
+				b.StartTimer()
+			}
+			size := 0
+			for _, r := range records {
+				size += len(r.Value)
+			}
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				reset()
+				_, err := s.Store(b.Context(), records, false)
+				require.NoError(b, err)
+			}
+			b.ReportMetric(benchRows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}
+
+// BenchmarkInsertFormat is the same bytes without Store: what ClickHouse itself takes,
+// with the materialised view and without it.
+func BenchmarkInsertFormat(b *testing.B) {
+	for _, views := range []bool{true, false} {
+		b.Run(fmt.Sprintf("views=%t", views), func(b *testing.B) {
+			c := clickhousetest.Client(b)
+			m := clickhousetest.Manifest("flights", "v1")
+			require.NoError(b, c.EnsureTable(b.Context(), m.ObservationSchema()))
+			if !views {
+				require.NoError(b, c.Exec(b.Context(), "DROP TABLE "+c.Database()+"."+schemas.MinuteViewName("flights")))
+			}
+			splice := clickhouse.Splice(b, observations(b, m, benchRows/4000, 4000))
+			size := 0
+			for _, s := range splice {
+				size += len(s)
+			}
+			ctx := ch.Context(b.Context(), ch.WithSettings(ch.Settings{"async_insert": 0}))
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				stream := append(net.Buffers(nil), splice...)
+				require.NoError(b, clickhouse.Conn(c).InsertFormat(ctx, "ArrowStream", "INSERT INTO "+c.Database()+".observations_flights", &stream))
+			}
+			b.ReportMetric(benchRows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}
+
+func BenchmarkStoreFeedback(b *testing.B) {
+	c := clickhousetest.Client(b)
+	s := clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator)
+	records := make([]schemas.Record, benchRows)
+	size := 0
+	for i := range records {
+		id := clickhousetest.RequestTopicID.String() + "/0/" + strconv.Itoa(i)
+		value := fmt.Sprintf(`{"request_id":"%s","model":"flights","label":%d,"observed_at":%d}`, id, i%2, 978307200000+i*50)
+		records[i] = clickhousetest.Record(schemas.DefaultTopics().Feedback, int64(i), []byte(id), []byte(value))
+		size += len(value)
+	}
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		require.NoError(b, c.Exec(b.Context(), "TRUNCATE TABLE "+c.Database()+".feedback"))
+		b.StartTimer()
+		stats, err := s.Store(b.Context(), records, false)
+		require.NoError(b, err)
+		require.Equal(b, benchRows, stats.Feedback)
+	}
+	b.ReportMetric(benchRows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+}

@@ -1,0 +1,179 @@
+package clickhousetest
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// RequestTopicID is the topic that Observations say their requests are of.
+var RequestTopicID = uuid.MustParse("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+
+// Manifest returns a manifest with eight numeric features and two categories, and the
+// outputs label (float64, the first) and probability (float64, the score).
+func Manifest(model, version string) *schemas.Manifest {
+	m := &schemas.Manifest{
+		Name: model, Version: version,
+		Outputs: []schemas.Output{{Name: "label", Type: schemas.TypeFloat64}, {Name: "probability", Type: schemas.TypeFloat64}},
+		Target:  &schemas.Target{Kind: schemas.TargetBinary, Score: "probability", Threshold: 0.5},
+	}
+	for i := range 8 {
+		m.Features = append(m.Features, schemas.Feature{Name: "f" + strconv.Itoa(i), Type: schemas.TypeFloat32})
+	}
+	for _, name := range []string{"origin", "minute"} { // minute is also a column of minute_states
+		m.Features = append(m.Features, schemas.Feature{Name: name, Type: schemas.TypeCategory, Categories: categories})
+	}
+	return m
+}
+
+var categories = []string{"ATL", "BOS", "DEN", "JFK", "LAX", "ORD", "SFO", "SEA"}
+
+// Batch says which observations to make. Rows follow from it alone.
+type Batch struct {
+	Manifest  *schemas.Manifest
+	Rows      int
+	Partition int32     // of the requests
+	Offset    int64     // of the first request; those after it count on
+	ScoredAt  time.Time // default 2026-11-22T12:00:00Z
+	Failed    int       // every so manyth row failed; 0 for none
+	Version   string    // of the column version; default the manifest's
+	Variant   string
+}
+
+// Record makes a record batch of the manifest's observation schema. The caller releases it.
+func (b Batch) Record(mem memory.Allocator) arrow.Record {
+	schema := b.Manifest.ObservationSchema()
+	if b.ScoredAt.IsZero() {
+		b.ScoredAt = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	}
+	if b.Version == "" {
+		b.Version = b.Manifest.Version
+	}
+	builder := array.NewRecordBuilder(mem, schema)
+	defer builder.Release()
+	random := rand.New(rand.NewPCG(uint64(b.Offset), uint64(b.Partition))) //nolint:gosec // repeatable
+	for row := range b.Rows {
+		offset := b.Offset + int64(row)
+		failed := b.Failed > 0 && row%b.Failed == 0
+		for i, f := range schema.Fields() {
+			switch c := builder.Field(i).(type) {
+			case *array.BinaryDictionaryBuilder:
+				_ = c.AppendString(b.name(f.Name, failed, random)) // fails for other types only
+			case *array.StringBuilder:
+				if f.Name == schemas.ColumnRequestID {
+					c.Append(fmt.Sprintf("%s/%d/%d", RequestTopicID, b.Partition, offset))
+				} else {
+					c.Append("text " + strconv.Itoa(row))
+				}
+			case *array.TimestampBuilder:
+				at := b.ScoredAt
+				if f.Name == schemas.ColumnEventTime {
+					at = time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(offset) * 50 * time.Millisecond)
+				}
+				c.Append(arrow.Timestamp(at.UnixMicro()))
+			case *array.Int64Builder:
+				switch f.Name {
+				case schemas.ColumnOffset:
+					c.Append(offset)
+				default:
+					c.Append(1000 + random.Int64N(9000))
+				}
+			case *array.Int32Builder:
+				switch f.Name {
+				case schemas.ColumnPartition:
+					c.Append(b.Partition)
+				case schemas.ColumnRow:
+					c.Append(0)
+				default:
+					c.Append(int32(row)) //nolint:gosec // few
+				}
+			case *array.Float64Builder:
+				if failed {
+					c.AppendNull()
+				} else {
+					c.Append(random.Float64())
+				}
+			case *array.Float32Builder:
+				c.Append(random.Float32() * 1000)
+			case *array.BooleanBuilder:
+				c.Append(row%2 == 0)
+			}
+		}
+	}
+	return builder.NewRecord()
+}
+
+func (b Batch) name(column string, failed bool, random *rand.Rand) string {
+	switch column {
+	case schemas.ColumnTopicID:
+		return RequestTopicID.String()
+	case schemas.ColumnVersion:
+		return b.Version
+	case schemas.ColumnVariant:
+		return b.Variant
+	case schemas.ColumnOutcome:
+		if failed {
+			return schemas.OutcomeFailed
+		}
+		return schemas.OutcomeOK
+	case schemas.ColumnErrorClass:
+		if failed {
+			return string(schemas.ErrorClassInferenceFailed)
+		}
+		return ""
+	default:
+		return categories[random.IntN(len(categories))]
+	}
+}
+
+// Stream returns the observations as an Arrow IPC stream, one record batch per batch, as
+// a worker writes it.
+func Stream(tb testing.TB, batches []Batch, opts ...ipc.Option) []byte {
+	tb.Helper()
+	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	defer mem.AssertSize(tb, 0)
+	var buf bytes.Buffer
+	opts = append([]ipc.Option{ipc.WithSchema(batches[0].Manifest.ObservationSchema()), ipc.WithAllocator(mem)}, opts...)
+	w := ipc.NewWriter(&buf, opts...)
+	for _, b := range batches {
+		rec := b.Record(mem)
+		err := w.Write(rec)
+		rec.Release()
+		require.NoError(tb, err)
+	}
+	require.NoError(tb, w.Close())
+	return buf.Bytes()
+}
+
+// Observations returns an observation record of the default topic.
+func Observations(tb testing.TB, offset int64, b Batch, opts ...ipc.Option) schemas.Record {
+	tb.Helper()
+	r := Record(schemas.DefaultTopics().Observations, offset, []byte(b.Manifest.Name), Stream(tb, []Batch{b}, opts...))
+	r.Headers = []schemas.Header{
+		{Key: schemas.HeaderModel, Value: []byte(b.Manifest.Name)},
+		{Key: schemas.HeaderVersion, Value: []byte(b.Manifest.Version)},
+		{Key: schemas.HeaderRows, Value: []byte(strconv.Itoa(b.Rows))},
+	}
+	return r
+}
+
+// Record returns a record of partition 0 of a topic, whose id follows from its name.
+func Record(topic string, offset int64, key, value []byte) schemas.Record {
+	return schemas.Record{
+		Topic: topic, TopicID: uuid.NewSHA1(uuid.NameSpaceURL, []byte(topic)), Offset: offset,
+		Timestamp: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC).Add(time.Duration(offset) * time.Millisecond),
+		Key:       key, Value: value,
+	}
+}

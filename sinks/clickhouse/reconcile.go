@@ -1,0 +1,172 @@
+package clickhouse
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// settle is how long a difference between rows and minute states must last to be a fault
+// and not an insert of another process that is half done.
+const settle = 300 * time.Millisecond
+
+// Models returns the models of which observations have been stored, in order.
+func (c *Client) Models(ctx context.Context) ([]string, error) {
+	scores, err := c.scores(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(scores)), nil
+}
+
+// Reconcile compares the minute states of a model with its rows, for the minutes that from
+// and to and the time between belong to, and derives those minutes anew in which they
+// differ; it returns how many. Inserts of this Client wait meanwhile. Another process may
+// insert into the same minutes; only a difference that stays is repaired, and the result
+// is looked at again.
+func (c *Client) Reconcile(ctx context.Context, model string, from, to time.Time) (repaired int, err error) {
+	return c.reconcile(ctx, model, clampMicros(from), clampMicros(to))
+}
+
+// reconcile is Reconcile with times in microseconds since 1970.
+func (c *Client) reconcile(ctx context.Context, model string, from, to int64) (repaired int, err error) {
+	if !isModelName([]byte(model)) {
+		return 0, fmt.Errorf("reconcile: %q is no model name", model)
+	}
+	const minute = 60_000_000
+	from -= ((from % minute) + minute) % minute
+	to += minute - ((to%minute)+minute)%minute // exclusive
+	known, err := c.scores(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("reconcile %s: %w", model, err)
+	}
+	if len(known[model]) == 0 {
+		return 0, nil // nothing was ever stored
+	}
+	lock := c.modelLock(model)
+	lock.Lock()
+	defer lock.Unlock()
+	done := map[int64]bool{}
+	for range 10 {
+		minutes, err := c.differing(ctx, model, from, to)
+		if err != nil {
+			return len(done), fmt.Errorf("reconcile %s: %w", model, err)
+		}
+		if len(minutes) == 0 {
+			return len(done), nil
+		}
+		for _, m := range minutes {
+			done[m] = true
+		}
+		if err := c.derive(ctx, model, schemas.ScoreSQL(known[model]), minutes); err != nil {
+			return len(done), fmt.Errorf("reconcile %s: %w", model, err)
+		}
+		c.log.Warn().Str("model", model).Int("minutes", len(minutes)).Msg("minute states differed from the rows and were derived anew")
+	}
+	return len(done), fmt.Errorf("reconcile %s: minute states still differ from the rows after 10 repairs; is another process inserting?", model)
+}
+
+// differing returns the minutes, in seconds since 1970, in which states and rows differ
+// and go on differing in the same way.
+func (c *Client) differing(ctx context.Context, model string, from, to int64) ([]int64, error) {
+	first, err := c.differences(ctx, model, from, to)
+	if err != nil || len(first) == 0 {
+		return nil, err
+	}
+	select {
+	case <-time.After(settle):
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	second, err := c.differences(ctx, model, from, to)
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(first, func(minute int64, how uint64) bool {
+		again, ok := second[minute]
+		return !ok || again != how
+	})
+	return slices.Sorted(maps.Keys(first)), nil
+}
+
+// differences returns the minutes whose counts or sums of latency differ, and a hash of
+// how. from and to are microseconds since 1970 at whole minutes, to exclusive.
+func (c *Client) differences(ctx context.Context, model string, from, to int64) (map[int64]uint64, error) {
+	const key = "version, variant, minute, request_topic_id, request_partition, outcome, error_class"
+	db := c.storage.Database
+	query := `SELECT toInt64(toUnixTimestamp(minute)) AS at, sum(cityHash64(` + key + `, d, l)) AS how
+FROM (
+    SELECT ` + key + `, sum(n) AS d, sum(latency) AS l
+    FROM (
+        SELECT o.version AS version, o.variant AS variant, toStartOfMinute(toDateTime(o.scored_at, 'UTC')) AS minute,
+            o.request_topic_id AS request_topic_id, o.request_partition AS request_partition,
+            o.outcome AS outcome, o.error_class AS error_class, toInt64(count()) AS n, sum(o.latency_us) AS latency
+        FROM ` + db + "." + schemas.ObservationsTable(model) + ` AS o
+        WHERE ` + scoredWithin(from, to) + `
+        GROUP BY o.version, o.variant, toStartOfMinute(toDateTime(o.scored_at, 'UTC')),
+            o.request_topic_id, o.request_partition, o.outcome, o.error_class
+        UNION ALL
+        SELECT s.version, s.variant, s.minute, s.request_topic_id, s.request_partition,
+            s.outcome, s.error_class, -toInt64(sum(s.requests)), -sum(s.latency_sum_us)
+        FROM ` + db + `.minute_states AS s
+        WHERE s.model = '` + model + `' AND s.minute >= ` + secondsSQL(from/1e6) + ` AND s.minute < ` + secondsSQL(to/1e6) + `
+        GROUP BY s.version, s.variant, s.minute, s.request_topic_id, s.request_partition, s.outcome, s.error_class
+    )
+    GROUP BY ` + key + `
+    HAVING d != 0 OR l != 0
+)
+GROUP BY minute`
+	var found []struct {
+		At  int64  `ch:"at"`
+		How uint64 `ch:"how"`
+	}
+	if err := c.Select(ctx, &found, query); err != nil {
+		return nil, err
+	}
+	minutes := make(map[int64]uint64, len(found))
+	for _, f := range found {
+		minutes[f.At] = f.How
+	}
+	return minutes, nil
+}
+
+// derive replaces the states of those minutes, in seconds since 1970, by what the rows
+// say. A crash in the middle leaves a difference that the next Reconcile finds.
+func (c *Client) derive(ctx context.Context, model, score string, minutes []int64) error {
+	db := c.storage.Database
+	for list := range slices.Chunk(minutes, 1000) {
+		var in strings.Builder
+		for i, m := range list {
+			if i > 0 {
+				in.WriteString(", ")
+			}
+			in.WriteString(secondsSQL(m))
+		}
+		err := c.Exec(ctx, "DELETE FROM "+db+".minute_states WHERE model = '"+model+"' AND minute IN ("+in.String()+") SETTINGS lightweight_deletes_sync = 2")
+		if err != nil {
+			return err
+		}
+		where := scoredWithin(list[0]*1e6, (list[len(list)-1]+60)*1e6) +
+			" AND toStartOfMinute(toDateTime(o.scored_at, 'UTC')) IN (" + in.String() + ")"
+		err = c.Exec(ctx, "INSERT INTO "+db+".minute_states ("+schemas.MinuteStatesColumns+")\n"+
+			schemas.MinuteStatesSelect(model, score, db+"."+schemas.ObservationsTable(model), where))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scoredWithin is a condition on the observations table o; to is exclusive.
+func scoredWithin(from, to int64) string {
+	return "o.scored_at >= " + microsSQL(from) + " AND o.scored_at < " + microsSQL(to)
+}
+
+// secondsSQL is a time as a DateTime constant.
+func secondsSQL(seconds int64) string { return "toDateTime(" + strconv.FormatInt(seconds, 10) + ", 'UTC')" }

@@ -1,0 +1,258 @@
+package clickhouse
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/google/uuid"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// verify checks that the rows of an insert are stored: a stream that was cut between two
+// messages is taken without an error. It counts; only if the count is another are the rows
+// themselves looked for, since others may store rows in the same ranges.
+func (c *call) verify(ctx context.Context, table string, columns placeColumns, version string, sum *extent, places func() ([]place, error)) error {
+	var count []struct {
+		Rows uint64 `ch:"rows"`
+	}
+	where := versionCondition(version) + columns.where(sum)
+	if err := c.client.Select(ctx, &count, "SELECT count() AS rows FROM "+c.client.storage.Database+"."+table+" WHERE "+where); err != nil {
+		return fmt.Errorf("count the rows that were inserted into %s: %w", table, err)
+	}
+	if len(count) == 1 && count[0].Rows == uint64(sum.rows) { //nolint:gosec // not negative
+		return nil
+	}
+	want, err := places()
+	if err != nil {
+		return err
+	}
+	have, err := c.present(ctx, table, columns, version, sum)
+	if err != nil {
+		return err
+	}
+	missing := 0
+	for _, p := range want {
+		if _, ok := have[p]; !ok {
+			missing++
+		}
+	}
+	if missing > 0 {
+		return fmt.Errorf("%w: %d of %d rows are not in %s", ErrIncomplete, missing, len(want), table)
+	}
+	return nil
+}
+
+// versionCondition restricts a query to the rows of a version: another version may have
+// scored the same request, as a shadow.
+func versionCondition(version string) string {
+	if version == "" {
+		return ""
+	}
+	return "version = '" + version + "' AND "
+}
+
+// present returns the coordinates of the rows that are stored in an extent.
+func (c *call) present(ctx context.Context, table string, columns placeColumns, version string, sum *extent) (map[place]struct{}, error) {
+	row := "toInt32(0)"
+	if columns.row != "" {
+		row = columns.row
+	}
+	var found []struct {
+		Topic     string `ch:"topic"`
+		Partition int32  `ch:"partition"`
+		Offset    int64  `ch:"offset"`
+		Row       int32  `ch:"row"`
+	}
+	err := c.client.Select(ctx, &found, "SELECT "+columns.topicID+" AS topic, "+columns.partition+" AS partition, "+
+		columns.offset+" AS offset, "+row+" AS row FROM "+c.client.storage.Database+"."+table+
+		" WHERE "+versionCondition(version)+columns.where(sum))
+	if err != nil {
+		return nil, fmt.Errorf("look for stored rows in %s: %w", table, err)
+	}
+	topics := map[string]uuid.UUID{}
+	for _, s := range sum.spans {
+		topics[s.topic.String()] = s.topic
+	}
+	have := make(map[place]struct{}, len(found))
+	for _, f := range found {
+		have[place{topic: topics[f.Topic], partition: f.Partition, offset: f.Offset, row: f.Row}] = struct{}{}
+	}
+	return have, nil
+}
+
+// findPresent finds which records have their row in one of the tables of one row per
+// record. Any record may have been refused, and then has one in dead_letters.
+func (c *call) findPresent(ctx context.Context, records []schemas.Record) error {
+	var all, feedback, events extent
+	for i := range records {
+		r := &records[i]
+		p := placeOf(r)
+		all.add(p.topic, p.partition, p.offset, 0)
+		switch r.Topic {
+		case c.topics.Feedback:
+			feedback.add(p.topic, p.partition, p.offset, 0)
+		case c.topics.Events:
+			events.add(p.topic, p.partition, p.offset, 0)
+		}
+	}
+	for _, t := range []struct {
+		rows   *rows
+		extent *extent
+	}{{c.feedback, &feedback}, {c.events, &events}, {c.letters, &all}} {
+		if t.extent.rows == 0 {
+			continue
+		}
+		// When a row was dated is not always known before the record is read.
+		t.extent.from, t.extent.to = minMicros, maxMicros
+		var err error
+		if t.rows.present, err = c.present(ctx, t.rows.table.name, t.rows.table.places, "", t.extent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remainder is the missing rows of records of which others are stored: a whole stream.
+type remainder struct {
+	value  []byte
+	extent extent
+	places []place
+}
+
+// missingParts returns the records of which no row is stored, and the missing rows of
+// those of which some are, nil if there is none.
+func (c *call) missingParts(ctx context.Context, l *layout, parts []part) (whole []part, rest *remainder, err error) {
+	var sum extent
+	for i := range parts {
+		sum.merge(&parts[i].extent)
+	}
+	if sum.rows == 0 {
+		return nil, nil, nil
+	}
+	have, err := c.present(ctx, schemas.ObservationsTable(l.model), observationPlaces, l.version, &sum)
+	if err != nil {
+		return nil, nil, err
+	}
+	var buf bytes.Buffer
+	var w *ipc.Writer
+	for i := range parts {
+		p := &parts[i]
+		missing := make([]bool, 0, p.extent.rows)
+		n := 0
+		var found remainder
+		_, err := l.places(p.messages, func(at place, scoredAt int64) {
+			_, stored := have[at]
+			missing = append(missing, !stored)
+			if !stored {
+				n++
+				found.extent.add(at.topic, at.partition, at.offset, scoredAt)
+				found.places = append(found.places, at)
+			}
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		c.stats.Present += len(missing) - n
+		switch n {
+		case 0:
+		case len(missing):
+			whole = append(whole, *p)
+		default:
+			if w == nil {
+				w = ipc.NewWriter(&buf, ipc.WithSchema(l.schema), ipc.WithAllocator(c.mem))
+				rest = &remainder{}
+			}
+			if err := c.copyRows(w, p.value, missing); err != nil {
+				return nil, nil, fmt.Errorf("copy %d missing rows for %s: %w", n, schemas.ObservationsTable(l.model), err)
+			}
+			rest.extent.merge(&found.extent)
+			rest.places = append(rest.places, found.places...)
+		}
+	}
+	if w != nil {
+		if err := w.Close(); err != nil {
+			return nil, nil, err
+		}
+		rest.value = buf.Bytes()
+	}
+	return whole, rest, nil
+}
+
+// copyRows writes the rows of an observation record that keep says, by runs.
+func (c *call) copyRows(w *ipc.Writer, value []byte, keep []bool) error {
+	return decode(value, c.mem, func(rec arrow.Record) error {
+		n := int(rec.NumRows())
+		of := keep[:n]
+		keep = keep[n:]
+		for i := 0; i < n; {
+			if !of[i] {
+				i++
+				continue
+			}
+			j := i + 1
+			for j < n && of[j] {
+				j++
+			}
+			slice := rec.NewSlice(int64(i), int64(j))
+			err := w.Write(slice)
+			slice.Release()
+			if err != nil {
+				return err
+			}
+			i = j
+		}
+		return nil
+	})
+}
+
+// decode calls fn with the record batches of a stream; it releases them. Bytes that the
+// decoder panics on are malformed.
+func decode(value []byte, mem memory.Allocator, fn func(arrow.Record) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = malformed("%v", p)
+		}
+	}()
+	r, err := ipc.NewReader(bytes.NewReader(value), ipc.WithAllocator(mem))
+	if err != nil {
+		return malformed("%v", err)
+	}
+	defer r.Release()
+	for r.Next() {
+		if err := fn(r.Record()); err != nil {
+			return err
+		}
+	}
+	if err := r.Err(); err != nil {
+		return malformed("%v", err)
+	}
+	return nil
+}
+
+// checkContent reads all of an observation record, as split does not: the values of its
+// buffers too.
+func checkContent(value []byte) error {
+	return decode(value, memory.DefaultAllocator, func(rec arrow.Record) error {
+		for i, col := range rec.Columns() {
+			switch a := col.(type) {
+			case *array.String:
+				for row := range a.Len() {
+					_ = a.Value(row) // panics where offsets fall or leave the values
+				}
+			case *array.Dictionary:
+				for row := range a.Len() {
+					if at := a.GetValueIndex(row); a.IsValid(row) && (at < 0 || at >= a.Dictionary().Len()) {
+						return malformed("column %q, row %d: value %d of a dictionary of %d", rec.ColumnName(i), row, at, a.Dictionary().Len())
+					}
+				}
+			}
+		}
+		return nil
+	})
+}

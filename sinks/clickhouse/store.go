@@ -1,0 +1,354 @@
+package clickhouse
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/rs/zerolog"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// An insert has at most this many rows and about this many bytes. A single record may be
+// more than either.
+const (
+	maxInsertRows  = 100_000
+	maxInsertBytes = 128 << 20
+	// maxBuiltBytes bounds the inserts that are built here, which are held in memory.
+	maxBuiltBytes = 32 << 20
+	// maxLayouts bounds the schemas that are remembered.
+	maxLayouts = 1024
+)
+
+// ErrIncomplete says that ClickHouse took an insert and rows of it are not there.
+var ErrIncomplete = errors.New("insert stored incompletely")
+
+// Stats says what one call of Store did.
+type Stats struct {
+	Observations int // rows inserted, by table
+	Feedback     int
+	DeadLetters  int // refused records included
+	Events       int
+
+	Present  int   // rows that were stored already; only found with replay
+	Refused  int   // records that could not be used and became dead letters here
+	Inserts  int   // INSERT statements
+	Bytes    int64 // that they carried
+	Repaired int   // minutes of minute_states that were derived anew; only with replay
+}
+
+// Store stores Kafka records in ClickHouse. It is used by one goroutine at a time; make
+// one per session, on one Client.
+type Store struct {
+	client  *Client
+	topics  schemas.Topics
+	mem     memory.Allocator
+	log     zerolog.Logger
+	layouts map[string]*layout // by the bytes of the schema message
+	scanner scanner
+	buf     bytes.Buffer // streams built here
+}
+
+// NewStore returns a Store for the records of these topics. mem is what rows are built in.
+func NewStore(c *Client, topics schemas.Topics, mem memory.Allocator) *Store {
+	return &Store{client: c, topics: topics, mem: mem, log: c.log, layouts: map[string]*layout{}}
+}
+
+// Store stores the rows of the records exactly once: observations, dead letters, feedback
+// and events, by topic. It does not keep the records.
+//
+// replay says that they, or part of them, may be stored already: then rows are looked for
+// by their coordinates, only what is missing is inserted, and the minute statistics that
+// the records belong to are reconciled. After an error the caller repeats the call with
+// the same records and replay true.
+//
+// A record that cannot be used becomes a row of dead_letters, with its bytes and the
+// reason; it is no error. A version whose columns conflict with the model's table is an
+// ErrSchemaConflict, and stays one until the operator has acted.
+func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool) (Stats, error) {
+	c := &call{
+		Store: s, replay: replay, groups: map[*layout]*group{},
+		feedback: newRows(s.mem, feedbackTable), letters: newRows(s.mem, deadLettersTable), events: newRows(s.mem, eventsTable),
+	}
+	defer c.release()
+	if replay {
+		// Something went wrong: trust nothing that was known of the tables.
+		s.client.forgetTables()
+		for _, l := range s.layouts {
+			l.ready = false
+		}
+		if err := c.findPresent(ctx, records); err != nil {
+			return c.stats, err
+		}
+	}
+	for i := range records {
+		if err := c.take(ctx, &records[i]); err != nil {
+			return c.stats, err
+		}
+	}
+	for _, g := range c.order {
+		if err := c.insertGroup(ctx, g); err != nil {
+			return c.stats, err
+		}
+	}
+	for _, t := range []*rows{c.feedback, c.events, c.letters} {
+		if err := c.flush(ctx, t); err != nil {
+			return c.stats, err
+		}
+	}
+	return c.stats, nil
+}
+
+// call is one call of Store.
+type call struct {
+	*Store
+	replay bool
+	stats  Stats
+
+	groups                    map[*layout]*group
+	order                     []*group
+	feedback, letters, events *rows
+}
+
+func (c *call) release() {
+	for _, t := range []*rows{c.feedback, c.letters, c.events} {
+		t.builder.Release()
+	}
+}
+
+// group is the observation records of one schema message, and so of one table.
+type group struct {
+	layout *layout
+	parts  []part
+}
+
+// part is one observation record.
+type part struct {
+	value    []byte // all of it
+	messages []byte // without schema and end-of-stream: a slice of value
+	extent   extent
+}
+
+// take sorts a record in.
+func (c *call) take(ctx context.Context, r *schemas.Record) error {
+	var refused *schemas.RequestError
+	switch r.Topic {
+	case c.topics.Observations:
+		refused = c.takeObservations(r)
+	case c.topics.Feedback:
+		var l label
+		if refused = c.scanner.scan(r, &l); refused == nil {
+			c.feedback.addFeedback(r, &l)
+		}
+	case c.topics.DeadLetters:
+		c.letters.addLetter(r)
+	case c.topics.Events:
+		refused = c.events.addEvent(r)
+	default:
+		return fmt.Errorf("store: topic %s is none of observations, deadletters, feedback and events", r.Topic)
+	}
+	if refused != nil {
+		c.stats.Refused++
+		c.letters.addRefused(r, refused)
+	}
+	for _, t := range []*rows{c.feedback, c.letters, c.events} {
+		if t.full() {
+			if err := c.flush(ctx, t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *call) takeObservations(r *schemas.Record) *schemas.RequestError {
+	l, p, err := c.split(r)
+	if err == nil && c.replay {
+		err = checkContent(r.Value) // perhaps it is what the insert failed on
+	}
+	if err != nil {
+		return schemas.Errorf(schemas.ErrorClassMalformed, "%v", err)
+	}
+	g := c.groups[l]
+	if g == nil {
+		g = &group{layout: l}
+		c.groups[l] = g
+		c.order = append(c.order, g)
+	}
+	g.parts = append(g.parts, p)
+	return nil
+}
+
+// split checks an observation record and takes it apart.
+func (s *Store) split(r *schemas.Record) (*layout, part, error) {
+	p := part{value: r.Value}
+	schema, rest, err := splitSchema(r.Value)
+	if err != nil {
+		return nil, p, err
+	}
+	l := s.layouts[string(schema.raw)]
+	if l == nil {
+		if l, err = newLayout(schema); err != nil {
+			return nil, p, err
+		}
+		if len(s.layouts) >= maxLayouts {
+			clear(s.layouts)
+		}
+		s.layouts[string(l.message)] = l
+	}
+	p.messages, err = l.places(rest, func(at place, scoredAt int64) {
+		p.extent.add(at.topic, at.partition, at.offset, scoredAt)
+	})
+	if err != nil {
+		return nil, p, err
+	}
+	// A stream cut between two messages looks whole; only the header tells.
+	if v, ok := r.Header(schemas.HeaderRows); ok {
+		if want, err := strconv.Atoi(string(v)); err != nil || want != p.extent.rows {
+			return nil, p, malformed("%d rows, and header %s says %.20q", p.extent.rows, schemas.HeaderRows, v)
+		}
+	}
+	return l, p, nil
+}
+
+// insertGroup stores the records of one schema, in as few inserts as the limits allow.
+func (c *call) insertGroup(ctx context.Context, g *group) error {
+	if err := c.ensure(ctx, g.layout); err != nil {
+		return err
+	}
+	var touched extent
+	for start := 0; start < len(g.parts); {
+		end, rows, size := start, 0, 0
+		for ; end < len(g.parts); end++ {
+			p := &g.parts[end]
+			if end > start && (rows+p.extent.rows > maxInsertRows || size+len(p.messages) > maxInsertBytes) {
+				break
+			}
+			rows += p.extent.rows
+			size += len(p.messages)
+			touched.merge(&p.extent)
+		}
+		if err := c.insertParts(ctx, g.layout, g.parts[start:end]); err != nil {
+			return err
+		}
+		start = end
+	}
+	if !c.replay || touched.rows == 0 {
+		return nil
+	}
+	repaired, err := c.client.reconcile(ctx, g.layout.model, touched.from, touched.to)
+	c.stats.Repaired += repaired
+	return err
+}
+
+func (c *call) ensure(ctx context.Context, l *layout) error {
+	if l.ready {
+		return nil
+	}
+	if err := c.client.EnsureTable(ctx, l.schema); err != nil {
+		return err
+	}
+	l.ready = true
+	return nil
+}
+
+// insertParts stores records as one insert; with replay, only the rows that are missing.
+func (c *call) insertParts(ctx context.Context, l *layout, parts []part) error {
+	table := schemas.ObservationsTable(l.model)
+	if c.replay {
+		missing, rest, err := c.missingParts(ctx, l, parts)
+		if err != nil {
+			return err
+		}
+		if rest != nil {
+			// Part of a record: its own insert, with the stream's own schema message.
+			var sum extent
+			sum.merge(&rest.extent)
+			if err := c.insertObservations(ctx, l, net.Buffers{rest.value}, &sum); err != nil {
+				return err
+			}
+			if err := c.verify(ctx, table, observationPlaces, l.version, &sum, func() ([]place, error) { return rest.places, nil }); err != nil {
+				return err
+			}
+		}
+		parts = missing
+	}
+	var sum extent
+	stream := make(net.Buffers, 0, len(parts)+2)
+	stream = append(stream, l.message)
+	for i := range parts {
+		if parts[i].extent.rows > 0 {
+			stream = append(stream, parts[i].messages)
+			sum.merge(&parts[i].extent)
+		}
+	}
+	if sum.rows == 0 {
+		return nil
+	}
+	if err := c.insertObservations(ctx, l, append(stream, endOfStream), &sum); err != nil {
+		return err
+	}
+	return c.verify(ctx, table, observationPlaces, l.version, &sum, func() ([]place, error) {
+		places := make([]place, 0, sum.rows)
+		for i := range parts {
+			_, err := l.places(parts[i].messages, func(at place, _ int64) { places = append(places, at) })
+			if err != nil {
+				return nil, err
+			}
+		}
+		return places, nil
+	})
+}
+
+// insertObservations sends a stream; the buffers are sent as they are.
+func (c *call) insertObservations(ctx context.Context, l *layout, stream net.Buffers, sum *extent) error {
+	size := int64(0)
+	for _, b := range stream {
+		size += int64(len(b))
+	}
+	table := schemas.ObservationsTable(l.model)
+	lock := c.client.modelLock(l.model)
+	lock.RLock()
+	err := c.client.insert(ctx, table, columnList(l.schema), &stream)
+	lock.RUnlock()
+	if err != nil {
+		return fmt.Errorf("insert %d rows into %s: %w", sum.rows, table, err)
+	}
+	c.stats.Observations += sum.rows
+	c.stats.Inserts++
+	c.stats.Bytes += size
+	return nil
+}
+
+// flush inserts the rows that were gathered for a table.
+func (c *call) flush(ctx context.Context, t *rows) error {
+	n := len(t.places)
+	if n == 0 {
+		return nil
+	}
+	c.buf.Reset()
+	if err := t.encode(c.mem, &c.buf); err != nil {
+		return fmt.Errorf("encode %d rows for %s: %w", n, t.table.name, err)
+	}
+	if err := c.client.insert(ctx, t.table.name, t.table.columns, bytes.NewReader(c.buf.Bytes())); err != nil {
+		return fmt.Errorf("insert %d rows into %s: %w", n, t.table.name, err)
+	}
+	c.stats.Inserts++
+	c.stats.Bytes += int64(c.buf.Len())
+	switch t {
+	case c.feedback:
+		c.stats.Feedback += n
+	case c.letters:
+		c.stats.DeadLetters += n
+	case c.events:
+		c.stats.Events += n
+	}
+	err := c.verify(ctx, t.table.name, t.table.places, "", &t.extent, func() ([]place, error) { return t.places, nil })
+	t.places, t.extent, t.bytes = t.places[:0], extent{}, 0
+	return err
+}
