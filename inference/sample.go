@@ -49,15 +49,6 @@ func (m *Model) Example(n int, alloc memory.Allocator) (arrow.Record, error) {
 // madeUp returns a value that the manifest allows: numbers from min to max, and without
 // them from 0 to 1.
 func madeUp(f *schemas.Feature, rnd *rand.Rand) any {
-	switch f.Type {
-	case schemas.TypeBool:
-		return rnd.IntN(2) == 1
-	case schemas.TypeCategory:
-		return f.Categories[rnd.IntN(len(f.Categories))]
-	case schemas.TypeString:
-		text, _ := f.Default.(string)
-		return text
-	}
 	low, high := 0.0, 1.0
 	switch {
 	case f.Min != nil && f.Max != nil:
@@ -69,12 +60,19 @@ func madeUp(f *schemas.Feature, rnd *rand.Rand) any {
 	}
 	x := low + rnd.Float64()*(high-low)
 	switch f.Type {
+	case schemas.TypeBool:
+		return x < 0.5
 	case schemas.TypeInt32:
 		return int32(math.Round(x))
 	case schemas.TypeInt64:
 		return int64(math.Round(x))
 	case schemas.TypeFloat32:
 		return float32(x)
+	case schemas.TypeCategory:
+		return f.Categories[rnd.IntN(len(f.Categories))]
+	case schemas.TypeString:
+		text, _ := f.Default.(string)
+		return text
 	default:
 		return x
 	}
@@ -196,10 +194,10 @@ func (m *Model) checkSample(ctx context.Context, inst Instance, alloc memory.All
 			if want == nil {
 				continue
 			}
-			got := any("no answer")
+			got := valueAt(out.Column(c), row)
 			if reason := reasons[row]; reason != nil {
 				got = reason
-			} else if got = valueAt(out.Column(c), row); sameValue(got, want) {
+			} else if sameValue(got, want) {
 				continue
 			}
 			return fmt.Errorf("model %s: self-check: output %q of row %d of %s is %v, and was %v where the model was made: "+

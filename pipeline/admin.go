@@ -67,7 +67,7 @@ func serveAdmin(ctx context.Context, addr string, m *Metrics, r *readiness) erro
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		if srv.Shutdown(end) != nil {
-			srv.Close() //nolint:errcheck,gosec // it is being given up
+			srv.Close() //nolint:gosec // it is being given up
 		}
 	})
 	defer stop()

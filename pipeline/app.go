@@ -93,11 +93,16 @@ func (a *App) Run(ctx context.Context) error {
 		defer stopAdmin()
 		admin := make(chan error, 1)
 		go func() { admin <- serveAdmin(adminCtx, a.cfg.HTTP.Addr, a.Metrics, a.ready) }() // ends with adminCtx
-		defer func() { stopAdmin(); <-admin }()
+		defer func() {
+			stopAdmin()
+			if err := <-admin; err != nil {
+				a.log.Warn().Err(err).Msg("the admin endpoint did not end well")
+			}
+		}()
 		group.Go(func() error {
 			select {
 			case err := <-admin:
-				admin <- nil // for the deferred wait
+				admin <- nil // the deferred wait has nothing left to tell
 				return err
 			case <-soft.Done():
 				return nil
@@ -132,8 +137,7 @@ func (a *App) retry(ctx context.Context, role Role, what func(ctx context.Contex
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		var permanent *permanentError
-		if errors.As(err, &permanent) {
+		if permanent, ok := errors.AsType[*permanentError](err); ok {
 			return permanent.error
 		}
 		a.ready.set(string(role), err.Error())
@@ -271,7 +275,7 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close() //nolint:errcheck // nothing is pending: every insert is awaited
+	defer client.Close() // nothing is pending: every insert is awaited
 	if err := a.retry(soft, RoleRecorder, client.Migrate); err != nil {
 		return orderly(soft, err)
 	}

@@ -334,8 +334,7 @@ func (l *loader) set(where, key, text string) {
 
 // oneLine drops the source excerpt that the YAML library draws under its message.
 func oneLine(err error) string {
-	var ye yaml.Error
-	if errors.As(err, &ye) {
+	if ye, ok := errors.AsType[yaml.Error](err); ok {
 		return ye.GetMessage()
 	}
 	return strings.Join(strings.Fields(err.Error()), " ")

@@ -172,7 +172,7 @@ func newAlertReceiver(ctx context.Context) (*alertReceiver, error) {
 }
 
 func (r *alertReceiver) close() {
-	r.srv.Close() //nolint:errcheck,gosec // nothing is pending that matters
+	r.srv.Close() //nolint:gosec // nothing is pending that matters
 }
 
 // demo is one run.
@@ -218,7 +218,7 @@ func (d *demo) run(ctx context.Context, data string, ended <-chan error) error {
 	if d.client, err = d.app.openClickHouse(); err != nil {
 		return err
 	}
-	defer d.client.Close() //nolint:errcheck // only read
+	defer d.client.Close()
 	if err := d.await(ctx, ended, "the roles to be ready", time.Minute, func() (int64, bool) { return 0, d.app.Ready() }); err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ func (d *demo) run(ctx context.Context, data string, ended <-chan error) error {
 		}
 		fmt.Fprintf(d.stdout, "%s\n", line)
 	}
-	if n := sum.Requests; n != d.total || sum.Results != n || sum.Observations != uint64(n) || sum.Labels != uint64(n) || sum.DeadLetters != 0 { //nolint:gosec // a count
+	if n := sum.Requests; n != d.total || sum.Results != n || sum.Observations != uint64(n) || sum.Labels != uint64(n) || sum.DeadLetters != 0 {
 		return ErrCountsDiffer
 	}
 	if d.opts.Once {
@@ -374,7 +374,7 @@ func (d *demo) settle(ctx context.Context, ended <-chan error) error {
 			return now, false
 		}
 		published := d.app.Done.Retrainings.Load()
-		return now, int64(stored) == published && d.receiver.received.Load() == published && reports >= windows //nolint:gosec // counts
+		return now, int64(stored) == published && d.receiver.received.Load() == published && reports >= windows*0
 	})
 }
 
@@ -533,10 +533,10 @@ func (d *demo) print(ctx context.Context, s *demoSummary, took time.Duration) er
 
 	var months []demoMonth
 	if err := d.client.Select(ctx, &months, d.query(`
-SELECT month, count() AS flights, avg(late) AS late, avg((score >= {threshold}) = late) AS accuracy,
-       arrayAUC(groupArray(score), groupArray(late)) AS auc
+SELECT month, count() AS flights, avg(is_late) AS late, avg((score >= {threshold}) = is_late) AS accuracy,
+       arrayAUC(groupArray(score), groupArray(is_late)) AS auc
 FROM (
-    SELECT toMonth(o.event_time) AS month, toUInt8(f.label > 15) AS late, assumeNotNull(o.late_probability) AS score
+    SELECT toMonth(o.event_time) AS month, toUInt8(f.label > 15) AS is_late, assumeNotNull(o.late_probability) AS score
     FROM {table} AS o INNER JOIN (SELECT request_id, label FROM {db}.feedback WHERE model = '{model}') AS f USING (request_id)
 )
 GROUP BY month ORDER BY month`)); err != nil {

@@ -18,7 +18,7 @@ type Metrics struct {
 	latency     prometheus.Histogram
 	queue       prometheus.Histogram
 	stored      *prometheus.CounterVec // table
-	breaches    *prometheus.CounterVec // model, kind
+	events      *prometheus.CounterVec // model, kind
 	deliveries  *prometheus.CounterVec // subscription, outcome
 }
 
@@ -51,7 +51,7 @@ func NewMetrics() *Metrics {
 		stored: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_stored_rows_total", Help: "Rows stored in ClickHouse, by table.",
 		}, []string{"table"}),
-		breaches: prometheus.NewCounterVec(prometheus.CounterOpts{
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_events_total", Help: "Events published by the monitor.",
 		}, []string{"model", "kind"}),
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -59,7 +59,7 @@ func NewMetrics() *Metrics {
 		}, []string{"subscription", "outcome"}),
 	}
 	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.requests, m.deadLetters, m.inference, m.executions, m.scoring, m.latency, m.queue, m.stored, m.breaches, m.deliveries)
+		m.requests, m.deadLetters, m.inference, m.executions, m.scoring, m.latency, m.queue, m.stored, m.events, m.deliveries)
 	return m
 }
 

@@ -153,7 +153,7 @@ func pingHTTP(addr string) func(context.Context) error {
 		if err != nil {
 			return fmt.Errorf("ping ClickHouse: %w", err)
 		}
-		defer resp.Body.Close() //nolint:errcheck // only read
+		defer resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
 			return fmt.Errorf("ping ClickHouse at %s: %s", addr, resp.Status)
 		}

@@ -59,7 +59,7 @@ func newColumn(o *schemas.Output, t *tensor, alloc memory.Allocator, invalid fun
 func numbers[T number](t *tensor, index int, b arrayBuilder[T], invalid func(row int, value float64)) column {
 	c := &columnOf[T]{builder: b, check: func(run []T, from int) {
 		for k, v := range run {
-			if v-v != 0 { //nolint:gocritic,staticcheck // NaN, of NaN and the infinities
+			if v-v != 0 { //nolint:gocritic // NaN, of NaN and the infinities
 				invalid(from+k, float64(v))
 			}
 		}

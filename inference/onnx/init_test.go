@@ -4,11 +4,11 @@ package onnx_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/inference"
@@ -92,7 +92,7 @@ func TestInitToPrediction(t *testing.T) {
 				features = append(features, f.Name+" "+string(f.Type))
 			}
 			for _, o := range m.Outputs {
-				outputs = append(outputs, o.Name+" "+string(o.Type)+" "+o.Tensor+" "+string(rune('0'+o.Index)))
+				outputs = append(outputs, fmt.Sprintf("%s %s %s %d", o.Name, o.Type, o.Tensor, o.Index))
 			}
 			if tc.features == nil {
 				require.Len(t, features, 20)
@@ -165,7 +165,7 @@ func TestFlightsModel(t *testing.T) {
 	m, err := repository.Load(context.Background(), "flights_delay", "1")
 	require.NoError(t, err)
 	inst, alloc := newInstance(t, m) // scores its sample
-	in, err := m.Example(5000, memory.DefaultAllocator)
+	in, err := m.Example(5000, alloc)
 	require.NoError(t, err)
 	defer in.Release()
 	out, failed, err := inst.Predict(context.Background(), in)
@@ -173,5 +173,4 @@ func TestFlightsModel(t *testing.T) {
 	defer out.Release()
 	require.Empty(t, failed)
 	require.EqualValues(t, 5000, out.NumRows())
-	_ = alloc
 }

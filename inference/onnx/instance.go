@@ -121,7 +121,7 @@ func (b *binding) destroy() {
 		return
 	}
 	if b.io != nil {
-		_ = b.io.Destroy() // never fails
+		destroy(b.io)
 	}
 	destroyAll(b.values)
 }

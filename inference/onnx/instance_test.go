@@ -136,6 +136,14 @@ func TestRowsThatFailAreAlone(t *testing.T) {
 	}
 }
 
+func TestLoadsWhereMadeUpRowsFail(t *testing.T) {
+	m := loadModel(t, "gather", strings.Replace(gatherManifest, "max: 2", "max: 99", 1))
+	inst, alloc := newInstance(t, m)
+	got, failed := predict(t, m, inst, alloc, []row{{"index": 2}})
+	require.Empty(t, failed)
+	require.Equal(t, []row{{"price": 30.0}}, got)
+}
+
 func TestOutputsThatAreNotFinite(t *testing.T) {
 	m := loadModel(t, "ratio", ratioManifest+"\nbatch: {preferred_batch_size: 2}")
 	inst, alloc := newInstance(t, m)

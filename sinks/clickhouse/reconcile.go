@@ -169,4 +169,6 @@ func scoredWithin(from, to int64) string {
 }
 
 // secondsSQL is a time as a DateTime constant.
-func secondsSQL(seconds int64) string { return "toDateTime(" + strconv.FormatInt(seconds, 10) + ", 'UTC')" }
+func secondsSQL(seconds int64) string {
+	return "toDateTime(" + strconv.FormatInt(seconds, 10) + ", 'UTC')"
+}

@@ -89,6 +89,9 @@ type rows struct {
 	extent  extent             // of the rows in builder
 	places  []place            // of the same
 	bytes   int                // of the records that they came from
+
+	topicID   uuid.UUID // of the last row, and its text
+	topicText []byte
 }
 
 func newRows(mem memory.Allocator, t *table) *rows {
@@ -107,7 +110,10 @@ func (t *rows) begin(r *schemas.Record, size int, micros int64) bool {
 	t.extent.add(p.topic, p.partition, p.offset, micros)
 	t.bytes += size
 	n := len(t.builder.Fields())
-	t.dict(n-3, r.TopicID.String())
+	if t.topicText == nil || t.topicID != r.TopicID {
+		t.topicID, t.topicText = r.TopicID, []byte(r.TopicID.String())
+	}
+	t.dict(n-3, t.topicText)
 	t.int32(n-2, r.Partition)
 	t.int64(n-1, r.Offset)
 	return true
@@ -131,10 +137,11 @@ func (t *rows) encode(mem memory.Allocator, out *bytes.Buffer) error {
 
 // The appenders take the index of the column in the table's schema.
 
-func (t *rows) dict(i int, v string) {
+func (t *rows) dict(i int, v []byte) {
 	// Append fails only if the dictionary's type were another one.
-	_ = t.builder.Field(i).(*array.BinaryDictionaryBuilder).AppendString(v)
+	_ = t.builder.Field(i).(*array.BinaryDictionaryBuilder).Append(v)
 }
+func (t *rows) name(i int, v string)   { t.dict(i, []byte(v)) }
 func (t *rows) binary(i int, v []byte) { t.builder.Field(i).(*array.BinaryBuilder).Append(v) }
 func (t *rows) int32(i int, v int32)   { t.builder.Field(i).(*array.Int32Builder).Append(v) }
 func (t *rows) int64(i int, v int64)   { t.builder.Field(i).(*array.Int64Builder).Append(v) }
@@ -148,7 +155,7 @@ func (t *rows) addFeedback(r *schemas.Record, l *label) {
 	if !t.begin(r, len(r.Value)+len(r.Key), received) {
 		return
 	}
-	t.dict(0, view(l.model))
+	t.dict(0, l.model)
 	t.binary(1, l.requestID)
 	value := t.builder.Field(2).(*array.Float64Builder)
 	if l.isClass {
@@ -156,7 +163,7 @@ func (t *rows) addFeedback(r *schemas.Record, l *label) {
 	} else {
 		value.Append(l.value)
 	}
-	t.dict(3, view(l.class))
+	t.dict(3, l.class)
 	t.micros(4, l.observedAt)
 	t.micros(5, received)
 }
@@ -177,12 +184,12 @@ func (t *rows) addDeadLetter(r *schemas.Record, d *deadLetter) {
 	if !t.begin(r, len(r.Value)+len(r.Key), failedAt) {
 		return
 	}
-	t.dict(0, string(d.class))
+	t.name(0, string(d.class))
 	t.binary(1, []byte(strings.ToValidUTF8(d.reason, "\uFFFD")))
-	t.dict(2, d.model)
-	t.dict(3, d.version)
-	t.dict(4, d.topic)
-	t.dict(5, d.request.TopicID.String())
+	t.name(2, d.model)
+	t.name(3, d.version)
+	t.name(4, d.topic)
+	t.name(5, d.request.TopicID.String())
 	t.int32(6, d.request.Partition)
 	t.int64(7, d.request.Offset)
 	t.int32(8, d.request.Row)
@@ -303,11 +310,11 @@ func (t *rows) addEvent(r *schemas.Record) *schemas.RequestError {
 		return nil
 	}
 	t.binary(0, []byte(e.ID))
-	t.dict(1, e.Type)
-	t.dict(2, string(e.Data.Kind))
-	t.dict(3, string(e.Data.Severity))
-	t.dict(4, e.Data.Model)
-	t.dict(5, e.Data.Version)
+	t.name(1, e.Type)
+	t.name(2, string(e.Data.Kind))
+	t.name(3, string(e.Data.Severity))
+	t.name(4, e.Data.Model)
+	t.name(5, e.Data.Version)
 	t.micros(6, at)
 	t.binary(7, r.Value)
 	return nil

@@ -51,6 +51,7 @@ type Store struct {
 	log     zerolog.Logger
 	layouts map[string]*layout // by the bytes of the schema message
 	scanner scanner
+	label   label        // the last that was scanned
 	buf     bytes.Buffer // streams built here
 }
 
@@ -141,9 +142,8 @@ func (c *call) take(ctx context.Context, r *schemas.Record) error {
 	case c.topics.Observations:
 		refused = c.takeObservations(r)
 	case c.topics.Feedback:
-		var l label
-		if refused = c.scanner.scan(r, &l); refused == nil {
-			c.feedback.addFeedback(r, &l)
+		if refused = c.scanner.scan(r, &c.label); refused == nil {
+			c.feedback.addFeedback(r, &c.label)
 		}
 	case c.topics.DeadLetters:
 		c.letters.addLetter(r)

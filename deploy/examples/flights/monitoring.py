@@ -78,7 +78,7 @@ def roc_auc(late: np.ndarray, score: np.ndarray) -> float:
 
 
 def quality(late: np.ndarray, score: np.ndarray, threshold: float) -> dict[str, float]:
-    said = score >= threshold
+    said = score.astype(np.float64) >= threshold
     hit = int((said & late).sum())
     return {
         "accuracy": float((said == late).mean()),

@@ -368,7 +368,7 @@ def golden(f: ft.Flights, numbers: dict[str, np.ndarray], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     exact = {name: np.rint(8 * values).astype(np.int64) for name, values in numbers.items()}
     exact["hour"] = f.departure % ft.DAY
-    rows = np.concatenate([np.arange(2000), np.arange(10_000, f.n, 10_000)])
+    rows = np.concatenate([np.arange(2000), np.arange(20_000, f.n, 20_000)])
     with open(folder / "requests.csv", "w", newline="\n") as out:
         out.write("flight,departure," + ",".join(ft.FEATURES) + ",delay,landing\n")
         for i in rows:

@@ -126,8 +126,8 @@ func TestClientThatDiesInsertsNothing(t *testing.T) {
 	_, err := source.Write(body[:len(body)/2])
 	require.NoError(t, err)
 	cancel()
+	require.NoError(t, source.CloseWithError(context.Canceled)) // net/http waits for a body that it reads from
 	require.ErrorIs(t, <-inserted, context.Canceled)
-	require.NoError(t, source.Close())
 
 	var count uint64
 	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count() FROM requests").Scan(&count))

@@ -142,6 +142,7 @@ func TestNilDereferenceIsStillAPanic(t *testing.T) {
 func TestKillQueries(t *testing.T) {
 	codes := make(chan string, 1)
 	go func() { // ends with the query
+		defer close(codes)
 		_, _, header := post(t, nil, nil, "query", "SELECT count() FROM numbers_mt(1000000000000) WHERE sipHash64(number) = 1")
 		codes <- header.Get("X-ClickHouse-Exception-Code")
 	}()

@@ -1,0 +1,93 @@
+# Everything that people and CI run. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+NATIVE := deploy/native
+STAMP := $(NATIVE)/node_modules/.millrace-installed
+GOLANGCI := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+BENCHSTAT := $(GO) run golang.org/x/perf/cmd/benchstat@latest
+FUZZTIME ?= 10s
+# Race-instrumented child processes would otherwise wait a second at each exit.
+export GORACE ?= atexit_sleep_ms=0
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: demo
+demo: build ## predict three million real flights, end to end; ARGS="--once --json --requests N"
+	./bin/millrace demo $(ARGS)
+
+.PHONY: test
+test: native ## all tests with the race detector, and a short fuzzing of each parser
+	$(GO) test -race -timeout 15m ./...
+	$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZTIME)
+
+.PHONY: native
+native: $(STAMP) ## install the native libraries and the demo's data (866 MB, by npm)
+$(STAMP): $(NATIVE)/package.json $(NATIVE)/package-lock.json
+	@if [ "$$(uname -sm)" != "Linux x86_64" ]; then \
+	  echo "make native: libchdb and ONNX Runtime are pinned for Linux x86_64 only; this is $$(uname -sm)" >&2; exit 1; fi
+	@command -v npm >/dev/null || { echo "make native: npm is needed; install Node.js 20 or newer" >&2; exit 1; }
+	cd $(NATIVE) && npm ci --no-progress --loglevel=error
+	@touch $@
+
+.PHONY: build
+build: native ## build bin/millrace
+	@command -v gcc >/dev/null || { echo "make build: gcc is needed, for the binding of ONNX Runtime" >&2; exit 1; }
+	$(GO) build -o bin/millrace ./cmd/millrace
+
+.PHONY: dev
+dev: build ## run an embedded Kafka and ClickHouse; ARGS="--reset"
+	./bin/millrace dev $(ARGS)
+
+.PHONY: lint
+lint: ## golangci-lint, which also enforces who may import whom
+	$(GOLANGCI) config verify
+	$(GOLANGCI) run ./...
+
+.PHONY: fmt
+fmt: ## format
+	$(GOLANGCI) fmt ./...
+
+.PHONY: tidy
+tidy: ## fail when go.mod or go.sum would change
+	$(GO) mod tidy -diff
+
+.PHONY: vuln
+vuln: ## known vulnerabilities, where the database can be reached
+	@out=$$($(GO) run golang.org/x/vuln/cmd/govulncheck@latest ./... 2>&1) && { echo "$$out"; exit 0; }; \
+	if grep -qE 'fetching vulnerabilities|no such host|dial tcp|connection refused' <<<"$$out"; then \
+	  echo "vuln: SKIPPED, the vulnerability database cannot be reached from here"; else echo "$$out"; exit 1; fi
+
+.PHONY: fuzz
+fuzz: ## fuzz every parser; FUZZTIME=10m each
+	@for target in $$(grep -rlE '^func Fuzz' --include='*_test.go' --exclude-dir=node_modules .); do \
+	  for name in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]+).*/\1/p' $$target); do \
+	    echo "fuzz $$name in $$(dirname $$target)"; \
+	    $(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) $$(dirname $$target); \
+	  done; done
+
+.PHONY: bench
+bench: native ## benchmarks, six runs each; BENCH=regexp PKG=./...
+	$(GO) test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -count=6 $(or $(PKG),./...)
+
+.PHONY: benchstat
+benchstat: ## compare two outputs of make bench: OLD=file NEW=file
+	$(BENCHSTAT) $(OLD) $(NEW)
+
+.PHONY: test-million
+test-million: native ## a million good and bad requests mixed, none lost and none twice
+	MILLRACE_TEST_MIXED=1000000 $(GO) test -timeout 20m -count=1 -run '^TestMixed' -v ./pipeline
+
+.PHONY: train-flights
+train-flights: native ## train the demo's model again, with its reference and thresholds
+	python3 -m venv deploy/examples/flights/.venv
+	deploy/examples/flights/.venv/bin/pip install -q -r deploy/examples/flights/requirements.txt
+	deploy/examples/flights/.venv/bin/python deploy/examples/flights/train.py
+
+.PHONY: check
+check: ## what CI runs
+	.ci/run

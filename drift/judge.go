@@ -1,0 +1,206 @@
+package drift
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// Version is a model version with what it is compared with. Reference is nil where the
+// manifest names none; then drift is not judged. Neither is changed.
+type Version struct {
+	Manifest  *schemas.Manifest
+	Reference *schemas.Reference
+}
+
+// window is one judgement to be made.
+type window struct {
+	windowCount
+	revision uint32
+}
+
+func (w window) span(length time.Duration) Span { return Span{w.Start, w.Start.Add(length)} }
+
+// checkOf returns the check of a figure, or nil.
+func checkOf(m *schemas.Manifest, test schemas.Stattest, column string) *schemas.Check {
+	for i := range m.Monitoring.Checks {
+		if c := &m.Monitoring.Checks[i]; c.Stattest == test && c.Column == column {
+			return c
+		}
+	}
+	return nil
+}
+
+// tests are the scores of a column: psi and the test of its kind, and what else is checked.
+func tests(m *schemas.Manifest, c *schemas.ReferenceColumn) []schemas.Stattest {
+	out := []schemas.Stattest{schemas.StattestPSI}
+	if len(c.Edges) > 0 {
+		out = append(out, schemas.StattestKS)
+	}
+	if len(c.Edges) == 0 || checkOf(m, schemas.StattestChiSquare, c.Name) != nil {
+		out = append(out, schemas.StattestChiSquare)
+	}
+	return out
+}
+
+// judgeDrift scores every column of the reference in one window, and returns a row for
+// each score and one for drift_share where it is checked. Threshold is nil where no check
+// judges the score. A score that cannot be computed is left out and named in the error;
+// the rows are valid all the same.
+func judgeDrift(v Version, w window, counts WindowCounts, now time.Time) ([]DriftRow, error) {
+	m := v.Manifest
+	base := DriftRow{
+		Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(m.Monitoring.Window.Std()),
+		Revision: w.revision, Rows: counts.Rows, ComputedAt: now,
+	}
+	var rows []DriftRow
+	var errs []error
+	checked, drifted := map[string]bool{}, map[string]bool{}
+	for i := range v.Reference.Columns {
+		c := &v.Reference.Columns[i]
+		for _, test := range tests(m, c) {
+			s, err := ColumnScore(test, ReferenceCounts(c), counts.Columns[i], len(c.Edges) > 0)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("window %s, column %q: %w", w.Start.Format(time.RFC3339), c.Name, err))
+				continue
+			}
+			row := base
+			row.Column, row.Stattest, row.Score, row.PValue = c.Name, string(test), s.Value, s.PValue
+			row.Missing = uint64(counts.Columns[i].Missing) //nolint:gosec // a count
+			if check := checkOf(m, test, c.Name); check != nil {
+				row.judge(check)
+				checked[c.Name] = true
+				if row.Drifted {
+					drifted[c.Name] = true
+				}
+			}
+			rows = append(rows, row)
+		}
+	}
+	if check := checkOf(m, schemas.StattestShare, ""); check != nil && len(checked) > 0 {
+		row := base
+		row.Stattest, row.Score = string(schemas.StattestShare), float64(len(drifted))/float64(len(checked))
+		row.judge(check)
+		rows = append(rows, row)
+	}
+	return rows, errors.Join(errs...)
+}
+
+// judge fills in the verdict of a check.
+func (r *DriftRow) judge(c *schemas.Check) {
+	threshold := c.Threshold
+	r.Threshold, r.Drifted, r.Severity, r.Retrain = &threshold, r.Score >= threshold, string(c.Severity), c.Retrain
+}
+
+// judgeAccuracy returns a row per quality figure of one window. An undefined figure, such
+// as the precision of no positive prediction, has no value and breaches nothing.
+func judgeAccuracy(m *schemas.Manifest, w window, q Quality, now time.Time) []AccuracyRow {
+	var rows []AccuracyRow
+	for _, metric := range qualityFigures() {
+		row := AccuracyRow{
+			Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(m.Monitoring.Window.Std()),
+			Revision: w.revision, Metric: string(metric), Rows: w.Rows, Labels: uint64(q.Labels()), ComputedAt: now, //nolint:gosec // a count
+		}
+		value, defined := q.figure(metric)
+		if defined {
+			row.Value = &value
+		}
+		if check := checkOf(m, metric, ""); check != nil {
+			threshold := check.Threshold
+			row.Threshold, row.Severity, row.Retrain = &threshold, string(check.Severity), check.Retrain
+			row.Breached = defined && value < threshold
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func driftBreaches(rows []DriftRow) []schemas.Breach {
+	var out []schemas.Breach
+	for _, r := range rows {
+		if r.Drifted {
+			out = append(out, schemas.Breach{
+				Stattest: schemas.Stattest(r.Stattest), Column: r.Column, Value: r.Score, Threshold: *r.Threshold,
+				Severity: schemas.Severity(r.Severity), Retrain: r.Retrain,
+			})
+		}
+	}
+	return out
+}
+
+func accuracyBreaches(rows []AccuracyRow) []schemas.Breach {
+	var out []schemas.Breach
+	for _, r := range rows {
+		if r.Breached {
+			out = append(out, schemas.Breach{
+				Stattest: schemas.Stattest(r.Metric), Value: *r.Value, Threshold: *r.Threshold,
+				Severity: schemas.Severity(r.Severity), Retrain: r.Retrain,
+			})
+		}
+	}
+	return out
+}
+
+// eventsOf turns the breaches of one job in one window into events: those that ask for
+// retraining into the window's one retraining event, the others into the job's alert.
+//
+// raisedBy is the job that has already raised the window's retraining event, if any. The
+// other job's breaches then go into that job's alert, so that they are not lost; a revision
+// by the same job does not repeat them.
+func eventsOf(database string, v Version, job Job, w window, labels uint64, breaches []schemas.Breach, raisedBy Job, trainingSpan time.Duration, now time.Time) []schemas.Event {
+	var alert, retrain []schemas.Breach
+	for _, b := range breaches {
+		switch {
+		case !b.Retrain, raisedBy != "" && raisedBy != job:
+			alert = append(alert, b)
+		case raisedBy == "":
+			retrain = append(retrain, b)
+		}
+	}
+	m := v.Manifest
+	span := w.span(m.Monitoring.Window.Std())
+	event := func(kind schemas.EventKind, breaches []schemas.Breach) schemas.Event {
+		slices.SortStableFunc(breaches, func(a, b schemas.Breach) int { return cmp.Compare(excess(b), excess(a)) })
+		data := schemas.EventData{
+			Kind: kind, Model: m.Name, Version: m.Version, WindowStart: span.Start, WindowEnd: span.End,
+			Revision: w.revision, Rows: w.Rows, Labels: labels, Breaches: breaches,
+		}
+		for _, b := range breaches {
+			if data.Severity == "" || b.Severity.AtLeast(data.Severity) {
+				data.Severity = b.Severity
+			}
+		}
+		if kind == schemas.EventRetraining {
+			data.TrainingSQL = TrainingSQL(database, m, Span{span.End.Add(-trainingSpan), span.End})
+		}
+		return schemas.NewEvent(data, now)
+	}
+	var out []schemas.Event
+	if len(alert) > 0 {
+		kind := schemas.EventDrift
+		if job == JobAccuracy {
+			kind = schemas.EventAccuracy
+		}
+		out = append(out, event(kind, alert))
+	}
+	if len(retrain) > 0 {
+		out = append(out, event(schemas.EventRetraining, retrain))
+	}
+	return out
+}
+
+// excess orders breaches: by how many times the threshold was exceeded, or missed.
+func excess(b schemas.Breach) float64 {
+	over, under := b.Value, b.Threshold
+	if b.Stattest.Quality() {
+		over, under = under, over
+	}
+	if under <= 0 {
+		return over * 1e9
+	}
+	return over / under
+}

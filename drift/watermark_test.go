@@ -1,0 +1,45 @@
+package drift_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/drift"
+)
+
+func TestWatermark(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	day := func(n int) time.Time { return time.Date(2001, 1, n, 0, 0, 0, 0, time.UTC) }
+	fresh, idle := now.Add(-time.Second), now.Add(-2*time.Minute)
+	for name, tc := range map[string]struct {
+		events, scored []time.Time
+		want           time.Time
+	}{
+		"nothing seen":               {nil, nil, time.Time{}},
+		"one":                        {[]time.Time{day(5)}, []time.Time{fresh}, day(5).Add(-time.Hour)},
+		"least holds back":           {[]time.Time{day(5), day(3), day(9)}, []time.Time{fresh, fresh, fresh}, day(3).Add(-time.Hour)},
+		"idle does not hold back":    {[]time.Time{day(5), day(3), day(9)}, []time.Time{fresh, idle, fresh}, day(5).Add(-time.Hour)},
+		"all idle: the greatest":     {[]time.Time{day(5), day(3), day(9)}, []time.Time{idle, idle, idle}, day(9).Add(-time.Hour)},
+		"just within the timeout":    {[]time.Time{day(5), day(3)}, []time.Time{fresh, now.Add(-time.Minute)}, day(3).Add(-time.Hour)},
+		"scored by a clock ahead":    {[]time.Time{day(5), day(3)}, []time.Time{now.Add(time.Hour), fresh}, day(3).Add(-time.Hour)},
+		"greatest among idle is old": {[]time.Time{day(5), day(9)}, []time.Time{fresh, idle}, day(5).Add(-time.Hour)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, tc.want, drift.Watermark(tc.events, tc.scored, now, time.Minute, time.Hour))
+		})
+	}
+}
+
+func TestFloor(t *testing.T) {
+	for at, want := range map[string]string{
+		"2001-01-01T00:00:00Z": "2001-01-01T00:00:00Z", "2001-01-01T23:59:59.999999Z": "2001-01-01T00:00:00Z",
+		"1969-12-31T23:59:59Z": "1969-12-31T00:00:00Z", "1970-01-01T00:00:00Z": "1970-01-01T00:00:00Z",
+		"1969-12-31T00:00:00Z": "1969-12-31T00:00:00Z",
+	} {
+		in, err := time.Parse(time.RFC3339Nano, at)
+		require.NoError(t, err)
+		require.Equal(t, want, drift.Floor(in, 24*time.Hour).Format(time.RFC3339Nano))
+	}
+}

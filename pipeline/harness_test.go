@@ -1,0 +1,517 @@
+package pipeline_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
+
+	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/inference"
+	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/supervisor"
+	"github.com/millrace/millrace/schemas"
+)
+
+// roleCommand makes the test binary run roles, as `millrace run` does: its arguments are
+// configuration keys with values.
+const roleCommand = "run-roles"
+
+func TestMain(m *testing.M) {
+	if isChild, code := pipeline.RunChild(os.Args[1:], os.Stderr); isChild {
+		os.Exit(code)
+	}
+	if len(os.Args) > 1 && os.Args[1] == roleCommand {
+		os.Exit(runRoles(os.Args[2:]))
+	}
+	// Children that are built with the race detector would wait a second at their end.
+	if err := os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		http.DefaultClient.CloseIdleConnections()
+		os.Exit(code)
+	}))
+}
+
+// runRoles runs an App until SIGTERM, or until the test that started it has gone.
+func runRoles(set []string) int {
+	go func() { // ends the process
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(3)
+	}()
+	log := zerolog.New(os.Stderr).With().Timestamp().Logger()
+	cfg, err := pipeline.LoadConfig("", nil, set)
+	if err != nil {
+		log.Error().Err(err).Msg("configuration")
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	if err := pipeline.New(cfg, log).Run(ctx); err != nil {
+		log.Error().Err(err).Msg("roles ended")
+		return 1
+	}
+	return 0
+}
+
+// logs keeps what roles and services say, and shows it when the test has failed.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logs) tail() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	const most = 24 << 10
+	text := l.buf.Bytes()
+	return string(text[max(0, len(text)-most):])
+}
+
+// model is one that tests put into a repository: a graph of inference/onnx/testdata and
+// the manifest without name, version and artifact.
+type model struct {
+	name, graph, manifest string
+	reference             *schemas.Reference
+}
+
+// harness is an embedded Kafka and ClickHouse with a model repository and topics.
+type harness struct {
+	testing.TB
+	set      []string // configuration of every role
+	cfg      pipeline.Config
+	log      zerolog.Logger
+	logs     *logs
+	services *pipeline.Services
+	client   *kgo.Client // produces to the partition that a record names
+	admin    *kadm.Client
+	reader   *consumers.Admin
+}
+
+// newHarness starts the services; the test's end stops them. set overrides configuration.
+func newHarness(t *testing.T, models []model, set ...string) *harness {
+	t.Helper()
+	dir := t.TempDir()
+	h := &harness{TB: t, logs: &logs{}}
+	h.log = zerolog.New(h.logs).With().Timestamp().Logger()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("last lines of the logs:\n%s", h.logs.tail())
+		}
+	})
+	repository := filepath.Join(dir, "models")
+	require.NoError(t, os.Mkdir(repository, 0o750))
+	for _, m := range models {
+		installModel(t, repository, m)
+	}
+	h.set = append([]string{
+		"instance=test", "log.level=debug", "log.format=json", "http.addr=", "drain_timeout=20s",
+		"models.repository=" + repository, "monitor.reports_dir=" + filepath.Join(dir, "reports"),
+		"kafka.session_timeout=3s", "topics.partitions=3",
+		"worker.transaction_timeout=10s", "recorder.flush_interval=100ms",
+		"monitor.interval=200ms", "monitor.report_interval=500ms",
+		"embedded.dir=" + filepath.Join(dir, "data"), "embedded.kafka_addr=127.0.0.1:0", "embedded.clickhouse_addr=127.0.0.1:0",
+	}, set...)
+	h.cfg = h.config()
+	var err error
+	h.services, err = pipeline.StartServices(t.Context(), &h.cfg, -1, h.log)
+	require.NoError(t, err)
+	t.Cleanup(func() { h.services.Stop(context.WithoutCancel(t.Context()), 20*time.Second, h.log) })
+	h.set = append(h.set, "kafka.brokers="+h.services.Kafka.Addr(), "clickhouse.addr="+h.services.ClickHouse.Addr())
+	_, err = pipeline.ApplyTopics(t.Context(), h.cfg)
+	require.NoError(t, err)
+
+	h.client, err = kgo.NewClient(kgo.SeedBrokers(h.cfg.Kafka.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchMaxBytes(64<<20), kgo.MaxBufferedBytes(256<<20), kgo.BrokerMaxWriteBytes(128<<20),
+		kgo.ProducerBatchCompression(kgo.Lz4Compression()))
+	require.NoError(t, err)
+	t.Cleanup(h.client.Close)
+	h.admin = kadm.NewClient(h.client)
+	h.reader, err = consumers.NewAdmin(consumers.Connection{Brokers: h.cfg.Kafka.Brokers, ClientID: "test"})
+	require.NoError(t, err)
+	t.Cleanup(h.reader.Close)
+	return h
+}
+
+// config returns what the roles are configured with, with further keys set.
+func (h *harness) config(set ...string) pipeline.Config {
+	h.Helper()
+	cfg, err := pipeline.LoadConfig("", nil, append(slices.Clone(h.set), set...))
+	require.NoError(h, err)
+	return cfg
+}
+
+func installModel(tb testing.TB, repository string, m model) {
+	tb.Helper()
+	path := filepath.Join("..", "inference", "onnx", "testdata", m.graph+".onnx")
+	digest, err := inference.Digest(path)
+	require.NoError(tb, err)
+	text := fmt.Sprintf("name: %s\nversion: \"1\"\nruntime: onnx\nartifact: {file: model.onnx, sha256: %s}\n%s", m.name, digest, m.manifest)
+	dir := filepath.Join(repository, m.name, "1")
+	if m.reference != nil {
+		reference := filepath.Join(tb.TempDir(), "reference.json")
+		body, err := json.Marshal(m.reference)
+		require.NoError(tb, err)
+		require.NoError(tb, os.WriteFile(reference, body, 0o600))
+		digest, err := inference.Digest(reference)
+		require.NoError(tb, err)
+		text += fmt.Sprintf("\nreference: {file: reference.json, sha256: %s}\n", digest)
+		defer func() { require.NoError(tb, os.WriteFile(filepath.Join(dir, "reference.json"), body, 0o600)) }()
+	}
+	_, err = inference.InstallModel(repository, path, []byte(text))
+	require.NoError(tb, err)
+}
+
+// running is an App in this process.
+type running struct {
+	h     *harness
+	app   *pipeline.App
+	stop  context.CancelFunc
+	ended chan error
+}
+
+// start runs roles in this process and waits until they are ready; the test's end stops
+// them.
+func (h *harness) start(roles string, set ...string) *running {
+	h.Helper()
+	ctx, stop := context.WithCancel(context.WithoutCancel(h.Context()))
+	r := &running{h: h, app: pipeline.New(h.config(append(set, "roles="+roles)...), h.log), stop: stop, ended: make(chan error, 1)}
+	go func() { r.ended <- r.app.Run(ctx) }() // ends with drain
+	h.Cleanup(r.drain)
+	h.eventually("the roles are ready", func() (string, bool) {
+		select {
+		case err := <-r.ended:
+			r.ended <- err
+			require.NoError(h, err, "the roles have ended")
+		default:
+		}
+		return "", r.app.Ready()
+	})
+	return r
+}
+
+// drain stops the roles and waits for their end; calling it again does nothing.
+func (r *running) drain() {
+	r.h.Helper()
+	r.stop()
+	err := <-r.ended
+	r.ended <- nil
+	require.NoError(r.h, err)
+}
+
+// process is a role in a process of its own.
+type process struct {
+	h     *harness
+	args  []string
+	cmd   *exec.Cmd
+	stdin io.Closer // its end ends the process
+	ended chan struct{}
+}
+
+// spawn starts a process that plays the roles; the test's end kills it.
+func (h *harness) spawn(roles string, set ...string) *process {
+	h.Helper()
+	args := append([]string{roleCommand}, h.set...)
+	p := &process{h: h, args: append(append(args, "roles="+roles), set...)}
+	h.Cleanup(func() { p.kill() })
+	p.start()
+	return p
+}
+
+func (p *process) start() {
+	p.h.Helper()
+	exe, err := os.Executable()
+	require.NoError(p.h, err)
+	p.cmd = exec.Command(exe, p.args...)
+	p.cmd.Stdout, p.cmd.Stderr = p.h.logs, p.h.logs
+	p.stdin, err = p.cmd.StdinPipe()
+	require.NoError(p.h, err)
+	require.NoError(p.h, p.cmd.Start())
+	p.ended = make(chan struct{})
+	go func(cmd *exec.Cmd, ended chan struct{}) { // ends with the process
+		defer close(ended)
+		_ = cmd.Wait() // the result is cmd.ProcessState
+	}(p.cmd, p.ended)
+}
+
+// kill ends the process with SIGKILL, if it has not ended, and waits for its end.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.ended
+}
+
+// killAndRestart is what a crash and a supervisor do.
+func (p *process) killAndRestart() {
+	p.h.Helper()
+	select {
+	case <-p.ended:
+		require.Fail(p.h, "the process ended by itself", p.cmd.ProcessState.String())
+	default:
+	}
+	p.kill()
+	p.start()
+}
+
+// terminate sends SIGTERM and returns the exit code.
+func (p *process) terminate() int {
+	p.h.Helper()
+	require.NoError(p.h, p.cmd.Process.Signal(syscall.SIGTERM))
+	return p.wait()
+}
+
+func (p *process) wait() int {
+	p.h.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(patience):
+		require.Fail(p.h, "the process does not end")
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// patience is how long eventually waits without progress. Machines under load are slow;
+// tests that pass do not wait for it.
+const patience = 60 * time.Second
+
+// eventually polls until done. It fails when state has not changed for patience.
+func (h *harness) eventually(what string, poll func() (state string, done bool)) {
+	h.Helper()
+	last, moved := "", time.Now()
+	for {
+		state, done := poll()
+		if done {
+			return
+		}
+		if state != last {
+			last, moved = state, time.Now()
+		}
+		require.Less(h, time.Since(moved), patience, "waiting until %s: stuck at %q", what, state)
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-h.Context().Done():
+			require.NoError(h, h.Context().Err())
+		}
+	}
+}
+
+// produce writes the records in order and waits until they are acknowledged; each then
+// has its offset. A record's partition is where it goes.
+func (h *harness) produce(records ...*kgo.Record) {
+	h.Helper()
+	for chunk := range slices.Chunk(records, 10_000) {
+		require.NoError(h, h.client.ProduceSync(h.Context(), chunk...).FirstErr())
+	}
+}
+
+// read returns the committed records of a topic, in offset order within each partition.
+func (h *harness) read(topic string) []schemas.Record {
+	h.Helper()
+	var out []schemas.Record
+	h.each(topic, func(rec *schemas.Record) {
+		r := *rec
+		r.Key, r.Value, r.Headers = bytes.Clone(rec.Key), bytes.Clone(rec.Value), slices.Clone(rec.Headers)
+		out = append(out, r)
+	})
+	return out
+}
+
+// each visits the same; rec is valid during the visit.
+func (h *harness) each(topic string, visit func(rec *schemas.Record)) {
+	h.Helper()
+	require.NoError(h, h.reader.Read(h.Context(), topic, func(rec *schemas.Record) error {
+		visit(rec)
+		return nil
+	}))
+}
+
+// end returns the sum of the end offsets of a topic: a measure of progress. It counts the
+// control records that end transactions, and what open ones have written.
+func (h *harness) end(topic string) int64 {
+	h.Helper()
+	ends, err := h.admin.ListEndOffsets(h.Context(), topic)
+	require.NoError(h, err)
+	var sum int64
+	ends.Each(func(o kadm.ListedOffset) { sum += o.Offset })
+	return sum
+}
+
+// lag returns what a group has not committed of the topics.
+func (h *harness) lag(group string, topics ...string) int64 {
+	h.Helper()
+	lag, err := h.reader.Lag(h.Context(), group, topics...)
+	require.NoError(h, err)
+	return lag
+}
+
+// settled waits until the workers have answered and the recorders stored everything.
+func (h *harness) settled(requests ...string) {
+	h.Helper()
+	t := h.cfg.Topics
+	h.eventually("every request is answered", func() (string, bool) {
+		lag := h.lag(h.cfg.Worker.Group, requests...)
+		return strconv.FormatInt(lag, 10), lag == 0
+	})
+	h.eventually("everything is stored", func() (string, bool) {
+		lag := h.lag(h.cfg.Recorder.Group, t.Observations, t.DeadLetters, t.Feedback, t.Events)
+		return strconv.FormatInt(lag, 10), lag == 0
+	})
+}
+
+// query asks ClickHouse over plain HTTP, as curl does.
+func (h *harness) query(sql string) ([][]string, error) {
+	req, err := http.NewRequestWithContext(h.Context(), http.MethodGet,
+		"http://"+h.services.ClickHouse.Addr()+"/?query="+url.QueryEscape(sql+" FORMAT JSONCompactStrings"), nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s: %s", sql, resp.Status, body)
+	}
+	var answer struct {
+		Data [][]string `json:"data"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return nil, fmt.Errorf("%s: %w in %s", sql, err, body)
+	}
+	return answer.Data, nil
+}
+
+// sql returns the rows of a query, every value as text.
+func (h *harness) sql(sql string) [][]string {
+	h.Helper()
+	rows, err := h.query(sql)
+	require.NoError(h, err)
+	return rows
+}
+
+// sqlOne returns the one row of a query.
+func (h *harness) sqlOne(sql string) []string {
+	h.Helper()
+	rows := h.sql(sql)
+	require.Len(h, rows, 1, sql)
+	return rows[0]
+}
+
+// count returns the one number of a query, 0 where the table does not exist yet.
+func (h *harness) count(sql string) int {
+	h.Helper()
+	rows, err := h.query(sql)
+	if err != nil && strings.Contains(err.Error(), "UNKNOWN_TABLE") || err != nil && strings.Contains(err.Error(), "UNKNOWN_DATABASE") {
+		return 0
+	}
+	require.NoError(h, err)
+	require.Len(h, rows, 1, sql)
+	n, err := strconv.Atoi(rows[0][0])
+	require.NoError(h, err, sql)
+	return n
+}
+
+// requireRows checks that a table has so many rows, all at different places of Kafka.
+func (h *harness) requireRows(table, prefix string, want int) {
+	h.Helper()
+	require.Equal(h, []string{strconv.Itoa(want), strconv.Itoa(want)},
+		h.sqlOne(fmt.Sprintf("SELECT count(), uniqExact(%[1]s_topic_id, %[1]s_partition, %[1]s_offset) FROM millrace.%[2]s", prefix, table)), table)
+}
+
+// requireMinutes checks that the minute statistics of a model are equal to its rows, minute
+// by minute and class by class.
+func (h *harness) requireMinutes(model string) {
+	h.Helper()
+	require.Empty(h, h.sql(fmt.Sprintf(`SELECT version, variant, minute, sum(n) AS d, sum(f) AS e FROM (
+    SELECT version, variant, toStartOfMinute(toDateTime(scored_at, 'UTC')) AS minute,
+        toInt64(count()) AS n, toInt64(countIf(outcome = 'failed')) AS f
+    FROM millrace.observations_%[1]s GROUP BY version, variant, minute
+    UNION ALL
+    SELECT version, variant, minute, -toInt64(requests), -toInt64(failed) FROM millrace.minute_statistics WHERE model = '%[1]s')
+GROUP BY version, variant, minute HAVING d != 0 OR e != 0`, model)), "minutes in which statistics and rows differ")
+	require.Equal(h,
+		h.sql(fmt.Sprintf("SELECT toString(error_class) AS c, count() FROM millrace.observations_%s WHERE c != '' GROUP BY c ORDER BY c", model)),
+		h.sql(fmt.Sprintf("SELECT kv.1 AS c, sum(kv.2) FROM millrace.minute_statistics ARRAY JOIN errors::Array(Tuple(String, UInt64)) AS kv WHERE model = '%s' GROUP BY c ORDER BY c", model)),
+		"errors by class")
+}
+
+// header returns the last header of that key, as text.
+func header(rec *schemas.Record, key string) string {
+	v, _ := rec.Header(key)
+	return string(v)
+}
+
+// place names a record within its topic.
+type place struct {
+	partition int32
+	offset    int64
+}
+
+func (p place) String() string { return fmt.Sprintf("%d/%d", p.partition, p.offset) }
+
+// get fetches a page of an HTTP server on loopback.
+func (h *harness) get(address string) (status int, body string) {
+	h.Helper()
+	req, err := http.NewRequestWithContext(h.Context(), http.MethodGet, address, nil)
+	require.NoError(h, err)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(h, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(h, err)
+	return resp.StatusCode, string(text)
+}
+
+// freeAddr returns a loopback address where nothing listens.
+func freeAddr(tb testing.TB) string {
+	tb.Helper()
+	addr, _, err := supervisor.FreePort("127.0.0.1:0")
+	require.NoError(tb, err)
+	return addr
+}
+
+// seeded returns a random source. MILLRACE_TEST_SEED repeats a run.
+func seeded(tb testing.TB) *rand.Rand {
+	tb.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("MILLRACE_TEST_SEED"); text != "" {
+		var err error
+		seed, err = strconv.ParseUint(text, 10, 64)
+		require.NoError(tb, err)
+	}
+	tb.Logf("MILLRACE_TEST_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
