@@ -179,7 +179,7 @@ func (a *Admin) alter(ctx context.Context, spec schemas.TopicSpec, d kadm.TopicD
 }
 
 // Lag returns how many records of the topics the group has not committed yet. A topic that
-// the group has never committed counts from its start.
+// the group has never committed counts from its start, whether the group exists or not.
 func (a *Admin) Lag(ctx context.Context, group string, topics ...string) (int64, error) {
 	starts, err := a.adm.ListStartOffsets(ctx, topics...)
 	if err != nil {
@@ -190,7 +190,7 @@ func (a *Admin) Lag(ctx context.Context, group string, topics ...string) (int64,
 		return 0, fmt.Errorf("list end offsets: %w", err)
 	}
 	committed, err := a.adm.FetchOffsets(ctx, group)
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // nobody has joined yet
 		return 0, fmt.Errorf("fetch offsets of group %s: %w", group, err)
 	}
 	var lag int64

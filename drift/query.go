@@ -338,6 +338,12 @@ func countQuality(ctx context.Context, store Store, t table, target *schemas.Tar
 	return out, nil
 }
 
+// RowsSQL returns plain SQL for the answered rows of a span.
+func RowsSQL(database string, m *schemas.Manifest, s Span) string {
+	t := table{database: database, model: m.Name, version: m.Version}
+	return fmt.Sprintf("SELECT * FROM %s WHERE %s ORDER BY event_time", t.observations(), t.where(s))
+}
+
 // TrainingSQL returns plain SQL for the rows that a retraining would start from: request
 // id, event time, the features and the last label (column label, or feedback_label where a
 // feature is called label) of each row of the span that has one.

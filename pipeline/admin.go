@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync"
 	"time"
 
@@ -41,7 +42,7 @@ func (r *readiness) snapshot() (ready bool, parts map[string]string) {
 	return ready, parts
 }
 
-// serveAdmin serves /metrics, /healthz and /readyz until ctx ends.
+// serveAdmin serves /metrics, /healthz, /readyz and /debug/pprof until ctx ends.
 func serveAdmin(ctx context.Context, addr string, m *Metrics, r *readiness) error {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -49,6 +50,8 @@ func serveAdmin(ctx context.Context, addr string, m *Metrics, r *readiness) erro
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok")
 	})

@@ -3,6 +3,8 @@ package pipeline
 import (
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +17,23 @@ func TestDefaultsAreValid(t *testing.T) {
 	cfg, err := LoadConfig("", nil, nil)
 	require.NoError(t, err)
 	require.Equal(t, DefaultConfig(), cfg)
+}
+
+// The file that documents the defaults has all of them, and no other values.
+func TestDocumentedDefaults(t *testing.T) {
+	cfg, err := LoadConfig("../deploy/millrace.yaml", nil, nil)
+	require.NoError(t, err)
+	want := DefaultConfig()
+	cfg.Models.Versions, cfg.Alerts = nil, nil // written as empty, not left out
+	require.Equal(t, want, cfg)
+
+	l := &loader{keys: map[string]reflect.Value{}}
+	l.collect(reflect.ValueOf(&want).Elem(), "")
+	text, err := os.ReadFile("../deploy/millrace.yaml")
+	require.NoError(t, err)
+	for key := range l.keys {
+		require.Contains(t, string(text), key[strings.LastIndexByte(key, '.')+1:]+":", key)
+	}
 }
 
 func writeConfig(t *testing.T, text string) string {

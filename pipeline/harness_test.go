@@ -3,7 +3,9 @@ package pipeline_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -24,11 +26,11 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
 	"github.com/millrace/millrace/consumers"
-	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/supervisor"
 	"github.com/millrace/millrace/schemas"
@@ -170,25 +172,24 @@ func (h *harness) config(set ...string) pipeline.Config {
 	return cfg
 }
 
+// installModel writes a version's folder.
 func installModel(tb testing.TB, repository string, m model) {
 	tb.Helper()
-	path := filepath.Join("..", "inference", "onnx", "testdata", m.graph+".onnx")
-	digest, err := inference.Digest(path)
+	graph, err := os.ReadFile(filepath.Join("..", "inference", "onnx", "testdata", m.graph+".onnx"))
 	require.NoError(tb, err)
-	text := fmt.Sprintf("name: %s\nversion: \"1\"\nruntime: onnx\nartifact: {file: model.onnx, sha256: %s}\n%s", m.name, digest, m.manifest)
 	dir := filepath.Join(repository, m.name, "1")
+	require.NoError(tb, os.MkdirAll(dir, 0o750))
+	write := func(name string, body []byte) string {
+		require.NoError(tb, os.WriteFile(filepath.Join(dir, name), body, 0o600))
+		return fmt.Sprintf("{file: %s, sha256: %x}", name, sha256.Sum256(body))
+	}
+	text := fmt.Sprintf("name: %s\nversion: \"1\"\nruntime: onnx\nartifact: %s\n%s", m.name, write("model.onnx", graph), m.manifest)
 	if m.reference != nil {
-		reference := filepath.Join(tb.TempDir(), "reference.json")
 		body, err := json.Marshal(m.reference)
 		require.NoError(tb, err)
-		require.NoError(tb, os.WriteFile(reference, body, 0o600))
-		digest, err := inference.Digest(reference)
-		require.NoError(tb, err)
-		text += fmt.Sprintf("\nreference: {file: reference.json, sha256: %s}\n", digest)
-		defer func() { require.NoError(tb, os.WriteFile(filepath.Join(dir, "reference.json"), body, 0o600)) }()
+		text += "\nreference: " + write("reference.json", body)
 	}
-	_, err = inference.InstallModel(repository, path, []byte(text))
-	require.NoError(tb, err)
+	write(schemas.ManifestFile, []byte(text))
 }
 
 // running is an App in this process.
@@ -375,13 +376,30 @@ func (h *harness) lag(group string, topics ...string) int64 {
 // settled waits until the workers have answered and the recorders stored everything.
 func (h *harness) settled(requests ...string) {
 	h.Helper()
-	t := h.cfg.Topics
 	h.eventually("every request is answered", func() (string, bool) {
 		lag := h.lag(h.cfg.Worker.Group, requests...)
 		return strconv.FormatInt(lag, 10), lag == 0
 	})
+	// A lag that counts the markers of transactions would never be 0.
+	ends := map[string]map[int32]int64{}
+	t := h.cfg.Topics
+	for _, topic := range []string{t.Observations, t.DeadLetters, t.Feedback, t.Events} {
+		ends[topic] = map[int32]int64{}
+		h.each(topic, func(rec *schemas.Record) { ends[topic][rec.Partition] = rec.Offset + 1 })
+	}
 	h.eventually("everything is stored", func() (string, bool) {
-		lag := h.lag(h.cfg.Recorder.Group, t.Observations, t.DeadLetters, t.Feedback, t.Events)
+		committed, err := h.admin.FetchOffsets(h.Context(), h.cfg.Recorder.Group)
+		if errors.Is(err, kerr.GroupIDNotFound) {
+			err = nil // it has not joined yet
+		}
+		require.NoError(h, err)
+		var lag int64
+		for topic, partitions := range ends {
+			for partition, end := range partitions {
+				at, _ := committed.Lookup(topic, partition)
+				lag += max(0, end-at.At)
+			}
+		}
 		return strconv.FormatInt(lag, 10), lag == 0
 	})
 }

@@ -2,15 +2,17 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/rs/zerolog"
@@ -305,12 +307,17 @@ func ShowDeadLetter(ctx context.Context, cfg Config, partition int32, offset int
 	})
 }
 
+// printable returns text as it is, and anything else quoted.
 func printable(b []byte) string {
-	quoted := fmt.Sprintf("%q", b)
-	if plain := quoted[1 : len(quoted)-1]; plain == string(b) || json.Valid(b) {
-		return string(b)
+	if !utf8.Valid(b) {
+		return strconv.Quote(string(b))
 	}
-	return quoted
+	for _, r := range string(b) {
+		if !unicode.IsPrint(r) && r != '\n' && r != '\t' {
+			return strconv.Quote(string(b))
+		}
+	}
+	return string(b)
 }
 
 // ReplayDeadLetters produces the requests of the letters that match again, and returns how
@@ -339,4 +346,24 @@ func ReplayDeadLetters(ctx context.Context, cfg Config, filter LetterFilter) (n 
 		err = fmt.Errorf("%d of the %d dead letters named were not found", len(filter.Only)-n, len(filter.Only))
 	}
 	return n, err
+}
+
+// Predict sends requests to a model's topic, waits for all results and writes them, a line
+// each. Requests that became dead letters are named in the error.
+func Predict(ctx context.Context, cfg Config, model string, requests [][]byte, timeout time.Duration, out io.Writer) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s; is a worker running? (`millrace run`)", timeout))
+	defer cancel()
+	return withAdmin(cfg, func(admin *consumers.Admin) error {
+		var refused []error
+		err := admin.Ask(ctx, cfg.Topics.RequestsOf(model), requests, []string{cfg.Topics.ResultsOf(model), cfg.Topics.DeadLetters},
+			func(rec *schemas.Record) error {
+				if rec.Topic == cfg.Topics.DeadLetters {
+					refused = append(refused, fmt.Errorf("%s: %s", headerText(rec, schemas.HeaderErrorClass), headerText(rec, schemas.HeaderReason)))
+					return nil
+				}
+				_, err := fmt.Fprintf(out, "%s\n", rec.Value)
+				return err
+			})
+		return errors.Join(append(refused, err)...)
+	})
 }

@@ -173,8 +173,12 @@ COMMENT 'One row per request that %s was asked to score.'`,
 	return []string{create, "ALTER TABLE " + table + " " + strings.Join(adds, ", ")}, nil
 }
 
+// Observation is what queries here call the observations table: no column can bear that
+// name, so a feature called like an alias changes no meaning.
+const Observation = `"@o"`
+
 // ScoreSQL returns the SQL expression of the prediction, a Nullable(Float64), in a query
-// that calls the observations table o. scores gives the score output of each version,
+// that calls the table Observation. scores gives the score output of each version,
 // "" for a version without one.
 func ScoreSQL(scores map[string]string) string {
 	versions := map[string][]string{} // by output
@@ -184,7 +188,7 @@ func ScoreSQL(scores map[string]string) string {
 		}
 	}
 	outputs := slices.Sorted(maps.Keys(versions))
-	cast := func(output string) string { return "CAST(o.`" + output + "`, 'Nullable(Float64)')" }
+	cast := func(output string) string { return "CAST(" + Observation + ".`" + output + "`, 'Nullable(Float64)')" }
 	switch len(outputs) {
 	case 0:
 		return "CAST(NULL, 'Nullable(Float64)')"
@@ -194,7 +198,7 @@ func ScoreSQL(scores map[string]string) string {
 	var b strings.Builder
 	for _, output := range outputs {
 		slices.Sort(versions[output])
-		b.WriteString("o.version IN (" + strings.Join(versions[output], ", ") + "), " + cast(output) + ", ")
+		b.WriteString(Observation + ".version IN (" + strings.Join(versions[output], ", ") + "), " + cast(output) + ", ")
 	}
 	return "multiIf(" + b.String() + "NULL)"
 }
@@ -209,28 +213,28 @@ const MinuteStatesColumns = "model, version, variant, minute, request_topic_id, 
 
 // MinuteStatesSelect is the one definition of how rows become minute_states: the
 // materialised view uses it, and so does the repair of minutes. where is "" or a
-// condition; it and score, which ScoreSQL returns, call the observations table o. Every
+// condition; it and score, which ScoreSQL returns, call the table Observation. Every
 // column is qualified, since a feature may be called minute, requests or score.
 func MinuteStatesSelect(model, score, table, where string) string {
 	if where != "" {
 		where = "\nWHERE " + where
 	}
 	return fmt.Sprintf(`SELECT
-    '%s' AS model, o.version AS version, o.variant AS variant,
-    toStartOfMinute(toDateTime(o.scored_at, 'UTC')) AS minute,
-    o.request_topic_id AS request_topic_id, o.request_partition AS request_partition,
-    o.outcome AS outcome, o.error_class AS error_class,
+    '%s' AS model, "@o".version AS version, "@o".variant AS variant,
+    toStartOfMinute(toDateTime("@o".scored_at, 'UTC')) AS minute,
+    "@o".request_topic_id AS request_topic_id, "@o".request_partition AS request_partition,
+    "@o".outcome AS outcome, "@o".error_class AS error_class,
     count() AS requests,
-    sum(o.latency_us) AS latency_sum_us,
-    max(o.latency_us) AS latency_max_us,
-    quantilesTDigestState(0.5, 0.9, 0.99, 0.999)(o.latency_us) AS latency,
-    quantilesTDigestState(0.5, 0.9, 0.99, 0.999)(o.queue_us) AS queue,
+    sum("@o".latency_us) AS latency_sum_us,
+    max("@o".latency_us) AS latency_max_us,
+    quantilesTDigestState(0.5, 0.9, 0.99, 0.999)("@o".latency_us) AS latency,
+    quantilesTDigestState(0.5, 0.9, 0.99, 0.999)("@o".queue_us) AS queue,
     quantilesTDigestState(0.1, 0.25, 0.5, 0.75, 0.9)(%s) AS score,
     ifNull(sum(%s), 0) AS score_sum,
-    max(o.event_time) AS event_time_max,
-    max(o.scored_at) AS scored_at_max
-FROM %s AS o%s
-GROUP BY o.version, o.variant, toStartOfMinute(toDateTime(o.scored_at, 'UTC')),
-    o.request_topic_id, o.request_partition, o.outcome, o.error_class`,
+    max("@o".event_time) AS event_time_max,
+    max("@o".scored_at) AS scored_at_max
+FROM %s AS "@o"%s
+GROUP BY "@o".version, "@o".variant, toStartOfMinute(toDateTime("@o".scored_at, 'UTC')),
+    "@o".request_topic_id, "@o".request_partition, "@o".outcome, "@o".error_class`,
 		model, score, score, table, where)
 }

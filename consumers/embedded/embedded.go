@@ -153,6 +153,8 @@ func brokerConfigs(cfg Config) map[string]string {
 		"log.retention.bytes": strconv.FormatInt(cfg.RetentionBytes, 10),
 		"log.retention.ms":    "-1",
 		"log.segment.bytes":   strconv.Itoa(segmentBytes),
+		// kafka.session_timeout may be as short: on one machine nothing is silent by accident.
+		"group.min.session.timeout.ms": "1000",
 		// A laptop may sleep longer than Kafka's seven days.
 		"offsets.retention.minutes": strconv.Itoa(yearMillis / 60_000),
 		// Never: kfake's compaction moves the log start, so that a reader of older offsets is

@@ -29,3 +29,22 @@ func Splice(tb testing.TB, records []schemas.Record) net.Buffers {
 	}
 	return append(stream, endOfStream)
 }
+
+// Verify looks for the rows of the records as after their insert.
+func (s *Store) Verify(tb testing.TB, records []schemas.Record) error {
+	tb.Helper()
+	c := &call{Store: s}
+	for i := range records {
+		l, p, err := s.split(&records[i])
+		require.NoError(tb, err)
+		err = c.verify(tb.Context(), schemas.ObservationsTable(l.model), observationPlaces, l.version, &p.extent, func() ([]place, error) {
+			var places []place
+			_, err := l.places(p.messages, func(at place, _ int64) { places = append(places, at) })
+			return places, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

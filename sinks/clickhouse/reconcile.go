@@ -104,13 +104,13 @@ func (c *Client) differences(ctx context.Context, model string, from, to int64) 
 FROM (
     SELECT ` + key + `, sum(n) AS d, sum(latency) AS l
     FROM (
-        SELECT o.version AS version, o.variant AS variant, toStartOfMinute(toDateTime(o.scored_at, 'UTC')) AS minute,
-            o.request_topic_id AS request_topic_id, o.request_partition AS request_partition,
-            o.outcome AS outcome, o.error_class AS error_class, toInt64(count()) AS n, sum(o.latency_us) AS latency
-        FROM ` + db + "." + schemas.ObservationsTable(model) + ` AS o
+        SELECT "@o".version AS version, "@o".variant AS variant, toStartOfMinute(toDateTime("@o".scored_at, 'UTC')) AS minute,
+            "@o".request_topic_id AS request_topic_id, "@o".request_partition AS request_partition,
+            "@o".outcome AS outcome, "@o".error_class AS error_class, toInt64(count()) AS n, sum("@o".latency_us) AS latency
+        FROM ` + db + "." + schemas.ObservationsTable(model) + ` AS "@o"
         WHERE ` + scoredWithin(from, to) + `
-        GROUP BY o.version, o.variant, toStartOfMinute(toDateTime(o.scored_at, 'UTC')),
-            o.request_topic_id, o.request_partition, o.outcome, o.error_class
+        GROUP BY "@o".version, "@o".variant, toStartOfMinute(toDateTime("@o".scored_at, 'UTC')),
+            "@o".request_topic_id, "@o".request_partition, "@o".outcome, "@o".error_class
         UNION ALL
         SELECT s.version, s.variant, s.minute, s.request_topic_id, s.request_partition,
             s.outcome, s.error_class, -toInt64(sum(s.requests)), -sum(s.latency_sum_us)
@@ -153,7 +153,7 @@ func (c *Client) derive(ctx context.Context, model, score string, minutes []int6
 			return err
 		}
 		where := scoredWithin(list[0]*1e6, (list[len(list)-1]+60)*1e6) +
-			" AND toStartOfMinute(toDateTime(o.scored_at, 'UTC')) IN (" + in.String() + ")"
+			" AND toStartOfMinute(toDateTime("+schemas.Observation+".scored_at, 'UTC')) IN (" + in.String() + ")"
 		err = c.Exec(ctx, "INSERT INTO "+db+".minute_states ("+schemas.MinuteStatesColumns+")\n"+
 			schemas.MinuteStatesSelect(model, score, db+"."+schemas.ObservationsTable(model), where))
 		if err != nil {
@@ -163,9 +163,9 @@ func (c *Client) derive(ctx context.Context, model, score string, minutes []int6
 	return nil
 }
 
-// scoredWithin is a condition on the observations table o; to is exclusive.
+// scoredWithin is a condition on the table Observation; to is exclusive.
 func scoredWithin(from, to int64) string {
-	return "o.scored_at >= " + microsSQL(from) + " AND o.scored_at < " + microsSQL(to)
+	return schemas.Observation + ".scored_at >= " + microsSQL(from) + " AND " + schemas.Observation + ".scored_at < " + microsSQL(to)
 }
 
 // secondsSQL is a time as a DateTime constant.

@@ -138,6 +138,9 @@ func (t *rows) encode(mem memory.Allocator, out *bytes.Buffer) error {
 // The appenders take the index of the column in the table's schema.
 
 func (t *rows) dict(i int, v []byte) {
+	if v == nil {
+		v = []byte{} // nil would be NULL
+	}
 	// Append fails only if the dictionary's type were another one.
 	_ = t.builder.Field(i).(*array.BinaryDictionaryBuilder).Append(v)
 }

@@ -279,7 +279,7 @@ func (c *Client) predictionsQuery(ctx context.Context) (string, error) {
 		}
 		var columns []string
 		for _, col := range predictionColumns {
-			expr := "o." + col.name
+			expr := schemas.Observation + "." + col.name
 			switch col.name {
 			case "model":
 				expr = "CAST('" + model + "', '" + col.typ + "')"
@@ -288,7 +288,7 @@ func (c *Client) predictionsQuery(ctx context.Context) (string, error) {
 			}
 			columns = append(columns, expr+" AS "+col.name)
 		}
-		selects = append(selects, "SELECT "+strings.Join(columns, ", ")+"\nFROM "+c.storage.Database+"."+t.Name+" AS o")
+		selects = append(selects, "SELECT "+strings.Join(columns, ", ")+"\nFROM "+c.storage.Database+"."+t.Name+" AS "+schemas.Observation)
 	}
 	if len(selects) == 0 {
 		var columns []string

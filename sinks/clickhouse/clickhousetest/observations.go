@@ -100,7 +100,7 @@ func (b Batch) Record(mem memory.Allocator) arrow.Record {
 					c.Append(int32(row)) //nolint:gosec // few
 				}
 			case *array.Float64Builder:
-				if failed {
+				if failed && f.Nullable {
 					c.AppendNull()
 				} else {
 					c.Append(random.Float64())

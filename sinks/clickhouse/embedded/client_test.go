@@ -5,6 +5,7 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"testing"
@@ -134,7 +135,7 @@ func TestClientThatDiesInsertsNothing(t *testing.T) {
 	require.Zero(t, count)
 }
 
-var errBroken = fmt.Errorf("source is broken")
+var errBroken = errors.New("source is broken")
 
 type errorReader struct{}
 

@@ -78,7 +78,7 @@ func Open(cfg Config) (_ *Engine, err error) {
 	}
 	defer func() {
 		if err != nil {
-			lock.Close()
+			_ = lock.Close()
 		}
 	}()
 	lib, err := loadLibrary(path)
@@ -102,13 +102,13 @@ func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, "millrace.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(filepath.Join(dir, "millrace.lock"), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the user chooses the data directory
 	if err != nil {
 		return nil, fmt.Errorf("lock the data directory: %w", err)
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		holder, _ := os.ReadFile(lock.Name()) // only for the message
-		lock.Close()
+		_ = lock.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("data directory %s is in use by process %s: stop that one, or choose another directory", dir, strings.TrimSpace(string(holder)))
 		}
@@ -119,7 +119,7 @@ func lockDir(dir string) (*os.File, error) {
 		_, err = fmt.Fprintln(lock, os.Getpid())
 	}
 	if err != nil {
-		lock.Close()
+		_ = lock.Close()
 		return nil, fmt.Errorf("write %s: %w", lock.Name(), err)
 	}
 	return lock, nil

@@ -1,5 +1,6 @@
 //go:build linux && amd64
 
+//nolint:gosec // handing pointers to C is what this file is for
 package embedded
 
 import (

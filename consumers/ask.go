@@ -1,0 +1,69 @@
+package consumers
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// Ask produces each value as a request, with a request id of its own in the header, and
+// hands what becomes of them to visit as it arrives: results and dead letters, in no
+// order. It returns when every request has been heard of, or with ctx's cause. It is for
+// people and smoke tests, not for traffic.
+func (a *Admin) Ask(ctx context.Context, requests string, values [][]byte, answers []string, visit func(rec *schemas.Record) error) error {
+	ends, err := a.adm.ListEndOffsets(ctx, answers...)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("list the ends of %v: %w", answers, err)
+	}
+	from := map[string]map[int32]kgo.Offset{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if from[o.Topic] == nil {
+			from[o.Topic] = map[int32]kgo.Offset{}
+		}
+		from[o.Topic][o.Partition] = kgo.NewOffset().At(o.Offset)
+	})
+	cl, err := kgo.NewClient(append(a.conn.options(),
+		kgo.ConsumePartitions(from), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.BrokerMaxReadBytes(128<<20))...)
+	if err != nil {
+		return fmt.Errorf("open a Kafka client: %w", err)
+	}
+	defer cl.Close()
+	open := map[string]bool{}
+	for _, value := range values {
+		id := uuid.NewString()
+		open[id] = true
+		rec := &kgo.Record{Topic: requests, Key: []byte(id), Value: value, Headers: []kgo.RecordHeader{{Key: schemas.HeaderRequestID, Value: []byte(id)}}}
+		if err := cl.ProduceSync(ctx, rec).FirstErr(); err != nil {
+			return fmt.Errorf("produce to topic %s: %w", requests, err)
+		}
+	}
+	var in converter
+	for len(open) > 0 {
+		fetches := cl.PollRecords(ctx, 1000)
+		if ctx.Err() != nil {
+			return fmt.Errorf("%d of %d requests were not answered: %w", len(open), len(values), context.Cause(ctx))
+		}
+		in.reset()
+		in.add(fetches)
+		for i := range in.records {
+			rec := &in.records[i]
+			id, _ := rec.Header(schemas.HeaderRequestID)
+			if !open[string(id)] {
+				continue
+			}
+			delete(open, string(id))
+			if err := visit(rec); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,278 @@
+package report
+
+import (
+	"bytes"
+	"cmp"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Report is what a report says about one window. Its JSON form is written beside the HTML.
+type Report struct {
+	Model       string    `json:"model"`
+	Version     string    `json:"version"`
+	WindowStart time.Time `json:"window_start"`
+	WindowEnd   time.Time `json:"window_end"`
+	MadeAt      time.Time `json:"made_at"`
+
+	Drift    *Verdict `json:"drift,omitempty"`    // nil: not judged yet
+	Accuracy *Verdict `json:"accuracy,omitempty"` // nil: not judged yet
+	Rows     uint64   `json:"rows"`
+	Labels   uint64   `json:"labels"`
+
+	Share   *Score   `json:"drift_share,omitempty"`
+	Columns []Column `json:"columns"` // worst first
+	Quality []Figure `json:"quality"`
+
+	ReferenceRows int64  `json:"reference_rows"`
+	ReferenceMade string `json:"reference_made,omitempty"`
+	SQL           string `json:"sql"` // selects the window's rows
+}
+
+// Verdict is what a job of the monitor found: ok, breached or too_few.
+type Verdict struct {
+	Verdict  string `json:"verdict"`
+	Revision uint32 `json:"revision"`
+}
+
+// Score is one drift score.
+type Score struct {
+	Stattest  string   `json:"stattest"`
+	Score     float64  `json:"score"`
+	PValue    *float64 `json:"p_value,omitempty"`
+	Threshold *float64 `json:"threshold,omitempty"` // absent: computed, not judged
+	Drifted   bool     `json:"drifted"`
+	Severity  string   `json:"severity,omitempty"`
+	Retrain   bool     `json:"retrain,omitempty"`
+}
+
+// ratio is the score in units of its threshold; -1 where it is not judged.
+func (s Score) ratio() float64 {
+	switch {
+	case s.Threshold == nil:
+		return -1
+	case *s.Threshold <= 0:
+		return math.Inf(1)
+	default:
+		return s.Score / *s.Threshold
+	}
+}
+
+// Column compares one feature or output with the reference.
+type Column struct {
+	Column      string  `json:"column"`
+	Type        string  `json:"type"` // numeric or categorical
+	Scores      []Score `json:"scores"`
+	Missing     uint64  `json:"missing"`
+	Explanation string  `json:"explanation"`
+	Bins        Bins    `json:"bins"`
+	History     History `json:"history"`
+}
+
+func (c Column) ratio() float64 {
+	worst := -1.0
+	for _, s := range c.Scores {
+		worst = max(worst, s.ratio())
+	}
+	return worst
+}
+
+// Drifted tells whether a check of the column was breached.
+func (c Column) Drifted() bool {
+	return slices.ContainsFunc(c.Scores, func(s Score) bool { return s.Drifted })
+}
+
+// Bins are the counts behind the scores. Numeric bins are left-closed: n edges make n+1.
+type Bins struct {
+	Edges            []float64 `json:"edges,omitempty"`
+	Categories       []string  `json:"categories,omitempty"`
+	Reference        []int64   `json:"reference"`
+	Current          []int64   `json:"current"`
+	OtherReference   int64     `json:"other_reference"`
+	OtherCurrent     int64     `json:"other_current"`
+	MissingReference int64     `json:"missing_reference"`
+	MissingCurrent   int64     `json:"missing_current"`
+}
+
+// History is a score over recent windows, this one last.
+type History struct {
+	Stattest  string      `json:"stattest"`
+	Windows   []time.Time `json:"windows"`
+	Scores    []float64   `json:"scores"`
+	Threshold *float64    `json:"threshold,omitempty"`
+}
+
+// Figure is a quality figure.
+type Figure struct {
+	Metric    string   `json:"metric"`
+	Value     *float64 `json:"value"` // null: not defined
+	Threshold *float64 `json:"threshold,omitempty"`
+	Breached  bool     `json:"breached"`
+	Reference *float64 `json:"reference,omitempty"` // of the out-of-fold predictions
+	History   History  `json:"history"`
+}
+
+// sortColumns puts the worst first: by score in units of the threshold, and columns
+// without a check last, by their first score.
+func (r *Report) sortColumns() {
+	slices.SortStableFunc(r.Columns, func(a, b Column) int {
+		if c := cmp.Compare(b.ratio(), a.ratio()); c != 0 {
+			return c
+		}
+		if len(a.Scores) == 0 || len(b.Scores) == 0 {
+			return cmp.Compare(len(b.Scores), len(a.Scores))
+		}
+		return cmp.Compare(b.Scores[0].Score, a.Scores[0].Score)
+	})
+}
+
+//go:embed report.html.tmpl
+var reportTemplate string
+
+//go:embed index.html.tmpl
+var indexTemplate string
+
+//go:embed style.css
+var style string
+
+var funcs = template.FuncMap{
+	"style": func() template.CSS { return template.CSS(style) }, //nolint:gosec // our own file
+	"time":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"day":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") },
+	"num":   num,
+	"opt": func(x *float64) string {
+		if x == nil {
+			return "–"
+		}
+		return num(*x)
+	},
+	"ratio": func(s Score) string {
+		if s.Threshold == nil || *s.Threshold <= 0 {
+			return "–"
+		}
+		return strconv.FormatFloat(s.ratio(), 'f', 2, 64) + "×"
+	},
+	"distribution": func(c Column) (template.HTML, error) { return distribution(c.Bins) },
+	"history":      historyPlot,
+	"last": func(h History) string {
+		if len(h.Windows) == 0 {
+			return ""
+		}
+		return h.Windows[0].UTC().Format("2006-01-02 15:04")
+	},
+}
+
+// num renders a number with four digits.
+func num(x float64) string { return strconv.FormatFloat(x, 'g', 4, 64) }
+
+var (
+	reportPage = template.Must(template.New("report").Funcs(funcs).Parse(reportTemplate))
+	indexPage  = template.Must(template.New("index").Funcs(funcs).Parse(indexTemplate))
+)
+
+// fileStamp names the files of a window; windows start at whole seconds.
+const fileStamp = "20060102T150405Z"
+
+// file returns the path of a window's files below the reports' folder, without extension.
+func file(model, version string, start time.Time) string {
+	return filepath.Join(model, version, start.UTC().Format(fileStamp))
+}
+
+// Write writes a report as HTML and as JSON below dir and returns the two paths. Each file
+// appears whole, or not at all; a report of the same window is replaced.
+func Write(dir string, r Report) ([]string, error) {
+	base := filepath.Join(dir, file(r.Model, r.Version, r.WindowStart))
+	if err := os.MkdirAll(filepath.Dir(base), 0o755); err != nil { //nolint:gosec // reports are to be read
+		return nil, fmt.Errorf("write report: %w", err)
+	}
+	var page bytes.Buffer
+	if err := reportPage.Execute(&page, r); err != nil {
+		return nil, fmt.Errorf("render the report of %s/%s, window %s: %w", r.Model, r.Version, r.WindowStart.Format(time.RFC3339), err)
+	}
+	text, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode the report of %s/%s, window %s: %w", r.Model, r.Version, r.WindowStart.Format(time.RFC3339), err)
+	}
+	// JSON first: who sees the page finds its figures.
+	paths := []string{base + ".html", base + ".json"}
+	if err := writeFile(paths[1], append(text, '\n')); err != nil {
+		return nil, err
+	}
+	if err := writeFile(paths[0], page.Bytes()); err != nil {
+		return nil, err
+	}
+	return paths, nil
+}
+
+// writeFile replaces a file as a whole.
+func writeFile(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".report-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(f.Name())))
+	}
+	return nil
+}
+
+// explain says in a sentence what the scores mean and where the greatest change is.
+func explain(c Column) string {
+	if len(c.Scores) == 0 {
+		return "Not scored: the window or the reference has too few rows."
+	}
+	worst := slices.MaxFunc(c.Scores, func(a, b Score) int { return cmp.Compare(a.ratio(), b.ratio()) })
+	var text string
+	switch {
+	case worst.Threshold == nil:
+		text = fmt.Sprintf("Not judged: no check names this column; %s is %s", worst.Stattest, num(worst.Score))
+	case worst.Drifted:
+		text = fmt.Sprintf("Drifted: %s is %s, at or above its threshold %s", worst.Stattest, num(worst.Score), num(*worst.Threshold))
+	default:
+		text = fmt.Sprintf("Within bounds: %s is %s, below its threshold %s", worst.Stattest, num(worst.Score), num(*worst.Threshold))
+	}
+	name, before, after := c.Bins.greatestChange()
+	if name == "" || before == after {
+		return text + "."
+	}
+	verb := "rose"
+	if after < before {
+		verb = "fell"
+	}
+	return fmt.Sprintf("%s. The share of %s %s from %s to %s.", text, name, verb, percent(before), percent(after))
+}
+
+func percent(x float64) string { return strconv.FormatFloat(100*x, 'f', 1, 64) + " %" }
+
+// greatestChange returns the cell whose share moved most, and its share in reference and
+// window. Numeric bins are looked at in groups of near-equal mass, so that the answer is a
+// range with some weight.
+func (b Bins) greatestChange() (name string, before, after float64) {
+	for _, c := range b.shares(10, len(b.Categories)) {
+		if math.Abs(c.current-c.reference) > math.Abs(after-before) {
+			name, before, after = c.long, c.reference, c.current
+		}
+	}
+	return name, before, after
+}
+
+func writeIndexFile(dir string, page []byte) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // reports are to be read
+		return fmt.Errorf("write the report index: %w", err)
+	}
+	return writeFile(filepath.Join(dir, "index.html"), page)
+}

@@ -1,0 +1,400 @@
+package report
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/millrace/millrace/drift"
+	"github.com/millrace/millrace/schemas"
+)
+
+// Config says where reports go and how much one pass does.
+type Config struct {
+	Dir            string // is made when it is missing
+	Database       string // of ClickHouse
+	MaxReports     int    // per pass and version; the newest windows come first
+	HistoryWindows int    // length of the small time series
+}
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{Dir: "reports", Database: "millrace", MaxReports: 64, HistoryWindows: 60}
+}
+
+// Validate reports every setting that makes no sense, by its key.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Dir == "" {
+		errs = append(errs, errors.New("reports.dir: missing"))
+	}
+	if c.MaxReports < 1 {
+		errs = append(errs, fmt.Errorf("reports.max_reports: must be at least 1, got %d", c.MaxReports))
+	}
+	if c.HistoryWindows < 1 {
+		errs = append(errs, fmt.Errorf("reports.history_windows: must be at least 1, got %d", c.HistoryWindows))
+	}
+	return errors.Join(errs...)
+}
+
+// Reporter writes the reports of finished windows that have none yet, and those of windows
+// of which a job was finished, or revised, since. Its methods are for one goroutine.
+type Reporter struct {
+	cfg     Config
+	store   drift.Store
+	log     zerolog.Logger
+	indexed bool // the index was written since the start
+}
+
+// NewReporter returns a reporter of a valid configuration. It starts nothing.
+func NewReporter(cfg Config, store drift.Store, log zerolog.Logger) *Reporter {
+	return &Reporter{cfg: cfg, store: store, log: log}
+}
+
+// Run ticks until ctx ends, and then returns nil. A pass that fails is logged and tried
+// again at the next interval.
+func (r *Reporter) Run(ctx context.Context, interval time.Duration, versions func() []drift.Version) error {
+	if interval <= 0 {
+		return fmt.Errorf("report interval must be above 0, got %s", interval)
+	}
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		if _, err := r.Tick(ctx, time.Now(), versions()); err != nil && ctx.Err() == nil {
+			r.log.Error().Err(err).Msg("report pass failed, will be tried again")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// Tick is one pass at the time now. It returns the paths of the HTML files written; as
+// many as Config.MaxReports for a version means that there may be more to write. An idle
+// pass is one small query per version.
+func (r *Reporter) Tick(ctx context.Context, now time.Time, versions []drift.Version) ([]string, error) {
+	var paths []string
+	var errs []error
+	for _, v := range versions {
+		if v.Manifest.Monitoring == nil {
+			continue
+		}
+		written, err := r.tickVersion(ctx, now, v)
+		paths = append(paths, written...)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("report %s/%s: %w", v.Manifest.Name, v.Manifest.Version, err))
+		}
+	}
+	if len(paths) > 0 || !r.indexed {
+		if err := r.writeIndex(ctx, versions); err != nil {
+			errs = append(errs, err)
+		} else {
+			r.indexed = true
+		}
+	}
+	return paths, errors.Join(errs...)
+}
+
+type dueRow struct {
+	WindowStart time.Time `ch:"window_start"`
+	Done        time.Time `ch:"done"`
+}
+
+func of(m *schemas.Manifest) string {
+	// Names hold nothing that needs escaping: see schemas.ParseManifest.
+	return fmt.Sprintf("model = '%s' AND version = '%s'", m.Name, m.Version)
+}
+
+func (r *Reporter) tickVersion(ctx context.Context, now time.Time, v drift.Version) ([]string, error) {
+	m := v.Manifest
+	var due []dueRow
+	if err := r.store.Select(ctx, &due, fmt.Sprintf(`SELECT window_start, maxIf(done_at, job != '%[2]s') AS done
+FROM %[1]s.windows WHERE %[3]s GROUP BY window_start
+HAVING done > maxIf(done_at, job = '%[2]s') ORDER BY window_start DESC LIMIT %[4]d`,
+		r.cfg.Database, drift.JobReport, of(m), r.cfg.MaxReports)); err != nil {
+		return nil, fmt.Errorf("read the windows without a report: %w", err)
+	}
+	if len(due) == 0 {
+		return nil, nil
+	}
+	slices.Reverse(due)
+	reports, err := r.collect(ctx, now, v, due)
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	rows := make([]drift.WindowRow, len(reports))
+	for i, rep := range reports {
+		written, err := Write(r.cfg.Dir, rep)
+		if err != nil {
+			return paths, err
+		}
+		paths = append(paths, written[0])
+		rows[i] = drift.WindowRow{
+			Model: m.Name, Version: m.Version, Job: string(drift.JobReport), WindowStart: rep.WindowStart, WindowEnd: rep.WindowEnd,
+			Rows: rep.Rows, Labels: rep.Labels, Verdict: worst(rep.Drift, rep.Accuracy),
+			// What the report has seen, and not now: a job that finishes in between is seen next time.
+			DoneAt: due[i].Done,
+		}
+	}
+	if err := r.store.InsertRows(ctx, "windows", rows); err != nil {
+		return paths, fmt.Errorf("write %d reported windows: %w", len(rows), err)
+	}
+	r.log.Info().Str("model", m.Name).Str("version", m.Version).Int("reports", len(paths)).Msg("reports written")
+	return paths, nil
+}
+
+func worst(verdicts ...*Verdict) string {
+	out := ""
+	for _, v := range verdicts {
+		if v != nil && (out == "" || v.Verdict == string(drift.VerdictBreached) || out == string(drift.VerdictTooFew)) {
+			out = v.Verdict
+		}
+	}
+	return out
+}
+
+// results are the latest revisions of what the monitor wrote, by window start in
+// microseconds.
+type results struct {
+	windows  map[int64][]drift.WindowRow
+	drift    map[int64][]drift.DriftRow
+	accuracy map[int64][]drift.AccuracyRow
+	starts   []time.Time // ascending
+}
+
+// read reads the results of windows from first to last, both starts.
+func (r *Reporter) read(ctx context.Context, m *schemas.Manifest, first, last time.Time) (results, error) {
+	out := results{windows: map[int64][]drift.WindowRow{}, drift: map[int64][]drift.DriftRow{}, accuracy: map[int64][]drift.AccuracyRow{}}
+	where := fmt.Sprintf("%s AND window_start BETWEEN fromUnixTimestamp64Micro(%d, 'UTC') AND fromUnixTimestamp64Micro(%d, 'UTC')",
+		of(m), first.UnixMicro(), last.UnixMicro())
+	latest := func(table, by string) string {
+		return fmt.Sprintf("SELECT * FROM %s.%s FINAL WHERE %s ORDER BY window_start, %s, revision DESC LIMIT 1 BY window_start, %s", r.cfg.Database, table, where, by, by)
+	}
+	var windows []drift.WindowRow
+	if err := r.store.Select(ctx, &windows, latest("windows", "job")); err != nil {
+		return out, fmt.Errorf("read the finished windows: %w", err)
+	}
+	var scores []drift.DriftRow
+	if err := r.store.Select(ctx, &scores, latest("drift_results", "column, stattest")); err != nil {
+		return out, fmt.Errorf("read the drift results: %w", err)
+	}
+	var figures []drift.AccuracyRow
+	if err := r.store.Select(ctx, &figures, latest("accuracy_results", "metric")); err != nil {
+		return out, fmt.Errorf("read the accuracy results: %w", err)
+	}
+	for _, w := range windows {
+		at := w.WindowStart.UnixMicro()
+		if len(out.windows[at]) == 0 {
+			out.starts = append(out.starts, w.WindowStart.UTC())
+		}
+		out.windows[at] = append(out.windows[at], w)
+	}
+	for _, s := range scores {
+		out.drift[s.WindowStart.UnixMicro()] = append(out.drift[s.WindowStart.UnixMicro()], s)
+	}
+	for _, f := range figures {
+		out.accuracy[f.WindowStart.UnixMicro()] = append(out.accuracy[f.WindowStart.UnixMicro()], f)
+	}
+	return out, nil
+}
+
+// collect gathers the reports of windows, oldest first: results and history by one query
+// of each table, distributions by one count over the rows.
+func (r *Reporter) collect(ctx context.Context, now time.Time, v drift.Version, due []dueRow) ([]Report, error) {
+	length := v.Manifest.Monitoring.Window.Std()
+	first := due[0].WindowStart.Add(-time.Duration(r.cfg.HistoryWindows) * length)
+	found, err := r.read(ctx, v.Manifest, first, due[len(due)-1].WindowStart)
+	if err != nil {
+		return nil, err
+	}
+	starts := make([]time.Time, len(due))
+	for i, d := range due {
+		starts[i] = d.WindowStart.UTC()
+	}
+	var counts []drift.WindowCounts
+	if v.Reference != nil && len(v.Reference.Columns) > 0 {
+		if counts, err = drift.CountCells(ctx, r.store, r.cfg.Database, v, starts); err != nil {
+			return nil, err
+		}
+	}
+	reports := make([]Report, len(due))
+	for i, start := range starts {
+		var c *drift.WindowCounts
+		if counts != nil {
+			c = &counts[i]
+		}
+		reports[i] = r.compose(now, v, start, found, c)
+	}
+	return reports, nil
+}
+
+func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, found results, counts *drift.WindowCounts) Report {
+	m, at := v.Manifest, start.UnixMicro()
+	end := start.Add(m.Monitoring.Window.Std())
+	rep := Report{
+		Model: m.Name, Version: m.Version, WindowStart: start, WindowEnd: end, MadeAt: now.UTC(),
+		SQL: drift.RowsSQL(r.cfg.Database, m, drift.Span{Start: start, End: end}),
+	}
+	for _, w := range found.windows[at] {
+		verdict := &Verdict{w.Verdict, w.Revision}
+		switch drift.Job(w.Job) {
+		case drift.JobDrift:
+			rep.Drift = verdict
+		case drift.JobAccuracy:
+			rep.Accuracy, rep.Labels = verdict, w.Labels
+		case drift.JobReport:
+			continue
+		}
+		rep.Rows = max(rep.Rows, w.Rows)
+	}
+	scores := map[string][]Score{}
+	for _, d := range found.drift[at] {
+		s := Score{d.Stattest, d.Score, d.PValue, d.Threshold, d.Drifted, d.Severity, d.Retrain}
+		if d.Column == "" {
+			rep.Share = &s
+			continue
+		}
+		scores[d.Column] = append(scores[d.Column], s)
+	}
+	if v.Reference != nil {
+		rep.ReferenceRows, rep.ReferenceMade = v.Reference.Rows, v.Reference.Made
+	}
+	recent := r.recent(start, m.Monitoring.Window.Std(), found)
+	if counts != nil {
+		for i := range v.Reference.Columns {
+			rep.Columns = append(rep.Columns, column(&v.Reference.Columns[i], counts.Columns[i], scores[v.Reference.Columns[i].Name], recent, found))
+		}
+		rep.sortColumns()
+	}
+	for _, a := range found.accuracy[at] {
+		f := Figure{Metric: a.Metric, Value: a.Value, Threshold: a.Threshold, Breached: a.Breached}
+		f.History = History{Stattest: a.Metric, Threshold: a.Threshold}
+		if v.Reference != nil {
+			if q, ok := v.Reference.Quality[schemas.Stattest(a.Metric)]; ok {
+				f.Reference = &q
+			}
+		}
+		for _, s := range recent {
+			for _, b := range found.accuracy[s.UnixMicro()] {
+				if b.Metric == a.Metric && b.Value != nil {
+					f.History.Windows, f.History.Scores = append(f.History.Windows, s), append(f.History.Scores, *b.Value)
+				}
+			}
+		}
+		rep.Quality = append(rep.Quality, f)
+	}
+	return rep
+}
+
+// recent are the starts of the windows that the history of a window shows, itself last.
+func (r *Reporter) recent(start time.Time, length time.Duration, found results) []time.Time {
+	from := start.Add(-time.Duration(r.cfg.HistoryWindows) * length)
+	return slices.DeleteFunc(slices.Clone(found.starts), func(s time.Time) bool { return !s.After(from) || s.After(start) })
+}
+
+func column(ref *schemas.ReferenceColumn, n drift.Counts, scores []Score, recent []time.Time, found results) Column {
+	c := Column{
+		Column: ref.Name, Type: "categorical", Scores: scores, Missing: uint64(n.Missing), //nolint:gosec // a count
+		Bins: Bins{
+			Edges: ref.Edges, Categories: ref.Categories, Reference: ref.Counts, Current: n.Cells,
+			OtherReference: ref.Other, OtherCurrent: n.Other, MissingReference: ref.Missing, MissingCurrent: n.Missing,
+		},
+	}
+	if len(ref.Edges) > 0 {
+		c.Type = "numeric"
+	}
+	slices.SortStableFunc(c.Scores, func(a, b Score) int { // the judged first, worst first
+		switch x, y := a.ratio(), b.ratio(); {
+		case x > y:
+			return -1
+		case x < y:
+			return 1
+		default:
+			return 0
+		}
+	})
+	c.Explanation = explain(c)
+	if len(c.Scores) == 0 {
+		return c
+	}
+	c.History = History{Stattest: c.Scores[0].Stattest, Threshold: c.Scores[0].Threshold}
+	for _, s := range recent {
+		for _, d := range found.drift[s.UnixMicro()] {
+			if d.Column == c.Column && d.Stattest == c.History.Stattest {
+				c.History.Windows, c.History.Scores = append(c.History.Windows, s), append(c.History.Scores, d.Score)
+			}
+		}
+	}
+	return c
+}
+
+type indexVersion struct {
+	Model, Version string
+	Windows        []indexWindow // newest first
+	More           bool
+}
+
+type indexWindow struct {
+	Start           time.Time
+	Link            string
+	Drift, Accuracy string
+	Rows, Labels    uint64
+}
+
+type indexRow struct {
+	WindowStart time.Time `ch:"window_start"`
+	Drift       string    `ch:"drift"`
+	Accuracy    string    `ch:"accuracy"`
+	Reported    bool      `ch:"reported"`
+	Rows        uint64    `ch:"n"`
+	Labels      uint64    `ch:"l"`
+}
+
+// maxIndexed bounds the windows of a version in the index.
+const maxIndexed = 1000
+
+func (r *Reporter) writeIndex(ctx context.Context, versions []drift.Version) error {
+	var page struct{ Versions []indexVersion }
+	for _, v := range versions {
+		if v.Manifest.Monitoring == nil {
+			continue
+		}
+		var rows []indexRow
+		if err := r.store.Select(ctx, &rows, fmt.Sprintf(`SELECT window_start,
+  toString(argMaxIf(verdict, (revision, done_at), job = '%[1]s')) AS drift, toString(argMaxIf(verdict, (revision, done_at), job = '%[2]s')) AS accuracy,
+  max(job = '%[3]s') = 1 AS reported, max(rows) AS n, max(labels) AS l
+FROM %[4]s.windows WHERE %[5]s GROUP BY window_start ORDER BY window_start DESC LIMIT %[6]d`,
+			drift.JobDrift, drift.JobAccuracy, drift.JobReport, r.cfg.Database, of(v.Manifest), maxIndexed+1)); err != nil {
+			return fmt.Errorf("read the windows of the report index: %w", err)
+		}
+		iv := indexVersion{Model: v.Manifest.Name, Version: v.Manifest.Version, More: len(rows) > maxIndexed}
+		for _, row := range rows[:min(len(rows), maxIndexed)] {
+			w := indexWindow{Start: row.WindowStart, Drift: row.Drift, Accuracy: row.Accuracy, Rows: row.Rows, Labels: row.Labels}
+			if row.Reported {
+				w.Link = filepath.ToSlash(file(iv.Model, iv.Version, row.WindowStart)) + ".html"
+			}
+			iv.Windows = append(iv.Windows, w)
+		}
+		if len(iv.Windows) > 0 {
+			page.Versions = append(page.Versions, iv)
+		}
+	}
+	slices.SortStableFunc(page.Versions, func(a, b indexVersion) int {
+		return strings.Compare(a.Model+"/"+a.Version, b.Model+"/"+b.Version)
+	})
+	var text bytes.Buffer
+	if err := indexPage.Execute(&text, page); err != nil {
+		return fmt.Errorf("render the report index: %w", err)
+	}
+	return writeIndexFile(r.cfg.Dir, text.Bytes())
+}

@@ -1,0 +1,193 @@
+package clickhouse_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse"
+	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
+)
+
+// requireExact checks that the rows of the offsets 0 to n-1 are stored once each and that
+// the minute states say the same.
+func requireExact(t *testing.T, c *clickhouse.Client, n int) {
+	t.Helper()
+	require.EqualValues(t, n, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights"))
+	require.EqualValues(t, n, clickhousetest.Count(t, c, "SELECT uniqExact(request_partition, request_offset) AS n FROM {db}.observations_flights"))
+	requireMinutes(t, c)
+}
+
+// requireMinutes checks minute_statistics against the rows.
+func requireMinutes(t *testing.T, c *clickhouse.Client) {
+	t.Helper()
+	rows := `SELECT version, variant, toStartOfMinute(toDateTime(scored_at, 'UTC')) AS minute, count() AS requests,
+		countIf(outcome = 'failed') AS failed, countIf(error_class = 'inference_failed') AS inference_failed, max(latency_us) AS latency_max_us,
+		round(avg(latency_us), 1) AS latency_mean_us, round(avg(probability), 6) AS score_mean
+		FROM {db}.observations_flights GROUP BY version, variant, minute`
+	statistics := `SELECT version, variant, minute, requests, failed, errors['inference_failed'] AS inference_failed, latency_max_us,
+		latency_mean_us, round(score_mean, 6) AS score_mean
+		FROM {db}.minute_statistics WHERE model = 'flights'`
+	require.NotZero(t, clickhousetest.Count(t, c, "SELECT count() AS n FROM ("+rows+")"))
+	require.Zero(t, clickhousetest.Count(t, c, "SELECT count() AS n FROM ("+rows+" EXCEPT "+statistics+")"))
+	require.Zero(t, clickhousetest.Count(t, c, "SELECT count() AS n FROM ("+statistics+" EXCEPT "+rows+")"))
+}
+
+// rowsOfReplay is what replayRecords hold: 12 records of 500 rows.
+const rowsOfReplay = 12 * 500
+
+func replayRecords(t *testing.T, opts ...ipc.Option) []schemas.Record {
+	t.Helper()
+	return observations(t, clickhousetest.Manifest("flights", "v1"), 12, 500, opts...)
+}
+
+func TestReplayOfNone(t *testing.T) {
+	c := clickhousetest.Client(t)
+	stats, err := newStore(t, c).Store(t.Context(), replayRecords(t), true)
+	require.NoError(t, err)
+	require.Equal(t, rowsOfReplay, stats.Observations)
+	require.Zero(t, stats.Present)
+	requireExact(t, c, rowsOfReplay)
+}
+
+func TestReplayOfAll(t *testing.T) {
+	c := clickhousetest.Client(t)
+	s := newStore(t, c)
+	records := replayRecords(t)
+	_, err := s.Store(t.Context(), records, false)
+	require.NoError(t, err)
+	for range 2 {
+		stats, err := s.Store(t.Context(), records, true)
+		require.NoError(t, err)
+		require.Equal(t, clickhouse.Stats{Present: rowsOfReplay}, stats)
+	}
+	requireExact(t, c, rowsOfReplay)
+}
+
+func TestReplayOfPart(t *testing.T) {
+	for name, opts := range map[string][]ipc.Option{"uncompressed": nil, "zstd": {ipc.WithZstd()}} {
+		t.Run(name, func(t *testing.T) {
+			c := clickhousetest.Client(t)
+			s := newStore(t, c)
+			records := replayRecords(t, opts...)
+			_, err := s.Store(t.Context(), records[:8], false)
+			require.NoError(t, err)
+			// Of some records some rows are there, as after an insert over two days of
+			// which one was lost.
+			err = c.Exec(t.Context(), "DELETE FROM "+c.Database()+".observations_flights WHERE request_offset % 7 = 0 AND request_offset < 1000 OR request_offset = 1999")
+			require.NoError(t, err)
+			stored := int(clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights"))
+			require.Less(t, stored, 8*500)
+			stats, err := s.Store(t.Context(), records, true)
+			require.NoError(t, err)
+			require.Equal(t, rowsOfReplay-stored, stats.Observations)
+			require.Equal(t, stored, stats.Present)
+			require.Equal(t, 2, stats.Inserts, "whole records, and the rest of others")
+			require.Equal(t, 1, stats.Repaired)
+			requireExact(t, c, rowsOfReplay)
+			// What was copied is what was there.
+			whole := clickhousetest.Client(t)
+			_, err = newStore(t, whole).Store(t.Context(), records, false)
+			require.NoError(t, err)
+			require.Zero(t, clickhousetest.Count(t, c, "SELECT count() AS n FROM (SELECT * FROM {db}.observations_flights EXCEPT SELECT * FROM "+whole.Database()+".observations_flights)"))
+		})
+	}
+}
+
+// A shadow version scores the same requests: its rows are others.
+func TestReplayTellsVersionsApart(t *testing.T) {
+	c := clickhousetest.Client(t)
+	s := newStore(t, c)
+	_, err := s.Store(t.Context(), replayRecords(t), false)
+	require.NoError(t, err)
+	shadow := observations(t, clickhousetest.Manifest("flights", "v2"), 12, 500)
+	stats, err := s.Store(t.Context(), shadow, true)
+	require.NoError(t, err)
+	require.Equal(t, rowsOfReplay, stats.Observations)
+	requireMinutes(t, c)
+}
+
+// The view failed, or the process ended, between the row and its minute.
+func TestReconcileRepairsMinutes(t *testing.T) {
+	c := clickhousetest.Client(t)
+	s := newStore(t, c)
+	m := clickhousetest.Manifest("flights", "v1")
+	start := time.Date(2026, 11, 22, 23, 59, 0, 0, time.UTC) // over a day's end
+	records := make([]schemas.Record, 6)
+	for i := range records {
+		records[i] = clickhousetest.Observations(t, int64(i), clickhousetest.Batch{
+			Manifest: m, Rows: 500, Offset: int64(500 * i), Failed: 50, ScoredAt: start.Add(time.Duration(i) * 20 * time.Second),
+		})
+	}
+	view := c.Database() + "." + schemas.MinuteViewName("flights")
+	_, err := s.Store(t.Context(), records[:2], false)
+	require.NoError(t, err)
+	require.NoError(t, c.Exec(t.Context(), "DETACH TABLE "+view))
+	_, err = s.Store(t.Context(), records[2:4], false)
+	require.NoError(t, err)
+	require.NoError(t, c.Exec(t.Context(), "ATTACH TABLE "+view))
+	_, err = s.Store(t.Context(), records[4:], false)
+	require.NoError(t, err)
+
+	repaired, err := c.Reconcile(t.Context(), "flights", start, start)
+	require.NoError(t, err)
+	require.Equal(t, 1, repaired, "only the minute that was asked for")
+	stats, err := s.Store(t.Context(), records, true)
+	require.NoError(t, err)
+	require.Equal(t, clickhouse.Stats{Present: 3000, Repaired: 1}, stats)
+	requireExact(t, c, 3000)
+
+	// States without rows, and states counted twice.
+	insert := "INSERT INTO {db}.minute_states (" + schemas.MinuteStatesColumns + ") SELECT " + schemas.MinuteStatesColumns + " FROM {db}.minute_states WHERE request_partition = 0"
+	require.NoError(t, c.Exec(t.Context(), strings.ReplaceAll(insert, "{db}", c.Database())))
+	repaired, err = c.Reconcile(t.Context(), "flights", start, start.Add(time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, 2, repaired)
+	requireExact(t, c, 3000)
+	repaired, err = c.Reconcile(t.Context(), "flights", start, start.Add(time.Hour))
+	require.NoError(t, err)
+	require.Zero(t, repaired)
+	repaired, err = c.Reconcile(t.Context(), "unheard_of", start, start)
+	require.NoError(t, err)
+	require.Zero(t, repaired)
+}
+
+// The insert fails as a whole, and the caller repeats it.
+func TestReplayAfterAnError(t *testing.T) {
+	c := clickhousetest.Client(t)
+	s := newStore(t, c)
+	records := replayRecords(t)
+	_, err := s.Store(t.Context(), records[:4], false)
+	require.NoError(t, err)
+	// The view cannot write: rows may be stored, their minutes are not.
+	require.NoError(t, c.Exec(t.Context(), strings.ReplaceAll("RENAME TABLE {db}.minute_states TO {db}.hidden", "{db}", c.Database())))
+	_, err = s.Store(t.Context(), records, true)
+	require.Error(t, err)
+	require.NoError(t, c.Exec(t.Context(), strings.ReplaceAll("RENAME TABLE {db}.hidden TO {db}.minute_states", "{db}", c.Database())))
+	_, err = s.Store(t.Context(), records, true)
+	require.NoError(t, err)
+	requireExact(t, c, rowsOfReplay)
+	// Someone dropped the table under a running recorder.
+	require.NoError(t, c.Exec(t.Context(), "DROP TABLE "+c.Database()+".observations_flights"))
+	_, err = s.Store(t.Context(), records, false)
+	require.ErrorContains(t, err, "insert 6000 rows into observations_flights")
+	_, err = s.Store(t.Context(), records, true)
+	require.NoError(t, err)
+	requireExact(t, c, rowsOfReplay)
+}
+
+func TestVerifyFindsMissingRows(t *testing.T) {
+	c := clickhousetest.Client(t)
+	s := newStore(t, c)
+	records := replayRecords(t)
+	_, err := s.Store(t.Context(), records, false)
+	require.NoError(t, err)
+	require.NoError(t, s.Verify(t, records))
+	require.NoError(t, c.Exec(t.Context(), "DELETE FROM "+c.Database()+".observations_flights WHERE request_offset = 777"))
+	require.ErrorIs(t, s.Verify(t, records), clickhouse.ErrIncomplete)
+	require.ErrorContains(t, s.Verify(t, records), "1 of 500 rows are not in observations_flights")
+}
