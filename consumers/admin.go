@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -62,7 +61,7 @@ func (a *Admin) CheckTopics(ctx context.Context, specs []schemas.TopicSpec) ([]P
 	var problems []Problem
 	for _, spec := range specs {
 		d, ok := details[spec.Name]
-		if !ok || d.Err != nil {
+		if !ok {
 			problems = append(problems, Problem{Topic: spec.Name, What: "does not exist; `millrace topics apply` makes it", Missing: true})
 			continue
 		}
@@ -83,6 +82,8 @@ func (a *Admin) describe(ctx context.Context, specs []schemas.TopicSpec) (kadm.T
 	for name, d := range details {
 		if errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
 			delete(details, name)
+		} else if d.Err != nil {
+			return nil, nil, fmt.Errorf("list topic %s: %w", name, d.Err)
 		}
 	}
 	configs := map[string]map[string]string{}
@@ -92,6 +93,9 @@ func (a *Admin) describe(ctx context.Context, specs []schemas.TopicSpec) (kadm.T
 			return nil, nil, fmt.Errorf("describe topic configurations: %w", err)
 		}
 		for _, rc := range described {
+			if rc.Err != nil {
+				return nil, nil, fmt.Errorf("describe configuration of topic %s: %w", rc.Name, rc.Err)
+			}
 			configs[rc.Name] = map[string]string{}
 			for _, c := range rc.Configs {
 				configs[rc.Name][c.Key] = c.MaybeValue()
@@ -178,18 +182,28 @@ func (a *Admin) alter(ctx context.Context, spec schemas.TopicSpec, d kadm.TopicD
 	return done, nil
 }
 
-// Lag returns how many records of the topics the group has not committed yet. A topic that
+// Lag returns how many offsets of the topics' ended transactions the group has not
+// committed yet: its records, and for the ends of transactions one more each. A topic that
 // the group has never committed counts from its start, whether the group exists or not.
 func (a *Admin) Lag(ctx context.Context, group string, topics ...string) (int64, error) {
 	starts, err := a.adm.ListStartOffsets(ctx, topics...)
+	if err == nil {
+		err = starts.Error()
+	}
 	if err != nil {
 		return 0, fmt.Errorf("list start offsets: %w", err)
 	}
 	ends, err := a.adm.ListCommittedOffsets(ctx, topics...)
+	if err == nil {
+		err = ends.Error()
+	}
 	if err != nil {
 		return 0, fmt.Errorf("list end offsets: %w", err)
 	}
 	committed, err := a.adm.FetchOffsets(ctx, group)
+	if err == nil {
+		err = committed.Error()
+	}
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // nobody has joined yet
 		return 0, fmt.Errorf("fetch offsets of group %s: %w", group, err)
 	}
@@ -208,86 +222,108 @@ func (a *Admin) Lag(ctx context.Context, group string, topics ...string) (int64,
 }
 
 // Read hands every committed record that the topic holds at the time of the call to visit,
-// partition by partition in offset order, and returns. No group is involved. rec is valid
-// until visit returns; an error from visit ends the reading.
+// those of each partition in offset order, and returns. No group is involved. rec is valid
+// until visit returns; an error from visit ends the reading and is returned.
 func (a *Admin) Read(ctx context.Context, topic string, visit func(rec *schemas.Record) error) error {
-	starts, err := a.adm.ListStartOffsets(ctx, topic)
+	ranges, err := a.ranges(ctx, topic)
 	if err != nil {
 		return fmt.Errorf("read topic %s: %w", topic, err)
+	}
+	return a.read(ctx, topic, ranges, visit)
+}
+
+// FindRecord hands the committed record at an offset to visit. That there is none is an
+// error.
+func (a *Admin) FindRecord(ctx context.Context, topic string, partition int32, offset int64, visit func(rec *schemas.Record) error) error {
+	ranges, err := a.ranges(ctx, topic)
+	if err != nil {
+		return fmt.Errorf("read topic %s: %w", topic, err)
+	}
+	found := false
+	if r, ok := ranges[partition]; ok && offset >= r.start && offset < r.end {
+		err = a.read(ctx, topic, map[int32]offsetRange{partition: {offset, offset + 1}}, func(rec *schemas.Record) error {
+			found = true
+			return visit(rec)
+		})
+	}
+	if err == nil && !found {
+		err = fmt.Errorf("topic %s partition %d has no record at offset %d", topic, partition, offset)
+	}
+	return err
+}
+
+// offsetRange is from start to before end.
+type offsetRange struct{ start, end int64 }
+
+// ranges returns what each partition of a topic holds of ended transactions.
+func (a *Admin) ranges(ctx context.Context, topic string) (map[int32]offsetRange, error) {
+	starts, err := a.adm.ListStartOffsets(ctx, topic)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list start offsets: %w", err)
 	}
 	ends, err := a.adm.ListCommittedOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
 	if err != nil {
-		return fmt.Errorf("read topic %s: %w", topic, err)
+		return nil, fmt.Errorf("list end offsets: %w", err)
 	}
-	if err := ends.Error(); err != nil {
-		return fmt.Errorf("read topic %s: %w", topic, err)
-	}
-	from, left := map[int32]kgo.Offset{}, map[int32]int64{}
+	ranges := map[int32]offsetRange{}
 	ends.Each(func(end kadm.ListedOffset) {
 		start, _ := starts.Lookup(end.Topic, end.Partition)
-		if start.Offset < end.Offset {
-			from[end.Partition] = kgo.NewOffset().At(start.Offset)
-			left[end.Partition] = end.Offset
-		}
+		ranges[end.Partition] = offsetRange{start.Offset, end.Offset}
 	})
-	if len(left) == 0 {
+	return ranges, nil
+}
+
+// read hands the committed records of the ranges to visit. A range is at its end when a
+// record at its last offset or behind it has come, if only a control record: one ends every
+// transaction, and so, often, the topic. Where the range ends with what was aborted, and
+// another transaction is open behind it, that is awaited.
+func (a *Admin) read(ctx context.Context, topic string, ranges map[int32]offsetRange, visit func(rec *schemas.Record) error) error {
+	from, ends := map[int32]kgo.Offset{}, map[int32]int64{}
+	for partition, r := range ranges {
+		if r.start < r.end {
+			from[partition], ends[partition] = kgo.NewOffset().At(r.start), r.end
+		}
+	}
+	if len(ends) == 0 {
 		return nil
 	}
 	cl, err := kgo.NewClient(append(a.conn.options(),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.KeepControlRecords(), // they end transactions and so, often, the topic
+		kgo.KeepControlRecords(),
 		kgo.FetchMaxBytes(32<<20), kgo.FetchMaxPartitionBytes(8<<20), kgo.BrokerMaxReadBytes(128<<20))...)
 	if err != nil {
 		return fmt.Errorf("read topic %s: %w", topic, err)
 	}
 	defer cl.Close()
 	var in converter
-	for len(left) > 0 {
+	for len(ends) > 0 {
 		fetches := cl.PollRecords(ctx, 65536)
 		for _, e := range fetches.Errors() {
 			return fmt.Errorf("read topic %s partition %d: %w", topic, e.Partition, e.Err)
 		}
 		in.reset()
 		in.add(fetches)
-		raw := fetches.Records()
 		for i := range in.records {
 			rec := &in.records[i]
-			end, ok := left[rec.Partition]
-			if !ok || rec.Offset >= end {
+			if rec.Offset >= ends[rec.Partition] { // 0 when the partition is done
 				continue
 			}
-			if !raw[i].Attrs.IsControl() {
-				if err := visit(rec); err != nil {
-					return err
-				}
-			}
-			if rec.Offset == end-1 {
-				delete(left, rec.Partition)
+			if err := visit(rec); err != nil {
+				return err
 			}
 		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if r.Offset >= ends[r.Partition]-1 {
+				delete(ends, r.Partition)
+			}
+		})
 	}
 	return nil
-}
-
-// FindRecord returns the committed record at an offset.
-func (a *Admin) FindRecord(ctx context.Context, topic string, partition int32, offset int64, visit func(rec *schemas.Record) error) error {
-	found := errors.New("found")
-	err := a.Read(ctx, topic, func(rec *schemas.Record) error {
-		if rec.Partition != partition || rec.Offset != offset {
-			return nil
-		}
-		if err := visit(rec); err != nil {
-			return err
-		}
-		return found
-	})
-	switch {
-	case errors.Is(err, found):
-		return nil
-	case err != nil:
-		return err
-	default:
-		return fmt.Errorf("topic %s partition %d has no record at offset %s", topic, partition, strconv.FormatInt(offset, 10))
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,30 +23,32 @@ type LaneConfig struct {
 	Lane               int
 	TopicPrefix        string // every topic with this prefix is read
 	MaxRecords         int    // of one request batch
-	TransactionTimeout time.Duration
+	TransactionTimeout time.Duration // after it the brokers abort; a message that cannot be produced for half of it fails its batch
 }
 
 // Publisher takes messages into the transaction of the batch being handled.
 type Publisher interface {
-	// Publish must get its message's bytes unchanged until the handler's batch has ended,
-	// which is when the lane calls the handler again.
+	// Publish needs its message's bytes unchanged until the batch has ended, which is when
+	// the lane calls the handler again or Run returns. A message that cannot be produced
+	// fails the batch. Publish waits while too much is on its way.
 	Publish(m schemas.Message)
 }
 
 // Handler answers one request batch. What it publishes is committed with the batch's
-// offsets. After an error the transaction is aborted and the same records come again.
-// records and their bytes are valid until it returns, the bytes that it published until it
-// is called again. It is called by one goroutine.
+// offsets. After an error the transaction is aborted and the same records come again, after
+// a wait that doubles up to 10 s; they come again at once when a rebalance aborted it, if
+// the lane still has their partition. records and their bytes are valid until Handle
+// returns, those that it published until it is called again. It is called by one goroutine.
 type Handler interface {
 	Handle(ctx context.Context, records []schemas.Record, fetched time.Time, out Publisher) error
 }
 
 // LaneStats count over the life of a lane; they may be read at any time.
 type LaneStats struct {
-	Batches   atomic.Int64
-	Records   atomic.Int64
-	Published atomic.Int64
-	Aborted   atomic.Int64 // transactions
+	Batches   atomic.Int64 // committed
+	Records   atomic.Int64 // of them
+	Published atomic.Int64 // messages of them
+	Aborted   atomic.Int64 // transactions, by a failure or a rebalance
 	Reopened  atomic.Int64 // sessions given up and opened anew
 }
 
@@ -62,20 +65,22 @@ func NewLane(cfg LaneConfig, log zerolog.Logger) *Lane {
 }
 
 // Run polls until ctx ends; the batch in hand is then finished under hard, and the group
-// is left. It returns nil after such an orderly end, and an error only where an operator
-// must act; Kafka being away is waited for.
+// is left. It returns nil after such an orderly end. Kafka being away is waited for, and a
+// session that cannot be used further is opened anew: an error means that the settings are
+// unusable, that records were lost (LostRangeError), or that the last batch could not be
+// finished, which leaves it to whoever gets its partitions.
 func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 	for backoff := time.Duration(0); ; {
 		began := time.Now()
 		err := l.session(ctx, hard, h)
 		var lost *LostRangeError
-		if err == nil || errors.As(err, &lost) || ctx.Err() != nil || hard.Err() != nil {
+		if err == nil || errors.As(err, &lost) || errors.Is(err, errConfiguration) || ctx.Err() != nil || hard.Err() != nil {
 			return err
 		}
 		if time.Since(began) > time.Minute {
 			backoff = 0
 		}
-		backoff = min(max(2*backoff, 250*time.Millisecond), 10*time.Second)
+		backoff = longer(backoff)
 		l.Stats.Reopened.Add(1)
 		l.log.Error().Err(err).Dur("retry_in", backoff).Msg("lane session failed; opening a new one")
 		if sleep(ctx, backoff) != nil {
@@ -91,6 +96,7 @@ func (l *Lane) session(ctx, hard context.Context, h Handler) error {
 		kgo.ConsumeRegex(), kgo.ConsumeTopics("^"+regexp.QuoteMeta(l.cfg.TopicPrefix)+".+$"),
 		kgo.TransactionalID(fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)),
 		kgo.TransactionTimeout(l.cfg.TransactionTimeout),
+		kgo.RecordDeliveryTimeout(l.cfg.TransactionTimeout/2), // else a topic that is gone is awaited for ever, silently
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
 		kgo.ProducerBatchMaxBytes(schemas.MaxResultBytes),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
@@ -99,11 +105,14 @@ func (l *Lane) session(ctx, hard context.Context, h Handler) error {
 	)
 	sess, err := kgo.NewGroupTransactSession(opts...)
 	if err != nil {
-		return fmt.Errorf("open a Kafka session: %w", err)
+		return fmt.Errorf("%w: %w", errConfiguration, err)
 	}
-	defer sess.CloseAllowingRebalance()
 	tx := &transaction{ctx: hard, sess: sess}
+	tx.promised = tx.promise
+	defer tx.open.Wait() // what was published is used until every promise is kept
+	defer sess.CloseAllowingRebalance()
 	var in converter
+	var backoff time.Duration
 	for {
 		fetches := sess.PollRecords(ctx, l.cfg.MaxRecords)
 		fetched := time.Now()
@@ -118,62 +127,79 @@ func (l *Lane) session(ctx, hard context.Context, h Handler) error {
 		if len(in.records) == 0 {
 			continue
 		}
-		if err := l.round(hard, sess, tx, &in, fetched, h); err != nil {
+		failed, err := l.round(hard, sess, tx, &in, fetched, h)
+		if err != nil {
 			return err
+		}
+		if !failed {
+			backoff = 0
+			continue
+		}
+		backoff = longer(backoff)
+		if sleep(ctx, backoff) != nil {
+			return nil
 		}
 	}
 }
 
-// round answers one batch in one transaction.
-func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, tx *transaction, in *converter, fetched time.Time, h Handler) error {
+// round answers one batch in one transaction. failed tells that the batch is at fault when
+// the transaction was aborted, and not a rebalance.
+func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, tx *transaction, in *converter, fetched time.Time, h Handler) (failed bool, err error) {
 	if err := sess.Begin(); err != nil {
-		return fmt.Errorf("begin a transaction: %w", err)
+		return false, fmt.Errorf("begin a transaction: %w", err)
 	}
 	tx.reset()
-	handled := h.Handle(hard, in.records, fetched, tx)
-	if handled != nil {
-		l.log.Error().Err(handled).Int("records", len(in.records)).Msg("batch failed; aborting its transaction")
+	fault := h.Handle(hard, in.records, fetched, tx)
+	if fault == nil {
+		// End commits although a message was refused before it was sent: ask first.
+		if err := sess.Client().Flush(hard); err != nil {
+			return false, fmt.Errorf("flush %d messages: %w", tx.published, err)
+		}
+		tx.open.Wait()
+		fault = tx.failure()
 	}
-	committed, err := sess.End(hard, kgo.TransactionEndTry(handled == nil))
+	if fault != nil {
+		l.log.Error().Err(fault).Int("records", len(in.records)).Msg("batch failed; aborting its transaction")
+	}
+	committed, err := sess.End(hard, kgo.TransactionEndTry(fault == nil))
 	if err != nil {
-		return fmt.Errorf("end the transaction of %d records: %w", len(in.records), errors.Join(err, tx.failure()))
+		return false, fmt.Errorf("end the transaction of %d records: %w", len(in.records), errors.Join(err, fault))
 	}
+	tx.open.Wait()
 	if !committed {
 		l.Stats.Aborted.Add(1)
-		if failure := tx.failure(); failure != nil {
-			l.log.Error().Err(failure).Msg("transaction aborted: a message could not be produced")
-		}
-		// A rebalance aborts too, and needs no wait; a batch that fails again and again does.
-		if handled != nil || tx.failure() != nil {
-			return sleep(hard, 250*time.Millisecond)
-		}
-		return nil
+		return fault != nil, nil
 	}
 	l.Stats.Batches.Add(1)
 	l.Stats.Records.Add(int64(len(in.records)))
-	l.Stats.Published.Add(tx.published)
-	return nil
+	l.Stats.Published.Add(int64(tx.published))
+	return false, nil
 }
 
-// transaction is the Publisher of one session. Its records are reused from batch to
-// batch: End has flushed them all before the next one begins.
+// transaction is the Publisher of one session. Its memory is reused from batch to batch:
+// every promise is kept before the next one begins.
 type transaction struct {
 	ctx       context.Context //nolint:containedctx // the session's hard context, for promises
 	sess      *kgo.GroupTransactSession
-	blocks    [][]kgo.Record // never moved, since kgo keeps pointers
+	promised  func(*kgo.Record, error) // promise, bound once
+	open      sync.WaitGroup           // promises
+	blocks    [][]kgo.Record           // never moved, since kgo keeps pointers
 	headers   []kgo.RecordHeader
-	published int64
+	published int
 	failed    atomic.Pointer[error]
 }
 
 const recordBlock = 1024
 
+// reset forgets the batch before, so that its bytes can be freed.
 func (t *transaction) reset() {
-	t.published = 0
-	t.failed.Store(nil)
-	// Headers may have moved when they grew; records of earlier batches are done with.
+	for i := 0; i < t.published; i += recordBlock {
+		clear(t.blocks[i/recordBlock][:min(recordBlock, t.published-i)])
+	}
 	clear(t.headers)
 	t.headers = t.headers[:0]
+	t.published = 0
+	t.failed.Store(nil)
 }
 
 func (t *transaction) failure() error {
@@ -185,13 +211,13 @@ func (t *transaction) failure() error {
 
 // Publish implements Publisher.
 func (t *transaction) Publish(m schemas.Message) {
-	n := int(t.published)
+	n := t.published
 	if n/recordBlock == len(t.blocks) {
 		t.blocks = append(t.blocks, make([]kgo.Record, recordBlock))
 	}
 	r := &t.blocks[n/recordBlock][n%recordBlock]
 	t.published++
-	from := len(t.headers)
+	from := len(t.headers) // growing moves the headers, but not those already published
 	for _, h := range m.Headers {
 		t.headers = append(t.headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
 	}
@@ -199,7 +225,8 @@ func (t *transaction) Publish(m schemas.Message) {
 		Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value,
 		Headers: t.headers[from:len(t.headers):len(t.headers)],
 	}
-	t.sess.Produce(t.ctx, r, t.promise)
+	t.open.Add(1)
+	t.sess.Produce(t.ctx, r, t.promised)
 }
 
 func (t *transaction) promise(r *kgo.Record, err error) {
@@ -207,6 +234,7 @@ func (t *transaction) promise(r *kgo.Record, err error) {
 		err = fmt.Errorf("produce %d bytes to topic %s: %w", len(r.Value), r.Topic, err)
 		t.failed.CompareAndSwap(nil, &err)
 	}
+	t.open.Done()
 }
 
 // partitioner takes the partition that a message names, and the key's hash where it names
@@ -228,4 +256,11 @@ func (p topicPartitioner) Partition(r *kgo.Record, n int) int {
 		return int(r.Partition)
 	}
 	return p.keyed.Partition(r, n)
+}
+
+// OnNewBatch implements kgo.TopicPartitionerOnNewBatch: messages without a key move on.
+func (p topicPartitioner) OnNewBatch() {
+	if keyed, ok := p.keyed.(kgo.TopicPartitionerOnNewBatch); ok {
+		keyed.OnNewBatch()
+	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -33,7 +34,9 @@ type RecorderConfig struct {
 
 // Storer keeps records outside of Kafka. replay says that they may be there already, in
 // part or in whole; it must then store only what is missing. After an error it is called
-// again with the same records and replay set. records are valid until it returns.
+// again with the same records and replay set, unless the group has given up on this
+// recorder meanwhile. records, sorted by topic, partition and offset, are valid until it
+// returns.
 type Storer interface {
 	Store(ctx context.Context, records []schemas.Record, replay bool) error
 }
@@ -54,9 +57,11 @@ type RecorderStats struct {
 //     after FlushInterval.
 //
 // Whoever gets the partition after a crash finds the range in the metadata and stores it
-// with replay set, which is the only time that rows are looked for first.
+// with replay set; so does a recorder whose Storer failed. Only then are rows looked for.
 //
-// Rebalances wait while records are in hand, so that no other member can be storing them.
+// Rebalances wait while records are in hand, so that no other member can be storing them,
+// but not for ever: a recorder that cannot store for rebalanceTimeout is put out of the
+// group. It announces its range again before each try, and gives it up when it is refused.
 type Recorder struct {
 	cfg   RecorderConfig
 	log   zerolog.Logger
@@ -68,27 +73,37 @@ func NewRecorder(cfg RecorderConfig, log zerolog.Logger) *Recorder {
 	return &Recorder{cfg: cfg, log: log}
 }
 
+// rebalanceTimeout is how long the group waits for a recorder that has records in hand. It
+// holds up the commits of the others meanwhile.
+const rebalanceTimeout = 2 * time.Minute
+
 type topicPartition struct {
 	topic     string
 	partition int32
 }
 
-// position is what is known of one assigned partition.
+// position is what is known of one assigned partition. What lies from next to pending may
+// be stored already, in part or in whole: every commit says so.
 type position struct {
-	next      int64 // everything before it is stored; -1 until the first record
-	replayTo  int64 // records before it may be stored already
-	announced bool  // the last commit carries a pending range that has been stored since
+	next    int64 // everything before it is stored; -1 until the first record
+	pending int64 // at or before next when nothing is
+	changed bool  // since the last commit
 }
 
 // Run reads until ctx ends; what is in hand is then stored and committed under hard, and
-// the group is left. It returns an error only where an operator must act: Kafka and the
-// store being away are waited for.
+// the group is left. It returns nil after such an orderly end. Kafka and the store being
+// away are waited for: an error means that the settings are unusable, that records were
+// lost (LostRangeError), or that the end was not orderly, which leaves what was in hand to
+// whoever gets its partitions.
 func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 	for {
-		s := &recorderSession{Recorder: r, store: store, hard: hard, positions: map[topicPartition]*position{}}
+		s := &recorderSession{
+			Recorder: r, store: store, soft: ctx, hard: hard,
+			positions: map[topicPartition]*position{}, ends: map[topicPartition]int64{},
+		}
 		err := s.run(ctx)
 		var lost *LostRangeError
-		if err == nil || errors.As(err, &lost) || ctx.Err() != nil || hard.Err() != nil {
+		if err == nil || errors.As(err, &lost) || errors.Is(err, errConfiguration) || ctx.Err() != nil || hard.Err() != nil {
 			return err
 		}
 		r.log.Error().Err(err).Msg("recorder session failed; opening a new one")
@@ -101,14 +116,15 @@ func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 // recorderSession is one life of the Kafka session.
 type recorderSession struct {
 	*Recorder
-	store Storer
-	hard  context.Context //nolint:containedctx // callbacks of the client need it
-	cl    *kgo.Client
+	store      Storer
+	soft, hard context.Context //nolint:containedctx // callbacks of the client need them
+	cl         *kgo.Client
 
 	mu        sync.Mutex // the client's callbacks run in its own goroutine, though never while records are in hand
 	positions map[topicPartition]*position
 
 	in    converter
+	ends  map[topicPartition]int64 // behind the last record in hand
 	rows  int
 	bytes int
 	since time.Time // of the first record in hand
@@ -119,14 +135,16 @@ func (s *recorderSession) run(ctx context.Context) error {
 	opts := append(s.cfg.Connection.options(), groupOptions(s.cfg.Group)...)
 	opts = append(opts,
 		kgo.ConsumeTopics(s.cfg.Topics...),
+		kgo.KeepControlRecords(), // or the end of every transaction would look like lag
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
+		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.OnPartitionsAssigned(s.assigned),
 		kgo.OnPartitionsRevoked(s.revoked),
 		kgo.OnPartitionsLost(s.lost))
 	cl, err := kgo.NewClient(opts...)
 	if err != nil {
-		return fmt.Errorf("open a Kafka session: %w", err)
+		return fmt.Errorf("%w: %w", errConfiguration, err)
 	}
 	s.cl = cl
 	defer cl.CloseAllowingRebalance()
@@ -146,7 +164,7 @@ func (s *recorderSession) run(ctx context.Context) error {
 	if err := s.flush(); err != nil {
 		return err
 	}
-	return s.settle()
+	return s.commit()
 }
 
 // poll adds what has arrived to what is in hand.
@@ -174,6 +192,15 @@ func (s *recorderSession) poll(ctx context.Context) error {
 		s.rows += recordRows(rec)
 		s.bytes += len(rec.Value) + len(rec.Key)
 	}
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		if n := len(p.Records); n > 0 {
+			tp := topicPartition{p.Topic, p.Partition}
+			s.ends[tp] = max(s.ends[tp], p.Records[n-1].Offset+1)
+		}
+	})
+	if len(s.in.records) == 0 && len(s.ends) > 0 { // control records alone
+		s.stored()
+	}
 	return nil
 }
 
@@ -197,81 +224,91 @@ func (s *recorderSession) unsettled() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.positions {
-		if p.announced {
+		if p.changed {
 			return true
 		}
 	}
 	return false
 }
 
-// flush announces, stores and advances. With nothing in hand it commits what is stored.
+// flush announces and stores. With nothing in hand it commits what is stored.
 func (s *recorderSession) flush() error {
 	if len(s.in.records) == 0 {
-		return s.settle()
+		return s.commit()
 	}
 	// Offset order within a partition, whatever order the polls came in.
 	slices.SortStableFunc(s.in.records, func(a, b schemas.Record) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
 	})
-	ends, fresh := s.plan()
-	if err := s.commit(ends); err != nil {
+	replays, err := s.plan()
+	if err != nil {
 		return err
 	}
-	if err := s.storeAll(s.in.records[:fresh], true); err != nil {
+	if err := s.announce(); err != nil {
 		return err
 	}
-	if err := s.storeAll(s.in.records[fresh:], false); err != nil {
+	if err := s.storeAll(s.in.records[:replays], true); err != nil {
+		return err
+	}
+	if err := s.storeAll(s.in.records[replays:], false); err != nil {
 		return err
 	}
 	s.Stats.Flushes.Add(1)
 	s.Stats.Records.Add(int64(len(s.in.records)))
-	s.mu.Lock()
-	for tp, end := range ends {
-		if p, ok := s.positions[tp]; ok {
-			p.next, p.announced = end, true
-		}
-	}
-	s.mu.Unlock()
-	s.in.reset()
-	s.rows, s.bytes = 0, 0
-	s.idle = time.Now()
+	s.stored()
 	return nil
 }
 
-// plan returns the end of each partition's range in hand, and moves the records that may
-// be stored already to the front: there are fresh of them.
-func (s *recorderSession) plan() (ends map[topicPartition]int64, fresh int) {
+// plan moves the records that may be stored already to the front, and tells how many they
+// are.
+func (s *recorderSession) plan() (replays int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ends = map[topicPartition]int64{}
-	replay := func(rec *schemas.Record) bool {
+	var fresh []schemas.Record
+	for _, rec := range s.in.records {
 		p, ok := s.positions[topicPartition{rec.Topic, rec.Partition}]
-		return ok && rec.Offset < p.replayTo
-	}
-	for i := range s.in.records {
-		rec := &s.in.records[i]
-		tp := topicPartition{rec.Topic, rec.Partition}
-		ends[tp] = rec.Offset + 1
-		if p, ok := s.positions[tp]; ok && p.next < 0 {
+		if !ok {
+			return 0, fmt.Errorf("topic %s partition %d: a record came in, but its committed offset could not be learned", rec.Topic, rec.Partition)
+		}
+		if p.next < 0 {
 			p.next = rec.Offset
 		}
-		if replay(rec) {
-			fresh++
+		if rec.Offset < p.pending {
+			s.in.records[replays] = rec
+			replays++
+		} else {
+			fresh = append(fresh, rec)
 		}
 	}
-	if fresh > 0 {
-		slices.SortStableFunc(s.in.records, func(a, b schemas.Record) int {
-			return cmp.Compare(boolInt(!replay(&a)), boolInt(!replay(&b)))
-		})
-	}
-	return ends, fresh
+	copy(s.in.records[replays:], fresh)
+	return replays, nil
 }
 
-func boolInt(b bool) int {
-	if b {
-		return 1
+// announce commits that what is in hand may be stored from now on.
+func (s *recorderSession) announce() error {
+	s.mu.Lock()
+	for tp, end := range s.ends {
+		if p, ok := s.positions[tp]; ok && p.next >= 0 {
+			p.pending, p.changed = max(p.pending, end), true
+		}
 	}
-	return 0
+	s.mu.Unlock()
+	return s.commit()
+}
+
+// stored moves the positions behind what was in hand.
+func (s *recorderSession) stored() {
+	s.mu.Lock()
+	for tp, end := range s.ends {
+		if p, ok := s.positions[tp]; ok {
+			p.next, p.changed = end, true
+		}
+	}
+	s.mu.Unlock()
+	clear(s.ends)
+	s.in.reset()
+	s.rows, s.bytes = 0, 0
+	s.idle = time.Now()
 }
 
 func (s *recorderSession) storeAll(records []schemas.Record, replay bool) error {
@@ -286,54 +323,53 @@ func (s *recorderSession) storeAll(records []schemas.Record, replay bool) error 
 		if err == nil {
 			return nil
 		}
+		failed := fmt.Errorf("store %d records: %w", len(records), err)
 		if s.hard.Err() != nil {
-			return fmt.Errorf("store %d records: %w", len(records), err)
+			return failed
 		}
 		s.Stats.Retries.Add(1)
-		backoff = min(max(2*backoff, 250*time.Millisecond), 10*time.Second)
+		backoff = longer(backoff)
 		s.log.Error().Err(err).Int("records", len(records)).Dur("retry_in", backoff).Msg("storing failed; trying again")
 		if sleep(s.hard, backoff) != nil {
-			return fmt.Errorf("store %d records: %w", len(records), err)
+			return failed
+		}
+		// Others may be storing them by now if the group has given up on this recorder.
+		if err := s.announce(); err != nil {
+			return errors.Join(failed, err)
 		}
 	}
 }
 
-// settle commits what is stored, with no range pending.
-func (s *recorderSession) settle() error { return s.commit(nil) }
-
 const pendingPrefix = "millrace pending="
 
-// commit moves the offsets of all partitions to what is stored; pending ranges go into the
-// metadata. It returns only when the broker has accepted it for this member.
-func (s *recorderSession) commit(pending map[topicPartition]int64) error {
+// commit says how far the changed partitions are stored, and in the metadata how much more
+// may be. It returns when the broker has accepted that of this member.
+func (s *recorderSession) commit() error {
+	s.mu.Lock() // until it is done, so that no partition goes to another member meanwhile
+	defer s.mu.Unlock()
 	offsets := map[string]map[int32]kgo.EpochOffset{}
-	s.mu.Lock()
+	metadata := map[topicPartition]string{}
 	for tp, p := range s.positions {
-		_, isPending := pending[tp]
-		if p.next < 0 || (!p.announced && !isPending) {
+		if !p.changed {
 			continue
 		}
 		if offsets[tp.topic] == nil {
 			offsets[tp.topic] = map[int32]kgo.EpochOffset{}
 		}
 		offsets[tp.topic][tp.partition] = kgo.EpochOffset{Epoch: -1, Offset: p.next}
-		if !isPending {
-			p.announced = false
+		if p.pending > p.next {
+			metadata[tp] = pendingPrefix + strconv.FormatInt(p.pending, 10)
 		}
 	}
-	s.mu.Unlock()
 	if len(offsets) == 0 {
 		return nil
 	}
 	annotate := kgo.PreCommitFnContext(s.hard, func(req *kmsg.OffsetCommitRequest) error {
 		for i := range req.Topics {
-			for j := range req.Topics[i].Partitions {
-				p := &req.Topics[i].Partitions[j]
-				var metadata string
-				if end, ok := pending[topicPartition{req.Topics[i].Topic, p.Partition}]; ok {
-					metadata = pendingPrefix + strconv.FormatInt(end, 10)
-				}
-				p.Metadata = &metadata
+			t := &req.Topics[i]
+			for j := range t.Partitions {
+				text := metadata[topicPartition{t.Topic, t.Partitions[j].Partition}]
+				t.Partitions[j].Metadata = &text
 			}
 		}
 		return nil
@@ -346,7 +382,7 @@ func (s *recorderSession) commit(pending map[topicPartition]int64) error {
 		}
 		for _, t := range resp.Topics {
 			for _, p := range t.Partitions {
-				if e := commitError(p.ErrorCode); e != nil {
+				if e := kerr.ErrorForCode(p.ErrorCode); e != nil {
 					failed = errors.Join(failed, fmt.Errorf("topic %s partition %d: %w", t.Topic, p.Partition, e))
 				}
 			}
@@ -355,18 +391,25 @@ func (s *recorderSession) commit(pending map[topicPartition]int64) error {
 	if failed != nil {
 		return fmt.Errorf("commit offsets of group %s: %w", s.cfg.Name, failed)
 	}
+	for tp, p := range s.positions {
+		if _, ok := offsets[tp.topic][tp.partition]; ok {
+			p.changed = false
+		}
+	}
 	return nil
 }
 
 // assigned learns from the commits' metadata which records may be stored already.
 func (s *recorderSession) assigned(ctx context.Context, cl *kgo.Client, assigned map[string][]int32) {
-	committed, err := kadm.NewClient(cl).FetchOffsets(ctx, s.cfg.Name)
-	for backoff := 100 * time.Millisecond; err != nil && ctx.Err() == nil; backoff = min(2*backoff, 5*time.Second) {
-		s.log.Error().Err(err).Msg("fetching committed offsets failed; trying again")
-		if sleep(ctx, backoff) != nil {
-			return
+	committed, err := s.committed(cl)
+	for backoff := longer(0); err != nil; backoff = longer(backoff) {
+		if ctx.Err() != nil || s.soft.Err() != nil {
+			return // what comes in has no position, and is not stored
 		}
-		committed, err = kadm.NewClient(cl).FetchOffsets(ctx, s.cfg.Name)
+		s.log.Error().Err(err).Dur("retry_in", backoff).Msg("fetching committed offsets failed; trying again")
+		if sleep(s.soft, backoff) == nil {
+			committed, err = s.committed(cl)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -375,22 +418,42 @@ func (s *recorderSession) assigned(ctx context.Context, cl *kgo.Client, assigned
 			p := &position{next: -1}
 			if o, ok := committed.Lookup(topic, partition); ok && o.At >= 0 {
 				p.next = o.At
-				if text, ok := strings.CutPrefix(o.Metadata, pendingPrefix); ok {
-					if end, err := strconv.ParseInt(text, 10, 64); err == nil {
-						p.replayTo = end
-						s.log.Info().Str("topic", topic).Int32("partition", partition).Int64("from", o.At).Int64("to", end).
-							Msg("a range was being stored when its recorder ended; its rows will be looked for")
-					}
-				}
+				p.pending = pendingTo(o.Metadata)
+			}
+			if p.pending > p.next {
+				s.log.Info().Str("topic", topic).Int32("partition", partition).Int64("from", p.next).Int64("to", p.pending).
+					Msg("a range was being stored when its recorder ended; its rows will be looked for")
 			}
 			s.positions[topicPartition{topic, partition}] = p
 		}
 	}
 }
 
-// revoked runs with nothing in hand: everything read is stored.
+func (s *recorderSession) committed(cl *kgo.Client) (kadm.OffsetResponses, error) {
+	offsets, err := kadm.NewClient(cl).FetchOffsets(s.soft, s.cfg.Name)
+	if err == nil {
+		err = offsets.Error() // of a partition: to take it for uncommitted would store twice
+	}
+	return offsets, err
+}
+
+// pendingTo reads the end of the range that a commit announces; 0 is none.
+func pendingTo(metadata string) int64 {
+	text, ok := strings.CutPrefix(metadata, pendingPrefix)
+	if !ok {
+		return 0
+	}
+	end, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0 // not of this program
+	}
+	return end
+}
+
+// revoked runs with nothing in hand: what was read is stored, or the session has failed,
+// and then its positions say what may be stored.
 func (s *recorderSession) revoked(_ context.Context, _ *kgo.Client, revoked map[string][]int32) {
-	if err := s.settle(); err != nil {
+	if err := s.commit(); err != nil {
 		s.log.Warn().Err(err).Msg("last commit before a rebalance failed; the next owner will look for the rows")
 	}
 	s.forget(revoked)

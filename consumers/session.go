@@ -52,7 +52,11 @@ func groupOptions(g Group) []kgo.Opt {
 	}
 }
 
-// LostRangeError says that records were deleted before they were read.
+// errConfiguration is a session that cannot be opened however often it is tried.
+var errConfiguration = errors.New("the Kafka settings are not usable")
+
+// LostRangeError says that records were deleted before they were read, or taken back after
+// they had been.
 type LostRangeError struct {
 	Group     string
 	Topic     string
@@ -97,7 +101,7 @@ func fetchErrors(ctx context.Context, cl *kgo.Client, group string, fetches kgo.
 	fetches.EachError(func(topic string, partition int32, err error) {
 		switch {
 		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, kgo.ErrClientClosed):
-		case errors.Is(err, kerr.OffsetOutOfRange):
+		case errors.Is(err, kerr.OffsetOutOfRange), isDataLoss(err):
 			fatal = errors.Join(fatal, lostRange(context.WithoutCancel(ctx), cl, group, topic, partition))
 		default:
 			log.Warn().Err(err).Str("topic", topic).Int32("partition", partition).Msg("fetch failed; retrying")
@@ -106,8 +110,15 @@ func fetchErrors(ctx context.Context, cl *kgo.Client, group string, fetches kgo.
 	return fatal
 }
 
-// converter turns fetched records into schemas.Record. Its memory is reused: what convert
-// returns is valid until the next reset.
+// isDataLoss tells that a broker no longer has records that it had given out. The client
+// would go on where the log ends now, and offsets would stand for other records.
+func isDataLoss(err error) bool {
+	var loss *kgo.ErrDataLoss
+	return errors.As(err, &loss)
+}
+
+// converter turns fetched records into schemas.Record. Its memory is reused:
+// records are valid until the next reset.
 type converter struct {
 	records []schemas.Record
 	headers []schemas.Header
@@ -120,7 +131,8 @@ func (c *converter) reset() {
 	c.records, c.headers = c.records[:0], c.headers[:0]
 }
 
-// add appends the records of the fetches, partition by partition, in offset order.
+// add appends the records of the fetches, those of each partition in offset order. It
+// leaves out control records, which end transactions.
 func (c *converter) add(fetches kgo.Fetches) {
 	for i := range fetches {
 		for j := range fetches[i].Topics {
@@ -128,6 +140,9 @@ func (c *converter) add(fetches kgo.Fetches) {
 			id := c.topicID(t)
 			for k := range t.Partitions {
 				for _, r := range t.Partitions[k].Records {
+					if r.Attrs.IsControl() {
+						continue
+					}
 					c.records = append(c.records, schemas.Record{
 						Topic: r.Topic, TopicID: id, Partition: r.Partition, Offset: r.Offset,
 						Timestamp: r.Timestamp, Key: r.Key, Value: r.Value, Headers: c.copyHeaders(r.Headers),
@@ -164,6 +179,11 @@ func (c *converter) copyHeaders(in []kgo.RecordHeader) []schemas.Header {
 		c.headers = append(c.headers, schemas.Header{Key: h.Key, Value: h.Value})
 	}
 	return c.headers[from:len(c.headers):len(c.headers)]
+}
+
+// longer returns the wait after a wait of d: it doubles, from 250 ms up to 10 s.
+func longer(d time.Duration) time.Duration {
+	return min(max(2*d, 250*time.Millisecond), 10*time.Second)
 }
 
 // sleep waits, or returns early with ctx's cause.

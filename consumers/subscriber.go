@@ -7,19 +7,16 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/schemas"
 )
 
-// commitError names the error of a commit's response.
-func commitError(code int16) error { return kerr.ErrorForCode(code) }
-
 // Subscribe hands each record of a topic to handle, in order within a partition, and
 // commits it when handle has returned nil. An error makes it come again, after a wait that
 // doubles up to maxBackoff; so each record is handled at least once, also over restarts.
-// It returns nil when ctx ends.
+// It returns nil when ctx ends; an error means that the settings are unusable or that
+// records were lost (LostRangeError).
 func Subscribe(ctx context.Context, conn Connection, g Group, topic string, maxBackoff time.Duration, log zerolog.Logger,
 	handle func(ctx context.Context, rec *schemas.Record) error,
 ) error {
@@ -27,7 +24,7 @@ func Subscribe(ctx context.Context, conn Connection, g Group, topic string, maxB
 	opts = append(opts, kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll())
 	cl, err := kgo.NewClient(opts...)
 	if err != nil {
-		return fmt.Errorf("open a Kafka session: %w", err)
+		return fmt.Errorf("%w: %w", errConfiguration, err)
 	}
 	defer cl.CloseAllowingRebalance()
 	var in converter
@@ -46,7 +43,7 @@ func Subscribe(ctx context.Context, conn Connection, g Group, topic string, maxB
 			if err := handleOne(ctx, &in.records[i], maxBackoff, log, handle); err != nil {
 				return nil //nolint:nilerr // ctx ended: the record comes again after the restart
 			}
-			if err := cl.CommitRecords(context.WithoutCancel(ctx), raw[i]); err != nil && !errors.Is(err, kgo.ErrClientClosed) {
+			if err := commitRecord(ctx, cl, raw[i]); err != nil && !errors.Is(err, kgo.ErrClientClosed) {
 				log.Warn().Err(err).Str("topic", topic).Msg("commit failed; the record may come again")
 			}
 		}
@@ -55,10 +52,17 @@ func Subscribe(ctx context.Context, conn Connection, g Group, topic string, maxB
 	return nil
 }
 
+// commitRecord commits a handled record, also when ctx has just ended.
+func commitRecord(ctx context.Context, cl *kgo.Client, rec *kgo.Record) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return cl.CommitRecords(ctx, rec)
+}
+
 func handleOne(ctx context.Context, rec *schemas.Record, maxBackoff time.Duration, log zerolog.Logger,
 	handle func(ctx context.Context, rec *schemas.Record) error,
 ) error {
-	for backoff := 250 * time.Millisecond; ; backoff = min(2*backoff, maxBackoff) {
+	for backoff := min(250*time.Millisecond, maxBackoff); ; backoff = min(2*backoff, maxBackoff) {
 		err := handle(ctx, rec)
 		if err == nil {
 			return nil

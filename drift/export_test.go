@@ -10,7 +10,7 @@ var KolmogorovSurvival = kolmogorovSurvival
 func Watermark(eventTimes, scoredAt []time.Time, now time.Time, idleTimeout, lateness time.Duration) time.Time {
 	m := modelProgress{partitions: map[partition]progress{}}
 	for i := range eventTimes {
-		m.partitions[partition{"t", int32(i)}] = progress{eventTimes[i], scoredAt[i]} //nolint:gosec // few
+		m.partitions[partition{"t", int32(i)}] = progress{eventTimes[i], scoredAt[i]}
 	}
 	return m.watermark(now, idleTimeout, lateness)
 }

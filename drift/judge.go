@@ -51,13 +51,13 @@ func tests(m *schemas.Manifest, c *schemas.ReferenceColumn) []schemas.Stattest {
 // each score and one for drift_share where it is checked. Threshold is nil where no check
 // judges the score. A score that cannot be computed is left out and named in the error;
 // the rows are valid all the same.
-func judgeDrift(v Version, w window, counts WindowCounts, now time.Time) ([]DriftRow, error) {
+func judgeDrift(v Version, w window, counts WindowCounts, now time.Time) ([]ScoreRow, error) {
 	m := v.Manifest
-	base := DriftRow{
+	base := ScoreRow{
 		Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(m.Monitoring.Window.Std()),
 		Revision: w.revision, Rows: counts.Rows, ComputedAt: now,
 	}
-	var rows []DriftRow
+	var rows []ScoreRow
 	var errs []error
 	checked, drifted := map[string]bool{}, map[string]bool{}
 	for i := range v.Reference.Columns {
@@ -70,7 +70,7 @@ func judgeDrift(v Version, w window, counts WindowCounts, now time.Time) ([]Drif
 			}
 			row := base
 			row.Column, row.Stattest, row.Score, row.PValue = c.Name, string(test), s.Value, s.PValue
-			row.Missing = uint64(counts.Columns[i].Missing) //nolint:gosec // a count
+			row.Missing = uint64(counts.Columns[i].Missing)
 			if check := checkOf(m, test, c.Name); check != nil {
 				row.judge(check)
 				checked[c.Name] = true
@@ -91,7 +91,7 @@ func judgeDrift(v Version, w window, counts WindowCounts, now time.Time) ([]Drif
 }
 
 // judge fills in the verdict of a check.
-func (r *DriftRow) judge(c *schemas.Check) {
+func (r *ScoreRow) judge(c *schemas.Check) {
 	threshold := c.Threshold
 	r.Threshold, r.Drifted, r.Severity, r.Retrain = &threshold, r.Score >= threshold, string(c.Severity), c.Retrain
 }
@@ -103,7 +103,7 @@ func judgeAccuracy(m *schemas.Manifest, w window, q Quality, now time.Time) []Ac
 	for _, metric := range qualityFigures() {
 		row := AccuracyRow{
 			Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(m.Monitoring.Window.Std()),
-			Revision: w.revision, Metric: string(metric), Rows: w.Rows, Labels: uint64(q.Labels()), ComputedAt: now, //nolint:gosec // a count
+			Revision: w.revision, Metric: string(metric), Rows: w.Rows, Labels: uint64(q.Labels()), ComputedAt: now,
 		}
 		value, defined := q.figure(metric)
 		if defined {
@@ -119,7 +119,7 @@ func judgeAccuracy(m *schemas.Manifest, w window, q Quality, now time.Time) []Ac
 	return rows
 }
 
-func driftBreaches(rows []DriftRow) []schemas.Breach {
+func driftBreaches(rows []ScoreRow) []schemas.Breach {
 	var out []schemas.Breach
 	for _, r := range rows {
 		if r.Drifted {

@@ -66,7 +66,7 @@ func (c Config) Validate() error {
 // Judged is one finished window of one job.
 type Judged struct {
 	WindowRow
-	Drift    []DriftRow      // of job drift; empty when there were too few rows
+	Drift    []ScoreRow      // of job drift; empty when there were too few rows
 	Accuracy []AccuracyRow   // of job accuracy; empty when there were too few rows or labels
 	Events   []schemas.Event // as published
 }
@@ -361,7 +361,7 @@ func (m *Monitor) judgeDrift(ctx context.Context, now time.Time, v Version, wind
 		w.Rows = counts[i].Rows // rows may have come since they were counted
 		j := &judged[i]
 		j.WindowRow = windowRow(v, JobDrift, w, now)
-		if w.Rows < uint64(v.Manifest.Monitoring.MinRows) { //nolint:gosec // at least 1
+		if w.Rows < uint64(v.Manifest.Monitoring.MinRows) {
 			j.Verdict = string(VerdictTooFew)
 			continue
 		}
@@ -381,8 +381,8 @@ func (m *Monitor) judgeAccuracy(ctx context.Context, now time.Time, v Version, w
 	for i, w := range windows {
 		j := &judged[i]
 		j.WindowRow = windowRow(v, JobAccuracy, w, now)
-		j.Labels = uint64(quality[i].Labels())                                                  //nolint:gosec // a count
-		if least := uint64(v.Manifest.Monitoring.MinRows); w.Rows < least || j.Labels < least { //nolint:gosec // at least 1
+		j.Labels = uint64(quality[i].Labels())
+		if least := uint64(v.Manifest.Monitoring.MinRows); w.Rows < least || j.Labels < least {
 			j.Verdict = string(VerdictTooFew)
 			continue
 		}
@@ -401,7 +401,7 @@ func windowRow(v Version, job Job, w window, now time.Time) WindowRow {
 
 // finish writes result rows, publishes events, and then writes the rows of windows.
 func (m *Monitor) finish(ctx context.Context, now time.Time, v Version, state *versionState, job Job, judged []Judged) error {
-	var drift []DriftRow
+	var drift []ScoreRow
 	var accuracy []AccuracyRow
 	rows := make([]WindowRow, len(judged))
 	for i := range judged {

@@ -209,7 +209,7 @@ func countCells(ctx context.Context, store Store, t table, ref *schemas.Referenc
 	out := make([]WindowCounts, len(windows))
 	at := make(map[uint32]int, len(windows))
 	for i, w := range windows {
-		at[uint32(w.Start.Sub(span.Start)/t.window)] = i //nolint:gosec // chunks span less than 2^31 windows
+		at[uint32(w.Start.Sub(span.Start)/t.window)] = i
 		out[i] = WindowCounts{Start: w.Start, Columns: make([]Counts, len(ref.Columns))}
 		for j, c := range ref.Columns {
 			out[i].Columns[j].Cells = make([]int64, len(c.Counts))
@@ -234,7 +234,7 @@ func countCells(ctx context.Context, store Store, t table, ref *schemas.Referenc
 			if r.Column == 0 {
 				out[i].Rows += r.Rows
 			}
-			if !out[i].Columns[r.Column].add(r.Cell, int64(r.Rows), len(ref.Columns[r.Column].Edges) > 0) { //nolint:gosec // rows of a table
+			if !out[i].Columns[r.Column].add(r.Cell, int64(r.Rows), len(ref.Columns[r.Column].Edges) > 0) {
 				return nil, fmt.Errorf("count %s by bins: column %q has no cell %d", t.observations(), ref.Columns[r.Column].Name, r.Cell)
 			}
 		}
@@ -330,7 +330,6 @@ func countQuality(ctx context.Context, store Store, t table, target *schemas.Tar
 			return nil, fmt.Errorf("join the labels of %s: answer names window %d, which was not asked for", t.observations(), r.Window)
 		}
 		out[i] = Quality{
-			//nolint:gosec // rows of a table
 			Confusion: Confusion{int64(r.TP), int64(r.FP), int64(r.FN), int64(r.TN)},
 			TwiceU:    r.TwiceU,
 		}

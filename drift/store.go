@@ -43,8 +43,8 @@ const (
 	VerdictTooFew   Verdict = "too_few" // fewer rows, or labels, than min_rows
 )
 
-// DriftRow is a row of drift_results.
-type DriftRow struct {
+// ScoreRow is a row of drift_results.
+type ScoreRow struct {
 	Model       string    `ch:"model"`
 	Version     string    `ch:"version"`
 	WindowStart time.Time `ch:"window_start"`

@@ -374,7 +374,7 @@ func (d *demo) settle(ctx context.Context, ended <-chan error) error {
 			return now, false
 		}
 		published := d.app.Done.Retrainings.Load()
-		return now, int64(stored) == published && d.receiver.received.Load() == published && reports >= windows*0
+		return now, int64(stored) == published && d.receiver.received.Load() == published && reports >= windows
 	})
 }
 
@@ -563,8 +563,12 @@ GROUP BY month, column HAVING windows > 0 ORDER BY month, windows DESC, score DE
 
 	var events []demoEvent
 	if err := d.client.Select(ctx, &events, d.query(`
-SELECT parseDateTime64BestEffort(JSONExtractString(body, 'data', 'window_start'), 6, 'UTC') AS start, any(body) AS body
-FROM {db}.events WHERE model = '{model}' AND kind = 'retraining' GROUP BY start ORDER BY start`)); err != nil {
+SELECT start, any(text) AS body
+FROM (
+    SELECT body AS text, parseDateTime64BestEffort(JSONExtractString(body, 'data', 'window_start'), 6, 'UTC') AS start
+    FROM {db}.events WHERE model = '{model}' AND kind = 'retraining'
+)
+GROUP BY start ORDER BY start`)); err != nil {
 		return err
 	}
 	out("\n%d windows judged; %d retraining events, each delivered to a webhook (%d received)\n", s.DriftWindows, s.RetrainingEvents, d.receiver.received.Load())

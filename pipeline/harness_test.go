@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -91,12 +92,16 @@ func (l *logs) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-func (l *logs) tail() string {
+func (l *logs) all() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func (l *logs) tail() string {
 	const most = 24 << 10
-	text := l.buf.Bytes()
-	return string(text[max(0, len(text)-most):])
+	text := l.all()
+	return text[max(0, len(text)-most):]
 }
 
 // model is one that tests put into a repository: a graph of inference/onnx/testdata and
@@ -162,6 +167,14 @@ func newHarness(t *testing.T, models []model, set ...string) *harness {
 	require.NoError(t, err)
 	t.Cleanup(h.reader.Close)
 	return h
+}
+
+// with returns the harness for a subtest.
+func (h *harness) with(t *testing.T) *harness {
+	t.Helper()
+	of := *h
+	of.TB = t
+	return &of
 }
 
 // config returns what the roles are configured with, with further keys set.
@@ -511,6 +524,45 @@ func (h *harness) get(address string) (status int, body string) {
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(h, err)
 	return resp.StatusCode, string(text)
+}
+
+// webhook receives alerts. It refuses the first.
+type webhook struct {
+	*httptest.Server
+	mu   sync.Mutex
+	got  []string
+	fail int
+}
+
+func newWebhook(tb testing.TB) *webhook {
+	tb.Helper()
+	w := &webhook{}
+	w.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if err != nil || w.fail == 0 {
+			w.fail++
+			http.Error(rw, "not now", http.StatusServiceUnavailable)
+			return
+		}
+		w.got = append(w.got, string(body))
+	}))
+	tb.Cleanup(w.Close)
+	return w
+}
+
+// bodies returns what was delivered.
+func (w *webhook) bodies() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.got)
+}
+
+func (w *webhook) refused() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fail
 }
 
 // freeAddr returns a loopback address where nothing listens.

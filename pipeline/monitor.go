@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/drift"
+	"github.com/millrace/millrace/drift/report"
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/kafka"
@@ -41,6 +42,9 @@ func (a *App) runMonitor(soft, _ context.Context) error {
 	cfg.Database = a.cfg.ClickHouse.Database
 	publisher := countingPublisher{kafka.EventPublisher{Producer: producer, Topic: a.cfg.Topics.Events}, a}
 	monitor := drift.NewMonitor(cfg, client, publisher, a.log)
+	reports := report.DefaultConfig()
+	reports.Dir, reports.Database = a.cfg.Monitor.ReportsDir, cfg.Database
+	reporter := report.NewReporter(reports, client, a.log)
 	group, ctx := errgroup.WithContext(soft)
 	group.Go(func() error { // ends with soft
 		every(ctx, a.cfg.Monitor.Interval, func(now time.Time) {
@@ -49,6 +53,14 @@ func (a *App) runMonitor(soft, _ context.Context) error {
 				return
 			}
 			a.Done.Ticks.Add(1)
+		})
+		return nil
+	})
+	group.Go(func() error { // ends with soft
+		every(ctx, a.cfg.Monitor.ReportInterval, func(now time.Time) {
+			if _, err := reporter.Tick(ctx, now, versions); err != nil && ctx.Err() == nil {
+				a.log.Error().Err(err).Msg("writing reports failed; trying again at the next interval")
+			}
 		})
 		return nil
 	})

@@ -19,6 +19,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 
 	"github.com/millrace/millrace/drift"
+	"github.com/millrace/millrace/schemas"
 )
 
 // Colours that stand out from a white page and from a dark one. Text takes the page's own
@@ -131,11 +132,10 @@ func newPlot() *plot.Plot {
 	p := plot.New()
 	p.BackgroundColor = color.Transparent
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
-		axis.Color, axis.Tick.Color, axis.Tick.LineStyle.Color = grey, grey, grey
+		axis.Color, axis.Tick.Color = grey, grey
 		axis.Tick.Label.Color = grey
 		axis.Tick.Label.Font.Size = 8
-		axis.LineStyle.Color = grey
-		axis.LineStyle.Width, axis.Tick.LineStyle.Width = 0.5, 0.5
+		axis.Width, axis.Tick.Width = 0.5, 0.5
 		axis.Tick.Length = 3
 	}
 	return p
@@ -149,13 +149,12 @@ func svg(p *plot.Plot, width, height vg.Length, label string) (template.HTML, er
 	if _, err := c.WriteTo(&out); err != nil {
 		return "", fmt.Errorf("draw %s: %w", label, err)
 	}
-	text := out.Bytes()
-	at := bytes.Index(text, []byte("<svg")) // after the XML declaration, which HTML does not want
-	if at < 0 {
+	_, text, found := bytes.Cut(out.Bytes(), []byte("<svg")) // before it stands an XML declaration, which HTML does not want
+	if !found {
 		return "", fmt.Errorf("draw %s: no svg element", label)
 	}
 	return template.HTML(fmt.Sprintf(`<svg role="img" aria-label="%s"`, template.HTMLEscapeString(label))) + //nolint:gosec // gonum/plot escapes its text
-		template.HTML(text[at+len("<svg"):]), nil //nolint:gosec // see above
+		template.HTML(text), nil //nolint:gosec // see above
 }
 
 // distribution draws the shares of a column's cells, the window over the reference.
@@ -241,10 +240,12 @@ func historyPlot(h History) (template.HTML, error) {
 	p := newPlot()
 	p.HideAxes()
 	p.Add(line, dot)
-	p.Y.Min = min(p.Y.Min, 0)
+	if !schemas.Stattest(h.Stattest).Quality() {
+		p.Y.Min = min(p.Y.Min, 0) // a drift score of 0 is no drift
+	}
 	if h.Threshold != nil {
 		t := *h.Threshold
-		p.Y.Max = max(p.Y.Max, t)
+		p.Y.Min, p.Y.Max = min(p.Y.Min, t), max(p.Y.Max, t)
 		mark, err := plotter.NewLine(plotter.XYs{{X: p.X.Min, Y: t}, {X: p.X.Max, Y: t}})
 		if err != nil {
 			return "", fmt.Errorf("draw the history of %s: %w", h.Stattest, err)
@@ -252,5 +253,5 @@ func historyPlot(h History) (template.HTML, error) {
 		mark.Color, mark.Width, mark.Dashes = limit, 0.7, []vg.Length{3, 2}
 		p.Add(mark)
 	}
-	return svg(p, 180, 44, h.Stattest+" over recent windows")
+	return svg(p, 180, 34, h.Stattest+" over recent windows")
 }

@@ -56,21 +56,21 @@ func manifest(numeric int) *schemas.Manifest {
 
 // fill stores days of rows whose numbers drift slowly, with labels, and returns the
 // version with a reference of the first day.
-func fill(t testing.TB, c *clickhouse.Client, days, rows, numeric int) drift.Version {
-	t.Helper()
+func fill(tb testing.TB, c *clickhouse.Client, days, rows, numeric int) drift.Version {
+	tb.Helper()
 	m := manifest(numeric)
-	require.NoError(t, c.EnsureTable(t.Context(), m.ObservationSchema()))
-	columns, values := "", ""
+	require.NoError(tb, c.EnsureTable(tb.Context(), m.ObservationSchema()))
+	var columns, values strings.Builder
 	for i := range numeric {
-		columns += fmt.Sprintf(", x%d", i)
-		values += fmt.Sprintf(", if(cityHash64(number, %d) %% 20 = 0, NULL, toFloat32((cityHash64(number, %d) %% 1000) / 1000 * (1 + day / 100 * %d)))", i, i+100, i%3)
+		fmt.Fprintf(&columns, ", x%d", i)
+		fmt.Fprintf(&values, ", if(cityHash64(number, %d) %% 20 = 0, NULL, toFloat32((cityHash64(number, %d) %% 1000) / 1000 * (1 + day / 100 * %d)))", i, i+100, i%3)
 	}
-	require.NoError(t, c.Exec(t.Context(), fmt.Sprintf(`INSERT INTO %s.observations_flights
+	require.NoError(tb, c.Exec(tb.Context(), fmt.Sprintf(`INSERT INTO %s.observations_flights
 (request_id, event_time, request_topic_id, request_partition, request_offset, version, outcome, scored_at, origin, late_probability%s)
 SELECT concat('r', toString(number)), toDateTime64('2001-02-01 00:00:00', 6, 'UTC') + toIntervalMicrosecond(toInt64(number * 86400000000 / %d)), 't', 0, number, '1.0', 'ok',
   toDateTime64('2026-11-22 11:59:59', 6, 'UTC'), ['%s', 'ATL', 'BOS', 'new'][1 + cityHash64(number) %% least(4, 3 + day)], toFloat32(pow((cityHash64(number, 9) %% 10000) / 10000, 1 + day / 50))%s
-FROM (SELECT number, intDiv(number, %d) AS day FROM numbers(%d))`, c.Database(), columns, rows, strings.ReplaceAll(hostile, `"`, `\"`), values, rows, days*rows+1)))
-	require.NoError(t, c.Exec(t.Context(), fmt.Sprintf(`INSERT INTO %[1]s.feedback (model, request_id, label, observed_at, received_at, feedback_offset)
+FROM (SELECT number, intDiv(number, %d) AS day FROM numbers(%d))`, c.Database(), &columns, rows, strings.ReplaceAll(hostile, `"`, `\"`), &values, rows, days*rows+1)))
+	require.NoError(tb, c.Exec(tb.Context(), fmt.Sprintf(`INSERT INTO %[1]s.feedback (model, request_id, label, observed_at, received_at, feedback_offset)
 SELECT 'flights', request_id, if(cityHash64(request_id) %% 1000 < late_probability * 1000, 40, 0), event_time, scored_at, request_offset FROM %[1]s.observations_flights`, c.Database())))
 
 	v := drift.Version{Manifest: m, Reference: &schemas.Reference{
@@ -92,9 +92,9 @@ SELECT 'flights', request_id, if(cityHash64(request_id) %% 1000 < late_probabili
 		add(fmt.Sprintf("x%d", i), edges, nil)
 	}
 	add("late_probability", edges, nil)
-	counts, err := drift.CountCells(t.Context(), c, c.Database(), v, []time.Time{start})
-	require.NoError(t, err)
-	v.Reference.Rows = int64(counts[0].Rows) //nolint:gosec // a count
+	counts, err := drift.CountCells(tb.Context(), c, c.Database(), v, []time.Time{start})
+	require.NoError(tb, err)
+	v.Reference.Rows = int64(counts[0].Rows)
 	for i, n := range counts[0].Columns {
 		v.Reference.Columns[i].Counts, v.Reference.Columns[i].Other, v.Reference.Columns[i].Missing = n.Cells, n.Other, n.Missing
 	}
@@ -111,10 +111,10 @@ func newMonitor(c *clickhouse.Client) *drift.Monitor {
 	return drift.NewMonitor(cfg, c, discard{}, zerolog.Nop())
 }
 
-func newReporter(t testing.TB, c *clickhouse.Client) (*report.Reporter, report.Config) {
-	t.Helper()
+func newReporter(tb testing.TB, c *clickhouse.Client) (*report.Reporter, report.Config) {
+	tb.Helper()
 	cfg := report.DefaultConfig()
-	cfg.Database, cfg.Dir, cfg.MaxReports = c.Database(), t.TempDir(), 4
+	cfg.Database, cfg.Dir, cfg.MaxReports = c.Database(), tb.TempDir(), 4
 	if keep := os.Getenv("MILLRACE_TEST_REPORTS"); keep != "" { // to look at them
 		cfg.Dir = keep
 	}

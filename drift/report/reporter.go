@@ -167,14 +167,14 @@ func worst(verdicts ...*Verdict) string {
 // microseconds.
 type results struct {
 	windows  map[int64][]drift.WindowRow
-	drift    map[int64][]drift.DriftRow
+	drift    map[int64][]drift.ScoreRow
 	accuracy map[int64][]drift.AccuracyRow
 	starts   []time.Time // ascending
 }
 
 // read reads the results of windows from first to last, both starts.
 func (r *Reporter) read(ctx context.Context, m *schemas.Manifest, first, last time.Time) (results, error) {
-	out := results{windows: map[int64][]drift.WindowRow{}, drift: map[int64][]drift.DriftRow{}, accuracy: map[int64][]drift.AccuracyRow{}}
+	out := results{windows: map[int64][]drift.WindowRow{}, drift: map[int64][]drift.ScoreRow{}, accuracy: map[int64][]drift.AccuracyRow{}}
 	where := fmt.Sprintf("%s AND window_start BETWEEN fromUnixTimestamp64Micro(%d, 'UTC') AND fromUnixTimestamp64Micro(%d, 'UTC')",
 		of(m), first.UnixMicro(), last.UnixMicro())
 	latest := func(table, by string) string {
@@ -184,7 +184,7 @@ func (r *Reporter) read(ctx context.Context, m *schemas.Manifest, first, last ti
 	if err := r.store.Select(ctx, &windows, latest("windows", "job")); err != nil {
 		return out, fmt.Errorf("read the finished windows: %w", err)
 	}
-	var scores []drift.DriftRow
+	var scores []drift.ScoreRow
 	if err := r.store.Select(ctx, &scores, latest("drift_results", "column, stattest")); err != nil {
 		return out, fmt.Errorf("read the drift results: %w", err)
 	}
@@ -304,7 +304,7 @@ func (r *Reporter) recent(start time.Time, length time.Duration, found results) 
 
 func column(ref *schemas.ReferenceColumn, n drift.Counts, scores []Score, recent []time.Time, found results) Column {
 	c := Column{
-		Column: ref.Name, Type: "categorical", Scores: scores, Missing: uint64(n.Missing), //nolint:gosec // a count
+		Column: ref.Name, Type: "categorical", Scores: scores, Missing: uint64(n.Missing),
 		Bins: Bins{
 			Edges: ref.Edges, Categories: ref.Categories, Reference: ref.Counts, Current: n.Cells,
 			OtherReference: ref.Other, OtherCurrent: n.Other, MissingReference: ref.Missing, MissingCurrent: n.Missing,

@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -47,4 +48,62 @@ func (s *Store) Verify(tb testing.TB, records []schemas.Record) error {
 		}
 	}
 	return nil
+}
+
+// SchemaBytes returns how many bytes of the record its schema message is.
+func SchemaBytes(tb testing.TB, r *schemas.Record) int {
+	tb.Helper()
+	m, _, err := splitSchema(r.Value)
+	require.NoError(tb, err)
+	return len(m.raw)
+}
+
+// Damage calls fn with the stored bytes of a buffer of the record's first column of that
+// name, on a copy.
+func Damage(tb testing.TB, r *schemas.Record, column string, buffer int, fn func(stored []byte)) {
+	tb.Helper()
+	r.Value = slices.Clone(r.Value)
+	m, rest, err := splitSchema(r.Value)
+	require.NoError(tb, err)
+	l, err := newLayout(m)
+	require.NoError(tb, err)
+	at := slices.IndexFunc(l.fields, func(f fieldLayout) bool { return f.name == column })
+	_, err = l.walk(rest, nil, func(b *batch) error {
+		fn(b.stored(l.fields[at].buffer + buffer))
+		return nil
+	})
+	require.NoError(tb, err)
+}
+
+// What split_test.go needs.
+var (
+	EndOfStream  = endOfStream
+	CheckContent = checkContent
+)
+
+// Split is what Store does to the bytes of an observation record.
+func Split(value []byte) (message, messages []byte, rows []schemas.Coordinates, err error) {
+	schema, rest, err := splitSchema(value)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	l, err := newLayout(schema)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	messages, err = l.places(rest, func(p place, _ int64) {
+		rows = append(rows, schemas.Coordinates{TopicID: p.topic, Partition: p.partition, Offset: p.offset, Row: p.row})
+	})
+	return l.message, messages, rows, err
+}
+
+// SplitAllocs returns the allocations for a record of a schema that is known.
+func SplitAllocs(tb testing.TB, value []byte) float64 {
+	tb.Helper()
+	s := &Store{layouts: map[string]*layout{}}
+	r := schemas.Record{Value: value}
+	return testing.AllocsPerRun(10, func() {
+		_, _, err := s.split(&r)
+		require.NoError(tb, err)
+	})
 }

@@ -55,7 +55,7 @@ func (t fbTable) field(slot, size int) (pos int, ok bool) {
 	return pos, pos <= len(t.buf)-size
 }
 
-// uint returns a number of size 1, 2 or 8 bytes, or def if it is absent.
+// uint returns a number of size 1, 2, 4 or 8 bytes, or def if it is absent.
 func (t fbTable) uint(slot, size int, def uint64) (uint64, bool) {
 	pos, ok := t.field(slot, size)
 	switch {
@@ -67,9 +67,20 @@ func (t fbTable) uint(slot, size int, def uint64) (uint64, bool) {
 		return uint64(t.buf[pos]), true
 	case size == 2:
 		return uint64(binary.LittleEndian.Uint16(t.buf[pos:])), true
+	case size == 4:
+		return uint64(binary.LittleEndian.Uint32(t.buf[pos:])), true
 	default:
 		return binary.LittleEndian.Uint64(t.buf[pos:]), true
 	}
+}
+
+// text returns a string, "" if it is absent.
+func (t fbTable) text(slot int) (string, bool) {
+	pos, n, ok := t.vector(slot, 1)
+	if !ok {
+		return "", false
+	}
+	return string(t.buf[pos : pos+n]), true
 }
 
 // optional returns a table that may be absent.

@@ -5,9 +5,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"math"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/zstd"
@@ -176,7 +176,10 @@ func (b *batch) buffer(i int) ([]byte, error) {
 		out, err = zstdDecoder.DecodeAll(raw, out)
 	} else {
 		out = out[:size]
-		_, err = io.ReadFull(lz4.NewReader(bytes.NewReader(raw)), out)
+		r := lz4Readers.Get().(*lz4.Reader)
+		r.Reset(bytes.NewReader(raw))
+		_, err = io.ReadFull(r, out)
+		lz4Readers.Put(r)
 	}
 	if err != nil || int64(len(out)) != size {
 		return nil, malformed("buffer %d gives %d bytes uncompressed, want %d: %v", i, len(out), size, err)
@@ -184,10 +187,25 @@ func (b *batch) buffer(i int) ([]byte, error) {
 	return out, nil
 }
 
+// size returns how many bytes buffer i holds once decompressed.
+func (b *batch) size(i int) int64 {
+	raw := b.stored(i)
+	if b.codec == codecNone || len(raw) == 0 {
+		return int64(len(raw))
+	}
+	if size := int64(binary.LittleEndian.Uint64(raw)); size >= 0 { //nolint:gosec // checked
+		return size
+	}
+	return int64(len(raw)) - 8
+}
+
+// lz4Readers are reused: each holds a block of up to 4 MiB.
+var lz4Readers = sync.Pool{New: func() any { return lz4.NewReader(nil) }}
+
 // zstdDecoder decodes whole buffers; DecodeAll is safe for concurrent use.
 var zstdDecoder, errZSTD = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxUncompressed))
 
-// strings returns the values of a dictionary.
+// strings returns the values of a dictionary that checkValues has seen.
 func (b *batch) strings() ([][]byte, error) {
 	if b.rows == 0 {
 		return nil, nil
@@ -201,14 +219,8 @@ func (b *batch) strings() ([][]byte, error) {
 		return nil, err
 	}
 	values := make([][]byte, b.rows)
-	from := binary.LittleEndian.Uint32(offsets)
 	for i := range values {
-		to := binary.LittleEndian.Uint32(offsets[4*i+4:])
-		if from > to || int64(to) > int64(len(data)) || to > math.MaxInt32 {
-			return nil, malformed("value %d of a dictionary is [%d, %d) of %d bytes", i, from, to, len(data))
-		}
-		values[i] = data[from:to]
-		from = to
+		values[i] = data[binary.LittleEndian.Uint32(offsets[4*i:]):binary.LittleEndian.Uint32(offsets[4*i+4:])]
 	}
 	return values, nil
 }

@@ -153,7 +153,7 @@ func (c *Client) derive(ctx context.Context, model, score string, minutes []int6
 			return err
 		}
 		where := scoredWithin(list[0]*1e6, (list[len(list)-1]+60)*1e6) +
-			" AND toStartOfMinute(toDateTime("+schemas.Observation+".scored_at, 'UTC')) IN (" + in.String() + ")"
+			" AND toStartOfMinute(toDateTime(" + schemas.Observation + ".scored_at, 'UTC')) IN (" + in.String() + ")"
 		err = c.Exec(ctx, "INSERT INTO "+db+".minute_states ("+schemas.MinuteStatesColumns+")\n"+
 			schemas.MinuteStatesSelect(model, score, db+"."+schemas.ObservationsTable(model), where))
 		if err != nil {

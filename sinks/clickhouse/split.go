@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/ipc"
 
 	"github.com/millrace/millrace/schemas"
 )
@@ -128,27 +127,27 @@ func (f *fieldLayout) buffers() int {
 }
 
 // newLayout reads a schema message. It accepts what schemas.ObservationSchema makes and
-// nothing else.
+// nothing else. (The arrow module would allocate what a damaged length says.)
 func newLayout(m message) (*layout, error) {
-	stream := slices.Concat(m.raw, endOfStream)
-	reader, err := ipc.NewReader(bytes.NewReader(stream))
-	if err != nil {
-		return nil, malformed("schema: %v", err)
-	}
-	defer reader.Release()
-	l := &layout{schema: reader.Schema(), message: stream[:len(m.raw)]}
-	if l.model, l.version, err = schemas.SchemaModel(l.schema); err != nil {
-		return nil, malformed("%v", err)
-	}
-	fields, n, ok := m.header.vector(6, 4)
-	if !ok || n != l.schema.NumFields() {
-		return nil, malformed("schema fields lie outside of the message")
-	}
+	l := &layout{message: bytes.Clone(m.raw)}
 	if endianness, ok := m.header.uint(4, 2, 0); !ok || endianness != 0 {
 		return nil, malformed("schema is not little-endian")
 	}
+	at, n, ok := m.header.vector(6, 4)
+	if !ok {
+		return nil, malformed("schema fields lie outside of the message")
+	}
+	var fields []arrow.Field
 	seen := map[string]bool{}
-	for i, f := range l.schema.Fields() {
+	for i := range n {
+		table, ok := fbElement(m.header.buf, at, i)
+		if !ok {
+			return nil, malformed("schema field %d lies outside of the message", i)
+		}
+		f, dict, err := readField(table)
+		if err != nil {
+			return nil, fmt.Errorf("%w, schema field %d", err, i)
+		}
 		if seen[f.Name] {
 			return nil, malformed("column %q stands twice", f.Name)
 		}
@@ -156,34 +155,26 @@ func newLayout(m message) (*layout, error) {
 		fl := fieldLayout{name: f.Name, nullable: f.Nullable, buffer: l.buffers, dict: -1}
 		switch t := f.Type.(type) {
 		case *arrow.DictionaryType:
-			if !arrow.TypeEqual(t, schemas.DictionaryType) {
-				return nil, malformed("column %q is %s, want %s", f.Name, t, schemas.DictionaryType)
+			if slices.Contains(l.dictIDs, dict) {
+				return nil, malformed("column %q shares dictionary %d", f.Name, dict)
 			}
-			field, ok1 := fbElement(m.header.buf, fields, i)
-			encoding, ok2 := field.table(12)
-			id, ok3 := encoding.uint(4, 8, 0)
-			if !ok1 || !ok2 || !ok3 {
-				return nil, malformed("column %q has no dictionary id", f.Name)
-			}
-			fl.bits, fl.dict = 32, int64(id) //nolint:gosec // an opaque number
-			if slices.Contains(l.dictIDs, fl.dict) {
-				return nil, malformed("column %q shares dictionary %d", f.Name, fl.dict)
-			}
-			l.dictIDs = append(l.dictIDs, fl.dict)
+			fl.bits, fl.dict = 32, dict
+			l.dictIDs = append(l.dictIDs, dict)
 		case *arrow.StringType:
-		case *arrow.TimestampType:
-			if !arrow.TypeEqual(t, schemas.TimestampType) {
-				return nil, malformed("column %q is %s, want %s", f.Name, t, schemas.TimestampType)
-			}
-			fl.bits = 64
-		default:
-			if _, err := schemas.ClickHouseType(f); err != nil {
-				return nil, malformed("%v", err)
-			}
-			fl.bits = int64(t.(arrow.FixedWidthDataType).BitWidth())
+		case arrow.FixedWidthDataType:
+			fl.bits = int64(t.BitWidth())
 		}
 		l.buffers += fl.buffers()
 		l.fields = append(l.fields, fl)
+		fields = append(fields, f)
+	}
+	md, err := readMetadata(m.header, 8)
+	if err != nil {
+		return nil, err
+	}
+	l.schema = arrow.NewSchema(fields, &md)
+	if l.model, l.version, err = schemas.SchemaModel(l.schema); err != nil {
+		return nil, malformed("%v", err)
 	}
 	for _, c := range []struct {
 		name string
@@ -207,6 +198,92 @@ func newLayout(m message) (*layout, error) {
 		}
 	}
 	return l, nil
+}
+
+// readField reads one column of a schema, and the id of its dictionary if it has one.
+func readField(table fbTable) (f arrow.Field, dict int64, err error) {
+	name, ok1 := table.text(4)
+	nullable, ok2 := table.uint(6, 1, 0)
+	kind, ok3 := table.uint(8, 1, 0)
+	typ, ok4 := table.table(10)
+	encoding, encoded, ok5 := table.optional(12)
+	_, children, ok6 := table.vector(14, 4)
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 || children != 0 {
+		return f, 0, malformed("field %.120q is damaged or has children", name)
+	}
+	if _, err := readMetadata(table, 16); err != nil {
+		return f, 0, err
+	}
+	f = arrow.Field{Name: name, Nullable: nullable != 0}
+	if f.Type, err = readType(kind, typ); err != nil {
+		return f, 0, fmt.Errorf("%w, column %.120q", err, name)
+	}
+	if !encoded {
+		return f, 0, nil
+	}
+	id, ok1 := encoding.uint(4, 8, 0)
+	index, present, ok2 := encoding.optional(6)
+	ordered, ok3 := encoding.uint(8, 1, 0)
+	indexType := arrow.DataType(arrow.PrimitiveTypes.Int32)
+	if present {
+		if indexType, err = readType(2, index); err != nil {
+			return f, 0, fmt.Errorf("%w, column %.120q", err, name)
+		}
+	}
+	f.Type = &arrow.DictionaryType{IndexType: indexType, ValueType: f.Type, Ordered: ordered != 0}
+	if !ok1 || !ok2 || !ok3 || !arrow.TypeEqual(f.Type, schemas.DictionaryType) {
+		return f, 0, malformed("column %.120q is %s, want %s", name, f.Type, schemas.DictionaryType)
+	}
+	return f, int64(id), nil //nolint:gosec // an opaque number
+}
+
+// readType reads a type that an observation may have. kind is a member of the union Type
+// of Arrow's Schema.fbs.
+func readType(kind uint64, t fbTable) (arrow.DataType, error) {
+	size := 2 // of precisions and units
+	if kind == 2 {
+		size = 4 // of bit widths
+	}
+	first, ok1 := t.uint(4, size, 0)
+	signed, ok2 := t.uint(6, 1, 0)
+	switch {
+	case kind == 5:
+		return arrow.BinaryTypes.String, nil
+	case kind == 6:
+		return arrow.FixedWidthTypes.Boolean, nil
+	case !ok1:
+	case kind == 2 && first == 32 && ok2 && signed != 0:
+		return arrow.PrimitiveTypes.Int32, nil
+	case kind == 2 && first == 64 && ok2 && signed != 0:
+		return arrow.PrimitiveTypes.Int64, nil
+	case kind == 3 && first == 1:
+		return arrow.PrimitiveTypes.Float32, nil
+	case kind == 3 && first == 2:
+		return arrow.PrimitiveTypes.Float64, nil
+	case kind == 10 && first == 2:
+		if zone, ok := t.text(6); ok && zone == schemas.TimestampType.TimeZone {
+			return schemas.TimestampType, nil
+		}
+	}
+	return nil, malformed("type %d is none that observations have", kind)
+}
+
+// readMetadata reads a vector of keys and values.
+func readMetadata(t fbTable, slot int) (arrow.Metadata, error) {
+	at, n, ok := t.vector(slot, 4)
+	var keys, values []string
+	for i := 0; ok && i < n; i++ {
+		var pair fbTable
+		if pair, ok = fbElement(t.buf, at, i); ok {
+			key, ok1 := pair.text(4)
+			value, ok2 := pair.text(6)
+			keys, values, ok = append(keys, key), append(values, value), ok1 && ok2
+		}
+	}
+	if !ok {
+		return arrow.Metadata{}, malformed("schema metadata lies outside of the message")
+	}
+	return arrow.NewMetadata(keys, values), nil
 }
 
 // batch is a record batch, or the values of a dictionary.
@@ -233,7 +310,7 @@ func (b *batch) stored(i int) []byte {
 
 // newBatch checks a RecordBatch table against the columns that it should have: that every
 // count is plausible and every buffer lies in the body and is long enough for the rows.
-// What is in the buffers is not looked at.
+// What is in the buffers is not looked at: checkValues does.
 func newBatch(header fbTable, body []byte, fields []fieldLayout, buffers int) (batch, error) {
 	b := batch{buf: header.buf, body: body, codec: codecNone}
 	rows, ok := header.uint(4, 8, 0)
@@ -321,8 +398,52 @@ func (b *batch) checkBuffer(i int, want int64) (int64, error) {
 	return size, nil
 }
 
+// checkValues checks what ClickHouse follows without looking: the offsets of strings, and
+// indexes into dictionaries. sizes are the dictionaries' lengths, by id. A value out of
+// place would end the server with a segmentation fault.
+func (b *batch) checkValues(fields []fieldLayout, sizes map[int64]int) error {
+	if b.rows == 0 {
+		return nil
+	}
+	for i := range fields {
+		f := &fields[i]
+		if f.bits != 0 && f.dict < 0 {
+			continue
+		}
+		values, err := b.buffer(f.buffer + 1)
+		if err != nil {
+			return fmt.Errorf("%w, column %q", err, f.name)
+		}
+		if f.dict < 0 {
+			last := binary.LittleEndian.Uint32(values)
+			for row := range b.rows {
+				next := binary.LittleEndian.Uint32(values[4*row+4:])
+				if next < last {
+					return malformed("row %d of column %q is [%d, %d)", row, f.name, last, next)
+				}
+				last = next
+			}
+			if int64(last) > b.size(f.buffer+2) {
+				return malformed("column %q has %d bytes of values, and rows up to %d", f.name, b.size(f.buffer+2), last)
+			}
+			continue
+		}
+		valid, err := b.buffer(f.buffer)
+		if err != nil {
+			return fmt.Errorf("%w, column %q", err, f.name)
+		}
+		size := uint32(sizes[f.dict]) //nolint:gosec // at most 1<<30
+		for row := range b.rows {
+			if binary.LittleEndian.Uint32(values[4*row:]) >= size && (len(valid) == 0 || valid[row/8]&(1<<(row%8)) != 0) {
+				return malformed("row %d of column %q is not in its dictionary of %d", row, f.name, size)
+			}
+		}
+	}
+	return nil
+}
+
 // dictionaryValues is the layout of a dictionary's one column.
-var dictionaryValues = []fieldLayout{{name: "dictionary", nullable: true, dict: -1}}
+var dictionaryValues = []fieldLayout{{name: "dictionary", dict: -1}}
 
 // splitSchema takes the schema message off an observation record.
 func splitSchema(value []byte) (m message, rest []byte, err error) {
@@ -339,8 +460,7 @@ func splitSchema(value []byte) (m message, rest []byte, err error) {
 // schema, in order, each checked. It returns the messages without the end-of-stream: a
 // slice of data.
 func (l *layout) walk(data []byte, onDictionary func(id int64, b *batch) error, onBatch func(b *batch) error) ([]byte, error) {
-	known := make([]bool, len(l.dictIDs))
-	have := 0
+	sizes := make(map[int64]int, len(l.dictIDs)) // of the dictionaries so far
 	rest := data
 	for {
 		before := rest
@@ -355,40 +475,48 @@ func (l *layout) walk(data []byte, onDictionary func(id int64, b *batch) error, 
 			}
 			return data[:len(data)-len(before)], nil
 		case kindDictionaryBatch:
-			id, ok1 := m.header.uint(4, 8, 0)
+			number, ok1 := m.header.uint(4, 8, 0)
 			values, ok2 := m.header.table(6)
 			delta, ok3 := m.header.uint(8, 1, 0)
 			if !ok1 || !ok2 || !ok3 {
 				return nil, malformed("dictionary reaches outside of its message")
 			}
-			at := slices.Index(l.dictIDs, int64(id)) //nolint:gosec // an opaque number
-			if at < 0 {
-				return nil, malformed("dictionary %d belongs to no column", int64(id)) //nolint:gosec // an opaque number
+			id := int64(number) //nolint:gosec // an opaque number
+			if !slices.Contains(l.dictIDs, id) {
+				return nil, malformed("dictionary %d belongs to no column", id)
 			}
 			b, err := newBatch(values, m.body, dictionaryValues, 3)
+			if err == nil {
+				err = b.checkValues(dictionaryValues, nil)
+			}
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("%w, dictionary %d", err, id)
 			}
 			b.isDelta = delta != 0
-			if !known[at] {
-				known[at] = true
-				have++
-				if b.isDelta {
-					return nil, malformed("dictionary %d starts with a delta", int64(id)) //nolint:gosec // an opaque number
-				}
+			size, known := sizes[id]
+			switch {
+			case !b.isDelta:
+				sizes[id] = b.rows
+			case !known:
+				return nil, malformed("dictionary %d starts with a delta", id)
+			default:
+				sizes[id] = size + b.rows
 			}
 			if onDictionary != nil {
-				if err := onDictionary(int64(id), &b); err != nil { //nolint:gosec // an opaque number
+				if err := onDictionary(id, &b); err != nil {
 					return nil, err
 				}
 			}
 		case kindRecordBatch:
 			// In a splice, a dictionary that is missing here would silently be that of
 			// the record before.
-			if have != len(l.dictIDs) {
-				return nil, malformed("%d of %d dictionaries before a batch", have, len(l.dictIDs))
+			if len(sizes) != len(l.dictIDs) {
+				return nil, malformed("%d of %d dictionaries before a batch", len(sizes), len(l.dictIDs))
 			}
 			b, err := newBatch(m.header, m.body, l.fields, l.buffers)
+			if err == nil {
+				err = b.checkValues(l.fields, sizes)
+			}
 			if err != nil {
 				return nil, err
 			}

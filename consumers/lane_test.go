@@ -1,0 +1,425 @@
+package consumers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/schemas"
+)
+
+func TestLaneAnswersEachRequestInItsPlace(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	requests, results := f.topic("requests.a", 3, nil), f.topic("results.a", 3, nil)
+	f.fill(requests, 3, 0, 300)
+	topics, err := f.adm.ListTopics(t.Context(), requests)
+	require.NoError(t, err)
+	var wrongID atomic.Int64
+	r, l := f.lane(f.laneConfig("requests.", 0), handlerFunc(func(ctx context.Context, records []schemas.Record, out consumers.Publisher) error {
+		for i := range records {
+			if records[i].TopicID != [16]byte(topics[requests].ID) || records[i].Timestamp.IsZero() {
+				wrongID.Add(1)
+			}
+		}
+		return echo(results)(ctx, records, out)
+	}))
+	await(t, "all answered", func() bool { return l.Stats.Records.Load() == 300 })
+	require.NoError(t, r.stop())
+	require.Zero(t, wrongID.Load())
+	require.EqualValues(t, 300, l.Stats.Published.Load())
+	require.Zero(t, l.Stats.Reopened.Load())
+	require.Zero(t, f.lag(f.group("workers").Name, requests))
+
+	got := f.read(results)
+	require.Len(t, got, 300)
+	want := 0
+	for i, rec := range got { // sorted by partition, then in offset order
+		if i%100 == 0 {
+			want = i / 100
+		}
+		text := strconv.Itoa(want)
+		require.Equal(t, text, string(rec.Value))
+		require.Equal(t, "k"+text, string(rec.Key))
+		require.Equal(t, []schemas.Header{{Key: "h", Value: []byte(text)}, {Key: "empty"}}, rec.Headers)
+		want += 3
+	}
+}
+
+// rows of TestLaneAbortsAFailedBatch: what goes wrong the first time that a batch is handled.
+func TestLaneAbortsAFailedBatch(t *testing.T) {
+	t.Parallel()
+	noise := make([]byte, 100_000) // does not compress
+	for i := range noise {
+		noise[i] = byte(rand.Uint32()) //nolint:gosec // a byte of it
+	}
+	for name, fail := range map[string]func(f *fixture, results string, out consumers.Publisher) error{
+		"handler": func(*fixture, string, consumers.Publisher) error { return errors.New("not today") },
+		"too large for the topic": func(_ *fixture, results string, out consumers.Publisher) error {
+			out.Publish(schemas.Message{Topic: results, Partition: 0, Value: noise})
+			return nil
+		},
+		"too large for the client": func(_ *fixture, results string, out consumers.Publisher) error {
+			out.Publish(schemas.Message{Topic: results, Partition: 0, Value: make([]byte, schemas.MaxResultBytes+1)})
+			return nil
+		},
+		"no such partition": func(_ *fixture, results string, out consumers.Publisher) error {
+			out.Publish(schemas.Message{Topic: results, Partition: 7, Value: []byte("lost")})
+			return nil
+		},
+		"no topic": func(_ *fixture, _ string, out consumers.Publisher) error { // refused before it is buffered
+			out.Publish(schemas.Message{Value: []byte("lost")})
+			return nil
+		},
+		"no such topic": func(f *fixture, _ string, out consumers.Publisher) error {
+			out.Publish(schemas.Message{Topic: f.id + ".nowhere", Value: []byte("lost")})
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, sharedAddr)
+			requests, results := f.topic("requests.a", 2, nil), f.topic("results.a", 2, map[string]string{"max.message.bytes": "20000"})
+			f.fill(requests, 2, 0, 60)
+			var first []int64
+			var calls atomic.Int64
+			cfg := f.laneConfig("requests.", 0)
+			if name == "no such topic" {
+				cfg.TransactionTimeout = 4 * time.Second // half of it is waited for the topic
+			}
+			r, l := f.lane(cfg, handlerFunc(func(ctx context.Context, records []schemas.Record, out consumers.Publisher) error {
+				offsets := make([]int64, len(records))
+				for i := range records {
+					offsets[i] = records[i].Offset*2 + int64(records[i].Partition)
+				}
+				switch calls.Add(1) {
+				case 1:
+					first = offsets
+					if err := echo(results)(ctx, records, out); err != nil {
+						return err
+					}
+					return fail(f, results, out)
+				case 2:
+					if len(f.read(results)) != 0 {
+						return errors.New("an aborted result can be seen")
+					}
+					for _, o := range first[:min(len(first), 5)] {
+						found := false
+						for _, again := range offsets {
+							found = found || again == o
+						}
+						if !found && len(offsets) >= len(first) {
+							return fmt.Errorf("offset %d did not come again", o)
+						}
+					}
+				}
+				return echo(results)(ctx, records, out)
+			}))
+			await(t, "all answered", func() bool { return l.Stats.Records.Load() >= 60 })
+			require.NoError(t, r.stop())
+			require.EqualValues(t, 1, l.Stats.Aborted.Load())
+			require.Zero(t, l.Stats.Reopened.Load())
+			require.Equal(t, upTo(60), f.values(results))
+		})
+	}
+}
+
+func TestLaneFindsNewTopicsAndPartitions(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	results := f.topic("results", 2, nil)
+	old := f.topic("requests.old", 1, nil)
+	f.fill(old, 1, 0, 1)
+	r, l := f.lane(f.laneConfig("requests.", 0), echo(results))
+	await(t, "the first topic is read", func() bool { return l.Stats.Records.Load() == 1 })
+	young := f.topic("requests.young", 1, nil)
+	other := f.topic("requests-not.x", 1, nil)
+	f.fill(other, 1, 100, 1)
+	f.fill(young, 1, 1, 5)
+	_, err := f.adm.UpdatePartitions(t.Context(), 2, old)
+	require.NoError(t, err)
+	await(t, "the new partition takes a record", func() bool {
+		rec := &kgo.Record{Topic: old, Partition: 1, Value: []byte("6")}
+		f.cl.ForceMetadataRefresh()
+		return f.cl.ProduceSync(t.Context(), rec).FirstErr() == nil
+	})
+	await(t, "all are read", func() bool { return l.Stats.Records.Load() == 7 })
+	require.NoError(t, r.stop())
+	require.Equal(t, upTo(7), f.values(results))
+}
+
+func TestLaneFinishesItsBatchWhenStopped(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	requests, results := f.topic("requests.a", 1, nil), f.topic("results.a", 1, nil)
+	f.fill(requests, 1, 0, 10)
+	s := newStuck()
+	r, l := f.lane(f.laneConfig("requests.", 0), handlerFunc(func(ctx context.Context, records []schemas.Record, out consumers.Publisher) error {
+		if err := s.wait(ctx); err != nil {
+			return err
+		}
+		return echo(results)(ctx, records, out)
+	}))
+	receive(t, s.reached, "first batch")
+	r.soft()
+	close(s.release)
+	require.NoError(t, r.wait())
+	require.Equal(t, upTo(int(l.Stats.Records.Load())), f.values(results))
+	require.Equal(t, 10-l.Stats.Records.Load(), f.lag(f.group("workers").Name, requests))
+	require.Positive(t, l.Stats.Records.Load())
+}
+
+func TestLaneKilledInItsBatchLeavesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	requests, results := f.topic("requests.a", 1, nil), f.topic("results.a", 1, nil)
+	f.fill(requests, 1, 0, 10)
+	s := newStuck()
+	h := handlerFunc(func(ctx context.Context, records []schemas.Record, out consumers.Publisher) error {
+		if err := echo(results)(ctx, records, out); err != nil {
+			return err
+		}
+		return s.wait(ctx)
+	})
+	r, _ := f.lane(f.laneConfig("requests.", 0), h)
+	receive(t, s.reached, "first batch")
+	require.ErrorIs(t, r.kill(), context.Canceled)
+
+	again, l := f.lane(f.laneConfig("requests.", 0), h)
+	await(t, "all answered", func() bool { return l.Stats.Records.Load() == 10 })
+	require.NoError(t, again.stop())
+	require.Equal(t, upTo(10), f.values(results))
+}
+
+func TestLanesShareAndRebalance(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	const n = 4000
+	requests, results := f.topic("requests.a", 4, nil), f.topic("results.a", 4, nil)
+	h := func() handlerFunc { return echo(results) }
+	first, l0 := f.lane(f.laneConfig("requests.", 0), h())
+	f.fill(requests, 4, 0, n/4)
+	await(t, "the first lane works", func() bool { return l0.Stats.Records.Load() > 0 })
+	second, l1 := f.lane(f.laneConfig("requests.", 1), h())
+	f.fill(requests, 4, n/4, n/4)
+	for at := n / 2; at < 3*n/4; at += 100 { // until the second lane has its share
+		f.fill(requests, 4, at, 100)
+	}
+	at := 3 * n / 4
+	await(t, "the second lane works", func() bool {
+		if l1.Stats.Records.Load() > 0 {
+			return true
+		}
+		f.fill(requests, 4, at, 4)
+		at += 4
+		return false
+	})
+	require.NoError(t, first.stop())
+	f.fill(requests, 4, at, 100)
+	at += 100
+	await(t, "all answered", func() bool { return l0.Stats.Records.Load()+l1.Stats.Records.Load() == int64(at) })
+	require.NoError(t, second.stop())
+	require.Equal(t, upTo(at), f.values(results))
+	require.Zero(t, f.lag(f.group("workers").Name, requests))
+}
+
+func TestLaneOutlivesTheBroker(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	f := newFixture(t, b.addr)
+	requests, results := f.topic("requests.a", 2, nil), f.topic("results.a", 2, nil)
+	f.fill(requests, 2, 0, 100)
+	s := newStuck()
+	r, l := f.lane(f.laneConfig("requests.", 0), handlerFunc(func(ctx context.Context, records []schemas.Record, out consumers.Publisher) error {
+		if err := echo(results)(ctx, records, out); err != nil {
+			return err
+		}
+		return s.wait(ctx)
+	}))
+	receive(t, s.reached, "first batch")
+	b.stop() // in the middle of a transaction
+	close(s.release)
+	b.start()
+	f.fill(requests, 2, 100, 100)
+	await(t, "all answered", func() bool { return f.lag(f.group("workers").Name, requests) == 0 })
+	require.Equal(t, upTo(200), f.values(results))
+
+	b.stop()
+	began := time.Now()
+	require.NoError(t, r.stop())
+	require.Less(t, time.Since(began), 10*time.Second, "a lane without a broker must end, too")
+	require.GreaterOrEqual(t, l.Stats.Batches.Load(), int64(1))
+}
+
+func TestLostRangeIsNamed(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		commit, deleteTo int64
+		partition        int32
+	}{
+		"before the start": {commit: 3, deleteTo: 8, partition: 1},
+		"behind the end":   {commit: 500, partition: 0},
+	} {
+		for role, run := range map[string]func(f *fixture, topic string) error{
+			"lane": func(f *fixture, _ string) error {
+				r, _ := f.lane(f.laneConfig("requests.", 0), handlerFunc(func(context.Context, []schemas.Record, consumers.Publisher) error { return nil }))
+				return r.wait()
+			},
+			"recorder": func(f *fixture, topic string) error {
+				cfg := f.recorderConfig(topic)
+				cfg.Group = f.group("workers")
+				return start(f, func(soft, hard context.Context) error {
+					return consumers.NewRecorder(cfg, f.log).Run(soft, hard, newMemory())
+				}).wait()
+			},
+			"subscriber": func(f *fixture, topic string) error {
+				return start(f, func(soft, _ context.Context) error {
+					return consumers.Subscribe(soft, f.conn, f.group("workers"), topic, time.Second, f.log,
+						func(context.Context, *schemas.Record) error { return nil })
+				}).wait()
+			},
+		} {
+			t.Run(name+"/"+role, func(t *testing.T) {
+				t.Parallel()
+				f := newFixture(t, sharedAddr)
+				requests := f.topic("requests.a", 2, nil)
+				f.fill(requests, 2, 0, 20)
+				offsets := kadm.Offsets{}
+				offsets.AddOffset(requests, tc.partition, tc.commit, -1)
+				require.NoError(t, f.adm.CommitAllOffsets(t.Context(), f.group("workers").Name, offsets))
+				if tc.deleteTo > 0 {
+					del := kadm.Offsets{}
+					del.AddOffset(requests, tc.partition, tc.deleteTo, -1) // never the last record: the broker would count from 0 again
+					_, err := f.adm.DeleteRecords(t.Context(), del)
+					require.NoError(t, err)
+				}
+				err := run(f, requests)
+				var lost *consumers.LostRangeError
+				require.ErrorAs(t, err, &lost)
+				require.Equal(t, &consumers.LostRangeError{
+					Group: f.group("workers").Name, Topic: requests, Partition: tc.partition,
+					Committed: tc.commit, LogStart: tc.deleteTo, LogEnd: 10,
+				}, lost)
+				require.ErrorContains(t, err, "raise the topic's retention")
+			})
+		}
+	}
+}
+
+func TestDataLossIsALostRange(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	topic := f.topic("requests.a", 1, nil)
+	fetch := func(err error) kgo.Fetches {
+		return kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: topic, Partitions: []kgo.FetchPartition{{Err: err}}}}}}
+	}
+	var lost *consumers.LostRangeError
+	require.ErrorAs(t, consumers.FetchErrors(f.cl, "g", fetch(&kgo.ErrDataLoss{Topic: topic, ConsumedTo: 9, ResetTo: 5})), &lost)
+	require.NoError(t, consumers.FetchErrors(f.cl, "g", fetch(errors.New("a broker coughed"))))
+	require.NoError(t, consumers.FetchErrors(f.cl, "g", kgo.NewErrFetch(context.DeadlineExceeded)))
+}
+
+func TestUnusableSettingsAreNotRetried(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	f.conn.Brokers = nil
+	r, _ := f.lane(f.laneConfig("requests.", 0), echo("x"))
+	require.Error(t, r.wait())
+	require.Error(t, start(t, func(soft, hard context.Context) error {
+		return consumers.NewRecorder(f.recorderConfig("x"), f.log).Run(soft, hard, newMemory())
+	}).wait())
+}
+
+// TestLanesAtRandom starts and stops lanes in the middle of the traffic, in an orderly way
+// and at once, while batches fail at random. Every request has exactly one result.
+func TestLanesAtRandom(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's dice
+	var dice sync.Mutex
+	f := newFixture(t, sharedAddr)
+	const n, lanes = 3000, 3
+	requests, results := f.topic("requests.a", 4, nil), f.topic("results.a", 4, nil)
+	handler := func() handlerFunc {
+		return func(ctx context.Context, records []schemas.Record, out consumers.Publisher) error {
+			if err := echo(results)(ctx, records, out); err != nil {
+				return err
+			}
+			dice.Lock()
+			defer dice.Unlock()
+			if random.IntN(40) == 0 {
+				return errors.New("bad luck")
+			}
+			return nil
+		}
+	}
+	var up [lanes]*running
+	sent := 0
+	for round := 0; sent < n || round < 12; round++ {
+		if sent < n {
+			f.fill(requests, 4, sent, 250)
+			sent += 250
+		}
+		dice.Lock()
+		lane, orderly := random.IntN(lanes), random.IntN(3) > 0
+		dice.Unlock()
+		if up[lane] == nil {
+			cfg := f.laneConfig("requests.", lane)
+			cfg.MaxRecords = 20
+			up[lane], _ = f.lane(cfg, handler())
+			continue
+		}
+		if orderly {
+			require.NoError(t, up[lane].stop())
+		} else {
+			_ = up[lane].kill() // an error or not, as the batch happened to stand
+		}
+		up[lane] = nil
+	}
+	if up[0] == nil {
+		up[0], _ = f.lane(f.laneConfig("requests.", 0), handler())
+	}
+	await(t, "all answered", func() bool { return f.lag(f.group("workers").Name, requests) == 0 })
+	for _, r := range up {
+		if r != nil {
+			require.NoError(t, r.stop())
+		}
+	}
+	require.Equal(t, upTo(sent), f.values(results))
+}
+
+func BenchmarkLane(b *testing.B) {
+	f := newFixture(b, sharedAddr)
+	requests, results := f.topic("requests.a", 4, nil), f.topic("results.a", 4, nil)
+	value := make([]byte, 160)
+	for at := 0; at < b.N; at += 10_000 {
+		records := make([]*kgo.Record, min(10_000, b.N-at))
+		for i := range records {
+			records[i] = &kgo.Record{Topic: requests, Partition: int32(i % 4), Value: value} //nolint:gosec // a few
+		}
+		require.NoError(b, f.cl.ProduceSync(context.Background(), records...).FirstErr())
+	}
+	cfg := f.laneConfig("requests.", 0)
+	cfg.MaxRecords = 8192
+	b.SetBytes(int64(len(value)))
+	b.ReportAllocs()
+	b.ResetTimer()
+	r, l := f.lane(cfg, echo(results))
+	await(b, "all answered", func() bool { return l.Stats.Records.Load() == int64(b.N) })
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+	b.ReportMetric(float64(b.N)/float64(l.Stats.Batches.Load()), "records/batch")
+	require.NoError(b, r.stop())
+}

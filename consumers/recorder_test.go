@@ -1,0 +1,506 @@
+package consumers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/schemas"
+)
+
+// memory is a Storer that looks for what it has only when it is told that it may have it.
+type memory struct {
+	mu    sync.Mutex
+	rows  map[string]int // by topic, partition and value
+	calls []call
+	fail  func(call int, stored func()) error // nil: never; stored says that the rows are kept all the same
+}
+
+type call struct {
+	replay bool
+	places []string // "partition/offset"
+}
+
+func newMemory() *memory { return &memory{rows: map[string]int{}} }
+
+func (m *memory) Store(_ context.Context, records []schemas.Record, replay bool) error {
+	c := call{replay: replay}
+	for i := range records {
+		c.places = append(c.places, fmt.Sprintf("%d/%d", records[i].Partition, records[i].Offset))
+	}
+	keep := func() {
+		for i := range records {
+			key := fmt.Sprintf("%s/%d/%d", records[i].Topic, records[i].Partition, records[i].Offset)
+			if m.rows[key] == 0 || !replay {
+				m.rows[key]++
+			}
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls = append(m.calls, c)
+	if m.fail != nil {
+		if err := m.fail(len(m.calls), keep); err != nil {
+			return err
+		}
+	}
+	keep()
+	return nil
+}
+
+// count returns how many rows there are, and how many are there more than once.
+func (m *memory) count() (rows, twice int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, n := range m.rows {
+		if n > 1 {
+			twice++
+		}
+	}
+	return len(m.rows), twice
+}
+
+func (m *memory) seen() []call {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.calls)
+}
+
+func (f *fixture) recorderConfig(topics ...string) consumers.RecorderConfig {
+	return consumers.RecorderConfig{
+		Connection: f.conn, Group: f.group("recorders"), Topics: topics,
+		FlushRows: 1000, FlushBytes: 1 << 20, FlushInterval: 20 * time.Millisecond,
+	}
+}
+
+func places(partition, from, to int) []string {
+	var out []string
+	for i := from; i < to; i++ {
+		out = append(out, strconv.Itoa(partition)+"/"+strconv.Itoa(i))
+	}
+	return out
+}
+
+func (f *fixture) recorder(cfg consumers.RecorderConfig, m consumers.Storer) (*running, *consumers.Recorder) {
+	f.Helper()
+	rec := consumers.NewRecorder(cfg, f.log)
+	return start(f, func(soft, hard context.Context) error { return rec.Run(soft, hard, m) }), rec
+}
+
+// stored waits until a group of recorders has stored and committed everything.
+func (f *fixture) stored(topics ...string) {
+	f.Helper()
+	await(f, "everything is stored", func() bool {
+		lag, err := f.admin.Lag(context.Background(), f.group("recorders").Name, topics...)
+		return err == nil && lag == 0
+	})
+}
+
+// committed returns the group's offset and metadata for partition 0 of a topic.
+func (f *fixture) committed(topic string) (int64, string) {
+	f.Helper()
+	offsets, err := f.adm.FetchOffsets(context.Background(), f.group("recorders").Name)
+	require.NoError(f, err)
+	o, ok := offsets.Lookup(topic, 0)
+	require.True(f, ok)
+	return o.At, o.Metadata
+}
+
+func TestRecorderStoresOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	a, b := f.topic("a", 2, nil), f.topic("b", 1, nil)
+	f.fill(a, 2, 0, 500)
+	f.fill(b, 1, 0, 100)
+	m := newMemory()
+	r, rec := f.recorder(f.recorderConfig(a, b), m)
+	f.stored(a, b)
+	f.fill(a, 2, 500, 100)
+	f.stored(a, b)
+	require.NoError(t, r.stop())
+	rows, twice := m.count()
+	require.Equal(t, 700, rows)
+	require.Zero(t, twice)
+	require.EqualValues(t, 700, rec.Stats.Records.Load())
+	require.Zero(t, rec.Stats.Replayed.Load())
+	require.Zero(t, rec.Stats.Retries.Load())
+	for _, c := range m.seen() {
+		require.False(t, c.replay)
+	}
+
+	again, rec := f.recorder(f.recorderConfig(a, b), m) // nothing is replayed after an orderly end
+	f.fill(b, 1, 100, 10)
+	f.stored(a, b)
+	require.NoError(t, again.stop())
+	require.Zero(t, rec.Stats.Replayed.Load())
+	rows, twice = m.count()
+	require.Equal(t, 710, rows)
+	require.Zero(t, twice)
+}
+
+// Transactions end with control records, which are no rows and no lag.
+func TestRecorderReadsWhatIsCommitted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	topic := f.topic("a", 1, nil)
+	tx := f.transact(topic)
+	tx.produce(0, 10, kgo.TryCommit)
+	m := newMemory()
+	r, _ := f.recorder(f.recorderConfig(topic), m)
+	f.stored(topic)
+	tx.produce(10, 10, kgo.TryAbort)
+	f.stored(topic)
+	tx.produce(20, 10, kgo.TryCommit)
+	f.stored(topic)
+	require.NoError(t, r.stop())
+	rows, twice := m.count()
+	require.Equal(t, 20, rows)
+	require.Zero(t, twice)
+}
+
+func TestRecorderTriesAgainWithReplay(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	topic := f.topic("a", 1, nil)
+	f.fill(topic, 1, 0, 10)
+	m := newMemory()
+	m.fail = func(call int, stored func()) error {
+		if call <= 2 {
+			stored()
+			return errors.New("the answer was lost")
+		}
+		return nil
+	}
+	r, rec := f.recorder(f.recorderConfig(topic), m)
+	f.stored(topic)
+	require.NoError(t, r.stop())
+	rows, twice := m.count()
+	require.Equal(t, 10, rows)
+	require.Zero(t, twice)
+	calls := m.seen()
+	require.Equal(t, []bool{false, true, true}, []bool{calls[0].replay, calls[1].replay, calls[2].replay})
+	require.Equal(t, calls[0].places, calls[2].places)
+	require.EqualValues(t, 2, rec.Stats.Retries.Load())
+	require.EqualValues(t, 2*len(calls[0].places), rec.Stats.Replayed.Load())
+}
+
+// crash leaves a range of records announced, and stored though nobody knows.
+func (f *fixture) crash(cfg consumers.RecorderConfig, m *memory, from int) {
+	f.Helper()
+	storing := make(chan struct{})
+	m.fail = func(_ int, stored func()) error {
+		stored()
+		close(storing)
+		return errors.New("crash")
+	}
+	r, _ := f.recorder(cfg, m)
+	receive(f, storing, "store")
+	require.ErrorContains(f, r.kill(), "crash")
+	m.fail = nil
+	require.Equal(f, from, len(m.seen())-1)
+}
+
+func TestRecorderReplaysExactlyTheAnnouncedRange(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	topic := f.topic("a", 1, nil)
+	f.fill(topic, 1, 0, 30)
+	cfg := f.recorderConfig(topic)
+	m := newMemory()
+	f.crash(cfg, m, 0)
+	announced := m.seen()[0].places
+	require.Equal(t, places(0, 0, len(announced)), announced)
+	at, metadata := f.committed(topic)
+	require.Zero(t, at)
+	require.Equal(t, consumers.PendingPrefix+strconv.Itoa(len(announced)), metadata)
+
+	f.fill(topic, 1, 30, 20)
+	r, rec := f.recorder(cfg, m)
+	f.stored(topic)
+	require.NoError(t, r.stop())
+	rows, twice := m.count()
+	require.Equal(t, 50, rows)
+	require.Zero(t, twice)
+	require.EqualValues(t, len(announced), rec.Stats.Replayed.Load())
+	var replayed, fresh []string
+	for _, c := range m.seen()[1:] {
+		if c.replay {
+			replayed = append(replayed, c.places...)
+		} else {
+			fresh = append(fresh, c.places...)
+		}
+	}
+	require.Equal(t, announced, replayed)
+	require.Equal(t, places(0, len(announced), 50), fresh)
+	at, metadata = f.committed(topic)
+	require.EqualValues(t, 50, at)
+	require.Empty(t, metadata)
+}
+
+// A range that is replayed in parts stays announced to its end: a crash, a rebalance or an
+// orderly end between two parts must not make the rest look new.
+func TestRecorderKeepsTheRestOfARangeAnnounced(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*running) error{"stopped": (*running).stop, "killed": (*running).kill} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, sharedAddr)
+			topic := f.topic("a", 1, nil)
+			f.fill(topic, 1, 0, 40)
+			cfg := f.recorderConfig(topic)
+			cfg.FlushInterval = 10 * time.Second
+			cfg.FlushRows = 40
+			m := newMemory()
+			f.crash(cfg, m, 0)
+			require.Len(t, m.seen()[0].places, 40)
+
+			cfg.FlushRows = 10 // in parts now
+			storing, release := make(chan struct{}), make(chan struct{})
+			m.fail = func(call int, _ func()) error {
+				if call == 3 {
+					close(storing)
+					<-release
+				}
+				return nil
+			}
+			r, _ := f.recorder(cfg, m)
+			receive(t, storing, "second part")
+			at, metadata := f.committed(topic)
+			require.EqualValues(t, 10, at)
+			require.Equal(t, consumers.PendingPrefix+"40", metadata)
+			r.soft()
+			if name == "killed" {
+				r.hard()
+			}
+			close(release)
+			_ = end(r) // in the second case an error or not, as the commit happens to go
+			m.fail = nil
+
+			f.fill(topic, 1, 40, 5)
+			cfg.FlushInterval = 20 * time.Millisecond
+			again, _ := f.recorder(cfg, m)
+			f.stored(topic)
+			require.NoError(t, again.stop())
+			rows, twice := m.count()
+			require.Equal(t, 45, rows)
+			require.Zero(t, twice)
+			for _, c := range m.seen()[1:] {
+				for _, p := range c.places {
+					require.Equal(t, slices.Contains(places(0, 0, 40), p), c.replay, p)
+				}
+			}
+		})
+	}
+}
+
+func TestRecordersRebalance(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	topic := f.topic("a", 4, nil)
+	f.fill(topic, 4, 0, 400)
+	m := newMemory() // both store here
+	first, r0 := f.recorder(f.recorderConfig(topic), m)
+	await(t, "the first recorder works", func() bool { return r0.Stats.Records.Load() > 0 })
+	second, r1 := f.recorder(f.recorderConfig(topic), m)
+	at := 400
+	await(t, "the second recorder works", func() bool {
+		if r1.Stats.Records.Load() > 0 {
+			return true
+		}
+		f.fill(topic, 4, at, 20)
+		at += 20
+		return false
+	})
+	f.fill(topic, 4, at, 400)
+	at += 400
+	require.NoError(t, first.stop())
+	f.fill(topic, 4, at, 100)
+	at += 100
+	f.stored(topic)
+	require.NoError(t, second.stop())
+	rows, twice := m.count()
+	require.Equal(t, at, rows)
+	require.Zero(t, twice)
+	require.Zero(t, r0.Stats.Replayed.Load()+r1.Stats.Replayed.Load(), "an orderly rebalance replays nothing")
+}
+
+// A recorder that cannot store keeps its partitions: nobody else stores the same records.
+func TestRebalanceWaitsForRecordsInHand(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	topic := f.topic("a", 2, nil)
+	f.fill(topic, 2, 0, 100)
+	s := newStuck()
+	m := newMemory()
+	slow := storerFunc(func(ctx context.Context, records []schemas.Record, replay bool) error {
+		if err := s.wait(ctx); err != nil {
+			return err
+		}
+		return m.Store(ctx, records, replay)
+	})
+	cfg := f.recorderConfig(topic)
+	cfg.FlushRows, cfg.FlushInterval = 100, 5*time.Second // all in hand
+	first, _ := f.recorder(cfg, slow)
+	receive(t, s.reached, "store")
+	second, r1 := f.recorder(cfg, m)
+	await(t, "the second recorder waits to join", func() bool {
+		groups, err := f.adm.DescribeGroups(t.Context(), f.group("recorders").Name)
+		require.NoError(t, err)
+		return groups[f.group("recorders").Name].State == "PreparingRebalance"
+	})
+	require.Zero(t, r1.Stats.Records.Load())
+	close(s.release)
+	f.fill(topic, 2, 100, 100)
+	f.stored(topic)
+	require.NoError(t, first.stop())
+	require.NoError(t, second.stop())
+	rows, twice := m.count()
+	require.Equal(t, 200, rows)
+	require.Zero(t, twice)
+}
+
+type storerFunc func(ctx context.Context, records []schemas.Record, replay bool) error
+
+func (f storerFunc) Store(ctx context.Context, records []schemas.Record, replay bool) error {
+	return f(ctx, records, replay)
+}
+
+func TestRecorderFlushesByRowsBytesAndTime(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		rows, bytes int
+		interval    time.Duration
+		stop        bool
+	}{
+		"rows":     {rows: 6, bytes: 1 << 30, interval: time.Hour},
+		"bytes":    {rows: 1 << 30, bytes: 18, interval: time.Hour},
+		"interval": {rows: 1 << 30, bytes: 1 << 30, interval: 100 * time.Millisecond},
+		"shutdown": {rows: 1 << 30, bytes: 1 << 30, interval: time.Hour, stop: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, sharedAddr)
+			topic := f.topic("a", 1, nil)
+			for i := range 2 { // three rows, nine bytes each
+				rec := &kgo.Record{Topic: topic, Value: []byte("123456" + strconv.Itoa(100+i)), Headers: []kgo.RecordHeader{{Key: schemas.HeaderRows, Value: []byte("3")}}}
+				require.NoError(t, f.cl.ProduceSync(t.Context(), rec).FirstErr())
+			}
+			cfg := f.recorderConfig(topic)
+			cfg.FlushRows, cfg.FlushBytes, cfg.FlushInterval = tc.rows, tc.bytes, tc.interval
+			m := newMemory()
+			r, rec := f.recorder(cfg, m)
+			if tc.stop {
+				await(t, "the group is joined", func() bool {
+					groups, err := f.adm.DescribeGroups(t.Context(), cfg.Name)
+					return err == nil && groups[cfg.Name].State == "Stable"
+				})
+				for range 200 { // until the records are in hand, which nothing shows from outside
+					f.lag(cfg.Name, topic)
+				}
+				require.Zero(t, rec.Stats.Flushes.Load())
+			} else {
+				await(t, "a flush", func() bool { return rec.Stats.Records.Load() == 2 })
+			}
+			require.NoError(t, r.stop())
+			rows, twice := m.count()
+			require.Zero(t, twice)
+			if rows > 0 || !tc.stop {
+				require.Equal(t, 2, rows)
+				at, metadata := f.committed(topic)
+				require.EqualValues(t, 2, at)
+				require.Empty(t, metadata)
+			}
+		})
+	}
+}
+
+func TestRecorderOutlivesTheBroker(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	f := newFixture(t, b.addr)
+	topic := f.topic("a", 2, nil)
+	f.fill(topic, 2, 0, 100)
+	m := newMemory()
+	r, _ := f.recorder(f.recorderConfig(topic), m)
+	f.stored(topic)
+	b.stop()
+	b.start()
+	f.fill(topic, 2, 100, 100)
+	f.stored(topic)
+	rows, twice := m.count()
+	require.Equal(t, 200, rows)
+	require.Zero(t, twice)
+	b.stop()
+	began := time.Now()
+	require.NoError(t, r.stop(), "everything was stored and committed before")
+	require.Less(t, time.Since(began), 10*time.Second)
+}
+
+// TestRecordersAtRandom starts and stops recorders in the middle of the traffic, in an
+// orderly way and at once, while the store fails at random, before or after it has stored.
+func TestRecordersAtRandom(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's dice
+	f := newFixture(t, sharedAddr)
+	topic := f.topic("a", 3, nil)
+	m := newMemory()
+	var dice sync.Mutex
+	m.fail = func(_ int, stored func()) error {
+		dice.Lock()
+		defer dice.Unlock()
+		switch random.IntN(8) {
+		case 0:
+			return errors.New("refused")
+		case 1:
+			stored()
+			return errors.New("the answer was lost")
+		default:
+			return nil
+		}
+	}
+	cfg := f.recorderConfig(topic)
+	cfg.FlushRows = 40
+	var up [2]*running
+	sent := 0
+	for range 14 {
+		f.fill(topic, 3, sent, 150)
+		sent += 150
+		dice.Lock()
+		i, orderly := random.IntN(len(up)), random.IntN(2) == 0
+		dice.Unlock()
+		if up[i] == nil {
+			up[i], _ = f.recorder(cfg, m)
+			continue
+		}
+		if orderly {
+			require.NoError(t, up[i].stop())
+		} else {
+			_ = up[i].kill()
+		}
+		up[i] = nil
+	}
+	if up[0] == nil {
+		up[0], _ = f.recorder(cfg, m)
+	}
+	f.stored(topic)
+	for _, r := range up {
+		if r != nil {
+			require.NoError(t, r.stop())
+		}
+	}
+	rows, twice := m.count()
+	require.Equal(t, sent, rows)
+	require.Zero(t, twice)
+}

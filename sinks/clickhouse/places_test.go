@@ -1,0 +1,26 @@
+package clickhouse
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestExtent(t *testing.T) {
+	var a, b extent
+	for i := range 10 {
+		a.add([16]byte{1}, int32(i%2), int64(i), int64(100+i))
+	}
+	b.add([16]byte{1}, 0, 50, 90)
+	b.add([16]byte{2}, 0, 1, 91)
+	a.merge(&b)
+	a.merge(&extent{})
+	require.Equal(t, 12, a.rows)
+	require.Equal(t, []span{{[16]byte{1}, 0, 0, 50}, {[16]byte{1}, 1, 1, 9}, {[16]byte{2}, 0, 1, 1}}, a.spans)
+	require.EqualValues(t, 90, a.from)
+	require.EqualValues(t, 109, a.to)
+	require.Equal(t, "t >= fromUnixTimestamp64Micro(90, 'UTC') AND t <= fromUnixTimestamp64Micro(91, 'UTC') AND ("+
+		"(i = '01000000-0000-0000-0000-000000000000' AND p = 0 AND o BETWEEN 50 AND 50) OR "+
+		"(i = '02000000-0000-0000-0000-000000000000' AND p = 0 AND o BETWEEN 1 AND 1))",
+		placeColumns{"i", "p", "o", "", "t"}.where(&b))
+}
