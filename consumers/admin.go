@@ -75,7 +75,8 @@ func (a *Admin) describe(ctx context.Context, specs []schemas.TopicSpec) (kadm.T
 	for i, s := range specs {
 		names[i] = s.Name
 	}
-	details, err := a.adm.ListTopics(ctx, names...)
+	// Asking for authorised operations is what makes kadm ask a broker, and not its cache.
+	details, err := a.adm.ListTopics(kadm.WithAuthorizedOps(ctx), names...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list topics: %w", err)
 	}

@@ -21,8 +21,8 @@ type LaneConfig struct {
 	Group
 	Instance           string // of the worker; with Group and Lane it makes the transactional id, so it must be stable over restarts and unique among running workers
 	Lane               int
-	TopicPrefix        string // every topic with this prefix is read
-	MaxRecords         int    // of one request batch
+	TopicPrefix        string        // every topic with this prefix is read
+	MaxRecords         int           // of one request batch
 	TransactionTimeout time.Duration // after it the brokers abort; a message that cannot be produced for half of it fails its batch
 }
 

@@ -378,6 +378,7 @@ func TestLanesAtRandom(t *testing.T) {
 		if up[lane] == nil {
 			cfg := f.laneConfig("requests.", lane)
 			cfg.MaxRecords = 20
+			cfg.TransactionTimeout = 2 * time.Second // until the records of a lane that was killed are given out again
 			up[lane], _ = f.lane(cfg, handler())
 			continue
 		}

@@ -77,7 +77,7 @@ func Demo(ctx context.Context, cfg Config, o DemoOptions, stdout, stderr io.Writ
 	}
 	cfg.Embedded.Dir = filepath.Join(cfg.Embedded.Dir, "demo")
 	cfg.Monitor.ReportsDir = filepath.Join(cfg.Embedded.Dir, "reports")
-	cfg.Monitor.Interval, cfg.Monitor.ReportInterval = time.Second, time.Second
+	cfg.Monitor.Interval, cfg.Monitor.ReportInterval = time.Second, 5*time.Second
 	cfg.Roles = []Role{RoleWorker, RoleRecorder, RoleMonitor}
 	if err := ResetServices(cfg); err != nil {
 		return err
@@ -365,16 +365,17 @@ func (d *demo) settle(ctx context.Context, ended <-chan error) error {
 		if err != nil {
 			return now, false
 		}
-		reports, err := d.count(ctx, "SELECT uniqExact(window_start) AS n FROM {db}.windows WHERE job = 'report'")
-		if err != nil {
-			return now, false
-		}
-		windows, err := d.count(ctx, "SELECT uniqExact(window_start) AS n FROM {db}.windows WHERE job = 'drift'")
+		// A window is reported on when its drift is known, and again when its accuracy is.
+		unreported, err := d.count(ctx, `
+SELECT count() AS n FROM (
+    SELECT window_start FROM {db}.windows GROUP BY model, version, window_start
+    HAVING maxIf(done_at, job != 'report') > maxIf(done_at, job = 'report')
+)`)
 		if err != nil {
 			return now, false
 		}
 		published := d.app.Done.Retrainings.Load()
-		return now, int64(stored) == published && d.receiver.received.Load() == published && reports >= windows
+		return now, int64(stored) == published && d.receiver.received.Load() == published && unreported == 0
 	})
 }
 

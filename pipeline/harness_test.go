@@ -143,8 +143,7 @@ func newHarness(t *testing.T, models []model, set ...string) *harness {
 	h.set = append([]string{
 		"instance=test", "log.level=debug", "log.format=json", "http.addr=", "drain_timeout=20s",
 		"models.repository=" + repository, "monitor.reports_dir=" + filepath.Join(dir, "reports"),
-		"kafka.session_timeout=3s", "topics.partitions=3",
-		"worker.transaction_timeout=10s", "recorder.flush_interval=100ms",
+		"topics.partitions=3", "worker.transaction_timeout=30s", "recorder.flush_interval=100ms",
 		"monitor.interval=200ms", "monitor.report_interval=500ms",
 		"embedded.dir=" + filepath.Join(dir, "data"), "embedded.kafka_addr=127.0.0.1:0", "embedded.clickhouse_addr=127.0.0.1:0",
 	}, set...)
@@ -365,6 +364,16 @@ func (h *harness) each(topic string, visit func(rec *schemas.Record)) {
 		visit(rec)
 		return nil
 	}))
+}
+
+// value returns the value of one record.
+func (h *harness) value(topic string, at place) (value []byte) {
+	h.Helper()
+	require.NoError(h, h.reader.FindRecord(h.Context(), topic, at.partition, at.offset, func(rec *schemas.Record) error {
+		value = bytes.Clone(rec.Value)
+		return nil
+	}))
+	return value
 }
 
 // end returns the sum of the end offsets of a topic: a measure of progress. It counts the

@@ -74,7 +74,7 @@ func (m *mixer) next() ([]byte, verdict) {
 	case k < 74: // wrong types
 		return set([]string{"price", "count", "urgent", "carrier"}[m.rnd.IntN(4)], []string{`[1]`, `{"x":1}`, `{}`}[m.rnd.IntN(3)]), buried
 	case k < 78: // huge numbers
-		huge := []string{"1e400", "-1e999999999", "9223372036854775808", "1" + strings.Repeat("0", 1+m.rnd.IntN(5000)), "0.1e-999"}[m.rnd.IntN(5)]
+		huge := []string{"1e400", "-1e999999999", "9223372036854775808", "1" + strings.Repeat("0", 19+m.rnd.IntN(5000)), "0.1e-999"}[m.rnd.IntN(5)]
 		if huge == "0.1e-999" {
 			return set("price", huge), either // 0, or too small: as the decoder likes
 		}
@@ -96,7 +96,7 @@ func (m *mixer) next() ([]byte, verdict) {
 		}
 		return b, buried
 	case k < 97: // unknown keys do no harm
-		return slices.Concat(good[:len(good)-1], fmt.Appendf(nil, `,"x%d":[1,{"y":"\ud83d\ude00"}],"":null}`, m.rnd.IntN(1000))), answered
+		return slices.Concat(good[:len(good)-1], fmt.Appendf(nil, `,"x%d":"\ud83d\ude00","":null}`, m.rnd.IntN(1000))), answered
 	case k < 99:
 		return set("price", "1000000"), buried // out of range
 	default:
@@ -176,7 +176,9 @@ func TestMillionMixed(t *testing.T) {
 		require.NotNil(t, list, topic)
 		require.Less(t, at.offset, int64(len(list[at.partition])))
 		v := &list[at.partition][at.offset]
-		require.True(t, *v == as || *v == either, "%s %s: answered or dead-lettered twice, or wrongly (%d, wanted %d)", topic, at, as, *v)
+		if *v != as && *v != either {
+			require.Fail(t, "answered or dead-lettered twice, or wrongly", "%s %s: %d, wanted %d: %.500q", topic, at, as, *v, h.value(topic, at))
+		}
 		*v = unsent
 	}
 	h.each(topics.ResultsOf("fares"), func(rec *schemas.Record) {

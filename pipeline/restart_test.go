@@ -16,6 +16,9 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
+// fastRestart lets a group go on soon after a member was killed.
+const fastRestart = "kafka.session_timeout=3s"
+
 // traffic is hours of event time with requests to fares and their labels. The prices of
 // odd hours are far from the reference.
 type traffic struct {
@@ -106,7 +109,7 @@ func (tr *traffic) requireOnce() {
 func TestRestarts(t *testing.T) {
 	rnd := seeded(t)
 	hook := newWebhook(t)
-	h := newHarness(t, []model{fares}, "worker.max_batch_rows=64", "recorder.flush_rows=200", "recorder.flush_interval=20ms",
+	h := newHarness(t, []model{fares}, fastRestart, "worker.max_batch_rows=64", "recorder.flush_rows=200", "recorder.flush_interval=20ms",
 		`alerts=[{name: hook, webhook: {url: "`+hook.URL+`"}, kinds: [retraining]}]`)
 	tr := newTraffic(h, rnd, 600)
 	processes := map[string]*process{}
@@ -201,7 +204,7 @@ func TestClickHouseKilled(t *testing.T) {
 
 // TestSignals: the first SIGTERM drains, within drain_timeout; a second one ends at once.
 func TestSignals(t *testing.T) {
-	h := newHarness(t, []model{fares}, "recorder.flush_rows=100", "worker.max_batch_rows=64")
+	h := newHarness(t, []model{fares}, fastRestart, "recorder.flush_rows=100", "worker.max_batch_rows=64")
 	tr := newTraffic(h, seeded(t), 3000)
 
 	// In the middle of the work.

@@ -109,6 +109,7 @@ func (c *Client) Select(ctx context.Context, dest any, query string, args ...any
 func insertSettings() ch.Settings {
 	return ch.Settings{
 		"async_insert":                    0,
+		"insert_deduplicate":              0, // rows that were lost must not be taken for known ones
 		"wait_end_of_query":               1, // an error has its HTTP status
 		"max_insert_block_size":           4 * maxInsertRows,
 		"min_insert_block_size_rows":      4 * maxInsertRows,
@@ -155,7 +156,7 @@ func (c *Client) InsertRows(ctx context.Context, table string, rows any) error {
 	if err != nil {
 		return fmt.Errorf("insert %d rows into %s: %w", v.Len(), table, err)
 	}
-	defer b.Close() //nolint:errcheck // after Send there is nothing to close
+	defer b.Close()
 	for i := range v.Len() {
 		row := v.Index(i)
 		if row.Kind() != reflect.Pointer {

@@ -489,4 +489,4 @@ func isModelName(name []byte) bool {
 }
 
 // view is the bytes as a string, without a copy: for as long as they do not change.
-func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) } //nolint:gosec // see above

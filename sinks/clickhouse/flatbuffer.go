@@ -24,7 +24,7 @@ func fbAt(buf []byte, pos int64) (fbTable, bool) {
 	if pos < 0 || pos > size-4 {
 		return fbTable{}, false
 	}
-	vt := pos - int64(int32(binary.LittleEndian.Uint32(buf[pos:]))) //nolint:gosec // a signed offset
+	vt := pos - int64(int32(binary.LittleEndian.Uint32(buf[pos:])))
 	if vt < 0 || vt > size-4 {
 		return fbTable{}, false
 	}

@@ -60,7 +60,7 @@ COMMENT 'Migrations of this database that are done. Read with FINAL.'`,
 			Number    uint32    `ch:"number"`
 			Name      string    `ch:"name"`
 			AppliedAt time.Time `ch:"applied_at"`
-		}{{uint32(m.Number), m.Name, time.Now().UTC()}} //nolint:gosec // numbered from 1
+		}{{uint32(m.Number), m.Name, time.Now().UTC()}}
 		if err := c.InsertRows(ctx, "migrations", row); err != nil {
 			return fmt.Errorf("migration %d_%s: %w", m.Number, m.Name, err)
 		}

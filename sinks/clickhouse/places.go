@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,6 +40,7 @@ type span struct {
 type extent struct {
 	rows     int
 	spans    []span
+	last     int   // the span that the last row fell into
 	from, to int64 // least and greatest value of the time column, microseconds since 1970
 }
 
@@ -49,14 +51,16 @@ func (e *extent) add(topic uuid.UUID, partition int32, offset, micros int64) {
 	}
 	e.rows++
 	e.from, e.to = min(e.from, micros), max(e.to, micros)
-	// Rows come in runs of a partition, and there are few partitions.
-	for i := range e.spans {
-		if s := &e.spans[i]; s.partition == partition && s.topic == topic {
-			s.min, s.max = min(s.min, offset), max(s.max, offset)
-			return
+	// Rows come in runs of a partition.
+	if e.last >= len(e.spans) || e.spans[e.last].partition != partition || e.spans[e.last].topic != topic {
+		e.last = slices.IndexFunc(e.spans, func(s span) bool { return s.partition == partition && s.topic == topic })
+		if e.last < 0 {
+			e.last = len(e.spans)
+			e.spans = append(e.spans, span{topic: topic, partition: partition, min: offset, max: offset})
 		}
 	}
-	e.spans = append(e.spans, span{topic: topic, partition: partition, min: offset, max: offset})
+	s := &e.spans[e.last]
+	s.min, s.max = min(s.min, offset), max(s.max, offset)
 }
 
 // merge adds the rows of another extent.
@@ -82,10 +86,18 @@ var observationPlaces = placeColumns{
 	schemas.ColumnTopicID, schemas.ColumnPartition, schemas.ColumnOffset, schemas.ColumnRow, schemas.ColumnScoredAt,
 }
 
+// maxSpans bounds the length of a query; ClickHouse takes 256 KiB by default.
+const maxSpans = 1000
+
 // where returns the condition that holds for every row of the extent, and for few others.
 func (c placeColumns) where(e *extent) string {
 	var b strings.Builder
-	b.WriteString(c.time + " >= " + microsSQL(e.from) + " AND " + c.time + " <= " + microsSQL(e.to) + " AND (")
+	b.WriteString(c.time + " >= " + microsSQL(e.from) + " AND " + c.time + " <= " + microsSQL(e.to))
+	if len(e.spans) > maxSpans {
+		// The query would be too long: the time must do.
+		return b.String()
+	}
+	b.WriteString(" AND (")
 	for i, s := range e.spans {
 		if i > 0 {
 			b.WriteString(" OR ")
@@ -142,14 +154,14 @@ func (l *layout) places(data []byte, fn func(p place, scoredAt int64)) ([]byte, 
 		for i := range b.rows {
 			topic := binary.LittleEndian.Uint32(columns[0][4*i:])
 			if int64(topic) >= int64(len(topics)) {
-				return malformed("row %d has topic %d of a dictionary of %d", i, int32(topic), len(topics)) //nolint:gosec // as it was meant
+				return malformed("row %d has topic %d of a dictionary of %d", i, int32(topic), len(topics))
 			}
 			fn(place{
 				topic:     topics[topic],
-				partition: int32(binary.LittleEndian.Uint32(columns[1][4*i:])), //nolint:gosec // its type
-				offset:    int64(binary.LittleEndian.Uint64(columns[2][8*i:])), //nolint:gosec // its type
-				row:       int32(binary.LittleEndian.Uint32(columns[3][4*i:])), //nolint:gosec // its type
-			}, int64(binary.LittleEndian.Uint64(columns[4][8*i:]))) //nolint:gosec // its type
+				partition: int32(binary.LittleEndian.Uint32(columns[1][4*i:])),
+				offset:    int64(binary.LittleEndian.Uint64(columns[2][8*i:])),
+				row:       int32(binary.LittleEndian.Uint32(columns[3][4*i:])),
+			}, int64(binary.LittleEndian.Uint64(columns[4][8*i:])))
 		}
 		return nil
 	})
@@ -162,7 +174,7 @@ func (b *batch) buffer(i int) ([]byte, error) {
 	if b.codec == codecNone || len(raw) == 0 {
 		return raw, nil
 	}
-	size := int64(binary.LittleEndian.Uint64(raw)) //nolint:gosec // checked
+	size := int64(binary.LittleEndian.Uint64(raw))
 	raw = raw[8:]
 	if size < 0 {
 		return raw, nil
@@ -193,7 +205,7 @@ func (b *batch) size(i int) int64 {
 	if b.codec == codecNone || len(raw) == 0 {
 		return int64(len(raw))
 	}
-	if size := int64(binary.LittleEndian.Uint64(raw)); size >= 0 { //nolint:gosec // checked
+	if size := int64(binary.LittleEndian.Uint64(raw)); size >= 0 {
 		return size
 	}
 	return int64(len(raw)) - 8

@@ -16,18 +16,37 @@ import (
 // and not an insert of another process that is half done.
 const settle = 300 * time.Millisecond
 
-// Models returns the models of which observations have been stored, in order.
+// Models returns the models that have an observations table, in order.
 func (c *Client) Models(ctx context.Context) ([]string, error) {
 	scores, err := c.scores(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return slices.Sorted(maps.Keys(scores)), nil
+	return c.models(ctx, scores)
+}
+
+// models is Models for those whose versions are known.
+func (c *Client) models(ctx context.Context, scores map[string]map[string]string) ([]string, error) {
+	var tables []struct {
+		Name string `ch:"name"`
+	}
+	prefix := schemas.ObservationsTable("")
+	err := c.Select(ctx, &tables, "SELECT name FROM system.tables WHERE database = ? AND startsWith(name, ?) AND endsWith(engine, 'MergeTree') ORDER BY name", c.storage.Database, prefix)
+	if err != nil {
+		return nil, err
+	}
+	var models []string
+	for _, t := range tables {
+		if model := strings.TrimPrefix(t.Name, prefix); scores[model] != nil {
+			models = append(models, model)
+		}
+	}
+	return models, nil
 }
 
 // Reconcile compares the minute states of a model with its rows, for the minutes that from
 // and to and the time between belong to, and derives those minutes anew in which they
-// differ; it returns how many. Inserts of this Client wait meanwhile. Another process may
+// differ; it returns how many. A model without a table has nothing to compare. Inserts of this Client wait meanwhile. Another process may
 // insert into the same minutes; only a difference that stays is repaired, and the result
 // is looked at again.
 func (c *Client) Reconcile(ctx context.Context, model string, from, to time.Time) (repaired int, err error) {
@@ -46,8 +65,12 @@ func (c *Client) reconcile(ctx context.Context, model string, from, to int64) (r
 	if err != nil {
 		return 0, fmt.Errorf("reconcile %s: %w", model, err)
 	}
-	if len(known[model]) == 0 {
-		return 0, nil // nothing was ever stored
+	models, err := c.models(ctx, known)
+	if err != nil {
+		return 0, fmt.Errorf("reconcile %s: %w", model, err)
+	}
+	if !slices.Contains(models, model) {
+		return 0, nil
 	}
 	lock := c.modelLock(model)
 	lock.Lock()

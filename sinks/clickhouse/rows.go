@@ -119,7 +119,7 @@ func (t *rows) begin(r *schemas.Record, size int, micros int64) bool {
 	return true
 }
 
-func (t *rows) full() bool { return len(t.places) >= maxInsertRows || t.bytes >= maxInsertBytes }
+func (t *rows) full() bool { return len(t.places) >= maxInsertRows || t.bytes >= maxBuiltBytes }
 
 // encode writes the rows as an Arrow IPC stream to out and empties t.
 func (t *rows) encode(mem memory.Allocator, out *bytes.Buffer) error {
@@ -293,7 +293,7 @@ func headerCoordinates(r *schemas.Record) (c schemas.Coordinates, ok bool) {
 	topicID, err1 := uuid.ParseBytes(id)
 	p, err2 := strconv.ParseInt(string(partition), 10, 32)
 	o, err3 := strconv.ParseInt(string(offset), 10, 64)
-	return schemas.Coordinates{TopicID: topicID, Partition: int32(p), Offset: o}, err1 == nil && err2 == nil && err3 == nil //nolint:gosec // 32 bits
+	return schemas.Coordinates{TopicID: topicID, Partition: int32(p), Offset: o}, err1 == nil && err2 == nil && err3 == nil
 }
 
 // addEvent appends an event, or tells why it is none.

@@ -87,9 +87,9 @@ func nextMessage(data []byte) (m message, rest []byte, err error) {
 	if bodyLen%8 != 0 || bodyLen > uint64(len(after)) {
 		return m, nil, malformed("message body of %d bytes in %d", bodyLen, len(after))
 	}
-	end := 8 + int(size) + int(bodyLen) //nolint:gosec // both are at most len(data)
+	end := 8 + int(size) + int(bodyLen)
 	return message{
-		kind: byte(kind), header: header, //nolint:gosec // 1 to 3
+		kind: byte(kind), header: header,
 		raw: data[:end:end], body: after[:bodyLen:bodyLen],
 	}, data[end:], nil
 }
@@ -224,7 +224,7 @@ func readField(table fbTable) (f arrow.Field, dict int64, err error) {
 	id, ok1 := encoding.uint(4, 8, 0)
 	index, present, ok2 := encoding.optional(6)
 	ordered, ok3 := encoding.uint(8, 1, 0)
-	indexType := arrow.DataType(arrow.PrimitiveTypes.Int32)
+	indexType := arrow.PrimitiveTypes.Int32
 	if present {
 		if indexType, err = readType(2, index); err != nil {
 			return f, 0, fmt.Errorf("%w, column %.120q", err, name)
@@ -234,7 +234,7 @@ func readField(table fbTable) (f arrow.Field, dict int64, err error) {
 	if !ok1 || !ok2 || !ok3 || !arrow.TypeEqual(f.Type, schemas.DictionaryType) {
 		return f, 0, malformed("column %.120q is %s, want %s", name, f.Type, schemas.DictionaryType)
 	}
-	return f, int64(id), nil //nolint:gosec // an opaque number
+	return f, int64(id), nil
 }
 
 // readType reads a type that an observation may have. kind is a member of the union Type
@@ -299,7 +299,7 @@ type batch struct {
 // extent returns where buffer i lies in the body. The batch has been checked.
 func (b *batch) extent(i int) (offset, length int64) {
 	at := b.at + 16*i
-	return int64(binary.LittleEndian.Uint64(b.buf[at:])), int64(binary.LittleEndian.Uint64(b.buf[at+8:])) //nolint:gosec // checked
+	return int64(binary.LittleEndian.Uint64(b.buf[at:])), int64(binary.LittleEndian.Uint64(b.buf[at+8:]))
 }
 
 // stored returns buffer i as it lies in the body, compressed or not.
@@ -317,7 +317,7 @@ func newBatch(header fbTable, body []byte, fields []fieldLayout, buffers int) (b
 	if !ok || rows > 1<<30 {
 		return b, malformed("batch of %d rows", rows)
 	}
-	b.rows = int(rows) //nolint:gosec // at most 1<<30
+	b.rows = int(rows)
 	if table, present, ok := header.optional(10); !ok {
 		return b, malformed("batch compression lies outside of the message")
 	} else if present {
@@ -326,7 +326,7 @@ func newBatch(header fbTable, body []byte, fields []fieldLayout, buffers int) (b
 		if !ok1 || !ok2 || codec > codecZSTD || method != 0 {
 			return b, malformed("batch compression %d by method %d", codec, method)
 		}
-		b.codec = int(codec) //nolint:gosec // 0 or 1
+		b.codec = int(codec)
 	}
 	nodes, n, ok := header.vector(6, 16)
 	if !ok || n != len(fields) {
@@ -354,11 +354,11 @@ func newBatch(header fbTable, body []byte, fields []fieldLayout, buffers int) (b
 			switch {
 			case rows == 0:
 			case j == 0 && nulls > 0:
-				want = int64(rows+7) / 8 //nolint:gosec // at most 1<<30
+				want = int64(rows+7) / 8
 			case j == 1 && f.bits > 0:
-				want = (int64(rows)*f.bits + 7) / 8 //nolint:gosec // at most 1<<30
+				want = (int64(rows)*f.bits + 7) / 8
 			case j == 1:
-				want = (int64(rows) + 1) * 4 //nolint:gosec // at most 1<<30
+				want = (int64(rows) + 1) * 4
 			}
 			size, err := b.checkBuffer(f.buffer+j, want)
 			if err != nil {
@@ -384,7 +384,7 @@ func (b *batch) checkBuffer(i int, want int64) (int64, error) {
 		if length < 8 {
 			return 0, malformed("compressed buffer %d of %d bytes", i, length)
 		}
-		size = int64(binary.LittleEndian.Uint64(b.body[offset:])) //nolint:gosec // checked next
+		size = int64(binary.LittleEndian.Uint64(b.body[offset:]))
 		switch {
 		case size == -1: // stored uncompressed
 			size = length - 8
@@ -432,7 +432,7 @@ func (b *batch) checkValues(fields []fieldLayout, sizes map[int64]int) error {
 		if err != nil {
 			return fmt.Errorf("%w, column %q", err, f.name)
 		}
-		size := uint32(sizes[f.dict]) //nolint:gosec // at most 1<<30
+		size := uint32(sizes[f.dict])
 		for row := range b.rows {
 			if binary.LittleEndian.Uint32(values[4*row:]) >= size && (len(valid) == 0 || valid[row/8]&(1<<(row%8)) != 0) {
 				return malformed("row %d of column %q is not in its dictionary of %d", row, f.name, size)
@@ -481,7 +481,7 @@ func (l *layout) walk(data []byte, onDictionary func(id int64, b *batch) error, 
 			if !ok1 || !ok2 || !ok3 {
 				return nil, malformed("dictionary reaches outside of its message")
 			}
-			id := int64(number) //nolint:gosec // an opaque number
+			id := int64(number)
 			if !slices.Contains(l.dictIDs, id) {
 				return nil, malformed("dictionary %d belongs to no column", id)
 			}

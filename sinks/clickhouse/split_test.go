@@ -19,8 +19,10 @@ func smallStream(tb testing.TB, opts ...ipc.Option) []byte {
 	m := &schemas.Manifest{
 		Name: "flights", Version: "v1",
 		Features: []schemas.Feature{
-			{Name: "distance", Type: schemas.TypeFloat32, Optional: true}, {Name: "night", Type: schemas.TypeBool},
-			{Name: "origin", Type: schemas.TypeCategory, Optional: true}, {Name: "note", Type: schemas.TypeString, Optional: true},
+			{Name: "distance", Type: schemas.TypeFloat32, Optional: true},
+			{Name: "night", Type: schemas.TypeBool},
+			{Name: "origin", Type: schemas.TypeCategory, Optional: true},
+			{Name: "note", Type: schemas.TypeString, Optional: true},
 		},
 		Outputs: []schemas.Output{{Name: "probability", Type: schemas.TypeFloat64}},
 	}

@@ -280,12 +280,19 @@ func TestStoreDeadLetters(t *testing.T) {
 	request := schemas.Coordinates{TopicID: clickhousetest.RequestTopicID, Partition: 3, Offset: 1 << 40}
 	failedAt := time.Date(2026, 11, 21, 1, 2, 3, 456789000, time.UTC)
 	headers := []schemas.Header{
-		{Key: "trace", Value: []byte("first")}, {Key: "trace", Value: every}, {Key: "", Value: nil}, {Key: "é", Value: []byte("x")},
+		{Key: "trace", Value: []byte("first")},
+		{Key: "trace", Value: every},
+		{Key: "", Value: nil},
+		{Key: "é", Value: []byte("x")},
 		{Key: schemas.HeaderRequestID, Value: []byte("id")},
-		{Key: schemas.HeaderModel, Value: []byte("flights")}, {Key: schemas.HeaderVersion, Value: []byte("v1")},
-		{Key: schemas.HeaderErrorClass, Value: []byte(schemas.ErrorClassWrongType)}, {Key: schemas.HeaderReason, Value: []byte("distance is \"far\"\xff")},
-		{Key: schemas.HeaderTopic, Value: []byte("millrace.requests.flights")}, {Key: schemas.HeaderTopicID, Value: []byte(request.TopicID.String())},
-		{Key: schemas.HeaderPartition, Value: []byte("3")}, {Key: schemas.HeaderOffset, Value: []byte("1099511627776")},
+		{Key: schemas.HeaderModel, Value: []byte("flights")},
+		{Key: schemas.HeaderVersion, Value: []byte("v1")},
+		{Key: schemas.HeaderErrorClass, Value: []byte(schemas.ErrorClassWrongType)},
+		{Key: schemas.HeaderReason, Value: []byte("distance is \"far\"\xff")},
+		{Key: schemas.HeaderTopic, Value: []byte("millrace.requests.flights")},
+		{Key: schemas.HeaderTopicID, Value: []byte(request.TopicID.String())},
+		{Key: schemas.HeaderPartition, Value: []byte("3")},
+		{Key: schemas.HeaderOffset, Value: []byte("1099511627776")},
 		{Key: schemas.HeaderFailedAt, Value: []byte("2026-11-21T01:02:03.456789Z")},
 	}
 	whole := clickhousetest.Record(topic, 0, nil, every)

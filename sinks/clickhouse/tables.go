@@ -263,20 +263,12 @@ func (c *Client) predictionsQuery(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var tables []struct {
-		Name string `ch:"name"`
-	}
-	prefix := schemas.ObservationsTable("")
-	err = c.Select(ctx, &tables, "SELECT name FROM system.tables WHERE database = ? AND startsWith(name, ?) AND endsWith(engine, 'MergeTree') ORDER BY name", c.storage.Database, prefix)
+	models, err := c.models(ctx, scores)
 	if err != nil {
 		return "", err
 	}
 	var selects []string
-	for _, t := range tables {
-		model := strings.TrimPrefix(t.Name, prefix)
-		if scores[model] == nil {
-			continue // no table of ours, or its first version is being recorded now
-		}
+	for _, model := range models {
 		var columns []string
 		for _, col := range predictionColumns {
 			expr := schemas.Observation + "." + col.name
@@ -288,7 +280,7 @@ func (c *Client) predictionsQuery(ctx context.Context) (string, error) {
 			}
 			columns = append(columns, expr+" AS "+col.name)
 		}
-		selects = append(selects, "SELECT "+strings.Join(columns, ", ")+"\nFROM "+c.storage.Database+"."+t.Name+" AS "+schemas.Observation)
+		selects = append(selects, "SELECT "+strings.Join(columns, ", ")+"\nFROM "+c.storage.Database+"."+schemas.ObservationsTable(model)+" AS "+schemas.Observation)
 	}
 	if len(selects) == 0 {
 		var columns []string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -15,7 +16,11 @@ import (
 // concurrent use. Close it.
 type Producer struct {
 	cl     *kgo.Client
+	done   func(*kgo.Record, error) // finished, bound once
 	failed atomic.Pointer[error]
+
+	mu      sync.Mutex
+	records []kgo.Record // what is left of the current block
 }
 
 // NewProducer connects lazily. At most maxBuffered records wait in memory; then Enqueue
@@ -23,44 +28,74 @@ type Producer struct {
 func NewProducer(brokers []string, clientID string, maxBuffered int) (*Producer, error) {
 	cl, err := kgo.NewClient(
 		kgo.SeedBrokers(brokers...), kgo.ClientID(clientID),
+		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partition)),
 		kgo.ProducerBatchMaxBytes(schemas.MaxDeadLetterBytes),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
 		kgo.MaxBufferedRecords(maxBuffered), kgo.MaxBufferedBytes(256<<20))
 	if err != nil {
 		return nil, fmt.Errorf("open a Kafka producer: %w", err)
 	}
-	return &Producer{cl: cl}, nil
+	p := &Producer{cl: cl}
+	p.done = p.finished
+	return p, nil
+}
+
+// partition chooses the partition that a message names, else the one of its key's hash. All
+// messages of a topic that have no key go to the same one, which differs by producer.
+func partition(topic string) func(r *kgo.Record, n int) int {
+	keyed := kgo.StickyKeyPartitioner(nil).ForTopic(topic)
+	return func(r *kgo.Record, n int) int {
+		if r.Partition >= 0 {
+			return int(r.Partition)
+		}
+		return keyed.Partition(r, n)
+	}
 }
 
 // Close ends the connection; what was enqueued and not flushed is lost.
 func (p *Producer) Close() { p.cl.Close() }
 
-func record(m schemas.Message) *kgo.Record {
-	r := &kgo.Record{Topic: m.Topic, Key: m.Key, Value: m.Value}
-	for _, h := range m.Headers {
-		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+// record shapes a message. Records come from blocks that are freed as a whole: millions of
+// them are cheap.
+func (p *Producer) record(m schemas.Message) *kgo.Record {
+	const block = 1024
+	p.mu.Lock()
+	if len(p.records) == 0 {
+		p.records = make([]kgo.Record, block)
+	}
+	r := &p.records[0]
+	p.records = p.records[1:]
+	p.mu.Unlock()
+	r.Topic, r.Partition, r.Key, r.Value = m.Topic, m.Partition, m.Key, m.Value
+	if len(m.Headers) > 0 {
+		r.Headers = make([]kgo.RecordHeader, len(m.Headers))
+		for i, h := range m.Headers {
+			r.Headers[i] = kgo.RecordHeader{Key: h.Key, Value: h.Value}
+		}
 	}
 	return r
 }
 
-// Send produces one message and returns when Kafka has acknowledged it. The key chooses
-// the partition.
+// Send produces one message and returns when Kafka has acknowledged it.
 func (p *Producer) Send(ctx context.Context, m schemas.Message) error {
-	if err := p.cl.ProduceSync(ctx, record(m)).FirstErr(); err != nil {
+	if err := p.cl.ProduceSync(ctx, p.record(m)).FirstErr(); err != nil {
 		return fmt.Errorf("produce to topic %s: %w", m.Topic, err)
 	}
 	return nil
 }
 
 // Enqueue produces one message in the background; the first failure is returned by Flush.
-// It blocks while the buffer is full. The message's bytes must stay unchanged until Flush.
+// It blocks while the buffer is full. The message's bytes must stay unchanged until Flush
+// has returned without an error of its own (ctx).
 func (p *Producer) Enqueue(ctx context.Context, m schemas.Message) {
-	p.cl.Produce(ctx, record(m), func(r *kgo.Record, err error) {
-		if err != nil {
-			err = fmt.Errorf("produce to topic %s: %w", r.Topic, err)
-			p.failed.CompareAndSwap(nil, &err)
-		}
-	})
+	p.cl.Produce(ctx, p.record(m), p.done)
+}
+
+func (p *Producer) finished(r *kgo.Record, err error) {
+	if err != nil {
+		err = fmt.Errorf("produce to topic %s: %w", r.Topic, err)
+		p.failed.CompareAndSwap(nil, &err)
+	}
 }
 
 // Flush waits until everything enqueued is acknowledged, and returns the first failure

@@ -97,7 +97,7 @@ func (b Batch) Record(mem memory.Allocator) arrow.Record {
 				case schemas.ColumnRow:
 					c.Append(0)
 				default:
-					c.Append(int32(row)) //nolint:gosec // few
+					c.Append(int32(row))
 				}
 			case *array.Float64Builder:
 				if failed && f.Nullable {
