@@ -282,18 +282,18 @@ func TestEndToEnd(t *testing.T) {
 		}
 		places := map[string]sent{} // by the place of the dead letter
 		for _, r := range h.read(topics.DeadLetters) {
-			at := header(&r, schemas.HeaderTopic) + " " + header(&r, schemas.HeaderPartition) + "/" + header(&r, schemas.HeaderOffset)
+			at := headerOf(&r, schemas.HeaderTopic) + " " + headerOf(&r, schemas.HeaderPartition) + "/" + headerOf(&r, schemas.HeaderOffset)
 			s, ok := want[at]
 			require.True(t, ok, "a second dead letter, or of no bad request: %s", at)
 			delete(want, at)
 			places[place{r.Partition, r.Offset}.String()] = s
-			require.Equal(t, string(s.class), header(&r, schemas.HeaderErrorClass), "%.200q", s.Value)
-			require.NotEmpty(t, header(&r, schemas.HeaderReason))
-			require.Equal(t, topicIDs[s.Topic], header(&r, schemas.HeaderTopicID))
+			require.Equal(t, string(s.class), headerOf(&r, schemas.HeaderErrorClass), "%.200q", s.Value)
+			require.NotEmpty(t, headerOf(&r, schemas.HeaderReason))
+			require.Equal(t, topicIDs[s.Topic], headerOf(&r, schemas.HeaderTopicID))
 			require.Equal(t, string(s.Key), string(r.Key))
 			require.Equal(t, string(s.Value), string(r.Value))
 			require.Equal(t, headersOf(s.Record), r.Headers[:len(s.Headers)])
-			_, err := time.Parse(time.RFC3339, header(&r, schemas.HeaderFailedAt))
+			_, err := time.Parse(time.RFC3339, headerOf(&r, schemas.HeaderFailedAt))
 			require.NoError(t, err)
 		}
 		require.Empty(t, want, "bad requests without a dead letter")

@@ -508,8 +508,8 @@ GROUP BY version, variant, minute HAVING d != 0 OR e != 0`, model)), "minutes in
 		"errors by class")
 }
 
-// header returns the last header of that key, as text.
-func header(rec *schemas.Record, key string) string {
+// headerOf returns the last header of that key, as text.
+func headerOf(rec *schemas.Record, key string) string {
 	v, _ := rec.Header(key)
 	return string(v)
 }

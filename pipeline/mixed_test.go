@@ -195,9 +195,9 @@ func TestMillionMixed(t *testing.T) {
 	h.each(topics.DeadLetters, func(rec *schemas.Record) {
 		letters++
 		var at place
-		_, err := fmt.Sscan(header(rec, schemas.HeaderPartition)+" "+header(rec, schemas.HeaderOffset), &at.partition, &at.offset)
+		_, err := fmt.Sscan(headerOf(rec, schemas.HeaderPartition)+" "+headerOf(rec, schemas.HeaderOffset), &at.partition, &at.offset)
 		require.NoError(t, err)
-		settle(header(rec, schemas.HeaderTopic), at, buried)
+		settle(headerOf(rec, schemas.HeaderTopic), at, buried)
 	})
 	for topic, list := range want {
 		for partition := range list {

@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -74,9 +75,9 @@ func (r *Record) Coordinates() Coordinates {
 
 // Header returns the value of the last header of that key, and whether there is one.
 func (r *Record) Header(key string) ([]byte, bool) {
-	for i := len(r.Headers) - 1; i >= 0; i-- {
-		if r.Headers[i].Key == key {
-			return r.Headers[i].Value, true
+	for _, v := range slices.Backward(r.Headers) {
+		if v.Key == key {
+			return v.Value, true
 		}
 	}
 	return nil, false

@@ -3,6 +3,7 @@ package schemas
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -73,9 +74,14 @@ func (t Topics) Validate() error {
 	var errs []error
 	seen := map[string]string{}
 	for _, f := range []struct{ key, name string }{
-		{"requests", t.Requests}, {"results", t.Results}, {"observations", t.Observations},
-		{"deadletters", t.DeadLetters}, {"feedback", t.Feedback}, {"control", t.Control},
-		{"events", t.Events}, {"audit", t.Audit},
+		{"requests", t.Requests},
+		{"results", t.Results},
+		{"observations", t.Observations},
+		{"deadletters", t.DeadLetters},
+		{"feedback", t.Feedback},
+		{"control", t.Control},
+		{"events", t.Events},
+		{"audit", t.Audit},
 	} {
 		if !validTopic(f.name) {
 			errs = append(errs, fmt.Errorf("topics.%s: %q is no topic name: 1 to 180 of a-z A-Z 0-9 . _ -", f.key, f.name))
@@ -133,15 +139,15 @@ type TopicSettings struct {
 func (t Topics) Specs(models []string, s TopicSettings) []TopicSpec {
 	stream := func(name string, partitions int32, maxBytes int) TopicSpec {
 		return TopicSpec{name, partitions, s.ReplicationFactor, map[string]string{
-			"cleanup.policy": "delete", "max.message.bytes": fmt.Sprint(maxBytes),
-			"retention.ms": fmt.Sprint(s.Retention.Milliseconds()), "retention.bytes": fmt.Sprint(s.RetentionBytes),
+			"cleanup.policy": "delete", "max.message.bytes": strconv.Itoa(maxBytes),
+			"retention.ms": strconv.FormatInt(s.Retention.Milliseconds(), 10), "retention.bytes": strconv.FormatInt(s.RetentionBytes, 10),
 		}}
 	}
 	// Dead letters, events and audit are small and are what people come back for: kept
 	// four times as long, and never cut by size.
 	kept := func(name string, partitions int32, maxBytes int) TopicSpec {
 		spec := stream(name, partitions, maxBytes)
-		spec.Config["retention.ms"] = fmt.Sprint(4 * s.Retention.Milliseconds())
+		spec.Config["retention.ms"] = strconv.FormatInt(4*s.Retention.Milliseconds(), 10)
 		spec.Config["retention.bytes"] = "-1"
 		return spec
 	}
@@ -156,7 +162,7 @@ func (t Topics) Specs(models []string, s TopicSettings) []TopicSpec {
 		kept(t.DeadLetters, 1, MaxDeadLetterBytes),
 		stream(t.Feedback, s.Partitions, MaxSmallRecordBytes),
 		TopicSpec{t.Control, 1, s.ReplicationFactor, map[string]string{
-			"cleanup.policy": "compact", "max.message.bytes": fmt.Sprint(MaxSmallRecordBytes),
+			"cleanup.policy": "compact", "max.message.bytes": strconv.Itoa(MaxSmallRecordBytes),
 		}},
 		kept(t.Events, 1, MaxSmallRecordBytes),
 		kept(t.Audit, 1, MaxSmallRecordBytes))

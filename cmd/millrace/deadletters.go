@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -61,7 +62,7 @@ func deadLettersCommand(o *options) *cobra.Command {
 			"a replay carries the header millrace-replay-of with the first request's coordinates.",
 		RunE: func(cmd *cobra.Command, given []string) error {
 			if len(given) == 0 && !all && filter.Model == "" && filter.Class == "" {
-				return usage(fmt.Errorf("name the letters to replay, or give --model, --class or --all"))
+				return usage(errors.New("name the letters to replay, or give --model, --class or --all"))
 			}
 			for _, id := range given {
 				partition, offset, err := letterID(id)

@@ -295,6 +295,7 @@ func (l *brokerLog) Logf(level kfake.LogLevel, format string, args ...any) {
 		l.mu.Unlock()
 	case kfake.LogLevelWarn:
 		l.log.Warn().Str("detail", fmt.Sprintf(format, args...)).Msg("embedded kafka warning")
+	default:
 	}
 }
 

@@ -61,7 +61,7 @@ func categoriesOf(m *schemas.Manifest) []categories {
 		c := categories{n: len(f.Categories), offsets: []int32{0}}
 		for _, s := range f.Categories {
 			c.text = append(c.text, s...)
-			c.offsets = append(c.offsets, int32(len(c.text))) //nolint:gosec // a manifest is small
+			c.offsets = append(c.offsets, int32(len(c.text)))
 		}
 		all[i] = c
 	}

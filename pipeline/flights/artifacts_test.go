@@ -25,7 +25,7 @@ func TestArtifacts(t *testing.T) {
 	require.Equal(t, flights.Model, m.Name)
 
 	read := func(a *schemas.Artifact) []byte {
-		text, err := os.ReadFile(filepath.Join(dir, a.File)) //nolint:gosec // a committed file
+		text, err := os.ReadFile(filepath.Join(dir, a.File))
 		require.NoError(t, err)
 		sum := sha256.Sum256(text)
 		require.Equal(t, a.SHA256, hex.EncodeToString(sum[:]), a.File)
@@ -51,7 +51,7 @@ func TestArtifacts(t *testing.T) {
 	defer mem.AssertSize(t, 0)
 	sample, err := ipc.NewFileReader(bytes.NewReader(read(m.Sample)), ipc.WithAllocator(mem))
 	require.NoError(t, err)
-	defer sample.Close() //nolint:errcheck // in memory
+	defer sample.Close()
 	require.True(t, sample.Schema().Equal(m.SampleSchema()), "sample has %s\nwant %s", sample.Schema(), m.SampleSchema())
 	require.Equal(t, 1, sample.NumRecords())
 	batch, err := sample.Record(0)

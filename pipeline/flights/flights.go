@@ -192,8 +192,8 @@ func (t *table) appendAirports(dst []uint16, chunk arrow.Array, numbers map[stri
 			if len(t.airports) > math.MaxUint16 {
 				return nil, fmt.Errorf("more than %d airports", len(t.airports))
 			}
-			code = strings.Clone(code)  // its memory ends with the chunk
-			n = uint16(len(t.airports)) //nolint:gosec // checked above
+			code = strings.Clone(code) // its memory ends with the chunk
+			n = uint16(len(t.airports))
 			numbers[code] = n
 			t.airports = append(t.airports, code)
 		}
@@ -223,7 +223,7 @@ func (t *table) sort() {
 	}
 	order := make([]int32, len(t.departure))
 	for i := range order {
-		order[i] = int32(i) //nolint:gosec // at most maxFlights
+		order[i] = int32(i)
 	}
 	slices.SortStableFunc(order, func(a, b int32) int { return int(t.departure[a]) - int(t.departure[b]) })
 	t.departure = permute(t.departure, order)
@@ -261,14 +261,14 @@ func (t *table) truncate(n int) error {
 	}
 	next := make([]int32, last-first+block(slices.Max(t.distance))+2)
 	for i := range n {
-		next[t.landing(int32(i))-first+1]++ //nolint:gosec // at most maxFlights
+		next[t.landing(int32(i))-first+1]++
 	}
 	for m := 1; m < len(next); m++ {
 		next[m] += next[m-1]
 	}
 	t.landed = make([]int32, n)
 	for i := range n {
-		flight := int32(i) //nolint:gosec // at most maxFlights
+		flight := int32(i)
 		at := &next[t.landing(flight)-first]
 		t.landed[*at] = flight
 		*at++

@@ -51,14 +51,14 @@ func (d *daySums) request(f flights.Features) {
 		8 * f.Distance, f.MinuteOfDay, 8 * f.DayOfWeek, f.NetworkDelay8, f.OriginDelay8, f.InboundDelay8,
 		f.DestinationDelay8, 8 * f.InboundLandings, 8 * f.DestinationLandings,
 	} {
-		d.sum[i] += uint64(int64(v)) //nolint:gosec // negative values wrap, as in the script
+		d.sum[i] += uint64(int64(v))
 		d.weighted[i] += uint64(int64(v)) * d.requests
 	}
 }
 
 func (d *daySums) label(flight int) {
 	d.labels++
-	d.labelWeighted += uint64(flight) * d.labels //nolint:gosec // never negative
+	d.labelWeighted += uint64(flight) * d.labels
 }
 
 // columns renders the sums as the golden file has them.
@@ -68,7 +68,7 @@ func (d *daySums) columns(day int) map[string]string {
 		"day": strconv.Itoa(day), "requests": u(d.requests), "labels": u(d.labels), "label_weighted": u(d.labelWeighted),
 	}
 	for i, name := range goldenFeatures {
-		out[name+"_sum"] = strconv.FormatInt(int64(d.sum[i]), 10) //nolint:gosec // sums of delays may be negative
+		out[name+"_sum"] = strconv.FormatInt(int64(d.sum[i]), 10)
 		out[name+"_weighted"] = u(d.weighted[i])
 	}
 	return out

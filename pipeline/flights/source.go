@@ -3,6 +3,7 @@ package flights
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -162,7 +163,7 @@ func (s *Source) label(dst []byte, e *Event) []byte {
 
 func (s *Source) request(dst []byte, e *Event) []byte {
 	t := s.table
-	flight := int32(s.requests) //nolint:gosec // at most maxFlights
+	flight := int32(s.requests)
 	s.requests++
 	minute := t.departure[flight]
 	origin, destination := &s.airports[t.origin[flight]], &s.airports[t.destination[flight]]
@@ -215,14 +216,14 @@ func (s *Source) newMinute(minute int32) {
 	s.minute = minute
 	s.features.MinuteOfDay = minute % minutesPerDay
 	s.features.DayOfWeek = (minute/minutesPerDay+3)%7 + 1
-	b := append(s.departure[:0], `","departure":`...)
-	b = strconv.AppendInt(b, int64(minute)*60_000, 10)
-	s.departure = append(b, `,"origin":"`...)
-	b = append(s.hourAndDay[:0], `,"hour":`...)
+	s.departure = append(s.departure[:0], `","departure":`...)
+	s.departure = strconv.AppendInt(s.departure, int64(minute)*60_000, 10)
+	s.departure = append(s.departure, `,"origin":"`...)
+	s.hourAndDay = append(s.hourAndDay[:0], `,"hour":`...)
 	hour := float32(float64(s.features.MinuteOfDay) / 60)
-	b = strconv.AppendFloat(b, float64(hour), 'g', -1, 32)
-	b = append(b, `,"day_of_week":`...)
-	s.hourAndDay = strconv.AppendInt(b, int64(s.features.DayOfWeek), 10)
+	s.hourAndDay = strconv.AppendFloat(s.hourAndDay, float64(hour), 'g', -1, 32)
+	s.hourAndDay = append(s.hourAndDay, `,"day_of_week":`...)
+	s.hourAndDay = strconv.AppendInt(s.hourAndDay, int64(s.features.DayOfWeek), 10)
 }
 
 // idStart is where the request id stands in every value: after {"request_id":".
@@ -233,7 +234,7 @@ const (
 
 func (e *Event) set(kind Kind, flight int32, time int64, value []byte) {
 	e.Kind, e.Flight, e.Time = kind, int(flight), time
-	e.Value = value[:len(value):len(value)]
+	e.Value = slices.Clip(value)
 	e.Key = value[idStart : idStart+idBytes : idStart+idBytes]
 }
 

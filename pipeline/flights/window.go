@@ -21,22 +21,22 @@ func newWindow(minutes int32, size int) window {
 // a replay.
 func (w *window) add(minute, delay int32) {
 	w.expire(minute)
-	size := uint32(len(w.held)) //nolint:gosec // a few thousand
-	if uint32(w.n) == size {    //nolint:gosec // never negative
+	size := uint32(len(w.held))
+	if uint32(w.n) == size {
 		grown := make([]landing, 2*size)
 		for i := range size {
 			grown[(w.first+i)&(2*size-1)] = w.held[(w.first+i)&(size-1)]
 		}
 		w.held, size = grown, 2*size
 	}
-	w.held[(w.first+uint32(w.n))&(size-1)] = landing{minute, delay} //nolint:gosec // never negative
+	w.held[(w.first+uint32(w.n))&(size-1)] = landing{minute, delay}
 	w.n++
 	w.sum += delay
 }
 
 // expire drops the landings at or before now - minutes.
 func (w *window) expire(now int32) {
-	mask := uint32(len(w.held) - 1) //nolint:gosec // a few thousand
+	mask := uint32(len(w.held) - 1)
 	for w.n > 0 && w.held[w.first&mask].minute <= now-w.minutes {
 		w.sum -= w.held[w.first&mask].delay
 		w.first++

@@ -58,9 +58,9 @@ type Process struct {
 	pid      atomic.Int64
 	restarts atomic.Uint64
 
-	stopping context.Context // done when Stop was called
+	stopping context.Context //nolint:containedctx // done when Stop was called; it outlives the call that made it
 	stop     context.CancelFunc
-	hard     context.Context // done when Stop waited long enough
+	hard     context.Context //nolint:containedctx // done when Stop waited long enough; likewise
 	kill     context.CancelFunc
 
 	done chan struct{} // closed at the end of run

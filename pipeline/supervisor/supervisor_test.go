@@ -277,7 +277,7 @@ func TestChildEndsCleanlyWhenItsParentIsKilled(t *testing.T) {
 	addr, _, err := supervisor.FreePort("127.0.0.1:0")
 	require.NoError(t, err)
 	ended := filepath.Join(t.TempDir(), "ended")
-	cmd := exec.Command(exe, "role", "parent", "serve", addr, ended, ended) //nolint:gosec // this test binary
+	cmd := exec.Command(exe, "role", "parent", "serve", addr, ended, ended)
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)

@@ -259,8 +259,10 @@ func FuzzDecode(f *testing.F) {
 		require.NotEmpty(t, fault.Reason)
 		require.True(t, json.Valid([]byte(`"x"`)))
 		if jsonErr != nil {
-			require.Contains(t, []schemas.ErrorClass{schemas.ErrorClassMalformed, schemas.ErrorClassDuplicateKey,
-				schemas.ErrorClassWrongType, schemas.ErrorClassMissingFeature, schemas.ErrorClassOutOfRange, schemas.ErrorClassUnknownCategory}, fault.Class)
+			require.Contains(t, []schemas.ErrorClass{
+				schemas.ErrorClassMalformed, schemas.ErrorClassDuplicateKey,
+				schemas.ErrorClassWrongType, schemas.ErrorClassMissingFeature, schemas.ErrorClassOutOfRange, schemas.ErrorClassUnknownCategory,
+			}, fault.Class)
 		}
 	})
 }

@@ -70,6 +70,7 @@ type Decoder struct {
 	fields    []field
 	cells     []cell
 	index     map[string]int
+	order     []int // the field that stood at each place of the object before
 	eventTime int // index of the event-time field, -1 without one
 	requestID int
 	format    schemas.TimeFormat
@@ -123,6 +124,7 @@ func NewDecoder(m *schemas.Manifest, alloc memory.Allocator) (*Decoder, error) {
 	}
 	for i := range d.fields {
 		d.index[d.fields[i].name] = i
+		d.order = append(d.order, i)
 	}
 	d.cells = make([]cell, len(d.fields))
 	return d, nil
@@ -246,16 +248,22 @@ func (d *Decoder) Append(rec *schemas.Record) *schemas.RequestError {
 	return nil
 }
 
-// member reads one key and its value. at is its position in the object, which is where
-// the field stands in the plan when producers keep the manifest's order.
+// member reads one key and its value. at is its place in the object: producers keep to an
+// order, so the field is most often the one that stood there before.
 func (d *Decoder) member(at int) *schemas.RequestError {
 	key, err := d.scan.key()
 	if err != nil {
 		return err
 	}
-	i, ok := at, at < len(d.fields) && d.fields[at].name == string(key)
+	i, ok := 0, false
+	if at < len(d.order) {
+		i = d.order[at]
+		ok = d.fields[i].name == string(key)
+	}
 	if !ok {
-		i, ok = d.index[string(key)]
+		if i, ok = d.index[string(key)]; ok && at < len(d.order) {
+			d.order[at] = i
+		}
 	}
 	if !ok {
 		if d.repeated(key) {
@@ -417,7 +425,7 @@ func (f *field) parseInt(c *cell, v value) *schemas.RequestError {
 		// 3.0 and 1e3 are whole numbers too, up to where float64 counts them exactly.
 		x, ferr := strconv.ParseFloat(str(v.text), 64)
 		exact := ferr == nil && x == math.Trunc(x) && math.Abs(x) <= 1<<53
-		if n = int64(x); !exact || (bits == 32 && int64(int32(n)) != n) { //nolint:gosec // the conversion is the check
+		if n = int64(x); !exact || (bits == 32 && int64(int32(n)) != n) {
 			return schemas.Errorf(schemas.ErrorClassWrongType, "%q is %s, which does not fit %s", f.name, clip(v.text), f.feature.Type)
 		}
 	}
@@ -525,7 +533,7 @@ func (d *Decoder) commit(rec *schemas.Record, id []byte) {
 			if f.dict != nil {
 				b.Append(f.dict.index(c.text))
 			} else {
-				b.Append(int32(c.int)) //nolint:gosec // parseInt checked the width
+				b.Append(int32(c.int))
 			}
 		}
 	}
@@ -545,7 +553,7 @@ func (d *Decoder) commit(rec *schemas.Record, id []byte) {
 func (d *Decoder) topic(id uuid.UUID) int32 {
 	for i, t := range d.topicIDs {
 		if t == id {
-			return int32(i) //nolint:gosec // a handful
+			return int32(i)
 		}
 	}
 	d.topicIDs = append(d.topicIDs, id)

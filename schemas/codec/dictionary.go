@@ -24,7 +24,7 @@ func newDictionary(alloc memory.Allocator, base []string) *dictionary {
 	b := array.NewStringBuilder(alloc)
 	defer b.Release()
 	for i, s := range base {
-		d.entries[s] = int32(i) //nolint:gosec // a manifest has no 2^31 categories
+		d.entries[s] = int32(i)
 		b.Append(s)
 	}
 	d.values = b.NewArray()
@@ -43,7 +43,7 @@ func (d *dictionary) index(s []byte) int32 {
 	if i, ok := d.entries[string(s)]; ok {
 		return i
 	}
-	i := int32(d.base + len(d.added)) //nolint:gosec // at most one a row
+	i := int32(d.base + len(d.added))
 	own := string(s)
 	d.entries[own] = i
 	d.added = append(d.added, own)

@@ -53,6 +53,7 @@ func exampleValue(f *schemas.Feature) any {
 		return "text"
 	case schemas.TypeCategory:
 		return f.Categories[0]
+	default:
 	}
 	x := 1.0
 	if f.Min != nil {

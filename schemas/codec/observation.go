@@ -48,7 +48,7 @@ func NewObservationEncoder(m *schemas.Manifest, alloc memory.Allocator) *Observa
 	names := []string{""}
 	for i, c := range schemas.ErrorClasses() {
 		names = append(names, string(c))
-		e.classIdx[c] = int32(i + 1) //nolint:gosec // a closed, short list
+		e.classIdx[c] = int32(i + 1)
 	}
 	e.classes = stringArray(alloc, names...)
 	return e

@@ -47,7 +47,7 @@ func (w *Webhook) Deliver(ctx context.Context, event []byte) error {
 	if err != nil {
 		return fmt.Errorf("post event: %w", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 200))
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return fmt.Errorf("post event to %s: %s: %.200q", w.URL, resp.Status, text)

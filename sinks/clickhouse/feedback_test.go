@@ -85,7 +85,7 @@ func TestScanFeedback(t *testing.T) {
 	}
 	for value, want := range map[string]label{
 		`{"model":"m","label":0}`:                                                     {value: 0, observedAt: received.UnixMicro()},
-		` { "label" : -1.5E+2 , "model" : "m" } `:                                     {value: -150, observedAt: received.UnixMicro()},
+		"\t{ \"label\" : -1.5E+2 , \"model\":\"m\"}\n":                                {value: -150, observedAt: received.UnixMicro()},
 		`{"model":"m","label":false,"observed_at":null}`:                              {value: 0, observedAt: received.UnixMicro()},
 		`{"model":"m","label":1,"observed_at":-1}`:                                    {value: 1, observedAt: -1000},
 		`{"model":"m","label":1,"observed_at":978307200000.25}`:                       {value: 1, observedAt: at("2001-01-01T00:00:00.00025Z")},
@@ -105,7 +105,7 @@ func TestScanFeedbackAllocatesNothing(t *testing.T) {
 	r := &schemas.Record{Value: []byte(`{"request_id":"6ba7\u0062810/0/17","model":"flights","label":1,"observed_at":"2001-01-01T00:00:00Z","more":[1,{"a":"b"}]}`)}
 	require.Nil(t, s.scan(r, &l))
 	require.Equal(t, "6ba7b810/0/17", string(l.requestID))
-	require.Zero(t, testing.AllocsPerRun(100, func() { s.scan(r, &l) }))
+	require.Zero(t, testing.AllocsPerRun(100, func() { _ = s.scan(r, &l) }))
 }
 
 // What the scanner takes is JSON, and means what encoding/json says it means.

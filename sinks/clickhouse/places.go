@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,7 +95,15 @@ func (c placeColumns) where(e *extent) string {
 	var b strings.Builder
 	b.WriteString(c.time + " >= " + microsSQL(e.from) + " AND " + c.time + " <= " + microsSQL(e.to))
 	if len(e.spans) > maxSpans {
-		// The query would be too long: the time must do.
+		// The query would be too long: all partitions and their topics together.
+		all := e.spans[0]
+		topics := map[string]bool{}
+		for _, s := range e.spans {
+			all.min, all.max = min(all.min, s.min), max(all.max, s.max)
+			topics["'"+s.topic.String()+"'"] = true
+		}
+		b.WriteString(" AND " + c.topicID + " IN (" + strings.Join(slices.Sorted(maps.Keys(topics)), ", ") + ") AND " +
+			c.offset + " BETWEEN " + strconv.FormatInt(all.min, 10) + " AND " + strconv.FormatInt(all.max, 10))
 		return b.String()
 	}
 	b.WriteString(" AND (")

@@ -23,4 +23,10 @@ func TestExtent(t *testing.T) {
 		"(i = '01000000-0000-0000-0000-000000000000' AND p = 0 AND o BETWEEN 50 AND 50) OR "+
 		"(i = '02000000-0000-0000-0000-000000000000' AND p = 0 AND o BETWEEN 1 AND 1))",
 		placeColumns{"i", "p", "o", "", "t"}.where(&b))
+	for i := range int32(maxSpans) {
+		b.add([16]byte{1}, i, int64(1000-i), 90)
+	}
+	require.Equal(t, "t >= fromUnixTimestamp64Micro(90, 'UTC') AND t <= fromUnixTimestamp64Micro(91, 'UTC')"+
+		" AND i IN ('01000000-0000-0000-0000-000000000000', '02000000-0000-0000-0000-000000000000') AND o BETWEEN 1 AND 1000",
+		placeColumns{"i", "p", "o", "", "t"}.where(&b))
 }

@@ -85,8 +85,7 @@ func (p *Producer) Send(ctx context.Context, m schemas.Message) error {
 }
 
 // Enqueue produces one message in the background; the first failure is returned by Flush.
-// It blocks while the buffer is full. The message's bytes must stay unchanged until Flush
-// has returned without an error of its own (ctx).
+// It blocks while the buffer is full. The message's bytes must stay unchanged until Flush.
 func (p *Producer) Enqueue(ctx context.Context, m schemas.Message) {
 	p.cl.Produce(ctx, p.record(m), p.done)
 }

@@ -1,0 +1,220 @@
+package kafka_test
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
+
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/kafka"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// serve starts a broker in memory, for one test.
+func serve(tb testing.TB) (brokers []string) {
+	tb.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "millrace.events", "refused"),
+		kfake.SeedTopics(4, "millrace.deadletters", "millrace.requests.m"))
+	require.NoError(tb, err)
+	tb.Cleanup(cluster.Close)
+	return cluster.ListenAddrs()
+}
+
+func newProducer(tb testing.TB, brokers []string) *kafka.Producer {
+	tb.Helper()
+	p, err := kafka.NewProducer(brokers, "test", 10_000)
+	require.NoError(tb, err)
+	tb.Cleanup(p.Close)
+	return p
+}
+
+// read returns the next n records of a topic from its start.
+func read(t *testing.T, brokers []string, topic string, n int) []schemas.Record {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic), kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()))
+	require.NoError(t, err)
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var out []schemas.Record
+	for len(out) < n {
+		fetches := cl.PollFetches(ctx)
+		require.NoError(t, fetches.Err())
+		fetches.EachRecord(func(r *kgo.Record) {
+			rec := schemas.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Key: r.Key, Value: r.Value}
+			for _, h := range r.Headers {
+				rec.Headers = append(rec.Headers, schemas.Header{Key: h.Key, Value: h.Value})
+			}
+			out = append(out, rec)
+		})
+	}
+	require.Len(t, out, n)
+	return out
+}
+
+func header(key, value string) schemas.Header { return schemas.Header{Key: key, Value: []byte(value)} }
+
+var failedAt = time.Date(2026, 3, 4, 5, 6, 7, 8_900, time.FixedZone("x", 3600))
+
+func TestDeadLettersComeBackAsTheyWere(t *testing.T) {
+	topicID := uuid.MustParse("6d2c3c2e-94a1-4ad6-8f2b-0f3e7a3c9b11")
+	brokers := serve(t)
+	p := newProducer(t, brokers)
+	for i, rec := range []schemas.Record{
+		{Key: []byte("k"), Value: []byte(`{"a":1}`), Headers: []schemas.Header{header("request-id", "r"), header("traceparent", "00-x"), header("traceparent", "twice")}},
+		{Key: nil, Value: []byte("\x00\xff\xfe not UTF-8 \x80"), Headers: []schemas.Header{{Key: "odd\xff", Value: []byte{0, 255}}, {Key: "nil"}}},
+		{Key: []byte{}, Value: nil},
+		{Key: []byte("again"), Value: []byte(`{`), Headers: []schemas.Header{
+			header(schemas.HeaderReplayOf, topicID.String()+"/0/7"), // it was a replay
+			header(schemas.HeaderReason, "forged"), header(schemas.HeaderTopic, "forged"), header(schemas.HeaderOffset, "99"),
+			header("mine", "kept"),
+		}},
+	} {
+		rec.Topic, rec.TopicID, rec.Partition, rec.Offset = "millrace.requests.m", topicID, 3, int64(42+i)
+		fault := schemas.Errorf(schemas.ErrorClassMalformed, "byte %d is \"x\"", i)
+		letter := kafka.DeadLetter("millrace.deadletters", &rec, fault, "m", "1", failedAt)
+		require.Equal(t, "millrace.deadletters", letter.Topic)
+		require.Equal(t, schemas.AnyPartition, letter.Partition)
+		require.NoError(t, p.Send(t.Context(), letter))
+	}
+	letters := map[int64]schemas.Record{}
+	for _, l := range read(t, brokers, "millrace.deadletters", 4) {
+		letters[kafka.LetterCoordinates(&l).Offset] = l
+	}
+	require.Len(t, letters, 4)
+
+	first := letters[42]
+	require.Equal(t, []schemas.Header{
+		header("request-id", "r"), header("traceparent", "00-x"), header("traceparent", "twice"),
+		header(schemas.HeaderErrorClass, "malformed"), header(schemas.HeaderReason, `byte 0 is "x"`),
+		header(schemas.HeaderTopic, "millrace.requests.m"), header(schemas.HeaderTopicID, topicID.String()),
+		header(schemas.HeaderPartition, "3"), header(schemas.HeaderOffset, "42"),
+		header(schemas.HeaderModel, "m"), header(schemas.HeaderVersion, "1"),
+		header(schemas.HeaderFailedAt, "2026-03-04T04:06:07.000008Z"),
+	}, first.Headers)
+	require.Equal(t, schemas.Coordinates{TopicID: topicID, Partition: 3, Offset: 42}, kafka.LetterCoordinates(&first))
+
+	replay := kafka.Replay(&first)
+	require.Equal(t, schemas.Message{
+		Topic: "millrace.requests.m", Partition: schemas.AnyPartition, Key: []byte("k"), Value: []byte(`{"a":1}`),
+		Headers: []schemas.Header{
+			header("request-id", "r"), header("traceparent", "00-x"), header("traceparent", "twice"),
+			header(schemas.HeaderReplayOf, topicID.String()+"/3/42"),
+		},
+	}, replay)
+
+	odd := letters[43]
+	require.Nil(t, odd.Key)
+	require.Equal(t, []byte("\x00\xff\xfe not UTF-8 \x80"), odd.Value)
+	require.Equal(t, []schemas.Header{{Key: "odd\xff", Value: []byte{0, 255}}, {Key: "nil"}}, odd.Headers[:2])
+
+	tombstone := letters[44]
+	require.Nil(t, tombstone.Value)
+	require.NotNil(t, tombstone.Key)
+
+	// A forged header does not get through; that it was a replay does.
+	again := letters[45]
+	require.Len(t, again.Headers, 2+9)
+	require.Equal(t, []schemas.Header{header(schemas.HeaderReplayOf, topicID.String()+"/0/7"), header("mine", "kept")}, again.Headers[:2])
+	class, _ := again.Header(schemas.HeaderReason)
+	require.Equal(t, `byte 3 is "x"`, string(class))
+	require.Equal(t, []schemas.Header{header("mine", "kept"), header(schemas.HeaderReplayOf, topicID.String()+"/3/45")},
+		kafka.Replay(&again).Headers, "it is the replay of this letter now")
+}
+
+func TestCoordinatesOfWhatIsNoLetter(t *testing.T) {
+	require.Zero(t, kafka.LetterCoordinates(&schemas.Record{Offset: 7}))
+	require.Zero(t, kafka.LetterCoordinates(&schemas.Record{Headers: []schemas.Header{
+		header(schemas.HeaderTopicID, "x"), header(schemas.HeaderPartition, "99999999999"), header(schemas.HeaderOffset, "x"),
+	}}))
+	require.Empty(t, kafka.Replay(&schemas.Record{}).Topic)
+	require.ErrorContains(t, newProducer(t, serve(t)).Send(t.Context(), kafka.Replay(&schemas.Record{})), "produce to topic")
+}
+
+func TestPartitionIsTheMessagesOrItsKeys(t *testing.T) {
+	brokers := serve(t)
+	p := newProducer(t, brokers)
+	for i := range 4 {
+		p.Enqueue(t.Context(), schemas.Message{Topic: "millrace.requests.m", Partition: int32(i), Key: []byte("same"), Value: []byte(strconv.Itoa(i))})
+		p.Enqueue(t.Context(), schemas.Message{Topic: "millrace.requests.m", Partition: schemas.AnyPartition, Key: []byte("same"), Value: []byte("keyed")})
+	}
+	require.NoError(t, p.Flush(t.Context()))
+	keyed := map[int32]int{}
+	for _, r := range read(t, brokers, "millrace.requests.m", 8) {
+		if string(r.Value) == "keyed" {
+			keyed[r.Partition]++
+		} else {
+			require.Equal(t, strconv.Itoa(int(r.Partition)), string(r.Value))
+		}
+	}
+	require.Equal(t, map[int32]int{1: 4}, keyed, "murmur2, as in Java")
+}
+
+func TestFlushReturnsTheFirstFailureOnce(t *testing.T) {
+	brokers := serve(t)
+	p := newProducer(t, brokers)
+	p.Enqueue(t.Context(), schemas.Message{Topic: "refused", Partition: 9, Value: []byte("x")})
+	p.Enqueue(t.Context(), schemas.Message{Topic: "refused", Partition: schemas.AnyPartition, Value: []byte("fine")})
+	p.Enqueue(t.Context(), schemas.Message{Topic: "refused", Partition: schemas.AnyPartition, Value: make([]byte, schemas.MaxDeadLetterBytes+1)})
+	require.ErrorContains(t, p.Flush(t.Context()), "produce to topic refused")
+	require.NoError(t, p.Flush(t.Context()))
+	require.Equal(t, "fine", string(read(t, brokers, "refused", 1)[0].Value))
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, p.Send(ended, schemas.Message{Topic: "refused", Partition: schemas.AnyPartition}), context.Canceled)
+	p.Enqueue(ended, schemas.Message{Topic: "refused", Partition: schemas.AnyPartition})
+	require.ErrorIs(t, p.Flush(t.Context()), context.Canceled)
+}
+
+func TestUnusableSettings(t *testing.T) {
+	_, err := kafka.NewProducer(nil, "test", 1)
+	require.ErrorContains(t, err, "open a Kafka producer")
+}
+
+func TestEventsAreCloudEvents(t *testing.T) {
+	brokers := serve(t)
+	p := kafka.EventPublisher{Producer: newProducer(t, brokers), Topic: "millrace.events"}
+	event := schemas.NewEvent(schemas.EventData{
+		Kind: schemas.EventDrift, Severity: schemas.SeverityCritical, Model: "m", Version: "1",
+		WindowStart: failedAt, WindowEnd: failedAt.Add(time.Hour), Rows: 5,
+		Breaches: []schemas.Breach{{Stattest: schemas.StattestPSI, Column: "x", Value: 0.5, Threshold: 0.25, Severity: schemas.SeverityCritical, Retrain: true}},
+	}, failedAt)
+	require.NoError(t, p.Publish(t.Context(), event))
+	rec := read(t, brokers, "millrace.events", 1)[0]
+	require.Equal(t, "m", string(rec.Key))
+	require.Equal(t, []schemas.Header{header("content-type", "application/cloudevents+json; charset=UTF-8")}, rec.Headers)
+	var got schemas.Event
+	require.NoError(t, json.Unmarshal(rec.Value, &got))
+	require.True(t, event.Time.Equal(got.Time))
+	require.Equal(t, event.ID, got.ID)
+	require.Equal(t, event.Data.Breaches, got.Data.Breaches)
+	var raw map[string]any
+	require.NoError(t, json.Unmarshal(rec.Value, &raw))
+	for _, key := range []string{"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"} {
+		require.Contains(t, raw, key)
+	}
+}
+
+func BenchmarkEnqueue(b *testing.B) {
+	p, err := kafka.NewProducer(serve(b), "bench", 100_000)
+	require.NoError(b, err)
+	defer p.Close()
+	m := schemas.Message{Topic: "millrace.requests.m", Partition: schemas.AnyPartition, Key: []byte("AA1234"), Value: make([]byte, 160)}
+	b.SetBytes(int64(len(m.Value)))
+	b.ReportAllocs()
+	for b.Loop() {
+		p.Enqueue(context.Background(), m)
+	}
+	require.NoError(b, p.Flush(context.Background()))
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
