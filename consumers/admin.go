@@ -135,7 +135,7 @@ func (a *Admin) ApplyTopics(ctx context.Context, specs []schemas.TopicSpec) ([]s
 		if !ok {
 			config := map[string]*string{}
 			for k, v := range spec.Config {
-				config[k] = kadm.StringPtr(v)
+				config[k] = new(v)
 			}
 			if _, err := a.adm.CreateTopic(ctx, spec.Partitions, spec.ReplicationFactor, config, spec.Name); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 				return done, fmt.Errorf("create topic %s: %w", spec.Name, err)
@@ -167,7 +167,7 @@ func (a *Admin) alter(ctx context.Context, spec schemas.TopicSpec, d kadm.TopicD
 	var set []kadm.AlterConfig
 	for _, key := range slices.Sorted(maps.Keys(spec.Config)) {
 		if got := config[key]; got != spec.Config[key] {
-			set = append(set, kadm.AlterConfig{Op: kadm.SetConfig, Name: key, Value: kadm.StringPtr(spec.Config[key])})
+			set = append(set, kadm.AlterConfig{Op: kadm.SetConfig, Name: key, Value: new(spec.Config[key])})
 			done = append(done, fmt.Sprintf("%s: set %s from %s to %s", spec.Name, key, got, spec.Config[key]))
 		}
 	}

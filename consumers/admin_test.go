@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -244,4 +245,33 @@ func TestLag(t *testing.T) {
 	require.EqualValues(t, 5, lag(), "an open transaction is no lag yet")
 	_, err := f.admin.Lag(t.Context(), group, f.id+".nowhere")
 	require.Error(t, err)
+}
+
+func TestAsk(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	requests, results, letters := f.topic("requests.a", 2, nil), f.topic("results.a", 2, nil), f.topic("letters", 1, nil)
+	f.fill(requests, 2, 0, 10) // others ask, too
+	r, _ := f.lane(f.laneConfig("requests.", 0), handlerFunc(func(_ context.Context, records []schemas.Record, out consumers.Publisher) error {
+		for i := range records {
+			rec := &records[i]
+			m := schemas.Message{Topic: results, Partition: rec.Partition, Key: rec.Key, Value: rec.Value, Headers: rec.Headers}
+			if string(rec.Value) == "bad" {
+				m.Topic, m.Partition = letters, schemas.AnyPartition
+			}
+			out.Publish(m)
+		}
+		return nil
+	}))
+	got := map[string]string{}
+	require.NoError(t, f.admin.Ask(t.Context(), requests, [][]byte{[]byte("good"), []byte("bad"), []byte("good")}, []string{results, letters},
+		func(rec *schemas.Record) error { got[string(rec.Value)] += rec.Topic + " "; return nil }))
+	require.Equal(t, map[string]string{"good": results + " " + results + " ", "bad": letters + " "}, got)
+	require.NoError(t, r.stop())
+
+	ended, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	err := f.admin.Ask(ended, requests, [][]byte{[]byte("nobody is there")}, []string{results}, nil)
+	require.ErrorContains(t, err, "1 of 1 requests were not answered")
+	require.ErrorContains(t, f.admin.Ask(t.Context(), requests, nil, []string{f.id + ".nowhere"}, nil), "nowhere")
 }

@@ -92,7 +92,7 @@ func newBroker(t *testing.T) *broker {
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a free port is all that is wanted
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
 	return l.Addr().String()
@@ -163,7 +163,7 @@ func (f *fixture) fill(topic string, partitions, first, n int) {
 	for i := range records {
 		v := first + i
 		records[i] = &kgo.Record{
-			Topic: topic, Partition: int32(v % partitions), Key: []byte("k" + strconv.Itoa(v)), Value: []byte(strconv.Itoa(v)), //nolint:gosec // a few
+			Topic: topic, Partition: int32(v % partitions), Key: []byte("k" + strconv.Itoa(v)), Value: []byte(strconv.Itoa(v)),
 			Headers: []kgo.RecordHeader{{Key: "h", Value: []byte(strconv.Itoa(v))}, {Key: "empty"}},
 		}
 	}
@@ -253,7 +253,7 @@ func start(tb testing.TB, run func(soft, hard context.Context) error) *running {
 	soft, stop := context.WithCancel(hard)
 	r := &running{tb: tb, soft: stop, hard: kill, done: make(chan error, 1)}
 	go func() { r.done <- run(soft, hard) }() // ends with soft
-	tb.Cleanup(func() { r.kill() })
+	tb.Cleanup(func() { _ = r.kill() })
 	return r
 }
 

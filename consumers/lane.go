@@ -84,14 +84,14 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 		l.Stats.Reopened.Add(1)
 		l.log.Error().Err(err).Dur("retry_in", backoff).Msg("lane session failed; opening a new one")
 		if sleep(ctx, backoff) != nil {
-			return nil
+			return nil //nolint:nilerr // the session is closed: this is an orderly end
 		}
 	}
 }
 
 // session is one life of the Kafka session. An error means that it cannot be used further.
 func (l *Lane) session(ctx, hard context.Context, h Handler) error {
-	opts := append(l.cfg.Connection.options(), groupOptions(l.cfg.Group)...)
+	opts := append(l.cfg.options(), groupOptions(l.cfg.Group)...)
 	opts = append(opts,
 		kgo.ConsumeRegex(), kgo.ConsumeTopics("^"+regexp.QuoteMeta(l.cfg.TopicPrefix)+".+$"),
 		kgo.TransactionalID(fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)),

@@ -62,7 +62,7 @@ func TestLaneAbortsAFailedBatch(t *testing.T) {
 	t.Parallel()
 	noise := make([]byte, 100_000) // does not compress
 	for i := range noise {
-		noise[i] = byte(rand.Uint32()) //nolint:gosec // a byte of it
+		noise[i] = byte(rand.Uint32())
 	}
 	for name, fail := range map[string]func(f *fixture, results string, out consumers.Publisher) error{
 		"handler": func(*fixture, string, consumers.Publisher) error { return errors.New("not today") },
@@ -347,7 +347,7 @@ func TestLanesAtRandom(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's dice
+	random := rand.New(rand.NewPCG(seed, 1))
 	var dice sync.Mutex
 	f := newFixture(t, sharedAddr)
 	const n, lanes = 3000, 3
@@ -408,7 +408,7 @@ func BenchmarkLane(b *testing.B) {
 	for at := 0; at < b.N; at += 10_000 {
 		records := make([]*kgo.Record, min(10_000, b.N-at))
 		for i := range records {
-			records[i] = &kgo.Record{Topic: requests, Partition: int32(i % 4), Value: value} //nolint:gosec // a few
+			records[i] = &kgo.Record{Topic: requests, Partition: int32(i % 4), Value: value}
 		}
 		require.NoError(b, f.cl.ProduceSync(context.Background(), records...).FirstErr())
 	}

@@ -108,7 +108,7 @@ func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 		}
 		r.log.Error().Err(err).Msg("recorder session failed; opening a new one")
 		if sleep(ctx, time.Second) != nil {
-			return nil
+			return nil //nolint:nilerr // the session is closed: this is an orderly end
 		}
 	}
 }
@@ -132,7 +132,7 @@ type recorderSession struct {
 }
 
 func (s *recorderSession) run(ctx context.Context) error {
-	opts := append(s.cfg.Connection.options(), groupOptions(s.cfg.Group)...)
+	opts := append(s.cfg.options(), groupOptions(s.cfg.Group)...)
 	opts = append(opts,
 		kgo.ConsumeTopics(s.cfg.Topics...),
 		kgo.KeepControlRecords(), // or the end of every transaction would look like lag

@@ -452,7 +452,7 @@ func TestRecordersAtRandom(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's dice
+	random := rand.New(rand.NewPCG(seed, 1))
 	f := newFixture(t, sharedAddr)
 	topic := f.topic("a", 3, nil)
 	m := newMemory()

@@ -40,7 +40,6 @@ func groupOptions(g Group) []kgo.Opt {
 		kgo.HeartbeatInterval(g.SessionTimeout / 4),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.RequireStableFetchOffsets(),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.MetadataMaxAge(10 * time.Second), // how late a new topic or partition is seen

@@ -41,7 +41,7 @@ func Subscribe(ctx context.Context, conn Connection, g Group, topic string, maxB
 		raw := fetches.Records()
 		for i := range in.records {
 			if err := handleOne(ctx, &in.records[i], maxBackoff, log, handle); err != nil {
-				return nil //nolint:nilerr // ctx ended: the record comes again after the restart
+				return nil // ctx ended: the record comes again after the restart
 			}
 			if err := commitRecord(ctx, cl, raw[i]); err != nil && !errors.Is(err, kgo.ErrClientClosed) {
 				log.Warn().Err(err).Str("topic", topic).Msg("commit failed; the record may come again")

@@ -279,6 +279,9 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 	if err := a.retry(soft, RoleRecorder, client.Migrate); err != nil {
 		return orderly(soft, err)
 	}
+	if err := a.retry(soft, RoleRecorder, func(ctx context.Context) error { return a.reconcile(ctx, client) }); err != nil {
+		return orderly(soft, err)
+	}
 	if err := a.needTopics(soft, RoleRecorder, nil); err != nil {
 		return orderly(soft, err)
 	}
@@ -291,6 +294,28 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 	}, a.log)
 	a.ready.set(string(RoleRecorder), "")
 	return r.Run(soft, hard, recorderStore{store, a})
+}
+
+// reconciled is how far back a starting recorder compares minute statistics with rows: what
+// ended the last one may have ended ClickHouse between a table and its view.
+const reconciled = time.Hour
+
+func (a *App) reconcile(ctx context.Context, client *clickhouse.Client) error {
+	models, err := client.Models(ctx)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, model := range models {
+		repaired, err := client.Reconcile(ctx, model, now.Add(-reconciled), now)
+		if err != nil {
+			return err
+		}
+		if repaired > 0 {
+			a.log.Warn().Str("model", model).Int("minutes", repaired).Msg("minute statistics differed from the rows and were derived anew")
+		}
+	}
+	return nil
 }
 
 // recorderStore counts what is stored.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,7 +42,9 @@ func badFares() map[schemas.ErrorClass][][]byte {
 	good := `"at":"2024-05-01T00:30:00Z","price":1,"count":1,"carrier":"AA"`
 	return map[schemas.ErrorClass][][]byte{
 		schemas.ErrorClassMalformed: {
-			nil, {}, []byte("{"), []byte(`{"at":"2024-05-`), []byte(`[1,2]`), []byte("null"), []byte("{" + good + "} {}"),
+			nil,
+			{},
+			[]byte("{"), []byte(`{"at":"2024-05-`), []byte(`[1,2]`), []byte("null"), []byte("{" + good + "} {}"),
 			[]byte("{" + good + `,"note":"` + "\xff\xfe" + `"}`), []byte("\x00\x01\x02"), []byte(`{"price":01}`),
 			[]byte(`{"deep":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + "," + good + "}"),
 		},
@@ -176,14 +180,13 @@ func TestEndToEnd(t *testing.T) {
 
 	var good, failed, letters []sent
 	for _, s := range all {
-		switch {
-		case s.class == "":
+		if s.class == "" {
 			good = append(good, s)
-		default:
-			letters = append(letters, s)
-			if s.row {
-				failed = append(failed, s)
-			}
+			continue
+		}
+		letters = append(letters, s)
+		if s.row {
+			failed = append(failed, s)
 		}
 	}
 	of := func(list []sent, model string) (out []sent) {
@@ -364,8 +367,10 @@ func TestEndToEnd(t *testing.T) {
 		h := h.with(t)
 		// The second hour's prices are far from the reference; both closed hours have labels.
 		require.Equal(t, [][]string{
-			{"0", "accuracy", "ok", "1000", "1000"}, {"0", "drift", "ok", "1000", "0"},
-			{"1", "accuracy", "ok", "1000", "1000"}, {"1", "drift", "breached", "1000", "0"},
+			{"0", "accuracy", "ok", "1000", "1000"},
+			{"0", "drift", "ok", "1000", "0"},
+			{"1", "accuracy", "ok", "1000", "1000"},
+			{"1", "drift", "breached", "1000", "0"},
 		}, h.sql("SELECT toHour(window_start) AS h, job, verdict, rows, labels FROM millrace.windows FINAL WHERE job != 'report' ORDER BY h, job"))
 		require.Equal(t, [][]string{{"0", "0"}, {"1", "1"}}, h.sql(`SELECT toHour(window_start) AS h, drifted::UInt8 FROM millrace.drift_results FINAL
 			WHERE column = 'price' AND stattest = 'psi' ORDER BY h`))
@@ -397,6 +402,24 @@ func TestEndToEnd(t *testing.T) {
 		require.JSONEq(t, string(events[0].Value), hook.bodies()[0], "after one attempt that the receiver refused")
 		require.Equal(t, 1, hook.refused())
 		require.JSONEq(t, string(events[0].Value), string(h.read("copied.events")[0].Value))
+
+		h.eventually("both closed windows have reports", func() (string, bool) {
+			n := h.count("SELECT uniqExact(window_start) FROM millrace.windows WHERE job = 'report'")
+			return strconv.Itoa(n), n == 2
+		})
+		kinds := map[string]int{}
+		require.NoError(t, filepath.WalkDir(h.cfg.Monitor.ReportsDir, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				kinds[filepath.Ext(path)]++
+				var info fs.FileInfo
+				info, err = d.Info()
+				require.Positive(t, info.Size(), path)
+			}
+			return err
+		}))
+		require.GreaterOrEqual(t, kinds[".html"], 3, "one for each window, and the index")
+		require.Equal(t, 2, kinds[".json"])
+		require.FileExists(t, filepath.Join(h.cfg.Monitor.ReportsDir, "index.html"))
 	})
 }
 

@@ -14,7 +14,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -70,9 +69,8 @@ func runRoles(set []string) int {
 		log.Error().Err(err).Msg("configuration")
 		return 2
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	ctx, stop := pipeline.UntilSignal(context.Background())
 	defer stop()
-	context.AfterFunc(ctx, stop)
 	if err := pipeline.New(cfg, log).Run(ctx); err != nil {
 		log.Error().Err(err).Msg("roles ended")
 		return 1
@@ -318,6 +316,12 @@ const patience = 60 * time.Second
 // eventually polls until done. It fails when state has not changed for patience.
 func (h *harness) eventually(what string, poll func() (state string, done bool)) {
 	h.Helper()
+	h.await(25*time.Millisecond, what, poll)
+}
+
+// await is eventually with an interval: short ones are for what must be met on its way.
+func (h *harness) await(interval time.Duration, what string, poll func() (state string, done bool)) {
+	h.Helper()
 	last, moved := "", time.Now()
 	for {
 		state, done := poll()
@@ -329,7 +333,7 @@ func (h *harness) eventually(what string, poll func() (state string, done bool))
 		}
 		require.Less(h, time.Since(moved), patience, "waiting until %s: stuck at %q", what, state)
 		select {
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(interval):
 		case <-h.Context().Done():
 			require.NoError(h, h.Context().Err())
 		}

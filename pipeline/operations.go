@@ -331,6 +331,9 @@ func ReplayDeadLetters(ctx context.Context, cfg Config, filter LetterFilter) (n 
 	defer producer.Close()
 	err = withAdmin(cfg, func(admin *consumers.Admin) error {
 		return eachLetter(ctx, cfg, admin, filter, func(rec *schemas.Record) error {
+			if _, ok := rec.Header(schemas.HeaderCut); ok {
+				return fmt.Errorf("dead letter %d/%d: the request was too large to be kept whole, and cannot be replayed", rec.Partition, rec.Offset)
+			}
 			m := kafka.Replay(rec)
 			if _, ok := cfg.Topics.ModelOf(m.Topic); !ok {
 				return fmt.Errorf("dead letter %d/%d: %q is no requests topic", rec.Partition, rec.Offset, m.Topic)

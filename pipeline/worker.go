@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 
 	"github.com/millrace/millrace/consumers"
@@ -161,7 +162,15 @@ func (h *laneHandler) score(ctx context.Context, s *served, fetched time.Time, o
 	defer predictions.Release()
 	encoding := time.Now()
 	h.metrics.scoring.WithLabelValues(s.ref.Name, s.ref.Version).Observe(encoding.Sub(began).Seconds())
-	failed = h.answer(s, batch, predictions, failed, fetched, encoding, out)
+	failed, tooLarge := h.answer(s, batch, predictions, failed, fetched, encoding, out)
+	if len(tooLarge) > 0 {
+		all := predictions
+		if predictions, err = withoutRows(all, tooLarge, h.alloc); err != nil {
+			return err
+		}
+		defer predictions.Release()
+		failed = append(failed, tooLarge...)
+	}
 	if err := h.observe(s, batch, predictions, failed, encoding, out); err != nil {
 		return err
 	}
@@ -170,13 +179,12 @@ func (h *laneHandler) score(ctx context.Context, s *served, fetched time.Time, o
 }
 
 // answer publishes a result for each row that succeeded and a dead letter for each that
-// did not, and returns the latter: those of the runtime and those too large to send.
-func (h *laneHandler) answer(s *served, batch, predictions arrow.Record, failed []schemas.RowError, fetched, encoding time.Time, out consumers.Publisher) []schemas.RowError {
+// did not. It returns the latter: those of the runtime, and those too large to send.
+func (h *laneHandler) answer(s *served, batch, predictions arrow.Record, failed []schemas.RowError, fetched, encoding time.Time, out consumers.Publisher) (_, tooLarge []schemas.RowError) {
 	s.results.Bind(batch, predictions)
 	s.latency, s.queue = s.latency[:0], s.queue[:0]
 	latency := encoding.Sub(fetched).Microseconds()
 	next := 0 // index into failed, which ascends by row
-	var tooLarge []schemas.RowError
 	for row, rec := range s.records {
 		queue := max(0, fetched.Sub(rec.Timestamp).Microseconds())
 		s.latency, s.queue = append(s.latency, latency), append(s.queue, queue)
@@ -188,19 +196,70 @@ func (h *laneHandler) answer(s *served, batch, predictions arrow.Record, failed 
 		from := len(h.arena)
 		h.arena = s.results.AppendRow(h.arena, row, latency, queue)
 		value := h.arena[from:len(h.arena):len(h.arena)]
-		if size := len(value) + headersBytes(rec) + len(rec.Key); size > schemas.MaxResultBytes-resultOverhead {
-			fault := schemas.Errorf(schemas.ErrorClassResultTooLarge, "the result has %d bytes; at most %d are allowed", size, schemas.MaxResultBytes-resultOverhead)
+		if fault := tooLargeResult(rec, value, predictions, row); fault != nil {
 			tooLarge = append(tooLarge, schemas.RowError{Row: row, RequestError: fault})
 			h.bury(out, rec, fault, s.ref)
 			continue
 		}
 		out.Publish(schemas.Message{Topic: s.topic, Partition: rec.Partition, Key: rec.Key, Value: value, Headers: rec.Headers})
 	}
-	return append(failed, tooLarge...)
+	return failed, tooLarge
 }
 
 // resultOverhead is what Kafka's record batch adds to the largest result, generously.
 const resultOverhead = 4 << 10
+
+// tooLargeResult says why a result cannot be sent, or its prediction not be observed.
+func tooLargeResult(rec *schemas.Record, value []byte, predictions arrow.Record, row int) *schemas.RequestError {
+	if size := len(value) + headersBytes(rec) + len(rec.Key); size > schemas.MaxResultBytes-resultOverhead {
+		return schemas.Errorf(schemas.ErrorClassResultTooLarge, "the result has %d bytes; at most %d are allowed", size, schemas.MaxResultBytes-resultOverhead)
+	}
+	if len(value) <= schemas.MaxTextBytes {
+		return nil
+	}
+	texts := 0
+	for _, c := range predictions.Columns() {
+		if text, ok := c.(*array.String); ok {
+			texts += len(text.Value(row))
+		}
+	}
+	if texts > schemas.MaxTextBytes {
+		return schemas.Errorf(schemas.ErrorClassResultTooLarge, "the texts of the prediction have %d bytes; at most %d are allowed", texts, schemas.MaxTextBytes)
+	}
+	return nil
+}
+
+// withoutRows returns the predictions with NULL in the outputs of those rows. The caller
+// releases the result.
+func withoutRows(predictions arrow.Record, rows []schemas.RowError, alloc memory.Allocator) (arrow.Record, error) {
+	columns := make([]arrow.Array, 0, predictions.NumCols())
+	defer func() {
+		for _, c := range columns {
+			c.Release()
+		}
+	}()
+	for _, c := range predictions.Columns() {
+		null := array.MakeArrayOfNull(alloc, c.DataType(), 1)
+		pieces := make([]arrow.Array, 0, 2*len(rows)+1)
+		next := 0
+		for _, r := range rows {
+			pieces = append(pieces, array.NewSlice(c, int64(next), int64(r.Row)), null)
+			null.Retain()
+			next = r.Row + 1
+		}
+		pieces = append(pieces, array.NewSlice(c, int64(next), int64(c.Len())))
+		joined, err := array.Concatenate(pieces, alloc)
+		null.Release()
+		for _, p := range pieces {
+			p.Release()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("leave %d predictions out: %w", len(rows), err)
+		}
+		columns = append(columns, joined)
+	}
+	return array.NewRecord(predictions.Schema(), columns, predictions.NumRows()), nil
+}
 
 func headersBytes(rec *schemas.Record) int {
 	n := 0

@@ -15,12 +15,12 @@ const (
 	ErrorClassWrongType       ErrorClass = "wrong_type"        // a value that its feature's type cannot hold
 	ErrorClassOutOfRange      ErrorClass = "out_of_range"      // outside min and max where the manifest says reject
 	ErrorClassUnknownCategory ErrorClass = "unknown_category"  // not in categories where the manifest says reject
-	ErrorClassTooLarge        ErrorClass = "request_too_large" // the record is over the configured size
+	ErrorClassTooLarge        ErrorClass = "request_too_large" // the record is over the configured size, or its texts are over MaxTextBytes
 
 	ErrorClassNoVersion         ErrorClass = "no_version"         // no version is deployed for the record's topic
 	ErrorClassInferenceFailed   ErrorClass = "inference_failed"   // the runtime failed on this row
 	ErrorClassInvalidPrediction ErrorClass = "invalid_prediction" // the model answered NaN or an infinity
-	ErrorClassResultTooLarge    ErrorClass = "result_too_large"   // the answer exceeds what the results topic takes
+	ErrorClassResultTooLarge    ErrorClass = "result_too_large"   // the answer exceeds what the results topic takes, or its texts are over MaxTextBytes
 )
 
 // ErrorClasses lists every class, in the order of the documentation.

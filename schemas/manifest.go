@@ -296,8 +296,7 @@ var (
 // sense is reported all at once, by key. name is used in errors: the file's path.
 func ParseManifest(name string, text []byte) (*Manifest, error) {
 	m := &Manifest{Batch: DefaultBatch()}
-	dec := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
-	if err := dec.Decode(m); err != nil {
+	if err := decodeYAML(text, m); err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", name, describeYAML(err))
 	}
 	m.setDefaults()
@@ -315,6 +314,16 @@ func ReadManifest(dir string) (*Manifest, error) {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}
 	return ParseManifest(path, text)
+}
+
+// decodeYAML reads YAML strictly. The decoder panics on some broken input.
+func decodeYAML(text []byte, into any) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("not readable as YAML: %v", p)
+		}
+	}()
+	return yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(into)
 }
 
 // describeYAML renders a YAML error on one line, position first.
@@ -409,8 +418,15 @@ func (m *Manifest) Validate() error {
 	if len(m.Features) == 0 {
 		v.add("features", "at least one is needed")
 	}
+	categories := 0
 	for i := range m.Features {
 		m.Features[i].validate(v, fmt.Sprintf("features[%d]", i), taken)
+		for _, c := range m.Features[i].Categories {
+			categories += len(c)
+		}
+	}
+	if categories > MaxCategoryBytes {
+		v.add("features", "their categories have %d bytes in all, at most %d are allowed; use type string", categories, MaxCategoryBytes)
 	}
 	if m.EventTime.Field != "" {
 		v.oneOf("event_time.format", string(m.EventTime.Format),
@@ -458,6 +474,7 @@ func (m *Manifest) Validate() error {
 			v.add("target.score", "output %q is %s, not a number", t.Score, o.Type)
 		}
 		v.between("target.threshold", t.Threshold, math.SmallestNonzeroFloat64, 1)
+		v.between("target.positive_above", t.PositiveAbove, -math.MaxFloat64, math.MaxFloat64)
 	}
 	v.between("requirements.latency_ms", m.Requires.LatencyMS, 0, math.MaxFloat64)
 	v.between("requirements.throughput_per_s", m.Requires.ThroughputPS, 0, math.MaxFloat64)
@@ -489,7 +506,7 @@ func (m *Manifest) validateMonitoring(v *violations) {
 		}
 		seen[id] = true
 		v.oneOf(key+".severity", string(c.Severity), string(SeverityInfo), string(SeverityWarning), string(SeverityCritical))
-		if math.IsNaN(c.Threshold) || c.Threshold < 0 {
+		if !finite(c.Threshold) || c.Threshold < 0 {
 			v.add(key+".threshold", "must be at least 0, got %v", c.Threshold)
 		}
 		switch c.Stattest {
@@ -546,6 +563,9 @@ func (f *Feature) validate(v *violations, key string, taken map[string]string) {
 	if !f.Type.Numeric() && (f.Min != nil || f.Max != nil || f.OutOfRange == PolicyReject) {
 		v.add(key, "min, max and out_of_range are for numbers, and %q is %s", f.Name, f.Type)
 	}
+	if (f.Min != nil && !finite(*f.Min)) || (f.Max != nil && !finite(*f.Max)) {
+		v.add(key, "min and max must be finite; leave out the one that is not needed")
+	}
 	if f.Min != nil && f.Max != nil && *f.Min > *f.Max {
 		v.add(key+".min", "%v is above max %v", *f.Min, *f.Max)
 	}
@@ -585,7 +605,7 @@ func (f *Feature) checkDefault() error {
 		}
 	default:
 		x, ok := Number(f.Default)
-		if !ok {
+		if !ok || !finite(x) {
 			return fmt.Errorf("%v is no number", f.Default)
 		}
 		if (f.Type == TypeInt32 || f.Type == TypeInt64) && x != math.Trunc(x) {
@@ -594,12 +614,20 @@ func (f *Feature) checkDefault() error {
 		if f.Type == TypeInt32 && (x < math.MinInt32 || x > math.MaxInt32) {
 			return fmt.Errorf("%v does not fit int32", f.Default)
 		}
+		if f.Type == TypeInt64 && math.Abs(x) > 1<<53 {
+			return fmt.Errorf("%v is beyond what can be counted exactly here, 2^53", f.Default)
+		}
+		if f.Type == TypeFloat32 && math.Abs(x) > math.MaxFloat32 {
+			return fmt.Errorf("%v does not fit float32", f.Default)
+		}
 		if (f.Min != nil && x < *f.Min) || (f.Max != nil && x > *f.Max) {
 			return fmt.Errorf("%v is outside min and max", f.Default)
 		}
 	}
 	return nil
 }
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // Number converts what YAML gives for a number.
 func Number(v any) (float64, bool) {

@@ -56,9 +56,17 @@ func ParseReference(name string, text []byte, m *Manifest) (*Reference, error) {
 	if err := dec.Decode(&r); err != nil {
 		return nil, fmt.Errorf("reference %s: %w", name, err)
 	}
+	if dec.More() {
+		return nil, fmt.Errorf("reference %s: more than one JSON value", name)
+	}
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	seen := map[string]bool{}
 	for _, c := range r.Columns {
+		if seen[c.Name] {
+			bad("column %q stands twice", c.Name)
+		}
+		seen[c.Name] = true
 		_, isFeature := m.Feature(c.Name)
 		_, isOutput := m.Output(c.Name)
 		if !isFeature && !isOutput {
@@ -79,8 +87,8 @@ func ParseReference(name string, text []byte, m *Manifest) (*Reference, error) {
 				bad("column %q: edges must be finite and ascend, edge %d is %v", c.Name, i, e)
 			}
 		}
-		total := c.Missing + c.Other
-		for _, n := range c.Counts {
+		total := int64(0)
+		for _, n := range append(slices.Clone(c.Counts), c.Missing, c.Other) {
 			if n < 0 {
 				bad("column %q has a negative count", c.Name)
 			}

@@ -24,6 +24,7 @@ const (
 	HeaderPartition  = "millrace-partition"
 	HeaderOffset     = "millrace-offset"
 	HeaderFailedAt   = "millrace-failed-at" // RFC 3339, microseconds, UTC
+	HeaderCut        = "millrace-cut"       // only where the record was too large to be kept whole: its size in bytes
 
 	// HeaderReplayOf is set on a request that `millrace deadletters replay` produced:
 	// the default request id of the record that was dead-lettered.
@@ -38,8 +39,16 @@ const (
 	MaxDeadLetterBytes  = 8 << 20
 	MaxSmallRecordBytes = 1 << 20
 
-	// MaxObservationBytes bounds the Arrow IPC stream in one observation record.
+	// MaxObservationBytes bounds the Arrow IPC stream in one observation record; a single row
+	// may exceed it.
 	MaxObservationBytes = 512 << 10
+
+	// MaxTextBytes bounds the texts of one request's features together, and those of its
+	// outputs, so that a row of both fits an observation record.
+	MaxTextBytes = 448 << 10
+	// MaxCategoryBytes bounds the categories of a manifest's features together: every
+	// observation record repeats them.
+	MaxCategoryBytes = 128 << 10
 )
 
 // Topics are the names of the Kafka topics. Requests and Results are prefixes that a

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -14,15 +15,12 @@ func checkCommand(o *options) *cobra.Command {
 		Short: "Check the configuration and the model repository, and report every fault",
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := o.load()
-			if err != nil {
-				return err
-			}
-			lines, err := pipeline.CheckModels(cmd.Context(), cfg)
+			cfg, err := o.load() // what is wrong in it has its default
+			lines, errModels := pipeline.CheckModels(cmd.Context(), cfg)
 			for _, line := range lines {
 				fmt.Fprintln(cmd.OutOrStdout(), line)
 			}
-			if err != nil {
+			if err := errors.Join(err, errModels); err != nil {
 				return usage(err)
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "ok")

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -25,9 +23,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if isChild, code := pipeline.RunChild(args, stderr); isChild {
 		return code
 	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := pipeline.UntilSignal(ctx) // the first signal drains; a second one ends at once
 	defer stop()
-	context.AfterFunc(ctx, stop) // the first signal drains; a second one ends at once
 	root := rootCommand()
 	root.SetArgs(args)
 	root.SetOut(stdout)

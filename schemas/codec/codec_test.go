@@ -372,7 +372,7 @@ func TestDecodeAndEncodeAllocateNothingPerRecord(t *testing.T) {
 	defer d.Release()
 	rec := record(good)
 	perBatch := func(rows int) float64 {
-		return testing.AllocsPerRun(20, func() {
+		return testing.AllocsPerRun(5, func() {
 			d.Reserve(rows)
 			for range rows {
 				if err := d.Append(rec); err != nil {
@@ -440,4 +440,64 @@ func BenchmarkObservation(b *testing.B) {
 		b.SetBytes(int64(n))
 	}
 	b.ReportMetric(float64(b.N)*rows/b.Elapsed().Seconds(), "rows/s")
+}
+
+// Unknown categories that are kept could else fill every stream, or more than one, with a
+// dictionary of which its rows need little.
+func TestObservationsCarryOnlyTheCategoriesOfTheirRows(t *testing.T) {
+	alloc := memory.NewCheckedAllocator(memory.NewGoAllocator())
+	defer alloc.AssertSize(t, 0)
+	m := manifest(t)
+	d, err := NewDecoder(m, alloc)
+	require.NoError(t, err)
+	defer d.Release()
+	const rows = 4000
+	colors := make([]string, rows)
+	for i := range rows {
+		colors[i] = fmt.Sprintf("%04d%s", i/2, strings.Repeat("x", 1000)) // 2 MB of them
+		if i%5 == 0 {
+			colors[i] = "red"
+		}
+		rec := record(fmt.Sprintf(`{"at":1,"f32":1,"i64":%d,"color":%q}`, i, colors[i]))
+		rec.Offset = int64(i)
+		require.Nil(t, d.Append(rec))
+	}
+	batch := d.NewBatch()
+	defer batch.Release()
+	scores, valid := make([]float32, rows), make([]bool, rows)
+	answers := predictions(t, m, alloc, scores, valid)
+	defer answers.Release()
+	e := NewObservationEncoder(m, alloc)
+	defer e.Release()
+	scored := &Scored{Batch: batch, Predictions: answers, LatencyUS: make([]int64, rows), QueueUS: make([]int64, rows)}
+	at := 0
+	require.NoError(t, e.Encode(scored, time.Now(), func(stream []byte, _ int) error {
+		require.LessOrEqual(t, len(stream), schemas.MaxObservationBytes)
+		r, err := ipc.NewReader(bytes.NewReader(stream), ipc.WithAllocator(alloc))
+		require.NoError(t, err)
+		defer r.Release()
+		for r.Next() {
+			color := r.Record().Column(r.Schema().FieldIndices("color")[0]).(*array.Dictionary)
+			for i := range color.Len() {
+				require.Equal(t, colors[at], color.Dictionary().(*array.String).Value(color.GetValueIndex(i)))
+				at++
+			}
+		}
+		require.Equal(t, m.ObservationSchema().Fields(), r.Schema().Fields())
+		return r.Err()
+	}))
+	require.Equal(t, rows, at)
+}
+
+func TestTextsAreBounded(t *testing.T) {
+	d := decoder(t)
+	value := func(n int) string {
+		return `{"at":1,"f32":1,"i64":1,"color":"red","text":"` + strings.Repeat("x", n) + `"}`
+	}
+	require.Nil(t, d.Append(record(value(schemas.MaxTextBytes-len("redm")))))
+	fault := d.Append(record(value(schemas.MaxTextBytes)))
+	require.NotNil(t, fault)
+	require.Equal(t, schemas.ErrorClassTooLarge, fault.Class)
+	// What is no feature is not stored, and may be as large as requests may be.
+	require.Nil(t, d.Append(record(`{"at":1,"f32":1,"i64":1,"color":"red","note":"`+strings.Repeat("x", 1<<20)+`"}`)))
 }

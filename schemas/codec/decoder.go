@@ -71,7 +71,7 @@ type Decoder struct {
 	cells     []cell
 	index     map[string]int
 	order     []int // the field that stood at each place of the object before
-	eventTime int // index of the event-time field, -1 without one
+	eventTime int   // index of the event-time field, -1 without one
 	requestID int
 	format    schemas.TimeFormat
 
@@ -159,6 +159,9 @@ func planFeature(f *schemas.Feature, alloc memory.Allocator) (field, error) {
 		if f.Max != nil {
 			p.max = *f.Max
 		}
+		if f.Type == schemas.TypeFloat32 { // as the values are: 0.1 is not above 0.1
+			p.min, p.max = float64(float32(p.min)), float64(float32(p.max))
+		}
 	}
 	if f.Optional {
 		p.hasDef, p.def = true, cell{null: true}
@@ -240,11 +243,30 @@ func (d *Decoder) Append(rec *schemas.Record) *schemas.RequestError {
 			}
 		}
 	}
+	if len(rec.Value) > schemas.MaxTextBytes {
+		if err := d.checkTexts(); err != nil {
+			return err
+		}
+	}
 	id, err := d.id(rec)
 	if err != nil {
 		return err
 	}
 	d.commit(rec, id)
+	return nil
+}
+
+// checkTexts refuses a row that would not fit an observation record.
+func (d *Decoder) checkTexts() *schemas.RequestError {
+	n := 0
+	for i := range d.fields {
+		if d.fields[i].role == roleFeature {
+			n += len(d.cells[i].text)
+		}
+	}
+	if n > schemas.MaxTextBytes {
+		return schemas.Errorf(schemas.ErrorClassTooLarge, "the texts of the features have %d bytes together; at most %d are allowed", n, schemas.MaxTextBytes)
+	}
 	return nil
 }
 
@@ -422,9 +444,9 @@ func (f *field) parseInt(c *cell, v value) *schemas.RequestError {
 	}
 	n, err := strconv.ParseInt(str(v.text), 10, bits)
 	if err != nil {
-		// 3.0 and 1e3 are whole numbers too, up to where float64 counts them exactly.
+		// 3.0 and 1e3 are whole numbers too, as far as float64 counts them exactly.
 		x, ferr := strconv.ParseFloat(str(v.text), 64)
-		exact := ferr == nil && x == math.Trunc(x) && math.Abs(x) <= 1<<53
+		exact := ferr == nil && x == math.Trunc(x) && math.Abs(x) < 1<<53
 		if n = int64(x); !exact || (bits == 32 && int64(int32(n)) != n) {
 			return schemas.Errorf(schemas.ErrorClassWrongType, "%q is %s, which does not fit %s", f.name, clip(v.text), f.feature.Type)
 		}

@@ -2,7 +2,6 @@ package codec
 
 import (
 	"encoding/json"
-	"fmt"
 	"math"
 	"time"
 
@@ -16,11 +15,9 @@ func ExampleRequest(m *schemas.Manifest) []byte {
 		if len(dst) > 1 {
 			dst = append(dst, ',')
 		}
-		text, err := json.Marshal(value)
-		if err != nil {
-			text = []byte("null") // no value below fails
-		}
-		dst = fmt.Appendf(dst, "%q:%s", key, text)
+		dst = appendJSON(dst, key)
+		dst = append(dst, ':')
+		dst = appendJSON(dst, value)
 	}
 	add(fieldRequestID, "example-1")
 	if m.EventTime.Field != "" {
@@ -40,6 +37,14 @@ func ExampleRequest(m *schemas.Manifest) []byte {
 		add(m.Features[i].Name, exampleValue(&m.Features[i]))
 	}
 	return append(dst, '}')
+}
+
+func appendJSON(dst []byte, value any) []byte {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return append(dst, "null"...) // none of these values fails
+	}
+	return append(dst, text...)
 }
 
 func exampleValue(f *schemas.Feature) any {
@@ -63,7 +68,10 @@ func exampleValue(f *schemas.Feature) any {
 		x = min(x, *f.Max)
 	}
 	if f.Type == schemas.TypeInt32 || f.Type == schemas.TypeInt64 {
-		return int64(math.Ceil(x))
+		if n := math.Ceil(x); f.Max == nil || n <= *f.Max {
+			return int64(n)
+		}
+		return int64(math.Floor(x))
 	}
 	return x
 }

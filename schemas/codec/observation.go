@@ -32,7 +32,7 @@ type ObservationEncoder struct {
 	outcomes  arrow.Array
 	classes   arrow.Array
 	classIdx  map[schemas.ErrorClass]int32
-	rowBytes  int // of the last stream, to guess how many rows the next one may take
+	step      int64 // rows that the next stream may take, by the size of the last one
 	buf       bytes.Buffer
 	maxStream int
 }
@@ -69,24 +69,29 @@ func stringArray(alloc memory.Allocator, values ...string) arrow.Array {
 }
 
 // Encode writes the scored batch and hands each stream to emit, which must not retain it.
+// A row of its own that takes more than a stream may is written all the same.
 func (e *ObservationEncoder) Encode(s *Scored, scoredAt time.Time, emit func(stream []byte, rows int) error) error {
 	rec := e.extend(s, scoredAt)
 	defer rec.Release()
 	rows := rec.NumRows()
 	step := rows
-	if e.rowBytes > 0 {
-		step = max(1, int64(e.maxStream/e.rowBytes)*9/10)
+	if e.step > 0 {
+		step = e.step
 	}
+	own := dictionaryBytes(rec) > e.maxStream/4
 	for from := int64(0); from < rows; {
 		to := min(from+step, rows)
-		if err := e.write(rec, from, to); err != nil {
+		if err := e.write(rec, from, to, own); err != nil {
 			return err
 		}
-		if e.buf.Len() > e.maxStream && to-from > 1 {
-			step = max(1, (to-from)*int64(e.maxStream)/int64(e.buf.Len())*9/10)
+		size := e.buf.Len()
+		step = max(1, (to-from)*int64(e.maxStream)/int64(size)*9/10)
+		if size > e.maxStream && to-from > 1 {
 			continue
 		}
-		e.rowBytes = e.buf.Len()/int(to-from) + 1
+		if from == 0 || to < rows { // the rest of a batch says little about the next
+			e.step = step
+		}
 		if err := emit(e.buf.Bytes(), int(to-from)); err != nil {
 			return err
 		}
@@ -95,8 +100,15 @@ func (e *ObservationEncoder) Encode(s *Scored, scoredAt time.Time, emit func(str
 	return nil
 }
 
-func (e *ObservationEncoder) write(rec arrow.Record, from, to int64) error {
+// write writes some rows as a stream. own gives it dictionaries of its own, with what these
+// rows use and no more.
+func (e *ObservationEncoder) write(rec arrow.Record, from, to int64, own bool) error {
 	part := rec.NewSlice(from, to)
+	if own {
+		whole := part
+		part = e.ownDictionaries(whole)
+		whole.Release()
+	}
 	defer part.Release()
 	e.buf.Reset()
 	w := ipc.NewWriter(&e.buf, ipc.WithSchema(e.schema), ipc.WithAllocator(e.alloc))
@@ -107,6 +119,49 @@ func (e *ObservationEncoder) write(rec arrow.Record, from, to int64) error {
 		return fmt.Errorf("end an Arrow IPC stream of %d observations: %w", to-from, err)
 	}
 	return nil
+}
+
+// dictionaryBytes returns the size of the record's dictionaries, which every stream
+// repeats: unknown categories of all rows are in them.
+func dictionaryBytes(rec arrow.Record) int {
+	n := 0
+	for _, c := range rec.Columns() {
+		if d, ok := c.(*array.Dictionary); ok {
+			n += len(d.Dictionary().(*array.String).ValueBytes())
+		}
+	}
+	return n
+}
+
+// ownDictionaries returns the rows with dictionaries of what they use.
+func (e *ObservationEncoder) ownDictionaries(rec arrow.Record) arrow.Record {
+	columns := make([]arrow.Array, rec.NumCols())
+	for i, c := range rec.Columns() {
+		d, ok := c.(*array.Dictionary)
+		if !ok {
+			c.Retain()
+			columns[i] = c
+			continue
+		}
+		b := array.NewDictionaryBuilder(e.alloc, schemas.DictionaryType).(*array.BinaryDictionaryBuilder)
+		values := d.Dictionary().(*array.String)
+		for row := range d.Len() {
+			if d.IsNull(row) {
+				b.AppendNull()
+				continue
+			}
+			if err := b.AppendString(values.Value(d.GetValueIndex(row))); err != nil {
+				b.AppendNull() // it fails on a closed memo table only
+			}
+		}
+		columns[i] = b.NewArray()
+		b.Release()
+	}
+	out := array.NewRecord(e.schema, columns, rec.NumRows())
+	for _, c := range columns {
+		c.Release()
+	}
+	return out
 }
 
 // extend adds outputs and circumstances to the request batch, whose columns are shared,

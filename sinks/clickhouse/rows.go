@@ -273,7 +273,7 @@ func (t *rows) addLetter(r *schemas.Record) {
 // deadLetterHeaders are added to the original ones when a record is dead-lettered.
 var deadLetterHeaders = []string{
 	schemas.HeaderModel, schemas.HeaderVersion, schemas.HeaderErrorClass, schemas.HeaderReason, schemas.HeaderTopic,
-	schemas.HeaderTopicID, schemas.HeaderPartition, schemas.HeaderOffset, schemas.HeaderFailedAt,
+	schemas.HeaderTopicID, schemas.HeaderPartition, schemas.HeaderOffset, schemas.HeaderFailedAt, schemas.HeaderCut,
 }
 
 // headerName returns a header that goes into a LowCardinality column, "" if it could not

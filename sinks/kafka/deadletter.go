@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -13,9 +15,31 @@ import (
 // DeadLetter shapes the dead letter of a record: its bytes and headers, and why it could
 // not be answered. model and version are empty where they are not known. It borrows the
 // record's bytes.
+//
+// A record of which the dead letter would exceed what its topic takes, which compression
+// lets through to the requests topic, is cut, and says so: its longest parts to the same
+// length, so that short headers stay whole.
 func DeadLetter(topic string, rec *schemas.Record, fault *schemas.RequestError, model, version string, now time.Time) schemas.Message {
-	headers := make([]schemas.Header, 0, len(rec.Headers)+9)
-	for _, h := range rec.Headers {
+	key, value, original, reason := rec.Key, rec.Value, rec.Headers, fault.Reason
+	whole := sizeCut(rec, math.MaxInt)
+	if whole > maxOriginalBytes {
+		limit := maxOriginalBytes
+		for sizeCut(rec, limit) > maxOriginalBytes && limit > 0 {
+			limit = limit * 3 / 4
+		}
+		key, value, original = cut(rec.Key, limit), cut(rec.Value, limit), nil
+		if limit > 0 {
+			for _, h := range rec.Headers {
+				original = append(original, schemas.Header{Key: h.Key, Value: cut(h.Value, limit)})
+			}
+		} else { // so many headers, or with such keys, that they do not fit whatever they hold
+			limit = maxOriginalBytes / 2
+			key, value = cut(rec.Key, limit), cut(rec.Value, limit)
+		}
+		reason += fmt.Sprintf(" (the dead letter is cut: the record has %d bytes)", whole)
+	}
+	headers := make([]schemas.Header, 0, len(original)+10)
+	for _, h := range original {
 		if !strings.HasPrefix(h.Key, "millrace-") || h.Key == schemas.HeaderReplayOf {
 			headers = append(headers, h)
 		}
@@ -24,7 +48,7 @@ func DeadLetter(topic string, rec *schemas.Record, fault *schemas.RequestError, 
 		headers = append(headers, schemas.Header{Key: key, Value: []byte(value)})
 	}
 	add(schemas.HeaderErrorClass, string(fault.Class))
-	add(schemas.HeaderReason, fault.Reason)
+	add(schemas.HeaderReason, reason)
 	add(schemas.HeaderTopic, rec.Topic)
 	add(schemas.HeaderTopicID, rec.TopicID.String())
 	add(schemas.HeaderPartition, strconv.Itoa(int(rec.Partition)))
@@ -32,8 +56,31 @@ func DeadLetter(topic string, rec *schemas.Record, fault *schemas.RequestError, 
 	add(schemas.HeaderModel, model)
 	add(schemas.HeaderVersion, version)
 	add(schemas.HeaderFailedAt, now.UTC().Format("2006-01-02T15:04:05.000000Z"))
-	return schemas.Message{Topic: topic, Partition: schemas.AnyPartition, Key: rec.Key, Value: rec.Value, Headers: headers}
+	if whole > maxOriginalBytes {
+		add(schemas.HeaderCut, strconv.Itoa(whole))
+	}
+	return schemas.Message{Topic: topic, Partition: schemas.AnyPartition, Key: key, Value: value, Headers: headers}
 }
+
+// maxOriginalBytes is how much of a record a dead letter has room for, beside its own
+// headers and what Kafka adds.
+const maxOriginalBytes = schemas.MaxDeadLetterBytes - 64<<10
+
+// headerBytes is what Kafka adds to a header, at most.
+const headerBytes = 10
+
+// sizeCut is the size of a record of which each part is cut to a limit. The keys of
+// headers are not cut.
+func sizeCut(rec *schemas.Record, limit int) int {
+	size := min(len(rec.Key), limit) + min(len(rec.Value), limit)
+	for _, h := range rec.Headers {
+		size += len(h.Key) + min(len(h.Value), limit) + headerBytes
+	}
+	return size
+}
+
+// cut returns the start of b; nil stays nil.
+func cut(b []byte, limit int) []byte { return b[:min(len(b), limit)] }
 
 // Replay shapes the request that a dead letter was made of, for its requests topic, and
 // marks it as a replay.

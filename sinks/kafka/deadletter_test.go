@@ -1,0 +1,75 @@
+package kafka_test
+
+import (
+	"bytes"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/kafka"
+)
+
+func TestDeadLetterFitsItsTopic(t *testing.T) {
+	long := bytes.Repeat([]byte("x"), 20<<20)
+	short := []schemas.Header{{Key: "short", Value: []byte("stays")}}
+	many := make([]schemas.Header, 1_000_000)
+	for i := range many {
+		many[i].Key = "h"
+	}
+	for name, tc := range map[string]struct {
+		rec     schemas.Record
+		cut     bool
+		headers int // of the original ones
+	}{
+		"small":           {schemas.Record{Key: []byte("k"), Value: long[:1000], Headers: short}, false, 1},
+		"just fits":       {schemas.Record{Value: long[:schemas.MaxDeadLetterBytes-65<<10], Headers: short}, false, 1},
+		"tombstone":       {schemas.Record{Headers: short}, false, 1},
+		"long value":      {schemas.Record{Key: []byte("k"), Value: long, Headers: short}, true, 1},
+		"long key":        {schemas.Record{Key: long, Value: []byte("v"), Headers: short}, true, 1},
+		"long header":     {schemas.Record{Headers: append([]schemas.Header{{Key: "long", Value: long}}, short...)}, true, 2},
+		"long header key": {schemas.Record{Value: []byte("v"), Headers: []schemas.Header{{Key: string(long)}}}, true, 0},
+		"many headers":    {schemas.Record{Key: long, Value: long, Headers: many}, true, 0},
+		"all long":        {schemas.Record{Key: long, Value: long, Headers: append([]schemas.Header{{Key: "long", Value: long}}, short...)}, true, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rec := tc.rec
+			fault := schemas.Errorf(schemas.ErrorClassTooLarge, "too large")
+			m := kafka.DeadLetter("letters", &rec, fault, "m", "1", time.Now())
+			size, own := len(m.Key)+len(m.Value), 0
+			var cut, reason string
+			for _, h := range m.Headers {
+				size += len(h.Key) + len(h.Value) + 10
+				switch h.Key {
+				case schemas.HeaderCut:
+					cut, own = string(h.Value), own+1
+				case schemas.HeaderReason:
+					reason, own = string(h.Value), own+1
+				case "short":
+					require.Equal(t, "stays", string(h.Value))
+				default:
+					if len(h.Key) > 9 && h.Key[:9] == "millrace-" {
+						own++
+					}
+				}
+			}
+			require.LessOrEqual(t, size, schemas.MaxDeadLetterBytes-60<<10)
+			require.Equal(t, tc.headers, len(m.Headers)-own)
+			require.True(t, bytes.HasPrefix(rec.Value, m.Value))
+			require.True(t, bytes.HasPrefix(rec.Key, m.Key))
+			require.Equal(t, rec.Value == nil, m.Value == nil)
+			if !tc.cut {
+				require.Empty(t, cut)
+				require.Equal(t, "too large", reason)
+				require.Len(t, m.Value, len(rec.Value))
+				return
+			}
+			n, err := strconv.Atoi(cut)
+			require.NoError(t, err)
+			require.Greater(t, n, schemas.MaxDeadLetterBytes-64<<10)
+			require.Contains(t, reason, "too large (the dead letter is cut")
+		})
+	}
+}
