@@ -111,6 +111,14 @@ func (l *Lane) session(ctx, hard context.Context, h Handler) error {
 	tx.promised = tx.promise
 	defer tx.open.Wait() // what was published is used until every promise is kept
 	defer sess.CloseAllowingRebalance()
+	// Takes over the transactional id at once, and not with the first message: that ends what
+	// a killed lane of the same name left open, and the group's offsets cannot be read before.
+	if _, _, err := sess.Client().ProducerID(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("take over the transactional id: %w", err)
+	}
 	var in converter
 	var backoff time.Duration
 	for {

@@ -357,7 +357,7 @@ func (s *recorderSession) commit() error {
 			offsets[tp.topic] = map[int32]kgo.EpochOffset{}
 		}
 		offsets[tp.topic][tp.partition] = kgo.EpochOffset{Epoch: -1, Offset: p.next}
-		if p.pending > p.next {
+		if p.pending > max(p.next, 0) {
 			metadata[tp] = pendingPrefix + strconv.FormatInt(p.pending, 10)
 		}
 	}
@@ -415,7 +415,7 @@ func (s *recorderSession) assigned(ctx context.Context, cl *kgo.Client, assigned
 	defer s.mu.Unlock()
 	for topic, partitions := range assigned {
 		for _, partition := range partitions {
-			p := &position{next: -1}
+			p := &position{next: -1, pending: -1}
 			if o, ok := committed.Lookup(topic, partition); ok && o.At >= 0 {
 				p.next = o.At
 				p.pending = pendingTo(o.Metadata)

@@ -38,6 +38,8 @@ func groupOptions(g Group) []kgo.Opt {
 		kgo.ConsumerGroup(g.Name),
 		kgo.SessionTimeout(g.SessionTimeout),
 		kgo.HeartbeatInterval(g.SessionTimeout / 4),
+		// A member that dies while it joins is waited for that long: a minute by default.
+		kgo.RebalanceTimeout(6 * g.SessionTimeout),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),

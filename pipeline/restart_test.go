@@ -107,7 +107,8 @@ func (tr *traffic) requireOnce() {
 func TestRestarts(t *testing.T) {
 	rnd := seeded(t)
 	hook := newWebhook(t)
-	h := newHarness(t, []model{fares}, fastRestart, "worker.max_batch_rows=64", "recorder.flush_rows=200", "recorder.flush_interval=20ms",
+	// What a killed worker leaves open must not have to time out.
+	h := newHarness(t, []model{fares}, fastRestart, "worker.transaction_timeout=10m", "worker.max_batch_rows=64", "recorder.flush_rows=200", "recorder.flush_interval=20ms",
 		`alerts=[{name: hook, webhook: {url: "`+hook.URL+`"}, kinds: [retraining]}]`)
 	tr := newTraffic(h, rnd, 600)
 	processes := map[string]*process{}

@@ -32,6 +32,7 @@ var (
 // field is the plan for one key of a request.
 type field struct {
 	name    string
+	literal string // `"name":`; empty if JSON could write the name in another way
 	role    role
 	feature *schemas.Feature
 	builder array.Builder // of a feature; of its indices for a category
@@ -123,11 +124,22 @@ func NewDecoder(m *schemas.Manifest, alloc memory.Allocator) (*Decoder, error) {
 		d.fields = append(d.fields, field{name: m.EventTime.Field, role: roleEventTime})
 	}
 	for i := range d.fields {
-		d.index[d.fields[i].name] = i
+		f := &d.fields[i]
+		f.literal = literalKey(f.name)
+		d.index[f.name] = i
 		d.order = append(d.order, i)
 	}
 	d.cells = make([]cell, len(d.fields))
 	return d, nil
+}
+
+func literalKey(name string) string {
+	for _, c := range []byte(name) {
+		if !plain[c] || c >= utf8.RuneSelf {
+			return ""
+		}
+	}
+	return `"` + name + `":`
 }
 
 func planFeature(f *schemas.Feature, alloc memory.Allocator) (field, error) {
@@ -273,32 +285,37 @@ func (d *Decoder) checkTexts() *schemas.RequestError {
 // member reads one key and its value. at is its place in the object: producers keep to an
 // order, so the field is most often the one that stood there before.
 func (d *Decoder) member(at int) *schemas.RequestError {
+	if at < len(d.order) {
+		i := d.order[at]
+		if f := &d.fields[i]; d.scan.keyIs(f.literal) {
+			return d.fill(i)
+		}
+	}
 	key, err := d.scan.key()
 	if err != nil {
 		return err
 	}
-	i, ok := 0, false
-	if at < len(d.order) {
-		i = d.order[at]
-		ok = d.fields[i].name == string(key)
-	}
-	if !ok {
-		if i, ok = d.index[string(key)]; ok && at < len(d.order) {
+	if i, ok := d.index[string(key)]; ok {
+		if at < len(d.order) {
 			d.order[at] = i
 		}
+		return d.fill(i)
 	}
-	if !ok {
-		if d.repeated(key) {
-			return schemas.Errorf(schemas.ErrorClassDuplicateKey, "key %q stands twice", clip(key))
-		}
-		_, err := d.scan.value(key)
-		return err
-	}
-	c := &d.cells[i]
-	if c.seen {
+	if d.repeated(key) {
 		return schemas.Errorf(schemas.ErrorClassDuplicateKey, "key %q stands twice", clip(key))
 	}
-	v, err := d.scan.value(key)
+	_, err = d.scan.value(str(key))
+	return err
+}
+
+// fill reads the value of a field into its cell.
+func (d *Decoder) fill(i int) *schemas.RequestError {
+	f := &d.fields[i]
+	c := &d.cells[i]
+	if c.seen {
+		return schemas.Errorf(schemas.ErrorClassDuplicateKey, "key %q stands twice", f.name)
+	}
+	v, err := d.scan.value(f.name)
 	if err != nil {
 		return err
 	}
@@ -310,7 +327,6 @@ func (d *Decoder) member(at int) *schemas.RequestError {
 		return nil
 	}
 	*c = cell{seen: true}
-	f := &d.fields[i]
 	switch f.role {
 	case roleRequestID:
 		if v.kind != kindString && v.kind != kindNumber {

@@ -95,6 +95,18 @@ func firstInvalid(in []byte) int {
 	return len(in)
 }
 
+// keyIs passes over a member's name and the colon after it if they are exactly that.
+func (s *scanner) keyIs(literal string) bool {
+	s.space()
+	n := len(literal)
+	if n == 0 || len(s.in)-s.at < n || string(s.in[s.at:s.at+n]) != literal {
+		return false
+	}
+	s.at += n
+	s.space()
+	return true
+}
+
 // key reads a member's name and the colon after it.
 func (s *scanner) key() ([]byte, *schemas.RequestError) {
 	s.space()
@@ -139,7 +151,7 @@ func (s *scanner) end() *schemas.RequestError {
 }
 
 // value reads one value. key is named in errors.
-func (s *scanner) value(key []byte) (value, *schemas.RequestError) {
+func (s *scanner) value(key string) (value, *schemas.RequestError) {
 	if s.at >= len(s.in) {
 		return value{}, s.expected("a value")
 	}
@@ -201,31 +213,42 @@ func (s *scanner) number() (value, *schemas.RequestError) {
 }
 
 func (s *scanner) digits() bool {
-	start := s.at
-	for s.at < len(s.in) && s.in[s.at] >= '0' && s.in[s.at] <= '9' {
-		s.at++
+	in, at := s.in, s.at
+	for at < len(in) && in[at]-'0' <= 9 {
+		at++
 	}
-	return s.at > start
+	some := at > s.at
+	s.at = at
+	return some
 }
+
+// plain tells of each byte whether it stands for itself inside a string.
+var plain = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c >= ' ' && c != '"' && c != '\\'
+	}
+	return t
+}()
 
 // str reads a string; the opening quote is at the scanner's position.
 func (s *scanner) str() ([]byte, *schemas.RequestError) {
-	s.at++
-	start := s.at
-	for s.at < len(s.in) {
-		switch c := s.in[s.at]; {
-		case c == '"':
-			s.at++
-			return s.in[start : s.at-1], nil
-		case c == '\\':
-			return s.escaped(start)
-		case c < ' ':
-			return nil, malformed("byte %d is a control character inside a string; escape it", s.at)
-		default:
-			s.at++
-		}
+	start := s.at + 1
+	in, at := s.in, start
+	for at < len(in) && plain[in[at]] {
+		at++
 	}
-	return nil, s.expected("the end of a string")
+	s.at = at
+	switch {
+	case at == len(in):
+		return nil, s.expected("the end of a string")
+	case in[at] == '"':
+		s.at++
+		return in[start:at], nil
+	case in[at] == '\\':
+		return s.escaped(start)
+	default:
+		return nil, malformed("byte %d is a control character inside a string; escape it", at)
+	}
 }
 
 // escaped reads the rest of a string that began at start and has escapes, into scratch.
