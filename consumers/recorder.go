@@ -27,7 +27,7 @@ type RecorderConfig struct {
 	Connection
 	Group
 	Topics        []string
-	FlushRows     int // rows by header millrace-rows; a record without it counts as one
+	FlushRows     int // of one topic, by header millrace-rows; a record without it counts as one
 	FlushBytes    int
 	FlushInterval time.Duration
 }
@@ -99,7 +99,7 @@ func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 	for {
 		s := &recorderSession{
 			Recorder: r, store: store, soft: ctx, hard: hard,
-			positions: map[topicPartition]*position{}, ends: map[topicPartition]int64{},
+			positions: map[topicPartition]*position{}, ends: map[topicPartition]int64{}, rows: map[string]int{},
 		}
 		err := s.run(ctx)
 		var lost *LostRangeError
@@ -125,7 +125,7 @@ type recorderSession struct {
 
 	in    converter
 	ends  map[topicPartition]int64 // behind the last record in hand
-	rows  int
+	rows  map[string]int // by topic
 	bytes int
 	since time.Time // of the first record in hand
 	idle  time.Time // of the last flush
@@ -175,7 +175,7 @@ func (s *recorderSession) poll(ctx context.Context) error {
 	}
 	pollCtx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	fetches := s.cl.PollRecords(pollCtx, s.cfg.FlushRows)
+	fetches := s.cl.PollRecords(pollCtx, max(1, s.cfg.FlushRows/2)) // so that a flush has at most half as many more
 	if fetches.IsClientClosed() {
 		return errors.New("the Kafka client was closed")
 	}
@@ -189,7 +189,7 @@ func (s *recorderSession) poll(ctx context.Context) error {
 	}
 	for i := from; i < len(s.in.records); i++ {
 		rec := &s.in.records[i]
-		s.rows += recordRows(rec)
+		s.rows[rec.Topic] += recordRows(rec)
 		s.bytes += len(rec.Value) + len(rec.Key)
 	}
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
@@ -217,7 +217,12 @@ func (s *recorderSession) due() bool {
 	if len(s.in.records) == 0 {
 		return s.unsettled() && time.Since(s.idle) >= s.cfg.FlushInterval
 	}
-	return s.rows >= s.cfg.FlushRows || s.bytes >= s.cfg.FlushBytes || time.Since(s.since) >= s.cfg.FlushInterval
+	for _, rows := range s.rows {
+		if rows >= s.cfg.FlushRows {
+			return true
+		}
+	}
+	return s.bytes >= s.cfg.FlushBytes || time.Since(s.since) >= s.cfg.FlushInterval
 }
 
 func (s *recorderSession) unsettled() bool {
@@ -307,7 +312,8 @@ func (s *recorderSession) stored() {
 	s.mu.Unlock()
 	clear(s.ends)
 	s.in.reset()
-	s.rows, s.bytes = 0, 0
+	clear(s.rows)
+	s.bytes = 0
 	s.idle = time.Now()
 }
 

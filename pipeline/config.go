@@ -99,7 +99,7 @@ type WorkerConfig struct {
 // RecorderConfig sizes the recorder.
 type RecorderConfig struct {
 	Group         string        `yaml:"group"`
-	FlushRows     int           `yaml:"flush_rows"`
+	FlushRows     int           `yaml:"flush_rows"` // of one topic
 	FlushBytes    int           `yaml:"flush_bytes"`
 	FlushInterval time.Duration `yaml:"flush_interval"`
 }
@@ -162,8 +162,8 @@ func DefaultConfig() Config {
 		Worker: WorkerConfig{
 			Group: "millrace-workers", Lanes: 2, MaxBatchRows: 8192, MaxRequestBytes: 1 << 20, TransactionTimeout: 10 * time.Second,
 		},
-		// 50,000 rows of 200 bytes are 10 MB: large enough for ClickHouse, small enough to repeat.
-		Recorder: RecorderConfig{Group: "millrace-recorders", FlushRows: 50_000, FlushBytes: 64 << 20, FlushInterval: time.Second},
+		// 65,536 rows of 200 bytes are 13 MB: large enough for ClickHouse, small enough to repeat.
+		Recorder: RecorderConfig{Group: "millrace-recorders", FlushRows: 65_536, FlushBytes: 64 << 20, FlushInterval: time.Second},
 		Monitor:  MonitorConfig{Interval: 30 * time.Second, ReportInterval: time.Minute, ReportsDir: "reports"},
 		Embedded: EmbeddedConfig{Dir: "data", KafkaAddr: "127.0.0.1:9092", ClickHouseAddr: "127.0.0.1:8123"},
 	}

@@ -77,7 +77,7 @@ func Demo(ctx context.Context, cfg Config, o DemoOptions, stdout, stderr io.Writ
 	}
 	cfg.Embedded.Dir = filepath.Join(cfg.Embedded.Dir, "demo")
 	cfg.Monitor.ReportsDir = filepath.Join(cfg.Embedded.Dir, "reports")
-	cfg.Monitor.Interval, cfg.Monitor.ReportInterval = time.Second, 5*time.Second
+	cfg.Monitor.Interval, cfg.Monitor.ReportInterval = 3*time.Second, 15*time.Second
 	cfg.Roles = []Role{RoleWorker, RoleRecorder, RoleMonitor}
 	if err := ResetServices(cfg); err != nil {
 		return err

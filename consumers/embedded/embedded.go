@@ -294,7 +294,7 @@ func (l *brokerLog) Logf(level kfake.LogLevel, format string, args ...any) {
 		l.errs = append(l.errs, err)
 		l.mu.Unlock()
 	case kfake.LogLevelWarn:
-		l.log.Warn().Str("detail", fmt.Sprintf(format, args...)).Msg("embedded kafka warning")
+		l.log.Info().Str("detail", fmt.Sprintf(format, args...)).Msg("embedded kafka warning") // slow calls, mostly
 	default:
 	}
 }
