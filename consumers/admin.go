@@ -122,6 +122,19 @@ func compare(spec schemas.TopicSpec, d kadm.TopicDetail, config map[string]strin
 	return problems
 }
 
+// Partitions returns how many partitions the topics have; a missing topic has none.
+func (a *Admin) Partitions(ctx context.Context, topics ...string) (map[string]int, error) {
+	details, err := a.adm.ListTopics(ctx, topics...)
+	if err != nil {
+		return nil, fmt.Errorf("list topics: %w", err)
+	}
+	counts := make(map[string]int, len(details))
+	for name, d := range details {
+		counts[name] = len(d.Partitions)
+	}
+	return counts, nil
+}
+
 // ApplyTopics makes missing topics, adds missing partitions and sets the configuration.
 // It never deletes anything. What it did is returned, a line each.
 func (a *Admin) ApplyTopics(ctx context.Context, specs []schemas.TopicSpec) ([]string, error) {

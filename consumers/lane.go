@@ -24,13 +24,16 @@ type LaneConfig struct {
 	TopicPrefix        string        // every topic with this prefix is read
 	MaxRecords         int           // of one request batch
 	TransactionTimeout time.Duration // after it the brokers abort; a message that cannot be produced for half of it fails its batch
+	// Health, if set, is told what failed, and nil when a batch was committed. It is called by
+	// the lane's goroutine and must not block.
+	Health func(err error)
 }
 
 // Publisher takes messages into the transaction of the batch being handled.
 type Publisher interface {
 	// Publish needs its message's bytes unchanged until the batch has ended, which is when
 	// the lane calls the handler again or Run returns. A message that cannot be produced
-	// fails the batch. Publish waits while too much is on its way.
+	// fails the batch. It is sent when the handler has returned.
 	Publish(m schemas.Message)
 }
 
@@ -64,6 +67,12 @@ func NewLane(cfg LaneConfig, log zerolog.Logger) *Lane {
 	return &Lane{cfg: cfg, log: log.With().Int("lane", cfg.Lane).Logger()}
 }
 
+func (l *Lane) health(err error) {
+	if l.cfg.Health != nil {
+		l.cfg.Health(err)
+	}
+}
+
 // Run polls until ctx ends; the batch in hand is then finished under hard, and the group
 // is left. It returns nil after such an orderly end. Kafka being away is waited for, and a
 // session that cannot be used further is opened anew: an error means that the settings are
@@ -82,6 +91,7 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 		}
 		backoff = longer(backoff)
 		l.Stats.Reopened.Add(1)
+		l.health(err)
 		l.log.Error().Err(err).Dur("retry_in", backoff).Msg("lane session failed; opening a new one")
 		if sleep(ctx, backoff) != nil {
 			return nil //nolint:nilerr // the session is closed: this is an orderly end
@@ -159,6 +169,7 @@ func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, tx *t
 	tx.reset()
 	fault := h.Handle(hard, in.records, fetched, tx)
 	if fault == nil {
+		tx.send()
 		// End commits although a message was refused before it was sent: ask first.
 		if err := sess.Client().Flush(hard); err != nil {
 			return false, fmt.Errorf("flush %d messages: %w", tx.published, err)
@@ -167,6 +178,7 @@ func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, tx *t
 		fault = tx.failure()
 	}
 	if fault != nil {
+		l.health(fault)
 		l.log.Error().Err(fault).Int("records", len(in.records)).Msg("batch failed; aborting its transaction")
 	}
 	committed, err := sess.End(hard, kgo.TransactionEndTry(fault == nil))
@@ -178,6 +190,7 @@ func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, tx *t
 		l.Stats.Aborted.Add(1)
 		return fault != nil, nil
 	}
+	l.health(nil)
 	l.Stats.Batches.Add(1)
 	l.Stats.Records.Add(int64(len(in.records)))
 	l.Stats.Published.Add(int64(tx.published))
@@ -233,8 +246,15 @@ func (t *transaction) Publish(m schemas.Message) {
 		Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value,
 		Headers: t.headers[from:len(t.headers):len(t.headers)],
 	}
-	t.open.Add(1)
-	t.sess.Produce(t.ctx, r, t.promised)
+}
+
+// send produces what was published. Only now does the broker's clock start to run: a model
+// may take longer over a batch than the transaction timeout.
+func (t *transaction) send() {
+	t.open.Add(t.published)
+	for i := range t.published {
+		t.sess.Produce(t.ctx, &t.blocks[i/recordBlock][i%recordBlock], t.promised)
+	}
 }
 
 func (t *transaction) promise(r *kgo.Record, err error) {

@@ -424,3 +424,32 @@ func BenchmarkLane(b *testing.B) {
 	b.ReportMetric(float64(b.N)/float64(l.Stats.Batches.Load()), "records/batch")
 	require.NoError(b, r.stop())
 }
+
+// A model that takes longer over a batch than the transaction timeout is slow, not stuck:
+// nothing is sent before the batch is done, so the brokers' clock does not run meanwhile.
+func TestLaneSlowerThanTheTransactionTimeout(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	requests, results := f.topic("requests.m", 1, nil), f.topic("results.m", 1, nil)
+	f.fill(requests, 1, 0, 20)
+	cfg := f.laneConfig("requests.", 0)
+	cfg.TransactionTimeout = 2 * time.Second
+	reply := echo(results)
+	timer := time.NewTimer(3 * time.Second) // of the broker's clock: what is tested is time itself
+	defer timer.Stop()
+	first := true
+	run, lane := f.lane(cfg, handlerFunc(func(ctx context.Context, records []schemas.Record, out consumers.Publisher) error {
+		if err := reply(ctx, records[:1], out); err != nil {
+			return err
+		}
+		if first {
+			<-timer.C
+		}
+		first = false
+		return reply(ctx, records[1:], out)
+	}))
+	await(t, "all results", func() bool { return len(f.values(results)) == 20 })
+	require.NoError(t, run.stop())
+	require.Equal(t, upTo(20), f.values(results))
+	require.Zero(t, lane.Stats.Reopened.Load()+lane.Stats.Aborted.Load())
+}

@@ -104,6 +104,8 @@ func fetchErrors(ctx context.Context, cl *kgo.Client, group string, fetches kgo.
 		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, kgo.ErrClientClosed):
 		case errors.Is(err, kerr.OffsetOutOfRange), isDataLoss(err):
 			fatal = errors.Join(fatal, lostRange(context.WithoutCancel(ctx), cl, group, topic, partition))
+		case errors.Is(err, kerr.UnknownTopicID): // deleted, and perhaps made again: only a new session learns its new id
+			fatal = errors.Join(fatal, fmt.Errorf("topic %s: %w", topic, err))
 		default:
 			log.Warn().Err(err).Str("topic", topic).Int32("partition", partition).Msg("fetch failed; retrying")
 		}

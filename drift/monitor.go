@@ -187,7 +187,9 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 		return nil // no row of this version yet, and perhaps no table
 	}
 	watermark := seen.watermark(now, mon.IdleTimeout.Std(), mon.Lateness.Std())
-	stats.Watermarks[key] = watermark
+	if !watermark.IsZero() {
+		stats.Watermarks[key] = watermark
+	}
 
 	state := m.versions[key]
 	if state == nil {

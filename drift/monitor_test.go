@@ -475,6 +475,54 @@ func TestMonitor(t *testing.T) {
 	}
 }
 
+// A wrong event time in every partition, and a partition and a version with no others.
+func TestEventTimesInTheFuture(t *testing.T) {
+	w := newWorld(t)
+	pub := &topic{}
+	m := w.monitor(w, pub)
+	far := time.Date(2250, 1, 1, 0, 0, 0, 0, time.UTC)
+	var wrong []observation
+	for i := range 5 {
+		o := w.observe(far, i, 0)
+		o.Partition = int32(i)
+		wrong = append(wrong, o)
+	}
+	insert := func(rows []observation) {
+		t.Helper()
+		require.NoError(t, w.InsertRows(t.Context(), schemas.ObservationsTable("shop"), rows))
+	}
+	insert(wrong)
+	stats := w.tick(m, wallClock)
+	require.Empty(t, stats.Watermarks, "nothing usable was seen")
+	require.Empty(t, stats.Judged)
+
+	for h := range 3 {
+		w.hour(h, 400, 0)
+		insert(wrong) // beside normal rows of the same minute
+	}
+	stats = w.tick(m, wallClock)
+	require.Equal(t, w.watermark(), stats.Watermarks["shop/1.0"])
+	require.Len(t, stats.Judged, 2, "00 and 01, of drift: labels are awaited longer")
+
+	w.hour(3, 400, 0)
+	for _, mon := range []*drift.Monitor{m, w.monitor(w, pub)} { // the second has read it all anew
+		stats = w.tick(mon, wallClock.Add(time.Second))
+		require.Equal(t, w.watermark(), stats.Watermarks["shop/1.0"])
+	}
+
+	// States as they were before they left such rows out, then derived anew.
+	require.NoError(t, w.Exec(t.Context(), "INSERT INTO "+w.Database()+".minute_states (model, version, minute, request_topic_id, request_partition, requests, event_time_max, scored_at_max) "+
+		"SELECT 'shop', '1.0', minute, request_topic_id, 0, 1, toDateTime64('2250-01-01 00:00:00', 6, 'UTC'), scored_at_max FROM "+w.Database()+".minute_states LIMIT 1"))
+	require.Equal(t, w.watermark(), w.tick(w.monitor(w, pub), wallClock).Watermarks["shop/1.0"])
+	for _, want := range []int{1, 0} {
+		repaired, err := w.Reconcile(t.Context(), "shop", wallClock, wallClock)
+		require.NoError(t, err)
+		require.Equal(t, want, repaired)
+		require.Equal(t, w.watermark(), w.tick(w.monitor(w, pub), wallClock).Watermarks["shop/1.0"])
+	}
+	require.Zero(t, clickhousetest.Count(t, w.Client, "SELECT countIf(event_time_max > scored_at_max) AS n FROM {db}.minute_states"))
+}
+
 // requireQuality recomputes accuracy and ROC AUC from the rows.
 func (w *world) requireQuality(t *testing.T, j drift.Judged) {
 	t.Helper()

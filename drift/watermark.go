@@ -16,7 +16,7 @@ type partition struct {
 
 // progress is how far a partition has come.
 type progress struct {
-	eventTime time.Time // greatest event time seen
+	eventTime time.Time // greatest usable event time seen; zero: none yet
 	scoredAt  time.Time // when a row was last scored
 }
 
@@ -33,11 +33,16 @@ type modelProgress struct {
 // not hold it back; when all are idle it is the greatest over them. The zero time means
 // that nothing was seen.
 //
-// A single row with an event time far ahead carries its partition's progress with it; the
-// least over partitions limits what that can close.
+// Event times in the future are not usable, and do not reach here: see
+// schemas.MinuteStatesSelect. A partition with no others says nothing about event time, so
+// it counts as if it had no rows: it holds nothing back, which one bad producer could make
+// last for ever, and joins with its first usable row. Such a row may then be late.
 func (p *modelProgress) watermark(now time.Time, idleTimeout, lateness time.Duration) time.Time {
 	var least, greatest time.Time
 	for _, x := range p.partitions {
+		if x.eventTime.IsZero() {
+			continue
+		}
 		if greatest.IsZero() || x.eventTime.After(greatest) {
 			greatest = x.eventTime
 		}
@@ -88,9 +93,11 @@ func (w *watermarks) read(ctx context.Context, store Store, database string, mod
 	if !w.since.IsZero() {
 		since = fmt.Sprintf(" AND minute >= toDateTime(%d, 'UTC')", w.since.Unix())
 	}
+	// States that were written before these left out event times in the future may hold one.
 	var rows []progressRow
 	err := store.Select(ctx, &rows, fmt.Sprintf(`SELECT model, version, request_topic_id, request_partition,
-  max(event_time_max) AS event_time, max(scored_at_max) AS scored_at, max(minute) AS newest, sum(minute_states.requests) AS requests
+  maxIf(event_time_max, event_time_max != toDateTime64(0, 6, 'UTC') AND event_time_max <= scored_at_max + INTERVAL 1 HOUR) AS event_time,
+  max(scored_at_max) AS scored_at, max(minute) AS newest, sum(minute_states.requests) AS requests
 FROM %s.minute_states WHERE model IN (%s)%s
 GROUP BY model, version, request_topic_id, request_partition`, database, strings.Join(list, ", "), since))
 	if err != nil {
@@ -114,7 +121,8 @@ GROUP BY model, version, request_topic_id, request_partition`, database, strings
 		}
 		key := partition{r.TopicID, r.Partition}
 		p := m.partitions[key]
-		if r.EventTime.After(p.eventTime) {
+		// 1970 is the answer of maxIf where no state has a usable event time.
+		if r.EventTime.UnixMicro() != 0 && r.EventTime.After(p.eventTime) {
 			p.eventTime = r.EventTime
 		}
 		if r.ScoredAt.After(p.scoredAt) {

@@ -24,6 +24,10 @@ func TestWatermark(t *testing.T) {
 		"all idle: the greatest":     {[]time.Time{day(5), day(3), day(9)}, []time.Time{idle, idle, idle}, day(9).Add(-time.Hour)},
 		"just within the timeout":    {[]time.Time{day(5), day(3)}, []time.Time{fresh, now.Add(-time.Minute)}, day(3).Add(-time.Hour)},
 		"scored by a clock ahead":    {[]time.Time{day(5), day(3)}, []time.Time{now.Add(time.Hour), fresh}, day(3).Add(-time.Hour)},
+		"nothing usable yet":         {[]time.Time{{}, {}}, []time.Time{fresh, idle}, time.Time{}},
+		"unusable holds nothing":     {[]time.Time{day(5), {}}, []time.Time{fresh, fresh}, day(5).Add(-time.Hour)},
+		"unusable, others idle":      {[]time.Time{day(5), {}}, []time.Time{idle, fresh}, day(5).Add(-time.Hour)},
+		"before 1970":                {[]time.Time{time.Unix(-5, 0).UTC()}, []time.Time{fresh}, time.Unix(-3605, 0).UTC()},
 		"greatest among idle is old": {[]time.Time{day(5), day(9)}, []time.Time{fresh, idle}, day(5).Add(-time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -42,7 +42,8 @@ func (r *readiness) snapshot() (ready bool, parts map[string]string) {
 	return ready, parts
 }
 
-// serveAdmin serves /metrics, /healthz, /readyz and /debug/pprof until ctx ends.
+// serveAdmin serves /metrics, /healthz, /readyz and, on loopback only, /debug/pprof until ctx
+// ends.
 func serveAdmin(ctx context.Context, addr string, m *Metrics, r *readiness) error {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -50,8 +51,10 @@ func serveAdmin(ctx context.Context, addr string, m *Metrics, r *readiness) erro
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	if host, _, err := net.SplitHostPort(ln.Addr().String()); err == nil && net.ParseIP(host).IsLoopback() {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok")
 	})

@@ -44,7 +44,7 @@ func (a *App) runAlerts(soft context.Context, producer *kafka.Producer) error {
 		}
 		log := a.log.With().Str("subscription", sub.Name).Logger()
 		group.Go(func() error { // ends with soft
-			return consumers.Subscribe(ctx, a.connection(), a.group("millrace-alerts-"+sub.Name), a.cfg.Topics.Events, maxAlertBackoff, log,
+			err := consumers.Subscribe(ctx, a.connection(), a.group("millrace-alerts-"+sub.Name), a.cfg.Topics.Events, maxAlertBackoff, log,
 				func(ctx context.Context, rec *schemas.Record) error {
 					var e schemas.Event
 					if err := json.Unmarshal(rec.Value, &e); err != nil {
@@ -62,6 +62,11 @@ func (a *App) runAlerts(soft context.Context, producer *kafka.Producer) error {
 					a.Metrics.deliveries.WithLabelValues(sub.Name, outcome).Inc()
 					return err
 				})
+			if err != nil { // an alert that cannot be read must not stop inference
+				a.ready.set("alerts "+sub.Name, err.Error())
+				log.Error().Err(err).Msg("the subscription has ended")
+			}
+			return nil
 		})
 	}
 	return group.Wait()

@@ -177,6 +177,27 @@ func (a *App) needTopics(ctx context.Context, role Role, models []string) error 
 	})
 }
 
+// needResultPartitions checks that each model's results topic has a partition for each of
+// its requests topic: results take their request's partition number.
+func (a *App) needResultPartitions(ctx context.Context, models []string) error {
+	return withAdmin(a.cfg, func(admin *consumers.Admin) error {
+		return a.retry(ctx, RoleWorker, func(ctx context.Context) error {
+			for _, m := range models {
+				requests, results := a.cfg.Topics.RequestsOf(m), a.cfg.Topics.ResultsOf(m)
+				n, err := admin.Partitions(ctx, requests, results)
+				if err != nil {
+					return err
+				}
+				if n[results] < n[requests] {
+					return &permanentError{fmt.Errorf("topic %s has %d partitions and %s has %d: results take their request's partition number; "+
+						"set topics.partitions and run `millrace topics apply`", results, n[results], requests, n[requests])}
+				}
+			}
+			return nil
+		})
+	})
+}
+
 // loadModels opens the repository and loads the version of each model that serves.
 func (a *App) loadModels(ctx context.Context) ([]*inference.Model, error) {
 	repo, err := inference.OpenRepository(a.cfg.Models.Repository)
@@ -238,6 +259,9 @@ func (a *App) runWorker(soft, hard context.Context) error {
 	if err := a.needTopics(soft, RoleWorker, modelNames(models)); err != nil {
 		return orderly(soft, err)
 	}
+	if err := a.needResultPartitions(soft, modelNames(models)); err != nil {
+		return orderly(soft, err)
+	}
 	group, groupHard := errgroup.WithContext(hard)
 	groupSoft, stop := context.WithCancel(groupHard)
 	defer stop()
@@ -247,11 +271,28 @@ func (a *App) runWorker(soft, hard context.Context) error {
 			Connection: a.connection(), Group: a.group(a.cfg.Worker.Group),
 			Instance: a.cfg.Instance, Lane: lane, TopicPrefix: a.cfg.Topics.Requests,
 			MaxRecords: a.cfg.Worker.MaxBatchRows, TransactionTimeout: a.cfg.Worker.TransactionTimeout,
+			Health: a.health(RoleWorker, lane),
 		}, a.log)
 		group.Go(func() error { return l.Run(groupSoft, groupHard, h) }) // ends with soft
 	}
 	a.ready.set(string(RoleWorker), "")
 	return group.Wait()
+}
+
+// health returns a function that makes a role unready while one of its parts fails.
+func (a *App) health(role Role, part int) func(err error) {
+	name := fmt.Sprintf("%s %d", role, part)
+	failing := false
+	return func(err error) {
+		if err == nil && !failing {
+			return
+		}
+		if failing = err != nil; failing {
+			a.ready.set(name, err.Error())
+		} else {
+			a.ready.set(name, "")
+		}
+	}
 }
 
 // orderly turns the error of a start that a shutdown interrupted into none.
@@ -293,7 +334,7 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 		FlushRows: a.cfg.Recorder.FlushRows, FlushBytes: a.cfg.Recorder.FlushBytes, FlushInterval: a.cfg.Recorder.FlushInterval,
 	}, a.log)
 	a.ready.set(string(RoleRecorder), "")
-	return r.Run(soft, hard, recorderStore{store, a})
+	return r.Run(soft, hard, recorderStore{store, a, a.health(RoleRecorder, 0)})
 }
 
 // reconciled is how far back a starting recorder compares minute statistics with rows: what
@@ -320,13 +361,15 @@ func (a *App) reconcile(ctx context.Context, client *clickhouse.Client) error {
 
 // recorderStore counts what is stored.
 type recorderStore struct {
-	store *clickhouse.Store
-	app   *App
+	store  *clickhouse.Store
+	app    *App
+	health func(err error)
 }
 
 // Store implements consumers.Storer.
 func (s recorderStore) Store(ctx context.Context, records []schemas.Record, replay bool) error {
 	stats, err := s.store.Store(ctx, records, replay)
+	s.health(err)
 	for table, rows := range map[string]int{
 		"observations": stats.Observations, "feedback": stats.Feedback, "dead_letters": stats.DeadLetters, "events": stats.Events,
 	} {

@@ -226,6 +226,12 @@ func (l *loader) file(path string) {
 		l.fault("read configuration: %w", err)
 		return
 	}
+	// The YAML library panics on some texts that are no YAML.
+	defer func() {
+		if r := recover(); r != nil {
+			l.fault("%s: not valid YAML: %v", path, r)
+		}
+	}()
 	parsed, err := parser.ParseBytes(text, 0)
 	if err != nil {
 		l.fault("%s: %s", path, oneLine(err))
@@ -425,7 +431,10 @@ func (c Config) Validate() error {
 	if c.Worker.MaxRequestBytes > schemas.MaxRequestBytes {
 		bad("worker.max_request_bytes: must be at most %d, got %d", schemas.MaxRequestBytes, c.Worker.MaxRequestBytes)
 	}
-	lasting("worker.transaction_timeout", c.Worker.TransactionTimeout, time.Second)
+	lasting("worker.transaction_timeout", c.Worker.TransactionTimeout, 2*time.Second)
+	if c.Worker.TransactionTimeout > 15*time.Minute { // the brokers' default limit
+		bad("worker.transaction_timeout: must be at most 15m, got %s", c.Worker.TransactionTimeout)
+	}
 	atLeast("recorder.flush_rows", c.Recorder.FlushRows, 1)
 	atLeast("recorder.flush_bytes", c.Recorder.FlushBytes, 1)
 	lasting("recorder.flush_interval", c.Recorder.FlushInterval, 10*time.Millisecond)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/pipeline/flights"
+	"github.com/millrace/millrace/pipeline/supervisor"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/kafka"
@@ -85,6 +86,11 @@ func Demo(ctx context.Context, cfg Config, o DemoOptions, stdout, stderr io.Writ
 	if err := os.RemoveAll(cfg.Monitor.ReportsDir); err != nil {
 		return fmt.Errorf("delete old reports: %w", err)
 	}
+	if cfg.HTTP.Addr != "" {
+		if cfg.HTTP.Addr, _, err = supervisor.FreePort(cfg.HTTP.Addr); err != nil {
+			return err
+		}
+	}
 	receiver, err := newAlertReceiver(ctx)
 	if err != nil {
 		return err
@@ -104,15 +110,29 @@ func Demo(ctx context.Context, cfg Config, o DemoOptions, stdout, stderr io.Writ
 	}
 	app := New(cfg, log)
 	appCtx, stopApp := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- app.Run(appCtx) }() // ends with appCtx, at the end of this function
+	ended := newOutcome()
+	go func() { ended.set(app.Run(appCtx)) }() // ends with appCtx, at the end of this function
 	d := &demo{cfg: cfg, opts: o, app: app, log: log, stdout: stdout, stderr: stderr, services: services, receiver: receiver}
 	err = d.run(ctx, data, ended)
 	stopApp()
-	if errApp := <-ended; err == nil && errApp != nil {
-		err = errApp
+	<-ended.done
+	if err == nil {
+		err = ended.err
 	}
 	return err
+}
+
+// outcome is how something ended; err may be read when done is closed.
+type outcome struct {
+	done chan struct{}
+	err  error
+}
+
+func newOutcome() *outcome { return &outcome{done: make(chan struct{})} }
+
+func (o *outcome) set(err error) {
+	o.err = err
+	close(o.done)
 }
 
 // findUpward looks for a file below the working directory and its parents, and below
@@ -200,11 +220,13 @@ const (
 	maxUnstored   = 200_000
 )
 
-func (d *demo) run(ctx context.Context, data string, ended <-chan error) error {
+func (d *demo) run(ctx context.Context, data string, ended *outcome) error {
+	opening := time.Now()
 	source, err := flights.Open(data, d.opts.Requests)
 	if err != nil {
 		return err
 	}
+	opened := time.Since(opening)
 	d.total = int64(source.Flights())
 	models, err := d.app.loadModels(ctx)
 	if err != nil {
@@ -225,7 +247,7 @@ func (d *demo) run(ctx context.Context, data string, ended <-chan error) error {
 	fmt.Fprintf(d.stdout, "Replaying %s flights of 2001 as requests and labels. Kafka %s, ClickHouse http://%s\n",
 		grouped(d.total), d.services.Kafka.Addr(), d.services.ClickHouse.Addr())
 
-	began := time.Now()
+	began := time.Now().Add(-opened) // reading the flights is part of making requests
 	progress := d.progress(began)
 	sent := make(chan error, 1)
 	go func() { sent <- d.send(ctx, source) }() // ends with the source or ctx
@@ -269,14 +291,14 @@ func (d *demo) run(ctx context.Context, data string, ended <-chan error) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-ended:
-		return err
+	case <-ended.done:
+		return ended.err
 	}
 }
 
 // await polls until done, and fails when the sum of what is counted has not moved for
 // patience, or when the pipeline has ended.
-func (d *demo) await(ctx context.Context, ended <-chan error, what string, patience time.Duration, poll func() (counted int64, done bool)) error {
+func (d *demo) await(ctx context.Context, ended *outcome, what string, patience time.Duration, poll func() (counted int64, done bool)) error {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	last, moved := int64(-1), time.Now()
@@ -293,8 +315,8 @@ func (d *demo) await(ctx context.Context, ended <-chan error, what string, patie
 		}
 		select {
 		case <-tick.C:
-		case err := <-ended:
-			return errors.Join(errors.New("the pipeline has ended"), err)
+		case <-ended.done:
+			return errors.Join(errors.New("the pipeline has ended"), ended.err)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -354,7 +376,7 @@ func (d *demo) holdBack(ctx context.Context) error {
 
 // settle waits for the monitor to judge every window that has closed, to report on them,
 // and for its events to be stored and delivered.
-func (d *demo) settle(ctx context.Context, ended <-chan error) error {
+func (d *demo) settle(ctx context.Context, ended *outcome) error {
 	ticks := d.app.Done.Ticks.Load()
 	return d.await(ctx, ended, "the monitor's last pass", 2*time.Minute, func() (int64, bool) {
 		now := d.app.Done.Ticks.Load()
@@ -403,7 +425,20 @@ func (d *demo) summarise(ctx context.Context, took time.Duration) (*demoSummary,
 		return nil, err
 	}
 	defer admin.Close()
-	if err := admin.Read(ctx, d.cfg.Topics.ResultsOf(flights.Model), func(*schemas.Record) error { s.Results++; return nil }); err != nil {
+	seen := make([]bool, d.total) // by number of the flight: a repeat counts against the sum
+	if err := admin.Read(ctx, d.cfg.Topics.ResultsOf(flights.Model), func(rec *schemas.Record) error {
+		n, err := strconv.Atoi(strings.TrimPrefix(string(rec.Key), "f"))
+		if err != nil || n < 0 || n >= len(seen) {
+			return fmt.Errorf("a result for request id %q, which was never sent", rec.Key)
+		}
+		if seen[n] {
+			s.Results--
+		} else {
+			s.Results++
+		}
+		seen[n] = true
+		return nil
+	}); err != nil {
 		return nil, err
 	}
 	for _, q := range []struct {
@@ -524,7 +559,7 @@ type demoEvent struct {
 func (d *demo) print(ctx context.Context, s *demoSummary, took time.Duration) error {
 	out := func(format string, args ...any) { fmt.Fprintf(d.stdout, format, args...) }
 	out("\n%-22s %12s\n", "requests sent", grouped(s.Requests))
-	out("%-22s %12s   read back from Kafka, read_committed\n", "results", grouped(s.Results))
+	out("%-22s %12s   distinct request ids read back from Kafka, read_committed\n", "results", grouped(s.Results))
 	out("%-22s %12s   distinct request coordinates in ClickHouse\n", "observations", grouped(s.Observations))
 	out("%-22s %12s   distinct request ids in ClickHouse\n", "labels", grouped(s.Labels))
 	out("%-22s %12s\n", "dead letters", grouped(s.DeadLetters))

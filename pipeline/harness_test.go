@@ -399,6 +399,22 @@ func (h *harness) lag(group string, topics ...string) int64 {
 	return lag
 }
 
+// joined waits until a group is stable with one member that is not the one of before, and
+// returns its id.
+func (h *harness) joined(group, before string) (member string) {
+	h.Helper()
+	h.eventually("the group "+group+" is stable", func() (string, bool) {
+		groups, err := h.admin.DescribeGroups(h.Context(), group)
+		require.NoError(h, err)
+		g := groups[group]
+		if len(g.Members) == 1 {
+			member = g.Members[0].MemberID
+		}
+		return g.State, g.State == "Stable" && len(g.Members) == 1 && member != before
+	})
+	return member
+}
+
 // settled waits until the workers have answered and the recorders stored everything.
 func (h *harness) settled(requests ...string) {
 	h.Helper()

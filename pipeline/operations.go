@@ -329,14 +329,19 @@ func ReplayDeadLetters(ctx context.Context, cfg Config, filter LetterFilter) (n 
 		return 0, err
 	}
 	defer producer.Close()
+	var passed []error // letters that cannot be replayed; they must not keep the others from it
+	pass := func(rec *schemas.Record, format string, args ...any) error {
+		passed = append(passed, fmt.Errorf("dead letter %d/%d: "+format, append([]any{rec.Partition, rec.Offset}, args...)...))
+		return nil
+	}
 	err = withAdmin(cfg, func(admin *consumers.Admin) error {
 		return eachLetter(ctx, cfg, admin, filter, func(rec *schemas.Record) error {
 			if _, ok := rec.Header(schemas.HeaderCut); ok {
-				return fmt.Errorf("dead letter %d/%d: the request was too large to be kept whole, and cannot be replayed", rec.Partition, rec.Offset)
+				return pass(rec, "the request was too large to be kept whole, and cannot be replayed")
 			}
 			m := kafka.Replay(rec)
 			if _, ok := cfg.Topics.ModelOf(m.Topic); !ok {
-				return fmt.Errorf("dead letter %d/%d: %q is no requests topic", rec.Partition, rec.Offset, m.Topic)
+				return pass(rec, "%q is no requests topic", m.Topic)
 			}
 			if err := producer.Send(ctx, m); err != nil {
 				return err
@@ -345,10 +350,10 @@ func ReplayDeadLetters(ctx context.Context, cfg Config, filter LetterFilter) (n 
 			return nil
 		})
 	})
-	if err == nil && n < len(filter.Only) {
-		err = fmt.Errorf("%d of the %d dead letters named were not found", len(filter.Only)-n, len(filter.Only))
+	if missing := len(filter.Only) - n - len(passed); err == nil && missing > 0 {
+		err = fmt.Errorf("%d of the %d dead letters named were not found", missing, len(filter.Only))
 	}
-	return n, err
+	return n, errors.Join(append(passed, err)...)
 }
 
 // Predict sends requests to a model's topic, waits for all results and writes them, a line

@@ -154,6 +154,40 @@ func TestTopicNames(t *testing.T) {
 	}
 }
 
+func TestNoTopicIsReadAsRequests(t *testing.T) {
+	for key, set := range map[string]func(*schemas.Topics, string){
+		"results":      func(t *schemas.Topics, name string) { t.Results = name },
+		"observations": func(t *schemas.Topics, name string) { t.Observations = name },
+		"deadletters":  func(t *schemas.Topics, name string) { t.DeadLetters = name },
+		"feedback":     func(t *schemas.Topics, name string) { t.Feedback = name },
+		"control":      func(t *schemas.Topics, name string) { t.Control = name },
+		"events":       func(t *schemas.Topics, name string) { t.Events = name },
+		"audit":        func(t *schemas.Topics, name string) { t.Audit = name },
+	} {
+		topics := schemas.DefaultTopics()
+		set(&topics, "millrace.requests.x")
+		require.EqualError(t, topics.Validate(), `topics.`+key+`: "millrace.requests.x" starts with topics.requests "millrace.requests.", so workers would read it as requests`)
+		set(&topics, "millrace.r.x")
+		require.NoError(t, topics.Validate(), key)
+	}
+	topics := schemas.DefaultTopics()
+	topics.Requests = "millrace.results.in"
+	require.EqualError(t, topics.Validate(), `topics.requests: "millrace.results.in" starts with topics.results "millrace.results.", so workers could read results as requests`)
+}
+
+func TestClashes(t *testing.T) {
+	topics := schemas.DefaultTopics()
+	for name, want := range map[string]bool{
+		"": false, "millrace.alerts": false, "alerts": false, "millrace.requests": false, "millrace.results.a.b": false,
+		"millrace.requests.": true, "millrace.requests.m": true, "millrace.requests.a.b": true,
+		"millrace.results.": true, "millrace.results.m": true,
+		"millrace.observations": true, "millrace.deadletters": true, "millrace.feedback": true,
+		"millrace.control": true, "millrace.events": true, "millrace.audit": true,
+	} {
+		require.Equal(t, want, topics.Clashes(name), "%q", name)
+	}
+}
+
 func TestTopicSpecs(t *testing.T) {
 	specs := schemas.DefaultTopics().Specs([]string{"a", "b"}, schemas.TopicSettings{
 		Partitions: 6, ReplicationFactor: 3, Retention: 48 * time.Hour, RetentionBytes: 1 << 30, Spread: 2,

@@ -215,6 +215,10 @@ const MinuteStatesColumns = "model, version, variant, minute, request_topic_id, 
 // materialised view uses it, and so does the repair of minutes. where is "" or a
 // condition; it and score, which ScoreSQL returns, call the table Observation. Every
 // column is qualified, since a feature may be called minute, requests or score.
+//
+// event_time_max leaves out rows whose event time lies in the future, so that a wrong one
+// does not carry the monitor's watermark away; with nothing left it is the start of 1970.
+// The hour is for clocks that differ.
 func MinuteStatesSelect(model, score, table, where string) string {
 	if where != "" {
 		where = "\nWHERE " + where
@@ -231,7 +235,7 @@ func MinuteStatesSelect(model, score, table, where string) string {
     quantilesTDigestState(0.5, 0.9, 0.99, 0.999)("@o".queue_us) AS queue,
     quantilesTDigestState(0.1, 0.25, 0.5, 0.75, 0.9)(%s) AS score,
     ifNull(sum(%s), 0) AS score_sum,
-    max("@o".event_time) AS event_time_max,
+    maxIf("@o".event_time, "@o".event_time <= "@o".scored_at + INTERVAL 1 HOUR) AS event_time_max,
     max("@o".scored_at) AS scored_at_max
 FROM %s AS "@o"%s
 GROUP BY "@o".version, "@o".variant, toStartOfMinute(toDateTime("@o".scored_at, 'UTC')),

@@ -285,11 +285,24 @@ func SystemColumns() []string {
 }
 
 var (
-	modelName   = regexp.MustCompile(`^[a-z][a-z0-9_]{0,59}$`)
 	versionName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$`)
 	columnName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,119}$`)
 	digest      = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
+
+// ValidModelName tells whether a manifest could bear the name: [a-z][a-z0-9_]*, at most 60
+// characters. Each label is asked for it, so it is no regular expression.
+func ValidModelName(name string) bool {
+	if name == "" || len(name) > 60 || name[0] < 'a' || name[0] > 'z' {
+		return false
+	}
+	for _, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return true
+}
 
 // ParseManifest reads and validates a manifest. An unknown key, a wrong type and a
 // duplicate key are errors that show line and column; what is well-formed but makes no
@@ -403,7 +416,9 @@ func (m *Manifest) Output(name string) (*Output, bool) {
 // Validate reports everything that makes no sense, one error each, joined.
 func (m *Manifest) Validate() error {
 	v := &violations{}
-	v.match("name", m.Name, modelName, "a model name: [a-z][a-z0-9_]*, at most 60 characters")
+	if !ValidModelName(m.Name) {
+		v.add("name", "%q is not a model name: [a-z][a-z0-9_]*, at most 60 characters", m.Name)
+	}
 	v.match("version", m.Version, versionName, "a version: [A-Za-z0-9][A-Za-z0-9._-]*, at most 60 characters")
 	v.oneOf("runtime", string(m.Runtime), string(RuntimeONNX))
 	v.oneOf("device", string(m.Device), string(DeviceCPU), string(DeviceCUDA))

@@ -344,3 +344,13 @@ func describe(m *schemas.Manifest) string {
 	out, err := yaml.Marshal(&c)
 	return fmt.Sprint(string(out), err)
 }
+
+func TestValidModelName(t *testing.T) {
+	for name, want := range map[string]bool{
+		"m": true, "flights_delay": true, "a0_": true, strings.Repeat("x", 60): true,
+		"": false, "0a": false, "_a": false, "A": false, "aB": false, "a-b": false, "a b": false, "é": false, "aé": false, "a\n": false,
+		"a/": false, "a:": false, "a`": false, "a{": false, strings.Repeat("x", 61): false,
+	} {
+		require.Equal(t, want, schemas.ValidModelName(name), "%q", name)
+	}
+}

@@ -3,6 +3,7 @@ package schemas
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
 )
@@ -47,6 +48,15 @@ var (
 	// TimestampType is the type of times: microseconds, UTC. It becomes DateTime64(6, 'UTC').
 	TimestampType = &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}
 )
+
+// Microseconds since 1970 that DateTime64(6) holds: the years 1900 to 2299.
+const (
+	MinMicros = -2_208_988_800_000_000
+	MaxMicros = 10_413_791_999_999_999
+)
+
+// ClampMicros returns the time in microseconds since 1970, as far as DateTime64(6) reaches.
+func ClampMicros(t time.Time) int64 { return min(max(t.UnixMicro(), MinMicros), MaxMicros) }
 
 // ArrowType returns the Arrow type of a column of that feature type.
 func (t FeatureType) ArrowType() arrow.DataType {
@@ -164,7 +174,7 @@ func SchemaModel(s *arrow.Schema) (model, version string, err error) {
 	md := s.Metadata()
 	model, okM := md.GetValue(MetadataModel)
 	version, okV := md.GetValue(MetadataVersion)
-	if !okM || !okV || !modelName.MatchString(model) || !versionName.MatchString(version) {
+	if !okM || !okV || !ValidModelName(model) || !versionName.MatchString(version) {
 		return "", "", fmt.Errorf("arrow schema names no model and version in its metadata (%s=%q, %s=%q)",
 			MetadataModel, model, MetadataVersion, version)
 	}

@@ -78,7 +78,8 @@ func DefaultTopics() Topics {
 	}
 }
 
-// Validate reports every name that Kafka would refuse and every name used twice.
+// Validate reports every name that Kafka would refuse and every name used twice, and
+// every name that makes workers read their own output as requests.
 func (t Topics) Validate() error {
 	var errs []error
 	seen := map[string]string{}
@@ -99,8 +100,32 @@ func (t Topics) Validate() error {
 			errs = append(errs, fmt.Errorf("topics.%s: %q is already topics.%s", f.key, f.name, other))
 		}
 		seen[f.name] = f.key
+		if f.name != t.Requests && t.isRequests(f.name) {
+			errs = append(errs, fmt.Errorf("topics.%s: %q starts with topics.requests %q, so workers would read it as requests", f.key, f.name, t.Requests))
+		}
+	}
+	if t.Results != "" && t.Results != t.Requests && strings.HasPrefix(t.Requests, t.Results) {
+		errs = append(errs, fmt.Errorf("topics.requests: %q starts with topics.results %q, so workers could read results as requests", t.Requests, t.Results))
 	}
 	return errors.Join(errs...)
+}
+
+// Clashes tells whether a topic of this name would be one of these topics or, for some
+// model, a requests or results topic. An empty name clashes with nothing.
+func (t Topics) Clashes(name string) bool {
+	switch name {
+	case "":
+		return false
+	case t.Requests, t.Results, t.Observations, t.DeadLetters, t.Feedback, t.Control, t.Events, t.Audit:
+		return true
+	}
+	model, ok := strings.CutPrefix(name, t.Results)
+	return t.isRequests(name) || (ok && ValidModelName(model))
+}
+
+// isRequests tells whether workers read the topic: all with the prefix, whatever follows.
+func (t Topics) isRequests(name string) bool {
+	return t.Requests != "" && strings.HasPrefix(name, t.Requests)
 }
 
 func validTopic(name string) bool {

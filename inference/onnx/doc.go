@@ -13,15 +13,20 @@
 // float, double, int64, int32, bool and string:
 //
 //	feature                   numeric tensor                 bool tensor   string tensor
-//	number                    cast                           -             -
-//	number, null              NaN; -1 to an integer tensor   -             -
+//	number                    cast, see below                -             -
+//	number, null              NaN                            -             -
 //	bool                      0 or 1                         itself        -
 //	category                  index in its categories        -             itself
 //	category, unknown         -1                             -             itself
 //	category, null            -1                             -             ""
 //	string                    -                              -             itself, null: ""
 //
+// A float64 is rounded to a float tensor, and infinite there if it is beyond float32;
+// integers that a float tensor cannot count (from 2^24 on, double: 2^53) are rounded too.
+// What would be cut is refused at load: floats to an integer tensor, int64 to int32.
+//
 // Strings reach the runtime up to their first NUL character.
 //
-// A run that fails is split in halves until the rows that fail are alone.
+// A run that fails is split in halves until the rows that fail are alone. Where a row that
+// was scored before fails as well, no row is to blame, and Predict returns an error.
 package onnx

@@ -23,6 +23,7 @@ type instance struct {
 	model      *inference.Model
 	schema     *arrow.Schema // of results
 	session    *ort.DynamicAdvancedSession
+	execute    func(*ort.IoBinding) error // the session's; tests make it fail
 	cuda       bool
 	inputs     []*tensor
 	features   [][]int // of each input, the feature of each tensor column
@@ -34,6 +35,7 @@ type instance struct {
 	runRows int      // rows of a run
 	full    *binding // of runRows rows
 	short   *binding // of the last shorter run, nil at first
+	good    []any    // of each input, the first row of the first run that succeeded; nil until then
 
 	checked *arrow.Schema // of the batch before
 	rows    int           // of the batch that is being scored
@@ -214,19 +216,25 @@ func (c *categories) lead(dictionary *array.String) bool {
 }
 
 // score runs rows [from, from+n) of the batch. Where the runtime fails, it tries the
-// halves, down to the single rows that cannot be scored.
+// halves, down to the single rows that cannot be scored. A row is to blame only if a row
+// that was scored before still is: the runtime fails on all rows when the device is lost or
+// memory is short, and that is an error of the instance.
 func (i *instance) score(ctx context.Context, in arrow.Record, from, n int) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	err := i.run(in, from, n)
 	if err == nil {
+		i.keepGood()
 		for _, c := range i.columns {
 			c.take(from, n)
 		}
 		return nil
 	}
 	if n == 1 {
+		if err := i.runGood(); err != nil {
+			return fmt.Errorf("the instance is unusable: a row that it scored before fails now: %w", oneLine(err))
+		}
 		i.fail(from, schemas.ErrorClassInferenceFailed, "model %s failed on this row: %v", i.model.Ref(), oneLine(err))
 		return nil
 	}
@@ -246,6 +254,39 @@ func (i *instance) run(in arrow.Record, from, n int) error {
 		for c, f := range i.features[k] {
 			t.gather(c, in.Column(f), from, n, i.categories[f].n)
 		}
+	}
+	return i.runBound(b, n)
+}
+
+// keepGood keeps a row of the run that just succeeded, once: of the warm-up, or of the
+// first request that can be scored where all rows of the warm-up fail.
+func (i *instance) keepGood() {
+	if i.good != nil {
+		return
+	}
+	for _, t := range i.inputs {
+		i.good = append(i.good, t.firstRow())
+	}
+}
+
+// runGood runs the row that keepGood kept, if there is one.
+func (i *instance) runGood() error {
+	if i.good == nil {
+		return nil
+	}
+	b, err := i.bound(1)
+	if err != nil {
+		return err
+	}
+	for k, t := range i.inputs {
+		t.setFirstRow(i.good[k])
+	}
+	return i.runBound(b, 1)
+}
+
+// runBound runs the graph on the first n rows of the input tensors.
+func (i *instance) runBound(b *binding, n int) error {
+	for k, t := range i.inputs {
 		t.pad(n, b.rows)
 		if err := t.send(b.values[k], b.rows); err != nil {
 			return err
@@ -257,7 +298,7 @@ func (i *instance) run(in arrow.Record, from, n int) error {
 			}
 		}
 	}
-	if err := i.session.RunWithBinding(b.io); err != nil {
+	if err := i.execute(b.io); err != nil {
 		return err
 	}
 	for k, t := range i.outputs {

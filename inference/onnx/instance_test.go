@@ -28,9 +28,9 @@ func TestConversions(t *testing.T) {
 	m := loadModel(t, "codes", codesManifest)
 	inst, alloc := newInstance(t, m)
 	got, failed := predict(t, m, inst, alloc, []row{
-		{"carrier": "UA", "urgent": true, "weight": 7.9},
-		{"carrier": "ZZ", "urgent": false, "weight": -7.9},
-		{"carrier": nil, "urgent": false, "weight": nil},
+		{"carrier": "UA", "urgent": true, "weight": 7},
+		{"carrier": "ZZ", "urgent": false, "weight": -7},
+		{"carrier": nil, "urgent": false, "weight": -1},
 		{"carrier": "AA", "urgent": true, "weight": 0},
 		{"carrier": "YY", "urgent": true, "weight": 0},
 	})
@@ -81,7 +81,7 @@ func TestSlicedBatch(t *testing.T) {
 	inst, alloc := newInstance(t, m)
 	in := batch(t, m, alloc, []row{
 		{"carrier": "AA", "urgent": true, "weight": 1},
-		{"carrier": nil, "urgent": true, "weight": nil},
+		{"carrier": nil, "urgent": true, "weight": -1},
 		{"carrier": "WN", "urgent": false, "weight": 3},
 		{"carrier": "ZZ", "urgent": true, "weight": 4},
 	})
@@ -210,7 +210,7 @@ func TestPredictRefusesOtherBatches(t *testing.T) {
 	fields := good.Schema().Fields()
 	require.ErrorContains(t, try(arrow.NewSchema(fields[:2], nil), good.Columns()[:2]...), "score with model codes/1: the batch has 2 columns for 3 features")
 	require.ErrorContains(t, try(arrow.NewSchema([]arrow.Field{fields[0], fields[2], fields[1]}, nil), good.Column(0), good.Column(2), good.Column(1)),
-		`column 1 of the batch is "weight" of type float32, want "urgent" of type bool`)
+		`column 1 of the batch is "weight" of type int32, want "urgent" of type bool`)
 
 	other := *m.Manifest
 	other.Features = append([]schemas.Feature{}, m.Manifest.Features...)
@@ -323,9 +323,17 @@ func TestManifestAndGraphMustAgree(t *testing.T) {
 			"linear", floats(2) + "\n  - {name: s, type: string}" + out,
 			`graph input "x" is float [?, 3], and the manifest says feature "s" is string, which does not convert`,
 		},
+		"float to int64": {
+			"gather", strings.Replace(gatherManifest, "type: int64, min: 0, max: 2", "type: float32", 1),
+			`feature "index" is float32, which does not convert without loss: declare it as int64`,
+		},
+		"double to int64": {
+			"gather", strings.Replace(gatherManifest, "type: int64, min: 0, max: 2", "type: float64", 1),
+			`feature "index" is float64, which does not convert without loss: declare it as int64`,
+		},
 		"no such output":  {"linear", floats(3) + "\noutputs:\n  - {name: z, type: float32}", `output "z" reads tensor "z", and the graph has "y"`},
 		"no such column":  {"linear", floats(3) + "\noutputs:\n  - {name: y, index: 1, type: float32}", `graph output "y" is float [?, 1], and the manifest's output "y" is at index 1`},
-		"measured column": {"codes", floats(3) + "\noutputs:\n  - {name: y, index: 4, type: int64}", `graph output "y" is int64 [?, 4], and the manifest's output "y" is at index 4`},
+		"measured column": {"codes", strings.ReplaceAll(floats(3), "float32", "int64") + "\noutputs:\n  - {name: y, index: 4, type: int64}", `graph output "y" is int64 [?, 4], and the manifest's output "y" is at index 4`},
 		"float to int":    {"linear", floats(3) + "\noutputs:\n  - {name: y, type: int64}", `graph output "y" is float [?, 1], and the manifest says output "y" is int64, which does not convert`},
 		"no such input":   {"linear", floats(3) + "\ninputs:\n  - {name: X, features: [f0, f1, f2]}" + out, `the manifest fills input "X", and the graph has "x"`},
 		"unfed input":     {"multi_input", floats(1) + "\noutputs:\n  - {name: total, type: float64}", `graph input "price" (double [?, 1]) is filled by no feature`},
@@ -390,4 +398,70 @@ func TestLargestFloats(t *testing.T) {
 	_, failed := predict(t, m, inst, alloc, []row{{"a": 0, "b": math.MaxFloat64, "c": 0}})
 	require.Len(t, failed, 1, "a float64 beyond float32 is infinite to the graph")
 	require.Equal(t, `output "y" is -Inf`, failed[0].Reason)
+}
+
+// Where the runtime fails on everything, no row is to blame and the batch can be retried.
+func TestNoRowIsToBlameWhereAllFail(t *testing.T) {
+	for graph, manifest := range map[string]string{
+		"gather":      gatherManifest + "\nbatch: {preferred_batch_size: 8192}",
+		"multi_input": multiInputManifest + "\nbatch: {preferred_batch_size: 8192}", // all but two types
+		"codes":       codesManifest,
+		"fixed_batch": floats(3) + "\noutputs:\n  - {name: y, type: float32}",
+	} {
+		t.Run(graph, func(t *testing.T) {
+			m := loadModel(t, graph, manifest)
+			inst, alloc := newInstance(t, m)
+			var lost error
+			runs, after := 0, 0
+			onnx.FailRuns(inst, func() error {
+				if runs++; runs > after {
+					return lost
+				}
+				return nil
+			})
+			for _, rows := range []int{1, 2, 8192} {
+				in, err := m.Example(rows, alloc)
+				require.NoError(t, err)
+				defer in.Release()
+				for _, after = range []int{0, 1} { // the second run may be of the same batch
+					lost, runs = errors.New("device\nlost"), 0
+					out, failed, err := inst.Predict(context.Background(), in)
+					if err == nil { // one run was enough
+						require.Equal(t, 1, runs)
+						require.Empty(t, failed)
+						out.Release()
+						continue
+					}
+					require.ErrorContains(t, err, "score with model "+graph+"/1: the instance is unusable: a row that it scored before fails now: device lost")
+					require.Nil(t, out)
+					require.Nil(t, failed)
+					require.LessOrEqual(t, runs, 16, "the batch was split down to all of its rows")
+				}
+				lost = nil
+				out, failed, err := inst.Predict(context.Background(), in)
+				require.NoError(t, err, "once it works again")
+				require.Empty(t, failed)
+				out.Release()
+			}
+		})
+	}
+}
+
+// A graph that scored no row of the warm-up learns from requests which rows are good.
+func TestFirstGoodRowMayBeARequest(t *testing.T) {
+	m := loadModel(t, "gather", strings.NewReplacer("min: 0", "min: 50", "max: 2", "max: 99").Replace(gatherManifest))
+	inst, alloc := newInstance(t, m)
+	_, failed := predict(t, m, inst, alloc, []row{{"index": 98}, {"index": 99}})
+	require.Len(t, failed, 2, "nothing is known to be good")
+	got, failed := predict(t, m, inst, alloc, []row{{"index": 98}, {"index": 1}, {"index": 99}})
+	require.Len(t, failed, 2)
+	require.Equal(t, []row{{"price": nil}, {"price": 20.0}, {"price": nil}}, got)
+	_, failed = predict(t, m, inst, alloc, []row{{"index": 98}, {"index": 99}})
+	require.Len(t, failed, 2, "the runtime works, so the rows are to blame")
+
+	in := batch(t, m, alloc, []row{{"index": 98}, {"index": 1}})
+	defer in.Release()
+	onnx.FailRuns(inst, func() error { return errors.New("out of memory") })
+	_, _, err := inst.Predict(context.Background(), in)
+	require.ErrorContains(t, err, "the instance is unusable")
 }

@@ -60,7 +60,7 @@ outputs:
 features:
   - {name: carrier, type: category, categories: [AA, UA, WN], optional: true}
   - {name: urgent, type: bool}
-  - {name: weight, type: float32, optional: true}
+  - {name: weight, type: int32}
 outputs:
   - {name: carrier_code, tensor: y, index: 0, type: int64}
   - {name: urgent_code, tensor: y, index: 1, type: int64}
@@ -202,7 +202,7 @@ func TestPredictEqualsGolden(t *testing.T) {
 features:
   - {name: f0, type: int32}
   - {name: f1, type: int64}
-  - {name: f2, type: float64}
+  - {name: f2, type: int64}
 outputs:
   - {name: y, index: 3, type: int64}`,
 		"gbdt": floats(20) + gbdtOutputs,

@@ -40,7 +40,11 @@ func planInputs(m *schemas.Manifest, g *Graph) (inputs []inputPlan, batch int, e
 			}
 			fed[i] = true
 			p.features = append(p.features, i)
-			if f := &m.Features[i]; !feeds(f.Type, t.Type) {
+			switch f := &m.Features[i]; {
+			case cuts(f.Type, t.Type):
+				bad("graph input %q is %s, and the manifest says feature %q is %s, which does not convert without loss: declare it as %s",
+					t.Name, t, f.Name, f.Type, t.Type)
+			case !feeds(f.Type, t.Type):
 				bad("graph input %q is %s, and the manifest says feature %q is %s, which does not convert", t.Name, t, f.Name, f.Type)
 			}
 		}
@@ -92,6 +96,20 @@ func feeds(f schemas.FeatureType, element string) bool {
 		return f == schemas.TypeBool
 	default:
 		return f != schemas.TypeString
+	}
+}
+
+// cuts tells whether numbers of a feature would lose more than digits in an integer
+// element: their fraction, or all that does not fit.
+func cuts(f schemas.FeatureType, element string) bool {
+	isFloat := f == schemas.TypeFloat32 || f == schemas.TypeFloat64
+	switch element {
+	case elementInt64:
+		return isFloat
+	case elementInt32:
+		return isFloat || f == schemas.TypeInt64
+	default:
+		return false
 	}
 }
 

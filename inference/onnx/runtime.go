@@ -53,6 +53,7 @@ func (r Runtime) newInstance(ctx context.Context, m *inference.Model, alloc memo
 	if i.session, i.cuda, err = r.open(m, g.Inputs, outputs); err != nil {
 		return nil, err
 	}
+	i.execute = i.session.RunWithBinding
 	for _, p := range inputs {
 		i.inputs = append(i.inputs, newTensor(p.tensor, len(p.features)))
 		i.features = append(i.features, p.features)

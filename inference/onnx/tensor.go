@@ -5,6 +5,8 @@ package onnx
 import (
 	"math"
 	"runtime"
+	"slices"
+	"strings"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -139,6 +141,45 @@ func (t *tensor) pad(n, rows int) {
 	}
 }
 
+// firstRow returns a copy of the first row, for setFirstRow.
+func (t *tensor) firstRow() any {
+	switch d := t.data.(type) {
+	case []float32:
+		return slices.Clone(d[:t.columns])
+	case []float64:
+		return slices.Clone(d[:t.columns])
+	case []int64:
+		return slices.Clone(d[:t.columns])
+	case []int32:
+		return slices.Clone(d[:t.columns])
+	case []bool:
+		return slices.Clone(d[:t.columns])
+	default:
+		row := slices.Clone(t.data.([]string)[:t.columns])
+		for k, s := range row {
+			row[k] = strings.Clone(s) // it points into a batch
+		}
+		return row
+	}
+}
+
+func (t *tensor) setFirstRow(row any) {
+	switch d := t.data.(type) {
+	case []float32:
+		copy(d, row.([]float32))
+	case []float64:
+		copy(d, row.([]float64))
+	case []int64:
+		copy(d, row.([]int64))
+	case []int32:
+		copy(d, row.([]int32))
+	case []bool:
+		copy(d, row.([]bool))
+	case []string:
+		copy(d, row.([]string))
+	}
+}
+
 func repeatRow[T any](data []T, columns, n, rows int) {
 	last := data[(n-1)*columns : n*columns]
 	for k := n; k < rows; k++ {
@@ -187,6 +228,8 @@ func fill[T number](dst []T, stride int, feature arrow.Array, from, n, categorie
 	}
 }
 
+// cast rounds float64 and large integers to the nearest float; a float64 beyond float32
+// becomes an infinity. planInputs refuses what would be cut: floats to integers, int64 to int32.
 func cast[T, S number](dst []T, stride int, src []S) {
 	for k, v := range src {
 		dst[k*stride] = T(v)

@@ -221,6 +221,39 @@ func TestManyUnknownKeys(t *testing.T) {
 	d.NewBatch().Release()
 }
 
+// maxReasonBytes bounds what a reason repeats of a request.
+const maxReasonBytes = 1024
+
+// longRequests are refused, each for something long.
+func longRequests() []string {
+	var requests []string
+	for _, long := range []string{strings.Repeat("x", 100_000), strings.Repeat("\u0085", 50_000), strings.Repeat(`\u0000`, 50_000), strings.Repeat("\U000e0001", 50_000)} {
+		const rest = `"i64":1,"at":0,"color":"red"`
+		requests = append(
+			requests,
+			`{"`+long+`":{}}`, `{"`+long+`":1,"`+long+`":2}`, `{"`+long+`":x}`, `{"`+long+`"`, `{"`+long,
+			`{"f32":"`+long+`",`+rest+`}`, `{"f32":1,"i64":1,"at":0,"color":"red","size":"`+long+`"}`, `{"f32":1,"i64":1,"at":"`+long+`","color":"red"}`,
+			`{"f32":1,"request_id":"`+long+`",`+rest+`}`,
+		)
+	}
+	digits := strings.Repeat("9", 100_000)
+	return append(requests, `{"f32":`+digits+`,"i64":1}`, `{"f32":1,"i64":`+digits+`}`, `{"f32":1,"i64":1,"at":`+digits+`}`)
+}
+
+func TestReasonsAreShort(t *testing.T) {
+	d := decoder(t)
+	for _, in := range longRequests() {
+		err := d.Append(record(in))
+		require.NotNil(t, err, "%.80s", in)
+		require.LessOrEqual(t, len(err.Reason), maxReasonBytes, "%.80s", in)
+	}
+	m, err := schemas.ParseManifest("test", []byte(manifestText))
+	require.NoError(t, err)
+	m.EventTime.Field = strings.Repeat("x", 121)
+	_, err = NewDecoder(m, memory.NewGoAllocator())
+	require.ErrorContains(t, err, "event_time.field: it has 121 bytes; at most 120 are allowed")
+}
+
 // FuzzDecode: no panic, no row on an error, a class of the closed set, and agreement with
 // encoding/json about what is one flat JSON object.
 func FuzzDecode(f *testing.F) {
@@ -228,6 +261,9 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"f32":1e5,"i64":-0,"at":1.0,"color":"\u0041"}`))
 	f.Add([]byte(`{"a":1,"a":2}`))
 	f.Add([]byte("{\"\xff\":1}"))
+	for _, long := range longRequests() {
+		f.Add([]byte(long))
+	}
 	m, err := schemas.ParseManifest("test", []byte(manifestText))
 	require.NoError(f, err)
 	classes := map[schemas.ErrorClass]bool{}
@@ -257,6 +293,7 @@ func FuzzDecode(f *testing.F) {
 		require.Equal(t, 0, d.Rows())
 		require.True(t, classes[fault.Class], "class %q", fault.Class)
 		require.NotEmpty(t, fault.Reason)
+		require.LessOrEqual(t, len(fault.Reason), maxReasonBytes)
 		require.True(t, json.Valid([]byte(`"x"`)))
 		if jsonErr != nil {
 			require.Contains(t, []schemas.ErrorClass{

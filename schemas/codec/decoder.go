@@ -23,11 +23,8 @@ const MaxRequestIDBytes = 512
 // fieldRequestID is the field of a request that may carry its id.
 const fieldRequestID = "request_id"
 
-// Event times outside of this range do not fit ClickHouse's DateTime64(6).
-var (
-	minEventTime = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
-	maxEventTime = time.Date(2299, 12, 31, 23, 59, 59, 0, time.UTC).UnixMicro()
-)
+// maxFieldBytes bounds the name of the event-time field, as the manifest does of features.
+const maxFieldBytes = 120
 
 // field is the plan for one key of a request.
 type field struct {
@@ -76,9 +73,7 @@ type Decoder struct {
 	requestID int
 	format    schemas.TimeFormat
 
-	scan    scanner
-	unknown [][]byte            // keys of this object that no field has
-	many    map[string]struct{} // the same, once there are too many to compare one by one
+	scan scanner
 
 	idScratch  []byte
 	requestIDs *array.StringBuilder
@@ -120,6 +115,10 @@ func NewDecoder(m *schemas.Manifest, alloc memory.Allocator) (*Decoder, error) {
 		d.Release()
 		return nil, fmt.Errorf("model %s version %s: event_time.field: %q is the request id", m.Name, m.Version, fieldRequestID)
 	default:
+		if n := len(m.EventTime.Field); n > maxFieldBytes { // errors repeat it
+			d.Release()
+			return nil, fmt.Errorf("model %s version %s: event_time.field: it has %d bytes; at most %d are allowed", m.Name, m.Version, n, maxFieldBytes)
+		}
 		d.eventTime = len(d.fields)
 		d.fields = append(d.fields, field{name: m.EventTime.Field, role: roleEventTime})
 	}
@@ -234,7 +233,6 @@ func (d *Decoder) Append(rec *schemas.Record) *schemas.RequestError {
 	for i := range d.cells {
 		d.cells[i].seen = false
 	}
-	d.unknown = d.unknown[:0]
 	d.scan.reset(rec.Value)
 	empty, err := d.scan.open()
 	if err != nil {
@@ -301,11 +299,7 @@ func (d *Decoder) member(at int) *schemas.RequestError {
 		}
 		return d.fill(i)
 	}
-	if d.repeated(key) {
-		return schemas.Errorf(schemas.ErrorClassDuplicateKey, "key %q stands twice", clip(key))
-	}
-	_, err = d.scan.value(str(key))
-	return err
+	return d.scan.unknown(key)
 }
 
 // fill reads the value of a field into its cell.
@@ -339,32 +333,6 @@ func (d *Decoder) fill(i int) *schemas.RequestError {
 	default:
 		return f.parse(c, v)
 	}
-}
-
-// repeated notes an unknown key and tells whether this object had it before.
-func (d *Decoder) repeated(key []byte) bool {
-	const few = 16
-	if len(d.unknown) < few {
-		for _, k := range d.unknown {
-			if string(k) == string(key) {
-				return true
-			}
-		}
-		d.unknown = append(d.unknown, key)
-		return false
-	}
-	if len(d.unknown) == few {
-		d.many = make(map[string]struct{})
-		for _, k := range d.unknown {
-			d.many[string(k)] = struct{}{}
-		}
-	}
-	if _, ok := d.many[string(key)]; ok {
-		return true
-	}
-	d.many[string(key)] = struct{}{}
-	d.unknown = append(d.unknown, key)
-	return false
 }
 
 // absent fills in what an absent or null value becomes.
@@ -509,13 +477,13 @@ func (d *Decoder) parseTime(c *cell, name string, v value) *schemas.RequestError
 			return wrongType(name, "a whole number ("+string(d.format)+")", v)
 		}
 		if us = n; d.format == schemas.TimeUnixMS {
-			if n > maxEventTime/1000 || n < minEventTime/1000 {
+			if n > schemas.MaxMicros/1000 || n < schemas.MinMicros/1000 {
 				return outOfTime(name, v)
 			}
 			us = n * 1000
 		}
 	}
-	if us < minEventTime || us > maxEventTime {
+	if us < schemas.MinMicros || us > schemas.MaxMicros {
 		return outOfTime(name, v)
 	}
 	c.int = us
@@ -579,7 +547,7 @@ func (d *Decoder) commit(rec *schemas.Record, id []byte) {
 	if d.eventTime >= 0 {
 		d.eventTimes.Append(arrow.Timestamp(d.cells[d.eventTime].int))
 	} else {
-		d.eventTimes.Append(arrow.Timestamp(min(max(rec.Timestamp.UnixMicro(), minEventTime), maxEventTime)))
+		d.eventTimes.Append(arrow.Timestamp(schemas.ClampMicros(rec.Timestamp)))
 	}
 	d.topicIdx.Append(d.topic(rec.TopicID))
 	d.partitions.Append(rec.Partition)

@@ -107,7 +107,7 @@ func expect(object map[string]any) (values []any, ok bool) {
 	okSize = okSize && (size == "s" || size == "m" || size == "l")
 	at, isNumber := object["at"].(json.Number)
 	ms, err := strconv.ParseInt(at.String(), 10, 64)
-	okAt := isNumber && err == nil && ms >= minEventTime/1000 && ms <= maxEventTime/1000
+	okAt := isNumber && err == nil && ms >= schemas.MinMicros/1000 && ms <= schemas.MaxMicros/1000
 	okID := true
 	switch id := object["request_id"].(type) {
 	case bool:

@@ -1,9 +1,9 @@
-// Package codec turns request values into Arrow columns and predictions into result
-// values and observation records. Each codec is planned once from a manifest and then
-// works without allocating per record.
+// Package codec turns request values into Arrow columns, predictions into result values
+// and observation records, and feedback values into labels. Each codec but the last is
+// planned once from a manifest; all work without allocating per record.
 //
 // A Decoder appends rows to columns and gives them out as one record batch; a
 // ResultEncoder appends results to a byte slice; an ObservationEncoder extends the batch
-// that was scored and writes it as Arrow IPC streams. None is safe for concurrent use:
-// every lane has its own.
+// that was scored and writes it as Arrow IPC streams; a LabelDecoder reads one label. None
+// is safe for concurrent use: every lane has its own.
 package codec

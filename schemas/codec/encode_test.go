@@ -121,7 +121,7 @@ func TestEventTimes(t *testing.T) {
 	for format, values := range map[string]map[string]any{
 		"rfc3339": {
 			`"2001-02-03T04:05:06Z"`: int64(981173106000000), `"2001-02-03T04:05:06.1234567+01:00"`: int64(981169506123456),
-			`"1969-12-31T23:59:59.9999999Z"`: int64(-1), `"1900-01-01T00:00:00Z"`: minEventTime, `"2299-12-31T23:59:59Z"`: maxEventTime,
+			`"1969-12-31T23:59:59.9999999Z"`: int64(-1), `"1900-01-01T00:00:00Z"`: int64(schemas.MinMicros), `"2299-12-31T23:59:59.999999Z"`: int64(schemas.MaxMicros),
 			`"1899-12-31T23:59:59Z"`: out, `"2300-01-01T00:00:00Z"`: out, `"2001-02-03"`: wrong, `"2001-02-30T00:00:00Z"`: wrong,
 
 			`"2001-02-03T04:05:60Z"`: wrong, `"2001-02-03t04:05:06z"`: wrong, `"2001-02-03 04:05:06Z"`: wrong, `""`: wrong, `981173106`: wrong, `null`: missing,
@@ -166,7 +166,7 @@ func TestEventTimeFromKafka(t *testing.T) {
 		rec.Timestamp = at
 		require.Nil(t, d.Append(rec))
 		batch := d.NewBatch()
-		require.EqualValues(t, min(max(at.UnixMicro(), minEventTime), maxEventTime), batch.Column(9).(*array.Timestamp).Value(0))
+		require.EqualValues(t, schemas.ClampMicros(at), batch.Column(9).(*array.Timestamp).Value(0))
 		batch.Release()
 	}
 }

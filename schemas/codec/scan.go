@@ -36,9 +36,14 @@ type scanner struct {
 	in      []byte
 	at      int
 	scratch []byte // unescaped strings of this object; never shrinks while they are in use
+
+	ignored [][]byte            // keys of this object that nobody asked for
+	many    map[string]struct{} // the same, once there are too many to compare one by one
 }
 
-func (s *scanner) reset(in []byte) { s.in, s.at, s.scratch = in, 0, s.scratch[:0] }
+func (s *scanner) reset(in []byte) {
+	s.in, s.at, s.scratch, s.ignored = in, 0, s.scratch[:0], s.ignored[:0]
+}
 
 func malformed(format string, args ...any) *schemas.RequestError {
 	return schemas.Errorf(schemas.ErrorClassMalformed, format, args...)
@@ -166,13 +171,48 @@ func (s *scanner) value(key string) (value, *schemas.RequestError) {
 	case 'n':
 		return value{kind: kindNull}, s.literal("null")
 	case '{', '[':
-		return value{}, malformed("%q holds an object or an array; requests are one flat object", key)
+		return value{}, malformed("%q holds an object or an array; one flat object is expected", clip([]byte(key)))
 	default:
 		if c == '-' || (c >= '0' && c <= '9') {
 			return s.number()
 		}
 		return value{}, s.expected("a value")
 	}
+}
+
+// unknown reads the value of a key that is ignored but must not stand twice.
+func (s *scanner) unknown(key []byte) *schemas.RequestError {
+	if s.repeated(key) {
+		return schemas.Errorf(schemas.ErrorClassDuplicateKey, "key %q stands twice", clip(key))
+	}
+	_, err := s.value(str(key))
+	return err
+}
+
+// repeated notes an unknown key and tells whether this object had it before.
+func (s *scanner) repeated(key []byte) bool {
+	const few = 16
+	if len(s.ignored) < few {
+		for _, k := range s.ignored {
+			if string(k) == string(key) {
+				return true
+			}
+		}
+		s.ignored = append(s.ignored, key)
+		return false
+	}
+	if len(s.ignored) == few {
+		s.many = make(map[string]struct{})
+		for _, k := range s.ignored {
+			s.many[string(k)] = struct{}{}
+		}
+	}
+	if _, ok := s.many[string(key)]; ok {
+		return true
+	}
+	s.many[string(key)] = struct{}{}
+	s.ignored = append(s.ignored, key)
+	return false
 }
 
 func (s *scanner) literal(word string) *schemas.RequestError {

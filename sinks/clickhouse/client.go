@@ -106,11 +106,14 @@ func (c *Client) Select(ctx context.Context, dest any, query string, args ...any
 
 // insertSettings make an insert one block per partition, stored when it is answered: it is
 // there as a whole or not at all. A server's defaults may buffer inserts or cut blocks.
+// None runs for ever: a replay waits for those that may still store its rows.
 func insertSettings() ch.Settings {
 	return ch.Settings{
 		"async_insert":                    0,
 		"insert_deduplicate":              0, // rows that were lost must not be taken for known ones
 		"wait_end_of_query":               1, // an error has its HTTP status
+		"max_execution_time":              120,
+		"timeout_overflow_mode":           "throw", // break would store what was read by then
 		"max_insert_block_size":           4 * maxInsertRows,
 		"min_insert_block_size_rows":      4 * maxInsertRows,
 		"min_insert_block_size_bytes":     1 << 30,

@@ -50,12 +50,12 @@ func (c *Client) models(ctx context.Context, scores map[string]map[string]string
 // insert into the same minutes; only a difference that stays is repaired, and the result
 // is looked at again.
 func (c *Client) Reconcile(ctx context.Context, model string, from, to time.Time) (repaired int, err error) {
-	return c.reconcile(ctx, model, clampMicros(from), clampMicros(to))
+	return c.reconcile(ctx, model, schemas.ClampMicros(from), schemas.ClampMicros(to))
 }
 
 // reconcile is Reconcile with times in microseconds since 1970.
 func (c *Client) reconcile(ctx context.Context, model string, from, to int64) (repaired int, err error) {
-	if !isModelName([]byte(model)) {
+	if !schemas.ValidModelName(model) {
 		return 0, fmt.Errorf("reconcile: %q is no model name", model)
 	}
 	const minute = 60_000_000

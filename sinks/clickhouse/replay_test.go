@@ -1,12 +1,14 @@
 package clickhouse_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse"
@@ -178,6 +180,46 @@ func TestReplayAfterAnError(t *testing.T) {
 	_, err = s.Store(t.Context(), records, true)
 	require.NoError(t, err)
 	requireExact(t, c, rowsOfReplay)
+}
+
+// The client of an insert gave up while the server went on with it.
+func TestReplayWaitsForRunningInserts(t *testing.T) {
+	c := clickhousetest.Client(t)
+	s := newStore(t, c)
+	label := clickhousetest.Record(schemas.DefaultTopics().Feedback, 0, nil, []byte(`{"model":"flights","request_id":"a","label":1}`))
+	records := append(replayRecords(t), label)
+	_, err := s.Store(t.Context(), records, false)
+	require.NoError(t, err)
+	exec := func(statement string) error {
+		return c.Exec(t.Context(), strings.ReplaceAll(statement, "{db}", c.Database()))
+	}
+	var g errgroup.Group
+	for _, table := range []string{"observations_flights", "feedback"} {
+		require.NoError(t, exec("CREATE TABLE {db}.copy_"+table+" ENGINE = Memory AS SELECT * FROM {db}."+table))
+		require.NoError(t, exec("TRUNCATE TABLE {db}."+table))
+	}
+	require.NoError(t, exec("TRUNCATE TABLE {db}.minute_states"))
+	g.Go(func() error {
+		return exec("INSERT INTO {db}.observations_flights SELECT * FROM {db}.copy_observations_flights WHERE sleepEachRow(0.0002) = 0")
+	})
+	g.Go(func() error {
+		return exec("INSERT INTO {db}.feedback SELECT * FROM {db}.copy_feedback WHERE sleepEachRow(1) = 0")
+	})
+	require.Eventually(t, func() bool {
+		return clickhousetest.Count(t, c, "SELECT count() AS n FROM system.processes WHERE query_kind = 'Insert' AND position(query, '{db}.copy') > 0") == 2
+	}, 10*time.Second, 5*time.Millisecond)
+
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err = s.Store(short, records, true)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Zero(t, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights"), "the inserts are over too early for this test")
+	stats, err := s.Store(t.Context(), records, true)
+	require.NoError(t, err)
+	require.Equal(t, clickhouse.Stats{Present: rowsOfReplay}, stats)
+	require.NoError(t, g.Wait())
+	requireExact(t, c, rowsOfReplay)
+	require.EqualValues(t, 1, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.feedback"))
 }
 
 func TestVerifyFindsMissingRows(t *testing.T) {

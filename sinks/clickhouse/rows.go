@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/codec"
 )
 
 // table is one of the tables whose rows are built here, one per Kafka record.
@@ -153,21 +154,21 @@ func (t *rows) micros(i int, v int64) {
 }
 
 // addFeedback appends a label.
-func (t *rows) addFeedback(r *schemas.Record, l *label) {
-	received := clampMicros(r.Timestamp)
+func (t *rows) addFeedback(r *schemas.Record, l *codec.Label) {
+	received := schemas.ClampMicros(r.Timestamp)
 	if !t.begin(r, len(r.Value)+len(r.Key), received) {
 		return
 	}
-	t.dict(0, l.model)
-	t.binary(1, l.requestID)
+	t.dict(0, l.Model)
+	t.binary(1, l.RequestID)
 	value := t.builder.Field(2).(*array.Float64Builder)
-	if l.isClass {
+	if l.IsClass {
 		value.AppendNull()
 	} else {
-		value.Append(l.value)
+		value.Append(l.Value)
 	}
-	t.dict(3, l.class)
-	t.micros(4, l.observedAt)
+	t.dict(3, l.Class)
+	t.micros(4, l.ObservedAt)
 	t.micros(5, received)
 }
 
@@ -183,7 +184,7 @@ type deadLetter struct {
 }
 
 func (t *rows) addDeadLetter(r *schemas.Record, d *deadLetter) {
-	failedAt := clampMicros(d.failedAt)
+	failedAt := schemas.ClampMicros(d.failedAt)
 	if !t.begin(r, len(r.Value)+len(r.Key), failedAt) {
 		return
 	}
@@ -201,10 +202,11 @@ func (t *rows) addDeadLetter(r *schemas.Record, d *deadLetter) {
 	t.binary(11, r.Value)
 	headers := t.builder.Field(12).(*array.MapBuilder)
 	headers.Append(true)
-	for i, h := range r.Headers {
+	seen := make(map[string]struct{}, len(r.Headers))
+	for _, h := range slices.Backward(r.Headers) {
 		// Of repeated keys the last: a map has each once.
-		later := func(other schemas.Header) bool { return other.Key == h.Key }
-		if d.original(h.Key) && !slices.ContainsFunc(r.Headers[i+1:], later) {
+		if _, ok := seen[h.Key]; !ok && d.original(h.Key) {
+			seen[h.Key] = struct{}{}
 			headers.KeyBuilder().(*array.BinaryBuilder).Append([]byte(h.Key))
 			headers.ItemBuilder().(*array.BinaryBuilder).Append(h.Value)
 			t.bytes += len(h.Key) + len(h.Value)
@@ -308,7 +310,7 @@ func (t *rows) addEvent(r *schemas.Record) *schemas.RequestError {
 	if e.ID == "" {
 		return schemas.Errorf(schemas.ErrorClassMissingFeature, "the event has no id")
 	}
-	at := clampMicros(e.Time)
+	at := schemas.ClampMicros(e.Time)
 	if !t.begin(r, len(r.Value), at) {
 		return nil
 	}
@@ -322,6 +324,3 @@ func (t *rows) addEvent(r *schemas.Record) *schemas.RequestError {
 	t.binary(7, r.Value)
 	return nil
 }
-
-// clampMicros returns the time in microseconds since 1970, as far as DateTime64 reaches.
-func clampMicros(t time.Time) int64 { return min(max(t.UnixMicro(), minMicros), maxMicros) }

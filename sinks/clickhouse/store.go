@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/codec"
 )
 
 // An insert has at most this many rows and about this many bytes. A single record may be
@@ -50,8 +51,8 @@ type Store struct {
 	mem     memory.Allocator
 	log     zerolog.Logger
 	layouts map[string]*layout // by the bytes of the schema message
-	scanner scanner
-	label   label        // the last that was scanned
+	labels  codec.LabelDecoder
+	label   codec.Label  // the last that was decoded
 	buf     bytes.Buffer // streams built here
 }
 
@@ -67,6 +68,12 @@ func NewStore(c *Client, topics schemas.Topics, mem memory.Allocator) *Store {
 // by their coordinates, only what is missing is inserted, and the minute statistics that
 // the records belong to are reconciled. After an error the caller repeats the call with
 // the same records and replay true.
+//
+// A replay first waits for the inserts into its tables that still run on the server that
+// answers it, such as one whose client gave up on it. Two inserts it cannot see, and either
+// doubles the rows: one that was delayed on its way to the server, or runs on another
+// replica, and one of a writer that was frozen, its partitions given to others, and wakes
+// up. Only a deadline in the insert that the server checks would refuse these.
 //
 // A record that cannot be used becomes a row of dead_letters, with its bytes and the
 // reason; it is no error. A version whose columns conflict with the model's table is an
@@ -142,7 +149,7 @@ func (c *call) take(ctx context.Context, r *schemas.Record) error {
 	case c.topics.Observations:
 		refused = c.takeObservations(r)
 	case c.topics.Feedback:
-		if refused = c.scanner.scan(r, &c.label); refused == nil {
+		if refused = c.labels.Decode(r, &c.label); refused == nil {
 			c.feedback.addFeedback(r, &c.label)
 		}
 	case c.topics.DeadLetters:
@@ -220,6 +227,11 @@ func (s *Store) split(r *schemas.Record) (*layout, part, error) {
 func (c *call) insertGroup(ctx context.Context, g *group) error {
 	if err := c.ensure(ctx, g.layout); err != nil {
 		return err
+	}
+	if c.replay {
+		if err := c.client.awaitInserts(ctx, schemas.ObservationsTable(g.layout.model)); err != nil {
+			return err
+		}
 	}
 	var touched extent
 	for start := 0; start < len(g.parts); {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -20,7 +21,7 @@ import (
 // lets through to the requests topic, is cut, and says so: its longest parts to the same
 // length, so that short headers stay whole.
 func DeadLetter(topic string, rec *schemas.Record, fault *schemas.RequestError, model, version string, now time.Time) schemas.Message {
-	key, value, original, reason := rec.Key, rec.Value, rec.Headers, fault.Reason
+	key, value, original, reason := rec.Key, rec.Value, rec.Headers, shorten(fault.Reason)
 	whole := sizeCut(rec, math.MaxInt)
 	if whole > maxOriginalBytes {
 		limit := maxOriginalBytes
@@ -65,6 +66,22 @@ func DeadLetter(topic string, rec *schemas.Record, fault *schemas.RequestError, 
 // maxOriginalBytes is how much of a record a dead letter has room for, beside its own
 // headers and what Kafka adds.
 const maxOriginalBytes = schemas.MaxDeadLetterBytes - 64<<10
+
+// maxReasonBytes bounds a fault's reason in the headers of its dead letter.
+const maxReasonBytes = 1024
+
+// shorten cuts a longer reason between two runes and says so with an ellipsis.
+func shorten(reason string) string {
+	const ellipsis = "…"
+	if len(reason) <= maxReasonBytes {
+		return reason
+	}
+	end := maxReasonBytes - len(ellipsis)
+	for end > 0 && !utf8.RuneStart(reason[end]) {
+		end--
+	}
+	return reason[:end] + ellipsis
+}
 
 // headerBytes is what Kafka adds to a header, at most.
 const headerBytes = 10

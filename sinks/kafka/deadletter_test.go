@@ -3,8 +3,10 @@ package kafka_test
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -71,5 +73,24 @@ func TestDeadLetterFitsItsTopic(t *testing.T) {
 			require.Greater(t, n, schemas.MaxDeadLetterBytes-64<<10)
 			require.Contains(t, reason, "too large (the dead letter is cut")
 		})
+	}
+}
+
+func TestDeadLetterReasonIsShort(t *testing.T) {
+	for _, class := range schemas.ErrorClasses() {
+		for in, want := range map[string]string{
+			strings.Repeat("x", 1024):         strings.Repeat("x", 1024),
+			strings.Repeat("x", 1025):         strings.Repeat("x", 1021) + "…",
+			strings.Repeat("é", 5000):         strings.Repeat("é", 510) + "…",
+			"xx" + strings.Repeat("😀", 1<<20): "xx" + strings.Repeat("😀", 254) + "…",
+		} {
+			m := kafka.DeadLetter("letters", &schemas.Record{}, schemas.Errorf(class, "%s", in), "m", "1", time.Now())
+			letter := schemas.Record{Headers: m.Headers}
+			reason, ok := letter.Header(schemas.HeaderReason)
+			require.True(t, ok)
+			require.Equal(t, want, string(reason))
+			require.True(t, utf8.Valid(reason))
+			require.LessOrEqual(t, len(reason), 1024)
+		}
 	}
 }

@@ -20,6 +20,9 @@ type Config struct {
 	// Listen is the loopback address that Serve listens on when it is given no listener,
 	// such as 127.0.0.1:8123.
 	Listen string
+	// AllowExternal lets queries read and write files and reach other hosts, by table
+	// functions such as file and url, by engines, and by INTO OUTFILE and FROM INFILE.
+	AllowExternal bool
 }
 
 var errPlatform = errors.New("the embedded ClickHouse engine is available for linux/amd64 only: point clickhouse.addr at a ClickHouse server instead")

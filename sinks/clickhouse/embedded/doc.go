@@ -13,7 +13,8 @@
 // before the first byte is sent, so an error always has its HTTP status.
 //
 // What differs from a ClickHouse server: there are no users (whoever reaches the loopback port may
-// do everything), no HTTP sessions, no external tables, and no KILL QUERY by the client's query id.
+// do everything with the tables, but see Config.AllowExternal; the database default also takes the
+// name of a file in the working directory for a table), no HTTP sessions, no external tables, and no KILL QUERY by the client's query id.
 // async_insert is 0 unless the request sets it, so that an insert is stored when it is answered.
 // Native results lack the time zone of a DateTime column (not of a DateTime64 one): the instants
 // are right, clients show them in the engine's zone. They also lack the columns of a result

@@ -39,6 +39,7 @@ type Engine struct {
 	keeper *connection // runs no queries; while it is open the engine runs
 	lock   *os.File
 	listen string
+	allow  bool          // see Config.AllowExternal
 	slots  chan struct{} // holds one value per running query
 	closed atomic.Bool
 }
@@ -92,7 +93,7 @@ func Open(cfg Config) (_ *Engine, err error) {
 		return nil, err
 	}
 	return &Engine{
-		lib: lib, args: args, keeper: keeper, lock: lock, listen: cfg.Listen,
+		lib: lib, args: args, keeper: keeper, lock: lock, listen: cfg.Listen, allow: cfg.AllowExternal,
 		slots: make(chan struct{}, maxQueries),
 	}, nil
 }

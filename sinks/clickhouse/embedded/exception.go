@@ -14,6 +14,7 @@ const (
 	codeSyntaxError       = 62
 	codeUnknownSetting    = 115
 	codeTooManyBytes      = 307
+	codeAccessDenied      = 497
 	codeUnknown           = 1002
 )
 
@@ -50,6 +51,8 @@ func (e *exception) status() int {
 		return http.StatusNotFound
 	case 159:
 		return http.StatusRequestTimeout
+	case codeAccessDenied:
+		return http.StatusForbidden
 	case codeTooManyBytes:
 		return http.StatusRequestEntityTooLarge
 	case codeNotImplemented:

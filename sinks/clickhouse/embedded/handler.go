@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/ClickHouse/ch-go/compress"
 	"github.com/andybalholm/brotli"
@@ -94,7 +95,20 @@ func checkOrigin(r *http.Request) error {
 // serveQuery runs the request's query and writes its result. On an error, which is mostly an
 // *exception, it has written nothing.
 func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Values) error {
-	sql, rows, err := readQuery(r, args)
+	check := func(string) error { return nil }
+	if !e.allow {
+		var values []string
+		for name := range args {
+			if externalSettings[name] {
+				return refused("setting %s", name)
+			}
+			if strings.HasPrefix(name, "param_") {
+				values = append(values, args.Get(name))
+			}
+		}
+		check = func(text string) error { return checkExternal(text, values) }
+	}
+	sql, rows, err := readQuery(r, args, check)
 	if err != nil {
 		return err
 	}
@@ -231,8 +245,9 @@ func quote(s string, mark rune) string {
 
 // readQuery reads the query, which is the URL's query parameter, then the body. The rows of an
 // INSERT end up in a file in memory, which the returned query reads; the caller closes it.
-// Nothing may be run when the body ended early, which is an error here.
-func readQuery(r *http.Request, args url.Values) (sql string, rows *os.File, err error) {
+// Nothing may be run when the body ended early, which is an error here, nor when check returns an
+// error for what the engine will read as SQL.
+func readQuery(r *http.Request, args url.Values, check func(text string) error) (sql string, rows *os.File, err error) {
 	decoded, err := decodeBody(r, args.Get("decompress") == "1")
 	if err != nil {
 		return "", nil, err
@@ -250,7 +265,11 @@ func readQuery(r *http.Request, args url.Values) (sql string, rows *os.File, err
 	var query strings.Builder
 	var inserted *os.File
 	into, limit := io.Writer(&query), int64(maxQueryBytes)
-	if ins, ok := parseInsert(string(head)); ok {
+	ins, ok := parseInsert(string(head))
+	if ok {
+		if err := check(string(head[:ins.data])); err != nil {
+			return "", nil, err
+		}
 		fd, err := unix.MemfdCreate("insert", unix.MFD_CLOEXEC)
 		if err != nil {
 			return "", nil, fmt.Errorf("create a file in memory for the rows: %w", err)
@@ -280,7 +299,27 @@ func readQuery(r *http.Request, args url.Values) (sql string, rows *os.File, err
 	if strings.TrimSpace(query.String()) == "" {
 		return "", nil, newException(codeSyntaxError, "Empty query: send it in the body or as the URL parameter query")
 	}
+	if !ok {
+		err = check(query.String())
+	} else if strings.EqualFold(ins.format, "Values") { // rows of expressions
+		err = checkRows(inserted, n, check)
+	}
+	if err != nil {
+		return "", nil, err
+	}
 	return query.String(), inserted, nil
+}
+
+func checkRows(rows *os.File, size int64, check func(text string) error) error {
+	if size == 0 {
+		return nil
+	}
+	data, err := unix.Mmap(int(rows.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("read the rows: %w", err)
+	}
+	err = check(unsafe.String(&data[0], len(data))) //nolint:gosec // read only, and until it is unmapped
+	return errors.Join(err, unix.Munmap(data))
 }
 
 func bodyCut(err error) *exception {

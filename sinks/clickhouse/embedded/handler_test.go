@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -161,6 +162,43 @@ func TestInserts(t *testing.T) {
 			require.Contains(t, header.Get("X-ClickHouse-Summary"), fmt.Sprintf(`"written_rows":"%d"`, rows))
 		})
 	}
+}
+
+func TestExternalIsRefused(t *testing.T) {
+	db := newDatabase(t)
+	query(t, db, "CREATE TABLE t (file String, n UInt8) ENGINE = Memory")
+	file := t.TempDir() + "/secret.csv"
+	require.NoError(t, os.WriteFile(file, []byte("secret\n"), 0o600))
+	for _, sql := range []string{
+		"SELECT * FROM file('" + file + "')",
+		"SELECT * FROM default.`" + file + "`",
+		"SELECT * FROM url('http://" + addr + "/?query=SELECT+1', TSV, 'x Int8')",
+		"SELECT 1 INTO OUTFILE '" + file + "2'",
+		"INSERT INTO t SELECT *, 1 FROM file('" + file + "', 'LineAsString')",
+		"INSERT INTO t FROM INFILE '" + file + "' FORMAT CSV",
+		"INSERT INTO FUNCTION file('" + file + "3') VALUES (1)",
+		"INSERT INTO t VALUES ('a', 1), (file('" + file + "'), 2)",
+		"CREATE TABLE u (x String) ENGINE = File(CSV, '" + file + "')",
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			args, body := url.Values{"database": {db}, "query": {sql}}, ""
+			if method == http.MethodPost {
+				args.Del("query")
+				body = sql
+			}
+			status, text, header := do(t, method, "http://"+addr+"/?"+args.Encode(), strings.NewReader(body), nil)
+			require.Equal(t, http.StatusForbidden, status, "%s: %s", sql, text)
+			require.Equal(t, "497", header.Get("X-ClickHouse-Exception-Code"))
+			require.NotContains(t, text, "secret\n")
+		}
+	}
+	status, _, _ := post(t, strings.NewReader("SELECT 1 FORMAT Template"), nil, "format_template_row", file)
+	require.Equal(t, http.StatusForbidden, status)
+
+	// Rows may say what they like, and so may names.
+	query(t, db, "INSERT INTO t (file, n) FORMAT CSV\nINTO OUTFILE file('x'),1\n")
+	query(t, db, "INSERT INTO t VALUES ('file(''x'')', 1 + 1)")
+	require.Equal(t, "INTO OUTFILE file(\\'x\\')\nfile(\\'x\\')\n", query(t, db, "SELECT file FROM t WHERE file IN ('file(''x'')') OR n = 1 ORDER BY n"))
 }
 
 func TestBodyEncodings(t *testing.T) {

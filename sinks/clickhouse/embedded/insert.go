@@ -164,7 +164,7 @@ func (l *lexer) skipSpaceAndComments() {
 		switch {
 		case strings.IndexByte(" \t\r\n\f\v", rest[0]) >= 0:
 			l.pos++
-		case strings.HasPrefix(rest, "--"), strings.HasPrefix(rest, "# "), strings.HasPrefix(rest, "#!"):
+		case strings.HasPrefix(rest, "--"), strings.HasPrefix(rest, "//"), strings.HasPrefix(rest, "# "), strings.HasPrefix(rest, "#!"):
 			if line := strings.IndexByte(rest, '\n'); line >= 0 {
 				l.pos += line + 1
 			} else {

@@ -51,6 +51,31 @@ func TestOutputFormat(t *testing.T) {
 	}
 }
 
+func TestCheckExternal(t *testing.T) {
+	for _, text := range []string{
+		"SELECT * FROM file('/etc/passwd')", "SELECT * FROM FILE /* x */ ('a')", "select * from `file`('a')", `SELECT * FROM "url" ('http://a')`,
+		"SELECT * FROM `\\x66ile`('a')", "SELECT // '\n * FROM url('http://a') --'", "SELECT ‘'’, * FROM file('a') --'", "SELECT * FROM file\u00a0('a')",
+		"SELECT x'\\', * FROM file('a') --'", "SELECT * FROM s3Cluster('c', 'a')", "SELECT * FROM remoteSecure('h', t)", "SELECT * FROM icebergS3('a')",
+		"SELECT 1 INTO OUTFILE 'a'", "SELECT 1 into/**/outfile 'a'", "INSERT INTO t FROM INFILE 'a' FORMAT CSV", "INSERT INTO FUNCTION null('x Int8') SELECT 1",
+		"INSERT INTO TABLE FUNCTION null('x Int8') VALUES", "CREATE TABLE a (x Int8) ENGINE = File(CSV)", "CREATE TABLE a (x Int8) ENGINE URL", "CREATE TABLE a ENGINE=`S3`",
+		"CREATE DATABASE a ENGINE = Filesystem", "CREATE DICTIONARY d SOURCE(HTTP(url 'a'))", "BACKUP TABLE t TO File('a')", "SELECT file('a')",
+		"SELECT * FROM '/etc/passwd'", "SELECT * FROM default.`/etc/passwd`", "SELECT * FROM t, '/etc/passwd'", "SELECT * FROM (SELECT 1), `go.mod`", "DESCRIBE TABLE `a/b`",
+		"SELECT 1 FORMAT Template SETTINGS format_template_row = 'a'", "SELECT 1; SELECT * FROM url('a')", "SELECT * FROM {t:Identifier}",
+	} {
+		var e *exception
+		require.ErrorAs(t, checkExternal(text, []string{"/etc/passwd"}), &e, text)
+		require.Equal(t, 403, e.status())
+	}
+	for _, text := range []string{
+		"SELECT file, url FROM t WHERE url IN ('a') AND file = 'file(1)' -- url('a')", "SELECT `s3`, \"mysql\" FROM redis", "SELECT 'INTO OUTFILE', $$ file('a') $$ /* file( */",
+		"SELECT name FROM system.tables WHERE engine = 'File'", "SELECT a AS \"requests/s\", `a.b`, t.`a.b` FROM d.t, u ORDER BY \"requests/s\"",
+		"SELECT * FROM t WHERE path IN ('/a', '/b') AND p = '/a'", "CREATE TABLE t (file String, url String) ENGINE = MergeTree ORDER BY file", "SELECT x'4142', 'größe', {n:String}",
+		"SELECT URLHash(url), s3, remote FROM t ARRAY JOIN ['/a', '/b'] AS p", "INSERT INTO t (file, url) VALUES", "SELECT filesystemCapacity() FROM numbers(3), generate_series(1, 2)",
+	} {
+		require.NoError(t, checkExternal(text, []string{"/etc/passwd"}), text)
+	}
+}
+
 // Whatever the text, the offsets are in order and inside it.
 func FuzzParseInsert(f *testing.F) {
 	for _, seed := range []string{"INSERT INTO t SETTINGS a=1 FORMAT CSV 1", "INSERT INTO t($a$'$a$) VALUES", "INSERT INTO `t\\` /*", "'"} {
@@ -58,6 +83,7 @@ func FuzzParseInsert(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		outputFormat(text)
+		_ = checkExternal(text, []string{"/"})
 		if ins, ok := parseInsert(text); ok && (ins.from < 0 || ins.from > ins.end || ins.end > ins.data || ins.data > len(text) || ins.format == "") {
 			t.Fatalf("parseInsert(%q) = %+v", text, ins)
 		}
