@@ -455,8 +455,8 @@ func (c Config) Validate() error {
 			bad("alerts[%d].name: %q stands twice", i, s.Name)
 		}
 		seen[s.Name] = true
-		if s.Kafka != nil && s.Kafka.Topic == c.Topics.Events {
-			bad("alerts[%d].kafka.topic: %q is where events come from", i, s.Kafka.Topic)
+		if s.Kafka != nil && c.Topics.Clashes(s.Kafka.Topic) {
+			bad("alerts[%d].kafka.topic: %q is one of millrace's own topics", i, s.Kafka.Topic)
 		}
 	}
 	return errors.Join(errs...)

@@ -35,8 +35,9 @@ type Client struct {
 	storage schemas.Storage
 	log     zerolog.Logger
 
-	mu     sync.Mutex
-	tables map[string]bool // schemas that their tables were seen to take; by schema text
+	mu        sync.Mutex
+	tables    map[string]bool // schemas that their tables were seen to take; by schema text
+	conflicts map[string]bool // schemas whose conflict was logged
 
 	locksMu sync.Mutex
 	locks   map[string]*sync.RWMutex // by model; see modelLock
@@ -69,7 +70,7 @@ func Open(o Options) (*Client, error) {
 	}
 	return &Client{
 		conn: conn, storage: o.Storage, log: o.Logger,
-		tables: map[string]bool{}, locks: map[string]*sync.RWMutex{},
+		tables: map[string]bool{}, conflicts: map[string]bool{}, locks: map[string]*sync.RWMutex{},
 	}, nil
 }
 

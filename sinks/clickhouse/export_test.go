@@ -7,6 +7,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas"
@@ -14,6 +15,9 @@ import (
 
 // Conn returns the client's connection.
 func Conn(c *Client) driver.Conn { return c.conn }
+
+// SetLogger replaces the client's logger.
+func SetLogger(c *Client, log zerolog.Logger) { c.log = log }
 
 // Splice returns the stream that the records, all of one schema, are inserted as.
 func Splice(tb testing.TB, records []schemas.Record) net.Buffers {

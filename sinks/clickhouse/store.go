@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/rs/zerolog"
@@ -76,8 +77,8 @@ func NewStore(c *Client, topics schemas.Topics, mem memory.Allocator) *Store {
 // up. Only a deadline in the insert that the server checks would refuse these.
 //
 // A record that cannot be used becomes a row of dead_letters, with its bytes and the
-// reason; it is no error. A version whose columns conflict with the model's table is an
-// ErrSchemaConflict, and stays one until the operator has acted.
+// reason; it is no error. So does every observation record of a version whose columns
+// conflict with the model's table, until the operator has acted: see ErrSchemaConflict.
 func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool) (Stats, error) {
 	c := &call{
 		Store: s, replay: replay, groups: map[*layout]*group{},
@@ -137,6 +138,7 @@ type group struct {
 
 // part is one observation record.
 type part struct {
+	record   *schemas.Record
 	value    []byte // all of it
 	messages []byte // without schema and end-of-stream: a slice of value
 	extent   extent
@@ -193,7 +195,7 @@ func (c *call) takeObservations(r *schemas.Record) *schemas.RequestError {
 
 // split checks an observation record and takes it apart.
 func (s *Store) split(r *schemas.Record) (*layout, part, error) {
-	p := part{value: r.Value}
+	p := part{record: r, value: r.Value}
 	schema, rest, err := splitSchema(r.Value)
 	if err != nil {
 		return nil, p, err
@@ -225,7 +227,9 @@ func (s *Store) split(r *schemas.Record) (*layout, part, error) {
 
 // insertGroup stores the records of one schema, in as few inserts as the limits allow.
 func (c *call) insertGroup(ctx context.Context, g *group) error {
-	if err := c.ensure(ctx, g.layout); err != nil {
+	if err := c.ensure(ctx, g.layout); errors.Is(err, ErrSchemaConflict) {
+		return c.refuseGroup(ctx, g, err)
+	} else if err != nil {
 		return err
 	}
 	if c.replay {
@@ -256,6 +260,21 @@ func (c *call) insertGroup(ctx context.Context, g *group) error {
 	repaired, err := c.client.reconcile(ctx, g.layout.model, touched.from, touched.to)
 	c.stats.Repaired += repaired
 	return err
+}
+
+// refuseGroup makes dead letters of records that their table cannot take.
+func (c *call) refuseGroup(ctx context.Context, g *group, conflict error) error {
+	refused := schemas.Errorf(schemas.ErrorClassMalformed, "%s; %s", strings.ReplaceAll(conflict.Error(), "\n", "; "), conflictRemedy)
+	for i := range g.parts {
+		c.stats.Refused++
+		c.letters.addRefused(g.parts[i].record, refused)
+		if c.letters.full() {
+			if err := c.flush(ctx, c.letters); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (c *call) ensure(ctx context.Context, l *layout) error {

@@ -16,15 +16,18 @@ import (
 )
 
 // ErrSchemaConflict says that a version's column has another type than the model's table.
-// Nothing was changed; the version's observations cannot be stored until it is registered
-// again with the type that the table has, or under another model name.
+// Nothing was changed; until the version is registered again with the type that the table
+// has, or under another model name, its observations are refused.
 var ErrSchemaConflict = errors.New("column type conflict")
+
+// conflictRemedy is what the operator does about an ErrSchemaConflict.
+const conflictRemedy = "register the version again with the column types of the table, or under another model name"
 
 // EnsureTable makes the observations table of the schema's model take its rows: it creates
 // the table, or adds the columns that it lacks, and lets a column that the version calls
 // optional be NULL. It then brings the views in line: the one that feeds minute_states,
 // and predictions. A schema that was seen before costs nothing. A column whose type
-// differs is an ErrSchemaConflict.
+// differs is an ErrSchemaConflict, which is logged once.
 func (c *Client) EnsureTable(ctx context.Context, schema *arrow.Schema) error {
 	key := schema.String() // with its metadata
 	c.mu.Lock()
@@ -37,7 +40,13 @@ func (c *Client) EnsureTable(ctx context.Context, schema *arrow.Schema) error {
 		return err
 	}
 	if err := c.ensureColumns(ctx, model, schema); err != nil {
-		return fmt.Errorf("table %s for version %s: %w", schemas.ObservationsTable(model), version, err)
+		err = fmt.Errorf("table %s for version %s: %w", schemas.ObservationsTable(model), version, err)
+		if errors.Is(err, ErrSchemaConflict) && !c.conflicts[key] {
+			c.conflicts[key] = true
+			c.log.Error().Err(err).Str("model", model).Str("version", version).
+				Msg("observations become dead letters: " + conflictRemedy)
+		}
+		return err
 	}
 	if err := c.ensureViews(ctx, model, version, schema.Metadata()); err != nil {
 		return fmt.Errorf("views of model %s for version %s: %w", model, version, err)

@@ -1,10 +1,12 @@
 package clickhouse_test
 
 import (
+	"bytes"
 	"context"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -144,16 +146,59 @@ func TestSchemaEvolution(t *testing.T) {
 
 func TestTypeConflictChangesNothing(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
 	require.NoError(t, c.EnsureTable(t.Context(), clickhousetest.Manifest("flights", "v1").ObservationSchema()))
 	v2 := clickhousetest.Manifest("flights", "v2")
 	v2.Features[0].Type = schemas.TypeString
 	v2.Features = append(v2.Features, schemas.Feature{Name: "added", Type: schemas.TypeBool})
-	_, err := s.Store(t.Context(), observations(t, v2, 1, 10), false)
+	err := c.EnsureTable(t.Context(), v2.ObservationSchema())
 	require.ErrorIs(t, err, clickhouse.ErrSchemaConflict)
 	require.ErrorContains(t, err, `table observations_flights for version v2: column type conflict: column "f0" is Float32 in the table and would be String`)
 	require.Zero(t, clickhousetest.Count(t, c, "SELECT count() AS n FROM system.columns WHERE database = '{db}' AND table = 'observations_flights' AND name = 'added'"))
 	require.Zero(t, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.model_versions WHERE version = 'v2'"))
+}
+
+// One version that cannot be stored does not keep the others from being stored.
+func TestTypeConflictBecomesDeadLetters(t *testing.T) {
+	c := clickhousetest.Client(t)
+	var log bytes.Buffer
+	clickhouse.SetLogger(c, zerolog.New(&log).Level(zerolog.ErrorLevel))
+	s := newStore(t, c)
+	require.NoError(t, c.EnsureTable(t.Context(), clickhousetest.Manifest("flights", "v1").ObservationSchema()))
+	v2 := clickhousetest.Manifest("flights", "v2")
+	v2.Features[0].Type, v2.Features[1].Type = schemas.TypeString, schemas.TypeBool
+	records := observations(t, v2, 3, 10)
+	for i, m := range []*schemas.Manifest{clickhousetest.Manifest("flights", "v1"), clickhousetest.Manifest("words", "v1")} {
+		r := observations(t, m, 1, 20)[0]
+		r.Offset = int64(3 + i)
+		records = append(records, r)
+	}
+	records = append(records, clickhousetest.Record(schemas.DefaultTopics().Feedback, 0, nil, []byte(`{"model":"flights","request_id":"a","label":1}`)))
+	stats, err := s.Store(t.Context(), records, false)
+	require.NoError(t, err)
+	require.Equal(t, clickhouse.Stats{Observations: 40, Feedback: 1, DeadLetters: 3, Refused: 3, Inserts: 4, Bytes: stats.Bytes}, stats)
+	stats, err = s.Store(t.Context(), records, true)
+	require.NoError(t, err)
+	require.Equal(t, clickhouse.Stats{Present: 40, Refused: 3}, stats)
+
+	var letters []struct {
+		Class   string `ch:"error_class"`
+		Reason  string `ch:"reason"`
+		Version string `ch:"version"`
+		Offset  int64  `ch:"request_offset"`
+		Value   string `ch:"value"`
+	}
+	require.NoError(t, c.Select(t.Context(), &letters, "SELECT error_class, reason, version, request_offset, value FROM "+c.Database()+".dead_letters ORDER BY request_offset"))
+	require.Len(t, letters, 3)
+	for i, l := range letters {
+		require.Equal(t, "malformed", l.Class)
+		require.Equal(t, `table observations_flights for version v2: column type conflict: column "f0" is Float32 in the table and would be String; nothing was changed; `+
+			`column type conflict: column "f1" is Float32 in the table and would be Bool; nothing was changed; `+
+			"register the version again with the column types of the table, or under another model name", l.Reason)
+		require.Equal(t, "v2", l.Version)
+		require.EqualValues(t, i, l.Offset)
+		require.Equal(t, string(records[i].Value), l.Value)
+	}
+	require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("observations become dead letters")), log.String())
 }
 
 func TestPredictionsSpanModels(t *testing.T) {
