@@ -125,7 +125,7 @@ type recorderSession struct {
 
 	in    converter
 	ends  map[topicPartition]int64 // behind the last record in hand
-	rows  map[string]int // by topic
+	rows  map[string]int           // by topic
 	bytes int
 	since time.Time // of the first record in hand
 	idle  time.Time // of the last flush

@@ -298,7 +298,7 @@ func (a *App) health(role Role, part int) func(err error) {
 // orderly turns the error of a start that a shutdown interrupted into none.
 func orderly(soft context.Context, err error) error {
 	if soft.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // what failed is the start of what is no longer wanted
 	}
 	return err
 }

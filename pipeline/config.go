@@ -393,7 +393,7 @@ func (c Config) Validate() error {
 		address(bad, "kafka.brokers", b)
 	}
 	lasting("kafka.session_timeout", c.Kafka.SessionTimeout, time.Second)
-	if err := c.Topics.Topics.Validate(); err != nil {
+	if err := c.Topics.Validate(); err != nil {
 		errs = append(errs, err)
 	}
 	atLeast("topics.partitions", int(c.Topics.Partitions), 1)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -117,7 +118,7 @@ func StartServices(ctx context.Context, cfg *Config, retentionBytes int64, log z
 	}
 	s.Kafka = start("kafka", cfg.Embedded.KafkaAddr, func(addr string) func(context.Context) error {
 		return func(ctx context.Context) error { return embedded.Ping(ctx, addr) }
-	}, "--retention-bytes", fmt.Sprint(retentionBytes))
+	}, "--retention-bytes", strconv.FormatInt(retentionBytes, 10))
 	s.ClickHouse = start("clickhouse", cfg.Embedded.ClickHouseAddr, pingHTTP)
 	if err != nil {
 		s.Stop(context.WithoutCancel(ctx), cfg.DrainTimeout, log)

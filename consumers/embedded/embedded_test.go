@@ -232,7 +232,7 @@ func transform(t *testing.T, addr string, want int) {
 	t.Helper()
 	session, err := kgo.NewGroupTransactSession(
 		kgo.SeedBrokers(addr), kgo.TransactionalID("worker-0"), kgo.ConsumerGroup("workers"), kgo.ConsumeTopics("in"),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(), kgo.FetchMaxWait(100*time.Millisecond),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(100*time.Millisecond),
 	)
 	require.NoError(t, err)
 	defer session.Close()
@@ -241,7 +241,7 @@ func transform(t *testing.T, addr string, want int) {
 	withMetadata := kgo.PreTxnCommitFnContext(ctx, func(req *kmsg.TxnOffsetCommitRequest) error {
 		for i := range req.Topics {
 			for j := range req.Topics[i].Partitions {
-				req.Topics[i].Partitions[j].Metadata = kmsg.StringPtr("range")
+				req.Topics[i].Partitions[j].Metadata = new("range")
 			}
 		}
 		return nil
@@ -334,7 +334,7 @@ func startProcess(t *testing.T, dir string) (addr string, stop func()) {
 	t.Helper()
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.Command(exe) //nolint:gosec // this test binary
+	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), brokerDirEnv+"="+dir, "GORACE=atexit_sleep_ms=0")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
