@@ -80,7 +80,7 @@ benchstat: ## compare two outputs of make bench: OLD=file NEW=file
 
 .PHONY: test-million
 test-million: native ## a million good and bad requests mixed, none lost and none twice
-	MILLRACE_TEST_MIXED=1000000 $(GO) test -timeout 20m -count=1 -run '^TestMixed' -v ./pipeline
+	MILLRACE_TEST_MIXED=1000000 $(GO) test -timeout 20m -count=1 -run '^TestMillionMixed' -v ./pipeline
 
 .PHONY: train-flights
 train-flights: native ## train the demo's model again, with its reference and thresholds
