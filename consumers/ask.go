@@ -2,7 +2,9 @@ package consumers
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -11,20 +13,20 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// Ask produces each value as a request, with a request id of its own in the header, and
-// hands what becomes of them to visit as it arrives: results and dead letters, in no
+// Ask produces each value as a request, with its request id (the field's, else a new one)
+// in the header. It waits for Kafka and for the topics, and hands what becomes of them to visit as it arrives: results and dead letters, in no
 // order. It returns when every request has been heard of, or with ctx's cause. It is for
 // people and smoke tests, not for traffic.
 func (a *Admin) Ask(ctx context.Context, requests string, values [][]byte, answers []string, visit func(rec *schemas.Record) error) error {
-	ends, err := a.adm.ListEndOffsets(ctx, answers...)
-	if err == nil {
-		err = ends.Error()
-	}
+	ends, err := a.awaitTopics(ctx, append([]string{requests}, answers...))
 	if err != nil {
-		return fmt.Errorf("list the ends of %v: %w", answers, err)
+		return err
 	}
 	from := map[string]map[int32]kgo.Offset{}
 	ends.Each(func(o kadm.ListedOffset) {
+		if o.Topic == requests {
+			return
+		}
 		if from[o.Topic] == nil {
 			from[o.Topic] = map[int32]kgo.Offset{}
 		}
@@ -39,7 +41,10 @@ func (a *Admin) Ask(ctx context.Context, requests string, values [][]byte, answe
 	defer cl.Close()
 	open := map[string]bool{}
 	for _, value := range values {
-		id := uuid.NewString()
+		id := requestID(value)
+		if id == "" || open[id] {
+			id = uuid.NewString()
+		}
 		open[id] = true
 		rec := &kgo.Record{Topic: requests, Key: []byte(id), Value: value, Headers: []kgo.RecordHeader{{Key: schemas.HeaderRequestID, Value: []byte(id)}}}
 		if err := cl.ProduceSync(ctx, rec).FirstErr(); err != nil {
@@ -67,4 +72,31 @@ func (a *Admin) Ask(ctx context.Context, requests string, values [][]byte, answe
 		}
 	}
 	return nil
+}
+
+// awaitTopics returns the ends of the topics when all of them are there.
+func (a *Admin) awaitTopics(ctx context.Context, topics []string) (kadm.ListedOffsets, error) {
+	for {
+		ends, err := a.adm.ListEndOffsets(ctx, topics...)
+		if err == nil {
+			err = ends.Error()
+		}
+		if err == nil {
+			return ends, nil
+		}
+		if sleep(ctx, 250*time.Millisecond) != nil {
+			return nil, fmt.Errorf("topics %v on %v: %w (%w); `millrace topics apply` makes the topics of the models in the repository", topics, a.conn.Brokers, err, context.Cause(ctx))
+		}
+	}
+}
+
+// requestID returns the request id that a request's own field names, "" if none.
+func requestID(value []byte) string {
+	var request struct {
+		ID string `json:"request_id"`
+	}
+	if json.Unmarshal(value, &request) != nil {
+		return "" // the worker will say what is wrong with it
+	}
+	return request.ID
 }

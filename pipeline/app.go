@@ -129,6 +129,7 @@ func (a *App) group(name string) consumers.Group {
 
 // retry runs what until it succeeds or ctx ends, telling readiness what it waits for.
 func (a *App) retry(ctx context.Context, role Role, what func(ctx context.Context) error) error {
+	last := ""
 	for backoff := 100 * time.Millisecond; ; backoff = min(2*backoff, 5*time.Second) {
 		err := what(ctx)
 		if err == nil {
@@ -141,7 +142,10 @@ func (a *App) retry(ctx context.Context, role Role, what func(ctx context.Contex
 			return permanent.error
 		}
 		a.ready.set(string(role), err.Error())
-		a.log.Warn().Err(err).Str("role", string(role)).Dur("retry_in", backoff).Msg("not ready; trying again")
+		if text := err.Error(); text != last { // once, not at each try
+			last = text
+			a.log.Warn().Err(err).Str("role", string(role)).Msg("not ready; waiting (is Kafka, and ClickHouse, there? `millrace dev` runs both)")
+		}
 		timer := time.NewTimer(backoff)
 		select {
 		case <-timer.C:
@@ -168,8 +172,8 @@ func (a *App) needTopics(ctx context.Context, role Role, models []string) error 
 			return err
 		}
 		for _, p := range problems {
-			if p.Missing {
-				return &permanentError{fmt.Errorf("topic %s", p)}
+			if p.Missing { // whoever makes the topics may just be about to
+				return fmt.Errorf("topic %s", p)
 			}
 			a.log.Warn().Str("topic", p.Topic).Msg(p.What)
 		}

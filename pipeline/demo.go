@@ -218,6 +218,7 @@ type demo struct {
 const (
 	maxUnanswered = 50_000
 	maxUnstored   = 200_000
+	maxUnlabelled = 50_000 // three days of flights
 )
 
 func (d *demo) run(ctx context.Context, data string, ended *outcome) error {
@@ -244,8 +245,8 @@ func (d *demo) run(ctx context.Context, data string, ended *outcome) error {
 	if err := d.await(ctx, ended, "the roles to be ready", time.Minute, func() (int64, bool) { return 0, d.app.Ready() }); err != nil {
 		return err
 	}
-	fmt.Fprintf(d.stdout, "Replaying %s flights of 2001 as requests and labels. Kafka %s, ClickHouse http://%s\n",
-		grouped(d.total), d.services.Kafka.Addr(), d.services.ClickHouse.Addr())
+	fmt.Fprintf(d.stdout, "Replaying %s flights of 2001 as requests and labels. Kafka %s, ClickHouse http://%s, metrics http://%s/metrics\n",
+		grouped(d.total), d.services.Kafka.Addr(), d.services.ClickHouse.Addr(), d.cfg.HTTP.Addr)
 
 	began := time.Now().Add(-opened) // reading the flights is part of making requests
 	progress := d.progress(began)
@@ -364,7 +365,7 @@ func (d *demo) send(ctx context.Context, source *flights.Source) error {
 func (d *demo) holdBack(ctx context.Context) error {
 	p := &d.app.Done
 	for d.requests.Load()-p.Answered.Load()-p.DeadLetters.Load() > maxUnanswered ||
-		d.requests.Load()-p.Observations.Load() > maxUnstored || d.labels.Load()-p.Labels.Load() > maxUnstored {
+		d.requests.Load()-p.Observations.Load() > maxUnstored || d.labels.Load()-p.Labels.Load() > maxUnlabelled {
 		select {
 		case <-time.After(2 * time.Millisecond):
 		case <-ctx.Done():
@@ -620,6 +621,9 @@ GROUP BY start ORDER BY start`)); err != nil {
 		out("  %s  %s\n", e.Start.Format(time.DateOnly), reasons(event.Data.Breaches))
 	}
 	out("\nreports    %s\n", filepath.Join(d.cfg.Monitor.ReportsDir, "index.html"))
+	if d.opts.Once {
+		return nil
+	}
 	out("try        curl 'http://%s' -d \"…\" with\n", d.services.ClickHouse.Addr())
 	out("  %s\n", d.query("SELECT toMonth(event_time) m, avg(late_probability), count() FROM {table} GROUP BY m ORDER BY m"))
 	out("  %s\n", d.query("SELECT origin, avg(late_probability) p, count() n FROM {table} GROUP BY origin HAVING n > 1000 ORDER BY p DESC LIMIT 5"))
