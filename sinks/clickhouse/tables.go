@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ var ErrSchemaConflict = errors.New("column type conflict")
 const conflictRemedy = "register the version again with the column types of the table, or under another model name"
 
 // EnsureTable makes the observations table of the schema's model take its rows: it creates
-// the table, or adds the columns that it lacks, and lets a column that the version calls
+// the table, or adds the columns that it lacks, and lets a column that the version lacks or calls
 // optional be NULL. It then brings the views in line: the one that feeds minute_states,
 // and predictions. A schema that was seen before costs nothing. A column whose type
 // differs is an ErrSchemaConflict, which is logged once.
@@ -108,6 +109,16 @@ func (c *Client) ensureColumns(ctx context.Context, model string, schema *arrow.
 	}
 	if err := errors.Join(conflicts...); err != nil {
 		return err
+	}
+	// A column that this version does not have any more is NULL in its rows, not zero.
+	for _, name := range slices.Sorted(maps.Keys(have)) {
+		if typ := have[name]; !schema.HasField(name) && !strings.Contains(typ, "Nullable(") {
+			typ = "Nullable(" + typ + ")"
+			if inner, ok := strings.CutPrefix(have[name], "LowCardinality("); ok {
+				typ = "LowCardinality(Nullable(" + inner + ")"
+			}
+			widen = append(widen, "MODIFY COLUMN `"+name+"` "+typ)
+		}
 	}
 	if len(missing) > 0 {
 		if err := c.execRacing(ctx, ddl[1]); err != nil {
