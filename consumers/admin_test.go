@@ -273,5 +273,7 @@ func TestAsk(t *testing.T) {
 	defer cancel()
 	err := f.admin.Ask(ended, requests, [][]byte{[]byte("nobody is there")}, []string{results}, nil)
 	require.ErrorContains(t, err, "1 of 1 requests were not answered")
-	require.ErrorContains(t, f.admin.Ask(t.Context(), requests, nil, []string{f.id + ".nowhere"}, nil), "nowhere")
+	missing, stop := context.WithTimeout(t.Context(), 600*time.Millisecond)
+	defer stop()
+	require.ErrorContains(t, f.admin.Ask(missing, requests, nil, []string{f.id + ".nowhere"}, nil), "nowhere")
 }

@@ -453,3 +453,25 @@ func TestLaneSlowerThanTheTransactionTimeout(t *testing.T) {
 	require.Equal(t, upTo(20), f.values(results))
 	require.Zero(t, lane.Stats.Reopened.Load()+lane.Stats.Aborted.Load())
 }
+
+// A requests topic that is deleted and made again starts a new count: only a new session
+// learns its new id.
+func TestLaneTopicMadeAgain(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	requests, results := f.topic("requests.again", 1, nil), f.topic("results.again", 1, nil)
+	f.fill(requests, 1, 0, 5)
+	run, lane := f.lane(f.laneConfig("requests.", 0), echo(results))
+	await(t, "the first results", func() bool { return len(f.values(results)) == 5 })
+	_, err := f.adm.DeleteTopic(t.Context(), requests)
+	require.NoError(t, err)
+	require.Equal(t, requests, f.topic("requests.again", 1, nil))
+	again, err := kgo.NewClient(kgo.SeedBrokers(sharedAddr), kgo.RecordPartitioner(kgo.ManualPartitioner())) // the old one knows the old topic
+	require.NoError(t, err)
+	t.Cleanup(again.Close)
+	f.cl = again
+	f.fill(requests, 1, 5, 20)
+	await(t, "the results of the new topic", func() bool { return len(f.values(results)) == 25 })
+	require.NoError(t, run.stop())
+	require.Positive(t, lane.Stats.Reopened.Load())
+}
