@@ -294,7 +294,6 @@ func FuzzDecode(f *testing.F) {
 		require.True(t, classes[fault.Class], "class %q", fault.Class)
 		require.NotEmpty(t, fault.Reason)
 		require.LessOrEqual(t, len(fault.Reason), maxReasonBytes)
-		require.True(t, json.Valid([]byte(`"x"`)))
 		if jsonErr != nil {
 			require.Contains(t, []schemas.ErrorClass{
 				schemas.ErrorClassMalformed, schemas.ErrorClassDuplicateKey,
