@@ -218,7 +218,6 @@ type demo struct {
 const (
 	maxUnanswered = 50_000
 	maxUnstored   = 200_000
-	maxUnlabelled = 50_000 // three days of flights
 )
 
 func (d *demo) run(ctx context.Context, data string, ended *outcome) error {
@@ -365,7 +364,7 @@ func (d *demo) send(ctx context.Context, source *flights.Source) error {
 func (d *demo) holdBack(ctx context.Context) error {
 	p := &d.app.Done
 	for d.requests.Load()-p.Answered.Load()-p.DeadLetters.Load() > maxUnanswered ||
-		d.requests.Load()-p.Observations.Load() > maxUnstored || d.labels.Load()-p.Labels.Load() > maxUnlabelled {
+		d.requests.Load()-p.Observations.Load() > maxUnstored || d.labels.Load()-p.Labels.Load() > maxUnstored {
 		select {
 		case <-time.After(2 * time.Millisecond):
 		case <-ctx.Done():
