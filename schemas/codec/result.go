@@ -50,6 +50,11 @@ func (e *ResultEncoder) Bind(batch, predictions arrow.Record) {
 // requestIDFromEnd is where Manifest.RequestSchema has request_id, counted from its end.
 const requestIDFromEnd = 6
 
+// Append implements Results.
+func (e *ResultEncoder) Append(dst []byte, a *Answer) ([]byte, error) {
+	return e.AppendRow(dst, a.From, a.LatencyUS, a.QueueUS), nil
+}
+
 // AppendRow appends the result of one row to dst.
 func (e *ResultEncoder) AppendRow(dst []byte, row int, latencyUS, queueUS int64) []byte {
 	dst = append(dst, `{"request_id":`...)

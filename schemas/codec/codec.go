@@ -1,0 +1,140 @@
+package codec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// Codec names an encoding of requests. Results come back in the same one.
+type Codec string
+
+// The codecs.
+const (
+	JSON     Codec = "json"     // one flat object a record
+	Avro     Codec = "avro"     // one Avro record a Kafka record, framed with its Schema Registry id
+	Protobuf Codec = "protobuf" // one message a Kafka record, framed likewise
+	Arrow    Codec = "arrow"    // one Arrow IPC stream a Kafka record: many requests
+)
+
+// Codecs lists every codec, in the order of the documentation.
+func Codecs() []Codec { return []Codec{JSON, Avro, Protobuf, Arrow} }
+
+// Requests decodes the requests of one model into the columns of Manifest.RequestSchema.
+// It is not safe for concurrent use: every lane has its own.
+type Requests interface {
+	// Append decodes a Kafka record into rows of the batch. It keeps nothing of rec. An
+	// error is of what it needs to decode at all, such as a Schema Registry that is away: then
+	// nothing was appended, and trying again may help.
+	Append(ctx context.Context, rec *schemas.Record) (Decoded, error)
+	// AppendRequest appends the request in one row of rec to dst, in the same encoding, as
+	// the dead letter of that row carries it. rec was accepted by Append.
+	AppendRequest(dst []byte, rec *schemas.Record, row int) []byte
+	// Rows returns how many rows wait for NewBatch.
+	Rows() int
+	// Reserve makes room for that many more rows.
+	Reserve(rows int)
+	// NewBatch returns the rows that were appended and starts an empty batch. The caller
+	// releases it.
+	NewBatch() arrow.Record
+	// Release frees the columns. Nothing can be called afterwards.
+	Release()
+}
+
+// Decoded says what became of a Kafka record.
+type Decoded struct {
+	Rows    int                   // appended to the batch, in the record's order
+	Fault   *schemas.RequestError // of the record as a whole; then Rows is 0 and Refused empty
+	Refused []schemas.RowError    // rows of the record that were not appended, ascending; valid until the next Append
+}
+
+// Results encodes what became of Kafka records, one result for each. It is not safe for
+// concurrent use: every lane has its own.
+type Results interface {
+	// Bind sets the batch (Manifest.RequestSchema) and its predictions
+	// (Manifest.OutputFields) that Append reads. They are borrowed until the next Bind.
+	Bind(batch, predictions arrow.Record)
+	// Append appends the result of one Kafka record to dst.
+	Append(dst []byte, a *Answer) ([]byte, error)
+}
+
+// Answer says which rows answer a Kafka record, and how long they took.
+type Answer struct {
+	Record    *schemas.Record
+	From      int                // first row of the batch
+	Rows      int                // of the batch; 1 where a record is one request
+	Refused   []schemas.RowError // rows of the record that are not in the batch, ascending
+	Failed    []schemas.RowError // rows of the batch that have no prediction, of From to From+Rows, ascending
+	LatencyUS int64              // from the record's fetch to this encoding
+	QueueUS   int64              // from its append to Kafka to the fetch
+}
+
+// ErrUnknownSchema says that the Schema Registry has no schema of that id.
+var ErrUnknownSchema = errors.New("unknown schema")
+
+// Registry is a Confluent-compatible Schema Registry. Any error but ErrUnknownSchema may be
+// gone at the next try. It must be safe for concurrent use.
+type Registry interface {
+	// Schema returns the schema of an id.
+	Schema(ctx context.Context, id int) (Schema, error)
+	// Register registers a schema under a subject, unless it is there, and returns its id.
+	Register(ctx context.Context, subject string, s Schema) (id int, err error)
+}
+
+// Schema is a schema as a Schema Registry keeps it.
+type Schema struct {
+	Type       Codec  // Avro or Protobuf
+	Text       string // Avro's JSON, or a .proto file
+	References []Reference
+}
+
+// Reference is a schema that another one imports by a name.
+type Reference struct {
+	Name   string
+	Schema Schema
+}
+
+// Options are what the codecs of a topic need.
+type Options struct {
+	Registry Registry // for Avro and Protobuf
+	Subject  string   // of the results' schema, by convention "<topic>-value"
+}
+
+// New plans both directions of a codec for a model. Release requests when done.
+func New(ctx context.Context, c Codec, m *schemas.Manifest, o Options, alloc memory.Allocator) (Requests, Results, error) {
+	switch c {
+	case JSON:
+		d, err := NewDecoder(m, alloc)
+		if err != nil {
+			return nil, nil, err
+		}
+		return jsonRequests{d}, NewResultEncoder(m), nil
+	default:
+		return nil, nil, fmt.Errorf("codec %q is not one of %v", c, Codecs())
+	}
+}
+
+// Valid tells whether there is such a codec.
+func (c Codec) Valid() bool { return slices.Contains(Codecs(), c) }
+
+// jsonRequests is a Decoder as Requests.
+type jsonRequests struct{ *Decoder }
+
+// Append implements Requests.
+func (d jsonRequests) Append(_ context.Context, rec *schemas.Record) (Decoded, error) {
+	if fault := d.Decoder.Append(rec); fault != nil {
+		return Decoded{Fault: fault}, nil
+	}
+	return Decoded{Rows: 1}, nil
+}
+
+// AppendRequest implements Requests.
+func (jsonRequests) AppendRequest(dst []byte, rec *schemas.Record, _ int) []byte {
+	return append(dst, rec.Value...)
+}
