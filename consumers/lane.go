@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,47 +14,68 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
+// Delivery says what a lane promises.
+type Delivery string
+
+// The deliveries.
+const (
+	// ExactlyOnce ends each batch as one transaction, its offsets included, before the next one
+	// is polled.
+	ExactlyOnce Delivery = "exactly_once"
+	// AtLeastOnce commits offsets behind what was acknowledged, several batches at a time on
+	// their way: the lowest latency, and results twice after a crash.
+	AtLeastOnce Delivery = "at_least_once"
+)
+
 // LaneConfig configures one lane.
 type LaneConfig struct {
 	Connection
 	Group
+	Delivery           Delivery
 	Instance           string // of the worker; with Group and Lane it makes the transactional id, so it must be stable over restarts and unique among running workers
 	Lane               int
+	Static             bool          // a static member, by Instance and Lane: a restart within the session timeout moves no partition
 	TopicPrefix        string        // every topic with this prefix is read
 	MaxRecords         int           // of one request batch
 	TransactionTimeout time.Duration // after it the brokers abort; a message that cannot be produced for half of it fails its batch
-	// Health, if set, is told what failed, and nil when a batch was committed. It is called by
-	// the lane's goroutine and must not block.
+	// Health, if set, is told what failed, and nil when a batch was committed. It may be called
+	// by several goroutines, and must not block.
 	Health func(err error)
 }
 
-// Publisher takes messages into the transaction of the batch being handled.
+// Publisher takes messages into the batch that is being handled.
 type Publisher interface {
-	// Publish needs its message's bytes unchanged until the batch has ended, which is when
-	// the lane calls the handler again or Run returns. A message that cannot be produced
-	// fails the batch. It is sent when the handler has returned.
+	// Publish needs its message's bytes unchanged until the batch has ended; those of Buffer
+	// and of the batch's records are. A message that cannot be produced fails the batch. It is
+	// sent when the handler has returned.
 	Publish(m schemas.Message)
+	// Buffer returns memory for bytes to publish: append to it. It is the batch's until the
+	// batch has ended, and empty at first.
+	Buffer() *[]byte
+	// OnCommit has fn called when the batch is committed or, at least once, acknowledged; never
+	// where it is not. fn must not block; it may run in another goroutine.
+	OnCommit(fn func())
 }
 
 // Handler answers one request batch. What it publishes is committed with the batch's
-// offsets. After an error the transaction is aborted and the same records come again, after
+// offsets. After an error nothing of it is, and the same records come again, after
 // a wait that doubles up to 10 s; they come again at once when a rebalance aborted it, if
-// the lane still has their partition. records and their bytes are valid until Handle
-// returns, those that it published until it is called again. It is called by one goroutine.
+// the lane still has their partition. records is valid until Handle returns, their bytes as
+// long as what was published. It is called by one goroutine.
 type Handler interface {
 	Handle(ctx context.Context, records []schemas.Record, fetched time.Time, out Publisher) error
 }
 
 // LaneStats count over the life of a lane; they may be read at any time.
 type LaneStats struct {
-	Batches   atomic.Int64 // committed
+	Batches   atomic.Int64 // committed; at least once: acknowledged
 	Records   atomic.Int64 // of them
 	Published atomic.Int64 // messages of them
-	Aborted   atomic.Int64 // transactions, by a failure or a rebalance
+	Aborted   atomic.Int64 // by a failure or, where it is a transaction, a rebalance
 	Reopened  atomic.Int64 // sessions given up and opened anew
 }
 
-// Lane is one member of the workers' consumer group with one transactional session.
+// Lane is one member of the workers' consumer group with one session of its own.
 type Lane struct {
 	cfg   LaneConfig
 	log   zerolog.Logger
@@ -81,7 +101,12 @@ func (l *Lane) health(err error) {
 func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 	for backoff := time.Duration(0); ; {
 		began := time.Now()
-		err := l.session(ctx, hard, h)
+		var err error
+		if l.cfg.Delivery == AtLeastOnce {
+			err = l.atLeastOnce(ctx, hard, h)
+		} else {
+			err = l.exactlyOnce(ctx, hard, h)
+		}
 		var lost *LostRangeError
 		if err == nil || errors.As(err, &lost) || errors.Is(err, errConfiguration) || ctx.Err() != nil || hard.Err() != nil {
 			return err
@@ -99,13 +124,14 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 	}
 }
 
-// session is one life of the Kafka session. An error means that it cannot be used further.
-func (l *Lane) session(ctx, hard context.Context, h Handler) error {
-	opts := append(l.cfg.options(), groupOptions(l.cfg.Group)...)
-	opts = append(opts,
+// options are what both deliveries share.
+func (l *Lane) options() []kgo.Opt {
+	opts := append(l.cfg.Connection.options(), groupOptions(l.cfg.Group)...)
+	if l.cfg.Static {
+		opts = append(opts, kgo.InstanceID(fmt.Sprintf("%s-%d", l.cfg.Instance, l.cfg.Lane)))
+	}
+	return append(opts,
 		kgo.ConsumeRegex(), kgo.ConsumeTopics("^"+regexp.QuoteMeta(l.cfg.TopicPrefix)+".+$"),
-		kgo.TransactionalID(fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)),
-		kgo.TransactionTimeout(l.cfg.TransactionTimeout),
 		kgo.RecordDeliveryTimeout(l.cfg.TransactionTimeout/2), // else a topic that is gone is awaited for ever, silently
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
 		kgo.ProducerBatchMaxBytes(schemas.MaxResultBytes),
@@ -113,182 +139,19 @@ func (l *Lane) session(ctx, hard context.Context, h Handler) error {
 		kgo.ProducerLinger(0),
 		kgo.MaxBufferedRecords(1<<20), kgo.MaxBufferedBytes(256<<20),
 	)
-	sess, err := kgo.NewGroupTransactSession(opts...)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errConfiguration, err)
-	}
-	tx := &transaction{ctx: hard, sess: sess}
-	tx.promised = tx.promise
-	defer tx.open.Wait() // what was published is used until every promise is kept
-	defer sess.CloseAllowingRebalance()
-	// Takes over the transactional id at once, and not with the first message: that ends what
-	// a killed lane of the same name left open, and the group's offsets cannot be read before.
-	if _, _, err := sess.Client().ProducerID(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return fmt.Errorf("take over the transactional id: %w", err)
-	}
-	var in converter
-	var backoff time.Duration
-	for {
-		fetches := sess.PollRecords(ctx, l.cfg.MaxRecords)
-		fetched := time.Now()
-		if fetches.IsClientClosed() || ctx.Err() != nil {
-			return nil
-		}
-		if err := fetchErrors(ctx, sess.Client(), l.cfg.Name, fetches, l.log); err != nil {
-			return err
-		}
-		in.reset()
-		in.add(fetches)
-		if len(in.records) == 0 {
-			continue
-		}
-		failed, err := l.round(hard, sess, tx, &in, fetched, h)
-		if err != nil {
-			return err
-		}
-		if !failed {
-			backoff = 0
-			continue
-		}
-		backoff = longer(backoff)
-		if sleep(ctx, backoff) != nil {
-			return nil
-		}
-	}
 }
 
-// round answers one batch in one transaction. failed tells that the batch is at fault when
-// the transaction was aborted, and not a rebalance.
-func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, tx *transaction, in *converter, fetched time.Time, h Handler) (failed bool, err error) {
-	if err := sess.Begin(); err != nil {
-		return false, fmt.Errorf("begin a transaction: %w", err)
-	}
-	tx.reset()
-	fault := h.Handle(hard, in.records, fetched, tx)
-	if fault == nil {
-		tx.send()
-		// End commits although a message was refused before it was sent: ask first.
-		if err := sess.Client().Flush(hard); err != nil {
-			return false, fmt.Errorf("flush %d messages: %w", tx.published, err)
-		}
-		tx.open.Wait()
-		fault = tx.failure()
-	}
-	if fault != nil {
-		l.health(fault)
-		l.log.Error().Err(fault).Int("records", len(in.records)).Msg("batch failed; aborting its transaction")
-	}
-	committed, err := sess.End(hard, kgo.TransactionEndTry(fault == nil))
-	if err != nil {
-		return false, fmt.Errorf("end the transaction of %d records: %w", len(in.records), errors.Join(err, fault))
-	}
-	tx.open.Wait()
-	if !committed {
-		l.Stats.Aborted.Add(1)
-		return fault != nil, nil
-	}
+// failed tells of a batch that will come again.
+func (l *Lane) failed(fault error, records int) {
+	l.health(fault)
+	l.log.Error().Err(fault).Int("records", records).Msg("batch failed; its records will come again")
+}
+
+// done counts a batch that was committed.
+func (l *Lane) done(o *outbox, records int) {
+	o.commit()
 	l.health(nil)
 	l.Stats.Batches.Add(1)
-	l.Stats.Records.Add(int64(len(in.records)))
-	l.Stats.Published.Add(int64(tx.published))
-	return false, nil
-}
-
-// transaction is the Publisher of one session. Its memory is reused from batch to batch:
-// every promise is kept before the next one begins.
-type transaction struct {
-	ctx       context.Context //nolint:containedctx // the session's hard context, for promises
-	sess      *kgo.GroupTransactSession
-	promised  func(*kgo.Record, error) // promise, bound once
-	open      sync.WaitGroup           // promises
-	blocks    [][]kgo.Record           // never moved, since kgo keeps pointers
-	headers   []kgo.RecordHeader
-	published int
-	failed    atomic.Pointer[error]
-}
-
-const recordBlock = 1024
-
-// reset forgets the batch before, so that its bytes can be freed.
-func (t *transaction) reset() {
-	for i := 0; i < t.published; i += recordBlock {
-		clear(t.blocks[i/recordBlock][:min(recordBlock, t.published-i)])
-	}
-	clear(t.headers)
-	t.headers = t.headers[:0]
-	t.published = 0
-	t.failed.Store(nil)
-}
-
-func (t *transaction) failure() error {
-	if p := t.failed.Load(); p != nil {
-		return *p
-	}
-	return nil
-}
-
-// Publish implements Publisher.
-func (t *transaction) Publish(m schemas.Message) {
-	n := t.published
-	if n/recordBlock == len(t.blocks) {
-		t.blocks = append(t.blocks, make([]kgo.Record, recordBlock))
-	}
-	r := &t.blocks[n/recordBlock][n%recordBlock]
-	t.published++
-	from := len(t.headers) // growing moves the headers, but not those already published
-	for _, h := range m.Headers {
-		t.headers = append(t.headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
-	}
-	*r = kgo.Record{
-		Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value,
-		Headers: t.headers[from:len(t.headers):len(t.headers)],
-	}
-}
-
-// send produces what was published. Only now does the broker's clock start to run: a model
-// may take longer over a batch than the transaction timeout.
-func (t *transaction) send() {
-	t.open.Add(t.published)
-	for i := range t.published {
-		t.sess.Produce(t.ctx, &t.blocks[i/recordBlock][i%recordBlock], t.promised)
-	}
-}
-
-func (t *transaction) promise(r *kgo.Record, err error) {
-	if err != nil {
-		err = fmt.Errorf("produce %d bytes to topic %s: %w", len(r.Value), r.Topic, err)
-		t.failed.CompareAndSwap(nil, &err)
-	}
-	t.open.Done()
-}
-
-// partitioner takes the partition that a message names, and the key's hash where it names
-// none.
-type partitioner struct{ keyed kgo.Partitioner }
-
-func (p partitioner) ForTopic(topic string) kgo.TopicPartitioner {
-	return topicPartitioner{p.keyed.ForTopic(topic)}
-}
-
-type topicPartitioner struct{ keyed kgo.TopicPartitioner }
-
-func (p topicPartitioner) RequiresConsistency(r *kgo.Record) bool {
-	return r.Partition >= 0 || p.keyed.RequiresConsistency(r)
-}
-
-func (p topicPartitioner) Partition(r *kgo.Record, n int) int {
-	if r.Partition >= 0 {
-		return int(r.Partition)
-	}
-	return p.keyed.Partition(r, n)
-}
-
-// OnNewBatch implements kgo.TopicPartitionerOnNewBatch: messages without a key move on.
-func (p topicPartitioner) OnNewBatch() {
-	if keyed, ok := p.keyed.(kgo.TopicPartitionerOnNewBatch); ok {
-		keyed.OnNewBatch()
-	}
+	l.Stats.Records.Add(int64(records))
+	l.Stats.Published.Add(int64(o.published))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,8 +35,7 @@ type App struct {
 	Done    Progress
 }
 
-// Progress counts what the roles of this process have done. A batch whose transaction was
-// aborted counts again when it is repeated. It may be read at any time.
+// Progress counts what the roles of this process have done. It may be read at any time.
 type Progress struct {
 	Answered     atomic.Int64 // requests with a result
 	DeadLetters  atomic.Int64
@@ -251,7 +251,7 @@ func (a *App) runWorker(soft, hard context.Context) error {
 	}()
 	rt := onnx.Runtime{Log: a.log}
 	for lane := range a.cfg.Worker.Lanes {
-		h, err := newLaneHandler(soft, a.cfg, lane, models, rt, a.alloc, a.Metrics, &a.Done)
+		h, err := newLaneHandler(soft, a.cfg, lane, models, rt, nil, a.alloc, a.Metrics, &a.Done)
 		if err != nil {
 			return err
 		}
@@ -273,6 +273,7 @@ func (a *App) runWorker(soft, hard context.Context) error {
 	for lane, h := range handlers {
 		l := consumers.NewLane(consumers.LaneConfig{
 			Connection: a.connection(), Group: a.group(a.cfg.Worker.Group),
+			Delivery: a.cfg.Worker.Delivery, Static: a.cfg.Worker.StaticMembership,
 			Instance: a.cfg.Instance, Lane: lane, TopicPrefix: a.cfg.Topics.Requests,
 			MaxRecords: a.cfg.Worker.MaxBatchRows, TransactionTimeout: a.cfg.Worker.TransactionTimeout,
 			Health: a.health(RoleWorker, lane),
@@ -283,11 +284,15 @@ func (a *App) runWorker(soft, hard context.Context) error {
 	return group.Wait()
 }
 
-// health returns a function that makes a role unready while one of its parts fails.
+// health returns a function that makes a role unready while one of its parts fails. It may
+// be called by several goroutines.
 func (a *App) health(role Role, part int) func(err error) {
 	name := fmt.Sprintf("%s %d", role, part)
+	var mu sync.Mutex
 	failing := false
 	return func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
 		if err == nil && !failing {
 			return
 		}

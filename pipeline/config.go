@@ -16,7 +16,9 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 
+	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/codec"
 )
 
 // Role is one of the three parts that a millrace process can play.
@@ -38,6 +40,7 @@ type Config struct {
 	Log          LogConfig        `yaml:"log"`
 	HTTP         HTTPConfig       `yaml:"http"`
 	Kafka        KafkaConfig      `yaml:"kafka"`
+	Registry     RegistryConfig   `yaml:"registry"`
 	Topics       TopicsConfig     `yaml:"topics"`
 	ClickHouse   ClickHouseConfig `yaml:"clickhouse"`
 	Models       ModelsConfig     `yaml:"models"`
@@ -89,11 +92,29 @@ type ModelsConfig struct {
 
 // WorkerConfig sizes the worker.
 type WorkerConfig struct {
-	Group              string        `yaml:"group"`
-	Lanes              int           `yaml:"lanes"`
-	MaxBatchRows       int           `yaml:"max_batch_rows"`    // of one poll, over all models
-	MaxRequestBytes    int           `yaml:"max_request_bytes"` // of one request; larger ones are dead letters
-	TransactionTimeout time.Duration `yaml:"transaction_timeout"`
+	Group              string                 `yaml:"group"`
+	Lanes              int                    `yaml:"lanes"`
+	Delivery           consumers.Delivery     `yaml:"delivery"`          // exactly_once or at_least_once
+	StaticMembership   bool                   `yaml:"static_membership"` // a restart within kafka.session_timeout moves no partition
+	Codecs             map[string]codec.Codec `yaml:"codecs"`            // model: json, avro, protobuf or arrow; default json
+	MaxBatchRows       int                    `yaml:"max_batch_rows"`    // of one poll, over all models
+	MaxRequestBytes    int                    `yaml:"max_request_bytes"` // of one request; larger ones are dead letters
+	TransactionTimeout time.Duration          `yaml:"transaction_timeout"`
+}
+
+// codec returns the encoding of a model's requests and results.
+func (c WorkerConfig) codec(model string) codec.Codec {
+	if c, ok := c.Codecs[model]; ok {
+		return c
+	}
+	return codec.JSON
+}
+
+// RegistryConfig says how the Schema Registry is reached.
+type RegistryConfig struct {
+	URL      string `yaml:"url"` // empty: none, and neither avro nor protobuf
+	Username string `yaml:"username"`
+	Password string `yaml:"password"`
 }
 
 // RecorderConfig sizes the recorder.
@@ -160,7 +181,7 @@ func DefaultConfig() Config {
 		Models:     ModelsConfig{Repository: "models"},
 		// Two lanes keep two cores busy: one scores while the other waits for Kafka.
 		Worker: WorkerConfig{
-			Group: "millrace-workers", Lanes: 2, MaxBatchRows: 8192, MaxRequestBytes: 1 << 20, TransactionTimeout: 10 * time.Second,
+			Group: "millrace-workers", Lanes: 2, Delivery: consumers.ExactlyOnce, MaxBatchRows: 8192, MaxRequestBytes: 1 << 20, TransactionTimeout: 10 * time.Second,
 		},
 		// 65,536 rows of 200 bytes are 13 MB: large enough for ClickHouse, small enough to repeat.
 		Recorder: RecorderConfig{Group: "millrace-recorders", FlushRows: 65_536, FlushBytes: 64 << 20, FlushInterval: time.Second},
@@ -426,6 +447,22 @@ func (c Config) Validate() error {
 		bad("recorder.group: %q is already worker.group", c.Recorder.Group)
 	}
 	atLeast("worker.lanes", c.Worker.Lanes, 1)
+	if c.Worker.Delivery != consumers.ExactlyOnce && c.Worker.Delivery != consumers.AtLeastOnce {
+		bad("worker.delivery: %q is not one of exactly_once, at_least_once", c.Worker.Delivery)
+	}
+	for model, name := range c.Worker.Codecs {
+		if !name.Valid() {
+			bad("worker.codecs.%s: %q is not one of %v", model, name, codec.Codecs())
+		}
+		if (name == codec.Avro || name == codec.Protobuf) && c.Registry.URL == "" {
+			bad("registry.url: missing; worker.codecs.%s is %s", model, name)
+		}
+	}
+	if c.Registry.URL != "" {
+		if u, err := url.Parse(c.Registry.URL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			bad("registry.url: %q is no http or https URL", c.Registry.URL)
+		}
+	}
 	atLeast("worker.max_batch_rows", c.Worker.MaxBatchRows, 1)
 	atLeast("worker.max_request_bytes", c.Worker.MaxRequestBytes, 1)
 	if c.Worker.MaxRequestBytes > schemas.MaxRequestBytes {

@@ -24,7 +24,7 @@ func TestDocumentedDefaults(t *testing.T) {
 	cfg, err := LoadConfig("../deploy/millrace.yaml", nil, nil)
 	require.NoError(t, err)
 	want := DefaultConfig()
-	cfg.Models.Versions, cfg.Alerts = nil, nil // written as empty, not left out
+	cfg.Models.Versions, cfg.Worker.Codecs, cfg.Alerts = nil, nil, nil // written as empty, not left out
 	require.Equal(t, want, cfg)
 
 	l := &loader{keys: map[string]reflect.Value{}}

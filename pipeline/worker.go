@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -30,7 +31,6 @@ type laneHandler struct {
 	metrics *Metrics
 	alloc   memory.Allocator
 	served  map[string]*served // by model
-	arena   []byte             // bytes published in this batch; they live until the next one
 	done    *Progress
 }
 
@@ -39,21 +39,28 @@ type served struct {
 	ref      inference.Ref
 	manifest *schemas.Manifest
 	instance inference.Instance
-	decoder  *codec.Decoder
-	results  *codec.ResultEncoder
+	requests codec.Requests
+	results  codec.Results
 	observed *codec.ObservationEncoder
 	topic    string // of results
-	records  []*schemas.Record
+	records  []decoded
 	bytes    int
-	latency  []int64
-	queue    []int64
+	latency  []int64 // by row
+	queue    []int64 // by row
+}
+
+// decoded is a record of which rows are in the batch, or could have been.
+type decoded struct {
+	*schemas.Record
+	from, rows int // in the batch
+	refused    []schemas.RowError
 }
 
 // newLaneHandler loads one instance of every model for the lane. Close it.
-func newLaneHandler(ctx context.Context, cfg Config, lane int, models []*inference.Model, rt inference.Runtime, alloc memory.Allocator, m *Metrics, done *Progress) (*laneHandler, error) {
+func newLaneHandler(ctx context.Context, cfg Config, lane int, models []*inference.Model, rt inference.Runtime, registry codec.Registry, alloc memory.Allocator, m *Metrics, done *Progress) (*laneHandler, error) {
 	h := &laneHandler{cfg: cfg, lane: lane, metrics: m, alloc: alloc, served: map[string]*served{}, done: done}
 	for _, model := range models {
-		s, err := h.load(ctx, model, rt)
+		s, err := h.load(ctx, model, rt, registry)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("lane %d: %w", lane, err), h.Close())
 		}
@@ -62,21 +69,21 @@ func newLaneHandler(ctx context.Context, cfg Config, lane int, models []*inferen
 	return h, nil
 }
 
-func (h *laneHandler) load(ctx context.Context, model *inference.Model, rt inference.Runtime) (*served, error) {
-	decoder, err := codec.NewDecoder(model.Manifest, h.alloc)
+func (h *laneHandler) load(ctx context.Context, model *inference.Model, rt inference.Runtime, registry codec.Registry) (*served, error) {
+	topic := h.cfg.Topics.ResultsOf(model.Manifest.Name)
+	requests, results, err := codec.New(ctx, h.cfg.Worker.codec(model.Manifest.Name), model.Manifest,
+		codec.Options{Registry: registry, Subject: topic + "-value"}, h.alloc)
 	if err != nil {
 		return nil, err
 	}
 	instance, err := inference.NewInstance(ctx, rt, model, h.alloc)
 	if err != nil {
-		decoder.Release()
+		requests.Release()
 		return nil, err
 	}
 	return &served{
-		ref: model.Ref(), manifest: model.Manifest, instance: instance, decoder: decoder,
-		results:  codec.NewResultEncoder(model.Manifest),
+		ref: model.Ref(), manifest: model.Manifest, instance: instance, requests: requests, results: results, topic: topic,
 		observed: codec.NewObservationEncoder(model.Manifest, h.alloc),
-		topic:    h.cfg.Topics.ResultsOf(model.Manifest.Name),
 	}, nil
 }
 
@@ -85,7 +92,7 @@ func (h *laneHandler) Close() error {
 	var errs []error
 	for _, s := range h.served {
 		errs = append(errs, s.instance.Close())
-		s.decoder.Release()
+		s.requests.Release()
 		s.observed.Release()
 	}
 	return errors.Join(errs...)
@@ -93,7 +100,6 @@ func (h *laneHandler) Close() error {
 
 // Handle implements consumers.Handler.
 func (h *laneHandler) Handle(ctx context.Context, records []schemas.Record, fetched time.Time, out consumers.Publisher) error {
-	h.arena = h.arena[:0]
 	for _, s := range h.served {
 		s.reset() // of a batch that failed
 	}
@@ -122,8 +128,8 @@ func (h *laneHandler) Handle(ctx context.Context, records []schemas.Record, fetc
 }
 
 func (s *served) reset() {
-	if s.decoder.Rows() > 0 {
-		s.decoder.NewBatch().Release()
+	if s.requests.Rows() > 0 {
+		s.requests.NewBatch().Release()
 	}
 	clear(s.records)
 	s.records, s.bytes = s.records[:0], 0
@@ -132,15 +138,23 @@ func (s *served) reset() {
 // take decodes one record, and scores what has gathered when the batch is full.
 func (h *laneHandler) take(ctx context.Context, s *served, rec *schemas.Record, fetched time.Time, out consumers.Publisher) error {
 	if len(s.records) == 0 {
-		s.decoder.Reserve(min(s.manifest.Batch.MaxRows, h.cfg.Worker.MaxBatchRows))
+		s.requests.Reserve(min(s.manifest.Batch.MaxRows, h.cfg.Worker.MaxBatchRows))
 	}
-	if fault := s.decoder.Append(rec); fault != nil {
-		h.bury(out, rec, fault, s.ref)
+	from := s.requests.Rows()
+	got, err := s.requests.Append(ctx, rec)
+	if err != nil {
+		return fmt.Errorf("decode requests of topic %s: %w", rec.Topic, err)
+	}
+	if got.Fault != nil {
+		h.bury(out, rec, got.Fault, s.ref)
 		return nil
 	}
-	s.records = append(s.records, rec)
+	for _, refused := range got.Refused {
+		h.buryRow(out, s, rec, refused.Row, refused.RequestError)
+	}
+	s.records = append(s.records, decoded{rec, from, got.Rows, slices.Clone(got.Refused)})
 	s.bytes += len(rec.Value)
-	if len(s.records) >= s.manifest.Batch.MaxRows || s.bytes >= s.manifest.Batch.MaxBytes {
+	if s.requests.Rows() >= s.manifest.Batch.MaxRows || s.bytes >= s.manifest.Batch.MaxBytes {
 		return h.score(ctx, s, fetched, out)
 	}
 	return nil
@@ -152,17 +166,22 @@ func (h *laneHandler) score(ctx context.Context, s *served, fetched time.Time, o
 		return nil
 	}
 	defer s.reset()
-	batch := s.decoder.NewBatch()
+	batch := s.requests.NewBatch()
 	defer batch.Release()
 	began := time.Now()
 	predictions, failed, err := s.instance.Predict(ctx, batch)
 	if err != nil {
-		return fmt.Errorf("score %d rows with %s: %w", len(s.records), s.ref, err)
+		return fmt.Errorf("score %d rows with %s: %w", batch.NumRows(), s.ref, err)
 	}
 	defer predictions.Release()
 	encoding := time.Now()
 	h.metrics.scoring.WithLabelValues(s.ref.Name, s.ref.Version).Observe(encoding.Sub(began).Seconds())
-	failed, tooLarge := h.answer(s, batch, predictions, failed, fetched, encoding, out)
+	h.metrics.inference.WithLabelValues(s.ref.Name, s.ref.Version).Add(float64(batch.NumRows()))
+	h.metrics.executions.WithLabelValues(s.ref.Name, s.ref.Version).Inc()
+	tooLarge, err := h.answer(s, batch, predictions, failed, fetched, encoding, out)
+	if err != nil {
+		return err
+	}
 	if len(tooLarge) > 0 {
 		all := predictions
 		if predictions, err = withoutRows(all, tooLarge, h.alloc); err != nil {
@@ -174,57 +193,87 @@ func (h *laneHandler) score(ctx context.Context, s *served, fetched time.Time, o
 	if err := h.observe(s, batch, predictions, failed, encoding, out); err != nil {
 		return err
 	}
-	h.count(s, len(failed), encoding.Sub(fetched))
+	h.count(s, int(batch.NumRows()), len(failed), encoding.Sub(fetched), out)
 	return nil
 }
 
-// answer publishes a result for each row that succeeded and a dead letter for each that
-// did not. It returns the latter: those of the runtime, and those too large to send.
-func (h *laneHandler) answer(s *served, batch, predictions arrow.Record, failed []schemas.RowError, fetched, encoding time.Time, out consumers.Publisher) (_, tooLarge []schemas.RowError) {
+// answer publishes a result for each record and a dead letter for each row that failed. It
+// returns the rows of which the result is too large to send; the others that failed are
+// known.
+func (h *laneHandler) answer(s *served, batch, predictions arrow.Record, failed []schemas.RowError, fetched, encoding time.Time, out consumers.Publisher) (tooLarge []schemas.RowError, err error) {
 	s.results.Bind(batch, predictions)
 	s.latency, s.queue = s.latency[:0], s.queue[:0]
-	latency := encoding.Sub(fetched).Microseconds()
-	next := 0 // index into failed, which ascends by row
-	for row, rec := range s.records {
-		queue := max(0, fetched.Sub(rec.Timestamp).Microseconds())
-		s.latency, s.queue = append(s.latency, latency), append(s.queue, queue)
-		if next < len(failed) && failed[next].Row == row {
-			h.bury(out, rec, failed[next].RequestError, s.ref)
-			next++
+	a := codec.Answer{LatencyUS: encoding.Sub(fetched).Microseconds()}
+	buf := out.Buffer()
+	for i := range s.records {
+		d := &s.records[i]
+		a.Record, a.From, a.Rows, a.Refused = d.Record, d.from, d.rows, d.refused
+		a.QueueUS = max(0, fetched.Sub(d.Timestamp).Microseconds())
+		for range d.rows {
+			s.latency, s.queue = append(s.latency, a.LatencyUS), append(s.queue, a.QueueUS)
+		}
+		n := 0 // of failed, which ascends by row
+		for n < len(failed) && failed[n].Row < d.from+d.rows {
+			h.buryRow(out, s, d.Record, d.rowOf(failed[n].Row), failed[n].RequestError)
+			n++
+		}
+		a.Failed, failed = failed[:n], failed[n:]
+		from := len(*buf)
+		if *buf, err = s.results.Append(*buf, &a); err != nil {
+			return nil, fmt.Errorf("encode the result of %d rows of %s: %w", d.rows, s.ref, err)
+		}
+		value := (*buf)[from:len(*buf):len(*buf)]
+		if len(value) == 0 {
+			continue // one request, and it failed
+		}
+		if fault := tooLargeResult(d, value, predictions); fault != nil {
+			*buf = (*buf)[:from]
+			for row := d.from; row < d.from+d.rows; row++ {
+				if !slices.ContainsFunc(a.Failed, func(f schemas.RowError) bool { return f.Row == row }) {
+					tooLarge = append(tooLarge, schemas.RowError{Row: row, RequestError: fault})
+				}
+			}
+			h.bury(out, d.Record, fault, s.ref)
 			continue
 		}
-		from := len(h.arena)
-		h.arena = s.results.AppendRow(h.arena, row, latency, queue)
-		value := h.arena[from:len(h.arena):len(h.arena)]
-		if fault := tooLargeResult(rec, value, predictions, row); fault != nil {
-			tooLarge = append(tooLarge, schemas.RowError{Row: row, RequestError: fault})
-			h.bury(out, rec, fault, s.ref)
-			continue
-		}
-		out.Publish(schemas.Message{Topic: s.topic, Partition: rec.Partition, Key: rec.Key, Value: value, Headers: rec.Headers})
+		out.Publish(schemas.Message{Topic: s.topic, Partition: d.Partition, Key: d.Key, Value: value, Headers: d.Headers})
 	}
-	return failed, tooLarge
+	return tooLarge, nil
+}
+
+// rowOf returns the row of the record that is a row of the batch: refused rows are not.
+func (d *decoded) rowOf(row int) int {
+	row -= d.from
+	for _, r := range d.refused {
+		if r.Row > row {
+			break
+		}
+		row++
+	}
+	return row
 }
 
 // resultOverhead is what Kafka's record batch adds to the largest result, generously.
 const resultOverhead = 4 << 10
 
-// tooLargeResult says why a result cannot be sent, or its prediction not be observed.
-func tooLargeResult(rec *schemas.Record, value []byte, predictions arrow.Record, row int) *schemas.RequestError {
-	if size := len(value) + headersBytes(rec) + len(rec.Key); size > schemas.MaxResultBytes-resultOverhead {
+// tooLargeResult says why a result cannot be sent, or a prediction of it not be observed.
+func tooLargeResult(d *decoded, value []byte, predictions arrow.Record) *schemas.RequestError {
+	if size := len(value) + headersBytes(d.Record) + len(d.Key); size > schemas.MaxResultBytes-resultOverhead {
 		return schemas.Errorf(schemas.ErrorClassResultTooLarge, "the result has %d bytes; at most %d are allowed", size, schemas.MaxResultBytes-resultOverhead)
 	}
 	if len(value) <= schemas.MaxTextBytes {
 		return nil
 	}
-	texts := 0
-	for _, c := range predictions.Columns() {
-		if text, ok := c.(*array.String); ok {
-			texts += len(text.Value(row))
+	for row := d.from; row < d.from+d.rows; row++ {
+		texts := 0
+		for _, c := range predictions.Columns() {
+			if text, ok := c.(*array.String); ok {
+				texts += len(text.Value(row))
+			}
 		}
-	}
-	if texts > schemas.MaxTextBytes {
-		return schemas.Errorf(schemas.ErrorClassResultTooLarge, "the texts of the prediction have %d bytes; at most %d are allowed", texts, schemas.MaxTextBytes)
+		if texts > schemas.MaxTextBytes {
+			return schemas.Errorf(schemas.ErrorClassResultTooLarge, "the texts of the prediction have %d bytes; at most %d are allowed", texts, schemas.MaxTextBytes)
+		}
 	}
 	return nil
 }
@@ -275,12 +324,13 @@ func (h *laneHandler) observe(s *served, batch, predictions arrow.Record, failed
 		{Key: schemas.HeaderVersion, Value: []byte(s.ref.Version)},
 	}
 	scored := &codec.Scored{Batch: batch, Predictions: predictions, Failed: failed, LatencyUS: s.latency, QueueUS: s.queue}
+	buf := out.Buffer()
 	return s.observed.Encode(scored, scoredAt, func(stream []byte, rows int) error {
-		from := len(h.arena)
-		h.arena = append(h.arena, stream...)
+		from := len(*buf)
+		*buf = append(*buf, stream...)
 		out.Publish(schemas.Message{
 			Topic: h.cfg.Topics.Observations, Partition: h.spread(s.ref.Name), Key: headers[0].Value,
-			Value:   h.arena[from:len(h.arena):len(h.arena)],
+			Value:   (*buf)[from:len(*buf):len(*buf)],
 			Headers: append(headers[:2:2], schemas.Header{Key: schemas.HeaderRows, Value: strconv.AppendInt(nil, int64(rows), 10)}),
 		})
 		return nil
@@ -296,21 +346,34 @@ func (h *laneHandler) spread(model string) int32 {
 
 // bury publishes the dead letter of a record.
 func (h *laneHandler) bury(out consumers.Publisher, rec *schemas.Record, fault *schemas.RequestError, ref inference.Ref) {
-	h.done.DeadLetters.Add(1)
-	h.metrics.deadLetters.WithLabelValues(ref.Name, string(fault.Class)).Inc()
 	out.Publish(kafka.DeadLetter(h.cfg.Topics.DeadLetters, rec, fault, ref.Name, ref.Version, time.Now()))
+	out.OnCommit(func() {
+		h.done.DeadLetters.Add(1)
+		h.metrics.deadLetters.WithLabelValues(ref.Name, string(fault.Class)).Inc()
+	})
 }
 
-func (h *laneHandler) count(s *served, failed int, latency time.Duration) {
-	n := len(s.records)
-	h.done.Answered.Add(int64(n - failed))
+// buryRow publishes the dead letter of one row of a record.
+func (h *laneHandler) buryRow(out consumers.Publisher, s *served, rec *schemas.Record, row int, fault *schemas.RequestError) {
+	alone := *rec
+	alone.Value = s.requests.AppendRequest(nil, rec, row)
+	h.bury(out, &alone, fault, s.ref)
+}
+
+// count notes what became of a batch, once it is committed.
+func (h *laneHandler) count(s *served, rows, failed int, latency time.Duration, out consumers.Publisher) {
 	name, version := s.ref.Name, s.ref.Version
-	h.metrics.requests.WithLabelValues(name, version, schemas.OutcomeOK).Add(float64(n - failed))
-	if failed > 0 {
-		h.metrics.requests.WithLabelValues(name, version, schemas.OutcomeFailed).Add(float64(failed))
+	queue := 0.0
+	if len(s.queue) > 0 {
+		queue = float64(s.queue[0]) / 1e6
 	}
-	h.metrics.inference.WithLabelValues(name, version).Add(float64(n))
-	h.metrics.executions.WithLabelValues(name, version).Inc()
-	h.metrics.latency.Observe(latency.Seconds())
-	h.metrics.queue.Observe(float64(s.queue[0]) / 1e6)
+	out.OnCommit(func() {
+		h.done.Answered.Add(int64(rows - failed))
+		h.metrics.requests.WithLabelValues(name, version, schemas.OutcomeOK).Add(float64(rows - failed))
+		if failed > 0 {
+			h.metrics.requests.WithLabelValues(name, version, schemas.OutcomeFailed).Add(float64(failed))
+		}
+		h.metrics.latency.Observe(latency.Seconds())
+		h.metrics.queue.Observe(queue)
+	})
 }

@@ -60,7 +60,8 @@ type Results interface {
 	// Bind sets the batch (Manifest.RequestSchema) and its predictions
 	// (Manifest.OutputFields) that Append reads. They are borrowed until the next Bind.
 	Bind(batch, predictions arrow.Record)
-	// Append appends the result of one Kafka record to dst.
+	// Append appends the result of one Kafka record to dst, and nothing where a record is one
+	// request and it failed.
 	Append(dst []byte, a *Answer) ([]byte, error)
 }
 

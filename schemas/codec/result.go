@@ -50,8 +50,11 @@ func (e *ResultEncoder) Bind(batch, predictions arrow.Record) {
 // requestIDFromEnd is where Manifest.RequestSchema has request_id, counted from its end.
 const requestIDFromEnd = 6
 
-// Append implements Results.
+// Append implements Results. A request that failed has no result.
 func (e *ResultEncoder) Append(dst []byte, a *Answer) ([]byte, error) {
+	if len(a.Failed) > 0 {
+		return dst, nil
+	}
 	return e.AppendRow(dst, a.From, a.LatencyUS, a.QueueUS), nil
 }
 

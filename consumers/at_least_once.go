@@ -1,0 +1,210 @@
+package consumers
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Bounds of what is on its way to the brokers in a session that is not transactional.
+const (
+	maxFlights       = 8
+	maxFlightBytes   = 64 << 20
+	markCommitPeriod = 100 * time.Millisecond // of offsets behind what was acknowledged
+)
+
+// flight is a batch whose messages are on their way.
+type flight struct {
+	*outbox
+	records int
+	bytes   int
+	starts  map[string]map[int32]kgo.EpochOffset // of the batch's first records
+	ends    map[string]map[int32]kgo.EpochOffset // behind its last ones
+	landed  bool
+}
+
+// flights are the batches of a session that are not acknowledged yet, in the order in which
+// they were polled. A batch's offsets are marked for commit when it and every one before it
+// are acknowledged, which makes the commit of each partition contiguous.
+type flights struct {
+	mark      func(ends map[string]map[int32]kgo.EpochOffset)
+	committed func(*flight)           // told of each batch that is acknowledged, in order
+	fail      context.CancelCauseFunc // ends the session
+
+	mu    sync.Mutex // the client's goroutines land flights
+	moved sync.Cond
+	up    []*flight
+	free  []*flight
+	bytes int
+	err   error // of the first batch that could not be produced; nothing after it is marked
+}
+
+// next returns memory for a batch, once there is room for it.
+func (f *flights) next() (*flight, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.err == nil && (len(f.up) >= maxFlights || f.bytes >= maxFlightBytes) {
+		f.moved.Wait()
+	}
+	if f.err != nil {
+		return nil, f.err
+	}
+	if n := len(f.free); n > 0 {
+		next := f.free[n-1]
+		f.free = f.free[:n-1]
+		next.reset()
+		return next, nil
+	}
+	next := &flight{}
+	next.outbox = newOutbox(func(*outbox) { f.land(next) })
+	return next, nil
+}
+
+// start sends a batch on its way.
+func (f *flights) start(ctx context.Context, b *flight, produce func(context.Context, *kgo.Record, func(*kgo.Record, error))) {
+	b.landed, b.bytes = false, len(b.outbox.bytes)
+	f.mu.Lock()
+	f.up = append(f.up, b)
+	f.bytes += b.bytes
+	f.mu.Unlock()
+	b.send(ctx, produce)
+}
+
+// land takes note of a batch of which every message is acknowledged or has failed.
+func (f *flights) land(b *flight) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	defer f.moved.Broadcast()
+	b.landed = true
+	if err := b.failure(); err != nil && f.err == nil {
+		f.err = err
+		f.fail(err)
+	}
+	for len(f.up) > 0 && f.up[0].landed {
+		first := f.up[0]
+		f.up = append(f.up[:0], f.up[1:]...)
+		f.bytes -= first.bytes
+		if first.failure() != nil || f.err != nil {
+			continue
+		}
+		f.mark(first.ends)
+		f.committed(first)
+		f.free = append(f.free, first)
+	}
+}
+
+// settle waits until nothing is on its way. The client gives messages up after their
+// delivery timeout.
+func (f *flights) settle() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for len(f.up) > 0 {
+		f.moved.Wait()
+	}
+	return f.err
+}
+
+// atLeastOnce is one life of a session without transactions. An error means that it cannot
+// be used further; what it had not committed comes again.
+func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
+	polling, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	f := &flights{fail: fail, committed: func(b *flight) { l.done(b.outbox, b.records) }}
+	f.moved.L = &f.mu
+	landed := func(context.Context, *kgo.Client, map[string][]int32) { _ = f.settle() } // whose error ends the session
+	cl, err := kgo.NewClient(append(l.options(),
+		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(markCommitPeriod),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsRevoked(func(ctx context.Context, cl *kgo.Client, revoked map[string][]int32) {
+			landed(ctx, cl, revoked)
+			if err := cl.CommitMarkedOffsets(hard); err != nil {
+				l.log.Warn().Err(err).Msg("last commit before a rebalance failed; the next owner answers again")
+			}
+		}),
+		kgo.OnPartitionsLost(landed))...)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errConfiguration, err)
+	}
+	f.mark = cl.MarkCommitOffsets
+	defer func() {
+		if settled := f.settle(); err == nil {
+			err = settled
+		}
+		if failed := cl.CommitMarkedOffsets(hard); err == nil && failed != nil {
+			err = fmt.Errorf("commit offsets of group %s: %w", l.cfg.Name, failed)
+		}
+		cl.CloseAllowingRebalance()
+	}()
+	var in converter
+	var backoff time.Duration
+	for {
+		fetches := cl.PollRecords(polling, l.cfg.MaxRecords)
+		fetched := time.Now()
+		if fetches.IsClientClosed() || polling.Err() != nil {
+			return nil // or the failure of a batch, which settle knows
+		}
+		if err := fetchErrors(polling, cl, l.cfg.Name, fetches, l.log); err != nil {
+			return err
+		}
+		in.reset()
+		in.add(fetches)
+		if len(in.records) == 0 {
+			cl.AllowRebalance()
+			continue
+		}
+		b, err := f.next()
+		if err != nil {
+			return err
+		}
+		b.records = len(in.records)
+		b.starts, b.ends = offsetsOf(fetches)
+		if fault := h.Handle(hard, in.records, fetched, b); fault != nil {
+			l.failed(fault, len(in.records))
+			l.Stats.Aborted.Add(1)
+			if err := f.settle(); err != nil {
+				return err
+			}
+			cl.SetOffsets(b.starts)
+			f.giveBack(b)
+			cl.AllowRebalance()
+			backoff = longer(backoff)
+			if sleep(polling, backoff) != nil {
+				return nil //nolint:nilerr // the session is closed, or settle knows the failure
+			}
+			continue
+		}
+		backoff = 0
+		f.start(hard, b, cl.Produce)
+		cl.AllowRebalance()
+	}
+}
+
+func (f *flights) giveBack(b *flight) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.free = append(f.free, b)
+}
+
+// offsetsOf returns where the records of a poll begin and where they end.
+func offsetsOf(fetches kgo.Fetches) (starts, ends map[string]map[int32]kgo.EpochOffset) {
+	starts, ends = map[string]map[int32]kgo.EpochOffset{}, map[string]map[int32]kgo.EpochOffset{}
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		if len(p.Records) == 0 {
+			return
+		}
+		if starts[p.Topic] == nil {
+			starts[p.Topic], ends[p.Topic] = map[int32]kgo.EpochOffset{}, map[int32]kgo.EpochOffset{}
+		}
+		first, last := p.Records[0], p.Records[len(p.Records)-1]
+		if s, ok := starts[p.Topic][p.Partition]; !ok || first.Offset < s.Offset {
+			starts[p.Topic][p.Partition] = kgo.EpochOffset{Epoch: first.LeaderEpoch, Offset: first.Offset}
+		}
+		if e, ok := ends[p.Topic][p.Partition]; !ok || last.Offset >= e.Offset {
+			ends[p.Topic][p.Partition] = kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}
+		}
+	})
+	return starts, ends
+}

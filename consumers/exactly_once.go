@@ -1,0 +1,94 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// exactlyOnce is one life of a transactional session. An error means that it cannot be
+// used further.
+func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
+	sess, err := kgo.NewGroupTransactSession(append(l.options(),
+		kgo.TransactionalID(fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)),
+		kgo.TransactionTimeout(l.cfg.TransactionTimeout))...)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errConfiguration, err)
+	}
+	out := newOutbox(nil)
+	defer out.open.Wait() // what was published is used until every promise is kept
+	defer sess.CloseAllowingRebalance()
+	// Takes over the transactional id at once, and not with the first message: that ends what
+	// a killed lane of the same name left open, and the group's offsets cannot be read before.
+	if _, _, err := sess.Client().ProducerID(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("take over the transactional id: %w", err)
+	}
+	var in converter
+	var backoff time.Duration
+	for {
+		fetches := sess.PollRecords(ctx, l.cfg.MaxRecords)
+		fetched := time.Now()
+		if fetches.IsClientClosed() || ctx.Err() != nil {
+			return nil
+		}
+		if err := fetchErrors(ctx, sess.Client(), l.cfg.Name, fetches, l.log); err != nil {
+			return err
+		}
+		in.reset()
+		in.add(fetches)
+		if len(in.records) == 0 {
+			continue
+		}
+		failed, err := l.round(hard, sess, out, &in, fetched, h)
+		if err != nil {
+			return err
+		}
+		if !failed {
+			backoff = 0
+			continue
+		}
+		backoff = longer(backoff)
+		if sleep(ctx, backoff) != nil {
+			return nil
+		}
+	}
+}
+
+// round answers one batch in one transaction. failed tells that the batch is at fault when
+// the transaction was aborted, and not a rebalance.
+func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, out *outbox, in *converter, fetched time.Time, h Handler) (failed bool, err error) {
+	if err := sess.Begin(); err != nil {
+		return false, fmt.Errorf("begin a transaction: %w", err)
+	}
+	out.reset()
+	fault := h.Handle(hard, in.records, fetched, out)
+	if fault == nil {
+		out.send(hard, sess.Produce)
+		// End commits although a message was refused before it was sent: ask first.
+		if err := sess.Client().Flush(hard); err != nil {
+			return false, fmt.Errorf("flush %d messages: %w", out.published, err)
+		}
+		out.open.Wait()
+		fault = out.failure()
+	}
+	if fault != nil {
+		l.failed(fault, len(in.records))
+	}
+	committed, err := sess.End(hard, kgo.TransactionEndTry(fault == nil))
+	if err != nil {
+		return false, fmt.Errorf("end the transaction of %d records: %w", len(in.records), errors.Join(err, fault))
+	}
+	out.open.Wait()
+	if !committed {
+		l.Stats.Aborted.Add(1)
+		return fault != nil, nil
+	}
+	l.done(out, len(in.records))
+	return false, nil
+}

@@ -1,0 +1,121 @@
+package consumers
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// outbox is the Publisher of one batch. Its memory is reused for another batch when every
+// promise is kept.
+type outbox struct {
+	blocks    [][]kgo.Record // never moved, since kgo keeps pointers
+	headers   []kgo.RecordHeader
+	bytes     []byte
+	published int
+	committed []func()
+
+	promised func(*kgo.Record, error) // promise, bound once
+	open     sync.WaitGroup           // promises
+	left     atomic.Int64             // of them, and 1 for send itself
+	kept     func(*outbox)            // if set, called when none is left
+	failed   atomic.Pointer[error]
+}
+
+const recordBlock = 1024
+
+func newOutbox(kept func(*outbox)) *outbox {
+	o := &outbox{kept: kept}
+	o.promised = o.promise
+	return o
+}
+
+// maxKeptBytes is how much of a batch's memory is kept for the next one: an unusually large
+// batch does not hold its memory for ever.
+const maxKeptBytes = 32 << 20
+
+// reset forgets the batch before, so that its bytes can be freed.
+func (o *outbox) reset() {
+	for i := 0; i < o.published; i += recordBlock {
+		clear(o.blocks[i/recordBlock][:min(recordBlock, o.published-i)])
+	}
+	clear(o.headers)
+	o.headers = o.headers[:0]
+	if cap(o.bytes) > maxKeptBytes {
+		o.bytes = nil
+	}
+	o.bytes = o.bytes[:0]
+	clear(o.committed)
+	o.committed = o.committed[:0]
+	o.published = 0
+	o.failed.Store(nil)
+}
+
+func (o *outbox) failure() error {
+	if p := o.failed.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Buffer implements Publisher.
+func (o *outbox) Buffer() *[]byte { return &o.bytes }
+
+// OnCommit implements Publisher.
+func (o *outbox) OnCommit(fn func()) { o.committed = append(o.committed, fn) }
+
+// Publish implements Publisher.
+func (o *outbox) Publish(m schemas.Message) {
+	n := o.published
+	if n/recordBlock == len(o.blocks) {
+		o.blocks = append(o.blocks, make([]kgo.Record, recordBlock))
+	}
+	r := &o.blocks[n/recordBlock][n%recordBlock]
+	o.published++
+	from := len(o.headers) // growing moves the headers, but not those already published
+	for _, h := range m.Headers {
+		o.headers = append(o.headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+	}
+	*r = kgo.Record{
+		Topic: m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value,
+		Headers: o.headers[from:len(o.headers):len(o.headers)],
+	}
+}
+
+// send produces what was published. Only now does the broker's clock start to run: a model
+// may take longer over a batch than the transaction timeout.
+func (o *outbox) send(ctx context.Context, produce func(context.Context, *kgo.Record, func(*kgo.Record, error))) {
+	o.open.Add(o.published)
+	o.left.Store(int64(o.published) + 1)
+	for i := range o.published {
+		produce(ctx, &o.blocks[i/recordBlock][i%recordBlock], o.promised)
+	}
+	o.keep()
+}
+
+func (o *outbox) promise(r *kgo.Record, err error) {
+	if err != nil {
+		err = fmt.Errorf("produce %d bytes to topic %s: %w", len(r.Value), r.Topic, err)
+		o.failed.CompareAndSwap(nil, &err)
+	}
+	o.open.Done()
+	o.keep()
+}
+
+func (o *outbox) keep() {
+	if o.left.Add(-1) == 0 && o.kept != nil {
+		o.kept(o)
+	}
+}
+
+// commit tells that what was published can be read.
+func (o *outbox) commit() {
+	for _, fn := range o.committed {
+		fn()
+	}
+}
