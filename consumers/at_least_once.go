@@ -114,7 +114,10 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	defer fail(nil)
 	f := &flights{fail: fail, committed: func(b *flight) { l.done(b.outbox, b.records) }}
 	f.moved.L = &f.mu
-	landed := func(context.Context, *kgo.Client, map[string][]int32) { _ = f.settle() } // whose error ends the session
+	landed := func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+		_ = f.settle() // whose error ends the session
+		l.lost(partitions)
+	}
 	cl, err := kgo.NewClient(append(l.options(),
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(markCommitPeriod),
 		kgo.BlockRebalanceOnPoll(),
@@ -172,7 +175,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 			cl.AllowRebalance()
 			backoff = longer(backoff)
 			if sleep(polling, backoff) != nil {
-				return nil //nolint:nilerr // the session is closed, or settle knows the failure
+				return nil // the session is closed, or settle knows the failure
 			}
 			continue
 		}

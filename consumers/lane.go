@@ -38,6 +38,9 @@ type LaneConfig struct {
 	TopicPrefix        string        // every topic with this prefix is read
 	MaxRecords         int           // of one request batch
 	TransactionTimeout time.Duration // after it the brokers abort; a message that cannot be produced for half of it fails its batch
+	// Lost, if set, is told which partitions the lane no longer has, nil for all. It may be called
+	// by another goroutine than the handler.
+	Lost func(partitions map[string][]int32)
 	// Health, if set, is told what failed, and nil when a batch was committed. It may be called
 	// by several goroutines, and must not block.
 	Health func(err error)
@@ -101,6 +104,7 @@ func (l *Lane) health(err error) {
 func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 	for backoff := time.Duration(0); ; {
 		began := time.Now()
+		l.lost(nil)
 		var err error
 		if l.cfg.Delivery == AtLeastOnce {
 			err = l.atLeastOnce(ctx, hard, h)
@@ -126,11 +130,12 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 
 // options are what both deliveries share.
 func (l *Lane) options() []kgo.Opt {
-	opts := append(l.cfg.Connection.options(), groupOptions(l.cfg.Group)...)
+	opts := append(l.cfg.options(), groupOptions(l.cfg.Group)...)
 	if l.cfg.Static {
 		opts = append(opts, kgo.InstanceID(fmt.Sprintf("%s-%d", l.cfg.Instance, l.cfg.Lane)))
 	}
 	return append(opts,
+		kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.revoked),
 		kgo.ConsumeRegex(), kgo.ConsumeTopics("^"+regexp.QuoteMeta(l.cfg.TopicPrefix)+".+$"),
 		kgo.RecordDeliveryTimeout(l.cfg.TransactionTimeout/2), // else a topic that is gone is awaited for ever, silently
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
@@ -139,6 +144,16 @@ func (l *Lane) options() []kgo.Opt {
 		kgo.ProducerLinger(0),
 		kgo.MaxBufferedRecords(1<<20), kgo.MaxBufferedBytes(256<<20),
 	)
+}
+
+func (l *Lane) lost(partitions map[string][]int32) {
+	if l.cfg.Lost != nil {
+		l.cfg.Lost(partitions)
+	}
+}
+
+func (l *Lane) revoked(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+	l.lost(partitions)
 }
 
 // failed tells of a batch that will come again.

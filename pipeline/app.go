@@ -249,9 +249,14 @@ func (a *App) runWorker(soft, hard context.Context) error {
 			}
 		}
 	}()
-	rt := onnx.Runtime{Log: a.log}
+	admin, err := consumers.NewAdmin(a.connection())
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	parts := workerParts{runtime: onnx.Runtime{Log: a.log}, past: admin}
 	for lane := range a.cfg.Worker.Lanes {
-		h, err := newLaneHandler(soft, a.cfg, lane, models, rt, nil, a.alloc, a.Metrics, &a.Done)
+		h, err := newLaneHandler(soft, a.cfg, lane, models, parts, a.alloc, a.Metrics, &a.Done)
 		if err != nil {
 			return err
 		}
@@ -271,12 +276,16 @@ func (a *App) runWorker(soft, hard context.Context) error {
 	defer stop()
 	defer context.AfterFunc(soft, stop)()
 	for lane, h := range handlers {
+		var lost func(map[string][]int32)
+		if h.repeats != nil {
+			lost = h.repeats.forget
+		}
 		l := consumers.NewLane(consumers.LaneConfig{
 			Connection: a.connection(), Group: a.group(a.cfg.Worker.Group),
 			Delivery: a.cfg.Worker.Delivery, Static: a.cfg.Worker.StaticMembership,
 			Instance: a.cfg.Instance, Lane: lane, TopicPrefix: a.cfg.Topics.Requests,
 			MaxRecords: a.cfg.Worker.MaxBatchRows, TransactionTimeout: a.cfg.Worker.TransactionTimeout,
-			Health: a.health(RoleWorker, lane),
+			Lost: lost, Health: a.health(RoleWorker, lane),
 		}, a.log)
 		group.Go(func() error { return l.Run(groupSoft, groupHard, h) }) // ends with soft
 	}

@@ -96,10 +96,17 @@ type WorkerConfig struct {
 	Lanes              int                    `yaml:"lanes"`
 	Delivery           consumers.Delivery     `yaml:"delivery"`          // exactly_once or at_least_once
 	StaticMembership   bool                   `yaml:"static_membership"` // a restart within kafka.session_timeout moves no partition
+	Deduplicate        DeduplicateConfig      `yaml:"deduplicate"`
 	Codecs             map[string]codec.Codec `yaml:"codecs"`            // model: json, avro, protobuf or arrow; default json
 	MaxBatchRows       int                    `yaml:"max_batch_rows"`    // of one poll, over all models
 	MaxRequestBytes    int                    `yaml:"max_request_bytes"` // of one request; larger ones are dead letters
 	TransactionTimeout time.Duration          `yaml:"transaction_timeout"`
+}
+
+// DeduplicateConfig is about requests that a producer sends again with the same id.
+type DeduplicateConfig struct {
+	Window      time.Duration `yaml:"window"`       // how long an id is remembered; 0: not at all
+	MaxRequests int           `yaml:"max_requests"` // how many ids of a partition are; about 100 bytes each
 }
 
 // codec returns the encoding of a model's requests and results.
@@ -181,7 +188,7 @@ func DefaultConfig() Config {
 		Models:     ModelsConfig{Repository: "models"},
 		// Two lanes keep two cores busy: one scores while the other waits for Kafka.
 		Worker: WorkerConfig{
-			Group: "millrace-workers", Lanes: 2, Delivery: consumers.ExactlyOnce, MaxBatchRows: 8192, MaxRequestBytes: 1 << 20, TransactionTimeout: 10 * time.Second,
+			Group: "millrace-workers", Lanes: 2, Delivery: consumers.ExactlyOnce, Deduplicate: DeduplicateConfig{MaxRequests: 1_000_000}, MaxBatchRows: 8192, MaxRequestBytes: 1 << 20, TransactionTimeout: 10 * time.Second,
 		},
 		// 65,536 rows of 200 bytes are 13 MB: large enough for ClickHouse, small enough to repeat.
 		Recorder: RecorderConfig{Group: "millrace-recorders", FlushRows: 65_536, FlushBytes: 64 << 20, FlushInterval: time.Second},
@@ -450,6 +457,8 @@ func (c Config) Validate() error {
 	if c.Worker.Delivery != consumers.ExactlyOnce && c.Worker.Delivery != consumers.AtLeastOnce {
 		bad("worker.delivery: %q is not one of exactly_once, at_least_once", c.Worker.Delivery)
 	}
+	lasting("worker.deduplicate.window", c.Worker.Deduplicate.Window, 0)
+	atLeast("worker.deduplicate.max_requests", c.Worker.Deduplicate.MaxRequests, 1)
 	for model, name := range c.Worker.Codecs {
 		if !name.Valid() {
 			bad("worker.codecs.%s: %q is not one of %v", model, name, codec.Codecs())

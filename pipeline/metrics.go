@@ -12,6 +12,7 @@ type Metrics struct {
 
 	requests    *prometheus.CounterVec // model, version, outcome
 	deadLetters *prometheus.CounterVec // model, error_class
+	repeated    *prometheus.CounterVec // model
 	inference   *prometheus.CounterVec // model, version: rows
 	executions  *prometheus.CounterVec // model, version: request batches
 	scoring     *prometheus.HistogramVec
@@ -32,6 +33,9 @@ func NewMetrics() *Metrics {
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_dead_letters_total", Help: "Requests that became dead letters, by error class.",
 		}, []string{"model", "error_class"}),
+		repeated: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_requests_repeated_total", Help: "Requests that were not answered again: their id had come before, within worker.deduplicate.window.",
+		}, []string{"model"}),
 		inference: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_inference_rows_total", Help: "Rows scored (Triton: inference count).",
 		}, []string{"model", "version"}),
@@ -59,7 +63,7 @@ func NewMetrics() *Metrics {
 		}, []string{"subscription", "outcome"}),
 	}
 	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.requests, m.deadLetters, m.inference, m.executions, m.scoring, m.latency, m.queue, m.stored, m.events, m.deliveries)
+		m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue, m.stored, m.events, m.deliveries)
 	return m
 }
 

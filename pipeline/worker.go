@@ -31,6 +31,7 @@ type laneHandler struct {
 	metrics *Metrics
 	alloc   memory.Allocator
 	served  map[string]*served // by model
+	repeats *repeats           // nil where requests are not deduplicated
 	done    *Progress
 }
 
@@ -40,6 +41,7 @@ type served struct {
 	manifest *schemas.Manifest
 	instance inference.Instance
 	requests codec.Requests
+	past     codec.Requests // decodes what came before; nil where requests are not deduplicated
 	results  codec.Results
 	observed *codec.ObservationEncoder
 	topic    string // of results
@@ -56,11 +58,21 @@ type decoded struct {
 	refused    []schemas.RowError
 }
 
+// workerParts are what the lanes of a worker share. All are safe for concurrent use.
+type workerParts struct {
+	runtime  inference.Runtime
+	registry codec.Registry // nil without one
+	past     past
+}
+
 // newLaneHandler loads one instance of every model for the lane. Close it.
-func newLaneHandler(ctx context.Context, cfg Config, lane int, models []*inference.Model, rt inference.Runtime, registry codec.Registry, alloc memory.Allocator, m *Metrics, done *Progress) (*laneHandler, error) {
+func newLaneHandler(ctx context.Context, cfg Config, lane int, models []*inference.Model, w workerParts, alloc memory.Allocator, m *Metrics, done *Progress) (*laneHandler, error) {
 	h := &laneHandler{cfg: cfg, lane: lane, metrics: m, alloc: alloc, served: map[string]*served{}, done: done}
+	if cfg.Worker.Deduplicate.Window > 0 {
+		h.repeats = newRepeats(cfg.Worker.Deduplicate, w.past)
+	}
 	for _, model := range models {
-		s, err := h.load(ctx, model, rt, registry)
+		s, err := h.load(ctx, model, w)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("lane %d: %w", lane, err), h.Close())
 		}
@@ -69,33 +81,53 @@ func newLaneHandler(ctx context.Context, cfg Config, lane int, models []*inferen
 	return h, nil
 }
 
-func (h *laneHandler) load(ctx context.Context, model *inference.Model, rt inference.Runtime, registry codec.Registry) (*served, error) {
-	topic := h.cfg.Topics.ResultsOf(model.Manifest.Name)
-	requests, results, err := codec.New(ctx, h.cfg.Worker.codec(model.Manifest.Name), model.Manifest,
-		codec.Options{Registry: registry, Subject: topic + "-value"}, h.alloc)
-	if err != nil {
+func (h *laneHandler) load(ctx context.Context, model *inference.Model, w workerParts) (_ *served, err error) {
+	m := model.Manifest
+	s := &served{ref: model.Ref(), manifest: m, topic: h.cfg.Topics.ResultsOf(m.Name)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	encoding, options := h.cfg.Worker.codec(m.Name), codec.Options{Registry: w.registry, Subject: s.topic + "-value"}
+	if s.requests, s.results, err = codec.New(ctx, encoding, m, options, h.alloc); err != nil {
 		return nil, err
 	}
-	instance, err := inference.NewInstance(ctx, rt, model, h.alloc)
-	if err != nil {
-		requests.Release()
+	if h.repeats != nil {
+		if s.past, _, err = codec.New(ctx, encoding, m, options, h.alloc); err != nil {
+			return nil, err
+		}
+	}
+	if s.instance, err = inference.NewInstance(ctx, w.runtime, model, h.alloc); err != nil {
 		return nil, err
 	}
-	return &served{
-		ref: model.Ref(), manifest: model.Manifest, instance: instance, requests: requests, results: results, topic: topic,
-		observed: codec.NewObservationEncoder(model.Manifest, h.alloc),
-	}, nil
+	s.observed = codec.NewObservationEncoder(m, h.alloc)
+	return s, nil
 }
 
 // Close frees the instances.
 func (h *laneHandler) Close() error {
 	var errs []error
 	for _, s := range h.served {
-		errs = append(errs, s.instance.Close())
-		s.requests.Release()
-		s.observed.Release()
+		errs = append(errs, s.close())
 	}
 	return errors.Join(errs...)
+}
+
+// close frees what has been made.
+func (s *served) close() error {
+	for _, r := range []codec.Requests{s.requests, s.past} {
+		if r != nil {
+			r.Release()
+		}
+	}
+	if s.observed != nil {
+		s.observed.Release()
+	}
+	if s.instance != nil {
+		return s.instance.Close()
+	}
+	return nil
 }
 
 // Handle implements consumers.Handler.
@@ -145,9 +177,9 @@ func (h *laneHandler) take(ctx context.Context, s *served, rec *schemas.Record, 
 	if err != nil {
 		return fmt.Errorf("decode requests of topic %s: %w", rec.Topic, err)
 	}
-	if got.Fault != nil {
-		h.bury(out, rec, got.Fault, s.ref)
-		return nil
+	if fault := got.Fault; fault != nil {
+		h.bury(out, rec, fault, s.ref)
+		return nil //nolint:nilerr // the fault is the record's
 	}
 	for _, refused := range got.Refused {
 		h.buryRow(out, s, rec, refused.Row, refused.RequestError)
@@ -167,7 +199,18 @@ func (h *laneHandler) score(ctx context.Context, s *served, fetched time.Time, o
 	}
 	defer s.reset()
 	batch := s.requests.NewBatch()
-	defer batch.Release()
+	defer func() { batch.Release() }()
+	if h.repeats != nil {
+		whole := batch
+		var err error
+		if batch, err = h.withoutRepeats(ctx, s, whole, out); err != nil {
+			batch = whole
+			return err
+		}
+		if len(s.records) == 0 {
+			return nil
+		}
+	}
 	began := time.Now()
 	predictions, failed, err := s.instance.Predict(ctx, batch)
 	if err != nil {

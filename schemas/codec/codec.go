@@ -108,7 +108,7 @@ type Options struct {
 }
 
 // New plans both directions of a codec for a model. Release requests when done.
-func New(ctx context.Context, c Codec, m *schemas.Manifest, o Options, alloc memory.Allocator) (Requests, Results, error) {
+func New(_ context.Context, c Codec, m *schemas.Manifest, o Options, alloc memory.Allocator) (Requests, Results, error) {
 	switch c {
 	case JSON:
 		d, err := NewDecoder(m, alloc)
@@ -129,10 +129,11 @@ type jsonRequests struct{ *Decoder }
 
 // Append implements Requests.
 func (d jsonRequests) Append(_ context.Context, rec *schemas.Record) (Decoded, error) {
-	if fault := d.Decoder.Append(rec); fault != nil {
-		return Decoded{Fault: fault}, nil
+	got := Decoded{Fault: d.Decoder.Append(rec)}
+	if got.Fault == nil {
+		got.Rows = 1
 	}
-	return Decoded{Rows: 1}, nil
+	return got, nil
 }
 
 // AppendRequest implements Requests.

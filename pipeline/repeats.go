@@ -1,0 +1,302 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/google/uuid"
+
+	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/codec"
+)
+
+// repeats knows the ids of the requests of the last while, to tell those that a producer
+// has sent again. A record is known by its request id, or by that of its first row.
+//
+// A request is repeated when one with its id came within the window before, by Kafka's
+// timestamps: it follows from the partition alone. So a batch that comes again is not taken
+// for a repetition of itself, and a partition that the lane is given is read back.
+type repeats struct {
+	cfg   DeduplicateConfig
+	past  past
+	seeds [2]maphash.Seed
+
+	partitions map[partitionKey]*remembered
+
+	mu   sync.Mutex
+	lost []map[string][]int32 // told by other goroutines; nil: all
+}
+
+// past reads a partition back: see consumers.Admin.ReadBefore.
+type past interface {
+	ReadBefore(ctx context.Context, topic string, partition int32, since time.Time, before int64, visit func(rec *schemas.Record) error) error
+}
+
+type partitionKey struct {
+	topic     string
+	partition int32
+}
+
+// idHash is 128 bits with secret seeds: equal hashes are equal ids.
+type idHash [2]uint64
+
+// remembered is what is known of one partition.
+type remembered struct {
+	topicID uuid.UUID
+	from    int64            // the offset up to which it was read back
+	end     int64            // behind the last offset seen
+	last    map[idHash]int64 // number of the id's last sighting
+	queue   []sighting       // in the order of offsets, from head on
+	head    int
+	base    int64 // number of queue[0]
+}
+
+// sighting is one request.
+type sighting struct {
+	id       idHash
+	offset   int64
+	at       int64 // milliseconds since 1970
+	before   int64 // number of the id's sighting before; -1 without one
+	repeated bool
+}
+
+func newRepeats(cfg DeduplicateConfig, past past) *repeats {
+	return &repeats{
+		cfg: cfg, past: past, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		partitions: map[partitionKey]*remembered{},
+	}
+}
+
+// forget forgets partitions, nil for all, before the next request.
+func (r *repeats) forget(partitions map[string][]int32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lost = append(r.lost, partitions)
+}
+
+func (r *repeats) forgetLost() {
+	r.mu.Lock()
+	lost := r.lost
+	r.lost = nil
+	r.mu.Unlock()
+	for _, partitions := range lost {
+		if partitions == nil {
+			clear(r.partitions)
+		}
+		for topic, list := range partitions {
+			for _, p := range list {
+				delete(r.partitions, partitionKey{topic, p})
+			}
+		}
+	}
+}
+
+// partition returns what is known of the partition of a record, once it has been read back
+// as far as the record.
+func (r *repeats) partition(ctx context.Context, rec *schemas.Record, past codec.Requests) (*remembered, error) {
+	key := partitionKey{rec.Topic, rec.Partition}
+	p, ok := r.partitions[key]
+	// So is one of which a record comes again that had come before it was read back, or so long
+	// ago that it is forgotten.
+	if ok && p.topicID == rec.TopicID && (rec.Offset >= p.end || (rec.Offset >= p.from && p.head < len(p.queue) && rec.Offset >= p.queue[p.head].offset)) {
+		return p, nil
+	}
+	p = &remembered{topicID: rec.TopicID, from: rec.Offset, last: map[idHash]int64{}}
+	if err := r.recall(ctx, p, rec, past); err != nil {
+		return nil, fmt.Errorf("recall the request ids of topic %s partition %d: %w", rec.Topic, rec.Partition, err)
+	}
+	r.partitions[key] = p
+	return p, nil
+}
+
+// recallRows is how many requests are decoded at a time when a partition is read back.
+const recallRows = 1024
+
+// recall reads back what came before a record. What cannot be decoded was a dead letter.
+func (r *repeats) recall(ctx context.Context, p *remembered, upTo *schemas.Record, decoder codec.Requests) error {
+	type place struct {
+		row    int
+		offset int64
+		at     time.Time
+	}
+	var places []place
+	note := func() {
+		batch := decoder.NewBatch()
+		defer batch.Release()
+		ids := requestIDs(batch)
+		for _, at := range places {
+			r.sight(p, ids.Value(at.row), at.offset, at.at)
+		}
+		places = places[:0]
+	}
+	err := r.past.ReadBefore(ctx, upTo.Topic, upTo.Partition, upTo.Timestamp.Add(-r.cfg.Window), upTo.Offset, func(rec *schemas.Record) error {
+		row := decoder.Rows()
+		got, err := decoder.Append(ctx, rec)
+		if err != nil {
+			return err
+		}
+		if got.Rows > 0 {
+			places = append(places, place{row, rec.Offset, rec.Timestamp})
+		}
+		if decoder.Rows() >= recallRows {
+			note()
+		}
+		return nil
+	})
+	note()
+	return err
+}
+
+// sight tells whether a request with the id came within the window before, and remembers
+// this one.
+func (r *repeats) sight(p *remembered, id string, offset int64, at time.Time) (repeated bool) {
+	key := idHash{maphash.String(r.seeds[0], id), maphash.String(r.seeds[1], id)}
+	if offset < p.end { // it comes again
+		for s := p.latest(key); s != nil; s = p.numbered(s.before) {
+			if s.offset == offset {
+				return s.repeated
+			}
+		}
+		return false
+	}
+	oldest := at.UnixMilli() - r.cfg.Window.Milliseconds()
+	for p.head < len(p.queue) && (p.queue[p.head].at < oldest || len(p.queue)-p.head >= r.cfg.MaxRequests) {
+		p.forgetOldest()
+	}
+	s := sighting{id: key, offset: offset, at: at.UnixMilli(), before: -1}
+	if last := p.latest(key); last != nil {
+		s.before, s.repeated = p.last[key], last.at >= oldest
+	}
+	p.last[key] = p.base + int64(len(p.queue))
+	p.queue = append(p.queue, s)
+	p.end = offset + 1
+	return s.repeated
+}
+
+// latest returns the id's last sighting, nil without one.
+func (p *remembered) latest(id idHash) *sighting {
+	n, ok := p.last[id]
+	if !ok {
+		return nil
+	}
+	return p.numbered(n)
+}
+
+// numbered returns a sighting, nil if it is forgotten.
+func (p *remembered) numbered(n int64) *sighting {
+	if n < p.base+int64(p.head) {
+		return nil
+	}
+	return &p.queue[n-p.base]
+}
+
+func (p *remembered) forgetOldest() {
+	if id := p.queue[p.head].id; p.last[id] == p.base+int64(p.head) {
+		delete(p.last, id)
+	}
+	p.head++
+	if p.head >= 1024 && p.head > len(p.queue)/2 { // what is left moves, at most once for each that goes
+		p.base += int64(p.head)
+		p.queue = append(p.queue[:0], p.queue[p.head:]...)
+		p.head = 0
+	}
+}
+
+// requestIDs returns the ids of a batch of Manifest.RequestSchema.
+func requestIDs(batch arrow.Record) *array.String {
+	return batch.Column(batch.Schema().FieldIndices(schemas.ColumnRequestID)[0]).(*array.String)
+}
+
+// withoutRepeats returns the batch without the rows of records that came before, and takes
+// those out of what is to be answered. It releases the batch where it succeeds.
+func (h *laneHandler) withoutRepeats(ctx context.Context, s *served, batch arrow.Record, out consumers.Publisher) (arrow.Record, error) {
+	h.repeats.forgetLost()
+	ids := requestIDs(batch)
+	var repeated []decoded
+	for i := range s.records {
+		d := &s.records[i]
+		if d.rows == 0 {
+			continue
+		}
+		p, err := h.repeats.partition(ctx, d.Record, s.past)
+		if err != nil {
+			return nil, err
+		}
+		if h.repeats.sight(p, ids.Value(d.from), d.Offset, d.Timestamp) {
+			repeated = append(repeated, *d)
+		}
+	}
+	if len(repeated) == 0 {
+		return batch, nil
+	}
+	rest, err := withoutRecords(batch, repeated, h.alloc)
+	if err != nil {
+		return nil, err
+	}
+	batch.Release()
+	gone, next := 0, 0
+	kept := s.records[:0]
+	for _, d := range s.records {
+		if next < len(repeated) && repeated[next].from == d.from && d.rows > 0 {
+			gone += d.rows
+			next++
+			continue
+		}
+		d.from -= gone
+		kept = append(kept, d)
+	}
+	clear(s.records[len(kept):])
+	s.records = kept
+	n := len(repeated)
+	out.OnCommit(func() { h.metrics.repeated.WithLabelValues(s.ref.Name).Add(float64(n)) })
+	return rest, nil
+}
+
+// withoutRecords returns the batch without the rows of some records, which ascend. The
+// caller releases the result.
+func withoutRecords(batch arrow.Record, drop []decoded, alloc memory.Allocator) (arrow.Record, error) {
+	columns := make([]arrow.Array, 0, batch.NumCols())
+	defer func() {
+		for _, c := range columns {
+			c.Release()
+		}
+	}()
+	rows := batch.NumRows()
+	for _, d := range drop {
+		rows -= int64(d.rows)
+	}
+	for _, c := range batch.Columns() {
+		dict, isDict := c.(*array.Dictionary)
+		if isDict {
+			c = dict.Indices()
+		}
+		pieces := make([]arrow.Array, 0, len(drop)+1)
+		next := 0
+		for _, d := range drop {
+			pieces = append(pieces, array.NewSlice(c, int64(next), int64(d.from)))
+			next = d.from + d.rows
+		}
+		pieces = append(pieces, array.NewSlice(c, int64(next), int64(c.Len())))
+		joined, err := array.Concatenate(pieces, alloc)
+		for _, p := range pieces {
+			p.Release()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("leave the rows of %d records out: %w", len(drop), err)
+		}
+		if isDict {
+			indices := joined
+			joined = array.NewDictionaryArray(dict.DataType(), indices, dict.Dictionary())
+			indices.Release()
+		}
+		columns = append(columns, joined)
+	}
+	return array.NewRecord(batch.Schema(), columns, rows), nil
+}
