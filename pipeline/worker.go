@@ -179,7 +179,7 @@ func (h *laneHandler) take(ctx context.Context, s *served, rec *schemas.Record, 
 	}
 	if fault := got.Fault; fault != nil {
 		h.bury(out, rec, fault, s.ref)
-		return nil //nolint:nilerr // the fault is the record's
+		return nil
 	}
 	for _, refused := range got.Refused {
 		h.buryRow(out, s, rec, refused.Row, refused.RequestError)
