@@ -189,14 +189,14 @@ func (l *Label) parseTime(name string, v value) *schemas.RequestError {
 		}
 		x, err := strconv.ParseFloat(str(v.text), 64)
 		if err != nil || math.Abs(x) > 1e14 {
-			return outOfTime(name, v)
+			return outOfTime(name, v.text)
 		}
 		us = int64(math.Round(x * 1e3))
 	default:
 		return wrongType(name, want, v)
 	}
 	if us < schemas.MinMicros || us > schemas.MaxMicros {
-		return outOfTime(name, v)
+		return outOfTime(name, v.text)
 	}
 	l.ObservedAt = us
 	return nil
