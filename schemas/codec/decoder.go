@@ -2,7 +2,6 @@ package codec
 
 import (
 	"math"
-	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -166,8 +165,8 @@ func (f *field) parseFloat(c *cell, v value) *schemas.RequestError {
 	if f.feature.Type == schemas.TypeFloat32 {
 		bits = 32
 	}
-	x, err := strconv.ParseFloat(str(v.text), bits)
-	if err != nil {
+	x, ok := v.float(bits)
+	if !ok {
 		return f.unfit(v.text)
 	}
 	c.num = x
@@ -178,18 +177,17 @@ func (f *field) parseInt(c *cell, v value) *schemas.RequestError {
 	if v.kind != kindNumber {
 		return wrongType(f.name, "a whole number", v)
 	}
-	bits := 64
-	if f.feature.Type == schemas.TypeInt32 {
-		bits = 32
-	}
-	n, err := strconv.ParseInt(str(v.text), 10, bits)
-	if err != nil {
+	n, ok := v.int()
+	if !ok {
 		// 3.0 and 1e3 are whole numbers too, as far as float64 counts them exactly.
-		x, ferr := strconv.ParseFloat(str(v.text), 64)
-		exact := ferr == nil && x == math.Trunc(x) && math.Abs(x) < 1<<53
-		if n = int64(x); !exact || (bits == 32 && int64(int32(n)) != n) {
+		x, fits := v.float(64)
+		if !fits || x != math.Trunc(x) || math.Abs(x) >= 1<<53 {
 			return f.unfit(v.text)
 		}
+		n = int64(x)
+	}
+	if f.feature.Type == schemas.TypeInt32 && int64(int32(n)) != n {
+		return f.unfit(v.text)
 	}
 	c.int = n
 	return f.inRange(float64(n), v.text)
@@ -213,8 +211,8 @@ func (d *Decoder) parseTime(i int, v value) *schemas.RequestError {
 		if v.kind != kindNumber {
 			return wrongType(name, "a number of seconds since 1970", v)
 		}
-		x, err := strconv.ParseFloat(str(v.text), 64)
-		if err != nil || math.Abs(x) > 1e11 {
+		x, ok := v.float(64)
+		if !ok || math.Abs(x) > 1e11 {
 			return outOfTime(name, v.text)
 		}
 		us = int64(math.Round(x * 1e6))
@@ -222,8 +220,8 @@ func (d *Decoder) parseTime(i int, v value) *schemas.RequestError {
 		if v.kind != kindNumber {
 			return wrongType(name, "a whole number ("+string(d.format)+")", v)
 		}
-		n, err := strconv.ParseInt(str(v.text), 10, 64)
-		if err != nil {
+		n, ok := v.int()
+		if !ok {
 			return wrongType(name, "a whole number ("+string(d.format)+")", v)
 		}
 		if us = n; d.format == schemas.TimeUnixMS {

@@ -23,11 +23,15 @@ func (k kind) String() string {
 
 // value is one scanned JSON value. text is the literal of a number, or the content of a
 // string; it points into the request, or into the scanner's scratch where the string has
-// escapes.
+// escapes. A short number is digits, less so many decimal places; see number.go.
 type value struct {
-	kind kind
-	bool bool
-	text []byte
+	kind     kind
+	bool     bool
+	negative bool
+	short    bool
+	digits   uint64
+	places   int
+	text     []byte
 }
 
 // scanner reads one flat JSON object (RFC 8259) strictly: valid UTF-8, no trailing bytes,
@@ -223,43 +227,61 @@ func (s *scanner) literal(word string) *schemas.RequestError {
 	return nil
 }
 
+// number reads a number. Its digits are gathered on the way: most numbers are short, and
+// then their value is known without looking at them again.
 func (s *scanner) number() (value, *schemas.RequestError) {
-	start := s.at
-	if s.in[s.at] == '-' {
-		s.at++
-	}
-	switch {
-	case s.at < len(s.in) && s.in[s.at] == '0':
-		s.at++
-	case !s.digits():
-		return value{}, s.expected("a digit")
-	}
-	if s.at < len(s.in) && s.in[s.at] == '.' {
-		s.at++
-		if !s.digits() {
-			return value{}, s.expected("a digit")
-		}
-	}
-	if s.at < len(s.in) && (s.in[s.at] == 'e' || s.in[s.at] == 'E') {
-		s.at++
-		if s.at < len(s.in) && (s.in[s.at] == '+' || s.in[s.at] == '-') {
-			s.at++
-		}
-		if !s.digits() {
-			return value{}, s.expected("a digit")
-		}
-	}
-	return value{kind: kindNumber, text: s.in[start:s.at]}, nil
-}
-
-func (s *scanner) digits() bool {
 	in, at := s.in, s.at
-	for at < len(in) && in[at]-'0' <= 9 {
+	v := value{kind: kindNumber}
+	if in[at] == '-' {
+		v.negative = true
 		at++
 	}
-	some := at > s.at
+	first := at
+	if at < len(in) && in[at] == '0' {
+		at++
+	} else {
+		for at < len(in) && in[at]-'0' <= 9 {
+			v.digits = 10*v.digits + uint64(in[at]-'0')
+			at++
+		}
+	}
+	n := at - first
+	if n == 0 {
+		s.at = at
+		return value{}, s.expected("a digit")
+	}
+	if at < len(in) && in[at] == '.' {
+		at++
+		point := at
+		for at < len(in) && in[at]-'0' <= 9 {
+			v.digits = 10*v.digits + uint64(in[at]-'0')
+			at++
+		}
+		if v.places = at - point; v.places == 0 {
+			s.at = at
+			return value{}, s.expected("a digit")
+		}
+		n += v.places
+	}
+	v.short = n <= maxShortDigits
+	if at < len(in) && in[at]|0x20 == 'e' {
+		v.short = false
+		at++
+		if at < len(in) && (in[at] == '+' || in[at] == '-') {
+			at++
+		}
+		power := at
+		for at < len(in) && in[at]-'0' <= 9 {
+			at++
+		}
+		if at == power {
+			s.at = at
+			return value{}, s.expected("a digit")
+		}
+	}
+	v.text = in[s.at:at]
 	s.at = at
-	return some
+	return v, nil
 }
 
 // plain tells of each byte whether it stands for itself inside a string.
