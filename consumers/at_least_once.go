@@ -120,6 +120,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	}
 	cl, err := kgo.NewClient(append(l.options(),
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(markCommitPeriod),
+		kgo.ProducerLinger(0),
 		kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsRevoked(func(ctx context.Context, cl *kgo.Client, revoked map[string][]int32) {
 			landed(ctx, cl, revoked)

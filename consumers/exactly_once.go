@@ -14,7 +14,8 @@ import (
 func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 	sess, err := kgo.NewGroupTransactSession(append(l.options(),
 		kgo.TransactionalID(fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)),
-		kgo.TransactionTimeout(l.cfg.TransactionTimeout))...)
+		kgo.TransactionTimeout(l.cfg.TransactionTimeout),
+		kgo.ProducerLinger(time.Second))...) // longer than sending takes: the flush after it ends it
 	if err != nil {
 		return fmt.Errorf("%w: %w", errConfiguration, err)
 	}
