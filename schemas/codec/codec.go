@@ -115,6 +115,8 @@ func New(ctx context.Context, c Codec, m *schemas.Manifest, o Options, alloc mem
 			return nil, nil, err
 		}
 		return jsonRequests{d}, NewResultEncoder(m), nil
+	case Avro, Protobuf:
+		return newFramed(ctx, c, m, o, alloc)
 	default:
 		return nil, nil, fmt.Errorf("codec %q is not one of %v", c, Codecs())
 	}
