@@ -9,12 +9,13 @@ type ErrorClass string
 // The error classes. Each names who has to act: the producer of the record for the first
 // block, the operator or the owner of the model for the second.
 const (
-	ErrorClassMalformed       ErrorClass = "malformed"         // not one flat JSON object in valid UTF-8, or empty, or truncated
-	ErrorClassDuplicateKey    ErrorClass = "duplicate_key"     // the same key twice in one object
+	ErrorClassMalformed       ErrorClass = "malformed"         // not one flat JSON object in valid UTF-8 (or a value of the other codecs), or empty, or truncated
+	ErrorClassDuplicateKey    ErrorClass = "duplicate_key"     // the same key twice in one JSON object
 	ErrorClassMissingFeature  ErrorClass = "missing_feature"   // a required feature, or the event time, is absent or null
 	ErrorClassWrongType       ErrorClass = "wrong_type"        // a value that its feature's type cannot hold
 	ErrorClassOutOfRange      ErrorClass = "out_of_range"      // outside min and max where the manifest says reject
 	ErrorClassUnknownCategory ErrorClass = "unknown_category"  // not in categories where the manifest says reject
+	ErrorClassUnknownSchema   ErrorClass = "unknown_schema"    // the Schema Registry has no schema of the record's id, or none of its codec
 	ErrorClassTooLarge        ErrorClass = "request_too_large" // the record is over the configured size, or its texts are over MaxTextBytes
 
 	ErrorClassNoVersion         ErrorClass = "no_version"         // no version is deployed for the record's topic
@@ -27,7 +28,7 @@ const (
 func ErrorClasses() []ErrorClass {
 	return []ErrorClass{
 		ErrorClassMalformed, ErrorClassDuplicateKey, ErrorClassMissingFeature, ErrorClassWrongType,
-		ErrorClassOutOfRange, ErrorClassUnknownCategory, ErrorClassTooLarge,
+		ErrorClassOutOfRange, ErrorClassUnknownCategory, ErrorClassUnknownSchema, ErrorClassTooLarge,
 		ErrorClassNoVersion, ErrorClassInferenceFailed, ErrorClassInvalidPrediction, ErrorClassResultTooLarge,
 	}
 }

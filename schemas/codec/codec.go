@@ -108,7 +108,7 @@ type Options struct {
 }
 
 // New plans both directions of a codec for a model. Release requests when done.
-func New(_ context.Context, c Codec, m *schemas.Manifest, o Options, alloc memory.Allocator) (Requests, Results, error) {
+func New(ctx context.Context, c Codec, m *schemas.Manifest, o Options, alloc memory.Allocator) (Requests, Results, error) {
 	switch c {
 	case JSON:
 		d, err := NewDecoder(m, alloc)
@@ -116,6 +116,8 @@ func New(_ context.Context, c Codec, m *schemas.Manifest, o Options, alloc memor
 			return nil, nil, err
 		}
 		return jsonRequests{d}, NewResultEncoder(m), nil
+	case Avro, Protobuf:
+		return newFramed(ctx, c, m, o, alloc)
 	default:
 		return nil, nil, fmt.Errorf("codec %q is not one of %v", c, Codecs())
 	}

@@ -2,7 +2,6 @@ package codec
 
 import (
 	"math"
-	"time"
 	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
@@ -98,11 +97,7 @@ func (d *Decoder) fill(i int) *schemas.RequestError {
 		return err
 	}
 	if v.kind == kindNull {
-		if err := d.absent(i); err != nil {
-			return err
-		}
-		c.seen = true
-		return nil
+		return d.setNull(i)
 	}
 	*c = cell{seen: true}
 	switch f.role {
@@ -191,45 +186,4 @@ func (f *field) parseInt(c *cell, v value) *schemas.RequestError {
 	}
 	c.int = n
 	return f.inRange(float64(n), v.text)
-}
-
-// parseTime puts the event time into its cell, in microseconds since 1970.
-func (d *Decoder) parseTime(i int, v value) *schemas.RequestError {
-	name := d.fields[i].name
-	var us int64
-	switch d.format {
-	case schemas.TimeRFC3339:
-		if v.kind != kindString {
-			return wrongType(name, "a time in RFC 3339", v)
-		}
-		t, err := time.Parse(time.RFC3339Nano, str(v.text))
-		if err != nil {
-			return wrongType(name, "a time in RFC 3339, like 2001-02-03T04:05:06Z", v)
-		}
-		us = t.UnixMicro()
-	case schemas.TimeUnix:
-		if v.kind != kindNumber {
-			return wrongType(name, "a number of seconds since 1970", v)
-		}
-		x, ok := v.float(64)
-		if !ok || math.Abs(x) > 1e11 {
-			return outOfTime(name, v.text)
-		}
-		us = int64(math.Round(x * 1e6))
-	default:
-		if v.kind != kindNumber {
-			return wrongType(name, "a whole number ("+string(d.format)+")", v)
-		}
-		n, ok := v.int()
-		if !ok {
-			return wrongType(name, "a whole number ("+string(d.format)+")", v)
-		}
-		if us = n; d.format == schemas.TimeUnixMS {
-			if n > schemas.MaxMicros/1000 || n < schemas.MinMicros/1000 {
-				return outOfTime(name, v.text)
-			}
-			us = n * 1000
-		}
-	}
-	return d.setMicros(i, us, v.text)
 }

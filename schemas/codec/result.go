@@ -17,15 +17,14 @@ import (
 // latency_us runs from the fetch of the request to this encoding, queue_us from its append
 // to Kafka to the fetch.
 type ResultEncoder struct {
-	middle  []byte   // `,"model":…,"predictions":{`
-	keys    [][]byte // `"name":`, with a comma before all but the first
-	ids     *array.String
-	columns []arrow.Array
+	resultColumns
+	middle []byte   // `,"model":…,"predictions":{`
+	keys   [][]byte // `"name":`, with a comma before all but the first
 }
 
 // NewResultEncoder plans an encoder.
 func NewResultEncoder(m *schemas.Manifest) *ResultEncoder {
-	e := &ResultEncoder{columns: make([]arrow.Array, len(m.Outputs))}
+	e := &ResultEncoder{resultColumns: newResultColumns(m)}
 	e.middle = fmt.Appendf(nil, `,"model":%q,"version":%q,"predictions":{`, m.Name, m.Version) // both are plain ASCII names
 	for i, o := range m.Outputs {
 		key := fmt.Sprintf("%q:", o.Name)
@@ -36,19 +35,6 @@ func NewResultEncoder(m *schemas.Manifest) *ResultEncoder {
 	}
 	return e
 }
-
-// Bind sets the batch (Manifest.RequestSchema) and its predictions (Manifest.OutputFields)
-// that AppendRow reads. They are borrowed until the next Bind.
-func (e *ResultEncoder) Bind(batch, predictions arrow.Record) {
-	n := int(batch.NumCols())
-	e.ids = batch.Column(n - requestIDFromEnd).(*array.String)
-	for i := range e.columns {
-		e.columns[i] = predictions.Column(i)
-	}
-}
-
-// requestIDFromEnd is where Manifest.RequestSchema has request_id, counted from its end.
-const requestIDFromEnd = 6
 
 // Append implements Results. A request that failed has no result.
 func (e *ResultEncoder) Append(dst []byte, a *Answer) ([]byte, error) {
@@ -73,6 +59,29 @@ func (e *ResultEncoder) AppendRow(dst []byte, row int, latencyUS, queueUS int64)
 	dst = strconv.AppendInt(dst, queueUS, 10)
 	return append(dst, '}')
 }
+
+// resultColumns are what results are made of.
+type resultColumns struct {
+	ids     *array.String
+	columns []arrow.Array // of the predictions
+}
+
+func newResultColumns(m *schemas.Manifest) resultColumns {
+	return resultColumns{columns: make([]arrow.Array, len(m.Outputs))}
+}
+
+// Bind sets the batch (Manifest.RequestSchema) and its predictions (Manifest.OutputFields)
+// that results are made of. They are borrowed until the next Bind.
+func (c *resultColumns) Bind(batch, predictions arrow.Record) {
+	n := int(batch.NumCols())
+	c.ids = batch.Column(n - requestIDFromEnd).(*array.String)
+	for i := range c.columns {
+		c.columns[i] = predictions.Column(i)
+	}
+}
+
+// requestIDFromEnd is where Manifest.RequestSchema has request_id, counted from its end.
+const requestIDFromEnd = 6
 
 // appendValue appends one prediction. Runtimes give no NaN and no infinity: such rows fail
 // as invalid_prediction.

@@ -67,6 +67,7 @@ type rowBuilder struct {
 	requestID int
 	format    schemas.TimeFormat
 
+	scratch    []byte // texts of this row that stand nowhere in the request; never shrinks while they are in use
 	idScratch  []byte
 	requestIDs *array.StringBuilder
 	eventTimes *array.TimestampBuilder
@@ -213,6 +214,7 @@ func (b *rowBuilder) begin() {
 	for i := range b.cells {
 		b.cells[i].seen = false
 	}
+	b.scratch = b.scratch[:0]
 }
 
 // finish appends the row that the cells hold, or says why it cannot be used. texts bounds
@@ -304,15 +306,6 @@ func (f *field) inCategories(text []byte) *schemas.RequestError {
 
 func outOfTime(name string, text []byte) *schemas.RequestError {
 	return schemas.Errorf(schemas.ErrorClassOutOfRange, "%q is %s, a time outside the years 1900 to 2299", name, clip(text))
-}
-
-// setMicros puts an event time into its cell. text is how the request writes it.
-func (b *rowBuilder) setMicros(i int, us int64, text []byte) *schemas.RequestError {
-	if us < schemas.MinMicros || us > schemas.MaxMicros {
-		return outOfTime(b.fields[i].name, text)
-	}
-	b.cells[i].int = us
-	return nil
 }
 
 // id finds the request id: the header, else the field, else the request coordinates.
