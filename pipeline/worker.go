@@ -72,10 +72,15 @@ func (h *laneHandler) load(ctx context.Context, model *inference.Model, rt infer
 		decoder.Release()
 		return nil, err
 	}
+	observed, err := codec.NewObservationEncoder(model.Manifest)
+	if err != nil {
+		decoder.Release()
+		return nil, errors.Join(err, instance.Close())
+	}
 	return &served{
 		ref: model.Ref(), manifest: model.Manifest, instance: instance, decoder: decoder,
 		results:  codec.NewResultEncoder(model.Manifest),
-		observed: codec.NewObservationEncoder(model.Manifest, h.alloc),
+		observed: observed,
 		topic:    h.cfg.Topics.ResultsOf(model.Manifest.Name),
 	}, nil
 }
@@ -86,7 +91,6 @@ func (h *laneHandler) Close() error {
 	for _, s := range h.served {
 		errs = append(errs, s.instance.Close())
 		s.decoder.Release()
-		s.observed.Release()
 	}
 	return errors.Join(errs...)
 }
@@ -171,9 +175,7 @@ func (h *laneHandler) score(ctx context.Context, s *served, fetched time.Time, o
 		defer predictions.Release()
 		failed = append(failed, tooLarge...)
 	}
-	if err := h.observe(s, batch, predictions, failed, encoding, out); err != nil {
-		return err
-	}
+	h.observe(s, batch, predictions, failed, encoding, out)
 	h.count(s, len(failed), encoding.Sub(fetched))
 	return nil
 }
@@ -269,22 +271,21 @@ func headersBytes(rec *schemas.Record) int {
 	return n
 }
 
-func (h *laneHandler) observe(s *served, batch, predictions arrow.Record, failed []schemas.RowError, scoredAt time.Time, out consumers.Publisher) error {
+func (h *laneHandler) observe(s *served, batch, predictions arrow.Record, failed []schemas.RowError, scoredAt time.Time, out consumers.Publisher) {
 	headers := []schemas.Header{
 		{Key: schemas.HeaderModel, Value: []byte(s.ref.Name)},
 		{Key: schemas.HeaderVersion, Value: []byte(s.ref.Version)},
 	}
 	scored := &codec.Scored{Batch: batch, Predictions: predictions, Failed: failed, LatencyUS: s.latency, QueueUS: s.queue}
-	return s.observed.Encode(scored, scoredAt, func(stream []byte, rows int) error {
-		from := len(h.arena)
-		h.arena = append(h.arena, stream...)
+	var parts []codec.Part
+	h.arena, parts = s.observed.Append(h.arena, scored, scoredAt)
+	for _, p := range parts {
 		out.Publish(schemas.Message{
 			Topic: h.cfg.Topics.Observations, Partition: h.spread(s.ref.Name), Key: headers[0].Value,
-			Value:   h.arena[from:len(h.arena):len(h.arena)],
-			Headers: append(headers[:2:2], schemas.Header{Key: schemas.HeaderRows, Value: strconv.AppendInt(nil, int64(rows), 10)}),
+			Value:   h.arena[p.From:p.To:p.To],
+			Headers: append(headers[:2:2], schemas.Header{Key: schemas.HeaderRows, Value: strconv.AppendInt(nil, int64(p.Rows), 10)}),
 		})
-		return nil
-	})
+	}
 }
 
 // spread gives each lane one of the partitions that a model's observations go to.

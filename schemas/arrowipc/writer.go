@@ -66,6 +66,11 @@ const (
 // MetadataBytes is what a batch of so many nodes and buffers takes before its body.
 func MetadataBytes(nodes, buffers int) int { return 8 + 88 + 16*nodes + 16*buffers }
 
+// DictionaryBytes is what a message of so many entries takes, of so many bytes together.
+func DictionaryBytes(entries, data int) int {
+	return MetadataBytes(1, 3) + dictionaryBytes + PaddedBytes(4*(entries+1)) + PaddedBytes(data)
+}
+
 // Begin starts a record batch behind dst.
 func (b *Batch) Begin(dst []byte, rows, nodes, buffers int) {
 	b.begin(dst, kindRecordBatch, 0, rows, nodes, buffers)
@@ -83,7 +88,7 @@ func (b *Batch) BeginDictionary(dst []byte, id int64, entries int) {
 func (b *Batch) begin(dst []byte, kind byte, shift, rows, nodes, buffers int) {
 	size := MetadataBytes(nodes, buffers) + shift
 	b.start = len(dst) + 8
-	dst = appendZeros(dst, size)
+	dst = AppendZeros(dst, size)
 	b.dst, b.rows, b.body = dst, rows, b.start+size-8
 	binary.LittleEndian.PutUint32(dst[b.start-8:], 0xffffffff)
 	binary.LittleEndian.PutUint32(dst[b.start-4:], uint32(size-8))
@@ -136,14 +141,25 @@ func (b *Batch) Close(dst []byte) {
 	binary.LittleEndian.PutUint64(dst[b.buffer:], uint64(b.pending-b.body))
 	binary.LittleEndian.PutUint64(dst[b.buffer+8:], uint64(n))
 	b.buffer += 16
-	b.dst = appendZeros(dst, -n&7)
+	b.dst = AppendZeros(dst, -n&7)
 }
 
 // Buffer appends a buffer.
 func (b *Batch) Buffer(values []byte) { b.Close(append(b.Open(), values...)) }
 
 // Zeros appends a buffer of zero bytes.
-func (b *Batch) Zeros(n int) { b.Close(appendZeros(b.Open(), n)) }
+func (b *Batch) Zeros(n int) { b.Close(AppendZeros(b.Open(), n)) }
+
+// Repeat appends a buffer of n times the same number.
+func (b *Batch) Repeat(v int64, n int) {
+	dst := b.Open()
+	at := len(dst)
+	dst = AppendZeros(dst, 8*n)
+	for out := dst[at:]; len(out) >= 8; out = out[8:] {
+		binary.LittleEndian.PutUint64(out, uint64(v))
+	}
+	b.Close(dst)
+}
 
 // Bitmap appends a buffer of bits, of which the first is bit from of the bitmap.
 func (b *Batch) Bitmap(bitmap []byte, from, n int) {
@@ -153,7 +169,7 @@ func (b *Batch) Bitmap(bitmap []byte, from, n int) {
 	}
 	dst := b.Open()
 	at := len(dst)
-	dst = appendZeros(dst, (n+7)>>3)
+	dst = AppendZeros(dst, (n+7)>>3)
 	bitutil.CopyBitmap(bitmap, from, n, dst[at:], 0)
 	b.Close(dst)
 }
@@ -162,7 +178,7 @@ func (b *Batch) Bitmap(bitmap []byte, from, n int) {
 func (b *Batch) Offsets(offsets []int32) {
 	dst := b.Open()
 	at := len(dst)
-	dst = appendZeros(dst, 4*len(offsets))
+	dst = AppendZeros(dst, 4*len(offsets))
 	out, first := dst[at:], offsets[0]
 	for i, o := range offsets {
 		binary.LittleEndian.PutUint32(out[4*i:4*i+4], uint32(o-first))
@@ -181,7 +197,8 @@ func PaddedBytes(n int) int { return (n + 7) &^ 7 }
 
 var zeros [4096]byte
 
-func appendZeros(dst []byte, n int) []byte {
+// AppendZeros appends n zero bytes.
+func AppendZeros(dst []byte, n int) []byte {
 	for n > len(zeros) {
 		dst = append(dst, zeros[:]...)
 		n -= len(zeros)

@@ -1,7 +1,6 @@
 package codec
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -89,13 +88,7 @@ func (e *ArrowResults) Append(dst []byte, a *Answer) ([]byte, error) {
 	for _, v := range []int64{a.LatencyUS, a.QueueUS} {
 		b.Node(0)
 		b.Buffer(nil)
-		dst := b.Open()
-		var text [8]byte
-		binary.LittleEndian.PutUint64(text[:], uint64(v))
-		for range rows {
-			dst = append(dst, text[:]...)
-		}
-		b.Close(dst)
+		b.Repeat(v, rows)
 	}
 	return arrowipc.AppendEnd(b.End()), nil
 }

@@ -141,32 +141,43 @@ func (d *ArrowRequests) appendIDs(first, from, to int) {
 func (d *ArrowRequests) appendNumberedIDs(ends []int32, row int) {
 	const most = 1 + 10 // a slash and an int32
 	d.ids = d.mem.grow(d.ids, d.idLength, d.idLength+len(ends)*(len(d.prefix)+most))
-	at := d.idLength
+	ids, at := d.ids, d.idLength
 	if row == 0 {
-		at += copy(d.ids[at:], d.prefix)
+		at += copy(ids[at:], d.prefix)
 		ends[0] = int32(at)
 		ends, row = ends[1:], 1
 	}
-	d.prefix = append(d.prefix, '/')
-	var text [most]byte
-	digits := strconv.AppendInt(text[:0], int64(row), 10)
+	size := 0 // of the id before, if the next one is as long
 	for i := range ends {
-		at += copy(d.ids[at:], d.prefix)
-		at += copy(d.ids[at:], digits)
-		ends[i] = int32(at)
-		last := len(digits) - 1
-		for last >= 0 && digits[last] == '9' {
-			digits[last] = '0'
-			last--
-		}
-		if last >= 0 {
-			digits[last]++
+		if size == 0 {
+			from := at
+			at += copy(ids[at:], d.prefix)
+			ids[at] = '/'
+			at = len(strconv.AppendInt(ids[:at+1], int64(row+i), 10))
+			size = at - from
 		} else {
-			digits = strconv.AppendInt(text[:0], int64(row+i+1), 10)
+			at += copy(ids[at:at+size], ids[at-size:])
+			digit := at - 1
+			for ids[digit] == '9' {
+				ids[digit] = '0'
+				digit--
+			}
+			ids[digit]++
+		}
+		if ends[i] = int32(at); isPowerOfTen(row + i + 1) {
+			size = 0
 		}
 	}
-	d.prefix = d.prefix[:len(d.prefix)-1]
 	d.idLength = at
+}
+
+func isPowerOfTen(n int) bool {
+	switch n {
+	case 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000:
+		return true
+	default:
+		return false
+	}
 }
 
 // checkTimes finds the event times of the record batch.
