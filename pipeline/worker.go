@@ -101,7 +101,9 @@ func (h *laneHandler) load(ctx context.Context, model *inference.Model, w worker
 	if s.instance, err = inference.NewInstance(ctx, w.runtime, model, h.alloc); err != nil {
 		return nil, err
 	}
-	s.observed = codec.NewObservationEncoder(m, h.alloc)
+	if s.observed, err = codec.NewObservationEncoder(m); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -120,9 +122,6 @@ func (s *served) close() error {
 		if r != nil {
 			r.Release()
 		}
-	}
-	if s.observed != nil {
-		s.observed.Release()
 	}
 	if s.instance != nil {
 		return s.instance.Close()
@@ -233,9 +232,7 @@ func (h *laneHandler) score(ctx context.Context, s *served, fetched time.Time, o
 		defer predictions.Release()
 		failed = append(failed, tooLarge...)
 	}
-	if err := h.observe(s, batch, predictions, failed, encoding, out); err != nil {
-		return err
-	}
+	h.observe(s, batch, predictions, failed, encoding, out)
 	h.count(s, int(batch.NumRows()), len(failed), encoding.Sub(fetched), out)
 	return nil
 }
@@ -361,23 +358,22 @@ func headersBytes(rec *schemas.Record) int {
 	return n
 }
 
-func (h *laneHandler) observe(s *served, batch, predictions arrow.Record, failed []schemas.RowError, scoredAt time.Time, out consumers.Publisher) error {
+func (h *laneHandler) observe(s *served, batch, predictions arrow.Record, failed []schemas.RowError, scoredAt time.Time, out consumers.Publisher) {
 	headers := []schemas.Header{
 		{Key: schemas.HeaderModel, Value: []byte(s.ref.Name)},
 		{Key: schemas.HeaderVersion, Value: []byte(s.ref.Version)},
 	}
 	scored := &codec.Scored{Batch: batch, Predictions: predictions, Failed: failed, LatencyUS: s.latency, QueueUS: s.queue}
 	buf := out.Buffer()
-	return s.observed.Encode(scored, scoredAt, func(stream []byte, rows int) error {
-		from := len(*buf)
-		*buf = append(*buf, stream...)
+	var parts []codec.Part
+	*buf, parts = s.observed.Append(*buf, scored, scoredAt)
+	for _, p := range parts {
 		out.Publish(schemas.Message{
 			Topic: h.cfg.Topics.Observations, Partition: h.spread(s.ref.Name), Key: headers[0].Value,
-			Value:   (*buf)[from:len(*buf):len(*buf)],
-			Headers: append(headers[:2:2], schemas.Header{Key: schemas.HeaderRows, Value: strconv.AppendInt(nil, int64(rows), 10)}),
+			Value:   (*buf)[p.From:p.To:p.To],
+			Headers: append(headers[:2:2], schemas.Header{Key: schemas.HeaderRows, Value: strconv.AppendInt(nil, int64(p.Rows), 10)}),
 		})
-		return nil
-	})
+	}
 }
 
 // spread gives each lane one of the partitions that a model's observations go to.

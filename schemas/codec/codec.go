@@ -52,6 +52,7 @@ type Decoded struct {
 	Rows    int                   // appended to the batch, in the record's order
 	Fault   *schemas.RequestError // of the record as a whole; then Rows is 0 and Refused empty
 	Refused []schemas.RowError    // rows of the record that were not appended, ascending; valid until the next Append
+	Bytes   int                   // that the rows take in the batch; only where that may be far more than the record has
 }
 
 // Results encodes what became of Kafka records, one result for each. It is not safe for
@@ -118,6 +119,17 @@ func New(ctx context.Context, c Codec, m *schemas.Manifest, o Options, alloc mem
 		return jsonRequests{d}, NewResultEncoder(m), nil
 	case Avro, Protobuf:
 		return newFramed(ctx, c, m, o, alloc)
+	case Arrow:
+		d, err := NewArrowRequests(m, alloc)
+		if err != nil {
+			return nil, nil, err
+		}
+		r, err := NewArrowResults(m)
+		if err != nil {
+			d.Release()
+			return nil, nil, err
+		}
+		return d, r, nil
 	default:
 		return nil, nil, fmt.Errorf("codec %q is not one of %v", c, Codecs())
 	}

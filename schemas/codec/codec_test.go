@@ -357,8 +357,7 @@ func TestObservationsSplitAndRoundTrip(t *testing.T) {
 	defer batch.Release()
 	preds := predictions(t, m, alloc, scores, valid)
 	defer preds.Release()
-	e := NewObservationEncoder(m, alloc)
-	defer e.Release()
+	e := observationEncoder(t, m)
 	e.maxStream = 64 << 10
 	s := &Scored{
 		Batch: batch, Predictions: preds, LatencyUS: make([]int64, rows), QueueUS: make([]int64, rows),
@@ -367,7 +366,7 @@ func TestObservationsSplitAndRoundTrip(t *testing.T) {
 	seen, streams := 0, 0
 	for range 2 { // the second time starts with a good guess of the size
 		seen = 0
-		require.NoError(t, e.Encode(s, time.UnixMicro(77), func(stream []byte, n int) error {
+		eachPart(e, s, time.UnixMicro(77), func(stream []byte, n int) {
 			streams++
 			require.LessOrEqual(t, len(stream), e.maxStream)
 			r, err := ipc.NewReader(bytes.NewReader(stream), ipc.WithAllocator(alloc))
@@ -394,8 +393,8 @@ func TestObservationsSplitAndRoundTrip(t *testing.T) {
 					seen++
 				}
 			}
-			return r.Err()
-		}))
+			require.NoError(t, r.Err())
+		})
 		require.Equal(t, rows, seen)
 	}
 	require.Greater(t, streams, 2)
@@ -453,31 +452,6 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-func BenchmarkObservation(b *testing.B) {
-	m := manifest(b)
-	d, err := NewDecoder(m, memory.NewGoAllocator())
-	require.NoError(b, err)
-	const rows = 4096
-	for i := range rows {
-		rec := record(good)
-		rec.Offset = int64(i)
-		require.Nil(b, d.Append(rec))
-	}
-	batch := d.NewBatch()
-	preds := predictions(b, m, memory.NewGoAllocator(), make([]float32, rows), nil)
-	e := NewObservationEncoder(m, memory.NewGoAllocator())
-	s := &Scored{Batch: batch, Predictions: preds, LatencyUS: make([]int64, rows), QueueUS: make([]int64, rows)}
-	b.ReportAllocs()
-	for b.Loop() {
-		n := 0
-		if err := e.Encode(s, time.UnixMicro(77), func(stream []byte, _ int) error { n += len(stream); return nil }); err != nil {
-			b.Fatal(err)
-		}
-		b.SetBytes(int64(n))
-	}
-	b.ReportMetric(float64(b.N)*rows/b.Elapsed().Seconds(), "rows/s")
-}
-
 // Unknown categories that are kept could else fill every stream, or more than one, with a
 // dictionary of which its rows need little.
 func TestObservationsCarryOnlyTheCategoriesOfTheirRows(t *testing.T) {
@@ -503,11 +477,10 @@ func TestObservationsCarryOnlyTheCategoriesOfTheirRows(t *testing.T) {
 	scores, valid := make([]float32, rows), make([]bool, rows)
 	answers := predictions(t, m, alloc, scores, valid)
 	defer answers.Release()
-	e := NewObservationEncoder(m, alloc)
-	defer e.Release()
+	e := observationEncoder(t, m)
 	scored := &Scored{Batch: batch, Predictions: answers, LatencyUS: make([]int64, rows), QueueUS: make([]int64, rows)}
 	at := 0
-	require.NoError(t, e.Encode(scored, time.Now(), func(stream []byte, _ int) error {
+	eachPart(e, scored, time.Now(), func(stream []byte, _ int) {
 		require.LessOrEqual(t, len(stream), schemas.MaxObservationBytes)
 		r, err := ipc.NewReader(bytes.NewReader(stream), ipc.WithAllocator(alloc))
 		require.NoError(t, err)
@@ -520,8 +493,8 @@ func TestObservationsCarryOnlyTheCategoriesOfTheirRows(t *testing.T) {
 			}
 		}
 		require.Equal(t, m.ObservationSchema().Fields(), r.Schema().Fields())
-		return r.Err()
-	}))
+		require.NoError(t, r.Err())
+	})
 	require.Equal(t, rows, at)
 }
 

@@ -50,11 +50,9 @@ func (d *dictionary) index(s []byte) int32 {
 	return i
 }
 
-// newArray gives out the indices that were appended as a dictionary array, and forgets
-// the entries that were added for it.
-func (d *dictionary) newArray(indices array.Builder) arrow.Array {
-	idx := indices.NewArray()
-	defer idx.Release()
+// arrayOf gives out the indices as a dictionary array, and forgets the entries that were
+// added for it.
+func (d *dictionary) arrayOf(indices arrow.Array) arrow.Array {
 	values := d.values
 	values.Retain()
 	if len(d.added) > 0 {
@@ -62,7 +60,14 @@ func (d *dictionary) newArray(indices array.Builder) arrow.Array {
 		values = d.extended()
 	}
 	defer values.Release()
-	return array.NewDictionaryArray(schemas.DictionaryType, idx, values)
+	return array.NewDictionaryArray(schemas.DictionaryType, indices, values)
+}
+
+// newArray is arrayOf the indices that were appended to a builder.
+func (d *dictionary) newArray(indices array.Builder) arrow.Array {
+	idx := indices.NewArray()
+	defer idx.Release()
+	return d.arrayOf(idx)
 }
 
 func (d *dictionary) extended() arrow.Array {

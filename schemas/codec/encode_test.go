@@ -1,7 +1,6 @@
 package codec
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -35,34 +34,18 @@ func TestALongRowDoesNotShrinkTheStreamsAfterIt(t *testing.T) {
 	defer batch.Release()
 	preds := predictions(t, m, alloc, make([]float32, rows), nil)
 	defer preds.Release()
-	e := NewObservationEncoder(m, alloc)
-	defer e.Release()
+	e := observationEncoder(t, m)
 	s := &Scored{Batch: batch, Predictions: preds, LatencyUS: make([]int64, rows), QueueUS: make([]int64, rows)}
 	for range 3 {
 		seen, streams := 0, 0
-		require.NoError(t, e.Encode(s, time.UnixMicro(77), func(stream []byte, n int) error {
+		eachPart(e, s, time.UnixMicro(77), func(stream []byte, n int) {
 			streams++
 			seen += n
 			require.LessOrEqual(t, len(stream), schemas.MaxObservationBytes)
-			return nil
-		}))
+		})
 		require.Equal(t, rows, seen)
 		require.Less(t, streams, 40)
 	}
-}
-
-func TestEncodePassesErrorsOn(t *testing.T) {
-	d := decoder(t)
-	require.Nil(t, d.Append(record(good)))
-	batch := d.NewBatch()
-	defer batch.Release()
-	preds := predictions(t, manifest(t), memory.NewGoAllocator(), []float32{1}, nil)
-	defer preds.Release()
-	e := NewObservationEncoder(manifest(t), memory.NewGoAllocator())
-	defer e.Release()
-	full := errors.New("no room")
-	s := &Scored{Batch: batch, Predictions: preds, LatencyUS: []int64{1}, QueueUS: []int64{2}}
-	require.ErrorIs(t, e.Encode(s, time.Now(), func([]byte, int) error { return full }), full)
 }
 
 // ExampleRequest must be accepted by the manifest that it was made for.

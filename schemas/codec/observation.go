@@ -1,16 +1,17 @@
 package codec
 
 import (
-	"bytes"
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/ipc"
-	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/apache/arrow/go/v15/arrow/bitutil"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/arrowipc"
 )
 
 // Scored is a request batch with what became of it. All slices have one entry a row.
@@ -24,188 +25,315 @@ type Scored struct {
 }
 
 // ObservationEncoder writes scored batches as observation records: Arrow IPC streams of
-// at most schemas.MaxObservationBytes, each complete in itself.
+// at most schemas.MaxObservationBytes, each complete in itself. It is not safe for
+// concurrent use: every lane has its own.
 type ObservationEncoder struct {
-	schema    *arrow.Schema
-	alloc     memory.Allocator
-	version   arrow.Array // dictionaries of one value or few
-	outcomes  arrow.Array
-	classes   arrow.Array
-	classIdx  map[schemas.ErrorClass]int32
-	step      int64 // rows that the next stream may take, by the size of the last one
-	buf       bytes.Buffer
+	message   []byte // the schema, and the dictionaries that never change: version, outcomes, classes
+	variant   []byte // the dictionary of variants
+	named     string // the variant in it
+	ids       []int64
+	nodes     int
+	buffers   int
+	classIdx  map[schemas.ErrorClass]uint32
+	columns   []observedColumn // of the batch and of the predictions
+	own       bool             // streams have dictionaries of what their rows use and no more
+	batch     arrowipc.Batch
+	parts     []Part
 	maxStream int
 }
 
-// NewObservationEncoder plans an encoder. Release it when done.
-func NewObservationEncoder(m *schemas.Manifest, alloc memory.Allocator) *ObservationEncoder {
+// Part is one observation record in what Append returned.
+type Part struct {
+	From, To int // bytes
+	Rows     int
+}
+
+// systemColumns is how many columns follow those of the request and the outputs:
+// dictionaries first, then numbers.
+const (
+	systemDictionaries = 4 // version, variant, outcome, error class
+	systemNumbers      = 3 // latency, queue, scored at
+)
+
+// observedColumn is a column of the batch that is being written.
+type observedColumn struct {
+	width   int    // bytes of a value; 0 for booleans and texts
+	at      int    // where the array starts in its buffers
+	valid   []byte // nil where there are no nulls
+	values  []byte // not of texts
+	offsets []int32
+	data    []byte
+
+	entries *array.String // of a dictionary
+	id      int64
+	places  []int32 // of the entries in the stream's own dictionary, -1 where unused
+	used    []int32 // entries of the stream's own dictionary
+	indices []byte  // into it
+}
+
+// NewObservationEncoder plans an encoder.
+func NewObservationEncoder(m *schemas.Manifest) (*ObservationEncoder, error) {
+	schema := m.ObservationSchema()
 	e := &ObservationEncoder{
-		schema: m.ObservationSchema(), alloc: alloc, maxStream: schemas.MaxObservationBytes,
-		version:  stringArray(alloc, m.Version),
-		outcomes: stringArray(alloc, schemas.OutcomeOK, schemas.OutcomeFailed),
-		classIdx: map[schemas.ErrorClass]int32{},
+		nodes: schema.NumFields(), maxStream: schemas.MaxObservationBytes,
+		classIdx: map[schemas.ErrorClass]uint32{}, columns: make([]observedColumn, schema.NumFields()-systemDictionaries-systemNumbers),
 	}
+	var err error
+	if e.message, e.ids, err = arrowipc.SchemaMessage(schema); err != nil {
+		return nil, fmt.Errorf("model %s version %s: %w", m.Name, m.Version, err)
+	}
+	for _, f := range schema.Fields() {
+		e.buffers += buffersOf(f.Type)
+	}
+	system := e.ids[len(e.ids)-systemDictionaries:]
+	e.message = e.appendNames(e.message, system[0], m.Version)
+	e.message = e.appendNames(e.message, system[2], schemas.OutcomeOK, schemas.OutcomeFailed)
 	names := []string{""}
 	for i, c := range schemas.ErrorClasses() {
 		names = append(names, string(c))
-		e.classIdx[c] = int32(i + 1)
+		e.classIdx[c] = uint32(i + 1)
 	}
-	e.classes = stringArray(alloc, names...)
-	return e
+	e.message = e.appendNames(e.message, system[3], names...)
+	e.variant = e.appendNames(nil, system[1], "")
+	return e, nil
 }
 
-// Release frees the dictionaries. The encoder cannot be used afterwards.
-func (e *ObservationEncoder) Release() {
-	e.version.Release()
-	e.outcomes.Release()
-	e.classes.Release()
-}
-
-func stringArray(alloc memory.Allocator, values ...string) arrow.Array {
-	b := array.NewStringBuilder(alloc)
-	defer b.Release()
-	b.AppendValues(values, nil)
-	return b.NewArray()
-}
-
-// Encode writes the scored batch and hands each stream to emit, which must not retain it.
-// A row of its own that takes more than a stream may is written all the same.
-func (e *ObservationEncoder) Encode(s *Scored, scoredAt time.Time, emit func(stream []byte, rows int) error) error {
-	rec := e.extend(s, scoredAt)
-	defer rec.Release()
-	rows := rec.NumRows()
-	step := rows
-	if e.step > 0 {
-		step = e.step
+// appendNames appends a dictionary of names.
+func (e *ObservationEncoder) appendNames(dst []byte, id int64, names ...string) []byte {
+	offsets, data := []int32{0}, []byte(nil)
+	for _, n := range names {
+		data = append(data, n...)
+		offsets = append(offsets, int32(len(data)))
 	}
-	own := dictionaryBytes(rec) > e.maxStream/4
-	for from := int64(0); from < rows; {
-		to := min(from+step, rows)
-		if err := e.write(rec, from, to, own); err != nil {
-			return err
+	return e.appendDictionary(dst, id, offsets, data)
+}
+
+// appendDictionary appends a dictionary of the texts that the offsets, one more than
+// texts, are of.
+func (e *ObservationEncoder) appendDictionary(dst []byte, id int64, offsets []int32, data []byte) []byte {
+	b := &e.batch
+	b.BeginDictionary(dst, id, len(offsets)-1)
+	b.Node(0)
+	b.Buffer(nil)
+	b.Offsets(offsets)
+	b.Buffer(data)
+	return b.End()
+}
+
+// Append appends the scored batch to dst as observation records. The parts say where they
+// are in the slice that it returns; they are valid until the next Append. A row of its own
+// that takes more than a stream may is written all the same.
+func (e *ObservationEncoder) Append(dst []byte, s *Scored, scoredAt time.Time) ([]byte, []Part) {
+	e.parts = e.parts[:0]
+	if s.Variant != e.named {
+		e.variant, e.named = e.appendNames(e.variant[:0], e.ids[len(e.ids)-systemDictionaries+1], s.Variant), s.Variant
+	}
+	dictionaries := e.bind(s)
+	e.own = dictionaries > e.maxStream/4
+	rows := int(s.Batch.NumRows())
+	for from := 0; from < rows; {
+		to := e.fit(from, rows, dictionaries)
+		if e.own && len(e.parts) > 0 { // what fit does not count is like in the part before
+			to = min(to, from+2*e.parts[len(e.parts)-1].Rows)
 		}
-		size := e.buf.Len()
-		step = max(1, (to-from)*int64(e.maxStream)/int64(size)*9/10)
-		if size > e.maxStream && to-from > 1 {
-			continue
+		start := len(dst)
+		for {
+			dst = e.write(dst[:start], s, from, to, scoredAt.UnixMicro())
+			size := len(dst) - start
+			if size <= e.maxStream || to == from+1 {
+				break
+			}
+			to = from + max(1, (to-from)*e.maxStream/size*9/10) // its own dictionaries took too much
 		}
-		if from == 0 || to < rows { // the rest of a batch says little about the next
-			e.step = step
-		}
-		if err := emit(e.buf.Bytes(), int(to-from)); err != nil {
-			return err
-		}
+		e.parts = append(e.parts, Part{From: start, To: len(dst), Rows: to - from})
 		from = to
 	}
-	return nil
+	return dst, e.parts
 }
 
-// write writes some rows as a stream. own gives it dictionaries of its own, with what these
-// rows use and no more.
-func (e *ObservationEncoder) write(rec arrow.Record, from, to int64, own bool) error {
-	part := rec.NewSlice(from, to)
-	if own {
-		whole := part
-		part = e.ownDictionaries(whole)
-		whole.Release()
-	}
-	defer part.Release()
-	e.buf.Reset()
-	w := ipc.NewWriter(&e.buf, ipc.WithSchema(e.schema), ipc.WithAllocator(e.alloc))
-	if err := w.Write(part); err != nil {
-		return fmt.Errorf("write %d observations as Arrow IPC: %w", to-from, err)
-	}
-	if err := w.Close(); err != nil {
-		return fmt.Errorf("end an Arrow IPC stream of %d observations: %w", to-from, err)
-	}
-	return nil
-}
-
-// dictionaryBytes returns the size of the record's dictionaries, which every stream
-// repeats: unknown categories of all rows are in them.
-func dictionaryBytes(rec arrow.Record) int {
-	n := 0
-	for _, c := range rec.Columns() {
-		if d, ok := c.(*array.Dictionary); ok {
-			n += len(d.Dictionary().(*array.String).ValueBytes())
+// bind takes the columns of a batch and returns the size of its dictionaries, which streams
+// repeat: unknown categories of all rows are in them.
+func (e *ObservationEncoder) bind(s *Scored) (dictionaries int) {
+	n := int(s.Batch.NumCols())
+	next := 0
+	for i := range e.columns {
+		var a arrow.Array
+		if i < n {
+			a = s.Batch.Column(i)
+		} else {
+			a = s.Predictions.Column(i - n)
 		}
-	}
-	return n
-}
-
-// ownDictionaries returns the rows with dictionaries of what they use.
-func (e *ObservationEncoder) ownDictionaries(rec arrow.Record) arrow.Record {
-	columns := make([]arrow.Array, rec.NumCols())
-	for i, c := range rec.Columns() {
-		d, ok := c.(*array.Dictionary)
-		if !ok {
-			c.Retain()
-			columns[i] = c
+		c, data := &e.columns[i], a.Data()
+		*c = observedColumn{at: data.Offset(), places: c.places, used: c.used, indices: c.indices}
+		if a.NullN() > 0 {
+			c.valid = a.NullBitmapBytes()
+		}
+		switch a := a.(type) {
+		case *array.Dictionary:
+			c.width, c.entries, c.id = 4, a.Dictionary().(*array.String), e.ids[next]
+			dictionaries += arrowipc.DictionaryBytes(c.entries.Len(), len(c.entries.ValueBytes()))
+			next++
+		case *array.String:
+			if a.Len() > 0 {
+				c.offsets = a.ValueOffsets()
+			}
+			if data.Buffers()[2] != nil {
+				c.data = data.Buffers()[2].Bytes()
+			}
 			continue
+		default:
+			if t, ok := a.DataType().(arrow.FixedWidthDataType); ok && a.DataType().ID() != arrow.BOOL {
+				c.width = t.Bytes()
+			}
 		}
-		b := array.NewDictionaryBuilder(e.alloc, schemas.DictionaryType).(*array.BinaryDictionaryBuilder)
-		values := d.Dictionary().(*array.String)
-		for row := range d.Len() {
-			if d.IsNull(row) {
-				b.AppendNull()
+		if data.Buffers()[1] != nil {
+			c.values = data.Buffers()[1].Bytes()
+		}
+	}
+	return dictionaries
+}
+
+// fit returns the end of the rows from a row on that a stream has room for, at least one.
+func (e *ObservationEncoder) fit(from, rows, dictionaries int) int {
+	room := e.maxStream - len(e.message) - len(e.variant) - arrowipc.MetadataBytes(e.nodes, e.buffers) - arrowipc.EndBytes
+	if !e.own {
+		room -= dictionaries
+	}
+	if e.size(from, rows) <= room {
+		return rows
+	}
+	low, high := from+1, rows // low fits, or is all there can be; high does not
+	for high-low > 1 {
+		if middle := (low + high) / 2; e.size(from, middle) <= room {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return low
+}
+
+// size returns what rows take in the body of a record batch.
+func (e *ObservationEncoder) size(from, to int) int {
+	n := to - from
+	total := systemDictionaries*arrowipc.PaddedBytes(4*n) + systemNumbers*8*n
+	for i := range e.columns {
+		c := &e.columns[i]
+		if c.valid != nil {
+			total += arrowipc.PaddedBytes((n + 7) / 8)
+		}
+		switch {
+		case c.offsets != nil:
+			total += arrowipc.PaddedBytes(4*(n+1)) + arrowipc.PaddedBytes(int(c.offsets[to]-c.offsets[from]))
+		case c.width > 0:
+			total += arrowipc.PaddedBytes(c.width * n)
+		default:
+			total += arrowipc.PaddedBytes((n + 7) / 8)
+		}
+	}
+	return total
+}
+
+// write appends some rows as a stream.
+func (e *ObservationEncoder) write(dst []byte, s *Scored, from, to int, scoredAt int64) []byte {
+	dst = append(dst, e.message...)
+	dst = append(dst, e.variant...)
+	for i := range e.columns {
+		switch c := &e.columns[i]; {
+		case c.entries == nil:
+		case e.own:
+			dst = e.appendOwn(dst, c, from, to)
+		case c.entries.Len() == 0:
+			dst = e.appendNames(dst, c.id)
+		default:
+			dst = e.appendDictionary(dst, c.id, c.entries.ValueOffsets(), c.entries.ValueBytes())
+		}
+	}
+	b, n := &e.batch, to-from
+	b.Begin(dst, n, e.nodes, e.buffers)
+	for i := range e.columns {
+		e.put(&e.columns[i], from, n)
+	}
+	for i := range systemDictionaries {
+		b.Node(0)
+		b.Buffer(nil)
+		dst := b.Open()
+		at := len(dst)
+		dst = arrowipc.AppendZeros(dst, 4*n)
+		for _, f := range s.Failed {
+			if f.Row < from || f.Row >= to {
 				continue
 			}
-			if err := b.AppendString(values.Value(d.GetValueIndex(row))); err != nil {
-				b.AppendNull() // it fails on a closed memo table only
+			switch i {
+			case 2:
+				binary.LittleEndian.PutUint32(dst[at+4*(f.Row-from):], 1)
+			case 3:
+				binary.LittleEndian.PutUint32(dst[at+4*(f.Row-from):], e.classIdx[f.Class])
 			}
 		}
-		columns[i] = b.NewArray()
-		b.Release()
+		b.Close(dst)
 	}
-	out := array.NewRecord(e.schema, columns, rec.NumRows())
-	for _, c := range columns {
-		c.Release()
+	for _, values := range [][]int64{s.LatencyUS, s.QueueUS} {
+		b.Node(0)
+		b.Buffer(nil)
+		b.Buffer(arrow.Int64Traits.CastToBytes(values[from:to]))
 	}
-	return out
+	b.Node(0)
+	b.Buffer(nil)
+	b.Repeat(scoredAt, n)
+	return arrowipc.AppendEnd(b.End())
 }
 
-// extend adds outputs and circumstances to the request batch, whose columns are shared,
-// not copied.
-func (e *ObservationEncoder) extend(s *Scored, scoredAt time.Time) arrow.Record {
-	rows := int(s.Batch.NumRows())
-	columns := make([]arrow.Array, 0, len(e.schema.Fields()))
-	columns = append(columns, s.Batch.Columns()...)
-	columns = append(columns, s.Predictions.Columns()...)
-	shared := len(columns)
-
-	outcome, class := make([]int32, rows), make([]int32, rows)
-	for _, f := range s.Failed {
-		outcome[f.Row], class[f.Row] = 1, e.classIdx[f.Class]
+// put writes a column of the batch or of the predictions.
+func (e *ObservationEncoder) put(c *observedColumn, from, n int) {
+	b := &e.batch
+	first := c.at + from
+	nulls := 0
+	if c.valid != nil {
+		nulls = n - bitutil.CountSetBits(c.valid, first, n)
 	}
-	scored := make([]arrow.Timestamp, rows)
-	for i := range scored {
-		scored[i] = arrow.Timestamp(scoredAt.UnixMicro())
+	b.Node(nulls)
+	if nulls > 0 {
+		b.Bitmap(c.valid, first, n)
+	} else {
+		b.Buffer(nil)
 	}
-	variant := stringArray(e.alloc, s.Variant)
-	defer variant.Release()
-	zeros := make([]int32, rows)
-	columns = append(columns,
-		e.dictionary(zeros, e.version), e.dictionary(zeros, variant),
-		e.dictionary(outcome, e.outcomes), e.dictionary(class, e.classes),
-		wrap(arrow.PrimitiveTypes.Int64, rows, arrow.Int64Traits.CastToBytes(s.LatencyUS)),
-		wrap(arrow.PrimitiveTypes.Int64, rows, arrow.Int64Traits.CastToBytes(s.QueueUS)),
-		wrap(schemas.TimestampType, rows, arrow.TimestampTraits.CastToBytes(scored)))
-	rec := array.NewRecord(e.schema, columns, int64(rows))
-	for _, c := range columns[shared:] {
-		c.Release()
+	switch {
+	case c.offsets != nil:
+		b.Offsets(c.offsets[from : from+n+1])
+		b.Buffer(c.data[c.offsets[from]:c.offsets[from+n]])
+	case c.entries != nil && e.own:
+		b.Buffer(c.indices)
+	case c.width > 0:
+		b.Buffer(c.values[c.width*first : c.width*(first+n)])
+	default:
+		b.Bitmap(c.values, first, n)
 	}
-	return rec
 }
 
-func (e *ObservationEncoder) dictionary(indices []int32, values arrow.Array) arrow.Array {
-	idx := wrap(arrow.PrimitiveTypes.Int32, len(indices), arrow.Int32Traits.CastToBytes(indices))
-	defer idx.Release()
-	return array.NewDictionaryArray(schemas.DictionaryType, idx, values)
-}
-
-// wrap makes an array without nulls over values, which it borrows.
-func wrap(t arrow.DataType, rows int, values []byte) arrow.Array {
-	data := array.NewData(t, rows, []*memory.Buffer{nil, memory.NewBufferBytes(values)}, nil, 0, 0)
-	defer data.Release()
-	return array.MakeFromData(data)
+// appendOwn appends the dictionary of what some rows use, and keeps their indices into it.
+func (e *ObservationEncoder) appendOwn(dst []byte, c *observedColumn, from, to int) []byte {
+	if len(c.places) < c.entries.Len() {
+		c.places = slices.Repeat([]int32{-1}, c.entries.Len())
+	}
+	c.used, c.indices = c.used[:0], c.indices[:0]
+	for row := c.at + from; row < c.at+to; row++ {
+		place := int32(0)
+		if c.valid == nil || bitutil.BitIsSet(c.valid, row) {
+			entry := int32(binary.LittleEndian.Uint32(c.values[4*row:]))
+			if place = c.places[entry]; place < 0 {
+				place = int32(len(c.used))
+				c.places[entry] = place
+				c.used = append(c.used, entry)
+			}
+		}
+		c.indices = binary.LittleEndian.AppendUint32(c.indices, uint32(place))
+	}
+	offsets, data := []int32{0}, []byte(nil)
+	for _, entry := range c.used {
+		data = append(data, c.entries.Value(int(entry))...)
+		offsets = append(offsets, int32(len(data)))
+		c.places[entry] = -1
+	}
+	return e.appendDictionary(dst, c.id, offsets, data)
 }
