@@ -18,6 +18,7 @@ type Decoder struct {
 	literals []string // of the fields' names, `"name":`; empty if JSON could write the name in another way
 	order    []int    // the field that stood at each place of the object before
 	scan     scanner
+	value    value // that was read last
 }
 
 // NewDecoder plans a decoder. Release it when done.
@@ -92,8 +93,8 @@ func (d *Decoder) fill(i int) *schemas.RequestError {
 	if c.seen {
 		return schemas.Errorf(schemas.ErrorClassDuplicateKey, "key %q stands twice", f.name)
 	}
-	v, err := d.scan.value(f.name)
-	if err != nil {
+	v := &d.value
+	if err := d.scan.value(f.name, v); err != nil {
 		return err
 	}
 	if v.kind == kindNull {
@@ -110,19 +111,23 @@ func (d *Decoder) fill(i int) *schemas.RequestError {
 	case roleEventTime:
 		return d.parseTime(i, v)
 	default:
+		if f.bits > 0 {
+			return f.parseFloat(c, v)
+		}
 		return f.parse(c, v)
 	}
 }
 
-func wrongType(name, want string, v value) *schemas.RequestError {
+func wrongType(name, want string, v *value) *schemas.RequestError {
 	if v.kind == kindString || v.kind == kindNumber {
 		return schemas.Errorf(schemas.ErrorClassWrongType, "%q must be %s, got %s (%s)", name, want, v.kind, clip(v.text))
 	}
 	return schemas.Errorf(schemas.ErrorClassWrongType, "%q must be %s, got %s", name, want, v.kind)
 }
 
-// parse checks a value against the feature and puts it into the cell.
-func (f *field) parse(c *cell, v value) *schemas.RequestError {
+// parse checks a value against the feature, which is no floating-point number, and puts it
+// into the cell.
+func (f *field) parse(c *cell, v *value) *schemas.RequestError {
 	switch f.feature.Type {
 	case schemas.TypeBool:
 		if v.kind != kindBool {
@@ -144,23 +149,17 @@ func (f *field) parse(c *cell, v value) *schemas.RequestError {
 			return err
 		}
 		c.text = v.text
-	case schemas.TypeInt32, schemas.TypeInt64:
-		return f.parseInt(c, v)
 	default:
-		return f.parseFloat(c, v)
+		return f.parseInt(c, v)
 	}
 	return nil
 }
 
-func (f *field) parseFloat(c *cell, v value) *schemas.RequestError {
+func (f *field) parseFloat(c *cell, v *value) *schemas.RequestError {
 	if v.kind != kindNumber {
 		return wrongType(f.name, "a number", v)
 	}
-	bits := 64
-	if f.feature.Type == schemas.TypeFloat32 {
-		bits = 32
-	}
-	x, ok := v.float(bits)
+	x, ok := v.float(f.bits)
 	if !ok {
 		return f.unfit(v.text)
 	}
@@ -168,7 +167,7 @@ func (f *field) parseFloat(c *cell, v value) *schemas.RequestError {
 	return f.inRange(x, v.text)
 }
 
-func (f *field) parseInt(c *cell, v value) *schemas.RequestError {
+func (f *field) parseInt(c *cell, v *value) *schemas.RequestError {
 	if v.kind != kindNumber {
 		return wrongType(f.name, "a whole number", v)
 	}

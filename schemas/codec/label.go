@@ -2,7 +2,6 @@ package codec
 
 import (
 	"math"
-	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -52,6 +51,7 @@ const (
 // LabelDecoder reads feedback. The zero value is ready.
 type LabelDecoder struct {
 	scan  scanner
+	value value       // that was read last
 	seen  labelFields // in this object
 	given labelFields // those of them that are not null
 }
@@ -124,8 +124,8 @@ func (d *LabelDecoder) fill(name string, f labelFields, out *Label) *schemas.Req
 		return schemas.Errorf(schemas.ErrorClassDuplicateKey, "key %q stands twice", name)
 	}
 	d.seen |= f
-	v, err := d.scan.value(name)
-	if err != nil || v.kind == kindNull {
+	v := &d.value
+	if err := d.scan.value(name, v); err != nil || v.kind == kindNull {
 		return err
 	}
 	d.given |= f
@@ -149,7 +149,7 @@ func (d *LabelDecoder) fill(name string, f labelFields, out *Label) *schemas.Req
 }
 
 // parse puts the observed value into the label.
-func (l *Label) parse(name string, v value) *schemas.RequestError {
+func (l *Label) parse(name string, v *value) *schemas.RequestError {
 	switch v.kind {
 	case kindString:
 		if len(v.text) > MaxLabelClassBytes {
@@ -157,8 +157,8 @@ func (l *Label) parse(name string, v value) *schemas.RequestError {
 		}
 		l.IsClass, l.Class = true, v.text
 	case kindNumber:
-		x, err := strconv.ParseFloat(str(v.text), 64)
-		if err != nil {
+		x, ok := v.float(64)
+		if !ok {
 			return schemas.Errorf(schemas.ErrorClassOutOfRange, "%q is %s, which does not fit %s", name, clip(v.text), schemas.TypeFloat64)
 		}
 		l.Value = x
@@ -171,7 +171,7 @@ func (l *Label) parse(name string, v value) *schemas.RequestError {
 }
 
 // parseTime puts the time of the observation into the label.
-func (l *Label) parseTime(name string, v value) *schemas.RequestError {
+func (l *Label) parseTime(name string, v *value) *schemas.RequestError {
 	const want = "a number of milliseconds since 1970 or a time in RFC 3339, like 2001-02-03T04:05:06Z"
 	var us int64
 	switch v.kind {
@@ -183,12 +183,12 @@ func (l *Label) parseTime(name string, v value) *schemas.RequestError {
 		us = t.UnixMicro()
 	case kindNumber:
 		// Milliseconds are most often whole; fractions reach down to microseconds.
-		if n, err := strconv.ParseInt(str(v.text), 10, 64); err == nil && n >= schemas.MinMicros/1000 && n <= schemas.MaxMicros/1000 {
+		if n, ok := v.int(); ok && n >= schemas.MinMicros/1000 && n <= schemas.MaxMicros/1000 {
 			us = n * 1000
 			break
 		}
-		x, err := strconv.ParseFloat(str(v.text), 64)
-		if err != nil || math.Abs(x) > 1e14 {
+		x, ok := v.float(64)
+		if !ok || math.Abs(x) > 1e14 {
 			return outOfTime(name, v.text)
 		}
 		us = int64(math.Round(x * 1e3))

@@ -14,8 +14,8 @@ func checkNumber(t *testing.T, text string) {
 	t.Helper()
 	var s scanner
 	s.reset([]byte(text))
-	v, fault := s.value("x")
-	if fault != nil || v.kind != kindNumber || len(v.text) != len(text) {
+	var v value
+	if fault := s.value("x", &v); fault != nil || v.kind != kindNumber || len(v.text) != len(text) {
 		return // not a number
 	}
 	for _, bits := range []int{32, 64} {

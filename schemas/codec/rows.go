@@ -36,6 +36,7 @@ type field struct {
 	min     float64
 	max     float64
 	bounded bool // values outside min and max are rejected
+	bits    int  // of a floating-point feature, 32 or 64; else 0
 }
 
 type role uint8
@@ -59,7 +60,7 @@ type cell struct {
 // each encoding, calls begin, fills the cells of the fields that it finds, and calls finish.
 type rowBuilder struct {
 	schema    *arrow.Schema
-	alloc     memory.Allocator
+	mem       *recycler
 	fields    []field
 	cells     []cell
 	index     map[string]int
@@ -68,6 +69,7 @@ type rowBuilder struct {
 	format    schemas.TimeFormat
 
 	scratch    []byte // texts of this row that stand nowhere in the request; never shrinks while they are in use
+	reserved   int    // rows that fit without growing
 	idScratch  []byte
 	requestIDs *array.StringBuilder
 	eventTimes *array.TimestampBuilder
@@ -82,19 +84,20 @@ type rowBuilder struct {
 // newRowBuilder plans the fields of a model's requests: its features in their order, the
 // request id, the event time. Release it when done.
 func newRowBuilder(m *schemas.Manifest, alloc memory.Allocator) (rowBuilder, error) {
+	mem := &recycler{alloc: alloc}
 	b := rowBuilder{
-		schema: m.RequestSchema(), alloc: alloc, index: map[string]int{},
+		schema: m.RequestSchema(), mem: mem, index: map[string]int{},
 		eventTime: -1, requestID: -1, format: m.EventTime.Format,
-		requestIDs: array.NewStringBuilder(alloc),
-		eventTimes: array.NewTimestampBuilder(alloc, schemas.TimestampType),
-		topics:     newDictionary(alloc, nil),
-		topicIdx:   array.NewInt32Builder(alloc),
-		partitions: array.NewInt32Builder(alloc),
-		offsets:    array.NewInt64Builder(alloc),
-		rows:       array.NewInt32Builder(alloc),
+		requestIDs: array.NewStringBuilder(mem),
+		eventTimes: array.NewTimestampBuilder(mem, schemas.TimestampType),
+		topics:     newDictionary(mem, nil),
+		topicIdx:   array.NewInt32Builder(mem),
+		partitions: array.NewInt32Builder(mem),
+		offsets:    array.NewInt64Builder(mem),
+		rows:       array.NewInt32Builder(mem),
 	}
 	for i := range m.Features {
-		f, err := planFeature(&m.Features[i], alloc)
+		f, err := planFeature(&m.Features[i], mem)
 		if err != nil {
 			b.Release()
 			return b, fmt.Errorf("model %s version %s: feature %q: %w", m.Name, m.Version, m.Features[i].Name, err)
@@ -123,24 +126,24 @@ func newRowBuilder(m *schemas.Manifest, alloc memory.Allocator) (rowBuilder, err
 	return b, nil
 }
 
-func planFeature(f *schemas.Feature, alloc memory.Allocator) (field, error) {
+func planFeature(f *schemas.Feature, mem memory.Allocator) (field, error) {
 	p := field{name: f.Name, feature: f, min: math.Inf(-1), max: math.Inf(1)}
 	switch f.Type {
 	case schemas.TypeBool:
-		p.builder = array.NewBooleanBuilder(alloc)
+		p.builder = array.NewBooleanBuilder(mem)
 	case schemas.TypeInt32:
-		p.builder = array.NewInt32Builder(alloc)
+		p.builder = array.NewInt32Builder(mem)
 	case schemas.TypeInt64:
-		p.builder = array.NewInt64Builder(alloc)
+		p.builder = array.NewInt64Builder(mem)
 	case schemas.TypeFloat32:
-		p.builder = array.NewFloat32Builder(alloc)
+		p.builder, p.bits = array.NewFloat32Builder(mem), 32
 	case schemas.TypeFloat64:
-		p.builder = array.NewFloat64Builder(alloc)
+		p.builder, p.bits = array.NewFloat64Builder(mem), 64
 	case schemas.TypeString:
-		p.builder = array.NewStringBuilder(alloc)
+		p.builder = array.NewStringBuilder(mem)
 	case schemas.TypeCategory:
-		p.builder = array.NewInt32Builder(alloc)
-		p.dict = newDictionary(alloc, f.Categories)
+		p.builder = array.NewInt32Builder(mem)
+		p.dict = newDictionary(mem, f.Categories)
 	default:
 		return p, fmt.Errorf("type %q is unknown", f.Type)
 	}
@@ -192,6 +195,7 @@ func (b *rowBuilder) Release() {
 	for _, b := range []array.Builder{b.requestIDs, b.eventTimes, b.topicIdx, b.partitions, b.offsets, b.rows} {
 		b.Release()
 	}
+	b.mem.close()
 }
 
 // Rows returns how many rows wait for NewBatch.
@@ -207,6 +211,7 @@ func (b *rowBuilder) Reserve(n int) {
 	for _, b := range []array.Builder{b.requestIDs, b.eventTimes, b.topicIdx, b.partitions, b.offsets, b.rows} {
 		b.Reserve(n)
 	}
+	b.reserved = max(b.reserved, b.Rows()+n)
 }
 
 // begin starts a row.
@@ -329,6 +334,9 @@ func (b *rowBuilder) id(rec *schemas.Record) ([]byte, *schemas.RequestError) {
 
 // commit appends the row that the cells hold. Nothing in it can fail.
 func (b *rowBuilder) commit(rec *schemas.Record, id []byte) {
+	if rows := b.Rows(); rows == b.reserved {
+		b.Reserve(max(64, rows))
+	}
 	for i := range b.fields {
 		f, c := &b.fields[i], &b.cells[i]
 		if f.role != roleFeature {
@@ -340,33 +348,33 @@ func (b *rowBuilder) commit(rec *schemas.Record, id []byte) {
 		}
 		switch b := f.builder.(type) {
 		case *array.Float32Builder:
-			b.Append(float32(c.num))
+			b.UnsafeAppend(float32(c.num))
 		case *array.Float64Builder:
-			b.Append(c.num)
+			b.UnsafeAppend(c.num)
 		case *array.Int64Builder:
-			b.Append(c.int)
+			b.UnsafeAppend(c.int)
 		case *array.BooleanBuilder:
-			b.Append(c.int != 0)
+			b.UnsafeAppend(c.int != 0)
 		case *array.StringBuilder:
 			b.BinaryBuilder.Append(c.text)
 		case *array.Int32Builder:
 			if f.dict != nil {
-				b.Append(f.dict.index(c.text))
+				b.UnsafeAppend(f.dict.index(c.text))
 			} else {
-				b.Append(int32(c.int))
+				b.UnsafeAppend(int32(c.int))
 			}
 		}
 	}
 	b.requestIDs.BinaryBuilder.Append(id)
 	if b.eventTime >= 0 {
-		b.eventTimes.Append(arrow.Timestamp(b.cells[b.eventTime].int))
+		b.eventTimes.UnsafeAppend(arrow.Timestamp(b.cells[b.eventTime].int))
 	} else {
-		b.eventTimes.Append(arrow.Timestamp(schemas.ClampMicros(rec.Timestamp)))
+		b.eventTimes.UnsafeAppend(arrow.Timestamp(schemas.ClampMicros(rec.Timestamp)))
 	}
-	b.topicIdx.Append(b.topic(rec.TopicID))
-	b.partitions.Append(rec.Partition)
-	b.offsets.Append(rec.Offset)
-	b.rows.Append(0)
+	b.topicIdx.UnsafeAppend(b.topic(rec.TopicID))
+	b.partitions.UnsafeAppend(rec.Partition)
+	b.offsets.UnsafeAppend(rec.Offset)
+	b.rows.UnsafeAppend(0)
 }
 
 // topic returns the dictionary index of a topic id; there is hardly ever more than one.
@@ -398,7 +406,7 @@ func (b *rowBuilder) NewBatch() arrow.Record {
 	columns = append(columns,
 		b.requestIDs.NewArray(), b.eventTimes.NewArray(), b.topics.newArray(b.topicIdx),
 		b.partitions.NewArray(), b.offsets.NewArray(), b.rows.NewArray())
-	b.topicIDs = b.topicIDs[:0]
+	b.topicIDs, b.reserved = b.topicIDs[:0], 0
 	batch := array.NewRecord(b.schema, columns, int64(rows))
 	for _, c := range columns {
 		c.Release()

@@ -159,28 +159,32 @@ func (s *scanner) end() *schemas.RequestError {
 	return nil
 }
 
-// value reads one value. key is named in errors.
-func (s *scanner) value(key string) (value, *schemas.RequestError) {
+// value reads one value into v. key is named in errors.
+func (s *scanner) value(key string, v *value) (err *schemas.RequestError) {
 	if s.at >= len(s.in) {
-		return value{}, s.expected("a value")
+		return s.expected("a value")
 	}
 	switch c := s.in[s.at]; c {
 	case '"':
-		text, err := s.str()
-		return value{kind: kindString, text: text}, err
+		v.kind = kindString
+		v.text, err = s.str()
+		return err
 	case 't':
-		return value{kind: kindBool, bool: true}, s.literal("true")
+		v.kind, v.bool = kindBool, true
+		return s.literal("true")
 	case 'f':
-		return value{kind: kindBool}, s.literal("false")
+		v.kind, v.bool = kindBool, false
+		return s.literal("false")
 	case 'n':
-		return value{kind: kindNull}, s.literal("null")
+		v.kind = kindNull
+		return s.literal("null")
 	case '{', '[':
-		return value{}, malformed("%q holds an object or an array; one flat object is expected", clip([]byte(key)))
+		return malformed("%q holds an object or an array; one flat object is expected", clip([]byte(key)))
 	default:
 		if c == '-' || (c >= '0' && c <= '9') {
-			return s.number()
+			return s.number(v)
 		}
-		return value{}, s.expected("a value")
+		return s.expected("a value")
 	}
 }
 
@@ -189,8 +193,8 @@ func (s *scanner) unknown(key []byte) *schemas.RequestError {
 	if s.repeated(key) {
 		return schemas.Errorf(schemas.ErrorClassDuplicateKey, "key %q stands twice", clip(key))
 	}
-	_, err := s.value(str(key))
-	return err
+	var v value
+	return s.value(str(key), &v)
 }
 
 // repeated notes an unknown key and tells whether this object had it before.
@@ -229,39 +233,39 @@ func (s *scanner) literal(word string) *schemas.RequestError {
 
 // number reads a number. Its digits are gathered on the way: most numbers are short, and
 // then their value is known without looking at them again.
-func (s *scanner) number() (value, *schemas.RequestError) {
+func (s *scanner) number(v *value) *schemas.RequestError {
 	in, at := s.in, s.at
-	v := value{kind: kindNumber}
-	if in[at] == '-' {
-		v.negative = true
+	v.kind, v.negative = kindNumber, in[at] == '-'
+	if v.negative {
 		at++
 	}
+	digits, places := uint64(0), 0
 	first := at
 	if at < len(in) && in[at] == '0' {
 		at++
 	} else {
 		for at < len(in) && in[at]-'0' <= 9 {
-			v.digits = 10*v.digits + uint64(in[at]-'0')
+			digits = 10*digits + uint64(in[at]-'0')
 			at++
 		}
 	}
 	n := at - first
 	if n == 0 {
 		s.at = at
-		return value{}, s.expected("a digit")
+		return s.expected("a digit")
 	}
 	if at < len(in) && in[at] == '.' {
 		at++
 		point := at
 		for at < len(in) && in[at]-'0' <= 9 {
-			v.digits = 10*v.digits + uint64(in[at]-'0')
+			digits = 10*digits + uint64(in[at]-'0')
 			at++
 		}
-		if v.places = at - point; v.places == 0 {
+		if places = at - point; places == 0 {
 			s.at = at
-			return value{}, s.expected("a digit")
+			return s.expected("a digit")
 		}
-		n += v.places
+		n += places
 	}
 	v.short = n <= maxShortDigits
 	if at < len(in) && in[at]|0x20 == 'e' {
@@ -276,12 +280,12 @@ func (s *scanner) number() (value, *schemas.RequestError) {
 		}
 		if at == power {
 			s.at = at
-			return value{}, s.expected("a digit")
+			return s.expected("a digit")
 		}
 	}
-	v.text = in[s.at:at]
+	v.digits, v.places, v.text = digits, places, in[s.at:at]
 	s.at = at
-	return v, nil
+	return nil
 }
 
 // plain tells of each byte whether it stands for itself inside a string.

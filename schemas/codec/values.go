@@ -154,7 +154,7 @@ func (b *rowBuilder) setText(i int, text []byte) *schemas.RequestError {
 	*c = cell{seen: true, text: text}
 	switch {
 	case f.role == roleEventTime:
-		return b.parseTime(i, value{kind: kindString, text: text})
+		return b.parseTime(i, &value{kind: kindString, text: text})
 	case f.dict != nil:
 		return f.inCategories(text)
 	default:
@@ -200,7 +200,7 @@ func (b *rowBuilder) setMicros(i int, us int64, text []byte) *schemas.RequestErr
 }
 
 // parseTime puts an event time that is written as text, or as a JSON number.
-func (b *rowBuilder) parseTime(i int, v value) *schemas.RequestError {
+func (b *rowBuilder) parseTime(i int, v *value) *schemas.RequestError {
 	name := b.fields[i].name
 	var us int64
 	switch b.format {
