@@ -41,7 +41,7 @@ $(STAMP): $(NATIVE)/package.json $(NATIVE)/package-lock.json
 kafka: $(KAFKA_STAMP) ## fetch Apache Kafka, for test-kafka (44 MB, by mvn)
 $(KAFKA_STAMP): $(KAFKA)/pom.xml
 	@command -v mvn >/dev/null || { echo "make kafka: mvn is needed; install Maven 3.6 or newer" >&2; exit 1; }
-	@java=$$(java -version 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p'); if [ "$${java:-0}" -lt 17 ]; then \
+	@java=$$(java -version 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p' || true); if [ "$${java:-0}" -lt 17 ]; then \
 	  echo "make kafka: Java 17 or newer is needed, $${java:-none} was found" >&2; exit 1; fi
 	rm -rf $(KAFKA)/lib
 	cd $(KAFKA) && mvn -q -B dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=lib

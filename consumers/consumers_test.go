@@ -253,7 +253,12 @@ func (f *fixture) lag(group, topic string) int64 {
 // await asks until it is so.
 func await(tb testing.TB, what string, so func() bool) {
 	tb.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	awaitFor(tb, 30*time.Second, what, so)
+}
+
+func awaitFor(tb testing.TB, most time.Duration, what string, so func() bool) {
+	tb.Helper()
+	deadline := time.Now().Add(most)
 	for !so() {
 		if time.Now().After(deadline) {
 			require.FailNow(tb, "not in time", what)
