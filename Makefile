@@ -6,6 +6,8 @@ SHELL := /bin/bash
 GO ?= go
 NATIVE := deploy/native
 STAMP := $(NATIVE)/node_modules/.millrace-installed
+KAFKA := deploy/kafka
+KAFKA_STAMP := $(KAFKA)/lib/.millrace-fetched
 GOLANGCI := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BENCHSTAT := $(GO) run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 # Counts, not durations: Go reports a fuzzing run that its deadline ends as failed, now and then.
@@ -33,6 +35,16 @@ $(STAMP): $(NATIVE)/package.json $(NATIVE)/package-lock.json
 	  echo "make native: libchdb and ONNX Runtime are pinned for Linux x86_64 only; this is $$(uname -sm)" >&2; exit 1; fi
 	@command -v npm >/dev/null || { echo "make native: npm is needed; install Node.js 20 or newer" >&2; exit 1; }
 	cd $(NATIVE) && npm ci --no-progress --loglevel=error
+	@touch $@
+
+.PHONY: kafka
+kafka: $(KAFKA_STAMP) ## fetch Apache Kafka, for test-kafka (44 MB, by mvn)
+$(KAFKA_STAMP): $(KAFKA)/pom.xml
+	@command -v mvn >/dev/null || { echo "make kafka: mvn is needed; install Maven 3.6 or newer" >&2; exit 1; }
+	@java=$$(java -version 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p' || true); if [ "$${java:-0}" -lt 17 ]; then \
+	  echo "make kafka: Java 17 or newer is needed, $${java:-none} was found" >&2; exit 1; fi
+	rm -rf $(KAFKA)/lib
+	cd $(KAFKA) && mvn -q -B dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=lib
 	@touch $@
 
 .PHONY: build
@@ -82,6 +94,12 @@ benchstat: ## compare two outputs of make bench: OLD=file NEW=file
 .PHONY: test-million
 test-million: native ## a million good and bad requests mixed, none lost and none twice
 	MILLRACE_TEST_MIXED=1000000 $(GO) test -timeout 20m -count=1 -run '^TestMillionMixed' -v ./pipeline
+
+# Several brokers run what differs by their number; -p 1, since each package starts its own.
+.PHONY: test-kafka
+test-kafka: native kafka ## the tests against Apache Kafka, one broker and then three
+	MILLRACE_TEST_KAFKA=1 $(GO) test -race -count=1 -p 1 -timeout 10m ./consumers/kafkatest ./consumers ./sinks/kafka ./pipeline
+	MILLRACE_TEST_KAFKA=3 $(GO) test -race -count=1 -p 1 -timeout 10m -skip '^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals' ./consumers/kafkatest ./consumers ./pipeline
 
 .PHONY: train-flights
 train-flights: native ## train the demo's model again, with its reference and thresholds

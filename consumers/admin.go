@@ -136,13 +136,21 @@ func (a *Admin) Partitions(ctx context.Context, topics ...string) (map[string]in
 }
 
 // ApplyTopics makes missing topics, adds missing partitions and sets the configuration.
-// It never deletes anything. What it did is returned, a line each.
+// It never deletes anything. What it did is returned, a line each; every broker that
+// answers knows it then.
 func (a *Admin) ApplyTopics(ctx context.Context, specs []schemas.TopicSpec) ([]string, error) {
+	done, err := a.apply(ctx, specs)
+	if err == nil && len(done) > 0 {
+		err = a.awaitBrokers(ctx, specs)
+	}
+	return done, err
+}
+
+func (a *Admin) apply(ctx context.Context, specs []schemas.TopicSpec) (done []string, err error) {
 	details, configs, err := a.describe(ctx, specs)
 	if err != nil {
 		return nil, err
 	}
-	var done []string
 	for _, spec := range specs {
 		d, ok := details[spec.Name]
 		if !ok {

@@ -44,6 +44,7 @@ func (x *transaction) produce(first, n int, end kgo.TransactionEndTry) {
 	x.f.Helper()
 	x.begin(first, n)
 	require.NoError(x.f, x.cl.EndTransaction(context.Background(), end))
+	x.f.ended(x.topic)
 }
 
 func TestReadSeesWhatIsCommitted(t *testing.T) {
@@ -89,7 +90,7 @@ func TestReadSeesWhatIsCommitted(t *testing.T) {
 			f := newFixture(t, sharedAddr)
 			topic := f.topic("a", 2, nil)
 			want := fill(f, topic)
-			require.ElementsMatch(t, upTo(want), f.values(topic))
+			require.ElementsMatch(t, upTo(want), f.numbers(f.read(topic)))
 		})
 	}
 }

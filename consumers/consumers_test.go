@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,11 +22,16 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/consumers/embedded"
+	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/schemas"
 )
 
-// sharedAddr is where the broker of all tests listens that do not stop theirs.
-var sharedAddr string
+// sharedAddr is where the brokers of all tests listen that do not stop theirs, with commas
+// between; cluster is what they are if that is Apache Kafka.
+var (
+	sharedAddr string
+	cluster    *kafkatest.Cluster
+)
 
 func TestMain(m *testing.M) {
 	code := testMain(m)
@@ -45,12 +51,18 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	addr, stop, err := serve(dir, "127.0.0.1:0")
+	var stop func() error
+	if cluster, err = kafkatest.Selected(context.Background()); err == nil {
+		if cluster != nil {
+			sharedAddr, stop = strings.Join(cluster.Brokers(), ","), cluster.Close
+		} else {
+			sharedAddr, stop, err = serve(dir, "127.0.0.1:0")
+		}
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	sharedAddr = addr
 	code := m.Run()
 	if err := stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -84,6 +96,9 @@ type broker struct {
 
 func newBroker(t *testing.T) *broker {
 	t.Helper()
+	if cluster != nil {
+		t.Skip("stops the embedded broker; nodes of Apache Kafka are killed by TestLeaderKilled")
+	}
 	b := &broker{t: t, dir: t.TempDir(), addr: freeAddr(t)}
 	b.start()
 	t.Cleanup(b.stop)
@@ -126,8 +141,8 @@ type fixture struct {
 
 func newFixture(tb testing.TB, addr string) *fixture {
 	tb.Helper()
-	conn := consumers.Connection{Brokers: []string{addr}, ClientID: "test"}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(8<<20))
+	conn := consumers.Connection{Brokers: strings.Split(addr, ","), ClientID: "test"}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(conn.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(8<<20))
 	require.NoError(tb, err)
 	tb.Cleanup(cl.Close)
 	admin, err := consumers.NewAdmin(conn)
@@ -146,12 +161,8 @@ func (f *fixture) group(name string) consumers.Group {
 
 func (f *fixture) topic(name string, partitions int32, config map[string]string) string {
 	f.Helper()
-	values := map[string]*string{}
-	for k, v := range config {
-		values[k] = &v
-	}
 	name = f.id + "." + name
-	_, err := f.adm.CreateTopic(context.Background(), partitions, 1, values, name)
+	_, err := f.admin.ApplyTopics(context.Background(), []schemas.TopicSpec{{Name: name, Partitions: partitions, ReplicationFactor: -1, Config: config}})
 	require.NoError(f, err)
 	return name
 }
@@ -186,11 +197,36 @@ func (f *fixture) read(topic string) []schemas.Record {
 	return out
 }
 
-// values returns the values of the committed records of a topic, sorted as numbers.
+// ended waits until no transaction is open on a topic. Kafka tells that one has ended
+// before it has told the partitions.
+func (f *fixture) ended(topic string) {
+	f.Helper()
+	await(f, "every transaction has ended", func() bool {
+		ends, err := f.adm.ListEndOffsets(context.Background(), topic)
+		require.NoError(f, err)
+		stable, err := f.adm.ListCommittedOffsets(context.Background(), topic)
+		require.NoError(f, err)
+		open := false
+		ends.Each(func(end kadm.ListedOffset) {
+			at, ok := stable.Lookup(end.Topic, end.Partition)
+			open = open || !ok || at.Offset < end.Offset
+		})
+		return !open
+	})
+}
+
+// values returns the values of the committed records of a topic on which no transaction
+// stays open, sorted as numbers.
 func (f *fixture) values(topic string) []int {
 	f.Helper()
+	f.ended(topic)
+	return f.numbers(f.read(topic))
+}
+
+func (f *fixture) numbers(records []schemas.Record) []int {
+	f.Helper()
 	var out []int
-	for _, r := range f.read(topic) {
+	for _, r := range records {
 		n, err := strconv.Atoi(string(r.Value))
 		require.NoError(f, err)
 		out = append(out, n)
@@ -217,7 +253,12 @@ func (f *fixture) lag(group, topic string) int64 {
 // await asks until it is so.
 func await(tb testing.TB, what string, so func() bool) {
 	tb.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	awaitFor(tb, 30*time.Second, what, so)
+}
+
+func awaitFor(tb testing.TB, most time.Duration, what string, so func() bool) {
+	tb.Helper()
+	deadline := time.Now().Add(most)
 	for !so() {
 		if time.Now().After(deadline) {
 			require.FailNow(tb, "not in time", what)

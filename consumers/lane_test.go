@@ -42,6 +42,7 @@ func TestLaneAnswersEachRequestInItsPlace(t *testing.T) {
 	require.Zero(t, l.Stats.Reopened.Load())
 	require.Zero(t, f.lag(f.group("workers").Name, requests))
 
+	f.ended(results)
 	got := f.read(results)
 	require.Len(t, got, 300)
 	want := 0
@@ -114,14 +115,9 @@ func TestLaneAbortsAFailedBatch(t *testing.T) {
 					if len(f.read(results)) != 0 {
 						return errors.New("an aborted result can be seen")
 					}
-					for _, o := range first[:min(len(first), 5)] {
-						found := false
-						for _, again := range offsets {
-							found = found || again == o
-						}
-						if !found && len(offsets) >= len(first) {
-							return fmt.Errorf("offset %d did not come again", o)
-						}
+					// Batches may be cut anew, and start with the other partition.
+					if offsets[0]%2 == first[0]%2 && offsets[0] != first[0] {
+						return fmt.Errorf("offset %d did not come again", first[0])
 					}
 				}
 				return echo(results)(ctx, records, out)
@@ -466,7 +462,7 @@ func TestLaneTopicMadeAgain(t *testing.T) {
 	_, err := f.adm.DeleteTopic(t.Context(), requests)
 	require.NoError(t, err)
 	require.Equal(t, requests, f.topic("requests.again", 1, nil))
-	again, err := kgo.NewClient(kgo.SeedBrokers(sharedAddr), kgo.RecordPartitioner(kgo.ManualPartitioner())) // the old one knows the old topic
+	again, err := kgo.NewClient(kgo.SeedBrokers(f.conn.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner())) // the old one knows the old topic
 	require.NoError(t, err)
 	t.Cleanup(again.Close)
 	f.cl = again

@@ -76,7 +76,7 @@ func TestEndToEnd(t *testing.T) {
 		{name: nothing, webhook: {url: "`+hook.URL+`"}, models: [other]}]`)
 	topics := h.cfg.Topics
 	nobody := topics.RequestsOf("nobody")
-	_, err := h.admin.CreateTopic(t.Context(), 3, 1, nil, nobody)
+	_, err := h.admin.CreateTopic(t.Context(), 3, -1, nil, nobody)
 	require.NoError(t, err)
 
 	var all []sent

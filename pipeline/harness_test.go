@@ -31,6 +31,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/supervisor"
 	"github.com/millrace/millrace/schemas"
@@ -51,10 +52,29 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		http.DefaultClient.CloseIdleConnections()
-		os.Exit(code)
-	}))
+	os.Exit(testMain(m))
+}
+
+// cluster is the Apache Kafka that the tests run against; nil when it is the embedded one.
+var cluster *kafkatest.Cluster
+
+func testMain(m *testing.M) int {
+	var err error
+	if cluster, err = kafkatest.Selected(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	http.DefaultClient.CloseIdleConnections()
+	err = cluster.Close()
+	if code == 0 {
+		err = errors.Join(err, goleak.Find())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
 
 // runRoles runs an App until SIGTERM, or until the test that started it has gone.
@@ -109,9 +129,12 @@ type model struct {
 	reference             *schemas.Reference
 }
 
-// harness is an embedded Kafka and ClickHouse with a model repository and topics.
+// harness is an embedded Kafka and ClickHouse with a model repository and topics. Where
+// tests run against Apache Kafka, it is that, emptied for each of them, and the embedded
+// one has nothing to do.
 type harness struct {
 	testing.TB
+	models   []model
 	set      []string // configuration of every role
 	cfg      pipeline.Config
 	log      zerolog.Logger
@@ -126,7 +149,7 @@ type harness struct {
 func newHarness(t *testing.T, models []model, set ...string) *harness {
 	t.Helper()
 	dir := t.TempDir()
-	h := &harness{TB: t, logs: &logs{}}
+	h := &harness{TB: t, models: models, logs: &logs{}}
 	h.log = zerolog.New(h.logs).With().Timestamp().Logger()
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -150,7 +173,11 @@ func newHarness(t *testing.T, models []model, set ...string) *harness {
 	h.services, err = pipeline.StartServices(t.Context(), &h.cfg, -1, h.log)
 	require.NoError(t, err)
 	t.Cleanup(func() { h.services.Stop(context.WithoutCancel(t.Context()), 20*time.Second, h.log) })
-	h.set = append(h.set, "kafka.brokers="+h.services.Kafka.Addr(), "clickhouse.addr="+h.services.ClickHouse.Addr())
+	if cluster != nil {
+		require.NoError(t, cluster.Reset(t.Context()))
+		h.cfg.Kafka.Brokers = cluster.Brokers()
+	}
+	h.set = append(h.set, "kafka.brokers="+strings.Join(h.cfg.Kafka.Brokers, ","), "clickhouse.addr="+h.services.ClickHouse.Addr())
 	_, err = pipeline.ApplyTopics(t.Context(), h.cfg)
 	require.NoError(t, err)
 
@@ -415,6 +442,31 @@ func (h *harness) joined(group, before string) (member string) {
 	return member
 }
 
+// ended waits until no transaction is open on what answers the requests. Kafka tells that
+// one has ended before it has told the partitions.
+func (h *harness) ended(requests ...string) {
+	h.Helper()
+	topics := []string{h.cfg.Topics.Observations, h.cfg.Topics.DeadLetters}
+	for _, topic := range requests {
+		if name, ok := h.cfg.Topics.ModelOf(topic); ok && slices.ContainsFunc(h.models, func(m model) bool { return m.name == name }) {
+			topics = append(topics, h.cfg.Topics.ResultsOf(name))
+		}
+	}
+	h.eventually("every transaction has ended", func() (string, bool) {
+		ends, err := h.admin.ListEndOffsets(h.Context(), topics...)
+		require.NoError(h, err)
+		stable, err := h.admin.ListCommittedOffsets(h.Context(), topics...)
+		require.NoError(h, err)
+		open := 0
+		ends.Each(func(end kadm.ListedOffset) {
+			if at, _ := stable.Lookup(end.Topic, end.Partition); at.Offset < end.Offset {
+				open++
+			}
+		})
+		return strconv.Itoa(open), open == 0
+	})
+}
+
 // settled waits until the workers have answered and the recorders stored everything.
 func (h *harness) settled(requests ...string) {
 	h.Helper()
@@ -422,6 +474,7 @@ func (h *harness) settled(requests ...string) {
 		lag := h.lag(h.cfg.Worker.Group, requests...)
 		return strconv.FormatInt(lag, 10), lag == 0
 	})
+	h.ended(requests...)
 	// A lag that counts the markers of transactions would never be 0.
 	ends := map[string]map[int32]int64{}
 	t := h.cfg.Topics

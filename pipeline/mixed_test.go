@@ -124,7 +124,7 @@ func TestMillionMixed(t *testing.T) {
 	m := newMixer(seeded(t))
 	h := newHarness(t, []model{fares})
 	topics := h.cfg.Topics
-	_, err := h.admin.CreateTopic(t.Context(), partitions, 1, nil, topics.RequestsOf("nobody"))
+	_, err := h.admin.CreateTopic(t.Context(), partitions, -1, nil, topics.RequestsOf("nobody"))
 	require.NoError(t, err)
 	roles := []string{topics.RequestsOf("fares"), topics.RequestsOf("nobody")}
 	details, err := h.admin.ListTopics(t.Context(), roles...)

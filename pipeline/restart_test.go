@@ -216,9 +216,13 @@ func TestSignals(t *testing.T) {
 	tr.sendHour()
 	h.await(2*time.Millisecond, "results come", func() (string, bool) { return "", h.end(h.cfg.Topics.ResultsOf("fares")) > 0 })
 	require.Equal(t, 0, p.terminate())
+	h.ended(h.cfg.Topics.RequestsOf("fares"))
 	results := 0
 	h.each(h.cfg.Topics.ResultsOf("fares"), func(*schemas.Record) { results++ })
-	require.Equal(t, int64(tr.perHour-results), h.lag(h.cfg.Worker.Group, h.cfg.Topics.RequestsOf("fares")), "what was answered is committed")
+	h.eventually("what was answered is committed", func() (string, bool) {
+		lag := h.lag(h.cfg.Worker.Group, h.cfg.Topics.RequestsOf("fares"))
+		return strconv.FormatInt(lag, 10), lag == int64(tr.perHour-results)
+	})
 
 	// The recorder cannot finish while ClickHouse stands still.
 	freeze := func(signal syscall.Signal) {

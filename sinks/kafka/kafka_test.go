@@ -3,25 +3,65 @@ package kafka_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
+	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/kafka"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// apache is the Apache Kafka that the tests run against; nil when each has a broker of its
+// own in memory.
+var apache *kafkatest.Cluster
 
-// serve starts a broker in memory, for one test.
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	var err error
+	if apache, err = kafkatest.Selected(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	err = apache.Close()
+	if code == 0 {
+		err = errors.Join(err, goleak.Find())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// serve gives one test the topics, and nothing else, on a broker in memory or on Apache
+// Kafka.
 func serve(tb testing.TB) (brokers []string) {
 	tb.Helper()
+	if apache != nil {
+		require.NoError(tb, apache.Reset(tb.Context()))
+		cl, err := kgo.NewClient(kgo.SeedBrokers(apache.Brokers()...))
+		require.NoError(tb, err)
+		defer cl.Close()
+		for partitions, topics := range map[int32][]string{1: {"millrace.events", "refused"}, 4: {"millrace.deadletters", "millrace.requests.m"}} {
+			created, err := kadm.NewClient(cl).CreateTopics(tb.Context(), partitions, -1, nil, topics...)
+			require.NoError(tb, errors.Join(err, created.Error()))
+		}
+		require.NoError(tb, apache.Ready(tb.Context()))
+		return apache.Brokers()
+	}
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "millrace.events", "refused"),
 		kfake.SeedTopics(4, "millrace.deadletters", "millrace.requests.m"))
 	require.NoError(tb, err)

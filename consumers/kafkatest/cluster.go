@@ -1,0 +1,207 @@
+package kafkatest
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// Config says what Start runs.
+type Config struct {
+	Nodes int      // each is a broker and a controller
+	Dir   string   // for the data, deleted by Close; a temporary one where it is empty
+	Java  []string // options of each JVM, behind those of this package
+}
+
+// Variable is the environment variable that says what tests run against: the number of
+// Apache Kafka's brokers, or "embedded", which is also the default.
+const Variable = "MILLRACE_TEST_KAFKA"
+
+// Selected starts the cluster that Variable asks for. It returns nil, which may be closed,
+// too, when that is the embedded broker.
+func Selected(ctx context.Context) (*Cluster, error) {
+	text := os.Getenv(Variable)
+	if text == "" || text == "embedded" {
+		return nil, nil //nolint:nilnil // as documented
+	}
+	nodes, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s must be embedded or a number of brokers, got %q", Variable, text)
+	}
+	return Start(ctx, Config{Nodes: nodes})
+}
+
+// Cluster is a running Kafka. Its nodes are numbered from 0, as brokers are by their id.
+// Its processes are killed when this process ends, however it ends. Methods that change
+// nodes are not safe for concurrent use. Close it.
+type Cluster struct {
+	dir   string
+	nodes []*node
+}
+
+// Start returns when all brokers serve, groups and transactions too, or with ctx's cause.
+func Start(ctx context.Context, cfg Config) (*Cluster, error) {
+	if cfg.Nodes < 1 {
+		return nil, fmt.Errorf("start Kafka: want at least 1 node, got %d", cfg.Nodes)
+	}
+	java, err := findJava(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir := cfg.Dir
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "millrace-kafka-"); err != nil {
+			return nil, fmt.Errorf("start Kafka: %w", err)
+		}
+	}
+	c := &Cluster{dir: dir}
+	if err := c.start(ctx, cfg, java); err != nil {
+		return nil, errors.Join(fmt.Errorf("start Kafka with %d nodes: %w", cfg.Nodes, err), c.Close())
+	}
+	return c, nil
+}
+
+func (c *Cluster) start(ctx context.Context, cfg Config, java []string) error {
+	var voters []string
+	for id := range cfg.Nodes {
+		ports, err := freePorts(2)
+		if err != nil {
+			return err
+		}
+		c.nodes = append(c.nodes, &node{
+			id: id, dir: filepath.Join(c.dir, strconv.Itoa(id)), addr: ports[0], controller: ports[1],
+			java: append(slices.Clone(java), cfg.Java...),
+		})
+		voters = append(voters, fmt.Sprintf("%d@%s", id, ports[1]))
+	}
+	clusterID := uuid.New()
+	formatting, formatCtx := errgroup.WithContext(ctx)
+	for _, n := range c.nodes {
+		if err := n.configure(properties(n, voters)); err != nil {
+			return err
+		}
+		formatting.Go(func() error { return n.format(formatCtx, base64.RawURLEncoding.EncodeToString(clusterID[:])) })
+	}
+	if err := formatting.Wait(); err != nil {
+		return err
+	}
+	for _, n := range c.nodes {
+		if err := n.start(); err != nil {
+			return err
+		}
+	}
+	return c.Ready(ctx)
+}
+
+// properties are a node's server.properties. What takes seconds or megabytes by default is
+// quick and small, and nothing is weaker than in production.
+func properties(n *node, voters []string) map[string]string {
+	replicas, inSync := strconv.Itoa(min(len(voters), 3)), strconv.Itoa(min(len(voters), 2))
+	return map[string]string{
+		"process.roles": "broker,controller", "node.id": strconv.Itoa(n.id), "log.dirs": filepath.Join(n.dir, "data"),
+		"controller.quorum.voters": strings.Join(voters, ","),
+		"listeners":                "BROKER://" + n.addr + ",CONTROLLER://" + n.controller, "advertised.listeners": "BROKER://" + n.addr,
+		"listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"inter.broker.listener.name":     "BROKER", "controller.listener.names": "CONTROLLER",
+
+		"auto.create.topics.enable": "false", "default.replication.factor": replicas, "min.insync.replicas": inSync,
+		"offsets.topic.replication.factor": replicas, "offsets.topic.num.partitions": "4",
+		"transaction.state.log.replication.factor": replicas, "transaction.state.log.min.isr": inSync, "transaction.state.log.num.partitions": "4",
+		"message.max.bytes": strconv.Itoa(schemas.MaxDeadLetterBytes + 64<<10),
+
+		"group.initial.rebalance.delay.ms": "0", "group.min.session.timeout.ms": "1000",
+		"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
+		"broker.heartbeat.interval.ms":                                "500", "broker.session.timeout.ms": "4000",
+		"log.cleaner.dedupe.buffer.size": strconv.Itoa(4 << 20), "log.index.size.max.bytes": strconv.Itoa(1 << 20),
+		"num.network.threads": "2", "num.io.threads": "4",
+	}
+}
+
+// Brokers returns the addresses of all nodes, whether they run or not.
+func (c *Cluster) Brokers() []string {
+	brokers := make([]string, len(c.nodes))
+	for i, n := range c.nodes {
+		brokers[i] = n.addr
+	}
+	return brokers
+}
+
+// Pid returns the process of a node; that of one that was killed is another's by now.
+func (c *Cluster) Pid(i int) int { return c.nodes[i].cmd.Process.Pid }
+
+// Kill ends a node with SIGKILL, and returns when it has ended.
+func (c *Cluster) Kill(i int) error {
+	n := c.nodes[i]
+	if err := n.signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	<-n.ended
+	return nil
+}
+
+// Restart starts a node that was killed, and returns when it serves and its replicas have
+// caught up.
+func (c *Cluster) Restart(ctx context.Context, i int) error {
+	if err := c.nodes[i].start(); err != nil {
+		return err
+	}
+	return c.Ready(ctx)
+}
+
+// Stop freezes a node with SIGSTOP.
+func (c *Cluster) Stop(i int) error {
+	err := c.nodes[i].signal(syscall.SIGSTOP)
+	c.nodes[i].frozen = err == nil
+	return err
+}
+
+// Cont lets a frozen node go on.
+func (c *Cluster) Cont(i int) error {
+	c.nodes[i].frozen = false
+	return c.nodes[i].signal(syscall.SIGCONT)
+}
+
+// Close kills the nodes and deletes their data.
+func (c *Cluster) Close() error {
+	if c == nil {
+		return nil
+	}
+	var killing sync.WaitGroup
+	for _, n := range c.nodes {
+		if n.running() {
+			killing.Go(func() {
+				_ = n.signal(syscall.SIGKILL) // it may be ending by itself
+				<-n.ended
+			})
+		}
+	}
+	killing.Wait()
+	if err := os.RemoveAll(c.dir); err != nil {
+		return fmt.Errorf("delete Kafka's data: %w", err)
+	}
+	return nil
+}
+
+// alive returns the nodes that run and are not frozen.
+func (c *Cluster) alive() []*node {
+	var nodes []*node
+	for _, n := range c.nodes {
+		if n.running() && !n.frozen {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}

@@ -1,0 +1,233 @@
+package kafkatest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// node is one JVM, a broker and a controller.
+type node struct {
+	id         int
+	dir        string
+	addr       string // of the broker
+	controller string // its address
+	java       []string
+	stderr     tail
+
+	cmd    *exec.Cmd     // of the last start
+	ended  chan struct{} // closed at its end
+	killed bool          // by this package
+	frozen bool
+}
+
+// leastJava is the oldest version of Java that runs Kafka 4.
+const leastJava = 17
+
+// jvmOptions make it start fast and stay small.
+var jvmOptions = []string{"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"}
+
+var javaVersion = regexp.MustCompile(`version "(\d+)`)
+
+// findJava returns the command that runs a class of Kafka's.
+func findJava(ctx context.Context) ([]string, error) {
+	lib, err := findJars()
+	if err != nil {
+		return nil, err
+	}
+	java := "java"
+	if home := os.Getenv("JAVA_HOME"); home != "" {
+		java = filepath.Join(home, "bin", "java")
+	}
+	said, err := exec.CommandContext(ctx, java, "-version").CombinedOutput() //nolint:gosec // the Java of whoever runs the tests
+	if err != nil {
+		return nil, fmt.Errorf("start Kafka: Java %d or newer is needed: %w", leastJava, err)
+	}
+	if version := javaVersion.FindSubmatch(said); version == nil || atoi(version[1]) < leastJava {
+		return nil, fmt.Errorf("start Kafka: Java %d or newer is needed, this is %s", leastJava, bytes.TrimSpace(said))
+	}
+	return append(append([]string{java}, jvmOptions...), "-cp", filepath.Join(lib, "*")), nil
+}
+
+func atoi(text []byte) int {
+	n, err := strconv.Atoi(string(text))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// findJars returns the folder that `make kafka` fills, in the project that the working
+// directory lies in.
+func findJars() (string, error) {
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			lib := filepath.Join(dir, "deploy", "kafka", "lib")
+			if jars, err := filepath.Glob(filepath.Join(lib, "kafka_*.jar")); err != nil || len(jars) != 1 {
+				return "", fmt.Errorf("start Kafka: its jars are not in %s: run `make kafka`", lib)
+			}
+			return lib, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("start Kafka: the working directory lies outside of the project, where its jars are")
+		}
+		dir = parent
+	}
+	return "", fmt.Errorf("start Kafka: %w", err)
+}
+
+// freePorts returns loopback addresses where nothing listens. They lie below those that
+// the kernel lends to clients, which could take them while a node is down.
+func freePorts(n int) ([]string, error) {
+	var addrs []string
+	for range 1000 {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+rand.IntN(22_000))) //nolint:gosec // no secret
+		var lc net.ListenConfig
+		l, err := lc.Listen(context.Background(), "tcp", addr)
+		if errors.Is(err, syscall.EADDRINUSE) || slices.Contains(addrs, addr) {
+			continue
+		}
+		if err == nil {
+			err = l.Close()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
+		}
+		if addrs = append(addrs, addr); len(addrs) == n {
+			return addrs, nil
+		}
+	}
+	return nil, errors.New("find a free port: all are in use")
+}
+
+func (n *node) properties() string { return filepath.Join(n.dir, "server.properties") }
+
+// configure writes server.properties.
+func (n *node) configure(properties map[string]string) error {
+	var text strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(properties)) {
+		fmt.Fprintf(&text, "%s=%s\n", key, properties[key])
+	}
+	err := os.MkdirAll(n.dir, 0o750)
+	if err == nil {
+		err = os.WriteFile(n.properties(), []byte(text.String()), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("configure node %d: %w", n.id, err)
+	}
+	return nil
+}
+
+// format makes the data directory.
+func (n *node) format(ctx context.Context, clusterID string) error {
+	args := append(slices.Clone(n.java[1:]), "kafka.tools.StorageTool", "format", "-t", clusterID, "-c", n.properties())
+	if said, err := exec.CommandContext(ctx, n.java[0], args...).CombinedOutput(); err != nil { //nolint:gosec // findJava's
+		return fmt.Errorf("format node %d: %w: %s", n.id, err, said)
+	}
+	return nil
+}
+
+// start starts the JVM. A goroutine waits for its end.
+func (n *node) start() error {
+	if n.running() {
+		return fmt.Errorf("start node %d: it runs already", n.id)
+	}
+	cmd := exec.Command(n.java[0], append(slices.Clone(n.java[1:]), "kafka.Kafka", n.properties())...) //nolint:gosec,noctx // findJava's; Close ends it
+	cmd.Stderr = &n.stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started, ended := make(chan error, 1), make(chan struct{})
+	go func() { // ends with the process
+		defer close(ended)
+		// The kernel sends the signal when the thread has ended that started the process.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // the result is cmd.ProcessState
+		}
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("start node %d: %w", n.id, err)
+	}
+	n.cmd, n.ended, n.killed, n.frozen = cmd, ended, false, false
+	return nil
+}
+
+func (n *node) running() bool {
+	if n.ended == nil {
+		return false
+	}
+	select {
+	case <-n.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+func (n *node) signal(s syscall.Signal) error {
+	if !n.running() {
+		return fmt.Errorf("send %s to node %d: it does not run", s, n.id)
+	}
+	n.killed = n.killed || s == syscall.SIGKILL
+	if err := n.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("send %s to node %d: %w", s, n.id, err)
+	}
+	return nil
+}
+
+// failure tells that the node has ended by itself.
+func (n *node) failure() error {
+	if n.ended == nil || n.killed || n.running() {
+		return nil
+	}
+	return fmt.Errorf("node %d has ended by itself, %s; it said:\n%s", n.id, n.cmd.ProcessState, n.stderr.text())
+}
+
+// said returns what the nodes wrote to stderr.
+func (c *Cluster) said() error {
+	var all []error
+	for _, n := range c.nodes {
+		all = append(all, fmt.Errorf("node %d said:\n%s", n.id, n.stderr.text()))
+	}
+	return errors.Join(all...)
+}
+
+// tail keeps the end of what is written to it. It is safe for concurrent use.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+// Write implements io.Writer.
+func (t *tail) Write(p []byte) (int, error) {
+	const most = 16 << 10
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p...)
+	t.buf = t.buf[max(0, len(t.buf)-most):]
+	return len(p), nil
+}
+
+func (t *tail) text() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.buf)
+}
