@@ -62,12 +62,21 @@ func (f Fault) String() string {
 	return b.String()
 }
 
-// key names what a fault is done to: two faults of one key never overlap.
+// key names what a fault is done to.
 func (f Fault) key() string {
 	if f.Service == "" {
 		return f.Target
 	}
 	return f.Target + ">" + f.Service
+}
+
+// target is the key, but one for all brokers: no two of them are away at the same time.
+// Two faults of one target never overlap.
+func (f Fault) target() string {
+	if f.Service == "" && strings.HasPrefix(f.Target, kafka) {
+		return kafka
+	}
+	return f.key()
 }
 
 // Topology is what a plan is made for.
@@ -192,15 +201,10 @@ func NewPlan(seed uint64, n int, t Topology, outage time.Duration) Plan {
 	return p
 }
 
-// free tells whether nothing is done to the fault's target around its time. Brokers are
-// one target: no two are away at the same time.
+// free tells whether nothing is done to the fault's target around its time.
 func (p *Plan) free(f Fault) bool {
-	same := func(a, b Fault) bool {
-		broker := func(f Fault) bool { return f.Service == "" && strings.HasPrefix(f.Target, kafka) }
-		return a.key() == b.key() || (broker(a) && broker(b))
-	}
 	for _, other := range p.Faults {
-		if same(f, other) && f.At < other.At+other.For+settle && other.At < f.At+f.For+settle {
+		if f.target() == other.target() && f.At < other.At+other.For+settle && other.At < f.At+f.For+settle {
 			return false
 		}
 	}

@@ -29,7 +29,7 @@ func TestPlan(t *testing.T) {
 				}
 				for _, other := range p.Faults[i+1:] {
 					require.LessOrEqual(t, f.At, other.At, "by time")
-					if other.key() == f.key() {
+					if other.target() == f.target() {
 						require.GreaterOrEqual(t, other.At, f.At+f.For+settle, "%s and %s overlap", f, other)
 					}
 				}
