@@ -83,6 +83,11 @@ benchstat: ## compare two outputs of make bench: OLD=file NEW=file
 test-million: native ## a million good and bad requests mixed, none lost and none twice
 	MILLRACE_TEST_MIXED=1000000 $(GO) test -timeout 20m -count=1 -run '^TestMillionMixed' -v ./pipeline
 
+.PHONY: chaos
+chaos: native ## kill, freeze and cut off everything under load, then look for what is lost or doubled; ARGS="--seed S --faults N --requests N --kafka embedded|real --brokers 1|3"
+	@$(GO) build -o bin/chaos ./cmd/chaos
+	@./bin/chaos $(ARGS)
+
 .PHONY: train-flights
 train-flights: native ## train the demo's model again, with its reference and thresholds
 	python3 -m venv deploy/examples/flights/.venv

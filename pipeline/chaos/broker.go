@@ -49,7 +49,7 @@ type embeddedBroker struct {
 	front *proxy
 }
 
-func openEmbedded(ctx context.Context, dir string, ports *ports) (*embeddedBroker, error) {
+func openEmbedded(ctx context.Context, dir string, ports *ports) (broker, error) {
 	addr, err := ports.next()
 	if err != nil {
 		return nil, err

@@ -288,7 +288,7 @@ func (c *cluster) revive(ctx context.Context) error {
 	return nil
 }
 
-// Terminate ends every role in order, which must succeed now.
+// Terminate ends every role in order, one after the other.
 func (c *cluster) Terminate(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()

@@ -32,8 +32,7 @@ func newProxy(target string, clients func(r *bufio.Reader) (string, error)) (*pr
 		return nil, fmt.Errorf("listen for a proxy: %w", err)
 	}
 	p := &proxy{ln: ln, clients: clients, target: target, gates: map[string]*gate{}}
-	p.open.Add(1)
-	go p.accept() // ends with Close
+	p.open.Go(p.accept) // ends with Close
 	return p, nil
 }
 
@@ -70,17 +69,12 @@ func (p *proxy) gate(client string) *gate {
 }
 
 func (p *proxy) accept() {
-	defer p.open.Done()
 	for {
 		client, err := p.ln.Accept()
 		if err != nil {
 			return // closed
 		}
-		p.open.Add(1)
-		go func() { // ends with the connection
-			defer p.open.Done()
-			p.serve(client.(*net.TCPConn))
-		}()
+		p.open.Go(func() { p.serve(client.(*net.TCPConn)) }) // ends with the connection
 	}
 }
 

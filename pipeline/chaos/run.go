@@ -111,19 +111,29 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.start(ctx); err != nil {
 		return err
 	}
-	err := r.play(ctx)
-	if err == nil {
-		err = r.settle(ctx)
-	}
-	if err == nil {
-		err = r.verify(ctx)
-	}
-	if err == nil {
-		if failed := r.cluster.Terminate(ctx); failed != nil {
-			r.findings = append(r.findings, Finding{What: "orderly end: " + failed.Error()})
+	for _, step := range []struct {
+		what string
+		do   func(ctx context.Context) error
+	}{
+		{"requests flow, and faults happen", r.play},
+		{"waiting until everything is stored", r.settle},
+		{"reading everything", r.verify},
+		{"ending every process in order", r.end},
+	} {
+		r.log.Info().Msg(step.what)
+		if err := step.do(ctx); err != nil {
+			return errors.Join(err, r.close())
 		}
 	}
-	return errors.Join(err, r.close())
+	return r.close()
+}
+
+// end ends every role in order, which must succeed now.
+func (r *run) end(ctx context.Context) error {
+	if err := r.cluster.Terminate(ctx); err != nil {
+		r.findings = append(r.findings, Finding{What: "orderly end: " + err.Error()})
+	}
+	return nil
 }
 
 func (r *run) start(ctx context.Context) error {
@@ -218,7 +228,7 @@ func (r *run) settle(ctx context.Context) error {
 		}
 		if time.Since(began) > r.o.Patience {
 			r.findings = append(r.findings, Finding{What: fmt.Sprintf("not finished %s after the last fault: %s %v", r.o.Patience, what, err)})
-			return nil //nolint:nilerr // it is a finding, and what is there can be verified
+			return nil // it is a finding, and what is there can be verified
 		}
 		if err := sleep(ctx, 250*time.Millisecond); err != nil {
 			return err

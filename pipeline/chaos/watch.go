@@ -124,7 +124,7 @@ func (w *watch) grown(ctx context.Context, b Bounds) []string {
 		w.cluster.log.Debug().Str("process", name).Int("goroutines", v.goroutines).Int("goroutines_at_start", s.goroutines).
 			Int("files", v.files).Int("files_at_start", s.files).Int64("rss", v.rss).Msg("at rest")
 		if v.goroutines == 0 {
-			grown = append(grown, fmt.Sprintf("%s: its admin endpoint does not answer", name))
+			grown = append(grown, name+": its admin endpoint does not answer")
 		}
 		if v.goroutines > s.goroutines+b.Goroutines {
 			grown = append(grown, fmt.Sprintf("goroutines: %s has %d, at the start %d", name, v.goroutines, s.goroutines))
