@@ -168,7 +168,15 @@ func (c *cluster) Do(ctx context.Context, f Fault) error {
 	if err := c.begin(ctx, f); err != nil {
 		return fmt.Errorf("begin %s: %w", f, err)
 	}
-	_ = sleep(ctx, f.For)
+	if f.Kind == Late {
+		_ = sleep(ctx, f.For/2)
+		for _, g := range c.gates(f) {
+			g.set(Fault{Kind: abandoned})
+		}
+		_ = sleep(ctx, f.For-f.For/2)
+	} else {
+		_ = sleep(ctx, f.For)
+	}
 	if err := c.end(context.WithoutCancel(ctx), f); err != nil {
 		return fmt.Errorf("end %s: %w", f, err)
 	}

@@ -25,7 +25,11 @@ const (
 	Mute      Kind = "mute"      // requests take effect, their answers never arrive; connections are reset at the end
 	Delay     Kind = "delay"     // each piece of data is late
 	HalfClose Kind = "halfclose" // the service sees the end of what the client sends
+	Late      Kind = "late"      // as BlackHole, but halfway clients are reset, and go on: what they had sent still arrives
 )
+
+// abandoned is the second half of Late.
+const abandoned Kind = "abandoned"
 
 // Names of services, and of the client that stands for all of them.
 const (
@@ -126,7 +130,8 @@ func (t Topology) deck() []card {
 			card{BlackHole, of, kafka, 1 * s, 5 * s, 15 * s},
 			card{Mute, of, kafka, 500 * ms, 4 * s, 12 * s},
 			card{Delay, of, kafka, 2 * s, 8 * s, 0},
-			card{HalfClose, of, kafka, 0, 0, 0})
+			card{HalfClose, of, kafka, 0, 0, 0},
+			card{Late, of, kafka, 500 * ms, 6 * s, 16 * s})
 	}
 	cards = append(cards,
 		card{Cut, recorders, clickHouse, 100 * ms, 5 * s, 0},
@@ -134,6 +139,8 @@ func (t Topology) deck() []card {
 		card{Mute, recorders, clickHouse, 500 * ms, 8 * s, 0},
 		card{Delay, recorders, clickHouse, 2 * s, 8 * s, 0},
 		card{HalfClose, recorders, clickHouse, 0, 0, 0},
+		card{Late, recorders, clickHouse, 500 * ms, 6 * s, 0},
+		card{Late, recorders, clickHouse, 500 * ms, 6 * s, 0},
 		card{Kill, []string{clickHouse}, "", 100 * ms, 4 * s, 0},
 		card{Kill, []string{clickHouse}, "", 100 * ms, 4 * s, 0},
 		card{Freeze, []string{clickHouse}, "", 500 * ms, 4 * s, 15 * s},

@@ -150,6 +150,8 @@ func (g *gate) set(f Fault) {
 			c.reset()
 		case f.Kind == HalfClose:
 			c.halfClose()
+		case f.Kind == abandoned:
+			c.abandon()
 		}
 	}
 }
@@ -183,9 +185,10 @@ type conn struct {
 	gates  []*gate // in the order of their faults
 	done   chan struct{}
 
-	mu     sync.Mutex
-	server *net.TCPConn // nil before it is dialled
-	over   bool
+	mu       sync.Mutex
+	server   *net.TCPConn // nil before it is dialled
+	over     bool
+	orphaned bool
 }
 
 // connected takes the other half, unless the connection was reset meanwhile.
@@ -228,6 +231,20 @@ func (c *conn) halfClose() {
 	}
 }
 
+// abandon lets the client see a reset, but not the service.
+func (c *conn) abandon() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.orphaned = true
+	discard(c.client)
+}
+
+func (c *conn) orphan() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.orphaned
+}
+
 // pass waits until data may pass, as the gates' faults say, and is false when the
 // connection is over.
 func (c *conn) pass(answers bool) bool {
@@ -235,7 +252,7 @@ func (c *conn) pass(answers bool) bool {
 		f, changed := c.gates[i].state()
 		var late <-chan time.Time
 		switch {
-		case f.Kind == BlackHole, f.Kind == Mute && answers:
+		case f.Kind == BlackHole, f.Kind == Mute && answers, f.Kind == Late, f.Kind == abandoned && c.orphan():
 		case f.Kind == Delay:
 			late = time.After(f.Latency)
 		default:
@@ -258,23 +275,51 @@ func (c *conn) pass(answers bool) bool {
 	}
 }
 
-const pieceBytes = 64 << 10
+// gathers tells whether what the client sends is to be taken from it, but not passed on.
+func (c *conn) gathers() bool {
+	for _, g := range c.gates {
+		if f, _ := g.state(); f.Kind == Late {
+			return true
+		}
+	}
+	return false
+}
 
-// pump copies one direction until its end, which it passes on in order.
+const (
+	pieceBytes = 64 << 10
+	// mostGathered bounds what is taken from a client that is about to be abandoned.
+	mostGathered = 32 << 20
+	// afterlife is how long a service may work on what an abandoned client had sent.
+	afterlife = 10 * time.Second
+)
+
+// pump copies one direction until its end, which it passes on in order. It does not tell
+// the service that an abandoned client has gone: the service may do what it was asked to.
 func (c *conn) pump(to *net.TCPConn, from io.Reader, answers bool) {
 	piece := make([]byte, pieceBytes)
+	var data []byte
 	for {
-		n, err := from.Read(piece)
+		n, ended := from.Read(piece)
+		data = append(data, piece[:n]...)
+		if ended == nil && !answers && len(data) < mostGathered && c.gathers() {
+			continue
+		}
 		if !c.pass(answers) {
 			return
 		}
-		if n > 0 {
-			if _, err := to.Write(piece[:n]); err != nil {
+		orphan := c.orphan()
+		if len(data) > 0 && (!orphan || !answers) {
+			if _, err := to.Write(data); err != nil {
 				c.reset()
 				return
 			}
 		}
-		if err != nil {
+		data = data[:0]
+		switch {
+		case ended != nil && orphan && !answers:
+			_ = to.SetReadDeadline(time.Now().Add(afterlife))
+			return
+		case ended != nil:
 			_ = to.CloseWrite()
 			return
 		}

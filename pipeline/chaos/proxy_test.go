@@ -168,6 +168,46 @@ func TestProxyEnd(t *testing.T) {
 	require.NoError(t, server.Close())
 }
 
+// TestProxyLate: what a client sent before it saw a reset arrives behind what it sends next.
+func TestProxyLate(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	p, err := newProxy(ln.Addr().String(), nil)
+	require.NoError(t, err)
+	defer p.Close()
+	accept := func() net.Conn {
+		c, err := ln.Accept()
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	c := dial(t, p, "1")
+	first := accept()
+	receive(t, first, "1")
+	p.gate(everyone).set(Fault{Kind: Late})
+	_, err = c.Write([]byte("insert"))
+	require.NoError(t, err)
+	_, err = first.Write([]byte("answer"))
+	require.NoError(t, err)
+	silent(t, c)
+	silent(t, first)
+	p.gate(everyone).set(Fault{Kind: abandoned})
+	isReset(t, c)
+	silent(t, first)
+	c = dial(t, p, "again")
+	second := accept()
+	receive(t, second, "again")
+	_, err = second.Write([]byte("done"))
+	require.NoError(t, err)
+	receive(t, c, "done")
+	p.gate(everyone).set(Fault{})
+	receive(t, first, "insert")
+	_, err = first.Write([]byte("unheard"))
+	require.NoError(t, err)
+	silent(t, first)
+}
+
 func TestKafkaClient(t *testing.T) {
 	request := func(id string, length int) []byte {
 		b := binary.BigEndian.AppendUint32(nil, 100)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -52,10 +53,7 @@ func Run(ctx context.Context, o Options, log zerolog.Logger, report io.Writer) (
 	}
 	err = r.all(ctx)
 	s := r.summary()
-	for _, f := range r.findings {
-		fmt.Fprintf(report, "NOT AS IT MUST BE: %s\n", f.What)
-		r.around(report, f.At)
-	}
+	r.tell(report)
 	if s.OK = err == nil && len(r.findings) == 0; s.OK && !o.Keep {
 		if err := os.RemoveAll(r.o.Dir); err != nil {
 			return s, fmt.Errorf("delete data and logs: %w", err)
@@ -267,16 +265,29 @@ func (r *run) summary() *Summary {
 	return s
 }
 
-// around tells the faults that lasted shortly before or after a time.
-func (r *run) around(report io.Writer, at time.Time) {
-	const near = 15 * time.Second
-	if at.IsZero() {
-		return
-	}
-	for _, f := range r.plan.Faults {
-		from := r.began.Add(f.At)
-		if until := from.Add(f.For); from.Before(at.Add(near)) && until.After(at.Add(-near)) {
-			fmt.Fprintf(report, "    %s to %s  %s\n", from.UTC().Format("15:04:05.000"), until.UTC().Format("15:04:05.000"), f)
+// tell tells the findings, those of the same faults together.
+func (r *run) tell(report io.Writer) {
+	for i, f := range r.findings {
+		fmt.Fprintf(report, "NOT AS IT MUST BE: %s\n", f.What)
+		faults := r.around(f.At)
+		if i+1 < len(r.findings) && slices.Equal(faults, r.around(r.findings[i+1].At)) {
+			continue
+		}
+		for _, fault := range faults {
+			fmt.Fprintf(report, "    %s\n", fault)
 		}
 	}
+}
+
+// around returns the faults that lasted shortly before or after a time, a line each.
+func (r *run) around(at time.Time) []string {
+	const near, clock = 15 * time.Second, "15:04:05.000"
+	var lines []string
+	for _, f := range r.plan.Faults {
+		from := r.began.Add(f.At)
+		if until := from.Add(f.For); !at.IsZero() && from.Before(at.Add(near)) && until.After(at.Add(-near)) {
+			lines = append(lines, from.UTC().Format(clock)+" to "+until.UTC().Format(clock)+"  "+f.String())
+		}
+	}
+	return lines
 }

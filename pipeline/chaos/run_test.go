@@ -96,8 +96,9 @@ func TestRun(t *testing.T) {
 	require.Equal(t, []int{2, 1, 1}, []int{r.verdict.Duplicates, r.verdict.Lost, r.verdict.Reordered}, "%v", r.summary().Findings)
 
 	var report bytes.Buffer
-	r.around(&report, r.began)
-	require.Contains(t, report.String(), r.plan.Faults[0].String())
+	r.findings = []Finding{{"first", r.began}, {"second", r.began}, {"third", time.Time{}}}
+	r.tell(&report)
+	require.Regexp(t, `^NOT AS IT MUST BE: first\nNOT AS IT MUST BE: second\n    .* `+string(r.plan.Faults[0].Kind)+` (.*\n)*NOT AS IT MUST BE: third\n$`, report.String())
 }
 
 // doctor answers the first request again, stores a row again, counts it a third time, and
