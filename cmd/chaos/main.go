@@ -36,6 +36,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.IntVar(&o.Brokers, "brokers", o.Brokers, "1 or, with real Kafka, 3")
 	flags.IntVar(&o.Workers, "workers", o.Workers, "how many processes, of two lanes each")
 	flags.IntVar(&o.Recorders, "recorders", o.Recorders, "how many processes")
+	flags.Func("only", "one kind of faults, and no others; repeatable", func(kind string) error {
+		o.Only = append(o.Only, chaos.Kind(kind))
+		return nil
+	})
 	flags.DurationVar(&o.Outage, "outage", o.Outage, "how long ClickHouse is away, once, while requests flow; 0: not")
 	flags.DurationVar(&o.Patience, "patience", o.Patience, "how long the rest may take after the last fault")
 	flags.StringVar(&o.Graph, "graph", o.Graph, "ONNX file of the model")

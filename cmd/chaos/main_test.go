@@ -21,6 +21,7 @@ func TestRunUsage(t *testing.T) {
 		"no such flag":     {[]string{"--fault", "1"}, 2, "-fault"},
 		"no such Kafka":    {[]string{"--kafka", "redpanda"}, 2, `--kafka must be embedded or real, got "redpanda"`},
 		"two brokers":      {[]string{"--brokers", "2"}, 2, "--brokers must be 1, or 3 with --kafka real, got 2"},
+		"no such kind":     {[]string{"--only", "flood"}, 2, `--only "flood": it is not one of ["kill" "freeze"`},
 		"no requests":      {[]string{"--requests", "0"}, 2, "--requests must be at least 1, got 0"},
 		"a role, wrongly":  {[]string{"chaos-role", "roles=driver"}, 1, "driver"},
 		"one embedded one": {[]string{"--kafka", "embedded", "--brokers", "3"}, 2, "--brokers must be 1"},

@@ -3,6 +3,8 @@ package chaos
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,6 +17,7 @@ type Options struct {
 	Brokers   int
 	Workers   int
 	Recorders int
+	Only      []Kind        // if any, no other kinds of faults
 	Outage    time.Duration // of ClickHouse, as one of the faults; 0: none
 	Patience  time.Duration // how long all that is left may take after the last fault
 	Graph     string        // the ONNX file of the model
@@ -43,6 +46,11 @@ func (o Options) Validate() error {
 	if o.Faults < 0 {
 		errs = append(errs, fmt.Errorf("--faults must be at least 0, got %d", o.Faults))
 	}
+	for _, k := range o.Only {
+		if !slices.Contains(kinds(), k) {
+			errs = append(errs, fmt.Errorf("--only %q: it is not one of %q", k, kinds()))
+		}
+	}
 	if o.Kafka != EmbeddedKafka && o.Kafka != RealKafka {
 		errs = append(errs, fmt.Errorf("--kafka must be %s or %s, got %q", EmbeddedKafka, RealKafka, o.Kafka))
 	}
@@ -57,6 +65,10 @@ func (o Options) Validate() error {
 
 // Command returns the command that repeats the run.
 func (o Options) Command() string {
-	return fmt.Sprintf(`make chaos ARGS="--seed %d --faults %d --requests %d --kafka %s --brokers %d --outage %s"`,
-		o.Seed, o.Faults, o.Requests, o.Kafka, o.Brokers, o.Outage)
+	var only strings.Builder
+	for _, k := range o.Only {
+		only.WriteString(" --only " + string(k))
+	}
+	return fmt.Sprintf(`make chaos ARGS="--seed %d --faults %d --requests %d --kafka %s --brokers %d --workers %d --recorders %d --outage %s%s"`,
+		o.Seed, o.Faults, o.Requests, o.Kafka, o.Brokers, o.Workers, o.Recorders, o.Outage, &only)
 }

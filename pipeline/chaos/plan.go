@@ -31,6 +31,11 @@ const (
 // abandoned is the second half of Late.
 const abandoned Kind = "abandoned"
 
+// kinds are all of them.
+func kinds() []Kind {
+	return []Kind{Kill, Freeze, Terminate, Join, Cut, BlackHole, Mute, Delay, HalfClose, Late}
+}
+
 // Names of services, and of the client that stands for all of them.
 const (
 	kafka      = "kafka"
@@ -86,7 +91,8 @@ func (f Fault) target() string {
 // Topology is what a plan is made for.
 type Topology struct {
 	Workers, Recorders, Brokers int
-	KillBrokers                 bool // they survive SIGKILL: Apache Kafka does, the embedded one does not
+	KillBrokers                 bool   // they survive SIGKILL: Apache Kafka does, the embedded one does not
+	Only                        []Kind // if any, no other kinds of faults are done
 }
 
 // Plan is a schedule of faults.
@@ -151,6 +157,9 @@ func (t Topology) deck() []card {
 		card{BlackHole, []string{everyone}, kafka, 500 * ms, 4 * s, 12 * s})
 	if t.KillBrokers {
 		cards = append(cards, card{Kill, brokers, "", 100 * ms, 5 * s, 0}, card{Kill, brokers, "", 100 * ms, 5 * s, 0})
+	}
+	if len(t.Only) > 0 {
+		cards = slices.DeleteFunc(cards, func(c card) bool { return !slices.Contains(t.Only, c.kind) })
 	}
 	return cards
 }

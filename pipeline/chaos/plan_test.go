@@ -44,6 +44,11 @@ func TestPlan(t *testing.T) {
 		}
 	}
 	require.NotEqual(t, NewPlan(1, 60, usual, 0), NewPlan(2, 60, usual, 0))
+	only := usual
+	only.Only = []Kind{Late, Join}
+	for _, f := range NewPlan(1, 30, only, 0).Faults {
+		require.Contains(t, only.Only, f.Kind)
+	}
 	require.Empty(t, NewPlan(1, 0, usual, time.Minute).Faults)
 }
 

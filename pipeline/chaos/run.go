@@ -99,7 +99,7 @@ func newRun(o Options, log zerolog.Logger) (*run, error) {
 		return nil, fmt.Errorf("directory for data and logs: %w", err)
 	}
 	r := &run{o: o, log: log, verdict: &Verdict{}}
-	r.topology = Topology{Workers: o.Workers, Recorders: o.Recorders, Brokers: o.Brokers, KillBrokers: o.Kafka == RealKafka}
+	r.topology = Topology{Workers: o.Workers, Recorders: o.Recorders, Brokers: o.Brokers, KillBrokers: o.Kafka == RealKafka, Only: o.Only}
 	r.plan = NewPlan(o.Seed, o.Faults, r.topology, o.Outage)
 	return r, nil
 }

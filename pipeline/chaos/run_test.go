@@ -135,13 +135,14 @@ func (r *run) doctor(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	require.NoError(t, DefaultOptions().Validate())
-	o := Options{Seed: 7, Faults: -1, Kafka: "redpanda", Brokers: 2, Outage: -time.Second}
-	for _, want := range []string{"--requests", "--workers", "--recorders", "--faults", "--kafka", "--brokers", "--outage"} {
+	o := Options{Seed: 7, Faults: -1, Kafka: "redpanda", Brokers: 2, Outage: -time.Second, Only: []Kind{"flood"}}
+	for _, want := range []string{"--requests", "--workers", "--recorders", "--faults", "--kafka", "--brokers", "--outage", "--only"} {
 		require.ErrorContains(t, o.Validate(), want)
 	}
 	_, err := Run(t.Context(), o, zerolog.Nop(), nil)
 	require.ErrorContains(t, err, "--kafka")
 	o = DefaultOptions()
-	o.Seed = 7
-	require.Equal(t, `make chaos ARGS="--seed 7 --faults 50 --requests 300000 --kafka embedded --brokers 1 --outage 1m0s"`, o.Command())
+	o.Seed, o.Only = 7, []Kind{Late, Kill}
+	require.NoError(t, o.Validate())
+	require.Equal(t, `make chaos ARGS="--seed 7 --faults 50 --requests 300000 --kafka embedded --brokers 1 --workers 3 --recorders 2 --outage 1m0s --only late --only kill"`, o.Command())
 }
