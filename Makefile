@@ -101,6 +101,11 @@ test-kafka: native kafka ## the tests against Apache Kafka, one broker and then 
 	MILLRACE_TEST_KAFKA=1 $(GO) test -race -count=1 -p 1 -timeout 10m ./consumers/kafkatest ./consumers ./sinks/kafka ./pipeline
 	MILLRACE_TEST_KAFKA=3 $(GO) test -race -count=1 -p 1 -timeout 10m -skip '^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals' ./consumers/kafkatest ./consumers ./pipeline
 
+.PHONY: chaos
+chaos: native ## kill, freeze and cut off everything under load, then look for what is lost or doubled; ARGS="--seed S --faults N --requests N --kafka embedded|real --brokers 1|3"
+	@$(GO) build -o bin/chaos ./cmd/chaos
+	@./bin/chaos $(ARGS)
+
 .PHONY: train-flights
 train-flights: native ## train the demo's model again, with its reference and thresholds
 	python3 -m venv deploy/examples/flights/.venv

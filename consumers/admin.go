@@ -243,6 +243,32 @@ func (a *Admin) Lag(ctx context.Context, group string, topics ...string) (int64,
 	return lag, nil
 }
 
+// Undecided returns how many offsets of the topics cannot be read committed yet: those from
+// the start of the oldest open transaction of each partition.
+func (a *Admin) Undecided(ctx context.Context, topics ...string) (int64, error) {
+	ends, err := a.adm.ListEndOffsets(ctx, topics...)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("list end offsets: %w", err)
+	}
+	committed, err := a.adm.ListCommittedOffsets(ctx, topics...)
+	if err == nil {
+		err = committed.Error()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("list committed offsets: %w", err)
+	}
+	var undecided int64
+	ends.Each(func(end kadm.ListedOffset) {
+		if c, ok := committed.Lookup(end.Topic, end.Partition); ok {
+			undecided += max(0, end.Offset-c.Offset)
+		}
+	})
+	return undecided, nil
+}
+
 // Read hands every committed record that the topic holds at the time of the call to visit,
 // those of each partition in offset order, and returns. No group is involved. rec is valid
 // until visit returns; an error from visit ends the reading and is returned.

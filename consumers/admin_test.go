@@ -242,9 +242,21 @@ func TestLag(t *testing.T) {
 	require.EqualValues(t, 20, lag())
 	commit(1, 15)
 	require.EqualValues(t, 5, lag())
-	f.transact(topic).begin(0, 5)
+	undecided := func() int64 {
+		n, err := f.admin.Undecided(t.Context(), topic, empty)
+		require.NoError(t, err)
+		return n
+	}
+	require.Zero(t, undecided())
+	open := f.transact(topic)
+	open.begin(0, 5)
 	require.EqualValues(t, 5, lag(), "an open transaction is no lag yet")
+	require.EqualValues(t, 5, undecided())
+	require.NoError(t, open.cl.EndTransaction(t.Context(), kgo.TryAbort))
+	require.Zero(t, undecided())
 	_, err := f.admin.Lag(t.Context(), group, f.id+".nowhere")
+	require.Error(t, err)
+	_, err = f.admin.Undecided(t.Context(), f.id+".nowhere")
 	require.Error(t, err)
 }
 

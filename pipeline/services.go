@@ -39,34 +39,35 @@ func RunChild(args []string, stderr io.Writer) (isChild bool, code int) {
 	dir := flags.String("dir", "", "data directory")
 	addr := flags.String("addr", "", "loopback address to listen on")
 	retention := flags.Int64("retention-bytes", 0, "bytes kept of each partition; 0 takes the default")
+	advertise := flags.String("advertise", "", "address that Kafka's clients are told; by default addr")
 	if err := flags.Parse(args[1:]); err != nil {
 		return true, 2
 	}
-	serve := serveClickHouse
+	serve := func() error { return serveClickHouse(ctx, *dir, *addr) }
 	if args[0] == childKafka {
-		serve = serveKafka
+		cfg := embedded.DefaultConfig()
+		cfg.Dir, cfg.Listen, cfg.Advertise, cfg.Log = *dir, *addr, *advertise, log
+		if *retention != 0 {
+			cfg.RetentionBytes = *retention
+		}
+		serve = func() error { return serveKafka(ctx, cfg) }
 	}
-	if err := serve(ctx, *dir, *addr, *retention, log); err != nil && !errors.Is(err, context.Canceled) {
+	if err := serve(); err != nil && !errors.Is(err, context.Canceled) {
 		log.Error().Err(err).Msg(args[0] + " ended")
 		return true, 1
 	}
 	return true, 0
 }
 
-func serveKafka(ctx context.Context, dir, addr string, retention int64, log zerolog.Logger) error {
-	cfg := embedded.DefaultConfig()
-	cfg.Dir, cfg.Listen, cfg.Log = dir, addr, log
-	if retention != 0 {
-		cfg.RetentionBytes = retention
-	}
+func serveKafka(ctx context.Context, cfg embedded.Config) error {
 	return embedded.Serve(ctx, cfg, func(addr string) {
 		if err := supervisor.Ready(addr); err != nil {
-			log.Error().Err(err).Msg("telling the parent failed")
+			cfg.Log.Error().Err(err).Msg("telling the parent failed")
 		}
 	})
 }
 
-func serveClickHouse(ctx context.Context, dir, addr string, _ int64, _ zerolog.Logger) error {
+func serveClickHouse(ctx context.Context, dir, addr string) error {
 	e, err := engine.Open(engine.Config{Dir: dir, Listen: addr})
 	if err != nil {
 		return err

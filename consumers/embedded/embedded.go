@@ -37,6 +37,9 @@ type Config struct {
 	// Listen is the host:port to listen on; the host must be a loopback address or
 	// "localhost". Port 0 takes a free one, which changes with every start.
 	Listen string
+	// Advertise is the host:port that clients are told to connect to, where that is not
+	// Listen: that of a proxy in front of the broker.
+	Advertise string
 	// Partitions is what a topic gets that is created without a number of partitions.
 	Partitions int
 	// RetentionBytes bounds each partition of a topic without retention.bytes of its own;
@@ -71,6 +74,9 @@ func (c Config) Validate() error {
 	}
 	if err := checkLoopback(c.Listen); err != nil {
 		errs = append(errs, err)
+	}
+	if _, _, err := net.SplitHostPort(c.Advertise); c.Advertise != "" && err != nil {
+		errs = append(errs, fmt.Errorf("advertise must be host:port: %w", err))
 	}
 	if c.Partitions < 1 {
 		errs = append(errs, fmt.Errorf("partitions must be at least 1, got %d", c.Partitions))
@@ -117,6 +123,7 @@ func Serve(ctx context.Context, cfg Config, ready func(addr string)) error {
 	defer unlock()
 
 	log := &brokerLog{log: cfg.Log}
+	var addr string
 	cluster, err := kfake.NewCluster(
 		kfake.NumBrokers(1),
 		kfake.ClusterID("millrace-embedded"),
@@ -126,13 +133,20 @@ func Serve(ctx context.Context, cfg Config, ready func(addr string)) error {
 		kfake.WithLogger(log),
 		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
 			var lc net.ListenConfig
-			return lc.Listen(ctx, network, cfg.Listen)
+			ln, err := lc.Listen(ctx, network, cfg.Listen)
+			if err != nil {
+				return nil, err
+			}
+			addr = ln.Addr().String()
+			if cfg.Advertise != "" {
+				ln = advertised{ln, cfg.Advertise}
+			}
+			return ln, nil
 		}),
 	)
 	if err != nil {
 		return fmt.Errorf("start embedded kafka on %s with data in %s: %w", cfg.Listen, cfg.Dir, err)
 	}
-	addr := cluster.ListenAddrs()[0]
 	ready(addr)
 	if err := retain(ctx, cluster, addr, cfg); err != nil {
 		cluster.Close()
@@ -145,6 +159,22 @@ func Serve(ctx context.Context, cfg Config, ready func(addr string)) error {
 	}
 	return nil
 }
+
+// advertised is a listener that clients reach under another address: kfake tells them the
+// one that its listener gives.
+type advertised struct {
+	net.Listener
+	addr string
+}
+
+// Addr implements net.Listener.
+func (l advertised) Addr() net.Addr { return l }
+
+// Network implements net.Addr.
+func (l advertised) Network() string { return l.Listener.Addr().Network() }
+
+// String implements net.Addr.
+func (l advertised) String() string { return l.addr }
 
 // brokerConfigs are the bounds of topics that do not set their own.
 func brokerConfigs(cfg Config) map[string]string {

@@ -116,6 +116,18 @@ func poll(t *testing.T, client *kgo.Client, want int) []*kgo.Record {
 	return records
 }
 
+// TestAdvertise: clients are told the address of a proxy.
+func TestAdvertise(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Advertise = "localhost:1"
+	addr, _ := start(t, cfg)
+	require.NotEqual(t, cfg.Advertise, addr, "ready tells where the broker listens")
+	metadata, err := kadm.NewClient(newClient(t, addr)).Metadata(t.Context())
+	require.NoError(t, err)
+	require.Len(t, metadata.Brokers, 1)
+	require.Equal(t, cfg.Advertise, net.JoinHostPort(metadata.Brokers[0].Host, strconv.Itoa(int(metadata.Brokers[0].Port))))
+}
+
 func TestConfigValidateReportsAllViolations(t *testing.T) {
 	err := embedded.Config{}.Validate()
 	for _, want := range []string{"dir ", "listen ", "partitions ", "retention_bytes ", "retention_check_interval ", "max_message_bytes "} {
@@ -133,6 +145,9 @@ func TestConfigValidateReportsAllViolations(t *testing.T) {
 			require.ErrorContains(t, err, "listen must be", listen)
 		}
 	}
+	cfg := embedded.DefaultConfig()
+	cfg.Dir, cfg.Advertise = "data", "proxy"
+	require.ErrorContains(t, cfg.Validate(), "advertise must be host:port")
 }
 
 func TestServeRefusesADirectoryInUse(t *testing.T) {

@@ -1,0 +1,185 @@
+package chaos
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse"
+)
+
+// place is where a record lies in its topic.
+type place struct {
+	partition int32
+	offset    int64
+}
+
+func (p place) String() string { return fmt.Sprintf("%d/%d", p.partition, p.offset) }
+
+// entry is one record or row about a request.
+type entry struct {
+	id      string
+	at      time.Time // when it was appended to Kafka, scored or refused
+	request place     // coordinates of the request; of a result, unknown
+	own     place     // of a record, and of a dead letter's row: where the record lies
+	topic   string    // of a row: id of the requests topic
+	value   float64   // of results and rows: the prediction
+	class   string    // of dead letters
+}
+
+// minute is what the minute statistics say of some rows, and what the rows say.
+type minute struct {
+	at            time.Time
+	partition     int32
+	outcome       string
+	rows, counted int64
+}
+
+// evidence is all that a run has left behind. Records are in the order of their partitions.
+type evidence struct {
+	topicID    string // of the requests
+	requests   []entry
+	results    []entry
+	letters    []entry
+	rows       []entry
+	letterRows []entry
+	minutes    []minute
+}
+
+// collect reads the topics as committed, and the tables.
+func collect(ctx context.Context, cfg pipeline.Config) (*evidence, error) {
+	admin, err := consumers.NewAdmin(consumers.Connection{Brokers: cfg.Kafka.Brokers, ClientID: cfg.Kafka.ClientID})
+	if err != nil {
+		return nil, err
+	}
+	defer admin.Close()
+	e := &evidence{}
+	base := func(rec *schemas.Record) entry {
+		id, _ := rec.Header(schemas.HeaderRequestID)
+		return entry{id: string(id), at: rec.Timestamp, own: place{rec.Partition, rec.Offset}}
+	}
+	err = admin.Read(ctx, cfg.Topics.RequestsOf(model), func(rec *schemas.Record) error {
+		r := base(rec)
+		r.request = r.own
+		e.topicID = rec.TopicID.String()
+		e.requests = append(e.requests, r)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = admin.Read(ctx, cfg.Topics.ResultsOf(model), func(rec *schemas.Record) error {
+		var result struct {
+			ID          string             `json:"request_id"`
+			Predictions map[string]float64 `json:"predictions"`
+		}
+		if err := json.Unmarshal(rec.Value, &result); err != nil {
+			return fmt.Errorf("result %s: %w", place{rec.Partition, rec.Offset}, err)
+		}
+		r := base(rec)
+		if r.id != result.ID {
+			return fmt.Errorf("result %s is of %q by its header and of %q by its value", r.own, r.id, result.ID)
+		}
+		r.value = result.Predictions["y"]
+		e.results = append(e.results, r)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = admin.Read(ctx, cfg.Topics.DeadLetters, func(rec *schemas.Record) error {
+		r := base(rec)
+		class, _ := rec.Header(schemas.HeaderErrorClass)
+		partition, _ := rec.Header(schemas.HeaderPartition)
+		offset, _ := rec.Header(schemas.HeaderOffset)
+		p, err := strconv.ParseInt(string(partition), 10, 32)
+		if err == nil {
+			r.request.partition = int32(p)
+			r.request.offset, err = strconv.ParseInt(string(offset), 10, 64)
+		}
+		if err != nil {
+			return fmt.Errorf("dead letter %s: %w", r.own, err)
+		}
+		r.class = string(class)
+		e.letters = append(e.letters, r)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e, e.collectTables(ctx, cfg)
+}
+
+func (e *evidence) collectTables(ctx context.Context, cfg pipeline.Config) error {
+	db, err := clickhouse.Open(clickhouse.Options{Addr: cfg.ClickHouse.Addr, Username: cfg.ClickHouse.Username, Storage: cfg.Storage()})
+	if err != nil {
+		return err
+	}
+	defer db.Close() // nothing is pending
+	var rows []struct {
+		ID        string    `ch:"request_id"`
+		Topic     string    `ch:"request_topic_id"`
+		Partition int32     `ch:"request_partition"`
+		Offset    int64     `ch:"request_offset"`
+		At        time.Time `ch:"scored_at"`
+		Y         *float64  `ch:"value"`
+	}
+	table := db.Database() + "." + schemas.ObservationsTable(model)
+	if err := db.Select(ctx, &rows, "SELECT request_id, toString(request_topic_id) AS request_topic_id, request_partition, request_offset, scored_at, "+
+		"CAST(y, 'Nullable(Float64)') AS value FROM "+table); err != nil {
+		return err
+	}
+	for _, r := range rows {
+		value := math.NaN()
+		if r.Y != nil {
+			value = *r.Y
+		}
+		e.rows = append(e.rows, entry{id: r.ID, topic: r.Topic, request: place{r.Partition, r.Offset}, at: r.At, value: value})
+	}
+	var letters []struct {
+		Class        string            `ch:"class"`
+		Topic        string            `ch:"request_topic_id"`
+		Partition    int32             `ch:"request_partition"`
+		Offset       int64             `ch:"request_offset"`
+		OwnPartition int32             `ch:"dead_letter_partition"`
+		OwnOffset    int64             `ch:"dead_letter_offset"`
+		At           time.Time         `ch:"failed_at"`
+		Headers      map[string]string `ch:"headers"`
+	}
+	if err := db.Select(ctx, &letters, "SELECT toString(error_class) AS class, toString(request_topic_id) AS request_topic_id, request_partition, request_offset, "+
+		"dead_letter_partition, dead_letter_offset, failed_at, headers FROM "+db.Database()+".dead_letters"); err != nil {
+		return err
+	}
+	for _, r := range letters {
+		e.letterRows = append(e.letterRows, entry{
+			id: r.Headers[schemas.HeaderRequestID], topic: r.Topic, request: place{r.Partition, r.Offset},
+			own: place{r.OwnPartition, r.OwnOffset}, at: r.At, class: r.Class,
+		})
+	}
+	var minutes []struct {
+		At        time.Time `ch:"m"`
+		Partition int32     `ch:"p"`
+		Outcome   string    `ch:"o"`
+		Rows      int64     `ch:"stored"`
+		Counted   int64     `ch:"counted"`
+	}
+	if err := db.Select(ctx, &minutes, `SELECT m, p, o, sum(stored) AS stored, sum(counted) AS counted FROM (
+    SELECT toStartOfMinute(toDateTime(scored_at, 'UTC')) AS m, request_partition AS p, toString(outcome) AS o, toInt64(count()) AS stored, toInt64(0) AS counted
+    FROM `+table+` GROUP BY m, p, o
+    UNION ALL
+    SELECT minute AS m, request_partition AS p, toString(outcome) AS o, toInt64(0) AS stored, toInt64(sum(requests)) AS counted
+    FROM `+db.Database()+`.minute_states WHERE model = '`+model+`' GROUP BY m, p, o)
+GROUP BY m, p, o ORDER BY m, p, o`); err != nil {
+		return err
+	}
+	for _, m := range minutes {
+		e.minutes = append(e.minutes, minute{m.At, m.Partition, m.Outcome, m.Rows, m.Counted})
+	}
+	return nil
+}

@@ -1,0 +1,293 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/millrace/millrace/consumers"
+)
+
+// Summary is the outcome of a run, which is printed as one line of JSON.
+type Summary struct {
+	OK              bool         `json:"ok"`
+	Seed            uint64       `json:"seed"`
+	Kafka           string       `json:"kafka"`
+	Brokers         int          `json:"brokers"`
+	Requests        int          `json:"requests"`
+	Results         int          `json:"results"`
+	Observations    int          `json:"observations"` // rows in ClickHouse
+	DeadLetters     int          `json:"dead_letters"`
+	Duplicates      int          `json:"duplicates"` // of all of the above
+	Lost            int          `json:"lost"`
+	Reordered       int          `json:"reordered"`
+	Wrong           int          `json:"wrong"` // answers, coordinates, classes and minutes
+	Faults          int          `json:"faults"`
+	Kinds           map[Kind]int `json:"kinds"`
+	WorkerPeakRSS   int64        `json:"worker_peak_rss_bytes"`
+	RecorderPeakRSS int64        `json:"recorder_peak_rss_bytes"`
+	LoadSeconds     float64      `json:"load_seconds"`
+	DrainSeconds    float64      `json:"drain_seconds"` // from the end of load and faults until all is stored
+	Findings        []string     `json:"findings,omitempty"`
+	Dir             string       `json:"dir,omitempty"` // data and logs, where they are kept
+}
+
+// Run does a run. What is not as it must be is told on report, with the faults around its
+// time, and makes the Summary not OK; an error is a run that could not be finished.
+func Run(ctx context.Context, o Options, log zerolog.Logger, report io.Writer) (*Summary, error) {
+	r, err := newRun(o, log)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(report, "seed %d: %d faults over %s; data and logs in %s\n", o.Seed, len(r.plan.Faults), r.plan.Length.Round(time.Second), r.o.Dir)
+	for _, f := range r.plan.Faults {
+		fmt.Fprintln(report, " ", f)
+	}
+	err = r.all(ctx)
+	s := r.summary()
+	r.tell(report)
+	if s.OK = err == nil && len(r.findings) == 0; s.OK && !o.Keep {
+		if err := os.RemoveAll(r.o.Dir); err != nil {
+			return s, fmt.Errorf("delete data and logs: %w", err)
+		}
+		return s, nil
+	}
+	s.Dir = r.o.Dir
+	if !s.OK {
+		fmt.Fprintf(report, "again: %s\nThe plan began at %s; data and logs stay in %s\n", o.Command(), r.began.UTC().Format(time.TimeOnly), s.Dir)
+	}
+	return s, err
+}
+
+// run is a run on its way.
+type run struct {
+	o        Options
+	log      zerolog.Logger
+	plan     Plan
+	topology Topology
+	load     load
+	cluster  *cluster
+	watch    *watch
+	began    time.Time // of the plan
+	loaded   time.Duration
+	drained  time.Duration
+	verdict  *Verdict
+	findings []Finding
+}
+
+func newRun(o Options, log zerolog.Logger) (*run, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if o.Dir == "" {
+		dir, err := os.MkdirTemp("", "millrace-chaos-")
+		if err != nil {
+			return nil, fmt.Errorf("make a directory for data and logs: %w", err)
+		}
+		o.Dir = dir
+	}
+	var err error
+	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+		return nil, fmt.Errorf("directory for data and logs: %w", err)
+	}
+	r := &run{o: o, log: log, verdict: &Verdict{}}
+	r.topology = Topology{Workers: o.Workers, Recorders: o.Recorders, Brokers: o.Brokers, KillBrokers: o.Kafka == RealKafka, Only: o.Only}
+	r.plan = NewPlan(o.Seed, o.Faults, r.topology, o.Outage)
+	return r, nil
+}
+
+// all does everything in order, and leaves nothing running.
+func (r *run) all(ctx context.Context) error {
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		what string
+		do   func(ctx context.Context) error
+	}{
+		{"requests flow, and faults happen", r.play},
+		{"waiting until everything is stored", r.settle},
+		{"reading everything", r.verify},
+		{"ending every process in order", r.end},
+	} {
+		r.log.Info().Msg(step.what)
+		if err := step.do(ctx); err != nil {
+			return errors.Join(err, r.close())
+		}
+	}
+	return r.close()
+}
+
+// end ends every role in order, which must succeed now.
+func (r *run) end(ctx context.Context) error {
+	if err := r.cluster.Terminate(ctx); err != nil {
+		r.findings = append(r.findings, Finding{What: "orderly end: " + err.Error()})
+	}
+	return nil
+}
+
+func (r *run) start(ctx context.Context) error {
+	starting, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	var err error
+	if r.cluster, err = startCluster(starting, r.o, r.topology, r.o.Dir, r.log); err != nil {
+		return fmt.Errorf("start the processes: %w", err)
+	}
+	r.load = load{total: r.o.Requests, topic: r.cluster.cfg.Topics.RequestsOf(model)}
+	r.watch = watchCluster(ctx, r.cluster)
+	return nil
+}
+
+func (r *run) close() error {
+	r.watch.Close()
+	return r.cluster.Close()
+}
+
+// warmUp is how long requests flow before the first fault.
+const warmUp = 4 * time.Second
+
+// play sends the requests, and meanwhile does the faults.
+func (r *run) play(ctx context.Context) error {
+	began := time.Now()
+	defer func() { r.loaded = time.Since(began) }()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := r.load.Produce(ctx, r.cluster.cfg.Kafka.Brokers, warmUp+r.plan.Length); err != nil {
+			return fmt.Errorf("send the requests: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		if err := sleep(ctx, warmUp); err != nil {
+			return err
+		}
+		r.watch.Begin(ctx)
+		r.began = time.Now()
+		for _, f := range r.plan.Faults {
+			if err := sleep(ctx, time.Until(r.began.Add(f.At))); err != nil {
+				return err
+			}
+			r.log.Info().Msg(f.String())
+			group.Go(func() error { return r.cluster.Do(ctx, f) })
+		}
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return r.cluster.revive(ctx)
+}
+
+// settle waits until every request is answered and every row stored.
+func (r *run) settle(ctx context.Context) error {
+	began := time.Now()
+	defer func() { r.drained = time.Since(began) }()
+	cfg := r.cluster.cfg
+	admin, err := consumers.NewAdmin(consumers.Connection{Brokers: cfg.Kafka.Brokers, ClientID: cfg.Kafka.ClientID})
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	t := cfg.Topics
+	// In this order: what comes later in the way of the data ends later.
+	left := func() (string, error) {
+		for _, step := range []struct {
+			what string
+			left func() (int64, error)
+		}{
+			{"requests are not answered", func() (int64, error) { return admin.Lag(ctx, cfg.Worker.Group, t.RequestsOf(model)) }},
+			{"offsets belong to open transactions", func() (int64, error) {
+				return admin.Undecided(ctx, t.RequestsOf(model), t.ResultsOf(model), t.Observations, t.DeadLetters)
+			}},
+			{"offsets are not stored", func() (int64, error) { return admin.Lag(ctx, cfg.Recorder.Group, t.Observations, t.DeadLetters) }},
+		} {
+			n, err := step.left()
+			if err != nil {
+				return "", err
+			}
+			if n > 0 {
+				return fmt.Sprintf("%d %s", n, step.what), nil
+			}
+		}
+		return "", nil
+	}
+	for {
+		what, err := left()
+		if what == "" && err == nil {
+			return nil
+		}
+		if time.Since(began) > r.o.Patience {
+			r.findings = append(r.findings, Finding{What: fmt.Sprintf("not finished %s after the last fault: %s %v", r.o.Patience, what, err)})
+			return nil // it is a finding, and what is there can be verified
+		}
+		if err := sleep(ctx, 250*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// verify judges what is there.
+func (r *run) verify(ctx context.Context) error {
+	e, err := collect(ctx, r.cluster.cfg)
+	if err != nil {
+		return fmt.Errorf("read what is there: %w", err)
+	}
+	r.verdict = judge(r.load, e)
+	r.findings = append(r.findings, r.verdict.Findings...)
+	r.findings = append(r.findings, r.watch.Judge(ctx, r.o.Bounds)...)
+	for name, n := range r.cluster.restarts {
+		r.findings = append(r.findings, Finding{What: fmt.Sprintf("%s ended by itself %d times", name, n)})
+	}
+	return nil
+}
+
+func (r *run) summary() *Summary {
+	v := r.verdict
+	s := &Summary{
+		Seed: r.o.Seed, Kafka: r.o.Kafka, Brokers: r.o.Brokers, Requests: v.Requests, Results: v.Results, Observations: v.Observations,
+		DeadLetters: v.DeadLetters, Duplicates: v.Duplicates, Lost: v.Lost, Reordered: v.Reordered, Wrong: v.Wrong,
+		Faults: len(r.plan.Faults), Kinds: r.plan.Kinds(), LoadSeconds: r.loaded.Seconds(), DrainSeconds: r.drained.Seconds(),
+	}
+	if r.watch != nil {
+		s.WorkerPeakRSS, s.RecorderPeakRSS = r.watch.Peak("worker"), r.watch.Peak("recorder")
+	}
+	for _, f := range r.findings {
+		s.Findings = append(s.Findings, f.What)
+	}
+	return s
+}
+
+// tell tells the findings, those of the same faults together.
+func (r *run) tell(report io.Writer) {
+	for i, f := range r.findings {
+		fmt.Fprintf(report, "NOT AS IT MUST BE: %s\n", f.What)
+		faults := r.around(f.At)
+		if i+1 < len(r.findings) && slices.Equal(faults, r.around(r.findings[i+1].At)) {
+			continue
+		}
+		for _, fault := range faults {
+			fmt.Fprintf(report, "    %s\n", fault)
+		}
+	}
+}
+
+// around returns the faults that lasted shortly before or after a time, a line each.
+func (r *run) around(at time.Time) []string {
+	const near, clock = 15 * time.Second, "15:04:05.000"
+	var lines []string
+	for _, f := range r.plan.Faults {
+		from := r.began.Add(f.At)
+		if until := from.Add(f.For); !at.IsZero() && from.Before(at.Add(near)) && until.After(at.Add(-near)) {
+			lines = append(lines, from.UTC().Format(clock)+" to "+until.UTC().Format(clock)+"  "+f.String())
+		}
+	}
+	return lines
+}
