@@ -299,7 +299,7 @@ func (h *laneHandler) spread(model string) int32 {
 func (h *laneHandler) bury(out consumers.Publisher, rec *schemas.Record, fault *schemas.RequestError, ref inference.Ref) {
 	h.done.DeadLetters.Add(1)
 	h.metrics.deadLetters.WithLabelValues(ref.Name, string(fault.Class)).Inc()
-	out.Publish(kafka.DeadLetter(h.cfg.Topics.DeadLetters, rec, fault, ref.Name, ref.Version, time.Now()))
+	out.Publish(kafka.DeadLetter(h.cfg.Topics.DeadLetters, rec, kafka.WholeRecord, fault, ref.Name, ref.Version, time.Now()))
 }
 
 func (h *laneHandler) count(s *served, failed int, latency time.Duration) {
