@@ -284,9 +284,12 @@ func eachLetter(ctx context.Context, cfg Config, admin *consumers.Admin, filter 
 func ListDeadLetters(ctx context.Context, cfg Config, filter LetterFilter, out io.Writer) error {
 	return withAdmin(cfg, func(admin *consumers.Admin) error {
 		return eachLetter(ctx, cfg, admin, filter, func(rec *schemas.Record) error {
-			_, err := fmt.Fprintf(out, "%d/%d\t%s\t%s\t%s/%s\t%s\t%s\n", rec.Partition, rec.Offset,
-				headerText(rec, schemas.HeaderFailedAt), headerText(rec, schemas.HeaderErrorClass),
-				headerText(rec, schemas.HeaderPartition), headerText(rec, schemas.HeaderOffset),
+			request := headerText(rec, schemas.HeaderPartition) + "/" + headerText(rec, schemas.HeaderOffset)
+			if row, ok := rec.Header(schemas.HeaderRow); ok {
+				request += "/" + string(row)
+			}
+			_, err := fmt.Fprintf(out, "%d/%d\t%s\t%s\t%s\t%s\t%s\n", rec.Partition, rec.Offset,
+				headerText(rec, schemas.HeaderFailedAt), headerText(rec, schemas.HeaderErrorClass), request,
 				headerText(rec, schemas.HeaderTopic), headerText(rec, schemas.HeaderReason))
 			return err
 		})

@@ -40,6 +40,7 @@ type served struct {
 	ref      inference.Ref
 	manifest *schemas.Manifest
 	instance inference.Instance
+	encoding codec.Codec
 	requests codec.Requests
 	past     codec.Requests // decodes what came before; nil where requests are not deduplicated
 	results  codec.Results
@@ -83,18 +84,18 @@ func newLaneHandler(ctx context.Context, cfg Config, lane int, models []*inferen
 
 func (h *laneHandler) load(ctx context.Context, model *inference.Model, w workerParts) (_ *served, err error) {
 	m := model.Manifest
-	s := &served{ref: model.Ref(), manifest: m, topic: h.cfg.Topics.ResultsOf(m.Name)}
+	s := &served{ref: model.Ref(), manifest: m, topic: h.cfg.Topics.ResultsOf(m.Name), encoding: h.cfg.Worker.codec(m.Name)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	encoding, options := h.cfg.Worker.codec(m.Name), codec.Options{Registry: w.registry, Subject: s.topic + "-value"}
-	if s.requests, s.results, err = codec.New(ctx, encoding, m, options, h.alloc); err != nil {
+	options := codec.Options{Registry: w.registry, Subject: s.topic + "-value"}
+	if s.requests, s.results, err = codec.New(ctx, s.encoding, m, options, h.alloc); err != nil {
 		return nil, err
 	}
 	if h.repeats != nil {
-		if s.past, _, err = codec.New(ctx, encoding, m, options, h.alloc); err != nil {
+		if s.past, _, err = codec.New(ctx, s.encoding, m, options, h.alloc); err != nil {
 			return nil, err
 		}
 	}
@@ -385,7 +386,11 @@ func (h *laneHandler) spread(model string) int32 {
 
 // bury publishes the dead letter of a record.
 func (h *laneHandler) bury(out consumers.Publisher, rec *schemas.Record, fault *schemas.RequestError, ref inference.Ref) {
-	out.Publish(kafka.DeadLetter(h.cfg.Topics.DeadLetters, rec, fault, ref.Name, ref.Version, time.Now()))
+	h.letter(out, rec, kafka.WholeRecord, fault, ref)
+}
+
+func (h *laneHandler) letter(out consumers.Publisher, rec *schemas.Record, row int, fault *schemas.RequestError, ref inference.Ref) {
+	out.Publish(kafka.DeadLetter(h.cfg.Topics.DeadLetters, rec, row, fault, ref.Name, ref.Version, time.Now()))
 	out.OnCommit(func() {
 		h.done.DeadLetters.Add(1)
 		h.metrics.deadLetters.WithLabelValues(ref.Name, string(fault.Class)).Inc()
@@ -394,9 +399,13 @@ func (h *laneHandler) bury(out consumers.Publisher, rec *schemas.Record, fault *
 
 // buryRow publishes the dead letter of one row of a record.
 func (h *laneHandler) buryRow(out consumers.Publisher, s *served, rec *schemas.Record, row int, fault *schemas.RequestError) {
+	if s.encoding != codec.Arrow { // the row is the record
+		h.bury(out, rec, fault, s.ref)
+		return
+	}
 	alone := *rec
 	alone.Value = s.requests.AppendRequest(nil, rec, row)
-	h.bury(out, &alone, fault, s.ref)
+	h.letter(out, &alone, row, fault, s.ref)
 }
 
 // count notes what became of a batch, once it is committed.

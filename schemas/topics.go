@@ -23,6 +23,7 @@ const (
 	HeaderTopicID    = "millrace-topic-id"
 	HeaderPartition  = "millrace-partition"
 	HeaderOffset     = "millrace-offset"
+	HeaderRow        = "millrace-row"       // only where the dead letter is of one row of an Arrow record: decimal
 	HeaderFailedAt   = "millrace-failed-at" // RFC 3339, microseconds, UTC
 	HeaderCut        = "millrace-cut"       // only where the record was too large to be kept whole: its size in bytes
 

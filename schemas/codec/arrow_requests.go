@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/bitutil"
@@ -69,8 +68,9 @@ type ArrowRequests struct {
 	prefix   []byte         // start of the ids of rows after the first
 	expanded int
 	refused  []schemas.RowError
-	faults   []*schemas.RequestError // of the record batch's rows
 	faulty   bool                    // some row of the record batch has a fault
+	faults   []*schemas.RequestError // of its rows; only where faulty
+	refuse   func(row int, fault *schemas.RequestError)
 }
 
 // arrowPlan says where the columns of a stream's schema are.
@@ -115,6 +115,15 @@ func NewArrowRequests(m *schemas.Manifest, alloc memory.Allocator) (*ArrowReques
 		d.columns = append(d.columns, c)
 	}
 	d.rowBytes += 4 + 8 + 4 + 4 + 8 + 4
+	d.refuse = func(row int, fault *schemas.RequestError) {
+		if !d.faulty {
+			clear(d.faults)
+			d.faulty = true
+		}
+		if d.faults[row] == nil {
+			d.faults[row] = fault
+		}
+	}
 	return d, nil
 }
 
@@ -358,19 +367,16 @@ func (d *ArrowRequests) source(s *arrowSource, p *arrowPlan, i int) *schemas.Req
 // record.
 func (d *ArrowRequests) batch(p *arrowPlan, rec *schemas.Record, first, rows int) *schemas.RequestError {
 	d.faulty = false
-	if d.expanded += rows * (d.rowBytes + len(d.prefix) + len(strconv.Itoa(first+rows))); d.expanded > maxExpanded {
+	if d.expanded += rows * (d.rowBytes + len(d.prefix) + digits(first+rows)); d.expanded > maxExpanded {
 		return tooExpanded()
 	}
-	refuse := func(row int, fault *schemas.RequestError) {
-		if !d.faulty {
-			d.faulty = true
-			d.faults = slices.Grow(d.faults[:0], rows)[:rows]
-			clear(d.faults)
-		}
-		if d.faults[row] == nil {
-			d.faults[row] = fault
+	if last := first + rows - 1; d.header != nil && last > 0 {
+		if n := len(d.header) + 1 + digits(last); n > MaxRequestIDBytes {
+			return idTooLong("header "+schemas.HeaderRequestID+" with the row's number", n)
 		}
 	}
+	d.faults = slices.Grow(d.faults[:0], rows)[:rows]
+	refuse := d.refuse
 	longest := 0
 	for i := range d.columns {
 		c := &d.columns[i]

@@ -171,6 +171,15 @@ func (d *ArrowRequests) appendNumberedIDs(ends []int32, row int) {
 	d.idLength = at
 }
 
+// digits returns how many decimal digits a number has.
+func digits(n int) int {
+	count := 1
+	for ; n >= 10; n /= 10 {
+		count++
+	}
+	return count
+}
+
 func isPowerOfTen(n int) bool {
 	switch n {
 	case 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000:

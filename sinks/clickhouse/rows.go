@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -275,7 +276,7 @@ func (t *rows) addLetter(r *schemas.Record) {
 // deadLetterHeaders are added to the original ones when a record is dead-lettered.
 var deadLetterHeaders = []string{
 	schemas.HeaderModel, schemas.HeaderVersion, schemas.HeaderErrorClass, schemas.HeaderReason, schemas.HeaderTopic,
-	schemas.HeaderTopicID, schemas.HeaderPartition, schemas.HeaderOffset, schemas.HeaderFailedAt, schemas.HeaderCut,
+	schemas.HeaderTopicID, schemas.HeaderPartition, schemas.HeaderOffset, schemas.HeaderRow, schemas.HeaderFailedAt, schemas.HeaderCut,
 }
 
 // headerName returns a header that goes into a LowCardinality column, "" if it could not
@@ -295,7 +296,12 @@ func headerCoordinates(r *schemas.Record) (c schemas.Coordinates, ok bool) {
 	topicID, err1 := uuid.ParseBytes(id)
 	p, err2 := strconv.ParseInt(string(partition), 10, 32)
 	o, err3 := strconv.ParseInt(string(offset), 10, 64)
-	return schemas.Coordinates{TopicID: topicID, Partition: int32(p), Offset: o}, err1 == nil && err2 == nil && err3 == nil
+	var n int64
+	var err4 error
+	if row, ok := r.Header(schemas.HeaderRow); ok { // of one row of a record of many
+		n, err4 = strconv.ParseInt(string(row), 10, 32)
+	}
+	return schemas.Coordinates{TopicID: topicID, Partition: int32(p), Offset: o, Row: int32(n)}, errors.Join(err1, err2, err3, err4) == nil
 }
 
 // addEvent appends an event, or tells why it is none.

@@ -3,6 +3,7 @@ package kafka
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,14 +14,20 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
+// WholeRecord is the row of a dead letter that is of the record as a whole.
+const WholeRecord = -1
+
 // DeadLetter shapes the dead letter of a record: its bytes and headers, and why it could
 // not be answered. model and version are empty where they are not known. It borrows the
 // record's bytes.
 //
+// row is WholeRecord, or says that the letter is of one row of a record of many: rec then
+// has that row's request as its value. A request id in the headers becomes the row's.
+//
 // A record of which the dead letter would exceed what its topic takes, which compression
 // lets through to the requests topic, is cut, and says so: its longest parts to the same
 // length, so that short headers stay whole.
-func DeadLetter(topic string, rec *schemas.Record, fault *schemas.RequestError, model, version string, now time.Time) schemas.Message {
+func DeadLetter(topic string, rec *schemas.Record, row int, fault *schemas.RequestError, model, version string, now time.Time) schemas.Message {
 	key, value, original, reason := rec.Key, rec.Value, rec.Headers, shorten(fault.Reason)
 	whole := sizeCut(rec, math.MaxInt)
 	if whole > maxOriginalBytes {
@@ -39,8 +46,11 @@ func DeadLetter(topic string, rec *schemas.Record, fault *schemas.RequestError, 
 		}
 		reason += fmt.Sprintf(" (the dead letter is cut: the record has %d bytes)", whole)
 	}
-	headers := make([]schemas.Header, 0, len(original)+10)
+	headers := make([]schemas.Header, 0, len(original)+11)
 	for _, h := range original {
+		if h.Key == schemas.HeaderRequestID && len(h.Value) > 0 && row > 0 {
+			h.Value = strconv.AppendInt(append(slices.Clone(h.Value), '/'), int64(row), 10)
+		}
 		if !strings.HasPrefix(h.Key, "millrace-") || h.Key == schemas.HeaderReplayOf {
 			headers = append(headers, h)
 		}
@@ -54,6 +64,9 @@ func DeadLetter(topic string, rec *schemas.Record, fault *schemas.RequestError, 
 	add(schemas.HeaderTopicID, rec.TopicID.String())
 	add(schemas.HeaderPartition, strconv.Itoa(int(rec.Partition)))
 	add(schemas.HeaderOffset, strconv.FormatInt(rec.Offset, 10))
+	if row != WholeRecord {
+		add(schemas.HeaderRow, strconv.Itoa(row))
+	}
 	add(schemas.HeaderModel, model)
 	add(schemas.HeaderVersion, version)
 	add(schemas.HeaderFailedAt, now.UTC().Format("2006-01-02T15:04:05.000000Z"))
@@ -128,5 +141,8 @@ func LetterCoordinates(letter *schemas.Record) schemas.Coordinates {
 		c.Partition = int32(n)
 	}
 	c.Offset, _ = strconv.ParseInt(text(schemas.HeaderOffset), 10, 64)
+	if n, err := strconv.ParseInt(text(schemas.HeaderRow), 10, 32); err == nil {
+		c.Row = int32(n)
+	}
 	return c
 }

@@ -39,7 +39,7 @@ func TestDeadLetterFitsItsTopic(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rec := tc.rec
 			fault := schemas.Errorf(schemas.ErrorClassTooLarge, "too large")
-			m := kafka.DeadLetter("letters", &rec, fault, "m", "1", time.Now())
+			m := kafka.DeadLetter("letters", &rec, kafka.WholeRecord, fault, "m", "1", time.Now())
 			size, own := len(m.Key)+len(m.Value), 0
 			var cut, reason string
 			for _, h := range m.Headers {
@@ -84,7 +84,7 @@ func TestDeadLetterReasonIsShort(t *testing.T) {
 			strings.Repeat("é", 5000):         strings.Repeat("é", 510) + "…",
 			"xx" + strings.Repeat("😀", 1<<20): "xx" + strings.Repeat("😀", 254) + "…",
 		} {
-			m := kafka.DeadLetter("letters", &schemas.Record{}, schemas.Errorf(class, "%s", in), "m", "1", time.Now())
+			m := kafka.DeadLetter("letters", &schemas.Record{}, kafka.WholeRecord, schemas.Errorf(class, "%s", in), "m", "1", time.Now())
 			letter := schemas.Record{Headers: m.Headers}
 			reason, ok := letter.Header(schemas.HeaderReason)
 			require.True(t, ok)

@@ -121,7 +121,7 @@ func TestDeadLettersComeBackAsTheyWere(t *testing.T) {
 	} {
 		rec.Topic, rec.TopicID, rec.Partition, rec.Offset = "millrace.requests.m", topicID, 3, int64(42+i)
 		fault := schemas.Errorf(schemas.ErrorClassMalformed, "byte %d is \"x\"", i)
-		letter := kafka.DeadLetter("millrace.deadletters", &rec, fault, "m", "1", failedAt)
+		letter := kafka.DeadLetter("millrace.deadletters", &rec, kafka.WholeRecord, fault, "m", "1", failedAt)
 		require.Equal(t, "millrace.deadletters", letter.Topic)
 		require.Equal(t, schemas.AnyPartition, letter.Partition)
 		require.NoError(t, p.Send(t.Context(), letter))
