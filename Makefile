@@ -106,6 +106,20 @@ chaos: native ## kill, freeze and cut off everything under load, then look for w
 	@$(GO) build -o bin/chaos ./cmd/chaos
 	@./bin/chaos $(ARGS)
 
+REGISTRY_VERSION := 3.0.9
+REGISTRY := deploy/registry/$(REGISTRY_VERSION)
+
+.PHONY: test-registry
+test-registry: $(REGISTRY)/.unpacked ## Avro and Protobuf with a real Schema Registry (109 MB, by mvn; needs Java 17)
+	MILLRACE_TEST_REGISTRY_DIR=$(CURDIR)/$(REGISTRY) $(GO) test -race -count=1 -v -run Apicurio ./consumers/registry
+$(REGISTRY)/.unpacked:
+	@command -v mvn >/dev/null || { echo "make test-registry: mvn is needed; install Maven and Java 17" >&2; exit 1; }
+	@# 2.10, since later ones insist on the parent POM, which is not published; it litters the working directory.
+	@mkdir -p $(REGISTRY)
+	cd $(REGISTRY) && mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:2.10:unpack \
+	  -Dartifact=io.apicurio:apicurio-registry-app:$(REGISTRY_VERSION):zip:all -DoutputDirectory=$(CURDIR)/$(REGISTRY)
+	@touch $@
+
 .PHONY: train-flights
 train-flights: native ## train the demo's model again, with its reference and thresholds
 	python3 -m venv deploy/examples/flights/.venv

@@ -87,17 +87,28 @@ func asJSON(tb testing.TB, m *schemas.Manifest, request []byte) (arrow.Record, *
 	return d.NewBatch(), nil
 }
 
-type golden struct {
-	Requests []struct {
-		Codec      Codec
-		Name       string
-		Schema     string
-		References []struct{ Name, Schema string }
-		Values     []struct {
-			Request json.RawMessage
-			Value   string
-		}
+// goldenWriter is a schema and requests that were written with it.
+type goldenWriter struct {
+	Codec      Codec
+	Name       string
+	Schema     string
+	References []struct{ Name, Schema string }
+	Values     []struct {
+		Request json.RawMessage
+		Value   string
 	}
+}
+
+func (g goldenWriter) schema() Schema {
+	s := Schema{Type: g.Codec, Text: g.Schema}
+	for _, r := range g.References {
+		s.References = append(s.References, Reference{Name: r.Name, Schema: Schema{Type: g.Codec, Text: r.Schema}})
+	}
+	return s
+}
+
+type golden struct {
+	Requests []goldenWriter
 	Results []struct {
 		Result struct {
 			RequestID   string `json:"request_id"`
@@ -135,11 +146,7 @@ func TestGoldenRequests(t *testing.T) {
 	m := manifest(t)
 	for _, g := range goldens(t).Requests {
 		t.Run(g.Name, func(t *testing.T) {
-			s := Schema{Type: g.Codec, Text: g.Schema}
-			for _, r := range g.References {
-				s.References = append(s.References, Reference{Name: r.Name, Schema: Schema{Type: g.Codec, Text: r.Schema}})
-			}
-			r, _, list := framed(t, m, s)
+			r, _, list := framed(t, m, g.schema())
 			for _, v := range g.Values {
 				rec := record(string(unhex(t, v.Value)))
 				got, err := r.Append(t.Context(), rec)
@@ -173,11 +180,7 @@ func requireSameRows(tb testing.TB, want, got arrow.Record) {
 func TestBrokenValuesAreMalformed(t *testing.T) {
 	m := manifest(t)
 	for _, g := range goldens(t).Requests {
-		s := Schema{Type: g.Codec, Text: g.Schema}
-		for _, r := range g.References {
-			s.References = append(s.References, Reference{Name: r.Name, Schema: Schema{Type: g.Codec, Text: r.Schema}})
-		}
-		r, _, _ := framed(t, m, s)
+		r, _, _ := framed(t, m, g.schema())
 		value := unhex(t, g.Values[0].Value)
 		for n := range value {
 			got, err := r.Append(t.Context(), record(string(value[:n])))

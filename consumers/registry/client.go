@@ -1,0 +1,313 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/sr"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/millrace/millrace/schemas/codec"
+)
+
+// Config says where the registry is and how patient the client is with it.
+type Config struct {
+	URL      string // http or https; several, of one registry, with commas between
+	Username string // basic authentication; "" for none
+	Password string
+
+	Timeout  time.Duration // of one HTTP request
+	Attempts int           // of one question; then the error is the caller's
+	Backoff  time.Duration // before the second attempt; it doubles, up to MaxBackoff
+	// MaxBackoff bounds the pause between attempts.
+	MaxBackoff time.Duration
+	// UnknownFor is how long an id that the registry does not know is not asked for again.
+	UnknownFor time.Duration
+}
+
+// DefaultConfig returns the defaults; the URL has none.
+func DefaultConfig() Config {
+	return Config{
+		Timeout: 5 * time.Second, Attempts: 4, Backoff: 100 * time.Millisecond, MaxBackoff: 2 * time.Second,
+		UnknownFor: 10 * time.Second,
+	}
+}
+
+// Validate reports everything that makes no sense, one error each, joined.
+func (c Config) Validate() error {
+	var errs []error
+	for text := range strings.SplitSeq(c.URL, ",") {
+		u, err := url.Parse(strings.TrimSpace(text))
+		switch {
+		case err != nil: // the error would repeat what may be a password
+			errs = append(errs, errors.New("registry.url: not a URL"))
+		case u.User != nil:
+			errs = append(errs, errors.New("registry.url: it holds a user; set registry.username and registry.password"))
+		case (u.Scheme != "http" && u.Scheme != "https") || u.Host == "":
+			errs = append(errs, fmt.Errorf("registry.url: %q does not begin with http:// or https:// and a host", text))
+		}
+	}
+	if c.Username == "" && c.Password != "" {
+		errs = append(errs, errors.New("registry.username: missing, but registry.password is set"))
+	}
+	if c.Attempts < 1 {
+		errs = append(errs, fmt.Errorf("registry: attempts must be at least 1, got %d", c.Attempts))
+	}
+	return errors.Join(errs...)
+}
+
+// maxUnknown bounds how many unknown ids are remembered.
+const maxUnknown = 10_000
+
+// maxReferences bounds how many schemas one schema may refer to, directly and indirectly.
+const maxReferences = 1000
+
+// Client implements codec.Registry. It keeps every schema that it fetched: they never
+// change. Those who ask the same at the same time wait for one answer. It is safe for
+// concurrent use; one serves all lanes.
+type Client struct {
+	cfg    Config
+	http   *http.Client
+	sr     *sr.Client
+	flight singleflight.Group
+
+	mu         sync.RWMutex
+	schemas    map[int]codec.Schema
+	versions   map[version]codec.Schema // what schemas refer to
+	unknown    map[int]time.Time        // until when
+	registered map[registration]int
+}
+
+type version struct {
+	subject string
+	version int
+}
+
+type registration struct {
+	subject string
+	kind    codec.Codec
+	text    string
+}
+
+var _ codec.Registry = (*Client)(nil)
+
+// New makes a client. It does not connect yet. Close it when done.
+func New(cfg Config) (*Client, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	c := &Client{
+		cfg: cfg, http: &http.Client{Timeout: cfg.Timeout, Transport: transport},
+		schemas: map[int]codec.Schema{}, versions: map[version]codec.Schema{},
+		unknown: map[int]time.Time{}, registered: map[registration]int{},
+	}
+	var urls []string
+	for u := range strings.SplitSeq(cfg.URL, ",") {
+		urls = append(urls, strings.TrimSpace(u))
+	}
+	opts := []sr.ClientOpt{sr.URLs(urls...), sr.HTTPClient(c.http), sr.UserAgent("millrace")}
+	if cfg.Username != "" {
+		opts = append(opts, sr.BasicAuth(cfg.Username, cfg.Password))
+	}
+	var err error
+	if c.sr, err = sr.NewClient(opts...); err != nil {
+		return nil, fmt.Errorf("registry.url: %w", err)
+	}
+	return c, nil
+}
+
+// Close ends idle connections. Questions that are open go on.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Schema implements codec.Registry.
+func (c *Client) Schema(ctx context.Context, id int) (codec.Schema, error) {
+	c.mu.RLock()
+	s, known := c.schemas[id]
+	until := c.unknown[id]
+	c.mu.RUnlock()
+	switch {
+	case known:
+		return s, nil
+	case time.Now().Before(until):
+		return codec.Schema{}, codec.ErrUnknownSchema
+	}
+	return share(ctx, c, fmt.Sprint("schema ", id), func(ctx context.Context) (codec.Schema, error) {
+		s, err := c.fetch(ctx, id)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		switch {
+		case err == nil:
+			c.schemas[id] = s
+		case errors.Is(err, codec.ErrUnknownSchema):
+			if len(c.unknown) >= maxUnknown {
+				clear(c.unknown)
+			}
+			c.unknown[id] = time.Now().Add(c.cfg.UnknownFor)
+		}
+		return s, err
+	})
+}
+
+func (c *Client) fetch(ctx context.Context, id int) (codec.Schema, error) {
+	var got sr.Schema
+	err := c.try(ctx, func() (err error) {
+		got, err = c.sr.SchemaByID(ctx, id)
+		return err
+	})
+	if hasCode(err, sr.ErrSchemaNotFound) {
+		return codec.Schema{}, fmt.Errorf("%w %d", codec.ErrUnknownSchema, id)
+	}
+	if err != nil {
+		return codec.Schema{}, fmt.Errorf("ask the Schema Registry for schema %d: %w", id, err)
+	}
+	left := maxReferences
+	return c.resolve(ctx, got, nil, &left)
+}
+
+// resolve fetches what a schema refers to. open are the references that led to it.
+func (c *Client) resolve(ctx context.Context, got sr.Schema, open []version, left *int) (codec.Schema, error) {
+	s := codec.Schema{Type: codecOf(got.Type), Text: got.Schema}
+	for _, ref := range got.References {
+		v := version{ref.Subject, ref.Version}
+		if *left--; *left < 0 {
+			return s, fmt.Errorf("%w: it refers to more than %d schemas", codec.ErrUnknownSchema, maxReferences)
+		}
+		for _, o := range open {
+			if o == v {
+				return s, fmt.Errorf("%w: subject %s version %d refers to itself", codec.ErrUnknownSchema, v.subject, v.version)
+			}
+		}
+		inner, err := c.reference(ctx, v, append(open, v), left)
+		if err != nil {
+			return s, err
+		}
+		s.References = append(s.References, codec.Reference{Name: ref.Name, Schema: inner})
+	}
+	return s, nil
+}
+
+func (c *Client) reference(ctx context.Context, v version, open []version, left *int) (codec.Schema, error) {
+	c.mu.RLock()
+	s, known := c.versions[v]
+	c.mu.RUnlock()
+	if known {
+		return s, nil
+	}
+	var got sr.SubjectSchema
+	err := c.try(ctx, func() (err error) { // a deleted version is still what it was referred to for
+		got, err = c.sr.SchemaByVersion(sr.WithParams(ctx, sr.ShowDeleted), v.subject, v.version)
+		return err
+	})
+	if hasCode(err, sr.ErrSubjectNotFound) || hasCode(err, sr.ErrVersionNotFound) || hasCode(err, sr.ErrSchemaNotFound) {
+		return s, fmt.Errorf("%w: it refers to subject %s version %d, which is not there", codec.ErrUnknownSchema, v.subject, v.version)
+	}
+	if err != nil {
+		return s, fmt.Errorf("ask the Schema Registry for subject %s version %d: %w", v.subject, v.version, err)
+	}
+	if s, err = c.resolve(ctx, got.Schema, open, left); err != nil {
+		return s, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.versions[v] = s
+	return s, nil
+}
+
+// Register implements codec.Registry. What a schema refers to must be registered already;
+// the schemas of results refer to nothing.
+func (c *Client) Register(ctx context.Context, subject string, s codec.Schema) (int, error) {
+	r := registration{subject, s.Type, s.Text}
+	c.mu.RLock()
+	id, known := c.registered[r]
+	c.mu.RUnlock()
+	if known {
+		return id, nil
+	}
+	if len(s.References) > 0 {
+		return 0, fmt.Errorf("register a schema under subject %s: it refers to %d others", subject, len(s.References))
+	}
+	kind := sr.TypeAvro
+	if s.Type == codec.Protobuf {
+		kind = sr.TypeProtobuf
+	}
+	return share(ctx, c, fmt.Sprintf("register %s %s %s", subject, s.Type, s.Text), func(ctx context.Context) (int, error) {
+		var id int
+		err := c.try(ctx, func() (err error) {
+			id, err = c.sr.RegisterSchema(ctx, subject, sr.Schema{Schema: s.Text, Type: kind}, -1, -1)
+			return err
+		})
+		if err != nil {
+			return 0, fmt.Errorf("register a schema under subject %s: %w", subject, err)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.registered[r] = id
+		return id, nil
+	})
+}
+
+// share asks once for all who want to know the same at the same time. Who asked first may
+// go away without taking the answer from the others; attempts and timeouts bound the question.
+func share[T any](ctx context.Context, c *Client, key string, ask func(context.Context) (T, error)) (T, error) {
+	answers := c.flight.DoChan(key, func() (any, error) { return ask(context.WithoutCancel(ctx)) })
+	select {
+	case a := <-answers:
+		return a.Val.(T), a.Err
+	case <-ctx.Done():
+		var none T
+		return none, context.Cause(ctx)
+	}
+}
+
+// try asks again, with growing pauses, while the registry is away or busy.
+func (c *Client) try(ctx context.Context, ask func() error) error {
+	pause := c.cfg.Backoff
+	for attempt := 1; ; attempt++ {
+		err := ask()
+		if err == nil || attempt >= c.cfg.Attempts || !temporary(err) {
+			return err
+		}
+		timer := time.NewTimer(pause/2 + rand.N(pause/2+1)) //nolint:gosec // spreads the attempts, no secret
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+		pause = min(2*pause, c.cfg.MaxBackoff)
+	}
+}
+
+// temporary tells whether the same question may be answered later.
+func temporary(err error) bool {
+	var answer *sr.ResponseError
+	if !errors.As(err, &answer) {
+		return true // no answer at all
+	}
+	return answer.StatusCode >= 500 || answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusRequestTimeout
+}
+
+// hasCode tells whether the registry itself answered so; a 404 of something on the way has no code.
+func hasCode(err error, want *sr.Error) bool {
+	var answer *sr.ResponseError
+	return errors.As(err, &answer) && answer.ErrorCode == want.Code
+}
+
+func codecOf(t sr.SchemaType) codec.Codec {
+	switch t {
+	case sr.TypeAvro:
+		return codec.Avro
+	case sr.TypeProtobuf:
+		return codec.Protobuf
+	default: // JSON Schema
+		return codec.JSON
+	}
+}
