@@ -2,6 +2,7 @@ package clickhouse_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -21,11 +22,27 @@ import (
 )
 
 // newStore returns a store whose memory the test's end checks.
-func newStore(tb testing.TB, c *clickhouse.Client) *clickhouse.Store {
+func newStore(tb testing.TB, c *clickhouse.Client) store {
 	tb.Helper()
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	tb.Cleanup(func() { mem.AssertSize(tb, 0) })
-	return clickhouse.NewStore(c, schemas.DefaultTopics(), mem)
+	return store{clickhouse.NewStore(c, schemas.DefaultTopics(), mem)}
+}
+
+// store is a Store that gives each call a deadline.
+type store struct{ *leased }
+
+type leased = clickhouse.Store
+
+// testLease is long enough for any call here, and waited for where a call's end is unknown.
+const testLease = 3 * time.Second
+
+func (s store) Store(ctx context.Context, records []schemas.Record, replay bool) (clickhouse.Stats, error) {
+	at, err := s.Now(ctx)
+	if err != nil {
+		return clickhouse.Stats{}, err
+	}
+	return s.leased.Store(ctx, records, replay, at.Add(testLease))
 }
 
 // observations returns n records of rows rows each, of one partition, one after another.

@@ -119,3 +119,6 @@ func Count(tb testing.TB, c *clickhouse.Client, query string) uint64 {
 	require.Len(tb, rows, 1)
 	return rows[0].N
 }
+
+// Addr returns the address of the server.
+func Addr() string { return server.Addr[0] }
