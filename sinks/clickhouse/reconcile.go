@@ -167,6 +167,11 @@ GROUP BY minute`
 
 // derive replaces the states of those minutes, in seconds since 1970, by what the rows
 // say. A crash in the middle leaves a difference that the next Reconcile finds.
+//
+// A DELETE has no deadline: it is a mutation, which would go on failing. It names the parts
+// instead that hold the states now. One that comes late finds them gone, since a repair
+// that came before it has renamed all parts; one that misses a part because of a merge
+// leaves a difference too.
 func (c *Client) derive(ctx context.Context, model, score string, minutes []int64, deadline time.Time) error {
 	db := c.storage.Database
 	for list := range slices.Chunk(minutes, 1000) {
@@ -177,13 +182,26 @@ func (c *Client) derive(ctx context.Context, model, score string, minutes []int6
 			}
 			in.WriteString(secondsSQL(m))
 		}
-		err := c.Exec(ctx, "DELETE FROM "+db+".minute_states WHERE model = '"+model+"' AND minute IN ("+in.String()+") SETTINGS lightweight_deletes_sync = 2")
-		if err != nil {
+		where := "model = '" + model + "' AND minute IN (" + in.String() + ")"
+		var parts []struct {
+			Name string `ch:"_part"`
+		}
+		if err := c.Select(ctx, &parts, "SELECT DISTINCT _part FROM "+db+".minute_states WHERE "+where); err != nil {
 			return err
 		}
-		where := scoredWithin(list[0]*1e6, (list[len(list)-1]+60)*1e6) +
+		if len(parts) > 0 {
+			names := make([]string, len(parts))
+			for i, p := range parts {
+				names[i] = "'" + p.Name + "'"
+			}
+			err := c.Exec(ctx, "DELETE FROM "+db+".minute_states WHERE "+where+" AND _part IN ("+strings.Join(names, ", ")+") SETTINGS lightweight_deletes_sync = 2")
+			if err != nil {
+				return err
+			}
+		}
+		where = scoredWithin(list[0]*1e6, (list[len(list)-1]+60)*1e6) +
 			" AND toStartOfMinute(toDateTime(" + schemas.Observation + ".scored_at, 'UTC')) IN (" + in.String() + ") AND " + beforeDeadline(deadline)
-		err = c.Exec(ctx, "INSERT INTO "+db+".minute_states ("+schemas.MinuteStatesColumns+")\n"+
+		err := c.Exec(ctx, "INSERT INTO "+db+".minute_states ("+schemas.MinuteStatesColumns+")\n"+
 			schemas.MinuteStatesSelect(model, score, db+"."+schemas.ObservationsTable(model), where))
 		if err != nil {
 			return err
