@@ -2,15 +2,25 @@ package consumers
 
 import (
 	"context"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // The metadata of a commit that announces a range.
-const PendingPrefix = pendingPrefix
+const (
+	PendingPrefix  = pendingPrefix
+	DeadlinePrefix = deadlinePrefix
+)
 
 // FetchErrors sorts the errors of a poll.
 func FetchErrors(cl *kgo.Client, group string, fetches kgo.Fetches) error {
 	return fetchErrors(context.Background(), cl, group, fetches, zerolog.Nop())
+}
+
+// PaceOf returns how long a flush of so many inserts puts off the next one.
+func PaceOf(inserts int) time.Duration {
+	now := time.Now()
+	return paced(now, now, inserts).Sub(now)
 }

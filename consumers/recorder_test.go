@@ -20,21 +20,32 @@ import (
 
 // memory is a Storer that looks for what it has only when it is told that it may have it.
 type memory struct {
-	mu    sync.Mutex
-	rows  map[string]int // by topic, partition and value
-	calls []call
-	fail  func(call int, stored func()) error // nil: never; stored says that the rows are kept all the same
+	mu      sync.Mutex
+	rows    map[string]int // by topic, partition and value
+	calls   []call
+	settled []time.Time                         // the deadlines of Settle
+	fail    func(call int, stored func()) error // nil: never; stored says that the rows are kept all the same
 }
 
 type call struct {
-	replay bool
-	places []string // "partition/offset"
+	replay   bool
+	deadline time.Time
+	places   []string // "partition/offset"
 }
 
 func newMemory() *memory { return &memory{rows: map[string]int{}} }
 
-func (m *memory) Store(_ context.Context, records []schemas.Record, replay bool) error {
-	c := call{replay: replay}
+func (m *memory) Now(context.Context) (time.Time, error) { return time.Now(), nil }
+
+func (m *memory) Settle(_ context.Context, deadline time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.settled = append(m.settled, deadline)
+	return nil
+}
+
+func (m *memory) Store(_ context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
+	c := call{replay: replay, deadline: deadline}
 	for i := range records {
 		c.places = append(c.places, fmt.Sprintf("%d/%d", records[i].Partition, records[i].Offset))
 	}
@@ -51,11 +62,11 @@ func (m *memory) Store(_ context.Context, records []schemas.Record, replay bool)
 	m.calls = append(m.calls, c)
 	if m.fail != nil {
 		if err := m.fail(len(m.calls), keep); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	keep()
-	return nil
+	return 0, nil
 }
 
 // count returns how many rows there are, and how many are there more than once.
@@ -70,6 +81,21 @@ func (m *memory) count() (rows, twice int) {
 	return len(m.rows), twice
 }
 
+// waited returns what Settle was called with, in microseconds since 1970; of the zero time 0.
+func (m *memory) waited() []int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []int64
+	for _, d := range m.settled {
+		if d.IsZero() {
+			out = append(out, 0)
+		} else {
+			out = append(out, d.UnixMicro())
+		}
+	}
+	return out
+}
+
 func (m *memory) seen() []call {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -79,7 +105,7 @@ func (m *memory) seen() []call {
 func (f *fixture) recorderConfig(topics ...string) consumers.RecorderConfig {
 	return consumers.RecorderConfig{
 		Connection: f.conn, Group: f.group("recorders"), Topics: topics,
-		FlushRows: 1000, FlushBytes: 1 << 20, FlushInterval: 20 * time.Millisecond,
+		FlushRows: 1000, FlushBytes: 1 << 20, FlushInterval: 20 * time.Millisecond, InsertDeadline: time.Minute,
 	}
 }
 
@@ -189,6 +215,9 @@ func TestRecorderTriesAgainWithReplay(t *testing.T) {
 	require.Zero(t, twice)
 	calls := m.seen()
 	require.Equal(t, []bool{false, true, true}, []bool{calls[0].replay, calls[1].replay, calls[2].replay})
+	require.Equal(t, []int64{0, 0}, m.waited(), "the Storer itself knows the deadlines of its own calls")
+	require.True(t, calls[1].deadline.After(calls[0].deadline), "each try has a later deadline")
+	require.True(t, calls[2].deadline.After(calls[1].deadline), "each try has a later deadline")
 	require.Equal(t, calls[0].places, calls[2].places)
 	require.EqualValues(t, 2, rec.Stats.Retries.Load())
 	require.EqualValues(t, 2*len(calls[0].places), rec.Stats.Replayed.Load())
@@ -222,12 +251,14 @@ func TestRecorderReplaysExactlyTheAnnouncedRange(t *testing.T) {
 	require.Equal(t, places(0, 0, len(announced)), announced)
 	at, metadata := f.committed(topic)
 	require.Zero(t, at)
-	require.Equal(t, consumers.PendingPrefix+strconv.Itoa(len(announced)), metadata)
+	deadline := m.seen()[0].deadline
+	require.Equal(t, consumers.PendingPrefix+strconv.Itoa(len(announced))+consumers.DeadlinePrefix+strconv.FormatInt(deadline.UnixMicro(), 10), metadata)
 
 	f.fill(topic, 1, 30, 20)
 	r, rec := f.recorder(cfg, m)
 	f.stored(topic)
 	require.NoError(t, r.stop())
+	require.Equal(t, []int64{deadline.UnixMicro()}, m.waited(), "the deadline of the crashed recorder, once")
 	rows, twice := m.count()
 	require.Equal(t, 50, rows)
 	require.Zero(t, twice)
@@ -277,7 +308,7 @@ func TestRecorderKeepsTheRestOfARangeAnnounced(t *testing.T) {
 			receive(t, storing, "second part")
 			at, metadata := f.committed(topic)
 			require.EqualValues(t, 10, at)
-			require.Equal(t, consumers.PendingPrefix+"40", metadata)
+			require.Contains(t, metadata, consumers.PendingPrefix+"40"+consumers.DeadlinePrefix)
 			r.soft()
 			if name == "killed" {
 				r.hard()
@@ -342,12 +373,7 @@ func TestRebalanceWaitsForRecordsInHand(t *testing.T) {
 	f.fill(topic, 2, 0, 100)
 	s := newStuck()
 	m := newMemory()
-	slow := storerFunc(func(ctx context.Context, records []schemas.Record, replay bool) error {
-		if err := s.wait(ctx); err != nil {
-			return err
-		}
-		return m.Store(ctx, records, replay)
-	})
+	slow := stuckStorer{m, s}
 	cfg := f.recorderConfig(topic)
 	cfg.FlushRows, cfg.FlushInterval = 100, 5*time.Second // all in hand
 	first, _ := f.recorder(cfg, slow)
@@ -369,10 +395,17 @@ func TestRebalanceWaitsForRecordsInHand(t *testing.T) {
 	require.Zero(t, twice)
 }
 
-type storerFunc func(ctx context.Context, records []schemas.Record, replay bool) error
+// stuckStorer does not store before it is released.
+type stuckStorer struct {
+	*memory
+	stuck *stuck
+}
 
-func (f storerFunc) Store(ctx context.Context, records []schemas.Record, replay bool) error {
-	return f(ctx, records, replay)
+func (s stuckStorer) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
+	if err := s.stuck.wait(ctx); err != nil {
+		return 0, err
+	}
+	return s.memory.Store(ctx, records, replay, deadline)
 }
 
 func TestRecorderFlushesByRowsBytesAndTime(t *testing.T) {
@@ -503,4 +536,58 @@ func TestRecordersAtRandom(t *testing.T) {
 	rows, twice := m.count()
 	require.Equal(t, sent, rows)
 	require.Zero(t, twice)
+}
+
+// A Storer that writes much is called less often, and gets more at a time.
+func TestRecorderPacesInserts(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	topic := f.topic("a", 1, nil)
+	s := &inserting{memory: newMemory(), inserts: 3}
+	cfg := f.recorderConfig(topic)
+	cfg.FlushRows = 10
+	r, _ := f.recorder(cfg, s)
+	sent := 0
+	for s.flushes() < 5 {
+		f.fill(topic, 1, sent, 10)
+		sent += 10
+	}
+	f.stored(topic)
+	require.NoError(t, r.stop())
+	rows, twice := s.count()
+	require.Equal(t, sent, rows)
+	require.Zero(t, twice)
+	// A flush begins a little before its call of Store.
+	const slack = 10 * time.Millisecond
+	for i := range 4 { // the end of the recorder paces nothing
+		require.Greater(t, s.at[i+1].Sub(s.at[i]), 300*time.Millisecond-slack)
+	}
+}
+
+// inserting is a Storer that says how many inserts each call took.
+type inserting struct {
+	*memory
+	inserts int
+	at      []time.Time
+}
+
+func (s *inserting) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
+	s.mu.Lock()
+	s.at = append(s.at, time.Now())
+	s.mu.Unlock()
+	_, err := s.memory.Store(ctx, records, replay, deadline)
+	return s.inserts, err
+}
+
+func (s *inserting) flushes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.at)
+}
+
+func TestPaceIsBounded(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, 3*time.Second, consumers.PaceOf(30), "30 models")
+	require.Equal(t, 10*time.Second, consumers.PaceOf(30*40))
+	require.LessOrEqual(t, consumers.PaceOf(0), time.Duration(0))
 }

@@ -338,7 +338,8 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 	if err := a.retry(soft, RoleRecorder, client.Migrate); err != nil {
 		return orderly(soft, err)
 	}
-	if err := a.retry(soft, RoleRecorder, func(ctx context.Context) error { return a.reconcile(ctx, client) }); err != nil {
+	began := time.Now()
+	if err := a.retry(soft, RoleRecorder, func(ctx context.Context) error { return a.reconcile(ctx, client, began) }); err != nil {
 		return orderly(soft, err)
 	}
 	if err := a.needTopics(soft, RoleRecorder, nil); err != nil {
@@ -350,23 +351,24 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 		Connection: a.connection(), Group: a.group(a.cfg.Recorder.Group),
 		Topics:    []string{t.Observations, t.DeadLetters, t.Feedback, t.Events},
 		FlushRows: a.cfg.Recorder.FlushRows, FlushBytes: a.cfg.Recorder.FlushBytes, FlushInterval: a.cfg.Recorder.FlushInterval,
+		InsertDeadline: a.cfg.Recorder.InsertDeadline,
 	}, a.log)
 	a.ready.set(string(RoleRecorder), "")
 	return r.Run(soft, hard, recorderStore{store, a, a.health(RoleRecorder, 0)})
 }
 
-// reconciled is how far back a starting recorder compares minute statistics with rows: what
-// ended the last one may have ended ClickHouse between a table and its view.
+// reconciled is how far back a starting recorder compares minute statistics with rows. What
+// was being stored when the last one ended is announced, and reconciled when it is stored
+// again: this finds what nobody knew of.
 const reconciled = time.Hour
 
-func (a *App) reconcile(ctx context.Context, client *clickhouse.Client) error {
+func (a *App) reconcile(ctx context.Context, client *clickhouse.Client, now time.Time) error {
 	models, err := client.Models(ctx)
 	if err != nil {
 		return err
 	}
-	now := time.Now()
 	for _, model := range models {
-		repaired, err := client.Reconcile(ctx, model, now.Add(-reconciled), now)
+		repaired, err := client.Reconcile(ctx, model, now.Add(-reconciled), time.Now())
 		if err != nil {
 			return err
 		}
@@ -384,9 +386,27 @@ type recorderStore struct {
 	health func(err error)
 }
 
+// Now implements consumers.Storer.
+func (s recorderStore) Now(ctx context.Context) (time.Time, error) {
+	now, err := s.store.Now(ctx)
+	if err != nil {
+		s.health(err)
+	}
+	return now, err
+}
+
+// Settle implements consumers.Storer.
+func (s recorderStore) Settle(ctx context.Context, deadline time.Time) error {
+	err := s.store.Settle(ctx, deadline)
+	if err != nil {
+		s.health(err)
+	}
+	return err
+}
+
 // Store implements consumers.Storer.
-func (s recorderStore) Store(ctx context.Context, records []schemas.Record, replay bool) error {
-	stats, err := s.store.Store(ctx, records, replay)
+func (s recorderStore) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
+	stats, err := s.store.Store(ctx, records, replay, deadline)
 	s.health(err)
 	for table, rows := range map[string]int{
 		"observations": stats.Observations, "feedback": stats.Feedback, "dead_letters": stats.DeadLetters, "events": stats.Events,
@@ -395,7 +415,7 @@ func (s recorderStore) Store(ctx context.Context, records []schemas.Record, repl
 	}
 	s.app.Done.Observations.Add(int64(stats.Observations))
 	s.app.Done.Labels.Add(int64(stats.Feedback))
-	return err
+	return stats.Inserts, err
 }
 
 // newProducer opens a producer for small traffic.

@@ -23,7 +23,7 @@ func BenchmarkStoreObservations(b *testing.B) {
 	for name, opts := range map[string][]ipc.Option{"none": nil, "lz4": {ipc.WithLZ4()}, "zstd": {ipc.WithZstd()}} {
 		b.Run("compression="+name, func(b *testing.B) {
 			c := clickhousetest.Client(b)
-			s := clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator)
+			s := store{clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator)}
 			records := observations(b, clickhousetest.Manifest("flights", "v1"), benchRows/4000, 4000, opts...)
 			_, err := s.Store(b.Context(), records, false)
 			require.NoError(b, err)
@@ -78,7 +78,7 @@ func BenchmarkInsertFormat(b *testing.B) {
 
 func BenchmarkStoreFeedback(b *testing.B) {
 	c := clickhousetest.Client(b)
-	s := clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator)
+	s := store{clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator)}
 	records := make([]schemas.Record, benchRows)
 	size := 0
 	for i := range records {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"reflect"
 	"strings"
 	"sync"
@@ -20,8 +21,10 @@ import (
 
 // Options say where ClickHouse is and how its tables are kept.
 type Options struct {
-	Addr     []string // host:port of the HTTP interface; several are tried in order
-	Username string   // default: "default"
+	// Addr is host:port of the HTTP interface. Several are tried in order; they must be
+	// servers of the same tables, and all of them, since a replay asks each what it is doing.
+	Addr     []string
+	Username string // default: "default"
 	Password string
 	TLS      *tls.Config // nil: plain HTTP
 	Storage  schemas.Storage
@@ -32,6 +35,8 @@ type Options struct {
 // concurrent use.
 type Client struct {
 	conn    driver.Conn
+	addr    []string
+	servers []driver.Conn // one for each addr
 	storage schemas.Storage
 	log     zerolog.Logger
 
@@ -54,7 +59,7 @@ func Open(o Options) (*Client, error) {
 	if o.Username == "" {
 		o.Username = "default"
 	}
-	conn, err := ch.Open(&ch.Options{
+	options := ch.Options{
 		Protocol: ch.HTTP, // InsertFormat exists there only
 		Addr:     o.Addr,
 		// No database: it may not exist yet, and every statement names it.
@@ -64,18 +69,45 @@ func Open(o Options) (*Client, error) {
 		ReadTimeout:  5 * time.Minute, // of the response header, which a long query keeps back
 		MaxOpenConns: 16,
 		MaxIdleConns: 8,
-	})
-	if err != nil {
+		TransportFunc: func(t *http.Transport) (http.RoundTripper, error) {
+			t.WriteBufferSize = 256 << 10 // inserts are large
+			return statements{t}, nil
+		},
+	}
+	c := &Client{
+		addr: o.Addr, storage: o.Storage, log: o.Logger,
+		tables: map[string]bool{}, conflicts: map[string]bool{}, locks: map[string]*sync.RWMutex{},
+	}
+	var err error
+	if c.conn, err = ch.Open(&options); err != nil {
 		return nil, fmt.Errorf("open clickhouse at %s: %w", strings.Join(o.Addr, ", "), err)
 	}
-	return &Client{
-		conn: conn, storage: o.Storage, log: o.Logger,
-		tables: map[string]bool{}, conflicts: map[string]bool{}, locks: map[string]*sync.RWMutex{},
-	}, nil
+	if len(o.Addr) == 1 {
+		c.servers = []driver.Conn{c.conn}
+		return c, nil
+	}
+	for _, addr := range o.Addr {
+		of := options
+		of.Addr, of.MaxOpenConns, of.MaxIdleConns = []string{addr}, 2, 1
+		conn, err := ch.Open(&of)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open clickhouse at %s: %w", addr, err), c.Close())
+		}
+		c.servers = append(c.servers, conn)
+	}
+	return c, nil
 }
 
 // Close closes the idle connections.
-func (c *Client) Close() error { return c.conn.Close() }
+func (c *Client) Close() error {
+	err := c.conn.Close()
+	for _, server := range c.servers {
+		if server != c.conn {
+			err = errors.Join(err, server.Close())
+		}
+	}
+	return err
+}
 
 // Ping checks that a server answers.
 func (c *Client) Ping(ctx context.Context) error {
@@ -114,6 +146,8 @@ func insertSettings() ch.Settings {
 		"insert_deduplicate":              0, // rows that were lost must not be taken for known ones
 		"wait_end_of_query":               1, // an error has its HTTP status
 		"max_execution_time":              120,
+		"max_query_size":                  1 << 20, // a wide model's columns
+		"max_insert_threads":              1,
 		"timeout_overflow_mode":           "throw", // break would store what was read by then
 		"max_insert_block_size":           4 * maxInsertRows,
 		"min_insert_block_size_rows":      4 * maxInsertRows,
@@ -122,10 +156,12 @@ func insertSettings() ch.Settings {
 	}
 }
 
-// insert sends the stream as one INSERT into the table's columns.
-func (c *Client) insert(ctx context.Context, table, columns string, stream io.Reader) error {
+// insert sends the stream, an Arrow stream of the source's columns, as one INSERT into the
+// table, which the server refuses after the deadline.
+func (c *Client) insert(ctx context.Context, table string, from source, deadline time.Time, stream io.Reader) error {
 	ctx = ch.Context(ctx, ch.WithSettings(insertSettings()))
-	return c.conn.InsertFormat(ctx, "ArrowStream", "INSERT INTO "+c.storage.Database+"."+table+" ("+columns+")", stream)
+	ctx = context.WithValue(ctx, statementKey{}, from.statement(c.qualified(table), deadline))
+	return c.conn.InsertFormat(ctx, "ArrowStream", "INSERT INTO "+c.qualified(table), stream)
 }
 
 // InsertRows stores a slice of structs, or of pointers to structs, in a table of the

@@ -12,10 +12,6 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// settle is how long a difference between rows and minute states must last to be a fault
-// and not an insert of another process that is half done.
-const settle = 300 * time.Millisecond
-
 // Models returns the models that have an observations table, in order.
 func (c *Client) Models(ctx context.Context) ([]string, error) {
 	scores, err := c.scores(ctx)
@@ -46,15 +42,21 @@ func (c *Client) models(ctx context.Context, scores map[string]map[string]string
 
 // Reconcile compares the minute states of a model with its rows, for the minutes that from
 // and to and the time between belong to, and derives those minutes anew in which they
-// differ; it returns how many. A model without a table has nothing to compare. Inserts of this Client wait meanwhile. Another process may
-// insert into the same minutes; only a difference that stays is repaired, and the result
-// is looked at again.
+// differ; it returns how many. A model without a table has nothing to compare. Inserts of
+// this Client wait meanwhile. Another process may insert into the same minutes: only a
+// difference that outlasts the inserts that run is repaired, and the result is looked at
+// again when the inserts that ran beside the repair are over.
 func (c *Client) Reconcile(ctx context.Context, model string, from, to time.Time) (repaired int, err error) {
-	return c.reconcile(ctx, model, schemas.ClampMicros(from), schemas.ClampMicros(to))
+	at, err := c.Now(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("reconcile %s: %w", model, err)
+	}
+	return c.reconcile(ctx, model, schemas.ClampMicros(from), schemas.ClampMicros(to), at.Add(lease))
 }
 
-// reconcile is Reconcile with times in microseconds since 1970.
-func (c *Client) reconcile(ctx context.Context, model string, from, to int64) (repaired int, err error) {
+// reconcile is Reconcile with times in microseconds since 1970. It begins no repair after
+// the deadline.
+func (c *Client) reconcile(ctx context.Context, model string, from, to int64, deadline time.Time) (repaired int, err error) {
 	if !schemas.ValidModelName(model) {
 		return 0, fmt.Errorf("reconcile: %q is no model name", model)
 	}
@@ -87,7 +89,12 @@ func (c *Client) reconcile(ctx context.Context, model string, from, to int64) (r
 		for _, m := range minutes {
 			done[m] = true
 		}
-		if err := c.derive(ctx, model, schemas.ScoreSQL(known[model]), minutes); err != nil {
+		if err := c.derive(ctx, model, schemas.ScoreSQL(known[model]), minutes, deadline); err != nil {
+			return len(done), fmt.Errorf("reconcile %s: %w", model, err)
+		}
+		// One that ran beside the repair may have had its row counted by it, and its view
+		// may count it once more.
+		if err := c.awaitInserts(ctx, schemas.ObservationsTable(model)); err != nil {
 			return len(done), fmt.Errorf("reconcile %s: %w", model, err)
 		}
 		c.log.Warn().Str("model", model).Int("minutes", len(minutes)).Msg("minute states differed from the rows and were derived anew")
@@ -96,16 +103,15 @@ func (c *Client) reconcile(ctx context.Context, model string, from, to int64) (r
 }
 
 // differing returns the minutes, in seconds since 1970, in which states and rows differ
-// and go on differing in the same way.
+// and go on differing in the same way after the inserts that run are over: what is half
+// done, rows but no states, is no fault.
 func (c *Client) differing(ctx context.Context, model string, from, to int64) ([]int64, error) {
 	first, err := c.differences(ctx, model, from, to)
 	if err != nil || len(first) == 0 {
 		return nil, err
 	}
-	select {
-	case <-time.After(settle):
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	if err := c.awaitInserts(ctx, schemas.ObservationsTable(model)); err != nil {
+		return nil, err
 	}
 	second, err := c.differences(ctx, model, from, to)
 	if err != nil {
@@ -161,7 +167,12 @@ GROUP BY minute`
 
 // derive replaces the states of those minutes, in seconds since 1970, by what the rows
 // say. A crash in the middle leaves a difference that the next Reconcile finds.
-func (c *Client) derive(ctx context.Context, model, score string, minutes []int64) error {
+//
+// A DELETE has no deadline: it is a mutation, which would go on failing. It names the parts
+// instead that hold the states now. One that comes late finds them gone, since a repair
+// that came before it has renamed all parts; one that misses a part because of a merge
+// leaves a difference too.
+func (c *Client) derive(ctx context.Context, model, score string, minutes []int64, deadline time.Time) error {
 	db := c.storage.Database
 	for list := range slices.Chunk(minutes, 1000) {
 		var in strings.Builder
@@ -171,13 +182,26 @@ func (c *Client) derive(ctx context.Context, model, score string, minutes []int6
 			}
 			in.WriteString(secondsSQL(m))
 		}
-		err := c.Exec(ctx, "DELETE FROM "+db+".minute_states WHERE model = '"+model+"' AND minute IN ("+in.String()+") SETTINGS lightweight_deletes_sync = 2")
-		if err != nil {
+		where := "model = '" + model + "' AND minute IN (" + in.String() + ")"
+		var parts []struct {
+			Name string `ch:"_part"`
+		}
+		if err := c.Select(ctx, &parts, "SELECT DISTINCT _part FROM "+db+".minute_states WHERE "+where); err != nil {
 			return err
 		}
-		where := scoredWithin(list[0]*1e6, (list[len(list)-1]+60)*1e6) +
-			" AND toStartOfMinute(toDateTime(" + schemas.Observation + ".scored_at, 'UTC')) IN (" + in.String() + ")"
-		err = c.Exec(ctx, "INSERT INTO "+db+".minute_states ("+schemas.MinuteStatesColumns+")\n"+
+		if len(parts) > 0 {
+			names := make([]string, len(parts))
+			for i, p := range parts {
+				names[i] = "'" + p.Name + "'"
+			}
+			err := c.Exec(ctx, "DELETE FROM "+db+".minute_states WHERE "+where+" AND _part IN ("+strings.Join(names, ", ")+") SETTINGS lightweight_deletes_sync = 2")
+			if err != nil {
+				return err
+			}
+		}
+		where = scoredWithin(list[0]*1e6, (list[len(list)-1]+60)*1e6) +
+			" AND toStartOfMinute(toDateTime(" + schemas.Observation + ".scored_at, 'UTC')) IN (" + in.String() + ") AND " + beforeDeadline(deadline)
+		err := c.Exec(ctx, "INSERT INTO "+db+".minute_states ("+schemas.MinuteStatesColumns+")\n"+
 			schemas.MinuteStatesSelect(model, score, db+"."+schemas.ObservationsTable(model), where))
 		if err != nil {
 			return err

@@ -51,44 +51,6 @@ func (c *call) verify(ctx context.Context, table string, columns placeColumns, v
 	return nil
 }
 
-// insertsPoll is how often awaitInserts looks.
-const insertsPoll = 50 * time.Millisecond
-
-// awaitInserts waits until none of the inserts into the table that run now runs any more,
-// or ctx ends. One that is not over goes on when its client has got an error or has died,
-// and then stores rows after they were looked for. Inserts that begin later, which other
-// recorders may send all the time, are not waited for.
-func (c *Client) awaitInserts(ctx context.Context, table string) error {
-	var before map[string]bool // by query id
-	for polls := 0; ; polls++ {
-		var running []struct {
-			ID string `ch:"query_id"`
-		}
-		err := c.Select(ctx, &running, "SELECT query_id FROM system.processes WHERE query_kind = 'Insert' AND position(query, ?) > 0", table)
-		if err != nil {
-			return fmt.Errorf("look for inserts into %s that still run: %w", table, err)
-		}
-		still := make(map[string]bool, len(running))
-		for _, r := range running {
-			if before == nil || before[r.ID] {
-				still[r.ID] = true
-			}
-		}
-		if len(still) == 0 {
-			return nil
-		}
-		before = still
-		if polls == 0 {
-			c.log.Info().Str("table", table).Int("inserts", len(still)).Msg("a replay waits for inserts that still run")
-		}
-		select {
-		case <-time.After(insertsPoll):
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %d inserts into %s that still run: %w", len(still), table, context.Cause(ctx))
-		}
-	}
-}
-
 // versionCondition restricts a query to the rows of a version: another version may have
 // scored the same request, as a shadow.
 func versionCondition(version string) string {

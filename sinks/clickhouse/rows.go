@@ -22,10 +22,10 @@ import (
 
 // table is one of the tables whose rows are built here, one per Kafka record.
 type table struct {
-	name    string
-	places  placeColumns
-	schema  *arrow.Schema
-	columns string // of the INSERT
+	name   string
+	places placeColumns
+	schema *arrow.Schema
+	source source
 }
 
 func newTable(name, places, time string, fields ...arrow.Field) *table {
@@ -34,16 +34,11 @@ func newTable(name, places, time string, fields ...arrow.Field) *table {
 		arrow.Field{Name: t.places.topicID, Type: schemas.DictionaryType},
 		arrow.Field{Name: t.places.partition, Type: arrow.PrimitiveTypes.Int32},
 		arrow.Field{Name: t.places.offset, Type: arrow.PrimitiveTypes.Int64}), nil)
-	t.columns = columnList(t.schema)
-	return t
-}
-
-func columnList(schema *arrow.Schema) string {
-	names := make([]string, schema.NumFields())
-	for i, f := range schema.Fields() {
-		names[i] = "`" + f.Name + "`"
+	var err error
+	if t.source, err = newSource(t.schema); err != nil {
+		panic(err) // a type above that newSource does not know
 	}
-	return strings.Join(names, ", ")
+	return t
 }
 
 // Bytes that come from outside are Arrow binaries and not strings: ClickHouse's String

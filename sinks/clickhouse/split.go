@@ -98,6 +98,7 @@ func nextMessage(data []byte) (m message, rest []byte, err error) {
 // that bear the same message.
 type layout struct {
 	schema  *arrow.Schema
+	source  source
 	message []byte // the schema message; owned by the layout
 	model   string
 	version string
@@ -196,6 +197,9 @@ func newLayout(m message) (*layout, error) {
 		if !seen[name] {
 			return nil, malformed("the schema has no column %s", name)
 		}
+	}
+	if l.source, err = newSource(l.schema); err != nil {
+		return nil, malformed("%v", err)
 	}
 	return l, nil
 }

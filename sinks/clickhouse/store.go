@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/rs/zerolog"
@@ -55,6 +56,8 @@ type Store struct {
 	labels  codec.LabelDecoder
 	label   codec.Label  // the last that was decoded
 	buf     bytes.Buffer // streams built here
+
+	unsettled time.Time // the deadline of the last call, if it may not be over; else zero
 }
 
 // NewStore returns a Store for the records of these topics. mem is what rows are built in.
@@ -62,62 +65,93 @@ func NewStore(c *Client, topics schemas.Topics, mem memory.Allocator) *Store {
 	return &Store{client: c, topics: topics, mem: mem, log: c.log, layouts: map[string]*layout{}}
 }
 
+// Now returns the time by the clock that deadlines are checked with.
+func (s *Store) Now(ctx context.Context) (time.Time, error) { return s.client.Now(ctx) }
+
+// Settle waits until no insert with that deadline, or of an earlier call of this Store,
+// begins any more on any server. It is for whoever replays, before the deadline of the
+// replay is chosen. The zero time stands for no deadline.
+func (s *Store) Settle(ctx context.Context, deadline time.Time) error {
+	if s.unsettled.After(deadline) {
+		deadline = s.unsettled
+	}
+	if deadline.IsZero() {
+		return nil
+	}
+	if err := s.client.passed(ctx, deadline); err != nil {
+		return err
+	}
+	s.unsettled = time.Time{}
+	return nil
+}
+
 // Store stores the rows of the records exactly once: observations, dead letters, feedback
-// and events, by topic. It does not keep the records.
+// and events, by topic. It does not keep the records. The server refuses each insert that
+// it begins after the deadline, by its own clock.
 //
-// replay says that they, or part of them, may be stored already: then rows are looked for
-// by their coordinates, only what is missing is inserted, and the minute statistics that
-// the records belong to are reconciled. After an error the caller repeats the call with
-// the same records and replay true.
-//
-// A replay first waits for the inserts into its tables that still run on the server that
-// answers it, such as one whose client gave up on it. Two inserts it cannot see, and either
-// doubles the rows: one that was delayed on its way to the server, or runs on another
-// replica, and one of a writer that was frozen, its partitions given to others, and wakes
-// up. Only a deadline in the insert that the server checks would refuse these.
+// replay says that they, or part of them, may be stored already: then inserts that still
+// run are waited for, rows are looked for by their coordinates, only what is missing is
+// inserted, and the minute statistics that the records belong to are reconciled. After an
+// error the caller repeats the call with the same records, replay true and a new deadline.
+// Where another Store may have begun to store them, Settle comes before.
 //
 // A record that cannot be used becomes a row of dead_letters, with its bytes and the
 // reason; it is no error. So does every observation record of a version whose columns
 // conflict with the model's table, until the operator has acted: see ErrSchemaConflict.
-func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool) (Stats, error) {
+func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (Stats, error) {
+	if replay {
+		if err := s.Settle(ctx, time.Time{}); err != nil {
+			return Stats{}, err
+		}
+	}
 	c := &call{
-		Store: s, replay: replay, groups: map[*layout]*group{},
+		Store: s, replay: replay, deadline: deadline, groups: map[*layout]*group{},
 		feedback: newRows(s.mem, feedbackTable), letters: newRows(s.mem, deadLettersTable), events: newRows(s.mem, eventsTable),
 	}
 	defer c.release()
-	if replay {
+	err := c.store(ctx, records)
+	if err != nil && !answered(err) {
+		s.unsettled = deadline
+	}
+	return c.stats, err
+}
+
+// store is Store.
+func (c *call) store(ctx context.Context, records []schemas.Record) error {
+	if c.replay {
 		// Something went wrong: trust nothing that was known of the tables.
-		s.client.forgetTables()
-		for _, l := range s.layouts {
+		c.client.forgetTables()
+		for _, l := range c.layouts {
 			l.ready = false
 		}
 		if err := c.findPresent(ctx, records); err != nil {
-			return c.stats, err
+			return err
 		}
 	}
 	for i := range records {
 		if err := c.take(ctx, &records[i]); err != nil {
-			return c.stats, err
+			return err
 		}
 	}
 	for _, g := range c.order {
 		if err := c.insertGroup(ctx, g); err != nil {
-			return c.stats, err
+			return err
 		}
 	}
 	for _, t := range []*rows{c.feedback, c.events, c.letters} {
 		if err := c.flush(ctx, t); err != nil {
-			return c.stats, err
+			return err
 		}
 	}
-	return c.stats, nil
+	return nil
 }
 
 // call is one call of Store.
 type call struct {
 	*Store
-	replay bool
-	stats  Stats
+	replay   bool
+	deadline time.Time
+	stats    Stats
 
 	groups                    map[*layout]*group
 	order                     []*group
@@ -257,7 +291,7 @@ func (c *call) insertGroup(ctx context.Context, g *group) error {
 	if !c.replay || touched.rows == 0 {
 		return nil
 	}
-	repaired, err := c.client.reconcile(ctx, g.layout.model, touched.from, touched.to)
+	repaired, err := c.client.reconcile(ctx, g.layout.model, touched.from, touched.to, c.deadline)
 	c.stats.Repaired += repaired
 	return err
 }
@@ -345,7 +379,7 @@ func (c *call) insertObservations(ctx context.Context, l *layout, stream net.Buf
 	table := schemas.ObservationsTable(l.model)
 	lock := c.client.modelLock(l.model)
 	lock.RLock()
-	err := c.client.insert(ctx, table, columnList(l.schema), &stream)
+	err := c.client.insert(ctx, table, l.source, c.deadline, &stream)
 	lock.RUnlock()
 	if err != nil {
 		return fmt.Errorf("insert %d rows into %s: %w", sum.rows, table, err)
@@ -366,7 +400,7 @@ func (c *call) flush(ctx context.Context, t *rows) error {
 	if err := t.encode(c.mem, &c.buf); err != nil {
 		return fmt.Errorf("encode %d rows for %s: %w", n, t.table.name, err)
 	}
-	if err := c.client.insert(ctx, t.table.name, t.table.columns, bytes.NewReader(c.buf.Bytes())); err != nil {
+	if err := c.client.insert(ctx, t.table.name, t.table.source, c.deadline, bytes.NewReader(c.buf.Bytes())); err != nil {
 		return fmt.Errorf("insert %d rows into %s: %w", n, t.table.name, err)
 	}
 	c.stats.Inserts++

@@ -100,7 +100,14 @@ func NewDatabase(tb testing.TB) string {
 // Open returns a client that the test's end closes. Its log goes to the test's.
 func Open(tb testing.TB, storage schemas.Storage) *clickhouse.Client {
 	tb.Helper()
+	return OpenAt(tb, storage, server.Addr...)
+}
+
+// OpenAt is Open for a client that reaches the server at other addresses, such as proxies.
+func OpenAt(tb testing.TB, storage schemas.Storage, addr ...string) *clickhouse.Client {
+	tb.Helper()
 	o := server
+	o.Addr = addr
 	o.Storage = storage
 	o.Logger = zerolog.New(zerolog.NewTestWriter(tb))
 	c, err := clickhouse.Open(o)
@@ -119,3 +126,6 @@ func Count(tb testing.TB, c *clickhouse.Client, query string) uint64 {
 	require.Len(tb, rows, 1)
 	return rows[0].N
 }
+
+// Addr returns the address of the server's HTTP interface.
+func Addr() string { return server.Addr[0] }

@@ -280,7 +280,7 @@ func readQuery(r *http.Request, args url.Values, check func(text string) error) 
 				_ = inserted.Close()
 			}
 		}()
-		fmt.Fprintf(&query, "%s FROM INFILE '/proc/self/fd/%d' %s FORMAT %s", head[:ins.from], fd, head[ins.from:ins.end], ins.format)
+		query.WriteString(ins.statement(string(head), "/proc/self/fd/"+strconv.Itoa(fd)))
 		if _, err := body.Discard(ins.data); err != nil {
 			return "", nil, bodyCut(err)
 		}

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"fmt"
 	"strings"
 )
 
@@ -11,10 +12,19 @@ type insert struct {
 	end    int    // where FORMAT or VALUES begins
 	data   int    // where the rows begin
 	format string // of the rows
+	input  [2]int // of INSERT … SELECT … FROM input(…): where the name input begins, and its arguments; else 0
 }
 
-// parseInsert finds out whether text is an INSERT with rows behind it. INSERT … SELECT and
-// INSERT … FROM INFILE have none.
+// statement returns the statement of text that reads the rows from the file path.
+func (i *insert) statement(text, path string) string {
+	if i.input[0] > 0 {
+		return fmt.Sprintf("%sfile('%s', %s, %s", text[:i.input[0]], path, i.format, text[i.input[1]:i.end])
+	}
+	return fmt.Sprintf("%s FROM INFILE '%s' %s FORMAT %s", text[:i.from], path, text[i.from:i.end], i.format)
+}
+
+// parseInsert finds out whether text is an INSERT with rows behind it. INSERT … SELECT has
+// none, unless it selects from input(…), and INSERT … FROM INFILE neither.
 func parseInsert(text string) (insert, bool) {
 	l := lexer{text: text}
 	if !l.next().is("INSERT") {
@@ -38,7 +48,9 @@ func parseInsert(text string) (insert, bool) {
 				return insert{}, false
 			}
 			l.skipParentheses()
-		case t.is("SELECT"), t.is("WITH"), t.is("WATCH"), t.is("FROM"):
+		case t.is("SELECT"):
+			return l.parseInput()
+		case t.is("WITH"), t.is("WATCH"), t.is("FROM"):
 			return insert{}, false
 		case t.is("SETTINGS"):
 			settings = t.at
@@ -47,6 +59,27 @@ func parseInsert(text string) (insert, bool) {
 		case t.is("FORMAT"):
 			if name := l.next(); name.word() {
 				return insert{from: fromClause(settings, t.at), end: t.at, data: skipBlank(text, l.pos), format: name.text}, true
+			}
+		}
+	}
+	return insert{}, false
+}
+
+// parseInput reads on behind INSERT INTO t SELECT.
+func (l *lexer) parseInput() (insert, bool) {
+	var ins insert
+	for t := l.next(); t.text != ""; t = l.next() {
+		switch {
+		case t.text == "(":
+			l.skipParentheses()
+		case t.is("input") && ins.input[0] == 0:
+			if ahead := *l; ahead.next().text == "(" {
+				ins.input = [2]int{t.at, ahead.pos}
+			}
+		case t.is("FORMAT") && ins.input[0] > 0:
+			if name := l.next(); name.word() {
+				ins.from, ins.end, ins.data, ins.format = t.at, t.at, skipBlank(l.text, l.pos), name.text
+				return ins, true
 			}
 		}
 	}
