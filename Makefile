@@ -84,11 +84,22 @@ fuzz: ## fuzz every parser for long; FUZZTIME=5000000x each
 	  done; done
 
 .PHONY: bench
-bench: native ## benchmarks, six runs each; BENCH=regexp PKG=./...
+bench: native ## the whole, its parts, latency and the recorder; ARGS="--quick --json --kafka embedded|real --only json_*"
+	$(GO) build -o bin/bench ./cmd/bench
+	./bin/bench $(ARGS)
+
+.PHONY: bench-models
+bench-models: ## train the models of make bench again
+	python3 -m venv pipeline/bench/testdata/.venv
+	pipeline/bench/testdata/.venv/bin/pip install -q -r pipeline/bench/testdata/requirements.txt
+	pipeline/bench/testdata/.venv/bin/python pipeline/bench/testdata/make_models.py
+
+.PHONY: microbench
+microbench: native ## Go's benchmarks, six runs each; BENCH=regexp PKG=./...
 	$(GO) test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -count=6 $(or $(PKG),./...)
 
 .PHONY: benchstat
-benchstat: ## compare two outputs of make bench: OLD=file NEW=file
+benchstat: ## compare two outputs of make microbench: OLD=file NEW=file
 	$(BENCHSTAT) $(OLD) $(NEW)
 
 .PHONY: test-million

@@ -32,7 +32,7 @@ func (r *readiness) set(part, reason string) {
 func (r *readiness) snapshot() (ready bool, parts map[string]string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	ready, parts = true, map[string]string{}
+	ready, parts = len(r.parts) > 0, map[string]string{} // before Run has begun, nothing is
 	for part, reason := range r.parts {
 		parts[part] = "ready"
 		if reason != "" {

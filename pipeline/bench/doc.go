@@ -1,0 +1,51 @@
+// Package bench measures what answering a request costs, against what its parts cost alone.
+//
+// Broker, load generator, worker, reader, recorder and ClickHouse are processes of their
+// own: this binary, started again. The process of Run only watches them, through Kafka's
+// offsets and /proc, so that nothing of it is in what it measures.
+//
+// # Throughput (closed)
+//
+// The requests lie in their topic before a worker starts; every worker joins as a new group
+// and so reads the same requests. How many are answered is read from Kafka: in exactly_once
+// the group's committed offsets, which move with the results' transactions; in
+// at_least_once the end of the results topic, which nothing but results moves. The rate and
+// the CPU time are those between two samples, at 20 % and at 90 % of the requests, so that
+// neither the start nor the idle lane at the end counts, and what is in flight at the first
+// sample is made good by what is at the second. Afterwards the topics are read with
+// read_committed: every request has one result and one observation, or the run fails.
+//
+// # Parts
+//
+// The parts of one prediction's CPU time are, each measured in a process that does nothing
+// else, with as many goroutines as the worker has lanes and with its own garbage collection:
+//
+//   - pass-through: consume the same requests, produce the same keys with a stored sample of
+//     the whole's results and observations, with a lane's client options and rhythm: poll,
+//     produce, flush, end. No decoding. It is fixed here, and so is no lane.
+//   - decode: codec.Decoder from the record's value to the Arrow batch.
+//   - score: the runtime's Predict on such batches, gathering its tensors included.
+//   - encode: codec.ResultEncoder into the batch's arena.
+//   - observe: codec.ObservationEncoder, and the copy of its streams into the arena.
+//
+// Batches have the size that they had on average in the whole. What is in no part, and so
+// is the cost of the whole: turning kgo's records into schemas.Record and messages back,
+// metrics, and waiting badly. Efficiency is the parts' sum divided by the whole's CPU time of
+// the worker process.
+//
+// # Latency (open)
+//
+// Request i is due at start + i/rate, whatever the pipeline does; its key carries i. A
+// read_committed reader takes the time from when the request was due to when its result is
+// there, so that a stall counts for every request that was due meanwhile, and a generator
+// that is late counts too. Loads are 10, 50 and 80 % of the maximum, which is measured with
+// generator and reader running, and with a bound on the requests in flight. Pass-through gets
+// the same rates, not the same shares of its own maximum.
+//
+// # Recorder
+//
+// The recorder role stores the observations of the run before; its rate runs from the first
+// rows that ClickHouse has confirmed to 90 % of all. Next to it are the same bytes, spliced into files of
+// one Arrow stream of at most 100,000 rows, in INSERT … FROM INFILE by one client, into the same
+// table with the same materialised view, in the same server.
+package bench

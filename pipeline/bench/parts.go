@@ -1,0 +1,291 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/google/uuid"
+	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/millrace/millrace/inference"
+	"github.com/millrace/millrace/inference/onnx"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/codec"
+)
+
+// partsSpec says whose parts are measured, and on what.
+type partsSpec struct {
+	Brokers  []string      `json:"brokers"`
+	Requests string        `json:"requests"` // topic
+	Models   string        `json:"models"`   // folder of the model repository
+	Model    string        `json:"model"`    // version
+	Codec    Codec         `json:"codec"`
+	Lanes    int           `json:"lanes"`
+	Records  int           `json:"records"` // of one batch
+	Total    int           `json:"total"`   // records of the topic
+	For      time.Duration `json:"for"`     // of each part
+	Profile  string        `json:"profile"`
+}
+
+// partCost is what one part takes of a row.
+type partCost struct {
+	Name   string        `json:"name"`
+	CPU    time.Duration `json:"cpu"`
+	Allocs float64       `json:"allocs"`
+}
+
+// partBatches is how many batches each lane goes round. They are more than caches hold, and
+// the live memory of the process is about that of a worker.
+const partBatches = 6
+
+// partLane is what a lane of the worker holds, with batches at every stage.
+type partLane struct {
+	decoder     *codec.Decoder
+	instance    inference.Instance
+	results     *codec.ResultEncoder
+	observed    *codec.ObservationEncoder
+	records     [][]schemas.Record
+	batches     []arrow.Record
+	predictions []arrow.Record
+	latency     []int64 // of the largest batch
+	arena       []byte
+}
+
+// measureParts measures decode, score, encode and observe, one after the other.
+func measureParts(ctx context.Context, c *child) error {
+	var spec partsSpec
+	if err := c.read(&spec); err != nil {
+		return err
+	}
+	if spec.Codec != CodecJSON {
+		return fmt.Errorf("the parts of codec %s cannot be measured by this build", spec.Codec)
+	}
+	model, err := loadModel(ctx, spec.Models, spec.Model)
+	if err != nil {
+		return err
+	}
+	need := spec.Records * partBatches * spec.Lanes
+	records, err := firstRecords(ctx, spec.Brokers, spec.Requests, min(need, spec.Total))
+	if err != nil {
+		return err
+	}
+	for len(records) < need { // the same ones again
+		records = append(records, records[:min(len(records), need-len(records))]...)
+	}
+	lanes := make([]*partLane, spec.Lanes)
+	for i := range lanes {
+		if lanes[i], err = newPartLane(ctx, model); err != nil {
+			return err
+		}
+		for range partBatches {
+			lanes[i].records = append(lanes[i].records, records[:spec.Records])
+			records = records[spec.Records:]
+		}
+	}
+	writeProfiles, err := profile(spec.Profile)
+	if err != nil {
+		return err
+	}
+	var costs []partCost
+	for _, part := range []struct {
+		name string
+		do   func(ctx context.Context, l *partLane, batch int) error
+		keep func(ctx context.Context, l *partLane) error // what the next part needs
+	}{
+		{"decode", decodePart, keepBatches},
+		{"score", scorePart, keepPredictions},
+		{"encode", encodePart, nil},
+		{"observe", observePart, nil},
+	} {
+		cost, err := costOf(ctx, lanes, spec.For, part.do)
+		if err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+		cost.Name = part.name
+		costs = append(costs, cost)
+		for _, l := range lanes {
+			if part.keep == nil {
+				continue
+			}
+			if err := part.keep(ctx, l); err != nil {
+				return fmt.Errorf("%s: %w", part.name, err)
+			}
+		}
+	}
+	return errors.Join(c.say(costs), writeProfiles())
+}
+
+func newPartLane(ctx context.Context, model *inference.Model) (*partLane, error) {
+	alloc := memory.NewGoAllocator() // as the worker's
+	decoder, err := codec.NewDecoder(model.Manifest, alloc)
+	if err != nil {
+		return nil, err
+	}
+	instance, err := inference.NewInstance(ctx, onnx.Runtime{Log: zerolog.New(os.Stderr)}, model, alloc)
+	if err != nil {
+		return nil, err
+	}
+	return &partLane{
+		decoder: decoder, instance: instance,
+		results: codec.NewResultEncoder(model.Manifest), observed: codec.NewObservationEncoder(model.Manifest, alloc),
+	}, nil
+}
+
+// costOf runs a part on all lanes at once, for a while after a first round that is not
+// counted.
+func costOf(ctx context.Context, lanes []*partLane, length time.Duration, do func(ctx context.Context, l *partLane, batch int) error) (partCost, error) {
+	rows := make([]int64, len(lanes))
+	round := func(atLeast time.Duration) error {
+		began := time.Now()
+		group, ctx := errgroup.WithContext(ctx)
+		for i, l := range lanes {
+			rows[i] = 0
+			group.Go(func() error {
+				for {
+					for batch := range partBatches {
+						if err := do(ctx, l, batch); err != nil {
+							return err
+						}
+						rows[i] += int64(len(l.records[batch]))
+					}
+					if time.Since(began) >= atLeast || ctx.Err() != nil {
+						return ctx.Err()
+					}
+				}
+			})
+		}
+		return group.Wait()
+	}
+	if err := round(0); err != nil {
+		return partCost{}, err
+	}
+	runtime.GC() // the garbage of what came before is not this part's
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	from, err := ownCPU()
+	if err != nil {
+		return partCost{}, err
+	}
+	if err := round(length); err != nil {
+		return partCost{}, err
+	}
+	to, err := ownCPU()
+	if err != nil {
+		return partCost{}, err
+	}
+	runtime.ReadMemStats(&after)
+	total := int64(0)
+	for _, n := range rows {
+		total += n
+	}
+	return partCost{CPU: (to - from) / time.Duration(total), Allocs: float64(after.Mallocs-before.Mallocs) / float64(total)}, nil
+}
+
+func decodePart(_ context.Context, l *partLane, batch int) error {
+	decoded, err := l.decode(batch)
+	if err != nil {
+		return err
+	}
+	decoded.Release()
+	return nil
+}
+
+func (l *partLane) decode(batch int) (arrow.Record, error) {
+	records := l.records[batch]
+	l.decoder.Reserve(len(records))
+	for i := range records {
+		if fault := l.decoder.Append(&records[i]); fault != nil {
+			return nil, fault
+		}
+	}
+	return l.decoder.NewBatch(), nil
+}
+
+func keepBatches(_ context.Context, l *partLane) error {
+	for batch, records := range l.records {
+		decoded, err := l.decode(batch)
+		if err != nil {
+			return err
+		}
+		l.batches = append(l.batches, decoded)
+		l.latency = make([]int64, max(len(l.latency), len(records)))
+	}
+	return nil
+}
+
+func scorePart(ctx context.Context, l *partLane, batch int) error {
+	predictions, _, err := l.instance.Predict(ctx, l.batches[batch])
+	if err != nil {
+		return err
+	}
+	predictions.Release()
+	return nil
+}
+
+func keepPredictions(ctx context.Context, l *partLane) error {
+	for _, batch := range l.batches {
+		predictions, failed, err := l.instance.Predict(ctx, batch)
+		if err != nil {
+			return err
+		}
+		if len(failed) > 0 {
+			return failed[0].RequestError
+		}
+		l.predictions = append(l.predictions, predictions)
+	}
+	return nil
+}
+
+// A latency and a queue time with as many digits as they have under load.
+const partLatencyUS, partQueueUS = 54_321, 1_234_567
+
+func encodePart(_ context.Context, l *partLane, batch int) error {
+	l.arena = l.arena[:0]
+	l.results.Bind(l.batches[batch], l.predictions[batch])
+	for row := range l.records[batch] {
+		l.arena = l.results.AppendRow(l.arena, row, partLatencyUS, partQueueUS)
+	}
+	return nil
+}
+
+func observePart(_ context.Context, l *partLane, batch int) error {
+	l.arena = l.arena[:0]
+	took := l.latency[:len(l.records[batch])]
+	scored := &codec.Scored{Batch: l.batches[batch], Predictions: l.predictions[batch], LatencyUS: took, QueueUS: took}
+	return l.observed.Encode(scored, time.Now(), func(stream []byte, _ int) error {
+		l.arena = append(l.arena, stream...)
+		return nil
+	})
+}
+
+// firstRecords reads n records of a topic that has at least so many.
+func firstRecords(ctx context.Context, addrs []string, topic string, n int) ([]schemas.Record, error) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addrs...), kgo.ConsumeTopics(topic),
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxBytes(32<<20), kgo.BrokerMaxReadBytes(128<<20))
+	if err != nil {
+		return nil, fmt.Errorf("read topic %s: %w", topic, err)
+	}
+	defer cl.Close()
+	records := make([]schemas.Record, 0, n)
+	id := uuid.New()
+	for len(records) < n {
+		fetches := cl.PollRecords(ctx, n-len(records))
+		if err := fetches.Err(); err != nil {
+			return nil, fmt.Errorf("read topic %s: %w", topic, err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			records = append(records, schemas.Record{
+				Topic: r.Topic, TopicID: id, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp, Key: r.Key, Value: r.Value,
+			})
+		})
+	}
+	return records, nil
+}

@@ -1,0 +1,120 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/rs/zerolog"
+
+	"github.com/millrace/millrace/pipeline"
+)
+
+// roleSpec says how a worker or a recorder is configured.
+type roleSpec struct {
+	Set     []string `json:"set"`     // configuration keys with values
+	Profile string   `json:"profile"` // file names of profiles begin so; empty: none are written
+}
+
+// roleStats are what a role's process says about itself, when it is ready and when it is
+// asked.
+type roleStats struct {
+	Answered     int64 `json:"answered"`
+	Observations int64 `json:"observations"` // rows stored
+	Batches      int64 `json:"batches"`      // that were scored
+	Rows         int64 `json:"rows"`         // of them
+	Mallocs      int64 `json:"mallocs"`
+	AllocBytes   int64 `json:"alloc_bytes"`
+}
+
+// runRole is `millrace run`.
+func runRole(ctx context.Context, c *child) error {
+	var spec roleSpec
+	if err := c.read(&spec); err != nil {
+		return err
+	}
+	cfg, err := pipeline.LoadConfig("", nil, spec.Set)
+	if err != nil {
+		return err
+	}
+	app := pipeline.New(cfg, zerolog.New(os.Stderr).Level(zerolog.WarnLevel).With().Timestamp().Logger())
+	ended := make(chan error, 1)
+	go func() { ended <- app.Run(ctx) }() // ends with ctx
+	for !app.Ready() {
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(time.Millisecond):
+		}
+	}
+	writeProfiles, err := profile(spec.Profile)
+	if err != nil {
+		return err
+	}
+	if err := c.answer(func() roleStats { return statsOf(app) }); err != nil {
+		return err
+	}
+	return errors.Join(<-ended, writeProfiles())
+}
+
+func statsOf(app *pipeline.App) roleStats {
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	s := roleStats{
+		Answered: app.Done.Answered.Load(), Observations: app.Done.Observations.Load(),
+		Mallocs: int64(mem.Mallocs), AllocBytes: int64(mem.TotalAlloc),
+	}
+	families, err := app.Metrics.Registry.Gather()
+	if err != nil {
+		return s // without them
+	}
+	for _, f := range families {
+		switch f.GetName() {
+		case "millrace_inference_executions_total":
+			s.Batches = sum(f)
+		case "millrace_inference_rows_total":
+			s.Rows = sum(f)
+		}
+	}
+	return s
+}
+
+func sum(f *dto.MetricFamily) int64 {
+	total := 0.0
+	for _, m := range f.GetMetric() {
+		total += m.GetCounter().GetValue()
+	}
+	return int64(total)
+}
+
+// profile starts profiling the CPU. The function that it returns writes the profiles of CPU
+// and of allocations; without a name both do nothing.
+func profile(name string) (write func() error, err error) {
+	if name == "" {
+		return func() error { return nil }, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	cpu, err := os.Create(name + ".cpu.pprof") //nolint:gosec // the user chooses the folder
+	if err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(cpu); err != nil {
+		return nil, errors.Join(fmt.Errorf("profile: %w", err), cpu.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		allocs, err := os.Create(name + ".allocs.pprof") //nolint:gosec // the user chooses the folder
+		if err != nil {
+			return errors.Join(fmt.Errorf("profile: %w", err), cpu.Close())
+		}
+		return errors.Join(pprof.Lookup("allocs").WriteTo(allocs, 0), allocs.Close(), cpu.Close())
+	}, nil
+}
