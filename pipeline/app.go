@@ -14,9 +14,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/consumers/registry"
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/inference/onnx"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/codec"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/kafka"
 )
@@ -255,6 +257,17 @@ func (a *App) runWorker(soft, hard context.Context) error {
 	}
 	defer admin.Close()
 	parts := workerParts{runtime: onnx.Runtime{Log: a.log}, past: admin}
+	if a.cfg.Registry.URL != "" {
+		client, err := registry.New(a.cfg.Registry.client())
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		parts.registry = client
+		if err := a.needResultSchemas(soft, models, client); err != nil {
+			return orderly(soft, err)
+		}
+	}
 	for lane := range a.cfg.Worker.Lanes {
 		h, err := newLaneHandler(soft, a.cfg, lane, models, parts, a.alloc, a.Metrics, &a.Done)
 		if err != nil {
@@ -291,6 +304,28 @@ func (a *App) runWorker(soft, hard context.Context) error {
 	}
 	a.ready.set(string(RoleWorker), "")
 	return group.Wait()
+}
+
+// needResultSchemas waits for the Schema Registry to take the schemas of the results.
+func (a *App) needResultSchemas(ctx context.Context, models []*inference.Model, client *registry.Client) error {
+	for _, m := range models {
+		encoding := a.cfg.Worker.codec(m.Manifest.Name)
+		if encoding != codec.Avro && encoding != codec.Protobuf {
+			continue
+		}
+		err := a.retry(ctx, RoleWorker, func(ctx context.Context) error {
+			requests, _, err := codec.New(ctx, encoding, m.Manifest, codec.Options{Registry: client, Subject: a.cfg.Topics.ResultsOf(m.Manifest.Name) + "-value"}, a.alloc)
+			if err != nil {
+				return err
+			}
+			requests.Release()
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // health returns a function that makes a role unready while one of its parts fails. It may

@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 
 	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/consumers/registry"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 )
@@ -122,6 +123,12 @@ type RegistryConfig struct {
 	URL      string `yaml:"url"` // empty: none, and neither avro nor protobuf
 	Username string `yaml:"username"`
 	Password string `yaml:"password"`
+}
+
+func (c RegistryConfig) client() registry.Config {
+	cfg := registry.DefaultConfig()
+	cfg.URL, cfg.Username, cfg.Password = c.URL, c.Username, c.Password
+	return cfg
 }
 
 // RecorderConfig sizes the recorder.
@@ -471,8 +478,8 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.Registry.URL != "" {
-		if u, err := url.Parse(c.Registry.URL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			bad("registry.url: %q is no http or https URL", c.Registry.URL)
+		if err := c.Registry.client().Validate(); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	atLeast("worker.max_batch_rows", c.Worker.MaxBatchRows, 1)

@@ -133,9 +133,12 @@ func newPartLane(ctx context.Context, model *inference.Model) (*partLane, error)
 	if err != nil {
 		return nil, err
 	}
+	observed, err := codec.NewObservationEncoder(model.Manifest)
+	if err != nil {
+		return nil, err
+	}
 	return &partLane{
-		decoder: decoder, instance: instance,
-		results: codec.NewResultEncoder(model.Manifest), observed: codec.NewObservationEncoder(model.Manifest, alloc),
+		decoder: decoder, instance: instance, results: codec.NewResultEncoder(model.Manifest), observed: observed,
 	}, nil
 }
 
@@ -260,10 +263,8 @@ func observePart(_ context.Context, l *partLane, batch int) error {
 	l.arena = l.arena[:0]
 	took := l.latency[:len(l.records[batch])]
 	scored := &codec.Scored{Batch: l.batches[batch], Predictions: l.predictions[batch], LatencyUS: took, QueueUS: took}
-	return l.observed.Encode(scored, time.Now(), func(stream []byte, _ int) error {
-		l.arena = append(l.arena, stream...)
-		return nil
-	})
+	l.arena, _ = l.observed.Append(l.arena, scored, time.Now())
+	return nil
 }
 
 // firstRecords reads n records of a topic that has at least so many.
