@@ -177,7 +177,11 @@ func TestLeaderKilled(t *testing.T) {
 		require.NoError(t, cluster.Kill(leader))
 		f.answered(results, 300)
 		t.Logf("broker %d killed: 300 more answers after %s, %d requests meanwhile", leader, time.Since(began).Round(time.Millisecond), fl.sent.Load()-before)
-		require.NoError(t, cluster.Restart(t.Context(), leader))
+		began = time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		require.NoError(t, cluster.Restart(ctx, leader))
+		cancel()
+		t.Logf("broker %d is back and in sync after %s", leader, time.Since(began).Round(time.Millisecond))
 	}
 	n := fl.stop()
 	f.requireOnceInOrder(requests, results, partitions, n)
