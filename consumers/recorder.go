@@ -72,10 +72,11 @@ type RecorderStats struct {
 // but not for ever: a recorder that cannot store for rebalanceTimeout is put out of the
 // group. It announces its range again before each try, and gives it up when it is refused.
 //
-// Memory is bounded, whatever the store does: in hand are at most FlushBytes and one poll,
-// since nothing is polled beyond; a poll takes what the client has fetched ahead, which is
-// maxFetches responses of fetchBytes, compressed as the topics are, of batches of at most
-// maxBatchBytes uncompressed. The Storer's own memory comes on top.
+// Memory is bounded, whatever the store does. In hand are at most FlushBytes and one poll,
+// since nothing is polled beyond. A poll takes what the client has fetched ahead: maxFetches
+// responses of fetchBytes, or of one batch if that is larger, both as they are compressed in
+// the topic; a batch may have maxBatchBytes uncompressed. The Storer's own memory comes on
+// top.
 type Recorder struct {
 	cfg   RecorderConfig
 	log   zerolog.Logger
@@ -101,7 +102,7 @@ const (
 	recordOverhead = 256
 
 	maxFetches    = 2
-	fetchBytes    = 16 << 20
+	fetchBytes    = 4 << 20
 	maxBatchBytes = 128 << 20
 )
 
@@ -156,6 +157,7 @@ func (s *recorderSession) run(ctx context.Context) error {
 		kgo.BlockRebalanceOnPoll(),
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.FetchMaxBytes(fetchBytes),
+		kgo.FetchMaxPartitionBytes(fetchBytes),
 		kgo.MaxConcurrentFetches(maxFetches),
 		kgo.MaxDecompressBatchBytes(maxBatchBytes),
 		kgo.OnPartitionsAssigned(s.assigned),

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -590,4 +592,57 @@ func TestPaceIsBounded(t *testing.T) {
 	require.Equal(t, 3*time.Second, consumers.PaceOf(30), "30 models")
 	require.Equal(t, 10*time.Second, consumers.PaceOf(30*40))
 	require.LessOrEqual(t, consumers.PaceOf(0), time.Duration(0))
+}
+
+// away is a Storer that cannot be reached until it is back.
+type away struct {
+	*memory
+	back atomic.Bool
+}
+
+func (s *away) Now(ctx context.Context) (time.Time, error) {
+	if !s.back.Load() {
+		return time.Time{}, errors.New("the store is away")
+	}
+	return s.memory.Now(ctx)
+}
+
+// While the store is away the recorder keeps a bounded part of the backlog, and then catches
+// up. It does not run beside other tests, whose memory it would measure.
+func TestRecorderMemoryIsBounded(t *testing.T) {
+	f := newFixture(t, sharedAddr)
+	topic := f.topic("a", 2, nil)
+	const records, size = 640, 256 << 10 // of which a quarter cannot be compressed
+	random := rand.NewChaCha8([32]byte{1})
+	for i := range records {
+		value := make([]byte, size)
+		_, _ = random.Read(value[:size/4]) // never fails
+		f.cl.Produce(t.Context(), &kgo.Record{Topic: topic, Partition: int32(i % 2), Value: value}, func(_ *kgo.Record, err error) {
+			require.NoError(t, err)
+		})
+	}
+	require.NoError(t, f.cl.Flush(t.Context()))
+	heap := func() int {
+		var stats runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		return int(stats.HeapAlloc)
+	}
+	before := heap()
+	s := &away{memory: newMemory()}
+	cfg := f.recorderConfig(topic)
+	cfg.FlushBytes = 8 << 20
+	r, rec := f.recorder(cfg, s)
+	for try := range int64(3) { // and the client has fetched ahead meanwhile
+		await(t, "a try to store", func() bool { return rec.Stats.Retries.Load() > try })
+		grown := heap() - before
+		t.Logf("heap grown by %d MB with a backlog of %d MB", grown>>20, records*size>>20)
+		require.Less(t, grown, 50<<20)
+	}
+	s.back.Store(true)
+	f.stored(topic)
+	require.NoError(t, r.stop())
+	rows, twice := s.count()
+	require.Equal(t, records, rows)
+	require.Zero(t, twice)
 }

@@ -43,6 +43,7 @@ type Client struct {
 	mu        sync.Mutex
 	tables    map[string]bool // schemas that their tables were seen to take; by schema text
 	conflicts map[string]bool // schemas whose conflict was logged
+	repairing time.Time       // the deadline of the last Reconcile, if it may not be over; else zero
 
 	locksMu sync.Mutex
 	locks   map[string]*sync.RWMutex // by model; see modelLock

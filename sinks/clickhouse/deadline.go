@@ -53,7 +53,7 @@ type source struct{ columns, structure string }
 func newSource(schema *arrow.Schema) (source, error) {
 	var s source
 	for i, f := range schema.Fields() {
-		typ := ""
+		var typ string
 		switch f.Type.ID() {
 		case arrow.BINARY:
 			typ = "String"

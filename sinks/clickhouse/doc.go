@@ -8,6 +8,8 @@
 //
 // Exactly once rests on coordinates, not on deduplication tokens: a row is named by the
 // Kafka coordinates that it came from, so that after an error or a crash the rows that are
-// there already are found and left out. Minute statistics are fed by a materialised view,
+// there already are found and left out. Each insert bears a deadline that the server
+// checks, so that none comes after the rows were looked for: deadline.go has the argument.
+// Minute statistics are fed by a materialised view,
 // which can miss a block whose rows are stored; Reconcile compares the two and repairs.
 package clickhouse

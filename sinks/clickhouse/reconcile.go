@@ -47,11 +47,27 @@ func (c *Client) models(ctx context.Context, scores map[string]map[string]string
 // difference that outlasts the inserts that run is repaired, and the result is looked at
 // again when the inserts that ran beside the repair are over.
 func (c *Client) Reconcile(ctx context.Context, model string, from, to time.Time) (repaired int, err error) {
+	c.mu.Lock()
+	before := c.repairing
+	c.mu.Unlock()
+	if !before.IsZero() {
+		if err := c.passed(ctx, before); err != nil {
+			return 0, fmt.Errorf("reconcile %s: %w", model, err)
+		}
+	}
 	at, err := c.Now(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("reconcile %s: %w", model, err)
 	}
-	return c.reconcile(ctx, model, schemas.ClampMicros(from), schemas.ClampMicros(to), at.Add(lease))
+	deadline := at.Add(lease)
+	repaired, err = c.reconcile(ctx, model, schemas.ClampMicros(from), schemas.ClampMicros(to), deadline)
+	if err == nil || answered(err) {
+		deadline = time.Time{}
+	}
+	c.mu.Lock()
+	c.repairing = deadline
+	c.mu.Unlock()
+	return repaired, err
 }
 
 // reconcile is Reconcile with times in microseconds since 1970. It begins no repair after

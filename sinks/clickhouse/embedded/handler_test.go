@@ -139,6 +139,8 @@ func TestInserts(t *testing.T) {
 		"query parameters":    {"", "INSERT INTO t VALUES ({p:UInt32}, {q:String})", "77it's"},
 		"table as parameter":  {"INSERT INTO {db:Identifier}.{t:Identifier} FORMAT CSV", "1,a\n", "1a"},
 		"longer than a head":  {"", "INSERT INTO t (n) VALUES " + strings.Repeat("(1),", 100_000) + "(2)", "100001"},
+		"input in the URL":    {"INSERT INTO t (s, n) SELECT s, n + 1 FROM input('n UInt32, s String') WHERE throwIf(now64(6) > toDateTime64('2100-01-01 00:00:00', 6)) = 0 FORMAT CSV", "1,a\n2,b\n", "2a,3b"},
+		"input in the body":   {"", "INSERT INTO t SELECT * FROM input('n UInt32, s String') SETTINGS max_threads = 1 FORMAT JSONEachRow {\"n\":1}", "1"},
 		"long list of values": {"INSERT INTO t (n) SELECT 1 WHERE 9 IN (" + strings.Repeat("1,", 40_000) + "9)", "", "1"},
 	} {
 		t.Run(name, func(t *testing.T) {

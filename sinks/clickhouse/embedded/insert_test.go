@@ -35,6 +35,25 @@ func TestParseInsert(t *testing.T) {
 	}
 }
 
+// INSERT … SELECT … FROM input(…) reads the rows that follow it.
+func TestInsertFromInput(t *testing.T) {
+	for text, want := range map[string]string{ // what is run | rows
+		"INSERT INTO t SELECT * FROM input('a Int8') FORMAT CSV\n1":                                            "INSERT INTO t SELECT * FROM file('/f', CSV, 'a Int8') |1",
+		"insert into db.t (a, format) select a, 'input(' from INPUT ( 'a Int8' ) where a format ArrowStream x": "insert into db.t (a, format) select a, 'input(' from file('/f', ArrowStream,  'a Int8' ) where a |x",
+		"INSERT INTO t SELECT (SELECT 1 FORMAT CSV), * FROM input('a Int8') SETTINGS b = 1 FORMAT Native ":     "INSERT INTO t SELECT (SELECT 1 FORMAT CSV), * FROM file('/f', Native, 'a Int8') SETTINGS b = 1 |",
+		"INSERT INTO t SELECT input FROM u FORMAT CSV":                                                         "",
+		"INSERT INTO t SELECT * FROM input('a Int8')":                                                          "",
+	} {
+		t.Run(text, func(t *testing.T) {
+			got := ""
+			if ins, ok := parseInsert(text); ok {
+				got = ins.statement(text, "/f") + "|" + text[ins.data:]
+			}
+			require.Equal(t, want, got)
+		})
+	}
+}
+
 func TestOutputFormat(t *testing.T) {
 	for text, want := range map[string]string{
 		"SELECT 1":                "",
@@ -84,7 +103,8 @@ func FuzzParseInsert(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		outputFormat(text)
 		_ = checkExternal(text, []string{"/"})
-		if ins, ok := parseInsert(text); ok && (ins.from < 0 || ins.from > ins.end || ins.end > ins.data || ins.data > len(text) || ins.format == "") {
+		if ins, ok := parseInsert(text); ok && (ins.from < 0 || ins.from > ins.end || ins.end > ins.data || ins.data > len(text) || ins.format == "" ||
+			ins.input[0] > ins.input[1] || ins.input[1] > ins.end) {
 			t.Fatalf("parseInsert(%q) = %+v", text, ins)
 		}
 	})
