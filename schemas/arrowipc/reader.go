@@ -257,8 +257,8 @@ func (r *Reader) decompress(codec int, raw []byte) ([]byte, error) {
 	out := r.arena[from : from+size : from+size]
 	r.arena = r.arena[:from+size]
 	var err error
-	switch {
-	case codec == codecLZ4:
+	switch codec {
+	case codecLZ4:
 		if r.lz4 == nil {
 			r.lz4 = lz4.NewReader(nil)
 		}

@@ -208,7 +208,7 @@ func (c *arrowColumn) checkTexts(refuse func(row int, fault *schemas.RequestErro
 		switch {
 		case !valid && !utf8.Valid(text):
 			refuse(i, malformed("%q is not valid UTF-8", c.name))
-		case rejects && !c.field.dict.known(text):
+		case rejects && !c.dict.known(text):
 			refuse(i, c.unknown(text))
 		}
 	}
@@ -289,7 +289,7 @@ func (c *arrowColumn) entry(text []byte) int32 {
 	if !utf8.Valid(text) {
 		return entryInvalid
 	}
-	if c.feature.Unknown == schemas.PolicyReject && !c.field.dict.known(text) {
+	if c.feature.Unknown == schemas.PolicyReject && !c.dict.known(text) {
 		return entryRejected
 	}
 	return entryGood
@@ -390,18 +390,18 @@ func (c *arrowColumn) appendCategories(dst []int32, at, from int) {
 		row := from + i
 		if !s.present || s.IsNull(row) {
 			if dst[i] = 0; !c.absent(at + i) {
-				dst[i] = c.field.dict.index(c.def.text)
+				dst[i] = c.dict.index(c.def.text)
 			}
 			continue
 		}
 		if s.Dictionary == nil {
-			dst[i] = c.field.dict.index(s.text(row))
+			dst[i] = c.dict.index(s.text(row))
 			continue
 		}
 		n, _ := s.int(row)
 		e := c.entries[n]
 		if e == entryGood {
-			e = c.field.dict.index(s.Dictionary.Value(int(n)))
+			e = c.dict.index(s.Dictionary.Value(int(n)))
 			c.entries[n] = e
 		}
 		dst[i] = e

@@ -207,14 +207,17 @@ func TestArrowDefaultIDs(t *testing.T) {
 
 func TestArrowEventTimes(t *testing.T) {
 	const wrong, out = schemas.ErrorClassWrongType, schemas.ErrorClassOutOfRange
-	stamp := func(unit arrow.TimeUnit) arrow.DataType { return &arrow.TimestampType{Unit: unit, TimeZone: "Europe/Zurich"} }
+	stamp := func(unit arrow.TimeUnit) arrow.DataType {
+		return &arrow.TimestampType{Unit: unit, TimeZone: "Europe/Zurich"}
+	}
 	for format, values := range map[string][]struct {
 		typ   arrow.DataType
 		value any
 		want  any
 	}{
 		"rfc3339": {
-			{arrow.BinaryTypes.String, "2001-02-03T04:05:06.1234567+01:00", int64(981169506123456)}, {arrow.BinaryTypes.LargeString, "2001-02-03", wrong},
+			{arrow.BinaryTypes.String, "2001-02-03T04:05:06.1234567+01:00", int64(981169506123456)},
+			{arrow.BinaryTypes.LargeString, "2001-02-03", wrong},
 			{schemas.DictionaryType, "1969-12-31T23:59:59.9999999Z", int64(-1)}, {stamp(arrow.Second), arrow.Timestamp(-2), int64(-2_000_000)},
 			{stamp(arrow.Nanosecond), arrow.Timestamp(-1), int64(-1)}, {stamp(arrow.Nanosecond), arrow.Timestamp(1999), int64(1)},
 			{stamp(arrow.Microsecond), arrow.Timestamp(schemas.MaxMicros), int64(schemas.MaxMicros)}, {stamp(arrow.Microsecond), arrow.Timestamp(schemas.MaxMicros + 1), out},

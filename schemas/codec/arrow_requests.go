@@ -135,7 +135,7 @@ func (d *ArrowRequests) Release() {
 		*slab = nil
 	}
 	for i := range d.columns {
-		if dict := d.columns[i].field.dict; dict != nil {
+		if dict := d.columns[i].dict; dict != nil {
 			dict.release()
 		}
 	}
@@ -206,9 +206,9 @@ func (d *ArrowRequests) Append(_ context.Context, rec *schemas.Record) (Decoded,
 	rows, fault := d.decode(rec)
 	if fault != nil {
 		d.reset(mark)
-		return Decoded{Fault: fault}, nil
+		rows, d.refused, d.expanded = 0, d.refused[:0], 0
 	}
-	return Decoded{Rows: rows - len(d.refused), Refused: d.refused, Bytes: d.expanded}, nil
+	return Decoded{Rows: rows - len(d.refused), Fault: fault, Refused: d.refused, Bytes: d.expanded}, nil
 }
 
 // decode appends the rows of a record, and returns how many it has, refused ones included.

@@ -134,7 +134,8 @@ func TestArrowRow(t *testing.T) {
 func wide(tb testing.TB) *schemas.Manifest {
 	tb.Helper()
 	var text strings.Builder
-	text.WriteString(manifestText[:strings.Index(manifestText, "features:")] + "features:\n")
+	head, _, _ := strings.Cut(manifestText, "features:")
+	text.WriteString(head + "features:\n")
 	for i := range 20 {
 		fmt.Fprintf(&text, "  - {name: f%d, type: float32}\n", i)
 	}

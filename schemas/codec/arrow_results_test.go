@@ -3,6 +3,7 @@ package codec
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,8 @@ func read(tb testing.TB, value []byte) (*arrow.Schema, string) {
 // resultsManifest has an output of every type.
 func resultsManifest(tb testing.TB) *schemas.Manifest {
 	tb.Helper()
-	m, err := schemas.ParseManifest("test", []byte(manifestText[:strings.Index(manifestText, "outputs:")]+`outputs:
+	head, _, _ := strings.Cut(manifestText, "outputs:")
+	m, err := schemas.ParseManifest("test", []byte(head+`outputs:
   - {name: score, type: float32}
   - {name: label, type: int64}
   - {name: sure, type: bool}
@@ -268,7 +270,7 @@ func TestArrowAllocatesNothingPerRow(t *testing.T) {
 
 func BenchmarkArrowResults(b *testing.B) {
 	for _, rows := range []int{64, 1024, 8192} {
-		b.Run(fmt.Sprint(rows), func(b *testing.B) {
+		b.Run(strconv.Itoa(rows), func(b *testing.B) {
 			m := wide(b)
 			_, r, err := New(b.Context(), Arrow, m, Options{}, memory.DefaultAllocator)
 			require.NoError(b, err)

@@ -234,8 +234,8 @@ func (d *ArrowRequests) micro(row int) (int64, *schemas.RequestError) {
 		}
 		return t.UnixMicro(), nil
 	}
+	var x float64
 	n, ok := int64(0), true
-	x := 0.0
 	if isFloat(s.typ) {
 		if x = s.float(row); d.format != schemas.TimeUnix {
 			n, ok = int64(x), x == math.Trunc(x) && math.Abs(x) < 1<<53
@@ -310,7 +310,7 @@ func (d *ArrowRequests) NewBatch() arrow.Record {
 		if c.feature.Type == schemas.TypeString {
 			buffers = append(buffers, d.take(&c.data))
 		}
-		columns = append(columns, d.array(d.schema.Field(i).Type, c.field.dict, c.nulls, buffers...))
+		columns = append(columns, d.array(d.schema.Field(i).Type, c.dict, c.nulls, buffers...))
 		c.nulls, c.length = 0, 0
 	}
 	columns = append(columns,

@@ -66,11 +66,12 @@ func (s *arrowSource) int(i int) (n int64, ok bool) {
 
 // decimal writes a number of the source, for errors and for request ids.
 func (s *arrowSource) decimal(dst []byte, i int) []byte {
-	switch {
-	case s.typ == arrow.FLOAT32:
+	switch s.typ {
+	case arrow.FLOAT32:
 		return strconv.AppendFloat(dst, s.float(i), 'g', -1, 32)
-	case s.typ == arrow.FLOAT64:
+	case arrow.FLOAT64:
 		return strconv.AppendFloat(dst, s.float(i), 'g', -1, 64)
+	default:
 	}
 	n, ok := s.int(i)
 	if !ok {
@@ -140,9 +141,10 @@ func within[D number](s *arrowSource, low, high D) bool {
 
 func allWithin[D, S number](values []S, low, high D) bool {
 	for _, v := range values {
-		if x := D(v); !(x >= low && x <= high) {
-			return false
+		if x := D(v); x >= low && x <= high {
+			continue
 		}
+		return false // NaN too
 	}
 	return true
 }

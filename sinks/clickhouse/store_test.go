@@ -307,7 +307,7 @@ func TestStoreDeadLetters(t *testing.T) {
 	for i := range every {
 		every[i] = byte(i)
 	}
-	request := schemas.Coordinates{TopicID: clickhousetest.RequestTopicID, Partition: 3, Offset: 1 << 40}
+	request := schemas.Coordinates{TopicID: clickhousetest.RequestTopicID, Partition: 3, Offset: 1 << 40, Row: 17}
 	failedAt := time.Date(2026, 11, 21, 1, 2, 3, 456789000, time.UTC)
 	headers := []schemas.Header{
 		{Key: "trace", Value: []byte("first")},
@@ -323,6 +323,7 @@ func TestStoreDeadLetters(t *testing.T) {
 		{Key: schemas.HeaderTopicID, Value: []byte(request.TopicID.String())},
 		{Key: schemas.HeaderPartition, Value: []byte("3")},
 		{Key: schemas.HeaderOffset, Value: []byte("1099511627776")},
+		{Key: schemas.HeaderRow, Value: []byte("17")},
 		{Key: schemas.HeaderFailedAt, Value: []byte("2026-11-21T01:02:03.456789Z")},
 	}
 	whole := clickhousetest.Record(topic, 0, nil, every)
@@ -346,20 +347,21 @@ func TestStoreDeadLetters(t *testing.T) {
 		TopicID   string            `ch:"request_topic_id"`
 		Partition int32             `ch:"request_partition"`
 		Offset    int64             `ch:"request_offset"`
+		Row       int32             `ch:"request_row"`
 		FailedAt  time.Time         `ch:"failed_at"`
 		Key       string            `ch:"key"`
 		Value     string            `ch:"value"`
 		Headers   map[string]string `ch:"headers"`
 	}
 	require.NoError(t, c.Select(t.Context(), &got, `SELECT error_class, reason, model, version, topic, request_topic_id, request_partition,
-		request_offset, failed_at, key, value, headers FROM `+c.Database()+".dead_letters ORDER BY dead_letter_offset"))
+		request_offset, request_row, failed_at, key, value, headers FROM `+c.Database()+".dead_letters ORDER BY dead_letter_offset"))
 	require.Len(t, got, 3)
 	require.Equal(t, "wrong_type", got[0].Class)
 	require.Equal(t, "distance is \"far\"\uFFFD", got[0].Reason)
 	require.Equal(t, "flights", got[0].Model)
 	require.Equal(t, "v1", got[0].Version)
 	require.Equal(t, "millrace.requests.flights", got[0].Topic)
-	require.Equal(t, request, schemas.Coordinates{TopicID: uuid.MustParse(got[0].TopicID), Partition: got[0].Partition, Offset: got[0].Offset})
+	require.Equal(t, request, schemas.Coordinates{TopicID: uuid.MustParse(got[0].TopicID), Partition: got[0].Partition, Offset: got[0].Offset, Row: got[0].Row})
 	require.Equal(t, failedAt, got[0].FailedAt)
 	require.Empty(t, got[0].Key)
 	require.Equal(t, string(every), got[0].Value)

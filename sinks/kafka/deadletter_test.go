@@ -94,3 +94,19 @@ func TestDeadLetterReasonIsShort(t *testing.T) {
 		}
 	}
 }
+
+// The letter of one row names the row, and its request keeps the id that the row had.
+func TestDeadLetterOfARow(t *testing.T) {
+	rec := schemas.Record{Topic: "t", Partition: 3, Offset: 42, Value: []byte("row"), Headers: []schemas.Header{header("request-id", "r"), header(schemas.HeaderRow, "forged")}}
+	for row, want := range map[int][]string{kafka.WholeRecord: {"r", ""}, 0: {"r", "0"}, 7: {"r/7", "7"}} {
+		m := kafka.DeadLetter("letters", &rec, row, schemas.Errorf(schemas.ErrorClassMalformed, "x"), "m", "1", time.Now())
+		letter := schemas.Record{Key: m.Key, Value: m.Value, Headers: m.Headers}
+		id, _ := letter.Header(schemas.HeaderRequestID)
+		number, _ := letter.Header(schemas.HeaderRow)
+		require.Equal(t, want, []string{string(id), string(number)})
+		require.EqualValues(t, max(0, row), kafka.LetterCoordinates(&letter).Row)
+		of, _ := (&schemas.Record{Headers: kafka.Replay(&letter).Headers}).Header(schemas.HeaderReplayOf)
+		require.Equal(t, string(schemas.Coordinates{Partition: 3, Offset: 42, Row: int32(max(0, row))}.AppendID(nil)), string(of))
+	}
+	require.Equal(t, "r", string(rec.Headers[0].Value), "the record's own headers stay")
+}
