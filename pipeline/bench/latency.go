@@ -47,7 +47,7 @@ func (h *harness) runLatency(ctx context.Context, d Delivery) error {
 		if err != nil {
 			return "", nil, err
 		}
-		return partPassThrough, h.passSpec(c, cfg, cfg.Topics.RequestsOf(modelName)), nil
+		return partPassThrough, h.passSpec(c, cfg), nil
 	}, func(o *openRun) (err error) {
 		// Both have answered as much when their loads begin.
 		if _, err = o.maximum(ctx, h.sizes.Maximum); err != nil {
@@ -69,7 +69,7 @@ type openRun struct {
 
 // openLoad starts the three processes on topics of their own, calls measure, and ends them.
 func (h *harness) openLoad(ctx context.Context, d Delivery, name string, answerer func(set []string) (part string, spec any, err error), measure func(o *openRun) error) (err error) {
-	set := h.settings(name, name+"-requests.")
+	set := h.settings(name)
 	cfg, err := applyTopics(ctx, set)
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func (h *harness) openLoad(ctx context.Context, d Delivery, name string, answere
 			return err
 		}
 	}
-	return h.kafka.drop(ctx, append(topicsOf(cfg.Topics.Topics), requests)...)
+	return h.kafka.drop(ctx, topicsOf(cfg.Topics.Topics)...)
 }
 
 // maximum returns the rate at which requests are answered when there are always some, and
@@ -118,7 +118,7 @@ func (o *openRun) maximum(ctx context.Context, requests int64) (float64, error) 
 		return 0, err
 	}
 	o.sent += requests
-	w, err := watch(ctx, o.answering, requests, windowTo, func(ctx context.Context) (int64, error) {
+	readings, err := watch(ctx, o.answering, requests, func(ctx context.Context) (int64, error) {
 		n, err := o.answered(ctx)
 		if err != nil {
 			return 0, err
@@ -128,7 +128,8 @@ func (o *openRun) maximum(ctx context.Context, requests int64) (float64, error) 
 	if err != nil {
 		return 0, err
 	}
-	return w.perSecond, o.load.hear(ctx, &loadDone{})
+	rate, err := steady(readings, requests, windowTo)
+	return rate, errors.Join(err, o.load.hear(ctx, &loadDone{}))
 }
 
 // loads measures at each load.

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,6 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/inference"
@@ -23,16 +23,14 @@ import (
 
 // partsSpec says whose parts are measured, and on what.
 type partsSpec struct {
-	Brokers  []string      `json:"brokers"`
-	Requests string        `json:"requests"` // topic
-	Models   string        `json:"models"`   // folder of the model repository
-	Model    string        `json:"model"`    // version
-	Codec    Codec         `json:"codec"`
-	Lanes    int           `json:"lanes"`
-	Records  int           `json:"records"` // of one batch
-	Total    int           `json:"total"`   // records of the topic
-	For      time.Duration `json:"for"`     // of each part
-	Profile  string        `json:"profile"`
+	Models  string        `json:"models"` // folder of the model repository
+	Model   string        `json:"model"`  // version
+	Codec   Codec         `json:"codec"`
+	Lanes   int           `json:"lanes"`
+	Records int           `json:"records"` // of one batch
+	Total   int           `json:"total"`   // records of the topic
+	For     time.Duration `json:"for"`     // of each part
+	Profile string        `json:"profile"`
 }
 
 // partCost is what one part takes of a row.
@@ -72,13 +70,9 @@ func measureParts(ctx context.Context, c *child) error {
 	if err != nil {
 		return err
 	}
-	need := spec.Records * partBatches * spec.Lanes
-	records, err := firstRecords(ctx, spec.Brokers, spec.Requests, min(need, spec.Total))
+	records, err := partRecords(model.Manifest, spec.Codec, spec.Records*partBatches*spec.Lanes)
 	if err != nil {
 		return err
-	}
-	for len(records) < need { // the same ones again
-		records = append(records, records[:min(len(records), need-len(records))]...)
 	}
 	lanes := make([]*partLane, spec.Lanes)
 	for i := range lanes {
@@ -266,26 +260,18 @@ func observePart(_ context.Context, l *partLane, batch int) error {
 	})
 }
 
-// firstRecords reads n records of a topic that has at least so many.
-func firstRecords(ctx context.Context, addrs []string, topic string, n int) ([]schemas.Record, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(addrs...), kgo.ConsumeTopics(topic),
-		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxBytes(32<<20), kgo.BrokerMaxReadBytes(128<<20))
+// partRecords makes as many records as a fetch would give: each with bytes of its own.
+func partRecords(m *schemas.Manifest, c Codec, n int) ([]schemas.Record, error) {
+	bodies, err := makeBodies(c, m)
 	if err != nil {
-		return nil, fmt.Errorf("read topic %s: %w", topic, err)
+		return nil, err
 	}
-	defer cl.Close()
-	records := make([]schemas.Record, 0, n)
-	id := uuid.New()
-	for len(records) < n {
-		fetches := cl.PollRecords(ctx, n-len(records))
-		if err := fetches.Err(); err != nil {
-			return nil, fmt.Errorf("read topic %s: %w", topic, err)
+	records, id, now := make([]schemas.Record, n), uuid.New(), time.Now()
+	for i := range records {
+		records[i] = schemas.Record{
+			TopicID: id, Partition: int32(i % partitions), Offset: int64(i), Timestamp: now,
+			Key: appendKey(nil, int64(i)), Value: bytes.Clone(bodies[i%len(bodies)]),
 		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			records = append(records, schemas.Record{
-				Topic: r.Topic, TopicID: id, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp, Key: r.Key, Value: r.Value,
-			})
-		})
 	}
 	return records, nil
 }
