@@ -37,9 +37,15 @@ type Sizes struct {
 
 func sizesOf(quick bool) Sizes {
 	if quick {
-		return Sizes{Rounds: 1, JSONRecords: 300_000, ArrowRecords: 1500, Maximum: 150_000, Part: 300 * time.Millisecond, WarmUp: 500 * time.Millisecond, Latency: 1500 * time.Millisecond}
+		return Sizes{
+			Rounds: 1, JSONRecords: 200_000, ArrowRecords: 1000, Maximum: 100_000,
+			Part: 200 * time.Millisecond, WarmUp: 300 * time.Millisecond, Latency: 1200 * time.Millisecond,
+		}
 	}
-	return Sizes{Rounds: 3, JSONRecords: 1_500_000, ArrowRecords: 8000, Maximum: 600_000, Part: 2 * time.Second, WarmUp: 2 * time.Second, Latency: 8 * time.Second}
+	return Sizes{
+		Rounds: 3, JSONRecords: 1_500_000, ArrowRecords: 8000, Maximum: 600_000,
+		Part: 2 * time.Second, WarmUp: 2 * time.Second, Latency: 8 * time.Second,
+	}
 }
 
 // The worker's shape in all runs.

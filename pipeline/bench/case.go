@@ -59,7 +59,7 @@ func (h *harness) answered(d Delivery, group, requests, results string) func(ctx
 // runCase lets a worker answer requests of its codec.
 func (h *harness) runCase(ctx context.Context, c Case, round int) error {
 	set := append(h.settings(roundName(c, round)), c.settings()...)
-	r, err := h.throughput(ctx, c, set, func(pipeline.Config) (string, any) {
+	r, err := h.throughput(ctx, c, set, func(pipeline.Config) (part string, spec any) {
 		return partRole, roleSpec{Set: append(set, "roles=worker"), Profile: h.profileName("worker", c.Name())}
 	}, func(r *run, out *produced) error {
 		return out.check(r.requests, r.requests*rowsOf(c.Codec))
@@ -75,10 +75,13 @@ func (h *harness) runCase(ctx context.Context, c Case, round int) error {
 	return h.kafka.drop(ctx, topicsOf(r.config.Topics.Topics)...)
 }
 
+// answerer tells which child answers the requests of a configuration.
+type answerer func(cfg pipeline.Config) (part string, spec any)
+
 // throughput lets a process answer requests that lie there: first some for warm-up, then,
 // when it is idle, all that count, which become visible at once. check holds what it has
 // produced against what it should have.
-func (h *harness) throughput(ctx context.Context, c Case, set []string, answerer func(cfg pipeline.Config) (part string, spec any), check func(r *run, out *produced) error) (_ *run, err error) {
+func (h *harness) throughput(ctx context.Context, c Case, set []string, who answerer, check func(r *run, out *produced) error) (_ *run, err error) {
 	cfg, err := applyTopics(ctx, set)
 	if err != nil {
 		return nil, err
@@ -102,7 +105,7 @@ func (h *harness) throughput(ctx context.Context, c Case, set []string, answerer
 	if err := load.ask(ctx, loadCommand{Schedule: &Schedule{First: warmUp, Records: counted}, Held: true}, &held); err != nil {
 		return nil, err
 	}
-	part, spec := answerer(cfg)
+	part, spec := who(cfg)
 	p, err := start(ctx, part, spec)
 	if err != nil {
 		return nil, err
@@ -163,12 +166,12 @@ func (h *harness) runPass(ctx context.Context, c Case) error {
 	key := c.passKey()
 	whole := middle(h.runs[c])
 	name := fmt.Sprintf("pass-through-%s-%s-%d", c.Codec, c.Delivery, len(h.passes[key]))
-	r, err := h.throughput(ctx, c, h.settings(name), func(cfg pipeline.Config) (string, any) {
-		spec := h.passSpec(c, cfg)
+	r, err := h.throughput(ctx, c, h.settings(name), func(cfg pipeline.Config) (part string, spec any) {
+		pass := h.passSpec(c, cfg)
 		// As large as the worker's, or it would end more transactions for as many requests.
-		spec.MinRecords = int(whole.batchRows) / int(rowsOf(c.Codec))
-		spec.Profile = h.profileName("pass-through", string(c.Codec)+"_"+string(c.Delivery))
-		return partPassThrough, spec
+		pass.MinRecords = int(whole.batchRows) / int(rowsOf(c.Codec))
+		pass.Profile = h.profileName("pass-through", string(c.Codec)+"_"+string(c.Delivery))
+		return partPassThrough, pass
 	}, func(r *run, out *produced) error {
 		if out.results != r.requests || !out.distinct {
 			return fmt.Errorf("%d requests have %d results (each once: %t)", r.requests, out.results, out.distinct)

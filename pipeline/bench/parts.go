@@ -99,7 +99,7 @@ func measureParts(ctx context.Context, c *child) error {
 		{"encode", encodePart, nil},
 		{"observe", observePart, nil},
 	} {
-		cost, err := costOf(ctx, lanes, spec.For, part.do)
+		cost, err := costOf(ctx, lanes, rowsOf(spec.Codec), spec.For, part.do)
 		if err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
@@ -135,7 +135,7 @@ func newPartLane(ctx context.Context, model *inference.Model) (*partLane, error)
 
 // costOf runs a part on all lanes at once, for a while after a first round that is not
 // counted.
-func costOf(ctx context.Context, lanes []*partLane, length time.Duration, do func(ctx context.Context, l *partLane, batch int) error) (partCost, error) {
+func costOf(ctx context.Context, lanes []*partLane, rowsEach int64, length time.Duration, do func(ctx context.Context, l *partLane, batch int) error) (partCost, error) {
 	rows := make([]int64, len(lanes))
 	round := func(atLeast time.Duration) error {
 		began := time.Now()
@@ -148,7 +148,7 @@ func costOf(ctx context.Context, lanes []*partLane, length time.Duration, do fun
 						if err := do(ctx, l, batch); err != nil {
 							return err
 						}
-						rows[i] += int64(len(l.records[batch]))
+						rows[i] += int64(len(l.records[batch])) * rowsEach
 					}
 					if time.Since(began) >= atLeast || ctx.Err() != nil {
 						return ctx.Err()
@@ -204,13 +204,13 @@ func (l *partLane) decode(batch int) (arrow.Record, error) {
 }
 
 func keepBatches(_ context.Context, l *partLane) error {
-	for batch, records := range l.records {
+	for batch := range l.records {
 		decoded, err := l.decode(batch)
 		if err != nil {
 			return err
 		}
 		l.batches = append(l.batches, decoded)
-		l.latency = make([]int64, max(len(l.latency), len(records)))
+		l.latency = make([]int64, max(len(l.latency), int(decoded.NumRows())))
 	}
 	return nil
 }
@@ -244,7 +244,7 @@ const partLatencyUS, partQueueUS = 54_321, 1_234_567
 func encodePart(_ context.Context, l *partLane, batch int) error {
 	l.arena = l.arena[:0]
 	l.results.Bind(l.batches[batch], l.predictions[batch])
-	for row := range l.records[batch] {
+	for row := range int(l.batches[batch].NumRows()) {
 		l.arena = l.results.AppendRow(l.arena, row, partLatencyUS, partQueueUS)
 	}
 	return nil
@@ -252,7 +252,7 @@ func encodePart(_ context.Context, l *partLane, batch int) error {
 
 func observePart(_ context.Context, l *partLane, batch int) error {
 	l.arena = l.arena[:0]
-	took := l.latency[:len(l.records[batch])]
+	took := l.latency[:l.batches[batch].NumRows()]
 	scored := &codec.Scored{Batch: l.batches[batch], Predictions: l.predictions[batch], LatencyUS: took, QueueUS: took}
 	return l.observed.Encode(scored, time.Now(), func(stream []byte, _ int) error {
 		l.arena = append(l.arena, stream...)
