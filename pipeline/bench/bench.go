@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/millrace/millrace/schemas"
 )
 
 // Options are the flags of the program.
@@ -29,7 +27,7 @@ var ErrUsage = errors.New("wrong usage")
 // Sizes say how much is measured.
 type Sizes struct {
 	Rounds       int           // of each throughput run and part; the median counts
-	JSONRecords  int64         // requests of a throughput run
+	JSONRecords  int64         // requests of a throughput run; a fifth more is warm-up
 	ArrowRecords int64         // likewise
 	Maximum      int64         // requests that the maximum under open load is found with
 	Part         time.Duration // of each part alone
@@ -39,9 +37,15 @@ type Sizes struct {
 
 func sizesOf(quick bool) Sizes {
 	if quick {
-		return Sizes{Rounds: 1, JSONRecords: 300_000, ArrowRecords: 1500, Maximum: 150_000, Part: 300 * time.Millisecond, WarmUp: 500 * time.Millisecond, Latency: 1500 * time.Millisecond}
+		return Sizes{
+			Rounds: 1, JSONRecords: 200_000, ArrowRecords: 1000, Maximum: 100_000,
+			Part: 200 * time.Millisecond, WarmUp: 300 * time.Millisecond, Latency: 1200 * time.Millisecond,
+		}
 	}
-	return Sizes{Rounds: 3, JSONRecords: 1_500_000, ArrowRecords: 8000, Maximum: 600_000, Part: 2 * time.Second, WarmUp: 2 * time.Second, Latency: 8 * time.Second}
+	return Sizes{
+		Rounds: 3, JSONRecords: 1_500_000, ArrowRecords: 8000, Maximum: 600_000,
+		Part: 2 * time.Second, WarmUp: 2 * time.Second, Latency: 8 * time.Second,
+	}
 }
 
 // The worker's shape in all runs.
@@ -59,7 +63,6 @@ type harness struct {
 	dir      string // of all data
 	models   string // folder of the model repository
 	kafka    *cluster
-	inputs   map[Codec]*input
 	runs     map[Case][]*run                  // by round
 	passes   map[passKey][]*run               // likewise
 	parts    map[string]map[string][]partCost // by codec_model and name, then by round
@@ -78,7 +81,7 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	}
 	h := &harness{
 		opts: o, sizes: sizesOf(o.Quick), plan: p, progress: stderr,
-		inputs: map[Codec]*input{}, runs: map[Case][]*run{}, passes: map[passKey][]*run{},
+		runs: map[Case][]*run{}, passes: map[passKey][]*run{},
 		parts: map[string]map[string][]partCost{}, latency: map[Delivery]*latencyRun{},
 	}
 	if o.Sizes != nil {
@@ -152,12 +155,12 @@ func (h *harness) measure(ctx context.Context) error {
 
 func (h *harness) say(format string, args ...any) { fmt.Fprintf(h.progress, format+"\n", args...) }
 
-// settings are the configuration of a run: its own group and topics, but for the requests.
-func (h *harness) settings(name, requests string) []string {
+// settings are the configuration of a run: its own groups and topics.
+func (h *harness) settings(name string) []string {
 	return []string{
 		"instance=" + name, "log.level=warn", "http.addr=",
 		"kafka.brokers=" + joined(h.kafka.addrs), "models.repository=" + h.models,
-		"topics.requests=" + requests, "topics.results=" + name + "-results.",
+		"topics.requests=" + name + "-requests.", "topics.results=" + name + "-results.",
 		"topics.observations=" + name + "-observations", "topics.deadletters=" + name + "-deadletters",
 		fmt.Sprintf("topics.partitions=%d", partitions), fmt.Sprintf("worker.lanes=%d", lanes),
 		"worker.group=" + name, "recorder.group=" + name + "-recorder",
@@ -170,46 +173,6 @@ func (h *harness) profileName(part, name string) string {
 		return ""
 	}
 	return filepath.Join(h.opts.Profile, part+"-"+name)
-}
-
-// input is a topic of requests that lie there before a run.
-type input struct {
-	prefix  string // of the topic
-	records int64
-	bytes   int64 // of values
-	stored  int64 // as the brokers hold them
-}
-
-func (i *input) topic() string { return schemas.Topics{Requests: i.prefix}.RequestsOf(modelName) }
-
-// input returns the requests of a codec; it makes them the first time.
-func (h *harness) input(ctx context.Context, c Codec) (*input, error) {
-	if in := h.inputs[c]; in != nil {
-		return in, nil
-	}
-	in := &input{prefix: "bench-" + string(c) + "-requests.", records: h.sizes.JSONRecords}
-	if c == CodecArrow {
-		in.records = h.sizes.ArrowRecords
-	}
-	if _, err := applyTopics(ctx, h.settings("bench-"+string(c), in.prefix)); err != nil {
-		return nil, err
-	}
-	load, err := h.startLoad(ctx, c, in.topic())
-	if err != nil {
-		return nil, err
-	}
-	var done loadDone
-	err = load.ask(ctx, loadCommand{Schedule: &Schedule{Records: in.records, Start: monotonic()}}, &done)
-	if err := errors.Join(err, load.stop(ctx)); err != nil {
-		return nil, err
-	}
-	in.bytes = done.Bytes
-	if in.stored, err = h.kafka.stored(ctx, in.topic()); err != nil {
-		return nil, err
-	}
-	h.say("input %s: %d requests of %d rows, %d bytes each", c, in.records, rowsOf(c), in.bytes/in.records)
-	h.inputs[c] = in
-	return in, nil
 }
 
 // startLoad starts a load generator and waits until it is ready. Stop it.

@@ -12,17 +12,16 @@ import (
 
 // run is what one throughput run gave, per row where it can be.
 type run struct {
-	rowsPerS         float64
-	cpu              time.Duration // of the process, per row
-	peakRSS          int64
-	batchRows        float64 // on average
-	allocs           float64 // per row, from ready to the end
-	allocBytes       float64 // likewise
-	resultBytes      float64 // of values, per row
-	observationBytes float64 // likewise
-	storedOut        float64 // results and observations as the brokers hold them, per row
-	sample           sample
-	config           pipeline.Config
+	requests   int64 // warm-up included
+	rowsPerS   float64
+	cpu        time.Duration // of the process, per row
+	allocs     float64       // of the process, per row
+	allocBytes float64       // likewise
+	batchRows  float64       // on average
+	peakRSS    int64
+	shape      shape
+	sample     sample
+	config     pipeline.Config
 }
 
 // passKey names a pass-through: it knows no model.
@@ -57,136 +56,151 @@ func (h *harness) answered(d Delivery, group, requests, results string) func(ctx
 	return func(ctx context.Context) (int64, error) { return h.kafka.end(ctx, results) }
 }
 
-// runCase lets a worker answer the requests of its codec.
-func (h *harness) runCase(ctx context.Context, c Case, round int) (err error) {
-	in, err := h.input(ctx, c.Codec)
+// runCase lets a worker answer requests of its codec.
+func (h *harness) runCase(ctx context.Context, c Case, round int) error {
+	set := append(h.settings(roundName(c, round)), c.settings()...)
+	r, err := h.throughput(ctx, c, set, func(pipeline.Config) (part string, spec any) {
+		return partRole, roleSpec{Set: append(set, "roles=worker"), Profile: h.profileName("worker", c.Name())}
+	}, func(r *run, out *produced) error {
+		return out.check(r.requests, r.requests*rowsOf(c.Codec))
+	})
 	if err != nil {
 		return err
-	}
-	set := append(h.settings(roundName(c, round), in.prefix), c.settings()...)
-	cfg, err := applyTopics(ctx, set)
-	if err != nil {
-		return err
-	}
-	worker, err := start(ctx, partRole, roleSpec{Set: append(set, "roles=worker"), Profile: h.profileName("worker", c.Name())})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, worker.stop(context.WithoutCancel(ctx))) }()
-	var before, after roleStats
-	if err := worker.hear(ctx, &before); err != nil {
-		return err
-	}
-	w, err := watch(ctx, worker, in.records, windowTo, h.answered(c.Delivery, cfg.Worker.Group, in.topic(), cfg.Topics.ResultsOf(modelName)))
-	if err != nil {
-		return err
-	}
-	if err := worker.ask(ctx, struct{}{}, &after); err != nil {
-		return err
-	}
-	r := &run{config: cfg}
-	if r.peakRSS, err = peakRSS(worker.cmd.Process.Pid); err != nil {
-		return err
-	}
-	if err := worker.stop(ctx); err != nil {
-		return err
-	}
-	rows := in.records * rowsOf(c.Codec)
-	out, err := h.kafka.survey(ctx, cfg.Topics.Topics, in.records)
-	if err == nil {
-		err = out.check(in.records, rows)
-	}
-	if err != nil {
-		return err
-	}
-	r.rates(w, rowsOf(c.Codec))
-	r.batchRows = float64(after.Rows) / float64(max(after.Batches, 1))
-	r.allocs = float64(after.Mallocs-before.Mallocs) / float64(rows)
-	r.allocBytes = float64(after.AllocBytes-before.AllocBytes) / float64(rows)
-	r.resultBytes = float64(out.resultBytes) / float64(rows)
-	r.observationBytes = float64(out.observationBytes) / float64(rows)
-	r.sample = out.sample
-	for _, topic := range []string{cfg.Topics.ResultsOf(modelName), cfg.Topics.Observations} {
-		stored, err := h.kafka.stored(ctx, topic)
-		if err != nil {
-			return err
-		}
-		r.storedOut += float64(stored) / float64(rows)
 	}
 	h.runs[c] = append(h.runs[c], r)
 	h.say("%s: %.0f predictions/s, %.2f µs CPU each", c.Name(), r.rowsPerS, us(r.cpu))
 	if c == recorderCase && h.plan.recorder && round == h.sizes.Rounds-1 {
 		return nil // the recorder needs the topics
 	}
-	return h.kafka.drop(ctx, topicsOf(cfg.Topics.Topics)...)
+	return h.kafka.drop(ctx, topicsOf(r.config.Topics.Topics)...)
+}
+
+// answerer tells which child answers the requests of a configuration.
+type answerer func(cfg pipeline.Config) (part string, spec any)
+
+// throughput lets a process answer requests that lie there: first some for warm-up, then,
+// when it is idle, all that count, which become visible at once. check holds what it has
+// produced against what it should have.
+func (h *harness) throughput(ctx context.Context, c Case, set []string, who answerer, check func(r *run, out *produced) error) (_ *run, err error) {
+	cfg, err := applyTopics(ctx, set)
+	if err != nil {
+		return nil, err
+	}
+	requests, ending := cfg.Topics.RequestsOf(modelName), context.WithoutCancel(ctx)
+	load, err := h.startLoad(ctx, c.Codec, requests)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, load.stop(ending)) }()
+	counted := h.sizes.JSONRecords
+	if c.Codec == CodecArrow {
+		counted = h.sizes.ArrowRecords
+	}
+	warmUp := max(1, counted/5)
+	r := &run{requests: warmUp + counted, config: cfg}
+	var warm, held loadDone
+	if err := load.ask(ctx, loadCommand{Schedule: &Schedule{Records: warmUp}}, &warm); err != nil {
+		return nil, err
+	}
+	if err := load.ask(ctx, loadCommand{Schedule: &Schedule{First: warmUp, Records: counted}, Held: true}, &held); err != nil {
+		return nil, err
+	}
+	part, spec := who(cfg)
+	p, err := start(ctx, part, spec)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.stop(ending)) }()
+	var before, after roleStats
+	if err := p.hear(ctx, &before); err != nil {
+		return nil, err
+	}
+	answered := h.answered(c.Delivery, cfg.Worker.Group, requests, cfg.Topics.ResultsOf(modelName))
+	if _, err := watch(ctx, p, warmUp, answered); err != nil {
+		return nil, err
+	}
+	if err := p.ask(ctx, struct{}{}, &before); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	if err := load.ask(ctx, loadCommand{Release: true}, &loadDone{}); err != nil {
+		return nil, err
+	}
+	readings, err := watch(ctx, p, r.requests, answered)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.ask(ctx, struct{}{}, &after); err != nil {
+		return nil, err
+	}
+	if r.peakRSS, err = peakRSS(p.cmd.Process.Pid); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(p.stop(ctx), load.stop(ctx)); err != nil {
+		return nil, err
+	}
+	out, err := h.kafka.survey(ctx, cfg.Topics.Topics, r.requests)
+	if err == nil {
+		err = check(r, &out)
+	}
+	if err != nil {
+		return nil, err
+	}
+	rows := counted * rowsOf(c.Codec)
+	r.rowsPerS = float64(rows) / readings[len(readings)-1].at.Sub(began).Seconds()
+	r.cpu = (after.CPU - before.CPU) / time.Duration(rows)
+	r.allocs = float64(after.Mallocs-before.Mallocs) / float64(rows)
+	r.allocBytes = float64(after.AllocBytes-before.AllocBytes) / float64(rows)
+	r.batchRows = float64(after.Rows-before.Rows) / float64(max(after.Batches-before.Batches, 1))
+	r.sample = out.sample
+	r.shape, err = h.kafka.shape(ctx, cfg.Topics.Topics, r.requests*rowsOf(c.Codec), warm.Bytes+held.Bytes, &out)
+	return r, err
 }
 
 // roundName names the groups and topics of a round.
 func roundName(c Case, round int) string { return fmt.Sprintf("%s-%d", c.Name(), round) }
 
-func (r *run) rates(w window, rowsEach int64) {
-	r.rowsPerS = w.perSecond * float64(rowsEach)
-	r.cpu = w.cpu / time.Duration(rowsEach)
-}
-
-// runPass lets a pass-through produce what the case's worker did, from the same requests. The
-// answers of one model are as long as those of the other, so it runs once a round.
-func (h *harness) runPass(ctx context.Context, c Case) (err error) {
-	in, whole := h.inputs[c.Codec], middle(h.runs[c])
+// runPass lets a pass-through produce what the case's worker did. The answers of one model are
+// as long as those of the other, so it runs once a round.
+func (h *harness) runPass(ctx context.Context, c Case) error {
 	key := c.passKey()
+	whole := middle(h.runs[c])
 	name := fmt.Sprintf("pass-through-%s-%s-%d", c.Codec, c.Delivery, len(h.passes[key]))
-	cfg, err := applyTopics(ctx, h.settings(name, in.prefix))
+	r, err := h.throughput(ctx, c, h.settings(name), func(cfg pipeline.Config) (part string, spec any) {
+		pass := h.passSpec(c, cfg)
+		// As large as the worker's, or it would end more transactions for as many requests.
+		pass.MinRecords = int(whole.batchRows) / int(rowsOf(c.Codec))
+		pass.Profile = h.profileName("pass-through", string(c.Codec)+"_"+string(c.Delivery))
+		return partPassThrough, pass
+	}, func(r *run, out *produced) error {
+		if out.results != r.requests || !out.distinct {
+			return fmt.Errorf("%d requests have %d results (each once: %t)", r.requests, out.results, out.distinct)
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	spec := h.passSpec(c, cfg, in.topic())
-	// As large as the worker's, or it would end more transactions for as many requests.
-	spec.MinRecords = int(whole.batchRows) / int(rowsOf(c.Codec))
-	spec.Profile = h.profileName("pass-through", string(c.Codec)+"_"+string(c.Delivery))
-	pass, err := start(ctx, partPassThrough, spec)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, pass.stop(context.WithoutCancel(ctx))) }()
-	if err := pass.hear(ctx, &roleStats{}); err != nil {
-		return err
-	}
-	w, err := watch(ctx, pass, in.records, windowTo, h.answered(c.Delivery, cfg.Worker.Group, in.topic(), cfg.Topics.ResultsOf(modelName)))
-	if err != nil {
-		return err
-	}
-	var after roleStats
-	if err := pass.ask(ctx, struct{}{}, &after); err != nil {
-		return err
-	}
-	r := &run{config: cfg, sample: whole.sample, batchRows: float64(after.Rows) / float64(max(after.Batches, 1))}
-	if r.peakRSS, err = peakRSS(pass.cmd.Process.Pid); err != nil {
-		return err
-	}
-	if err := pass.stop(ctx); err != nil {
-		return err
-	}
-	r.rates(w, rowsOf(c.Codec))
 	h.passes[key] = append(h.passes[key], r)
 	h.say("%s: %.0f rows/s, %.2f µs CPU each", name, r.rowsPerS, us(r.cpu))
-	return h.kafka.drop(ctx, topicsOf(cfg.Topics.Topics)...)
+	return h.kafka.drop(ctx, topicsOf(r.config.Topics.Topics)...)
 }
 
 // passSpec makes a pass-through of a case that was run.
-func (h *harness) passSpec(c Case, cfg pipeline.Config, requests string) passThroughSpec {
+func (h *harness) passSpec(c Case, cfg pipeline.Config) passThroughSpec {
 	return passThroughSpec{
 		Brokers: h.kafka.addrs, Group: cfg.Worker.Group, Delivery: c.Delivery,
-		Requests: requests, Results: cfg.Topics.ResultsOf(modelName), Observations: cfg.Topics.Observations,
+		Requests: cfg.Topics.RequestsOf(modelName), Results: cfg.Topics.ResultsOf(modelName), Observations: cfg.Topics.Observations,
 		Lanes: lanes, MaxRecords: cfg.Worker.MaxBatchRows, RowsEach: rowsOf(c.Codec), Sample: middle(h.runs[c]).sample,
 	}
 }
 
 // runParts measures the other parts of a case, once a round for both delivery modes.
 func (h *harness) runParts(ctx context.Context, c Case) error {
-	in, whole := h.inputs[c.Codec], middle(h.runs[c])
+	whole := middle(h.runs[c])
 	p, err := start(ctx, partParts, partsSpec{
-		Brokers: h.kafka.addrs, Requests: in.topic(), Models: h.models, Model: c.Model, Codec: c.Codec,
-		Lanes: lanes, Records: max(1, int(whole.batchRows)/int(rowsOf(c.Codec))), Total: int(in.records), For: h.sizes.Part,
+		Models: h.models, Model: c.Model, Codec: c.Codec,
+		Lanes: lanes, Records: max(1, int(whole.batchRows)/int(rowsOf(c.Codec))), For: h.sizes.Part,
 		Profile: h.profileName("parts", c.pair()),
 	})
 	if err != nil {

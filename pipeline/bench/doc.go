@@ -6,21 +6,22 @@
 //
 // # Throughput (closed)
 //
-// The requests lie in their topic before a worker starts; every worker joins as a new group
-// and so reads the same requests. How many are answered is read from Kafka: in exactly_once
-// the group's committed offsets, which move with the results' transactions; in
-// at_least_once the end of the results topic, which nothing but results moves. The rate and
-// the CPU time are those between two samples, at 20 % and at 90 % of the requests, so that
-// neither the start nor the idle lane at the end counts, and what is in flight at the first
-// sample is made good by what is at the second. Afterwards the topics are read with
-// read_committed: every request has one result and one observation, or the run fails.
+// The requests lie in their topic before the worker starts: some for warm-up, and all that
+// count in a transaction of the generator's that is still open. When the worker has answered the
+// warm-up and is idle, the transaction is committed, and all of them are there at once. Rate
+// and CPU time run from that commit to the last result, from rest to rest, so that nothing of
+// what counts was done before, such as fetching ahead, and nothing is left. How many are
+// answered is read from Kafka: in exactly_once the group's committed offsets, which move with the
+// results' transactions; in at_least_once the end of the results topic, which nothing but
+// results moves. Afterwards the topics are read with read_committed: every request has one
+// result and one observation, or the run fails.
 //
 // # Parts
 //
 // The parts of one prediction's CPU time are, each measured in a process that does nothing
 // else, with as many goroutines as the worker has lanes and with its own garbage collection:
 //
-//   - pass-through: consume the same requests, produce the same keys with a stored sample of
+//   - pass-through: consume such requests, produce their keys with a stored sample of
 //     the whole's results and observations, with a lane's client options and rhythm: poll,
 //     produce, flush, end. No decoding. It is fixed here, and so is no lane.
 //   - decode: codec.Decoder from the record's value to the Arrow batch.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/millrace/millrace/pipeline"
 )
 
 // loads are the shares of the maximum that latency is measured at, in percent.
@@ -27,9 +29,9 @@ func (h *harness) runLatency(ctx context.Context, d Delivery) error {
 	c := latencyCase(d)
 	l := &latencyRun{late: map[int]int64{}}
 	name := "latency-" + string(d)
-	err := h.openLoad(ctx, d, name, func(set []string) (part string, spec any, err error) {
-		set = append(append(set, c.settings()...), "roles=worker")
-		return partRole, roleSpec{Set: set}, nil
+	set := append(h.settings(name), c.settings()...)
+	err := h.openLoad(ctx, d, set, func(pipeline.Config) (part string, spec any) {
+		return partRole, roleSpec{Set: append(set, "roles=worker")}
 	}, func(o *openRun) (err error) {
 		if l.maximum, err = o.maximum(ctx, h.sizes.Maximum); err != nil {
 			return err
@@ -41,22 +43,17 @@ func (h *harness) runLatency(ctx context.Context, d Delivery) error {
 	if err != nil {
 		return err
 	}
-	name = "latency-pass-through-" + string(d)
-	return errors.Join(h.openLoad(ctx, d, name, func(set []string) (part string, spec any, err error) {
-		cfg, err := applyTopics(ctx, set)
-		if err != nil {
-			return "", nil, err
-		}
-		return partPassThrough, h.passSpec(c, cfg, cfg.Topics.RequestsOf(modelName)), nil
+	h.latency[d] = l
+	return h.openLoad(ctx, d, h.settings("latency-pass-through-"+string(d)), func(cfg pipeline.Config) (part string, spec any) {
+		return partPassThrough, h.passSpec(c, cfg)
 	}, func(o *openRun) (err error) {
 		// Both have answered as much when their loads begin.
 		if _, err = o.maximum(ctx, h.sizes.Maximum); err != nil {
 			return err
 		}
 		l.pass, err = o.loads(ctx, h, l)
-		h.latency[d] = l
 		return err
-	}), ctx.Err())
+	})
 }
 
 // openRun is one system under open load: who answers, who sends and who reads.
@@ -68,18 +65,14 @@ type openRun struct {
 }
 
 // openLoad starts the three processes on topics of their own, calls measure, and ends them.
-func (h *harness) openLoad(ctx context.Context, d Delivery, name string, answerer func(set []string) (part string, spec any, err error), measure func(o *openRun) error) (err error) {
-	set := h.settings(name, name+"-requests.")
+func (h *harness) openLoad(ctx context.Context, d Delivery, set []string, who answerer, measure func(o *openRun) error) (err error) {
 	cfg, err := applyTopics(ctx, set)
 	if err != nil {
 		return err
 	}
 	requests, results := cfg.Topics.RequestsOf(modelName), cfg.Topics.ResultsOf(modelName)
-	part, spec, err := answerer(set)
-	if err != nil {
-		return err
-	}
-	o := &openRun{name: name, answered: h.answered(d, cfg.Worker.Group, requests, results)}
+	part, spec := who(cfg)
+	o := &openRun{name: cfg.Worker.Group, answered: h.answered(d, cfg.Worker.Group, requests, results)}
 	ending := context.WithoutCancel(ctx)
 	if o.answering, err = start(ctx, part, spec); err != nil {
 		return err
@@ -107,7 +100,7 @@ func (h *harness) openLoad(ctx context.Context, d Delivery, name string, answere
 			return err
 		}
 	}
-	return h.kafka.drop(ctx, append(topicsOf(cfg.Topics.Topics), requests)...)
+	return h.kafka.drop(ctx, topicsOf(cfg.Topics.Topics)...)
 }
 
 // maximum returns the rate at which requests are answered when there are always some, and
@@ -118,7 +111,7 @@ func (o *openRun) maximum(ctx context.Context, requests int64) (float64, error) 
 		return 0, err
 	}
 	o.sent += requests
-	w, err := watch(ctx, o.answering, requests, windowTo, func(ctx context.Context) (int64, error) {
+	readings, err := watch(ctx, o.answering, requests, func(ctx context.Context) (int64, error) {
 		n, err := o.answered(ctx)
 		if err != nil {
 			return 0, err
@@ -128,7 +121,8 @@ func (o *openRun) maximum(ctx context.Context, requests int64) (float64, error) 
 	if err != nil {
 		return 0, err
 	}
-	return w.perSecond, o.load.hear(ctx, &loadDone{})
+	rate, err := steady(readings, requests, windowTo)
+	return rate, errors.Join(err, o.load.hear(ctx, &loadDone{}))
 }
 
 // loads measures at each load.

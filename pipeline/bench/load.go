@@ -48,9 +48,11 @@ type loadSpec struct {
 	Models  string   `json:"models"` // folder of the model repository
 }
 
-// loadCommand starts a schedule, or lets the one that runs go on.
+// loadCommand starts a schedule, lets the one that runs go on, or releases what was held.
 type loadCommand struct {
 	*Schedule
+	Held     bool  `json:"held"`     // send in a transaction, which stays open: nobody sees the requests yet
+	Release  bool  `json:"release"`  // commit it: all of them are there
 	Answered int64 `json:"answered"` // requests of the schedule; for its window
 }
 
@@ -64,6 +66,7 @@ type loadDone struct {
 // generator sends requests. One goroutine sends; only answered is shared.
 type generator struct {
 	cl       *kgo.Client
+	held     *kgo.Client // with a transaction
 	topic    string
 	bodies   [][]byte
 	answered atomic.Int64
@@ -84,14 +87,20 @@ func generate(ctx context.Context, c *child) error {
 	if err != nil {
 		return err
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(spec.Brokers...), kgo.ClientID("bench-load"),
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(spec.Brokers...), kgo.ClientID("bench-load"),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression()), kgo.ProducerBatchMaxBytes(schemas.MaxRequestBytes),
-		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(1<<18), kgo.MaxBufferedBytes(256<<20))
-	if err != nil {
+		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(1 << 18), kgo.MaxBufferedBytes(256 << 20),
+	}
+	g := &generator{topic: spec.Topic, bodies: bodies}
+	if g.cl, err = kgo.NewClient(opts...); err != nil {
 		return fmt.Errorf("open the load generator's client: %w", err)
 	}
-	defer cl.Close()
-	g := &generator{cl: cl, topic: spec.Topic, bodies: bodies}
+	defer g.cl.Close()
+	if g.held, err = kgo.NewClient(append(opts, kgo.TransactionalID(spec.Topic), kgo.TransactionTimeout(holdAtMost))...); err != nil {
+		return fmt.Errorf("open the load generator's transactional client: %w", err)
+	}
+	defer g.held.Close()
 	if err := c.say(loadDone{}); err != nil {
 		return err
 	}
@@ -109,12 +118,28 @@ func generate(ctx context.Context, c *child) error {
 		case err := <-failed:
 			return err
 		}
+		if command.Release {
+			if err := g.held.EndTransaction(ctx, kgo.TryCommit); err != nil {
+				return fmt.Errorf("release the requests: %w", err)
+			}
+			if err := c.say(loadDone{}); err != nil {
+				return err
+			}
+			continue
+		}
 		g.answered.Store(command.Answered)
 		if command.Schedule == nil {
 			continue
 		}
+		cl := g.cl
+		if command.Held {
+			cl = g.held
+			if err := cl.BeginTransaction(); err != nil {
+				return fmt.Errorf("hold requests: %w", err)
+			}
+		}
 		go func() { // ends with its schedule, or with ctx
-			done, err := g.send(ctx, command.Schedule)
+			done, err := g.send(ctx, cl, command.Schedule)
 			if err == nil {
 				err = c.say(done)
 			}
@@ -125,14 +150,18 @@ func generate(ctx context.Context, c *child) error {
 	}
 }
 
+// holdAtMost bounds how long requests may be held; brokers allow no more by default.
+const holdAtMost = 15 * time.Minute
+
 // send sends the requests of a schedule when they are due, and waits until all are
 // acknowledged.
-func (g *generator) send(ctx context.Context, s *Schedule) (loadDone, error) {
+func (g *generator) send(ctx context.Context, cl *kgo.Client, s *Schedule) (loadDone, error) {
 	var done loadDone
 	var late []int64
 	promise := func(_ *kgo.Record, err error) {
 		if err != nil {
-			g.failed.CompareAndSwap(nil, &err)
+			failure := err // or every err would be on the heap
+			g.failed.CompareAndSwap(nil, &failure)
 		}
 	}
 	for done.Sent < s.Records {
@@ -159,12 +188,12 @@ func (g *generator) send(ctx context.Context, s *Schedule) (loadDone, error) {
 			keys = appendKey(keys, seq)
 			body := g.bodies[int(seq)%len(g.bodies)]
 			block[i] = kgo.Record{Topic: g.topic, Key: keys[keyBytes*i : keyBytes*(i+1) : keyBytes*(i+1)], Value: body}
-			g.cl.Produce(ctx, &block[i], promise)
+			cl.Produce(ctx, &block[i], promise)
 			done.Sent++
 			done.Bytes += int64(len(body))
 		}
 	}
-	if err := g.cl.Flush(ctx); err != nil {
+	if err := cl.Flush(ctx); err != nil {
 		return done, fmt.Errorf("flush requests: %w", err)
 	}
 	if failed := g.failed.Load(); failed != nil {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,6 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/inference"
@@ -23,16 +23,14 @@ import (
 
 // partsSpec says whose parts are measured, and on what.
 type partsSpec struct {
-	Brokers  []string      `json:"brokers"`
-	Requests string        `json:"requests"` // topic
-	Models   string        `json:"models"`   // folder of the model repository
-	Model    string        `json:"model"`    // version
-	Codec    Codec         `json:"codec"`
-	Lanes    int           `json:"lanes"`
-	Records  int           `json:"records"` // of one batch
-	Total    int           `json:"total"`   // records of the topic
-	For      time.Duration `json:"for"`     // of each part
-	Profile  string        `json:"profile"`
+	Models  string        `json:"models"` // folder of the model repository
+	Model   string        `json:"model"`  // version
+	Codec   Codec         `json:"codec"`
+	Lanes   int           `json:"lanes"`
+	Records int           `json:"records"` // of one batch
+	Total   int           `json:"total"`   // records of the topic
+	For     time.Duration `json:"for"`     // of each part
+	Profile string        `json:"profile"`
 }
 
 // partCost is what one part takes of a row.
@@ -72,13 +70,9 @@ func measureParts(ctx context.Context, c *child) error {
 	if err != nil {
 		return err
 	}
-	need := spec.Records * partBatches * spec.Lanes
-	records, err := firstRecords(ctx, spec.Brokers, spec.Requests, min(need, spec.Total))
+	records, err := partRecords(model.Manifest, spec.Codec, spec.Records*partBatches*spec.Lanes)
 	if err != nil {
 		return err
-	}
-	for len(records) < need { // the same ones again
-		records = append(records, records[:min(len(records), need-len(records))]...)
 	}
 	lanes := make([]*partLane, spec.Lanes)
 	for i := range lanes {
@@ -105,7 +99,7 @@ func measureParts(ctx context.Context, c *child) error {
 		{"encode", encodePart, nil},
 		{"observe", observePart, nil},
 	} {
-		cost, err := costOf(ctx, lanes, spec.For, part.do)
+		cost, err := costOf(ctx, lanes, rowsOf(spec.Codec), spec.For, part.do)
 		if err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
@@ -144,7 +138,7 @@ func newPartLane(ctx context.Context, model *inference.Model) (*partLane, error)
 
 // costOf runs a part on all lanes at once, for a while after a first round that is not
 // counted.
-func costOf(ctx context.Context, lanes []*partLane, length time.Duration, do func(ctx context.Context, l *partLane, batch int) error) (partCost, error) {
+func costOf(ctx context.Context, lanes []*partLane, rowsEach int64, length time.Duration, do func(ctx context.Context, l *partLane, batch int) error) (partCost, error) {
 	rows := make([]int64, len(lanes))
 	round := func(atLeast time.Duration) error {
 		began := time.Now()
@@ -157,7 +151,7 @@ func costOf(ctx context.Context, lanes []*partLane, length time.Duration, do fun
 						if err := do(ctx, l, batch); err != nil {
 							return err
 						}
-						rows[i] += int64(len(l.records[batch]))
+						rows[i] += int64(len(l.records[batch])) * rowsEach
 					}
 					if time.Since(began) >= atLeast || ctx.Err() != nil {
 						return ctx.Err()
@@ -213,13 +207,13 @@ func (l *partLane) decode(batch int) (arrow.Record, error) {
 }
 
 func keepBatches(_ context.Context, l *partLane) error {
-	for batch, records := range l.records {
+	for batch := range l.records {
 		decoded, err := l.decode(batch)
 		if err != nil {
 			return err
 		}
 		l.batches = append(l.batches, decoded)
-		l.latency = make([]int64, max(len(l.latency), len(records)))
+		l.latency = make([]int64, max(len(l.latency), int(decoded.NumRows())))
 	}
 	return nil
 }
@@ -253,7 +247,7 @@ const partLatencyUS, partQueueUS = 54_321, 1_234_567
 func encodePart(_ context.Context, l *partLane, batch int) error {
 	l.arena = l.arena[:0]
 	l.results.Bind(l.batches[batch], l.predictions[batch])
-	for row := range l.records[batch] {
+	for row := range int(l.batches[batch].NumRows()) {
 		l.arena = l.results.AppendRow(l.arena, row, partLatencyUS, partQueueUS)
 	}
 	return nil
@@ -261,32 +255,24 @@ func encodePart(_ context.Context, l *partLane, batch int) error {
 
 func observePart(_ context.Context, l *partLane, batch int) error {
 	l.arena = l.arena[:0]
-	took := l.latency[:len(l.records[batch])]
+	took := l.latency[:l.batches[batch].NumRows()]
 	scored := &codec.Scored{Batch: l.batches[batch], Predictions: l.predictions[batch], LatencyUS: took, QueueUS: took}
 	l.arena, _ = l.observed.Append(l.arena, scored, time.Now())
 	return nil
 }
 
-// firstRecords reads n records of a topic that has at least so many.
-func firstRecords(ctx context.Context, addrs []string, topic string, n int) ([]schemas.Record, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(addrs...), kgo.ConsumeTopics(topic),
-		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxBytes(32<<20), kgo.BrokerMaxReadBytes(128<<20))
+// partRecords makes as many records as a fetch would give: each with bytes of its own.
+func partRecords(m *schemas.Manifest, c Codec, n int) ([]schemas.Record, error) {
+	bodies, err := makeBodies(c, m)
 	if err != nil {
-		return nil, fmt.Errorf("read topic %s: %w", topic, err)
+		return nil, err
 	}
-	defer cl.Close()
-	records := make([]schemas.Record, 0, n)
-	id := uuid.New()
-	for len(records) < n {
-		fetches := cl.PollRecords(ctx, n-len(records))
-		if err := fetches.Err(); err != nil {
-			return nil, fmt.Errorf("read topic %s: %w", topic, err)
+	records, id, now := make([]schemas.Record, n), uuid.New(), time.Now()
+	for i := range records {
+		records[i] = schemas.Record{
+			TopicID: id, Partition: int32(i % partitions), Offset: int64(i), Timestamp: now,
+			Key: appendKey(nil, int64(i)), Value: bytes.Clone(bodies[i%len(bodies)]),
 		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			records = append(records, schemas.Record{
-				Topic: r.Topic, TopicID: id, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp, Key: r.Key, Value: r.Value,
-			})
-		})
 	}
 	return records, nil
 }

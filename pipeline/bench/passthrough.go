@@ -74,14 +74,19 @@ func passThrough(ctx context.Context, c *child) error {
 		}}
 		l.promise = func(_ *kgo.Record, err error) {
 			if err != nil {
-				l.failed.CompareAndSwap(nil, &err)
+				failure := err // or every err would be on the heap
+				l.failed.CompareAndSwap(nil, &failure)
 			}
 			l.open.Done()
 		}
 		group.Go(func() error { return l.run(ctx, lane) }) // ends with ctx
 	}
 	group.Go(func() error { // ends with stdin
-		return c.answer(func() roleStats { return roleStats{Batches: batches.Load(), Rows: rows.Load()} })
+		return c.answer(func() (roleStats, error) {
+			s, err := processStats()
+			s.Batches, s.Rows = batches.Load(), rows.Load()
+			return s, err
+		})
 	})
 	return errors.Join(group.Wait(), writeProfiles())
 }

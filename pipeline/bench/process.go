@@ -243,9 +243,13 @@ func (c *child) say(what any) error {
 }
 
 // answer sends stats at once, and again for each line, until the parent wants the end.
-func (c *child) answer(stats func() roleStats) error {
+func (c *child) answer(stats func() (roleStats, error)) error {
 	for ok := true; ok; _, ok = <-c.lines {
-		if err := c.say(stats()); err != nil {
+		s, err := stats()
+		if err != nil {
+			return err
+		}
+		if err := c.say(s); err != nil {
 			return err
 		}
 	}

@@ -38,13 +38,13 @@ const infileDatabase = "bench_infile"
 func (h *harness) runRecorder(ctx context.Context) (err error) {
 	last := h.sizes.Rounds - 1
 	of := h.runs[recorderCase][last]
-	total := h.inputs[recorderCase.Codec].records * rowsOf(recorderCase.Codec)
+	total := of.requests * rowsOf(recorderCase.Codec)
 	server, addr, err := startService(ctx, partClickHouse, filepath.Join(h.dir, "clickhouse"))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.stop(context.WithoutCancel(ctx))) }()
-	set := append(h.settings(roundName(recorderCase, last), h.inputs[recorderCase.Codec].prefix), "roles=recorder", "clickhouse.addr="+addr)
+	set := append(h.settings(roundName(recorderCase, last)), "roles=recorder", "clickhouse.addr="+addr)
 	recorder, err := start(ctx, partRole, roleSpec{Set: set, Profile: h.profileName("recorder", recorderCase.Name())})
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func (h *harness) runRecorder(ctx context.Context) (err error) {
 	if err := recorder.hear(ctx, &stats); err != nil {
 		return err
 	}
-	w, err := watch(ctx, recorder, total, windowToRecorder, func(ctx context.Context) (int64, error) {
+	readings, err := watch(ctx, recorder, total, func(ctx context.Context) (int64, error) {
 		err := recorder.ask(ctx, struct{}{}, &stats)
 		return stats.Observations, err
 	})
@@ -64,8 +64,10 @@ func (h *harness) runRecorder(ctx context.Context) (err error) {
 	if err := recorder.stop(ctx); err != nil {
 		return err
 	}
-	h.recorder.recorder = w.perSecond
-	h.say("recorder: %.0f rows/s", w.perSecond)
+	if h.recorder.recorder, err = steady(readings, total, windowToRecorder); err != nil {
+		return err
+	}
+	h.say("recorder: %.0f rows/s", h.recorder.recorder)
 	if err := h.infile(ctx, of.config.Topics.Observations, of.config.ClickHouse.Database, addr, total); err != nil {
 		return err
 	}

@@ -96,14 +96,7 @@ func (h *harness) table(out io.Writer, r *Report, took time.Duration) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	defer w.Flush()
 	fmt.Fprintf(w, "\nKafka %s, %d partitions, %d lanes; measured in %s\n", r.Kafka, partitions, lanes, took.Round(time.Second))
-	for _, codec := range []Codec{CodecJSON, CodecArrow} {
-		if in := h.inputs[codec]; in != nil {
-			rows := in.records * rowsOf(codec)
-			fmt.Fprintf(w, "%s requests: %d of %d rows, %.0f bytes a row (%.0f as the broker holds it)\n", codec, in.records, rowsOf(codec),
-				float64(in.bytes)/float64(rows), float64(in.stored)/float64(rows))
-		}
-	}
-	fmt.Fprintln(w, "\nwhole\tpredictions/s\tCPU µs\tefficiency\trows a batch\tallocs\talloc B\trequest B\tresult B\tobservation B\tout, stored B\tpeak RSS MB")
+	fmt.Fprintln(w, "\nwhole\tpredictions/s\tCPU µs\tefficiency\trows a batch\tallocs\talloc B\trequest B\tresult B\tobservation B\tin, stored B\tout, stored B\tpeak RSS MB")
 	for _, c := range cases() {
 		whole := middle(h.runs[c])
 		if whole == nil {
@@ -113,16 +106,15 @@ func (h *harness) table(out io.Writer, r *Report, took time.Duration) {
 		if s, ok := h.efficiency(c); ok {
 			share = fmt.Sprintf("%.2f", s)
 		}
-		in := h.inputs[c.Codec]
-		fmt.Fprintf(w, "%s\t%.0f\t%.2f\t%s\t%.0f\t%.2f\t%.0f\t%.1f\t%.1f\t%.1f\t%.1f\t%.0f\n", c.Name(), whole.rowsPerS, us(whole.cpu), share,
-			whole.batchRows, whole.allocs, whole.allocBytes, float64(in.bytes)/float64(in.records*rowsOf(c.Codec)),
-			whole.resultBytes, whole.observationBytes, whole.storedOut, float64(whole.peakRSS)/1e6)
+		fmt.Fprintf(w, "%s\t%.0f\t%.2f\t%s\t%.0f\t%.2f\t%.0f\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.0f\n", c.Name(), whole.rowsPerS, us(whole.cpu), share,
+			whole.batchRows, whole.allocs, whole.allocBytes, whole.shape.request, whole.shape.result, whole.shape.observation,
+			whole.shape.storedIn, whole.shape.storedOut, float64(whole.peakRSS)/1e6)
 	}
 	fmt.Fprintln(w, "\npart\trows/s\tCPU µs\tallocs\trows a batch")
 	for _, codec := range []Codec{CodecJSON, CodecArrow} {
 		for _, d := range deliveries {
 			if pass := middle(h.passes[passKey{codec, d}]); pass != nil {
-				fmt.Fprintf(w, "pass-through %s %s\t%.0f\t%.2f\t\t%.0f\n", codec, d, pass.rowsPerS, us(pass.cpu), pass.batchRows)
+				fmt.Fprintf(w, "pass-through %s %s\t%.0f\t%.2f\t%.2f\t%.0f\n", codec, d, pass.rowsPerS, us(pass.cpu), pass.allocs, pass.batchRows)
 			}
 		}
 		for _, model := range []string{modelGBDT, modelMLP} {

@@ -25,12 +25,12 @@ type roleSpec struct {
 // roleStats are what a role's process says about itself, when it is ready and when it is
 // asked.
 type roleStats struct {
-	Answered     int64 `json:"answered"`
-	Observations int64 `json:"observations"` // rows stored
-	Batches      int64 `json:"batches"`      // that were scored
-	Rows         int64 `json:"rows"`         // of them
-	Mallocs      int64 `json:"mallocs"`
-	AllocBytes   int64 `json:"alloc_bytes"`
+	Observations int64         `json:"observations"` // rows stored
+	Batches      int64         `json:"batches"`      // that were scored
+	Rows         int64         `json:"rows"`         // of them
+	Mallocs      int64         `json:"mallocs"`
+	AllocBytes   int64         `json:"alloc_bytes"`
+	CPU          time.Duration `json:"cpu"` // user and system
 }
 
 // runRole is `millrace run`.
@@ -57,22 +57,29 @@ func runRole(ctx context.Context, c *child) error {
 	if err != nil {
 		return err
 	}
-	if err := c.answer(func() roleStats { return statsOf(app) }); err != nil {
+	if err := c.answer(func() (roleStats, error) { return statsOf(app) }); err != nil {
 		return err
 	}
 	return errors.Join(<-ended, writeProfiles())
 }
 
-func statsOf(app *pipeline.App) roleStats {
+// processStats are those that every process has.
+func processStats() (roleStats, error) {
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
-	s := roleStats{
-		Answered: app.Done.Answered.Load(), Observations: app.Done.Observations.Load(),
-		Mallocs: int64(mem.Mallocs), AllocBytes: int64(mem.TotalAlloc),
+	cpu, err := ownCPU()
+	return roleStats{Mallocs: int64(mem.Mallocs), AllocBytes: int64(mem.TotalAlloc), CPU: cpu}, err
+}
+
+func statsOf(app *pipeline.App) (roleStats, error) {
+	s, err := processStats()
+	if err != nil {
+		return s, err
 	}
+	s.Observations = app.Done.Observations.Load()
 	families, err := app.Metrics.Registry.Gather()
 	if err != nil {
-		return s // without them
+		return s, fmt.Errorf("read metrics: %w", err)
 	}
 	for _, f := range families {
 		switch f.GetName() {
@@ -82,7 +89,7 @@ func statsOf(app *pipeline.App) roleStats {
 			s.Rows = sum(f)
 		}
 	}
-	return s
+	return s, nil
 }
 
 func sum(f *dto.MetricFamily) int64 {

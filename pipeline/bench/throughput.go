@@ -10,18 +10,10 @@ import (
 type reading struct {
 	at   time.Time
 	done int64 // requests
-	cpu  time.Duration
 }
 
-// window is what lies between two readings of a run: the steady part of it.
-type window struct {
-	perSecond float64       // requests
-	cpu       time.Duration // of the process, per request
-	took      time.Duration
-}
-
-// The window's ends, in shares of all requests. A recorder's last insert waits for more, so
-// its window ends earlier.
+// The ends of what counts as steady, in shares of all requests. A recorder's last insert waits
+// for more, so that its window ends earlier.
 const (
 	windowFrom       = 0.2
 	windowTo         = 0.9
@@ -29,47 +21,42 @@ const (
 )
 
 // look is the time between two readings.
-const look = 20 * time.Millisecond
+const look = 10 * time.Millisecond
 
-// watch follows a process until progress says that all requests are done, and returns the
-// window, which ends at the share to. A run that no reading falls into is taken as a whole.
-func watch(ctx context.Context, p *process, total int64, to float64, progress func(ctx context.Context) (int64, error)) (window, error) {
+// watch follows a process until progress says that all requests are done, and returns what
+// it saw.
+func watch(ctx context.Context, p *process, total int64, progress func(ctx context.Context) (int64, error)) ([]reading, error) {
 	var readings []reading
-	moved := time.Now()
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	for {
 		done, err := progress(ctx)
 		if err != nil {
-			return window{}, err
-		}
-		cpu, err := cpuOf(p.cmd.Process.Pid)
-		if err != nil {
-			return window{}, fmt.Errorf("%s: %w%s", p.part, err, p.stderr)
+			return nil, err
 		}
 		now := time.Now()
 		if n := len(readings); n == 0 || readings[n-1].done < done {
-			readings = append(readings, reading{now, done, cpu})
-			moved = now
+			readings = append(readings, reading{now, done})
 		}
 		if done >= total {
-			return steady(readings, total, to)
+			return readings, nil
 		}
-		if time.Since(moved) > patience {
-			return window{}, fmt.Errorf("%s is stuck at %d of %d requests%s", p.part, done, total, p.stderr)
+		if now.Sub(readings[len(readings)-1].at) > patience {
+			return nil, fmt.Errorf("%s is stuck at %d of %d requests%s", p.part, done, total, p.stderr)
 		}
 		select {
 		case <-tick.C:
 		case <-p.ended:
-			return window{}, fmt.Errorf("%s ended by itself (%s)%s", p.part, p.cmd.ProcessState, p.stderr)
+			return nil, fmt.Errorf("%s ended by itself (%s)%s", p.part, p.cmd.ProcessState, p.stderr)
 		case <-ctx.Done():
-			return window{}, context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
 	}
 }
 
-// steady returns the window of the readings, which ascend and of which the last is the end.
-func steady(readings []reading, total int64, end float64) (window, error) {
+// steady returns the rate between the readings at the shares windowFrom and end of the total.
+// A run that no reading falls into is taken as a whole.
+func steady(readings []reading, total int64, end float64) (perSecond float64, err error) {
 	reached := func(share float64) int {
 		for i, r := range readings {
 			if float64(r.done) >= share*float64(total) {
@@ -83,13 +70,8 @@ func steady(readings []reading, total int64, end float64) (window, error) {
 		from = 0
 	}
 	a, b := readings[from], readings[to]
-	requests, took := b.done-a.done, b.at.Sub(a.at)
-	if requests <= 0 || took <= 0 {
-		return window{}, fmt.Errorf("%d requests were done before the first look: they are too few to be measured", total)
+	if b.done <= a.done || !b.at.After(a.at) {
+		return 0, fmt.Errorf("%d were done before the first look: they are too few to be measured", total)
 	}
-	return window{
-		perSecond: float64(requests) / took.Seconds(),
-		cpu:       (b.cpu - a.cpu) / time.Duration(requests),
-		took:      took,
-	}, nil
+	return float64(b.done-a.done) / b.at.Sub(a.at).Seconds(), nil
 }

@@ -108,6 +108,28 @@ type produced struct {
 	sample                             sample
 }
 
+// shape is the form of a run's requests and of what came of them, in bytes per row.
+type shape struct {
+	request, result, observation float64 // values
+	storedIn, storedOut          float64 // as the brokers hold requests, and results with observations
+}
+
+// shape measures the topics of a run.
+func (k *cluster) shape(ctx context.Context, t schemas.Topics, rows, requestBytes int64, p *produced) (shape, error) {
+	per := func(bytes int64) float64 { return float64(bytes) / float64(rows) }
+	s := shape{request: per(requestBytes), result: per(p.resultBytes), observation: per(p.observationBytes)}
+	for topic, sum := range map[string]*float64{
+		t.RequestsOf(modelName): &s.storedIn, t.ResultsOf(modelName): &s.storedOut, t.Observations: &s.storedOut,
+	} {
+		stored, err := k.stored(ctx, topic)
+		if err != nil {
+			return s, err
+		}
+		*sum += per(stored)
+	}
+	return s, nil
+}
+
 // sampled is how many results a sample has.
 const sampled = 1024
 
@@ -176,5 +198,5 @@ func applyTopics(ctx context.Context, set []string) (pipeline.Config, error) {
 
 // topicsOf lists the topics that only one run uses.
 func topicsOf(t schemas.Topics) []string {
-	return []string{t.ResultsOf(modelName), t.Observations, t.DeadLetters}
+	return []string{t.RequestsOf(modelName), t.ResultsOf(modelName), t.Observations, t.DeadLetters}
 }

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"os"
 	"strconv"
@@ -10,32 +9,6 @@ import (
 	"syscall"
 	"time"
 )
-
-// clockTick is the unit of CPU times in /proc, which is the same on every Linux.
-const clockTick = 10 * time.Millisecond
-
-// cpuOf returns the CPU time that a process has used, user and system, ended threads included.
-func cpuOf(pid int) (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, fmt.Errorf("read CPU time: %w", err)
-	}
-	// The name in parentheses may hold anything.
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	const utime, stime = 14 - 3, 15 - 3 // as proc(5) counts, less what stands before
-	if len(fields) <= stime {
-		return 0, fmt.Errorf("read CPU time: process %d: %q", pid, stat)
-	}
-	user, err := strconv.ParseInt(fields[utime], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read CPU time: process %d: %w", pid, err)
-	}
-	system, err := strconv.ParseInt(fields[stime], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read CPU time: process %d: %w", pid, err)
-	}
-	return time.Duration(user+system) * clockTick, nil
-}
 
 // peakRSS returns the largest resident size that a process has had, in bytes.
 func peakRSS(pid int) (int64, error) {
