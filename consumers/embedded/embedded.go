@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sys/unix"
 )
 
@@ -147,6 +149,7 @@ func Serve(ctx context.Context, cfg Config, ready func(addr string)) error {
 	if err != nil {
 		return fmt.Errorf("start embedded kafka on %s with data in %s: %w", cfg.Listen, cfg.Dir, err)
 	}
+	cluster.ControlKey(int16(kmsg.Fetch), boundFetch)
 	ready(addr)
 	if err := retain(ctx, cluster, addr, cfg); err != nil {
 		cluster.Close()
@@ -158,6 +161,29 @@ func Serve(ctx context.Context, cfg Config, ready func(addr string)) error {
 		return fmt.Errorf("close embedded kafka with data in %s: %w", cfg.Dir, err)
 	}
 	return nil
+}
+
+// leastFetchBytes is what a fetch may take of each partition, however many there are.
+const leastFetchBytes = 1 << 20
+
+// boundFetch keeps a fetch within its size by what it may take of each partition. Where
+// kfake ends a response because it is full, it forgets to tell which transactions of the
+// last partition were aborted, and clients take their records for committed.
+func boundFetch(request kmsg.Request) (kmsg.Response, error, bool) {
+	req := request.(*kmsg.FetchRequest)
+	var partitions int32
+	for i := range req.Topics {
+		partitions += int32(len(req.Topics[i].Partitions))
+	}
+	share := max(leastFetchBytes, req.MaxBytes/max(1, partitions))
+	for i := range req.Topics {
+		for j := range req.Topics[i].Partitions {
+			p := &req.Topics[i].Partitions[j]
+			p.PartitionMaxBytes = min(p.PartitionMaxBytes, share)
+		}
+	}
+	req.MaxBytes = math.MaxInt32
+	return nil, nil, false // as if nothing had been done
 }
 
 // advertised is a listener that clients reach under another address: kfake tells them the

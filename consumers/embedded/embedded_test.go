@@ -128,6 +128,27 @@ func TestAdvertise(t *testing.T) {
 	require.Equal(t, cfg.Advertise, net.JoinHostPort(metadata.Brokers[0].Host, strconv.Itoa(int(metadata.Brokers[0].Port))))
 }
 
+// TestFullFetch: what was aborted stays hidden also where a fetch takes all that it may.
+func TestFullFetch(t *testing.T) {
+	addr, _ := start(t, testConfig(t))
+	createTopic(t, newClient(t, addr), 1, "full", nil)
+	producer := newClient(t, addr, kgo.TransactionalID("full"), kgo.DefaultProduceTopic("full"))
+	produce := func(value string, end kgo.TransactionEndTry) {
+		require.NoError(t, producer.BeginTransaction())
+		for range 50 {
+			require.NoError(t, producer.ProduceSync(t.Context(), kgo.SliceRecord([]byte(value))).FirstErr())
+		}
+		require.NoError(t, producer.EndTransaction(t.Context(), end))
+	}
+	produce("aborted", kgo.TryAbort)
+	produce("committed", kgo.TryCommit)
+	consumer := newClient(t, addr, kgo.ConsumeTopics("full"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxBytes(1000))
+	for _, record := range poll(t, consumer, 50) {
+		require.Equal(t, "committed", string(record.Value))
+	}
+}
+
 func TestConfigValidateReportsAllViolations(t *testing.T) {
 	err := embedded.Config{}.Validate()
 	for _, want := range []string{"dir ", "listen ", "partitions ", "retention_bytes ", "retention_check_interval ", "max_message_bytes "} {

@@ -296,16 +296,18 @@ func (c *cluster) revive(ctx context.Context) error {
 	return nil
 }
 
-// Terminate ends every role in order, one after the other.
+// Terminate ends every role in order, all at the same time.
 func (c *cluster) Terminate(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(c.roles)) {
+	errs := make([]error, len(c.roles))
+	var open sync.WaitGroup
+	for i, name := range slices.Sorted(maps.Keys(c.roles)) {
 		if p := c.roles[name]; p.current() != nil {
-			errs = append(errs, p.Terminate(ctx))
+			open.Go(func() { errs[i] = p.Terminate(ctx) })
 		}
 	}
+	open.Wait()
 	return errors.Join(errs...)
 }
 

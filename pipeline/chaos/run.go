@@ -35,7 +35,8 @@ type Summary struct {
 	WorkerPeakRSS   int64        `json:"worker_peak_rss_bytes"`
 	RecorderPeakRSS int64        `json:"recorder_peak_rss_bytes"`
 	LoadSeconds     float64      `json:"load_seconds"`
-	DrainSeconds    float64      `json:"drain_seconds"` // from the end of load and faults until all is stored
+	DrainSeconds    float64      `json:"drain_seconds"`     // from the end of load and faults until all is stored
+	Unstuck         int          `json:"unstuck,omitempty"` // restarts of the embedded Kafka because a group hung; see README
 	Findings        []string     `json:"findings,omitempty"`
 	Dir             string       `json:"dir,omitempty"` // data and logs, where they are kept
 }
@@ -79,6 +80,7 @@ type run struct {
 	began    time.Time // of the plan
 	loaded   time.Duration
 	drained  time.Duration
+	unstuck  int
 	verdict  *Verdict
 	findings []Finding
 }
@@ -186,6 +188,12 @@ func (r *run) play(ctx context.Context) error {
 	return r.cluster.revive(ctx)
 }
 
+// stuck is how long nothing moves until the embedded Kafka is started again. It never starts
+// the session timeout of a member whose connection is gone when it answers the member's
+// join, and starts a rebalance's timeout anew with each join: a group can wait for ever for
+// members that are long dead. A start ends their sessions. Apache Kafka needs no such help.
+const stuck = 30 * time.Second
+
 // settle waits until every request is answered and every row stored.
 func (r *run) settle(ctx context.Context) error {
 	began := time.Now()
@@ -219,10 +227,22 @@ func (r *run) settle(ctx context.Context) error {
 		}
 		return "", nil
 	}
+	last, moved := "", began
 	for {
 		what, err := left()
 		if what == "" && err == nil {
 			return nil
+		}
+		if what != last {
+			last, moved = what, time.Now()
+		}
+		if time.Since(moved) > stuck && r.o.Kafka == EmbeddedKafka && r.unstuck == 0 {
+			r.log.Warn().Str("left", what).Msg("a group of the embedded Kafka hangs; starting it again")
+			r.unstuck++
+			moved = time.Now()
+			if err := r.cluster.Do(ctx, Fault{Kind: Terminate, Target: named(kafka, 0)}); err != nil {
+				return err
+			}
 		}
 		if time.Since(began) > r.o.Patience {
 			r.findings = append(r.findings, Finding{What: fmt.Sprintf("not finished %s after the last fault: %s %v", r.o.Patience, what, err)})
@@ -254,7 +274,7 @@ func (r *run) summary() *Summary {
 	s := &Summary{
 		Seed: r.o.Seed, Kafka: r.o.Kafka, Brokers: r.o.Brokers, Requests: v.Requests, Results: v.Results, Observations: v.Observations,
 		DeadLetters: v.DeadLetters, Duplicates: v.Duplicates, Lost: v.Lost, Reordered: v.Reordered, Wrong: v.Wrong,
-		Faults: len(r.plan.Faults), Kinds: r.plan.Kinds(), LoadSeconds: r.loaded.Seconds(), DrainSeconds: r.drained.Seconds(),
+		Faults: len(r.plan.Faults), Kinds: r.plan.Kinds(), LoadSeconds: r.loaded.Seconds(), DrainSeconds: r.drained.Seconds(), Unstuck: r.unstuck,
 	}
 	if r.watch != nil {
 		s.WorkerPeakRSS, s.RecorderPeakRSS = r.watch.Peak("worker"), r.watch.Peak("recorder")
