@@ -109,7 +109,7 @@ func (g goldenWriter) schema() Schema {
 
 type golden struct {
 	Requests []goldenWriter
-	Results []struct {
+	Results  []struct {
 		Result struct {
 			RequestID   string `json:"request_id"`
 			Predictions struct {
