@@ -130,10 +130,16 @@ type jsonRequests struct{ *Decoder }
 
 // Append implements Requests.
 func (d jsonRequests) Append(_ context.Context, rec *schemas.Record) (Decoded, error) {
-	if fault := d.Decoder.Append(rec); fault != nil {
-		return Decoded{Fault: fault}, nil
+	fault := d.Decoder.Append(rec)
+	return decodedOne(fault), nil
+}
+
+// decodedOne says what became of a record that is one request.
+func decodedOne(fault *schemas.RequestError) Decoded {
+	if fault != nil {
+		return Decoded{Fault: fault}
 	}
-	return Decoded{Rows: 1}, nil
+	return Decoded{Rows: 1}
 }
 
 // AppendRequest implements Requests.
