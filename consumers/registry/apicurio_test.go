@@ -38,12 +38,11 @@ func apicurio(t *testing.T) string {
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(t, cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = cmd.Wait() }() // ends with the process, which the cleanup kills
 	t.Cleanup(func() {
-		if cmd.Process.Kill() == nil {
-			<-ended
-		}
+		_ = cmd.Process.Kill()
+		<-ended
 		http.DefaultClient.CloseIdleConnections()
 	})
 	url := fmt.Sprintf("http://127.0.0.1:%d/apis/ccompat/v7", port)
@@ -57,8 +56,8 @@ func apicurio(t *testing.T) string {
 			}
 		}
 		select {
-		case err := <-ended:
-			t.Fatalf("Apicurio Registry ended: %v\n%s", err, log.String())
+		case <-ended:
+			t.Fatalf("Apicurio Registry ended: %v\n%s", cmd.ProcessState, log.String())
 		case <-deadline:
 			t.Fatalf("Apicurio Registry does not answer\n%s", log.String())
 		case <-time.After(100 * time.Millisecond):

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -180,10 +181,8 @@ func (c *Client) resolve(ctx context.Context, got sr.Schema, open []version, lef
 		if *left--; *left < 0 {
 			return s, fmt.Errorf("%w: it refers to more than %d schemas", codec.ErrUnknownSchema, maxReferences)
 		}
-		for _, o := range open {
-			if o == v {
-				return s, fmt.Errorf("%w: subject %s version %d refers to itself", codec.ErrUnknownSchema, v.subject, v.version)
-			}
+		if slices.Contains(open, v) {
+			return s, fmt.Errorf("%w: subject %s version %d refers to itself", codec.ErrUnknownSchema, v.subject, v.version)
 		}
 		inner, err := c.reference(ctx, v, append(open, v), left)
 		if err != nil {

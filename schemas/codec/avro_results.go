@@ -53,8 +53,12 @@ func AvroResultSchema(m *schemas.Manifest) string {
 		predictions.Fields = append(predictions.Fields, nullable{Name: out.Name, Type: [2]string{"null", avroOutput(out.Type)}})
 	}
 	text, err := json.Marshal(record{Type: "record", Name: resultName(m, "Result"), Namespace: "millrace", Fields: []any{
-		typed{Name: "request_id", Type: "string"}, typed{Name: "model", Type: "string"}, typed{Name: "version", Type: "string"},
-		typed{Name: "predictions", Type: predictions}, typed{Name: "latency_us", Type: "long"}, typed{Name: "queue_us", Type: "long"},
+		typed{Name: "request_id", Type: "string"},
+		typed{Name: "model", Type: "string"},
+		typed{Name: "version", Type: "string"},
+		typed{Name: "predictions", Type: predictions},
+		typed{Name: "latency_us", Type: "long"},
+		typed{Name: "queue_us", Type: "long"},
 	}})
 	if err != nil {
 		panic(err) // none of these values fails

@@ -255,8 +255,9 @@ func TestAvroHostileBytes(t *testing.T) {
 }
 
 func firstName(record string) string {
-	rest := record[strings.Index(record, `"name":"`)+len(`"name":"`):]
-	return rest[:strings.Index(rest, `"`)]
+	_, rest, _ := strings.Cut(record, `"name":"`)
+	name, _, _ := strings.Cut(rest, `"`)
+	return name
 }
 
 // Symbols of the schema are texts too, though the value is a byte.

@@ -143,11 +143,16 @@ type jsonRequests struct{ *Decoder }
 
 // Append implements Requests.
 func (d jsonRequests) Append(_ context.Context, rec *schemas.Record) (Decoded, error) {
-	got := Decoded{Fault: d.Decoder.Append(rec)}
-	if got.Fault == nil {
-		got.Rows = 1
+	fault := d.Decoder.Append(rec)
+	return decodedOne(fault), nil
+}
+
+// decodedOne says what became of a record that is one request.
+func decodedOne(fault *schemas.RequestError) Decoded {
+	if fault != nil {
+		return Decoded{Fault: fault}
 	}
-	return got, nil
+	return Decoded{Rows: 1}
 }
 
 // AppendRequest implements Requests.

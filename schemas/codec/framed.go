@@ -116,10 +116,7 @@ func (f *framedRequests) Append(ctx context.Context, rec *schemas.Record) (Decod
 	if fault == nil {
 		fault = f.finish(rec, texts)
 	}
-	if fault != nil {
-		return Decoded{Fault: fault}, nil
-	}
-	return Decoded{Rows: 1}, nil
+	return decodedOne(fault), nil
 }
 
 // planOf returns the plan for a schema.

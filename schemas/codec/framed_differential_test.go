@@ -126,11 +126,9 @@ func fuzzFramed(f *testing.F, s ...Schema) {
 	for _, c := range schemas.ErrorClasses() {
 		classes[c] = true
 	}
-	list := &schemaList{schemas: s}
+	r, err := newFramedRequests(m, s[0].Type, Options{Registry: &schemaList{schemas: s}}, memory.NewGoAllocator())
+	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, which byte, in []byte) {
-		r, err := newFramedRequests(m, s[0].Type, Options{Registry: list}, memory.NewGoAllocator())
-		require.NoError(t, err)
-		defer r.Release()
 		value := append(appendHeader(nil, 1+int(which)%len(s)), in...)
 		before := string(value)
 		got, err := r.Append(t.Context(), record(before))

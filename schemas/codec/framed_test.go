@@ -109,7 +109,7 @@ func (g goldenWriter) schema() Schema {
 
 type golden struct {
 	Requests []goldenWriter
-	Results []struct {
+	Results  []struct {
 		Result struct {
 			RequestID   string `json:"request_id"`
 			Predictions struct {
@@ -240,7 +240,8 @@ func TestGoldenResults(t *testing.T) {
 
 // Every output type is written as its schema says.
 func TestResultsOfEveryType(t *testing.T) {
-	m, err := schemas.ParseManifest("test", []byte(manifestText[:strings.Index(manifestText, "outputs:")]+`outputs:
+	before, _, _ := strings.Cut(manifestText, "outputs:")
+	m, err := schemas.ParseManifest("test", []byte(before+`outputs:
   - {name: b, type: bool}
   - {name: c, type: bool}
   - {name: i, type: int32}

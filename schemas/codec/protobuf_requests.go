@@ -2,6 +2,7 @@ package codec
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -65,10 +66,8 @@ func (p *protobufPlan) replaced(s *protobufStep, number protowire.Number, rest [
 			if later == number {
 				return true
 			}
-			for _, i := range other.unsets {
-				if i == s.field {
-					return true
-				}
+			if slices.Contains(other.unsets, s.field) {
+				return true
 			}
 		}
 		rest = rest[n:]

@@ -124,15 +124,15 @@ func (b *rowBuilder) setFloat(i int, x float64) *schemas.RequestError {
 		}
 		return b.setMicros(i, int64(math.Round(x*1e6)), nil)
 	}
-	fit := !math.IsNaN(x) && !math.IsInf(x, 0)
+	fit := false
 	switch f.feature.Type {
 	case schemas.TypeFloat32:
 		c.num = float64(float32(x))
-		fit = fit && !math.IsInf(c.num, 0)
+		fit = c.num-c.num == 0
 	case schemas.TypeFloat64:
+		fit = x-x == 0 // neither NaN nor infinite
 	default: // whole as far as float64 counts exactly
-		fit = fit && x == math.Trunc(x) && math.Abs(x) < 1<<53
-		if fit {
+		if x == math.Trunc(x) && math.Abs(x) < 1<<53 {
 			c.int = int64(x)
 			fit = f.feature.Type == schemas.TypeInt64 || int64(int32(c.int)) == c.int
 		}
