@@ -185,7 +185,7 @@ func (h *laneHandler) take(ctx context.Context, s *served, rec *schemas.Record, 
 		h.buryRow(out, s, rec, refused.Row, refused.RequestError)
 	}
 	s.records = append(s.records, decoded{rec, from, got.Rows, slices.Clone(got.Refused)})
-	s.bytes += len(rec.Value)
+	s.bytes += max(len(rec.Value), got.Bytes)
 	if s.requests.Rows() >= s.manifest.Batch.MaxRows || s.bytes >= s.manifest.Batch.MaxBytes {
 		return h.score(ctx, s, fetched, out)
 	}

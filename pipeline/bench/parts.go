@@ -46,9 +46,9 @@ const partBatches = 6
 
 // partLane is what a lane of the worker holds, with batches at every stage.
 type partLane struct {
-	decoder     *codec.Decoder
+	requests    codec.Requests
 	instance    inference.Instance
-	results     *codec.ResultEncoder
+	results     codec.Results
 	observed    *codec.ObservationEncoder
 	records     [][]schemas.Record
 	batches     []arrow.Record
@@ -63,9 +63,6 @@ func measureParts(ctx context.Context, c *child) error {
 	if err := c.read(&spec); err != nil {
 		return err
 	}
-	if spec.Codec != CodecJSON {
-		return fmt.Errorf("the parts of codec %s cannot be measured by this build", spec.Codec)
-	}
 	model, err := loadModel(ctx, spec.Models, spec.Model)
 	if err != nil {
 		return err
@@ -76,7 +73,7 @@ func measureParts(ctx context.Context, c *child) error {
 	}
 	lanes := make([]*partLane, spec.Lanes)
 	for i := range lanes {
-		if lanes[i], err = newPartLane(ctx, model); err != nil {
+		if lanes[i], err = newPartLane(ctx, model, spec.Codec); err != nil {
 			return err
 		}
 		for range partBatches {
@@ -117,9 +114,9 @@ func measureParts(ctx context.Context, c *child) error {
 	return errors.Join(c.say(costs), writeProfiles())
 }
 
-func newPartLane(ctx context.Context, model *inference.Model) (*partLane, error) {
+func newPartLane(ctx context.Context, model *inference.Model, c Codec) (*partLane, error) {
 	alloc := memory.NewGoAllocator() // as the worker's
-	decoder, err := codec.NewDecoder(model.Manifest, alloc)
+	requests, results, err := codec.New(ctx, codec.Codec(c), model.Manifest, codec.Options{}, alloc)
 	if err != nil {
 		return nil, err
 	}
@@ -131,9 +128,7 @@ func newPartLane(ctx context.Context, model *inference.Model) (*partLane, error)
 	if err != nil {
 		return nil, err
 	}
-	return &partLane{
-		decoder: decoder, instance: instance, results: codec.NewResultEncoder(model.Manifest), observed: observed,
-	}, nil
+	return &partLane{requests: requests, instance: instance, results: results, observed: observed}, nil
 }
 
 // costOf runs a part on all lanes at once, for a while after a first round that is not
@@ -186,8 +181,8 @@ func costOf(ctx context.Context, lanes []*partLane, rowsEach int64, length time.
 	return partCost{CPU: (to - from) / time.Duration(total), Allocs: float64(after.Mallocs-before.Mallocs) / float64(total)}, nil
 }
 
-func decodePart(_ context.Context, l *partLane, batch int) error {
-	decoded, err := l.decode(batch)
+func decodePart(ctx context.Context, l *partLane, batch int) error {
+	decoded, err := l.decode(ctx, batch)
 	if err != nil {
 		return err
 	}
@@ -195,20 +190,24 @@ func decodePart(_ context.Context, l *partLane, batch int) error {
 	return nil
 }
 
-func (l *partLane) decode(batch int) (arrow.Record, error) {
+func (l *partLane) decode(ctx context.Context, batch int) (arrow.Record, error) {
 	records := l.records[batch]
-	l.decoder.Reserve(len(records))
+	l.requests.Reserve(len(records))
 	for i := range records {
-		if fault := l.decoder.Append(&records[i]); fault != nil {
-			return nil, fault
+		got, err := l.requests.Append(ctx, &records[i])
+		if err != nil {
+			return nil, err
+		}
+		if got.Fault != nil {
+			return nil, got.Fault
 		}
 	}
-	return l.decoder.NewBatch(), nil
+	return l.requests.NewBatch(), nil
 }
 
-func keepBatches(_ context.Context, l *partLane) error {
+func keepBatches(ctx context.Context, l *partLane) error {
 	for batch := range l.records {
-		decoded, err := l.decode(batch)
+		decoded, err := l.decode(ctx, batch)
 		if err != nil {
 			return err
 		}
@@ -247,8 +246,16 @@ const partLatencyUS, partQueueUS = 54_321, 1_234_567
 func encodePart(_ context.Context, l *partLane, batch int) error {
 	l.arena = l.arena[:0]
 	l.results.Bind(l.batches[batch], l.predictions[batch])
-	for row := range int(l.batches[batch].NumRows()) {
-		l.arena = l.results.AppendRow(l.arena, row, partLatencyUS, partQueueUS)
+	records := l.records[batch]
+	each := int(l.batches[batch].NumRows()) / len(records)
+	for i := range records {
+		var err error
+		l.arena, err = l.results.Append(l.arena, &codec.Answer{
+			Record: &records[i], From: i * each, Rows: each, LatencyUS: partLatencyUS, QueueUS: partQueueUS,
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -92,8 +92,8 @@ func (p *Producer) Enqueue(ctx context.Context, m schemas.Message) {
 
 func (p *Producer) finished(r *kgo.Record, err error) {
 	if err != nil {
-		err = fmt.Errorf("produce to topic %s: %w", r.Topic, err)
-		p.failed.CompareAndSwap(nil, &err)
+		failure := fmt.Errorf("produce to topic %s: %w", r.Topic, err) // err itself would escape at each call
+		p.failed.CompareAndSwap(nil, &failure)
 	}
 }
 
