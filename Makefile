@@ -84,7 +84,7 @@ fuzz: ## fuzz every parser for long; FUZZTIME=5000000x each
 	  done; done
 
 .PHONY: bench
-bench: native ## the whole, its parts, latency and the recorder; ARGS="--quick --json --kafka embedded|real --only json_*"
+bench: native ## the whole, its parts, latency and the recorder; ARGS="--quick --json --only json_*,recorder"
 	$(GO) build -o bin/bench ./cmd/bench
 	./bin/bench $(ARGS)
 
@@ -113,7 +113,7 @@ test-kafka: native kafka ## the tests against Apache Kafka, one broker and then 
 	MILLRACE_TEST_KAFKA=3 $(GO) test -race -count=1 -p 1 -timeout 10m -skip '^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals' ./consumers/kafkatest ./consumers ./pipeline
 
 .PHONY: chaos
-chaos: native ## kill, freeze and cut off everything under load, then look for what is lost or doubled; ARGS="--seed S --faults N --requests N --kafka embedded|real --brokers 1|3"
+chaos: native ## kill, freeze and cut off everything under load, then look for what is lost or doubled; ARGS="--seed S --faults N --requests N"
 	@$(GO) build -o bin/chaos ./cmd/chaos
 	@./bin/chaos $(ARGS)
 
