@@ -44,12 +44,15 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 		in.reset()
 		in.add(fetches)
 		if len(in.records) == 0 {
+			recycle(fetches)
 			continue
 		}
 		failed, err := l.round(hard, sess, out, &in, fetched, h)
 		if err != nil {
 			return err
 		}
+		out.reset() // it refers to their bytes
+		recycle(fetches)
 		if !failed {
 			backoff = 0
 			continue
