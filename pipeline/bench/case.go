@@ -144,7 +144,7 @@ func (h *harness) throughput(ctx context.Context, c Case, set []string, who answ
 		err = check(r, &out)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w%s", err, p.stderr) // which tells of what it has met
 	}
 	rows := counted * rowsOf(c.Codec)
 	r.rowsPerS = float64(rows) / readings[len(readings)-1].at.Sub(began).Seconds()
