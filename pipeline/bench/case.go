@@ -21,6 +21,7 @@ type run struct {
 	peakRSS    int64
 	shape      shape
 	sample     sample
+	budgets    *budgets // of Arrow
 	config     pipeline.Config
 }
 
@@ -66,6 +67,15 @@ func (h *harness) runCase(ctx context.Context, c Case, round int) error {
 	})
 	if err != nil {
 		return err
+	}
+	if c.Codec == CodecArrow {
+		model, err := loadModel(ctx, h.models, c.Model)
+		if err == nil {
+			r.budgets, err = budgetsOf(model.Manifest, &r.sample)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	h.runs[c] = append(h.runs[c], r)
 	h.say("%s: %.0f predictions/s, %.2f µs CPU each", c.Name(), r.rowsPerS, us(r.cpu))

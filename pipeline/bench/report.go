@@ -110,6 +110,13 @@ func (h *harness) table(out io.Writer, r *Report, took time.Duration) {
 			whole.batchRows, whole.allocs, whole.allocBytes, whole.shape.request, whole.shape.result, whole.shape.observation,
 			whole.shape.storedIn, whole.shape.storedOut, float64(whole.peakRSS)/1e6)
 	}
+	for _, c := range cases() {
+		if whole := middle(h.runs[c]); whole != nil && whole.budgets != nil {
+			b := whole.budgets
+			fmt.Fprintf(w, "\nbytes a row, Arrow:\nrequest\t%.1f\t%s\nresult\t%.1f\t%s\nobservation\t%.1f\t%s\n", b.request.sum(), b.request, b.result.sum(), b.result, b.observation.sum(), b.observation)
+			break // the others are alike
+		}
+	}
 	fmt.Fprintln(w, "\npart\trows/s\tCPU µs\tallocs\trows a batch")
 	for _, codec := range []Codec{CodecJSON, CodecArrow} {
 		for _, d := range deliveries {
