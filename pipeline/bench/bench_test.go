@@ -23,7 +23,7 @@ func TestRun(t *testing.T) {
 		Kafka: KafkaEmbedded, JSON: true, Dir: dir, Profile: profiles,
 		Only: []string{"json_mlp_exactly_once", "arrow_mlp_*", "latency_exactly_once", "recorder"},
 		Sizes: &Sizes{
-			Rounds: 1, JSONRecords: 4000, ArrowRecords: 40, Maximum: 2000, Part: 10 * time.Millisecond,
+			Rounds: 1, JSONWarmUp: 800, JSONRecords: 4000, ArrowWarmUp: 8, ArrowRecords: 40, Maximum: 2000, Part: 10 * time.Millisecond,
 			WarmUp: 50 * time.Millisecond, Latency: 300 * time.Millisecond,
 		},
 	}, &stdout, &stderr)

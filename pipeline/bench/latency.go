@@ -12,9 +12,10 @@ import (
 // loads are the shares of the maximum that latency is measured at, in percent.
 var loads = []int{10, 50, 80}
 
-// maximumWindow bounds the requests in flight while the maximum is measured: some batches
-// for each lane.
-const maximumWindow = 65_536
+// maximumWindow bounds the requests in flight while the maximum is measured: a batch or two for
+// each lane. The first ones are there at once, and would count as answered faster than anybody
+// sends if they were many of all.
+const maximumWindow = 32_768
 
 // latencyRun is what the worker and pass-through gave in one delivery mode.
 type latencyRun struct {

@@ -124,7 +124,7 @@ func (l *passLane) run(ctx context.Context, lane int) error {
 // exactlyOnce ends a transaction for each poll.
 func (l *passLane) exactlyOnce(ctx context.Context, lane int) error {
 	sess, err := kgo.NewGroupTransactSession(append(l.options(),
-		kgo.TransactionalID(fmt.Sprintf("%s-%d", l.Group, lane)), kgo.TransactionTimeout(10*time.Second))...)
+		kgo.TransactionalID(fmt.Sprintf("%s-%d", l.Group, lane)), kgo.TransactionTimeout(10*time.Second), kgo.ProducerLinger(time.Second))...)
 	if err != nil {
 		return fmt.Errorf("open a session: %w", err)
 	}
