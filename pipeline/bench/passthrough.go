@@ -149,9 +149,10 @@ func (l *passLane) exactlyOnce(ctx context.Context, lane int) error {
 	}
 }
 
-// atLeastOnce commits the offsets of a poll when what it produced is acknowledged.
+// atLeastOnce commits the offsets of a poll when what it produced is acknowledged, and before the
+// partitions go to another lane.
 func (l *passLane) atLeastOnce(ctx context.Context) error {
-	cl, err := kgo.NewClient(append(l.options(), kgo.AutoCommitMarks(), kgo.AutoCommitInterval(100*time.Millisecond))...)
+	cl, err := kgo.NewClient(append(l.options(), kgo.AutoCommitMarks(), kgo.AutoCommitInterval(100*time.Millisecond), kgo.BlockRebalanceOnPoll())...)
 	if err != nil {
 		return fmt.Errorf("open a client: %w", err)
 	}
@@ -172,6 +173,7 @@ func (l *passLane) atLeastOnce(ctx context.Context) error {
 				cl.MarkCommitRecords(p.Records[n-1])
 			}
 		})
+		cl.AllowRebalance()
 	}
 }
 
