@@ -144,7 +144,7 @@ func (h *harness) latencyTable(w io.Writer) {
 	if len(h.latency) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nlatency (%s), ms\tload\trequests/s\tp50\tp99\tp99.9\tpass-through p50\tp99\tp99.9\tgenerator late p99\n", latencyCase("").pair())
+	fmt.Fprintf(w, "\nlatency (%s), ms\tload\trequests/s\tp50\tp99\tp99.9\tpass-through p50\tp99\tp99.9\tgenerator late p99\tmachine busy\n", latencyCase("").pair())
 	for _, d := range deliveries {
 		l := h.latency[d]
 		if l == nil {
@@ -156,7 +156,7 @@ func (h *harness) latencyTable(w io.Writer) {
 			for _, t := range []int64{a.P50, a.P99, a.P999, b.P50, b.P99, b.P999, l.late[share]} {
 				fmt.Fprintf(w, "\t%.2f", float64(t)/1e3)
 			}
-			fmt.Fprintln(w)
+			fmt.Fprintf(w, "\t%.0f %%\n", 100*l.busy[share])
 		}
 	}
 }
