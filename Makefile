@@ -84,7 +84,7 @@ fuzz: ## fuzz every parser for long; FUZZTIME=5000000x each
 	  done; done
 
 .PHONY: bench
-bench: native ## the whole, its parts, latency and the recorder; ARGS="--quick --json --only json_*,recorder"
+bench: native $(if $(findstring real,$(ARGS)),kafka) ## the whole, its parts, latency and the recorder; ARGS="--quick --json --kafka real --only json_*,recorder"
 	$(GO) build -o bin/bench ./cmd/bench
 	./bin/bench $(ARGS)
 

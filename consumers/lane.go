@@ -31,12 +31,15 @@ const (
 type LaneConfig struct {
 	Connection
 	Group
-	Delivery           Delivery
-	Instance           string // of the worker; with Group and Lane it makes the transactional id, so it must be stable over restarts and unique among running workers
-	Lane               int
-	Static             bool          // a static member, by Instance and Lane: a restart within the session timeout moves no partition
-	TopicPrefix        string        // every topic with this prefix is read
-	MaxRecords         int           // of one request batch
+	Delivery    Delivery
+	Instance    string // of the worker; with Group and Lane it makes the transactional id, so it must be stable over restarts and unique among running workers
+	Lane        int
+	Static      bool   // a static member, by Instance and Lane: a restart within the session timeout moves no partition
+	TopicPrefix string // every topic with this prefix is read
+	MaxRecords  int    // of one request batch
+	// MaxBytes returns how large a batch that a topic takes may be; nil: schemas.MaxResultBytes for
+	// all of them. A larger one would be refused for ever, since it is made again from the same requests.
+	MaxBytes           func(topic string) int
 	TransactionTimeout time.Duration // after it the brokers abort; a message that cannot be produced for half of it fails its batch
 	// Lost, if set, is told which partitions the lane no longer has, nil for all. It may be called
 	// by another goroutine than the handler.
@@ -139,13 +142,20 @@ func (l *Lane) options() []kgo.Opt {
 		kgo.ConsumeRegex(), kgo.ConsumeTopics("^"+regexp.QuoteMeta(l.cfg.TopicPrefix)+".+$"),
 		kgo.RecordDeliveryTimeout(l.cfg.TransactionTimeout/2), // else a topic that is gone is awaited for ever, silently
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
-		kgo.ProducerBatchMaxBytes(schemas.MaxResultBytes),
+		kgo.ProducerBatchMaxBytesFn(l.maxBytes),
 		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression
 		kgo.WithPools(&fetchPool{}),
 		// Some batches, compressed: what is fetched ahead of them is the worker's memory.
 		kgo.FetchMaxBytes(8<<20), kgo.FetchMaxPartitionBytes(2<<20),
 		kgo.MaxBufferedRecords(1<<20), kgo.MaxBufferedBytes(256<<20),
 	)
+}
+
+func (l *Lane) maxBytes(topic string) int32 {
+	if l.cfg.MaxBytes == nil {
+		return schemas.MaxResultBytes
+	}
+	return int32(l.cfg.MaxBytes(topic)) //nolint:gosec // some megabytes
 }
 
 func (l *Lane) lost(partitions map[string][]int32) {

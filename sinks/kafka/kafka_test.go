@@ -71,7 +71,7 @@ func serve(tb testing.TB) (brokers []string) {
 
 func newProducer(tb testing.TB, brokers []string) *kafka.Producer {
 	tb.Helper()
-	p, err := kafka.NewProducer(brokers, "test", 10_000)
+	p, err := kafka.NewProducer(brokers, "test", 10_000, schemas.DefaultTopics().MaxBytes)
 	require.NoError(tb, err)
 	tb.Cleanup(p.Close)
 	return p
@@ -217,7 +217,7 @@ func TestFlushReturnsTheFirstFailureOnce(t *testing.T) {
 }
 
 func TestUnusableSettings(t *testing.T) {
-	_, err := kafka.NewProducer(nil, "test", 1)
+	_, err := kafka.NewProducer(nil, "test", 1, schemas.DefaultTopics().MaxBytes)
 	require.ErrorContains(t, err, "open a Kafka producer")
 }
 
@@ -246,7 +246,7 @@ func TestEventsAreCloudEvents(t *testing.T) {
 }
 
 func BenchmarkEnqueue(b *testing.B) {
-	p, err := kafka.NewProducer(serve(b), "bench", 100_000)
+	p, err := kafka.NewProducer(serve(b), "bench", 100_000, schemas.DefaultTopics().MaxBytes)
 	require.NoError(b, err)
 	defer p.Close()
 	m := schemas.Message{Topic: "millrace.requests.m", Partition: schemas.AnyPartition, Key: []byte("AA1234"), Value: make([]byte, 160)}
