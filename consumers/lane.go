@@ -129,8 +129,8 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 }
 
 // options are what both deliveries share.
-func (l *Lane) options() []kgo.Opt {
-	opts := append(l.cfg.options(), groupOptions(l.cfg.Group)...)
+func (l *Lane) options(hard context.Context) []kgo.Opt {
+	opts := append(l.cfg.options(), groupOptions(hard, l.cfg.Group)...)
 	if l.cfg.Static {
 		opts = append(opts, kgo.InstanceID(fmt.Sprintf("%s-%d", l.cfg.Instance, l.cfg.Lane)))
 	}

@@ -149,7 +149,7 @@ type recorderSession struct {
 }
 
 func (s *recorderSession) run(ctx context.Context) error {
-	opts := append(s.cfg.options(), groupOptions(s.cfg.Group)...)
+	opts := append(s.cfg.options(), groupOptions(s.hard, s.cfg.Group)...)
 	opts = append(opts,
 		kgo.ConsumeTopics(s.cfg.Topics...),
 		kgo.KeepControlRecords(), // or the end of every transaction would look like lag

@@ -32,9 +32,11 @@ type Group struct {
 }
 
 // groupOptions are those that all readers share: committed data only, cooperative
-// rebalancing, and never a silent jump over lost offsets.
-func groupOptions(g Group) []kgo.Opt {
+// rebalancing, and never a silent jump over lost offsets. The client asks nothing more once
+// hard has ended: else its Close would wait for brokers that do not answer.
+func groupOptions(hard context.Context, g Group) []kgo.Opt {
 	return []kgo.Opt{
+		kgo.WithContext(hard),
 		kgo.ConsumerGroup(g.Name),
 		kgo.SessionTimeout(g.SessionTimeout),
 		kgo.HeartbeatInterval(g.SessionTimeout / 4),

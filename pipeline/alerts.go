@@ -33,7 +33,7 @@ const maxAlertBackoff = time.Minute
 
 // runAlerts delivers events to the subscriptions: one consumer group each, so that a
 // receiver that is away holds up nobody else, and that each goes on where it stopped.
-func (a *App) runAlerts(soft context.Context, producer *kafka.Producer) error {
+func (a *App) runAlerts(soft, hard context.Context, producer *kafka.Producer) error {
 	group, ctx := errgroup.WithContext(soft)
 	for _, sub := range a.cfg.Alerts {
 		var out channel
@@ -44,7 +44,7 @@ func (a *App) runAlerts(soft context.Context, producer *kafka.Producer) error {
 		}
 		log := a.log.With().Str("subscription", sub.Name).Logger()
 		group.Go(func() error { // ends with soft
-			err := consumers.Subscribe(ctx, a.connection(), a.group("millrace-alerts-"+sub.Name), a.cfg.Topics.Events, maxAlertBackoff, log,
+			err := consumers.Subscribe(ctx, hard, a.connection(), a.group("millrace-alerts-"+sub.Name), a.cfg.Topics.Events, maxAlertBackoff, log,
 				func(ctx context.Context, rec *schemas.Record) error {
 					var e schemas.Event
 					if err := json.Unmarshal(rec.Value, &e); err != nil {
