@@ -16,7 +16,8 @@ import (
 // commits it when handle has returned nil. An error makes it come again, after a wait that
 // doubles up to maxBackoff; so each record is handled at least once, also over restarts.
 // It returns nil when ctx ends, having left the group as far as hard allows; an error means
-// that the settings are unusable or that records were lost (LostRangeError).
+// that the settings are unusable, or that records were lost (LostRangeError) or cannot be read
+// (OversizedBatchError).
 func Subscribe(ctx, hard context.Context, conn Connection, g Group, topic string, maxBackoff time.Duration, log zerolog.Logger,
 	handle func(ctx context.Context, rec *schemas.Record) error,
 ) error {

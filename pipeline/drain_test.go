@@ -26,8 +26,11 @@ func TestDrain(t *testing.T) {
 		want   string
 	}{
 		"orderly": {
-			worker: func(context.Context, context.Context, <-chan struct{}) error { time.Sleep(29 * time.Second); return nil },
-			after:  29 * time.Second,
+			worker: func(context.Context, context.Context, <-chan struct{}) error {
+				time.Sleep(29 * time.Second)
+				return nil
+			},
+			after: 29 * time.Second,
 		},
 		"cut off in its work": {
 			worker: func(_, hard context.Context, _ <-chan struct{}) error {
