@@ -1,6 +1,13 @@
 package pipeline
 
-import "context"
+import (
+	"context"
+
+	"github.com/rs/zerolog"
+
+	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/inference/onnx"
+)
 
 // EndGrace is how long a role may take to end once it is cut off.
 const EndGrace = endGrace
@@ -12,4 +19,18 @@ func (a *App) RunRoles(ctx context.Context, roles map[Role]func(soft, hard conte
 		own[role] = run
 	}
 	return a.run(ctx, own)
+}
+
+// NewHandler returns what answers the request batches of a lane. Close it.
+func NewHandler(ctx context.Context, cfg Config) (h interface {
+	consumers.Handler
+	Close() error
+}, err error,
+) {
+	a := New(cfg, zerolog.Nop())
+	models, err := a.loadModels(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newLaneHandler(ctx, cfg, 0, models, workerParts{runtime: onnx.Runtime{Log: a.log}}, a.alloc, a.Metrics, &a.Done)
 }
