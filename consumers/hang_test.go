@@ -13,8 +13,8 @@ import (
 )
 
 // hangingBroker passes connections on to a broker. Once it hangs for a client, a connection
-// on which that client asks one of the chosen questions goes silent for good, without being
-// closed: what a broker looks like that is frozen, or behind a network that drops packets.
+// on which that client asks one of the chosen questions goes silent, without being closed:
+// what a broker looks like that is frozen, or behind a network that drops packets.
 type hangingBroker struct {
 	ln     net.Listener
 	target string
@@ -25,6 +25,8 @@ type hangingBroker struct {
 	keys   []kmsg.Key // of questions; nil: all
 	hangs  bool
 	hung   chan struct{} // closed when the first question hangs
+	silent []net.Conn
+	asked  map[kmsg.Key]int // how often the client has asked since it hangs
 	conns  []net.Conn
 	closed bool
 }
@@ -37,7 +39,7 @@ func newHangingBroker(t *testing.T) *hangingBroker {
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	b := &hangingBroker{ln: ln, hung: make(chan struct{})}
+	b := &hangingBroker{ln: ln, hung: make(chan struct{}), asked: map[kmsg.Key]int{}}
 	addr, stop, err := serve(t.TempDir(), "127.0.0.1:0", ln.Addr().String())
 	require.NoError(t, err)
 	b.target = addr
@@ -56,6 +58,24 @@ func (b *hangingBroker) hang(client string, keys ...kmsg.Key) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.client, b.keys, b.hangs = client, keys, true
+	b.asked = map[kmsg.Key]int{}
+}
+
+// resume answers again. What was asked meanwhile is lost, with its connection.
+func (b *hangingBroker) resume() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.hangs = false
+	for _, c := range b.silent {
+		_ = c.Close()
+	}
+}
+
+// questions returns how often the client has asked that since the broker hangs.
+func (b *hangingBroker) questions(key kmsg.Key) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.asked[key]
 }
 
 func (b *hangingBroker) close() {
@@ -110,7 +130,7 @@ func (b *hangingBroker) serve(client net.Conn) {
 		if err != nil {
 			break
 		}
-		if b.hangsAt(question) {
+		if b.hangsAt(question, client) {
 			_, _ = io.Copy(io.Discard, client) // until the client gives up
 			break
 		}
@@ -133,7 +153,7 @@ func readQuestion(r io.Reader) ([]byte, error) {
 	return question, err
 }
 
-func (b *hangingBroker) hangsAt(question []byte) bool {
+func (b *hangingBroker) hangsAt(question []byte, conn net.Conn) bool {
 	key := kmsg.Key(int16(binary.BigEndian.Uint16(question[4:])))
 	client := ""
 	if n := int(int16(binary.BigEndian.Uint16(question[12:]))); n > 0 {
@@ -141,9 +161,14 @@ func (b *hangingBroker) hangsAt(question []byte) bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.hangs || client != b.client || (b.keys != nil && !slices.Contains(b.keys, key)) {
+	if client != b.client {
 		return false
 	}
+	b.asked[key]++
+	if !b.hangs || (b.keys != nil && !slices.Contains(b.keys, key)) {
+		return false
+	}
+	b.silent = append(b.silent, conn)
 	select {
 	case <-b.hung:
 	default:
