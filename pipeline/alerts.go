@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -56,7 +57,12 @@ func (a *App) runAlerts(soft, hard context.Context, producer *kafka.Producer) er
 					}
 					err := out.Deliver(ctx, rec.Value)
 					outcome := "delivered"
-					if err != nil {
+					var refused *alerts.RefusedError
+					switch {
+					case errors.As(err, &refused): // the next ones may be taken; this one stays in the table of events
+						log.Error().Err(err).Str("event", e.ID).Int32("partition", rec.Partition).Int64("offset", rec.Offset).Msg("event refused; passed over")
+						outcome, err = "refused", nil
+					case err != nil:
 						outcome = "failed"
 					}
 					a.Metrics.deliveries.WithLabelValues(sub.Name, outcome).Inc()
