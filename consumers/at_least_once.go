@@ -40,6 +40,7 @@ type flights struct {
 	free  []*flight
 	bytes int
 	err   error // of the first batch that could not be produced; nothing after it is marked
+	over  bool  // what is on its way is not waited for any more
 }
 
 // next returns memory for a batch, once there is room for it.
@@ -101,10 +102,21 @@ func (f *flights) land(b *flight) {
 func (f *flights) settle() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for len(f.up) > 0 {
+	for len(f.up) > 0 && !f.over {
 		f.moved.Wait()
 	}
 	return f.err
+}
+
+// abandon ends every wait: the client fails what is on its way only when it is closed.
+func (f *flights) abandon(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	defer f.moved.Broadcast()
+	f.over = true
+	if f.err == nil && len(f.up) > 0 {
+		f.err = fmt.Errorf("%d batches are not acknowledged: %w", len(f.up), err)
+	}
 }
 
 // atLeastOnce is one life of a session without transactions. An error means that it cannot
@@ -114,11 +126,12 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	defer fail(nil)
 	f := &flights{fail: fail, committed: func(b *flight) { l.done(b.outbox, b.records) }}
 	f.moved.L = &f.mu
+	defer context.AfterFunc(hard, func() { f.abandon(context.Cause(hard)) })()
 	landed := func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
 		_ = f.settle() // whose error ends the session
 		l.lost(partitions)
 	}
-	cl, err := kgo.NewClient(append(l.options(),
+	cl, err := kgo.NewClient(append(l.options(hard),
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(markCommitPeriod),
 		kgo.ProducerLinger(0),
 		kgo.BlockRebalanceOnPoll(),

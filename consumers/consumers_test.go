@@ -56,7 +56,7 @@ func testMain(m *testing.M) int {
 		if cluster != nil {
 			sharedAddr, stop = strings.Join(cluster.Brokers(), ","), cluster.Close
 		} else {
-			sharedAddr, stop, err = serve(dir, "127.0.0.1:0")
+			sharedAddr, stop, err = serve(dir, "127.0.0.1:0", "")
 		}
 	}
 	if err != nil {
@@ -71,10 +71,11 @@ func testMain(m *testing.M) int {
 	return code
 }
 
-// serve runs a broker until stop is called.
-func serve(dir, listen string) (addr string, stop func() error, err error) {
+// serve runs a broker until stop is called. It tells clients to connect to advertise, if that
+// is set.
+func serve(dir, listen, advertise string) (addr string, stop func() error, err error) {
 	cfg := embedded.DefaultConfig()
-	cfg.Dir, cfg.Listen = dir, listen
+	cfg.Dir, cfg.Listen, cfg.Advertise = dir, listen, advertise
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan string, 1), make(chan error, 1)
 	go func() { done <- embedded.Serve(ctx, cfg, func(addr string) { ready <- addr }) }() // ends with ctx
@@ -115,7 +116,7 @@ func freeAddr(t *testing.T) string {
 
 func (b *broker) start() {
 	b.t.Helper()
-	addr, halt, err := serve(b.dir, b.addr)
+	addr, halt, err := serve(b.dir, b.addr, "")
 	require.NoError(b.t, err)
 	b.addr, b.halt = addr, halt
 }

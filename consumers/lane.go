@@ -2,7 +2,6 @@ package consumers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"sync/atomic"
@@ -102,8 +101,8 @@ func (l *Lane) health(err error) {
 // Run polls until ctx ends; the batch in hand is then finished under hard, and the group
 // is left. It returns nil after such an orderly end. Kafka being away is waited for, and a
 // session that cannot be used further is opened anew: an error means that the settings are
-// unusable, that records were lost (LostRangeError), or that the last batch could not be
-// finished, which leaves it to whoever gets its partitions.
+// unusable, that records were lost (LostRangeError) or cannot be read (OversizedBatchError),
+// or that the last batch could not be finished, which leaves it to whoever gets its partitions.
 func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 	for backoff := time.Duration(0); ; {
 		began := time.Now()
@@ -114,8 +113,7 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 		} else {
 			err = l.exactlyOnce(ctx, hard, h)
 		}
-		var lost *LostRangeError
-		if err == nil || errors.As(err, &lost) || errors.Is(err, errConfiguration) || ctx.Err() != nil || hard.Err() != nil {
+		if err == nil || hopeless(err) || ctx.Err() != nil || hard.Err() != nil {
 			return err
 		}
 		if time.Since(began) > time.Minute {
@@ -132,8 +130,8 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 }
 
 // options are what both deliveries share.
-func (l *Lane) options() []kgo.Opt {
-	opts := append(l.cfg.options(), groupOptions(l.cfg.Group)...)
+func (l *Lane) options(hard context.Context) []kgo.Opt {
+	opts := append(l.cfg.options(), groupOptions(hard, l.cfg.Group)...)
 	if l.cfg.Static {
 		opts = append(opts, kgo.InstanceID(fmt.Sprintf("%s-%d", l.cfg.Instance, l.cfg.Lane)))
 	}

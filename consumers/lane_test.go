@@ -280,8 +280,8 @@ func TestLostRangeIsNamed(t *testing.T) {
 				}).wait()
 			},
 			"subscriber": func(f *fixture, topic string) error {
-				return start(f, func(soft, _ context.Context) error {
-					return consumers.Subscribe(soft, f.conn, f.group("workers"), topic, time.Second, f.log,
+				return start(f, func(soft, hard context.Context) error {
+					return consumers.Subscribe(soft, hard, f.conn, f.group("workers"), topic, time.Second, f.log,
 						func(context.Context, *schemas.Record) error { return nil })
 				}).wait()
 			},

@@ -101,15 +101,14 @@ const (
 	// recordOverhead is about what a record takes beside its bytes.
 	recordOverhead = 256
 
-	maxFetches    = 2
-	fetchBytes    = 4 << 20
-	maxBatchBytes = 128 << 20
+	maxFetches = 2
+	fetchBytes = 4 << 20
 )
 
 // Run reads until ctx ends; what is in hand is then stored and committed under hard, and
 // the group is left. It returns nil after such an orderly end. Kafka and the store being
 // away are waited for: an error means that the settings are unusable, that records were
-// lost (LostRangeError), or that the end was not orderly, which leaves what was in hand to
+// lost (LostRangeError) or cannot be read (OversizedBatchError), or that the end was not orderly, which leaves what was in hand to
 // whoever gets its partitions.
 func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 	for {
@@ -118,8 +117,7 @@ func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 			positions: map[topicPartition]*position{}, ends: map[topicPartition]int64{}, rows: map[string]int{},
 		}
 		err := s.run(ctx)
-		var lost *LostRangeError
-		if err == nil || errors.As(err, &lost) || errors.Is(err, errConfiguration) || ctx.Err() != nil || hard.Err() != nil {
+		if err == nil || hopeless(err) || ctx.Err() != nil || hard.Err() != nil {
 			return err
 		}
 		r.log.Error().Err(err).Msg("recorder session failed; opening a new one")
@@ -149,7 +147,7 @@ type recorderSession struct {
 }
 
 func (s *recorderSession) run(ctx context.Context) error {
-	opts := append(s.cfg.options(), groupOptions(s.cfg.Group)...)
+	opts := append(s.cfg.options(), groupOptions(s.hard, s.cfg.Group)...)
 	opts = append(opts,
 		kgo.ConsumeTopics(s.cfg.Topics...),
 		kgo.KeepControlRecords(), // or the end of every transaction would look like lag
@@ -159,7 +157,6 @@ func (s *recorderSession) run(ctx context.Context) error {
 		kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxPartitionBytes(fetchBytes),
 		kgo.MaxConcurrentFetches(maxFetches),
-		kgo.MaxDecompressBatchBytes(maxBatchBytes),
 		kgo.OnPartitionsAssigned(s.assigned),
 		kgo.OnPartitionsRevoked(s.revoked),
 		kgo.OnPartitionsLost(s.lost))
@@ -171,6 +168,9 @@ func (s *recorderSession) run(ctx context.Context) error {
 	defer cl.CloseAllowingRebalance()
 	for ctx.Err() == nil {
 		if err := s.poll(ctx); err != nil {
+			if hopeless(err) { // as will be the next start: what lies before is stored now, or never
+				err = errors.Join(err, s.flush(), s.commit())
+			}
 			return err
 		}
 		if s.due() {

@@ -32,9 +32,11 @@ type Group struct {
 }
 
 // groupOptions are those that all readers share: committed data only, cooperative
-// rebalancing, and never a silent jump over lost offsets.
-func groupOptions(g Group) []kgo.Opt {
+// rebalancing, and never a silent jump over lost offsets. The client asks nothing more once
+// hard has ended: else its Close would wait for brokers that do not answer.
+func groupOptions(hard context.Context, g Group) []kgo.Opt {
 	return []kgo.Opt{
+		kgo.WithContext(hard),
 		kgo.ConsumerGroup(g.Name),
 		kgo.SessionTimeout(g.SessionTimeout),
 		kgo.HeartbeatInterval(g.SessionTimeout / 4),
@@ -50,8 +52,13 @@ func groupOptions(g Group) []kgo.Opt {
 		kgo.FetchMaxBytes(32 << 20),
 		kgo.FetchMaxPartitionBytes(8 << 20),
 		kgo.BrokerMaxReadBytes(128 << 20),
+		kgo.MaxDecompressBatchBytes(maxBatchBytes),
 	}
 }
+
+// maxBatchBytes bounds what one record batch inflates to: a few kilobytes can become a
+// gigabyte, and the batch is inflated whole before the size of a record is known.
+const maxBatchBytes = 128 << 20
 
 // errConfiguration is a session that cannot be opened however often it is tried.
 var errConfiguration = errors.New("the Kafka settings are not usable")
@@ -71,6 +78,29 @@ func (e *LostRangeError) Error() string {
 	return fmt.Sprintf("group %s: topic %s partition %d: offset %d is out of range, the log has %d to %d: records were lost; "+
 		"raise the topic's retention, then set the group's offset where reading shall go on (kafka-consumer-groups --reset-offsets)",
 		e.Group, e.Topic, e.Partition, e.Committed, e.LogStart, e.LogEnd)
+}
+
+// OversizedBatchError says that a partition stands at a record batch that inflates to more
+// than is taken into memory. Its records cannot be had one by one, not even as dead letters.
+type OversizedBatchError struct {
+	Group     string
+	Topic     string
+	Partition int32
+	Offset    int64 // of the batch's first record
+	Next      int64 // behind its last record
+}
+
+func (e *OversizedBatchError) Error() string {
+	return fmt.Sprintf("group %s: topic %s partition %d: the record batch of offsets %d to %d inflates to more than %d MiB and cannot be read: "+
+		"have its records sent again in smaller batches, then set the group's offset behind it (kafka-consumer-groups --group %s --topic %s:%d --reset-offsets --to-offset %d --execute)",
+		e.Group, e.Topic, e.Partition, e.Offset, e.Next-1, maxBatchBytes>>20, e.Group, e.Topic, e.Partition, e.Next)
+}
+
+// hopeless tells that no new session gets further than the one that failed.
+func hopeless(err error) bool {
+	var lost *LostRangeError
+	var oversized *OversizedBatchError
+	return errors.As(err, &lost) || errors.As(err, &oversized) || errors.Is(err, errConfiguration)
 }
 
 // lostRange turns an out-of-range fetch error into a LostRangeError with its figures.
@@ -100,7 +130,10 @@ func lostRange(ctx context.Context, cl *kgo.Client, group, topic string, partiti
 func fetchErrors(ctx context.Context, cl *kgo.Client, group string, fetches kgo.Fetches, log zerolog.Logger) error {
 	var fatal error
 	fetches.EachError(func(topic string, partition int32, err error) {
+		var oversized *kgo.ErrDecompressTooLarge
 		switch {
+		case errors.As(err, &oversized): // the client tells it once, and goes no further
+			fatal = errors.Join(fatal, &OversizedBatchError{Group: group, Topic: topic, Partition: partition, Offset: oversized.Offset, Next: oversized.NextOffset})
 		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, kgo.ErrClientClosed):
 		case errors.Is(err, kerr.OffsetOutOfRange), isDataLoss(err):
 			fatal = errors.Join(fatal, lostRange(context.WithoutCancel(ctx), cl, group, topic, partition))

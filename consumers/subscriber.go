@@ -15,12 +15,13 @@ import (
 // Subscribe hands each record of a topic to handle, in order within a partition, and
 // commits it when handle has returned nil. An error makes it come again, after a wait that
 // doubles up to maxBackoff; so each record is handled at least once, also over restarts.
-// It returns nil when ctx ends; an error means that the settings are unusable or that
-// records were lost (LostRangeError).
-func Subscribe(ctx context.Context, conn Connection, g Group, topic string, maxBackoff time.Duration, log zerolog.Logger,
+// It returns nil when ctx ends, having left the group as far as hard allows; an error means
+// that the settings are unusable, or that records were lost (LostRangeError) or cannot be read
+// (OversizedBatchError).
+func Subscribe(ctx, hard context.Context, conn Connection, g Group, topic string, maxBackoff time.Duration, log zerolog.Logger,
 	handle func(ctx context.Context, rec *schemas.Record) error,
 ) error {
-	opts := append(conn.options(), groupOptions(g)...)
+	opts := append(conn.options(), groupOptions(hard, g)...)
 	opts = append(opts, kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll())
 	cl, err := kgo.NewClient(opts...)
 	if err != nil {
@@ -43,7 +44,7 @@ func Subscribe(ctx context.Context, conn Connection, g Group, topic string, maxB
 			if err := handleOne(ctx, &in.records[i], maxBackoff, log, handle); err != nil {
 				return nil // ctx ended: the record comes again after the restart
 			}
-			if err := commitRecord(ctx, cl, raw[i]); err != nil && !errors.Is(err, kgo.ErrClientClosed) {
+			if err := commitRecord(hard, cl, raw[i]); err != nil && !errors.Is(err, kgo.ErrClientClosed) {
 				log.Warn().Err(err).Str("topic", topic).Msg("commit failed; the record may come again")
 			}
 		}
@@ -52,9 +53,9 @@ func Subscribe(ctx context.Context, conn Connection, g Group, topic string, maxB
 	return nil
 }
 
-// commitRecord commits a handled record, also when ctx has just ended.
-func commitRecord(ctx context.Context, cl *kgo.Client, rec *kgo.Record) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+// commitRecord commits a handled record, also when the intake has just ended.
+func commitRecord(hard context.Context, cl *kgo.Client, rec *kgo.Record) error {
+	ctx, cancel := context.WithTimeout(hard, 10*time.Second)
 	defer cancel()
 	return cl.CommitRecords(ctx, rec)
 }

@@ -41,8 +41,8 @@ func (h *heard) all() []int {
 
 func (f *fixture) subscribe(topic string, handle func(ctx context.Context, rec *schemas.Record) error) *running {
 	f.Helper()
-	return start(f, func(soft, _ context.Context) error {
-		return consumers.Subscribe(soft, f.conn, f.group("subscribers"), topic, 20*time.Millisecond, f.log, handle)
+	return start(f, func(soft, hard context.Context) error {
+		return consumers.Subscribe(soft, hard, f.conn, f.group("subscribers"), topic, 20*time.Millisecond, f.log, handle)
 	})
 }
 

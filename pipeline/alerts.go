@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -33,7 +34,7 @@ const maxAlertBackoff = time.Minute
 
 // runAlerts delivers events to the subscriptions: one consumer group each, so that a
 // receiver that is away holds up nobody else, and that each goes on where it stopped.
-func (a *App) runAlerts(soft context.Context, producer *kafka.Producer) error {
+func (a *App) runAlerts(soft, hard context.Context, producer *kafka.Producer) error {
 	group, ctx := errgroup.WithContext(soft)
 	for _, sub := range a.cfg.Alerts {
 		var out channel
@@ -44,7 +45,7 @@ func (a *App) runAlerts(soft context.Context, producer *kafka.Producer) error {
 		}
 		log := a.log.With().Str("subscription", sub.Name).Logger()
 		group.Go(func() error { // ends with soft
-			err := consumers.Subscribe(ctx, a.connection(), a.group("millrace-alerts-"+sub.Name), a.cfg.Topics.Events, maxAlertBackoff, log,
+			err := consumers.Subscribe(ctx, hard, a.connection(), a.group("millrace-alerts-"+sub.Name), a.cfg.Topics.Events, maxAlertBackoff, log,
 				func(ctx context.Context, rec *schemas.Record) error {
 					var e schemas.Event
 					if err := json.Unmarshal(rec.Value, &e); err != nil {
@@ -56,7 +57,12 @@ func (a *App) runAlerts(soft context.Context, producer *kafka.Producer) error {
 					}
 					err := out.Deliver(ctx, rec.Value)
 					outcome := "delivered"
-					if err != nil {
+					var refused *alerts.RefusedError
+					switch {
+					case errors.As(err, &refused): // the next ones may be taken; this one stays in the table of events
+						log.Error().Err(err).Str("event", e.ID).Int32("partition", rec.Partition).Int64("offset", rec.Offset).Msg("event refused; passed over")
+						outcome, err = "refused", nil
+					case err != nil:
 						outcome = "failed"
 					}
 					a.Metrics.deliveries.WithLabelValues(sub.Name, outcome).Inc()

@@ -58,35 +58,51 @@ func (a *App) Ready() bool {
 	return ready
 }
 
+// endGrace is how long a role may take to end once it is cut off: enough for the runtime to
+// finish its run, which nothing interrupts.
+const endGrace = 5 * time.Second
+
 // Run runs the roles until ctx ends, then lets them finish what they have in hand, for at
 // most drain_timeout. It returns nil after an orderly end. The failure of one role ends
-// the others.
+// the others. A role that does not end although it was cut off is left behind, and named in
+// the error: the process is to end then.
 func (a *App) Run(ctx context.Context) error {
+	return a.run(ctx, map[Role]runRole{RoleWorker: a.runWorker, RoleRecorder: a.runRecorder, RoleMonitor: a.runMonitor})
+}
+
+// runRole runs one role until soft ends, finishing what it has in hand under hard.
+type runRole func(soft, hard context.Context) error
+
+func (a *App) run(ctx context.Context, roles map[Role]runRole) error {
 	// Two contexts: soft ends the intake, hard ends everything.
 	hard, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer abort(nil)
 	group, groupCtx := errgroup.WithContext(hard)
+	late, gaveUp := newRoll(a.cfg.Roles), make(chan struct{})
+	defer context.AfterFunc(groupCtx, func() { time.AfterFunc(endGrace, func() { close(gaveUp) }) })()
 	soft, stopIntake := context.WithCancel(groupCtx)
 	defer stopIntake()
 	defer context.AfterFunc(ctx, func() {
 		a.log.Info().Dur("deadline", a.cfg.DrainTimeout).Msg("stopping: finishing what is in hand")
 		stopIntake()
-		time.AfterFunc(a.cfg.DrainTimeout, func() { abort(ErrDrainTimeout) })
+		time.AfterFunc(a.cfg.DrainTimeout, func() {
+			late.cutOff()
+			abort(ErrDrainTimeout)
+		})
 	})()
 
-	roles := map[Role]func(soft, hard context.Context) error{
-		RoleWorker: a.runWorker, RoleRecorder: a.runRecorder, RoleMonitor: a.runMonitor,
-	}
 	for _, role := range []Role{RoleWorker, RoleRecorder, RoleMonitor} {
 		if !slices.Contains(a.cfg.Roles, role) {
 			continue
 		}
 		a.ready.set(string(role), "starting")
 		group.Go(func() error {
-			if err := roles[role](soft, groupCtx); err != nil {
-				return fmt.Errorf("%s: %w", role, err)
+			err := roles[role](soft, groupCtx)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", role, err)
 			}
-			return nil
+			late.ended(role, err)
+			return err
 		})
 	}
 	if a.cfg.HTTP.Addr != "" {
@@ -111,9 +127,19 @@ func (a *App) Run(ctx context.Context) error {
 			}
 		})
 	}
-	err := group.Wait()
-	if cause := context.Cause(hard); errors.Is(cause, ErrDrainTimeout) {
-		return cause
+	ended := make(chan error, 1)
+	go func() { ended <- group.Wait() }() // ends with the roles
+	var err error
+	select {
+	case err = <-ended:
+	case <-gaveUp:
+		err = context.Cause(groupCtx)
+	}
+	if text := late.String(); text != "" && errors.Is(context.Cause(hard), ErrDrainTimeout) {
+		return fmt.Errorf("%w (%s): %s; what was in hand comes again after the restart", ErrDrainTimeout, a.cfg.DrainTimeout, text)
+	}
+	if stuck := late.stuck(); stuck != "" {
+		return errors.Join(err, errors.New(stuck))
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil

@@ -15,8 +15,8 @@ import (
 )
 
 // runMonitor judges closed windows, writes reports and delivers alerts. Its passes are
-// short and safe to interrupt, so it ends with the intake.
-func (a *App) runMonitor(soft, _ context.Context) error {
+// short and safe to interrupt, so it ends with the intake; hard bounds the leaving of groups.
+func (a *App) runMonitor(soft, hard context.Context) error {
 	versions, err := a.monitoredVersions(soft)
 	if err != nil {
 		return err
@@ -64,7 +64,7 @@ func (a *App) runMonitor(soft, _ context.Context) error {
 		})
 		return nil
 	})
-	group.Go(func() error { return a.runAlerts(ctx, producer) }) // ends with soft
+	group.Go(func() error { return a.runAlerts(ctx, hard, producer) }) // ends with soft
 	a.ready.set(string(RoleMonitor), "")
 	return group.Wait()
 }

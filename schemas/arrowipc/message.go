@@ -1,6 +1,10 @@
 package arrowipc
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/millrace/millrace/schemas/flatbuffer"
+)
 
 // Header types of a message.
 const (
@@ -21,7 +25,7 @@ var endOfStream = []byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0}
 // message is one encapsulated message. What it holds are slices of the stream.
 type message struct {
 	kind   uint64 // 0 at the end of the stream
-	header fbTable
+	header flatbuffer.Table
 	raw    []byte // all of it: prefix, metadata, body
 	body   []byte
 }
@@ -41,14 +45,14 @@ func nextMessage(data []byte) (m message, rest []byte, err error) {
 	if size > int64(len(data)-8) {
 		return m, nil, malformed("it ends in a message's metadata: %d bytes of %d are there", len(data)-8, size)
 	}
-	root, ok := fbRoot(data[8 : 8+size])
+	root, ok := flatbuffer.Root(data[8 : 8+size])
 	if !ok {
 		return m, nil, malformed("a message's metadata is no flatbuffer")
 	}
-	version, ok1 := root.uint(4, 2, 0)
-	kind, ok2 := root.uint(6, 1, 0)
-	header, ok3 := root.table(8)
-	bodyLen, ok4 := root.uint(10, 8, 0)
+	version, ok1 := root.Uint(4, 2, 0)
+	kind, ok2 := root.Uint(6, 1, 0)
+	header, ok3 := root.Table(8)
+	bodyLen, ok4 := root.Uint(10, 8, 0)
 	if !ok1 || !ok2 || !ok3 || !ok4 {
 		return m, nil, malformed("a message's metadata reaches outside of itself")
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
+
+	"github.com/millrace/millrace/schemas/flatbuffer"
 )
 
 // Bounds of what a stream may hold. Rows of columns without buffers cost a stream nothing.
@@ -169,28 +171,28 @@ func (r *Reader) Next() (rows int, ok bool, err error) {
 }
 
 // readBatch checks where nodes and buffers lie, and what they take decompressed.
-func (r *Reader) readBatch(header fbTable, body []byte, nodes, buffers int) (batch, error) {
-	b := batch{buf: header.buf, body: body, codec: codecNone}
-	rows, ok := header.uint(4, 8, 0)
+func (r *Reader) readBatch(header flatbuffer.Table, body []byte, nodes, buffers int) (batch, error) {
+	b := batch{buf: header.Buf, body: body, codec: codecNone}
+	rows, ok := header.Uint(4, 8, 0)
 	if !ok || rows > MaxRows {
 		return b, tooLarge("it has a batch of %d rows", rows)
 	}
 	b.rows = int(rows)
-	if table, present, ok := header.optional(10); !ok {
+	if table, present, ok := header.Optional(10); !ok {
 		return b, malformed("a batch's compression lies outside of its message")
 	} else if present {
-		codec, ok1 := table.uint(4, 1, 0)
-		method, ok2 := table.uint(6, 1, 0)
+		codec, ok1 := table.Uint(4, 1, 0)
+		method, ok2 := table.Uint(6, 1, 0)
 		if !ok1 || !ok2 || codec > codecZSTD || method != 0 {
 			return b, malformed("a batch is compressed with codec %d, method %d", codec, method)
 		}
 		b.codec = int(codec)
 	}
 	var n int
-	if b.nodes, n, ok = header.vector(6, 16); !ok || n != nodes {
+	if b.nodes, n, ok = header.Vector(6, 16); !ok || n != nodes {
 		return b, malformed("a batch has %d nodes, want %d", n, nodes)
 	}
-	if b.buffers, n, ok = header.vector(8, 16); !ok || n != buffers {
+	if b.buffers, n, ok = header.Vector(8, 16); !ok || n != buffers {
 		return b, malformed("a batch has %d buffers, want %d", n, buffers)
 	}
 	for i := range buffers {
@@ -282,9 +284,9 @@ func (r *Reader) decompress(codec int, raw []byte) ([]byte, error) {
 
 // readDictionary keeps the entries of a dictionary that some column of texts refers to.
 func (r *Reader) readDictionary(m message) error {
-	number, ok1 := m.header.uint(4, 8, 0)
-	values, ok2 := m.header.table(6)
-	delta, ok3 := m.header.uint(8, 1, 0)
+	number, ok1 := m.header.Uint(4, 8, 0)
+	values, ok2 := m.header.Table(6)
+	delta, ok3 := m.header.Uint(8, 1, 0)
 	if !ok1 || !ok2 || !ok3 {
 		return malformed("a dictionary reaches outside of its message")
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/apache/arrow/go/v15/arrow"
+
+	"github.com/millrace/millrace/schemas/flatbuffer"
 )
 
 // What every error of this package wraps, one or the other.
@@ -89,15 +91,15 @@ const (
 // readSchema reads a schema message.
 func readSchema(m message) (*Schema, error) {
 	s := &Schema{}
-	if endianness, ok := m.header.uint(4, 2, 0); !ok || endianness != 0 {
+	if endianness, ok := m.header.Uint(4, 2, 0); !ok || endianness != 0 {
 		return nil, malformed("the schema is not little-endian")
 	}
-	at, n, ok := m.header.vector(6, 4)
+	at, n, ok := m.header.Vector(6, 4)
 	if !ok || n > maxFields {
 		return nil, malformed("the schema's fields lie outside of its message, or are more than %d", maxFields)
 	}
 	for i := range n {
-		table, ok := fbElement(m.header.buf, at, i)
+		table, ok := flatbuffer.Element(m.header.Buf, at, i)
 		if !ok {
 			return nil, malformed("field %d of the schema lies outside of the message", i)
 		}
@@ -111,13 +113,13 @@ func readSchema(m message) (*Schema, error) {
 }
 
 // readField reads a column, and its children to know how many buffers they take.
-func (s *Schema) readField(t fbTable, depth int) (f Field, err error) {
-	name, ok1 := t.text(4)
-	nullable, ok2 := t.uint(6, 1, 0)
-	kind, ok3 := t.uint(8, 1, 0)
-	typ, ok4 := t.table(10)
-	encoding, encoded, ok5 := t.optional(12)
-	at, children, ok6 := t.vector(14, 4)
+func (s *Schema) readField(t flatbuffer.Table, depth int) (f Field, err error) {
+	name, ok1 := t.Text(4)
+	nullable, ok2 := t.Uint(6, 1, 0)
+	kind, ok3 := t.Uint(8, 1, 0)
+	typ, ok4 := t.Table(10)
+	encoding, encoded, ok5 := t.Optional(12)
+	at, children, ok6 := t.Vector(14, 4)
 	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 {
 		return f, malformed("a field of the schema reaches outside of its message")
 	}
@@ -142,7 +144,7 @@ func (s *Schema) readField(t fbTable, depth int) (f Field, err error) {
 		s.buffers++
 	case typeUnion:
 		s.buffers++
-		if mode, ok := typ.uint(4, 2, 0); !ok || mode != 0 { // dense unions have offsets
+		if mode, ok := typ.Uint(4, 2, 0); !ok || mode != 0 { // dense unions have offsets
 			s.buffers++
 		}
 	case typeBinary, typeUtf8, typeLargeBinary, typeLargeUtf8, typeListView, typeLargeListView:
@@ -151,7 +153,7 @@ func (s *Schema) readField(t fbTable, depth int) (f Field, err error) {
 		s.buffers += 2
 	}
 	for i := range children {
-		child, ok := fbElement(t.buf, at, i)
+		child, ok := flatbuffer.Element(t.Buf, at, i)
 		if !ok {
 			return f, malformed("a child of field %.120q lies outside of the message", name)
 		}
@@ -163,9 +165,9 @@ func (s *Schema) readField(t fbTable, depth int) (f Field, err error) {
 }
 
 // readDictionary reads how a column refers to its dictionary.
-func (s *Schema) readDictionary(f *Field, encoding fbTable) error {
-	id, ok1 := encoding.uint(4, 8, 0)
-	index, present, ok2 := encoding.optional(6)
+func (s *Schema) readDictionary(f *Field, encoding flatbuffer.Table) error {
+	id, ok1 := encoding.Uint(4, 8, 0)
+	index, present, ok2 := encoding.Optional(6)
 	if !ok1 || !ok2 {
 		return malformed("the dictionary of field %.120q reaches outside of its message", f.Name)
 	}
@@ -189,7 +191,7 @@ func (s *Schema) readDictionary(f *Field, encoding fbTable) error {
 }
 
 // readType returns the Arrow type, nil for one that the reader passes over.
-func readType(kind uint64, t fbTable) (arrow.DataType, error) {
+func readType(kind uint64, t flatbuffer.Table) (arrow.DataType, error) {
 	switch kind {
 	case typeNull:
 		return arrow.Null, nil
@@ -204,14 +206,14 @@ func readType(kind uint64, t fbTable) (arrow.DataType, error) {
 	case typeLargeUtf8:
 		return arrow.BinaryTypes.LargeString, nil
 	case typeInt:
-		bits, ok1 := t.uint(4, 4, 0)
-		signed, ok2 := t.uint(6, 1, 0)
+		bits, ok1 := t.Uint(4, 4, 0)
+		signed, ok2 := t.Uint(6, 1, 0)
 		if !ok1 || !ok2 {
 			return nil, malformed("an integer type reaches outside of its message")
 		}
 		return integerTypes[integerType{bits, signed != 0}], nil
 	case typeFloat:
-		switch precision, ok := t.uint(4, 2, 0); {
+		switch precision, ok := t.Uint(4, 2, 0); {
 		case !ok:
 			return nil, malformed("a floating-point type reaches outside of its message")
 		case precision == 1:
@@ -221,8 +223,8 @@ func readType(kind uint64, t fbTable) (arrow.DataType, error) {
 		}
 		return nil, nil
 	case typeTimestamp:
-		unit, ok1 := t.uint(4, 2, 0)
-		zone, ok2 := t.text(6)
+		unit, ok1 := t.Uint(4, 2, 0)
+		zone, ok2 := t.Text(6)
 		if !ok1 || !ok2 || unit > 3 {
 			return nil, malformed("a timestamp type reaches outside of its message")
 		}

@@ -32,8 +32,31 @@ func NewWebhook(url string, headers map[string]string, timeout time.Duration) *W
 	}}
 }
 
+// RefusedError is an answer that says that the receiver does not take this event, however
+// often it is sent.
+type RefusedError struct {
+	URL    string
+	Status string
+	Text   string // the beginning of the answer
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("post event to %s: refused for good: %s: %q", e.URL, e.Status, e.Text)
+}
+
+// refuses tells whether a status is about the event itself. Others of 400 to 499, as of a
+// wrong path or token, are for an operator to mend, and the event is kept for then.
+func refuses(status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		return true
+	default:
+		return false
+	}
+}
+
 // Deliver posts one event. Any answer but 2xx is an error, and the event is to be sent
-// again: the receiver recognises a repeat by the event's id.
+// again unless that is a RefusedError: the receiver recognises a repeat by the event's id.
 func (w *Webhook) Deliver(ctx context.Context, event []byte) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(event))
 	if err != nil {
@@ -49,6 +72,9 @@ func (w *Webhook) Deliver(ctx context.Context, event []byte) error {
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 200))
+	if refuses(resp.StatusCode) {
+		return &RefusedError{URL: w.URL, Status: resp.Status, Text: string(text)}
+	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return fmt.Errorf("post event to %s: %s: %.200q", w.URL, resp.Status, text)
 	}

@@ -1,6 +1,7 @@
 package alerts
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -30,8 +31,19 @@ func TestWebhook(t *testing.T) {
 	require.JSONEq(t, `{"id":"1"}`, body)
 	require.Equal(t, "application/cloudevents+json; charset=UTF-8", contentType)
 	require.Equal(t, "Bearer x", extra)
-	for _, status = range []int{http.StatusFound, http.StatusBadRequest, http.StatusInternalServerError} {
-		require.ErrorContains(t, w.Deliver(t.Context(), nil), srv.URL)
+	for want, statuses := range map[bool][]int{
+		true: {http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity},
+		false: {
+			http.StatusFound, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusRequestTimeout, http.StatusGone,
+			http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable,
+		},
+	} {
+		for _, status = range statuses {
+			err := w.Deliver(t.Context(), nil)
+			require.ErrorContains(t, err, srv.URL)
+			var refused *RefusedError
+			require.Equal(t, want, errors.As(err, &refused), status)
+		}
 	}
 	srv.Close()
 	require.Error(t, w.Deliver(t.Context(), nil))

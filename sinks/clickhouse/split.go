@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/flatbuffer"
 )
 
 // ErrMalformed is what every fault of an observation record's bytes wraps.
@@ -41,7 +42,7 @@ var endOfStream = []byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0}
 // record's value.
 type message struct {
 	kind   byte
-	header fbTable
+	header flatbuffer.Table
 	raw    []byte // all of it: prefix, metadata, body
 	body   []byte
 }
@@ -66,14 +67,14 @@ func nextMessage(data []byte) (m message, rest []byte, err error) {
 		return m, nil, malformed("message metadata of %d bytes in %d", size, len(data)-8)
 	}
 	meta := data[8 : 8+size]
-	root, ok := fbRoot(meta)
+	root, ok := flatbuffer.Root(meta)
 	if !ok {
 		return m, nil, malformed("message metadata is no flatbuffer")
 	}
-	version, ok1 := root.uint(4, 2, 0)
-	kind, ok2 := root.uint(6, 1, 0)
-	header, ok3 := root.table(8)
-	bodyLen, ok4 := root.uint(10, 8, 0)
+	version, ok1 := root.Uint(4, 2, 0)
+	kind, ok2 := root.Uint(6, 1, 0)
+	header, ok3 := root.Table(8)
+	bodyLen, ok4 := root.Uint(10, 8, 0)
 	if !ok1 || !ok2 || !ok3 || !ok4 {
 		return m, nil, malformed("message metadata reaches outside of itself")
 	}
@@ -131,17 +132,17 @@ func (f *fieldLayout) buffers() int {
 // nothing else. (The arrow module would allocate what a damaged length says.)
 func newLayout(m message) (*layout, error) {
 	l := &layout{message: bytes.Clone(m.raw)}
-	if endianness, ok := m.header.uint(4, 2, 0); !ok || endianness != 0 {
+	if endianness, ok := m.header.Uint(4, 2, 0); !ok || endianness != 0 {
 		return nil, malformed("schema is not little-endian")
 	}
-	at, n, ok := m.header.vector(6, 4)
+	at, n, ok := m.header.Vector(6, 4)
 	if !ok {
 		return nil, malformed("schema fields lie outside of the message")
 	}
 	var fields []arrow.Field
 	seen := map[string]bool{}
 	for i := range n {
-		table, ok := fbElement(m.header.buf, at, i)
+		table, ok := flatbuffer.Element(m.header.Buf, at, i)
 		if !ok {
 			return nil, malformed("schema field %d lies outside of the message", i)
 		}
@@ -205,13 +206,13 @@ func newLayout(m message) (*layout, error) {
 }
 
 // readField reads one column of a schema, and the id of its dictionary if it has one.
-func readField(table fbTable) (f arrow.Field, dict int64, err error) {
-	name, ok1 := table.text(4)
-	nullable, ok2 := table.uint(6, 1, 0)
-	kind, ok3 := table.uint(8, 1, 0)
-	typ, ok4 := table.table(10)
-	encoding, encoded, ok5 := table.optional(12)
-	_, children, ok6 := table.vector(14, 4)
+func readField(table flatbuffer.Table) (f arrow.Field, dict int64, err error) {
+	name, ok1 := table.Text(4)
+	nullable, ok2 := table.Uint(6, 1, 0)
+	kind, ok3 := table.Uint(8, 1, 0)
+	typ, ok4 := table.Table(10)
+	encoding, encoded, ok5 := table.Optional(12)
+	_, children, ok6 := table.Vector(14, 4)
 	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 || children != 0 {
 		return f, 0, malformed("field %.120q is damaged or has children", name)
 	}
@@ -225,9 +226,9 @@ func readField(table fbTable) (f arrow.Field, dict int64, err error) {
 	if !encoded {
 		return f, 0, nil
 	}
-	id, ok1 := encoding.uint(4, 8, 0)
-	index, present, ok2 := encoding.optional(6)
-	ordered, ok3 := encoding.uint(8, 1, 0)
+	id, ok1 := encoding.Uint(4, 8, 0)
+	index, present, ok2 := encoding.Optional(6)
+	ordered, ok3 := encoding.Uint(8, 1, 0)
 	indexType := arrow.PrimitiveTypes.Int32
 	if present {
 		if indexType, err = readType(2, index); err != nil {
@@ -243,13 +244,13 @@ func readField(table fbTable) (f arrow.Field, dict int64, err error) {
 
 // readType reads a type that an observation may have. kind is a member of the union Type
 // of Arrow's Schema.fbs.
-func readType(kind uint64, t fbTable) (arrow.DataType, error) {
+func readType(kind uint64, t flatbuffer.Table) (arrow.DataType, error) {
 	size := 2 // of precisions and units
 	if kind == 2 {
 		size = 4 // of bit widths
 	}
-	first, ok1 := t.uint(4, size, 0)
-	signed, ok2 := t.uint(6, 1, 0)
+	first, ok1 := t.Uint(4, size, 0)
+	signed, ok2 := t.Uint(6, 1, 0)
 	switch {
 	case kind == 5:
 		return arrow.BinaryTypes.String, nil
@@ -265,7 +266,7 @@ func readType(kind uint64, t fbTable) (arrow.DataType, error) {
 	case kind == 3 && first == 2:
 		return arrow.PrimitiveTypes.Float64, nil
 	case kind == 10 && first == 2:
-		if zone, ok := t.text(6); ok && zone == schemas.TimestampType.TimeZone {
+		if zone, ok := t.Text(6); ok && zone == schemas.TimestampType.TimeZone {
 			return schemas.TimestampType, nil
 		}
 	}
@@ -273,14 +274,14 @@ func readType(kind uint64, t fbTable) (arrow.DataType, error) {
 }
 
 // readMetadata reads a vector of keys and values.
-func readMetadata(t fbTable, slot int) (arrow.Metadata, error) {
-	at, n, ok := t.vector(slot, 4)
+func readMetadata(t flatbuffer.Table, slot int) (arrow.Metadata, error) {
+	at, n, ok := t.Vector(slot, 4)
 	var keys, values []string
 	for i := 0; ok && i < n; i++ {
-		var pair fbTable
-		if pair, ok = fbElement(t.buf, at, i); ok {
-			key, ok1 := pair.text(4)
-			value, ok2 := pair.text(6)
+		var pair flatbuffer.Table
+		if pair, ok = flatbuffer.Element(t.Buf, at, i); ok {
+			key, ok1 := pair.Text(4)
+			value, ok2 := pair.Text(6)
 			keys, values, ok = append(keys, key), append(values, value), ok1 && ok2
 		}
 	}
@@ -315,31 +316,31 @@ func (b *batch) stored(i int) []byte {
 // newBatch checks a RecordBatch table against the columns that it should have: that every
 // count is plausible and every buffer lies in the body and is long enough for the rows.
 // What is in the buffers is not looked at: checkValues does.
-func newBatch(header fbTable, body []byte, fields []fieldLayout, buffers int) (batch, error) {
-	b := batch{buf: header.buf, body: body, codec: codecNone}
-	rows, ok := header.uint(4, 8, 0)
+func newBatch(header flatbuffer.Table, body []byte, fields []fieldLayout, buffers int) (batch, error) {
+	b := batch{buf: header.Buf, body: body, codec: codecNone}
+	rows, ok := header.Uint(4, 8, 0)
 	if !ok || rows > 1<<30 {
 		return b, malformed("batch of %d rows", rows)
 	}
 	b.rows = int(rows)
-	if table, present, ok := header.optional(10); !ok {
+	if table, present, ok := header.Optional(10); !ok {
 		return b, malformed("batch compression lies outside of the message")
 	} else if present {
-		codec, ok1 := table.uint(4, 1, 0)
-		method, ok2 := table.uint(6, 1, 0)
+		codec, ok1 := table.Uint(4, 1, 0)
+		method, ok2 := table.Uint(6, 1, 0)
 		if !ok1 || !ok2 || codec > codecZSTD || method != 0 {
 			return b, malformed("batch compression %d by method %d", codec, method)
 		}
 		b.codec = int(codec)
 	}
-	nodes, n, ok := header.vector(6, 16)
+	nodes, n, ok := header.Vector(6, 16)
 	if !ok || n != len(fields) {
 		return b, malformed("batch of %d columns, want %d", n, len(fields))
 	}
-	if b.at, n, ok = header.vector(8, 16); !ok || n != buffers {
+	if b.at, n, ok = header.Vector(8, 16); !ok || n != buffers {
 		return b, malformed("batch of %d buffers, want %d", n, buffers)
 	}
-	if _, n, ok = header.vector(12, 8); !ok || n != 0 {
+	if _, n, ok = header.Vector(12, 8); !ok || n != 0 {
 		return b, malformed("batch with variadic buffers")
 	}
 	total := int64(0)
@@ -479,9 +480,9 @@ func (l *layout) walk(data []byte, onDictionary func(id int64, b *batch) error, 
 			}
 			return data[:len(data)-len(before)], nil
 		case kindDictionaryBatch:
-			number, ok1 := m.header.uint(4, 8, 0)
-			values, ok2 := m.header.table(6)
-			delta, ok3 := m.header.uint(8, 1, 0)
+			number, ok1 := m.header.Uint(4, 8, 0)
+			values, ok2 := m.header.Table(6)
+			delta, ok3 := m.header.Uint(8, 1, 0)
 			if !ok1 || !ok2 || !ok3 {
 				return nil, malformed("dictionary reaches outside of its message")
 			}
