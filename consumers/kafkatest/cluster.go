@@ -139,6 +139,8 @@ func properties(n *node, voters []string) map[string]string {
 		"group.initial.rebalance.delay.ms": "0", "group.min.session.timeout.ms": "1000",
 		"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
 		"broker.heartbeat.interval.ms":                                "500", "broker.session.timeout.ms": "4000",
+		// Requests to a broker or controller that was killed or frozen are made again sooner than after 30 s.
+		"controller.socket.timeout.ms": "5000", "replica.socket.timeout.ms": "5000", "replica.fetch.backoff.ms": "200",
 		"log.cleaner.dedupe.buffer.size": strconv.Itoa(4 << 20), "log.index.size.max.bytes": strconv.Itoa(1 << 20),
 		"num.network.threads": "2", "num.io.threads": "4",
 	}

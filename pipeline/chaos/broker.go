@@ -86,7 +86,7 @@ func (b *embeddedBroker) Kill(context.Context, int) error {
 func (b *embeddedBroker) Signal(_ int, signal syscall.Signal) error { return b.process.Signal(signal) }
 
 func (b *embeddedBroker) Failure() error {
-	if b.process.Ended() {
+	if b.Ended() {
 		return fmt.Errorf("%s ended by itself; see its log", b.name)
 	}
 	return nil
