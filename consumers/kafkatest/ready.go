@@ -111,7 +111,11 @@ func remove(ctx context.Context, cl *kgo.Client, name string, g kadm.DescribedGr
 
 // until tries until it has succeeded, or a node has ended by itself.
 func (c *Cluster) until(ctx context.Context, try func(cl *kgo.Client) error) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...), kgo.RequestRetries(1), kgo.RetryTimeout(5*time.Second),
+	seeds := make([]string, len(c.nodes)) // not through fronts
+	for i, n := range c.nodes {
+		seeds[i] = n.addr
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.RequestRetries(1), kgo.RetryTimeout(5*time.Second),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }))
 	if err != nil {
 		return fmt.Errorf("ask Kafka: %w", err)
@@ -124,10 +128,8 @@ func (c *Cluster) until(ctx context.Context, try func(cl *kgo.Client) error) err
 		if failed == nil {
 			return nil
 		}
-		for _, n := range c.nodes {
-			if err := n.failure(); err != nil {
-				return err
-			}
+		if err := c.Failure(); err != nil {
+			return err
 		}
 		select {
 		case <-tick.C:
