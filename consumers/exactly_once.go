@@ -33,7 +33,7 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 	var in converter
 	var backoff time.Duration
 	for {
-		fetches := sess.PollRecords(ctx, l.cfg.MaxRecords)
+		fetches := sess.PollRecords(ctx, in.most(l.cfg.MaxRecords))
 		fetched := time.Now()
 		if fetches.IsClientClosed() || ctx.Err() != nil {
 			return nil
@@ -51,7 +51,6 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 		if err != nil {
 			return err
 		}
-		out.reset() // it refers to their bytes
 		recycle(fetches)
 		if !failed {
 			backoff = 0

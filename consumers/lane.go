@@ -35,7 +35,7 @@ type LaneConfig struct {
 	Lane        int
 	Static      bool   // a static member, by Instance and Lane: a restart within the session timeout moves no partition
 	TopicPrefix string // every topic with this prefix is read
-	MaxRecords  int    // of one request batch
+	MaxRecords  int    // of one request batch, which has no more than some megabytes either
 	// MaxBytes returns how large a batch that a topic takes may be; nil: schemas.MaxResultBytes for
 	// all of them. A larger one would be refused for ever, since it is made again from the same requests.
 	MaxBytes           func(topic string) int
@@ -54,8 +54,8 @@ type Publisher interface {
 	// and of the batch's records are. A message that cannot be produced fails the batch. It is
 	// sent when the handler has returned.
 	Publish(m schemas.Message)
-	// Buffer returns memory for bytes to publish: append to it. It is the batch's until the
-	// batch has ended, and empty at first.
+	// Buffer returns memory for bytes to publish: append to it, until the next call. What
+	// stands in it is the batch's until the batch has ended.
 	Buffer() *[]byte
 	// OnCommit has fn called when the batch is committed or, at least once, acknowledged; never
 	// where it is not. fn must not block; it may run in another goroutine.
