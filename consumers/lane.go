@@ -141,7 +141,7 @@ func (l *Lane) options(hard context.Context) []kgo.Opt {
 		kgo.RecordDeliveryTimeout(l.cfg.TransactionTimeout/2), // else a topic that is gone is awaited for ever, silently
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
 		kgo.ProducerBatchMaxBytesFn(l.maxBytes),
-		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression
+		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression of pipeline/bench
 		kgo.WithPools(&fetchPool{}),
 		// Some batches, compressed: what is fetched ahead of them is the worker's memory.
 		kgo.FetchMaxBytes(8<<20), kgo.FetchMaxPartitionBytes(2<<20),

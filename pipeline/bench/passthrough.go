@@ -102,7 +102,7 @@ func (l *passLane) options() []kgo.Opt {
 		kgo.BrokerMaxReadBytes(128 << 20),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchMaxBytesFn(l.maxBytes),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
+		kgo.ProducerBatchCompression(kgo.SnappyCompression()),
 		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(1 << 20), kgo.MaxBufferedBytes(256 << 20),
 	}
 }
