@@ -98,7 +98,7 @@ func (l *Lane) health(err error) {
 // Run polls until ctx ends; the batch in hand is then finished under hard, and the group
 // is left. It returns nil after such an orderly end. Kafka being away is waited for, and a
 // session that cannot be used further is opened anew: an error means that the settings are
-// unusable, that records were lost (LostRangeError) or cannot be read (OversizedBatchError),
+// unusable, that records were lost (LostRangeError) or cannot be read (UnreadableBatchError),
 // or that the last batch could not be finished, which leaves it to whoever gets its partitions.
 func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 	for backoff := time.Duration(0); ; {

@@ -108,12 +108,13 @@ const (
 // Run reads until ctx ends; what is in hand is then stored and committed under hard, and
 // the group is left. It returns nil after such an orderly end. Kafka and the store being
 // away are waited for: an error means that the settings are unusable, that records were
-// lost (LostRangeError) or cannot be read (OversizedBatchError), or that the end was not orderly, which leaves what was in hand to
+// lost (LostRangeError) or cannot be read (UnreadableBatchError), or that the end was not orderly, which leaves what was in hand to
 // whoever gets its partitions.
 func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 	for {
 		s := &recorderSession{
 			Recorder: r, store: store, soft: ctx, hard: hard,
+			faults:    faults{group: r.cfg.Name, log: r.log},
 			positions: map[topicPartition]*position{}, ends: map[topicPartition]int64{}, rows: map[string]int{},
 		}
 		err := s.run(ctx)
@@ -137,13 +138,14 @@ type recorderSession struct {
 	mu        sync.Mutex // the client's callbacks run in its own goroutine, though never while records are in hand
 	positions map[topicPartition]*position
 
-	in    converter
-	ends  map[topicPartition]int64 // behind the last record in hand
-	rows  map[string]int           // by topic
-	bytes int
-	since time.Time // of the first record in hand
-	idle  time.Time // of the last flush
-	paced time.Time // no flush before
+	faults faults
+	in     converter
+	ends   map[topicPartition]int64 // behind the last record in hand
+	rows   map[string]int           // by topic
+	bytes  int
+	since  time.Time // of the first record in hand
+	idle   time.Time // of the last flush
+	paced  time.Time // no flush before
 }
 
 func (s *recorderSession) run(ctx context.Context) error {
@@ -207,7 +209,7 @@ func (s *recorderSession) poll(ctx context.Context) error {
 	if fetches.IsClientClosed() {
 		return errors.New("the Kafka client was closed")
 	}
-	if err := fetchErrors(ctx, s.cl, s.cfg.Name, fetches, s.log); err != nil {
+	if err := s.faults.of(ctx, s.cl, fetches); err != nil {
 		return err
 	}
 	from := len(s.in.records)
