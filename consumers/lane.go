@@ -111,7 +111,7 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 			err = l.exactlyOnce(ctx, hard, h)
 		}
 		if err == nil || hopeless(err) || ctx.Err() != nil || hard.Err() != nil {
-			return err
+			return cutOff(hard, err)
 		}
 		if time.Since(began) > time.Minute {
 			backoff = 0

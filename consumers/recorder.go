@@ -119,7 +119,7 @@ func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 		}
 		err := s.run(ctx)
 		if err == nil || hopeless(err) || ctx.Err() != nil || hard.Err() != nil {
-			return err
+			return cutOff(hard, err)
 		}
 		r.log.Error().Err(err).Msg("recorder session failed; opening a new one")
 		if sleep(ctx, time.Second) != nil {

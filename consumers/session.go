@@ -3,6 +3,7 @@ package consumers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,6 +51,15 @@ func groupOptions(hard context.Context, g Group) []kgo.Opt {
 		kgo.BrokerMaxReadBytes(128 << 20),
 		kgo.MaxDecompressBatchBytes(maxBatchBytes),
 	}
+}
+
+// cutOff tells, of the error of a session whose client was closed under it by the end of
+// hard, why that was.
+func cutOff(hard context.Context, err error) error {
+	if err == nil || hard.Err() == nil || errors.Is(err, hard.Err()) {
+		return err
+	}
+	return fmt.Errorf("%w (%w)", err, hard.Err())
 }
 
 // maxBatchBytes bounds what one record batch inflates to: a few kilobytes can become a
