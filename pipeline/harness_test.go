@@ -241,10 +241,7 @@ type running struct {
 // them.
 func (h *harness) start(roles string, set ...string) *running {
 	h.Helper()
-	ctx, stop := context.WithCancel(context.WithoutCancel(h.Context()))
-	r := &running{h: h, app: pipeline.New(h.config(append(set, "roles="+roles)...), h.log), stop: stop, ended: make(chan error, 1)}
-	go func() { r.ended <- r.app.Run(ctx) }() // ends with drain
-	h.Cleanup(r.drain)
+	r := h.run(pipeline.New(h.config(append(set, "roles="+roles)...), h.log))
 	h.eventually("the roles are ready", func() (string, bool) {
 		select {
 		case err := <-r.ended:
@@ -254,6 +251,16 @@ func (h *harness) start(roles string, set ...string) *running {
 		}
 		return "", r.app.Ready()
 	})
+	return r
+}
+
+// run starts roles without waiting for them.
+func (h *harness) run(app *pipeline.App) *running {
+	h.Helper()
+	ctx, stop := context.WithCancel(context.WithoutCancel(h.Context()))
+	r := &running{h: h, app: app, stop: stop, ended: make(chan error, 1)}
+	go func() { r.ended <- r.app.Run(ctx) }() // ends with drain
+	h.Cleanup(r.drain)
 	return r
 }
 
