@@ -91,6 +91,7 @@ func testUnreadable(t *testing.T, produce func(f *fixture, topic string), next i
 
 	lane := func(delivery consumers.Delivery) func(t *testing.T, g consumers.Group) *running {
 		return func(t *testing.T, g consumers.Group) *running {
+			t.Helper()
 			cfg := f.laneConfig("requests.", 0)
 			cfg.Delivery, cfg.Group = delivery, g
 			l := consumers.NewLane(cfg, f.log)
@@ -101,12 +102,14 @@ func testUnreadable(t *testing.T, produce func(f *fixture, topic string), next i
 		"exactly once":  lane(consumers.ExactlyOnce),
 		"at least once": lane(consumers.AtLeastOnce),
 		"recorder": func(t *testing.T, g consumers.Group) *running {
+			t.Helper()
 			cfg := f.recorderConfig(topic)
 			cfg.Group = g
 			r := consumers.NewRecorder(cfg, f.log)
 			return start(t, func(soft, hard context.Context) error { return r.Run(soft, hard, newMemory()) })
 		},
 		"subscriber": func(t *testing.T, g consumers.Group) *running {
+			t.Helper()
 			return start(t, func(soft, hard context.Context) error {
 				return consumers.Subscribe(soft, hard, f.conn, g, topic, time.Second, f.log, func(context.Context, *schemas.Record) error { return nil })
 			})

@@ -326,6 +326,24 @@ func (p *process) killAndRestart() {
 	p.start()
 }
 
+// freeze stops a process and returns when none of its threads runs any more: under load
+// they go on for a while after the signal.
+func (h *harness) freeze(pid int) {
+	h.Helper()
+	require.NoError(h, syscall.Kill(pid, syscall.SIGSTOP))
+	h.await(time.Millisecond, "the process stands still", func() (string, bool) {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		require.NoError(h, err)
+		for _, thread := range threads {
+			stat, err := os.ReadFile(thread) // "id (name) state …"
+			if err == nil && !bytes.Contains(stat, []byte(") T ")) {
+				return "", false
+			}
+		}
+		return "", len(threads) > 0
+	})
+}
+
 // terminate sends SIGTERM and returns the exit code.
 func (p *process) terminate() int {
 	p.h.Helper()
