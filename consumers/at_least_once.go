@@ -163,6 +163,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		cl.CloseAllowingRebalance()
 	}()
 	var in converter
+	faulty := faults{group: l.cfg.Name, log: l.log}
 	var backoff time.Duration
 	for {
 		fetches := cl.PollRecords(polling, in.most(l.cfg.MaxRecords))
@@ -170,7 +171,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		if fetches.IsClientClosed() || polling.Err() != nil {
 			return nil // or the failure of a batch, which settle knows
 		}
-		if err := fetchErrors(polling, cl, l.cfg.Name, fetches, l.log); err != nil {
+		if err := faulty.of(polling, cl, fetches); err != nil {
 			return err
 		}
 		in.reset()

@@ -31,6 +31,7 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 		return fmt.Errorf("take over the transactional id: %w", err)
 	}
 	var in converter
+	faulty := faults{group: l.cfg.Name, log: l.log}
 	var backoff time.Duration
 	for {
 		fetches := sess.PollRecords(ctx, in.most(l.cfg.MaxRecords))
@@ -38,7 +39,7 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 		if fetches.IsClientClosed() || ctx.Err() != nil {
 			return nil
 		}
-		if err := fetchErrors(ctx, sess.Client(), l.cfg.Name, fetches, l.log); err != nil {
+		if err := faulty.of(ctx, sess.Client(), fetches); err != nil {
 			return err
 		}
 		in.reset()

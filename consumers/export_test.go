@@ -16,7 +16,8 @@ const (
 
 // FetchErrors sorts the errors of a poll.
 func FetchErrors(cl *kgo.Client, group string, fetches kgo.Fetches) error {
-	return fetchErrors(context.Background(), cl, group, fetches, zerolog.Nop())
+	f := faults{group: group, log: zerolog.Nop()}
+	return f.of(context.Background(), cl, fetches)
 }
 
 // PaceOf returns how long a flush of so many inserts puts off the next one.

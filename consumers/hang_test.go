@@ -142,13 +142,14 @@ func (b *hangingBroker) serve(client net.Conn) {
 	<-answers
 }
 
-// readQuestion reads one request: its size, API key, version, correlation id, client id…
+// readQuestion reads one request: its size, API key, version, correlation id, client id, and the rest.
 func readQuestion(r io.Reader) ([]byte, error) {
-	size := make([]byte, 4)
-	if _, err := io.ReadFull(r, size); err != nil {
+	var size [4]byte
+	if _, err := io.ReadFull(r, size[:]); err != nil {
 		return nil, err
 	}
-	question := append(size, make([]byte, binary.BigEndian.Uint32(size))...)
+	question := make([]byte, 4+binary.BigEndian.Uint32(size[:]))
+	copy(question, size[:])
 	_, err := io.ReadFull(r, question[4:])
 	return question, err
 }

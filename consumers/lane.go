@@ -101,7 +101,7 @@ func (l *Lane) health(err error) {
 // Run polls until ctx ends; the batch in hand is then finished under hard, and the group
 // is left. It returns nil after such an orderly end. Kafka being away is waited for, and a
 // session that cannot be used further is opened anew: an error means that the settings are
-// unusable, that records were lost (LostRangeError) or cannot be read (OversizedBatchError),
+// unusable, that records were lost (LostRangeError) or cannot be read (UnreadableBatchError),
 // or that the last batch could not be finished, which leaves it to whoever gets its partitions.
 func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 	for backoff := time.Duration(0); ; {
@@ -114,7 +114,7 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 			err = l.exactlyOnce(ctx, hard, h)
 		}
 		if err == nil || hopeless(err) || ctx.Err() != nil || hard.Err() != nil {
-			return err
+			return cutOff(hard, err)
 		}
 		if time.Since(began) > time.Minute {
 			backoff = 0

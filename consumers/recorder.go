@@ -118,17 +118,18 @@ const (
 // Run reads until ctx ends; what is in hand is then stored and committed under hard, and
 // the group is left. It returns nil after such an orderly end. Kafka and the store being
 // away are waited for: an error means that the settings are unusable, that records were
-// lost (LostRangeError) or cannot be read (OversizedBatchError), or that the end was not orderly, which leaves what was in hand to
+// lost (LostRangeError) or cannot be read (UnreadableBatchError), or that the end was not orderly, which leaves what was in hand to
 // whoever gets its partitions.
 func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 	for {
 		s := &recorderSession{
 			Recorder: r, store: store, soft: ctx, hard: hard,
+			faults:    faults{group: r.cfg.Name, log: r.log},
 			positions: map[topicPartition]*position{}, hand: newHand(), spare: newHand(),
 		}
 		err := s.run(ctx)
 		if err == nil || hopeless(err) || ctx.Err() != nil || hard.Err() != nil {
-			return err
+			return cutOff(hard, err)
 		}
 		r.log.Error().Err(err).Msg("recorder session failed; opening a new one")
 		if sleep(ctx, time.Second) != nil {
@@ -147,6 +148,8 @@ type recorderSession struct {
 
 	mu        sync.Mutex // the client's callbacks run in its own goroutine, though never while records are in hand
 	positions map[topicPartition]*position
+
+	faults faults
 
 	wanted  atomic.Bool // a rebalance waits for AllowRebalance
 	hand    *hand
@@ -278,7 +281,7 @@ func (s *recorderSession) poll(ctx context.Context) error {
 	if fetches.IsClientClosed() {
 		return errors.New("the Kafka client was closed")
 	}
-	if err := fetchErrors(ctx, s.cl, s.cfg.Name, fetches, s.log); err != nil {
+	if err := s.faults.of(ctx, s.cl, fetches); err != nil {
 		return err
 	}
 	before := len(h.in.records)

@@ -7,9 +7,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/rs/zerolog"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/schemas"
@@ -56,102 +53,21 @@ func groupOptions(hard context.Context, g Group) []kgo.Opt {
 	}
 }
 
+// cutOff tells, of the error of a session whose client was closed under it by the end of
+// hard, why that was.
+func cutOff(hard context.Context, err error) error {
+	if err == nil || hard.Err() == nil || errors.Is(err, hard.Err()) {
+		return err
+	}
+	return fmt.Errorf("%w (%w)", err, hard.Err())
+}
+
 // maxBatchBytes bounds what one record batch inflates to: a few kilobytes can become a
 // gigabyte, and the batch is inflated whole before the size of a record is known.
 const maxBatchBytes = 128 << 20
 
 // errConfiguration is a session that cannot be opened however often it is tried.
 var errConfiguration = errors.New("the Kafka settings are not usable")
-
-// LostRangeError says that records were deleted before they were read, or taken back after
-// they had been.
-type LostRangeError struct {
-	Group     string
-	Topic     string
-	Partition int32
-	Committed int64 // the offset that should have been read next
-	LogStart  int64 // the first that is still there
-	LogEnd    int64
-}
-
-func (e *LostRangeError) Error() string {
-	return fmt.Sprintf("group %s: topic %s partition %d: offset %d is out of range, the log has %d to %d: records were lost; "+
-		"raise the topic's retention, then set the group's offset where reading shall go on (kafka-consumer-groups --reset-offsets)",
-		e.Group, e.Topic, e.Partition, e.Committed, e.LogStart, e.LogEnd)
-}
-
-// OversizedBatchError says that a partition stands at a record batch that inflates to more
-// than is taken into memory. Its records cannot be had one by one, not even as dead letters.
-type OversizedBatchError struct {
-	Group     string
-	Topic     string
-	Partition int32
-	Offset    int64 // of the batch's first record
-	Next      int64 // behind its last record
-}
-
-func (e *OversizedBatchError) Error() string {
-	return fmt.Sprintf("group %s: topic %s partition %d: the record batch of offsets %d to %d inflates to more than %d MiB and cannot be read: "+
-		"have its records sent again in smaller batches, then set the group's offset behind it (kafka-consumer-groups --group %s --topic %s:%d --reset-offsets --to-offset %d --execute)",
-		e.Group, e.Topic, e.Partition, e.Offset, e.Next-1, maxBatchBytes>>20, e.Group, e.Topic, e.Partition, e.Next)
-}
-
-// hopeless tells that no new session gets further than the one that failed.
-func hopeless(err error) bool {
-	var lost *LostRangeError
-	var oversized *OversizedBatchError
-	return errors.As(err, &lost) || errors.As(err, &oversized) || errors.Is(err, errConfiguration)
-}
-
-// lostRange turns an out-of-range fetch error into a LostRangeError with its figures.
-func lostRange(ctx context.Context, cl *kgo.Client, group, topic string, partition int32) error {
-	e := &LostRangeError{Group: group, Topic: topic, Partition: partition, Committed: -1, LogStart: -1, LogEnd: -1}
-	adm := kadm.NewClient(cl)
-	if offsets, err := adm.FetchOffsets(ctx, group); err == nil {
-		if o, ok := offsets.Lookup(topic, partition); ok {
-			e.Committed = o.At
-		}
-	}
-	if starts, err := adm.ListStartOffsets(ctx, topic); err == nil {
-		if o, ok := starts.Lookup(topic, partition); ok {
-			e.LogStart = o.Offset
-		}
-	}
-	if ends, err := adm.ListEndOffsets(ctx, topic); err == nil {
-		if o, ok := ends.Lookup(topic, partition); ok {
-			e.LogEnd = o.Offset
-		}
-	}
-	return e
-}
-
-// fetchErrors sorts the errors of a poll: nil for those that the client retries by itself
-// (logged), an error for those that nobody but an operator can mend.
-func fetchErrors(ctx context.Context, cl *kgo.Client, group string, fetches kgo.Fetches, log zerolog.Logger) error {
-	var fatal error
-	fetches.EachError(func(topic string, partition int32, err error) {
-		var oversized *kgo.ErrDecompressTooLarge
-		switch {
-		case errors.As(err, &oversized): // the client tells it once, and goes no further
-			fatal = errors.Join(fatal, &OversizedBatchError{Group: group, Topic: topic, Partition: partition, Offset: oversized.Offset, Next: oversized.NextOffset})
-		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, kgo.ErrClientClosed):
-		case errors.Is(err, kerr.OffsetOutOfRange), isDataLoss(err):
-			fatal = errors.Join(fatal, lostRange(context.WithoutCancel(ctx), cl, group, topic, partition))
-		case errors.Is(err, kerr.UnknownTopicID): // deleted, and perhaps made again: only a new session learns its new id
-			fatal = errors.Join(fatal, fmt.Errorf("topic %s: %w", topic, err))
-		default:
-			log.Warn().Err(err).Str("topic", topic).Int32("partition", partition).Msg("fetch failed; retrying")
-		}
-	})
-	return fatal
-}
-
-// isDataLoss tells that a broker no longer has records that it had given out. The client
-// would go on where the log ends now, and offsets would stand for other records.
-func isDataLoss(err error) bool {
-	var loss *kgo.ErrDataLoss
-	return errors.As(err, &loss)
-}
 
 // converter turns fetched records into schemas.Record. Its memory is reused:
 // records are valid until the next reset.

@@ -17,7 +17,7 @@ import (
 // doubles up to maxBackoff; so each record is handled at least once, also over restarts.
 // It returns nil when ctx ends, having left the group as far as hard allows; an error means
 // that the settings are unusable, or that records were lost (LostRangeError) or cannot be read
-// (OversizedBatchError).
+// (UnreadableBatchError).
 func Subscribe(ctx, hard context.Context, conn Connection, g Group, topic string, maxBackoff time.Duration, log zerolog.Logger,
 	handle func(ctx context.Context, rec *schemas.Record) error,
 ) error {
@@ -29,12 +29,13 @@ func Subscribe(ctx, hard context.Context, conn Connection, g Group, topic string
 	}
 	defer cl.CloseAllowingRebalance()
 	var in converter
+	faulty := faults{group: g.Name, log: log}
 	for ctx.Err() == nil {
 		fetches := cl.PollRecords(ctx, 100)
 		if fetches.IsClientClosed() {
 			return nil
 		}
-		if err := fetchErrors(ctx, cl, g.Name, fetches, log); err != nil {
+		if err := faulty.of(ctx, cl, fetches); err != nil {
 			return err
 		}
 		in.reset()

@@ -123,7 +123,7 @@ func TestDrainWithoutKafka(t *testing.T) {
 	h.joined("millrace-alerts-hook", "")
 	tr.sendHour()
 	kafka := h.services.Kafka.Pid()
-	require.NoError(t, syscall.Kill(kafka, syscall.SIGSTOP))
+	h.freeze(kafka)
 	defer func() { require.NoError(t, syscall.Kill(kafka, syscall.SIGCONT)) }()
 	for _, p := range processes {
 		require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))

@@ -241,10 +241,7 @@ type running struct {
 // them.
 func (h *harness) start(roles string, set ...string) *running {
 	h.Helper()
-	ctx, stop := context.WithCancel(context.WithoutCancel(h.Context()))
-	r := &running{h: h, app: pipeline.New(h.config(append(set, "roles="+roles)...), h.log), stop: stop, ended: make(chan error, 1)}
-	go func() { r.ended <- r.app.Run(ctx) }() // ends with drain
-	h.Cleanup(r.drain)
+	r := h.run(pipeline.New(h.config(append(set, "roles="+roles)...), h.log))
 	h.eventually("the roles are ready", func() (string, bool) {
 		select {
 		case err := <-r.ended:
@@ -254,6 +251,16 @@ func (h *harness) start(roles string, set ...string) *running {
 		}
 		return "", r.app.Ready()
 	})
+	return r
+}
+
+// run starts roles without waiting for them.
+func (h *harness) run(app *pipeline.App) *running {
+	h.Helper()
+	ctx, stop := context.WithCancel(context.WithoutCancel(h.Context()))
+	r := &running{h: h, app: app, stop: stop, ended: make(chan error, 1)}
+	go func() { r.ended <- r.app.Run(ctx) }() // ends with drain
+	h.Cleanup(r.drain)
 	return r
 }
 
@@ -317,6 +324,24 @@ func (p *process) killAndRestart() {
 	}
 	p.kill()
 	p.start()
+}
+
+// freeze stops a process and returns when none of its threads runs any more: under load
+// they go on for a while after the signal.
+func (h *harness) freeze(pid int) {
+	h.Helper()
+	require.NoError(h, syscall.Kill(pid, syscall.SIGSTOP))
+	h.await(time.Millisecond, "the process stands still", func() (string, bool) {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		require.NoError(h, err)
+		for _, thread := range threads {
+			stat, err := os.ReadFile(thread) // "id (name) state …"
+			if err == nil && !bytes.Contains(stat, []byte(") T ")) {
+				return "", false
+			}
+		}
+		return "", len(threads) > 0
+	})
 }
 
 // terminate sends SIGTERM and returns the exit code.

@@ -13,13 +13,13 @@ import (
 )
 
 // sample is the flatbuffer of a schema message, as the arrow module writes it.
-func sample(t testing.TB) []byte {
-	t.Helper()
+func sample(tb testing.TB) []byte {
+	tb.Helper()
 	var stream bytes.Buffer
 	w := ipc.NewWriter(&stream, ipc.WithSchema(arrow.NewSchema([]arrow.Field{
 		{Name: "distance", Type: arrow.PrimitiveTypes.Int64}, {Name: "origin", Type: arrow.BinaryTypes.String, Nullable: true},
 	}, nil)))
-	require.NoError(t, w.Close())
+	require.NoError(tb, w.Close())
 	size := binary.LittleEndian.Uint32(stream.Bytes()[4:]) // behind the continuation mark
 	return stream.Bytes()[8 : 8+size]
 }
