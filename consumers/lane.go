@@ -131,6 +131,7 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 
 // options are what both deliveries share.
 func (l *Lane) options(hard context.Context) []kgo.Opt {
+	budget := newFetchBudget()
 	opts := append(l.cfg.options(), groupOptions(hard, l.cfg.Group)...)
 	if l.cfg.Static {
 		opts = append(opts, kgo.InstanceID(fmt.Sprintf("%s-%d", l.cfg.Instance, l.cfg.Lane)))
@@ -143,8 +144,7 @@ func (l *Lane) options(hard context.Context) []kgo.Opt {
 		kgo.ProducerBatchMaxBytesFn(l.maxBytes),
 		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression of pipeline/bench
 		kgo.WithPools(&fetchPool{}),
-		// Some batches, compressed: what is fetched ahead of them is the worker's memory.
-		kgo.FetchMaxBytes(8<<20), kgo.FetchMaxPartitionBytes(2<<20),
+		kgo.FetchMaxBytes(budget.ask()), kgo.FetchMaxPartitionBytes(budget.ask()), kgo.WithHooks(budget),
 		kgo.MaxBufferedRecords(1<<20), kgo.MaxBufferedBytes(256<<20),
 	)
 }

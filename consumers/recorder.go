@@ -84,9 +84,9 @@ type RecorderStats struct {
 //
 // Memory is bounded, whatever the store does. In hand and being stored are at most
 // FlushBytes and two polls. A poll takes what the client has fetched ahead, and no more than
-// is missing for a flush: maxFetches responses of fetchBytes, or of one batch if that is
-// larger, both as they are compressed in the topic; a batch may have maxBatchBytes
-// uncompressed. The Storer's own memory comes on top.
+// is missing for a flush: maxFetches responses, each of fetchedBytes decompressed, as far as
+// fetchBudget foresees, or of one batch, which may have maxBatchBytes. The Storer's own memory
+// comes on top.
 type Recorder struct {
 	cfg   RecorderConfig
 	log   zerolog.Logger
@@ -198,6 +198,7 @@ type storing struct {
 }
 
 func (s *recorderSession) run(ctx context.Context) error {
+	budget := newFetchBudget()
 	opts := append(s.cfg.options(), groupOptions(s.hard, s.cfg.Group)...)
 	opts = append(opts,
 		kgo.ConsumeTopics(s.cfg.Topics...),
@@ -206,8 +207,9 @@ func (s *recorderSession) run(ctx context.Context) error {
 		kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsCallbackBlocked(func(context.Context, *kgo.Client) { s.wanted.Store(true) }),
 		kgo.RebalanceTimeout(rebalanceTimeout),
-		kgo.FetchMaxBytes(fetchBytes),
-		kgo.FetchMaxPartitionBytes(fetchBytes),
+		kgo.FetchMaxBytes(budget.ask()),
+		kgo.FetchMaxPartitionBytes(budget.ask()),
+		kgo.WithHooks(budget),
 		kgo.MaxConcurrentFetches(maxFetches),
 		kgo.OnPartitionsAssigned(s.assigned),
 		kgo.OnPartitionsRevoked(s.revoked),

@@ -718,6 +718,16 @@ func TestPaceIsBounded(t *testing.T) {
 	require.LessOrEqual(t, consumers.PaceOf(0), time.Duration(0))
 }
 
+func TestFetchesShrinkWithCompression(t *testing.T) {
+	t.Parallel()
+	require.EqualValues(t, 256<<10, consumers.FetchAfter(), "nothing is known")
+	require.EqualValues(t, 4<<20, consumers.FetchAfter(slices.Repeat([]float64{1.5}, 100)...))
+	require.EqualValues(t, 32<<10, consumers.FetchAfter(2, 256, 256), "the worst is believed at once")
+	after := consumers.FetchAfter(256, 1)
+	require.Greater(t, after, int32(32<<10))
+	require.Less(t, after, int32(40<<10), "and forgotten slowly")
+}
+
 // away is a Storer that cannot be reached until it is back.
 type away struct {
 	*memory
@@ -734,13 +744,22 @@ func (s *away) Now(ctx context.Context) (time.Time, error) {
 // While the store is away the recorder keeps a bounded part of the backlog, and then catches
 // up. It does not run beside other tests, whose memory it would measure.
 func TestRecorderMemoryIsBounded(t *testing.T) {
+	// The second is some hundred times smaller in the topic than in memory.
+	for name, noise := range map[string]int{"observations": 64 << 10, "zeros": 0} {
+		t.Run(name, func(t *testing.T) { testRecorderMemory(t, noise) })
+	}
+}
+
+// testRecorderMemory stores records of which noise bytes cannot be compressed.
+func testRecorderMemory(t *testing.T, noise int) {
+	t.Helper()
 	f := newFixture(t, sharedAddr)
 	topic := f.topic("a", 2, nil)
-	const records, size = 640, 256 << 10 // of which a quarter cannot be compressed
+	const records, size = 640, 256 << 10
 	random := rand.NewChaCha8([32]byte{1})
 	for i := range records {
 		value := make([]byte, size)
-		_, _ = random.Read(value[:size/4]) // never fails
+		_, _ = random.Read(value[:noise]) // never fails
 		f.cl.Produce(t.Context(), &kgo.Record{Topic: topic, Partition: int32(i % 2), Value: value}, func(_ *kgo.Record, err error) {
 			require.NoError(t, err)
 		})
