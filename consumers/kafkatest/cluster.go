@@ -22,7 +22,7 @@ import (
 // Config says what Start runs.
 type Config struct {
 	Nodes int      // each is a broker and a controller
-	Dir   string   // for the data, deleted by Close; a temporary one where it is empty
+	Dir   string   // for the data, which stays; "": a temporary one, deleted by Close
 	Logs  string   // for what each node says, in kafka-<id>.log, kept; "": nowhere
 	Java  []string // options of each JVM, behind those of this package
 	// Front returns the address that a node tells clients, of a proxy to addr. Brokers and
@@ -61,6 +61,7 @@ func Selected(ctx context.Context) (*Cluster, error) {
 // concurrent use, but what is done to one node must not overlap. Close it.
 type Cluster struct {
 	dir   string
+	keep  bool // dir
 	nodes []*node
 }
 
@@ -79,7 +80,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 			return nil, fmt.Errorf("start Kafka: %w", err)
 		}
 	}
-	c := &Cluster{dir: dir}
+	c := &Cluster{dir: dir, keep: cfg.Dir != ""}
 	if err := c.start(ctx, cfg, java); err != nil {
 		return nil, errors.Join(fmt.Errorf("start Kafka with %d nodes: %w", cfg.Nodes, err), c.Close())
 	}
@@ -190,7 +191,7 @@ func (c *Cluster) Failure() error {
 	return nil
 }
 
-// Close kills the nodes and deletes their data.
+// Close kills the nodes, and deletes their data if its directory is a temporary one.
 func (c *Cluster) Close() error {
 	if c == nil {
 		return nil
@@ -200,6 +201,9 @@ func (c *Cluster) Close() error {
 		killing.Go(func() { _ = n.kill() }) // it may have ended
 	}
 	killing.Wait()
+	if c.keep {
+		return nil
+	}
 	if err := os.RemoveAll(c.dir); err != nil {
 		return fmt.Errorf("delete Kafka's data: %w", err)
 	}

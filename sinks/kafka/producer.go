@@ -28,6 +28,7 @@ type Producer struct {
 func NewProducer(brokers []string, clientID string, maxBuffered int) (*Producer, error) {
 	cl, err := kgo.NewClient(
 		kgo.SeedBrokers(brokers...), kgo.ClientID(clientID),
+		kgo.AlwaysRetryEOF(), // else a broker that ends when it has just accepted the connection loses messages
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partition)),
 		kgo.ProducerBatchMaxBytes(schemas.MaxDeadLetterBytes),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
