@@ -256,18 +256,22 @@ func (l *mortal) restart(next int) {
 // A broker that ends when it has just accepted a connection is away, and messages wait.
 func TestBrokerEndsAtTheFirstRequest(t *testing.T) {
 	l := &mortal{}
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "millrace.events"), kfake.ListenFn(func(network, address string) (_ net.Listener, err error) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(4, "millrace.events"), kfake.ListenFn(func(network, address string) (_ net.Listener, err error) {
 		l.Listener, err = (&net.ListenConfig{}).Listen(t.Context(), network, address)
 		return l, err
 	}))
 	require.NoError(t, err)
 	defer cluster.Close()
 	p := newProducer(t, cluster.ListenAddrs())
-	for next := range 4 {
+	const restarts, partitions = 4, 4
+	for next := range restarts {
 		l.restart(next)
-		require.NoError(t, p.Send(t.Context(), schemas.Message{Topic: "millrace.events", Partition: schemas.AnyPartition, Value: []byte("v")}))
+		for partition := range int32(partitions) {
+			p.Enqueue(t.Context(), schemas.Message{Topic: "millrace.events", Partition: partition, Value: []byte("v")})
+		}
+		require.NoError(t, p.Flush(t.Context()), "%d connections ended", next)
 	}
-	read(t, cluster.ListenAddrs(), "millrace.events", 4)
+	read(t, cluster.ListenAddrs(), "millrace.events", restarts*partitions)
 }
 
 func TestUnusableSettings(t *testing.T) {
