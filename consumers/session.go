@@ -19,7 +19,9 @@ type Connection struct {
 }
 
 func (c Connection) options() []kgo.Opt {
-	return []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID(c.ClientID)}
+	// A broker that ends when it has just accepted a connection is away, and not one that wants
+	// SASL or TLS, as kgo would conclude.
+	return []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID(c.ClientID), kgo.AlwaysRetryEOF()}
 }
 
 // Group names a consumer group and how fast a dead member of it is noticed.

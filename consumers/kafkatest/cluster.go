@@ -21,8 +21,8 @@ import (
 
 // Config says what Start runs.
 type Config struct {
-	Nodes int      // each is a broker and a controller
-	Dir   string   // for the data, deleted by Close; a temporary one where it is empty
+	Nodes int      // each is a broker and a controller; a single one is a broker, with a controller beside it
+	Dir   string   // for the data, which stays; "": a temporary one, deleted by Close
 	Logs  string   // for what each node says, in kafka-<id>.log, kept; "": nowhere
 	Java  []string // options of each JVM, behind those of this package
 	// Front returns the address that a node tells clients, of a proxy to addr. Brokers and
@@ -61,7 +61,9 @@ func Selected(ctx context.Context) (*Cluster, error) {
 // concurrent use, but what is done to one node must not overlap. Close it.
 type Cluster struct {
 	dir   string
+	keep  bool // dir
 	nodes []*node
+	alone *node // the controller of a single broker, else nil
 }
 
 // Start returns when all brokers serve, groups and transactions too, or with ctx's cause.
@@ -79,7 +81,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 			return nil, fmt.Errorf("start Kafka: %w", err)
 		}
 	}
-	c := &Cluster{dir: dir}
+	c := &Cluster{dir: dir, keep: cfg.Dir != ""}
 	if err := c.start(ctx, cfg, java); err != nil {
 		return nil, errors.Join(fmt.Errorf("start Kafka with %d nodes: %w", cfg.Nodes, err), c.Close())
 	}
@@ -87,23 +89,38 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 }
 
 func (c *Cluster) start(ctx context.Context, cfg Config, java []string) error {
-	ports, err := freePorts(3 * cfg.Nodes)
+	ports, err := freePorts(3 * (cfg.Nodes + 1))
 	if err != nil {
 		return err
 	}
-	var voters []string
+	add := func(id int, cfg Config) (*node, error) {
+		return newNode(id, cfg, filepath.Join(c.dir, strconv.Itoa(id)), ports[3*id:], append(slices.Clone(java), cfg.Java...))
+	}
 	for id := range cfg.Nodes {
-		n, err := newNode(id, cfg, filepath.Join(c.dir, strconv.Itoa(id)), ports[3*id:], append(slices.Clone(java), cfg.Java...))
+		n, err := add(id, cfg)
 		if err != nil {
 			return err
 		}
+		n.roles = "broker,controller"
 		c.nodes = append(c.nodes, n)
-		voters = append(voters, fmt.Sprintf("%d@%s", id, n.controller))
+	}
+	if cfg.Nodes == 1 {
+		cfg.Front = nil
+		if c.alone, err = add(1, cfg); err != nil {
+			return err
+		}
+		c.nodes[0].roles, c.alone.roles = "broker", "controller"
+	}
+	var voters []string
+	for _, n := range c.all() {
+		if n.roles != "broker" {
+			voters = append(voters, fmt.Sprintf("%d@%s", n.id, n.controller))
+		}
 	}
 	clusterID := uuid.New()
 	formatting, formatCtx := errgroup.WithContext(ctx)
-	for _, n := range c.nodes {
-		if err := n.configure(properties(n, voters)); err != nil {
+	for _, n := range c.all() {
+		if err := n.configure(properties(n, voters, cfg.Nodes)); err != nil {
 			return err
 		}
 		formatting.Go(func() error { return n.format(formatCtx, base64.RawURLEncoding.EncodeToString(clusterID[:])) })
@@ -111,7 +128,7 @@ func (c *Cluster) start(ctx context.Context, cfg Config, java []string) error {
 	if err := formatting.Wait(); err != nil {
 		return err
 	}
-	for _, n := range c.nodes {
+	for _, n := range c.all() {
 		if err := n.start(); err != nil {
 			return err
 		}
@@ -119,12 +136,20 @@ func (c *Cluster) start(ctx context.Context, cfg Config, java []string) error {
 	return c.Ready(ctx)
 }
 
+// all returns the nodes, and the controller that is beside them.
+func (c *Cluster) all() []*node {
+	if c.alone == nil {
+		return c.nodes
+	}
+	return append(slices.Clone(c.nodes), c.alone)
+}
+
 // properties are a node's server.properties. What takes seconds or megabytes by default is
 // quick and small, and nothing is weaker than in production.
-func properties(n *node, voters []string) map[string]string {
-	replicas, inSync := strconv.Itoa(min(len(voters), 3)), strconv.Itoa(min(len(voters), 2))
-	return map[string]string{
-		"process.roles": "broker,controller", "node.id": strconv.Itoa(n.id), "log.dirs": filepath.Join(n.dir, "data"),
+func properties(n *node, voters []string, brokers int) map[string]string {
+	replicas, inSync := strconv.Itoa(min(brokers, 3)), strconv.Itoa(min(brokers, 2))
+	p := map[string]string{
+		"process.roles": n.roles, "node.id": strconv.Itoa(n.id), "log.dirs": filepath.Join(n.dir, "data"),
 		"controller.quorum.voters":       strings.Join(voters, ","),
 		"listeners":                      "CLIENT://" + n.addr + ",BROKER://" + n.broker + ",CONTROLLER://" + n.controller,
 		"advertised.listeners":           "CLIENT://" + n.advertised + ",BROKER://" + n.broker,
@@ -144,6 +169,15 @@ func properties(n *node, voters []string) map[string]string {
 		"log.cleaner.dedupe.buffer.size": strconv.Itoa(4 << 20), "log.index.size.max.bytes": strconv.Itoa(1 << 20),
 		"num.network.threads": "2", "num.io.threads": "4",
 	}
+	switch n.roles {
+	case "broker":
+		p["listeners"] = "CLIENT://" + n.addr + ",BROKER://" + n.broker
+	case "controller":
+		p["listeners"] = "CONTROLLER://" + n.controller
+		delete(p, "advertised.listeners")
+		delete(p, "inter.broker.listener.name")
+	}
+	return p
 }
 
 // Brokers returns the addresses that clients use, of all nodes, whether they run or not.
@@ -166,8 +200,15 @@ func (c *Cluster) Kill(i int) error { return c.nodes[i].kill() }
 func (c *Cluster) Terminate(ctx context.Context, i int) error { return c.nodes[i].terminate(ctx) }
 
 // Restart starts a node that was ended, and returns when it serves and its replicas have
-// caught up.
+// caught up. A single broker is started when the controller knows that it was away: Apache
+// Kafka 4.4.0 forgets to mark the ends of transactions in partitions that lose their leader,
+// and here that would be at the start, when transactions that had been committed are finished.
 func (c *Cluster) Restart(ctx context.Context, i int) error {
+	if c.alone != nil && !c.nodes[i].serves() {
+		if err := c.leaderless(ctx); err != nil {
+			return err
+		}
+	}
 	if err := c.nodes[i].start(); err != nil {
 		return err
 	}
@@ -182,7 +223,7 @@ func (c *Cluster) Cont(i int) error { return c.nodes[i].signal(syscall.SIGCONT) 
 
 // Failure tells which node has ended by itself, and what it said.
 func (c *Cluster) Failure() error {
-	for _, n := range c.nodes {
+	for _, n := range c.all() {
 		if err := n.failure(); err != nil {
 			return err
 		}
@@ -190,16 +231,19 @@ func (c *Cluster) Failure() error {
 	return nil
 }
 
-// Close kills the nodes and deletes their data.
+// Close kills the nodes, and deletes their data if its directory is a temporary one.
 func (c *Cluster) Close() error {
 	if c == nil {
 		return nil
 	}
 	var killing sync.WaitGroup
-	for _, n := range c.nodes {
+	for _, n := range c.all() {
 		killing.Go(func() { _ = n.kill() }) // it may have ended
 	}
 	killing.Wait()
+	if c.keep {
+		return nil
+	}
 	if err := os.RemoveAll(c.dir); err != nil {
 		return fmt.Errorf("delete Kafka's data: %w", err)
 	}

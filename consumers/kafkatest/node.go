@@ -21,9 +21,10 @@ import (
 	"syscall"
 )
 
-// node is one JVM, a broker and a controller.
+// node is one JVM.
 type node struct {
 	id         int
+	roles      string
 	dir        string
 	logs       string // the file that its stderr goes to, too; "": none
 	addr       string // for clients
@@ -280,7 +281,7 @@ func (n *node) failure() error {
 // said returns what the nodes wrote to stderr.
 func (c *Cluster) said() error {
 	var all []error
-	for _, n := range c.nodes {
+	for _, n := range c.all() {
 		all = append(all, fmt.Errorf("node %d said:\n%s", n.id, n.stderr.text()))
 	}
 	return errors.Join(all...)

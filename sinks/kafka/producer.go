@@ -28,6 +28,7 @@ type Producer struct {
 func NewProducer(brokers []string, clientID string, maxBuffered int, maxBytes func(topic string) int) (*Producer, error) {
 	cl, err := kgo.NewClient(
 		kgo.SeedBrokers(brokers...), kgo.ClientID(clientID),
+		kgo.AlwaysRetryEOF(), // else a broker that ends when it has just accepted the connection loses messages
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partition)),
 		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 { return int32(maxBytes(topic)) }), //nolint:gosec // some megabytes
 		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression of pipeline/bench
