@@ -28,7 +28,7 @@ func PaceOf(inserts int) time.Duration {
 
 // FetchAfter returns how much a fetch asks for after batches of these ratios of compression.
 func FetchAfter(ratios ...float64) int32 {
-	b := newFetchBudget()
+	b := newFetchBudget(fetchBytes)
 	for _, r := range ratios {
 		b.read(r)
 	}

@@ -131,7 +131,7 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 
 // options are what both deliveries share.
 func (l *Lane) options(hard context.Context) []kgo.Opt {
-	budget := newFetchBudget()
+	budget := newFetchBudget(fetchedBytes) // what is not compressed as well
 	opts := append(l.cfg.options(), groupOptions(hard, l.cfg.Group)...)
 	if l.cfg.Static {
 		opts = append(opts, kgo.InstanceID(fmt.Sprintf("%s-%d", l.cfg.Instance, l.cfg.Lane)))
@@ -143,7 +143,7 @@ func (l *Lane) options(hard context.Context) []kgo.Opt {
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
 		kgo.ProducerBatchMaxBytesFn(l.maxBytes),
 		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression of pipeline/bench
-		kgo.WithPools(&fetchPool{}),
+		kgo.WithPools(&fetchPool{ratio: budget.likely}),
 		kgo.FetchMaxBytes(budget.ask()), kgo.FetchMaxPartitionBytes(budget.ask()), kgo.WithHooks(budget),
 		kgo.MaxBufferedRecords(1<<20), kgo.MaxBufferedBytes(256<<20),
 	)

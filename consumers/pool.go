@@ -1,7 +1,6 @@
 package consumers
 
 import (
-	"math/bits"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -13,6 +12,8 @@ import (
 // Memory that is not given back, such as that of records which were fetched and never polled,
 // is the garbage collector's.
 type fetchPool struct {
+	ratio func() float64 // by which batches are compressed, at the most lately
+
 	mu      sync.Mutex
 	bytes   shelf[byte]
 	records shelf[kgo.Record]
@@ -24,14 +25,15 @@ const (
 	maxPooledRecords = 1 << 16
 )
 
-// usualRatio is what requests are compressed by, about; the client grows what was too small.
-const usualRatio = 4
+// spareBytes are what some decompressors want to see free at the end.
+const spareBytes = 1 << 10
 
-// GetDecompressBytes implements kgo.PoolDecompressBytes.
+// GetDecompressBytes implements kgo.PoolDecompressBytes. The client grows what was too small.
 func (p *fetchPool) GetDecompressBytes(compressed []byte, _ kgo.CompressionCodecType) []byte {
+	want := min(spareBytes+int(p.ratio()*float64(len(compressed))), maxPooledBytes)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.bytes.get(min(usualRatio*len(compressed), maxPooledBytes))
+	return p.bytes.get(want)
 }
 
 // PutDecompressBytes implements kgo.PoolDecompressBytes.
@@ -55,35 +57,50 @@ func (p *fetchPool) PutRecords(r []kgo.Record) {
 	p.records.put(r, maxPooledRecords)
 }
 
-// shelf holds free slices by the power of two in their capacity. One that is lent has at
-// most four times what is needed: the client zeroes all of it when it comes back.
+// shelf holds free slices. One that is lent has at most twice what is needed: the client
+// zeroes all of it when it comes back.
 type shelf[T any] struct {
-	classes [bits.UintSize][][]T
-	held    int // capacity of all
+	free [][]T // the latest last
+	held int   // capacity of all
 }
+
+// maxShelf bounds how many slices get looks at.
+const maxShelf = 64
 
 func (s *shelf[T]) get(n int) []T {
-	class := bits.Len(uint(n)) // its slices have more than n
-	for c := class; c <= class+1; c++ {
-		if free := s.classes[c]; len(free) > 0 {
-			last := len(free) - 1
-			lent := free[last]
-			free[last] = nil
-			s.classes[c] = free[:last]
-			s.held -= cap(lent)
-			return lent
+	best := -1
+	for i, free := range s.free {
+		if c := cap(free); c >= n && c <= 2*n && (best < 0 || c < cap(s.free[best])) {
+			best = i
 		}
 	}
-	return make([]T, 1<<class)
+	if best < 0 {
+		return make([]T, n)
+	}
+	lent := s.free[best]
+	s.remove(best)
+	return lent
 }
 
+func (s *shelf[T]) remove(i int) {
+	s.held -= cap(s.free[i])
+	last := len(s.free) - 1
+	copy(s.free[i:], s.free[i+1:])
+	s.free[last] = nil
+	s.free = s.free[:last]
+}
+
+// put takes a slice back, and lets those go that were not wanted for long where there are
+// too many.
 func (s *shelf[T]) put(slice []T, most int) {
-	if s.held+cap(slice) > most || cap(slice) == 0 {
+	if cap(slice) == 0 || cap(slice) > most {
 		return
 	}
-	class := bits.Len(uint(cap(slice))) - 1
-	s.classes[class] = append(s.classes[class], slice)
+	s.free = append(s.free, slice)
 	s.held += cap(slice)
+	for s.held > most || len(s.free) > maxShelf {
+		s.remove(0)
+	}
 }
 
 // recycle gives the memory of polled records back to their pool. Neither they nor what was

@@ -198,7 +198,7 @@ type storing struct {
 }
 
 func (s *recorderSession) run(ctx context.Context) error {
-	budget := newFetchBudget()
+	budget := newFetchBudget(fetchBytes)
 	opts := append(s.cfg.options(), groupOptions(s.hard, s.cfg.Group)...)
 	opts = append(opts,
 		kgo.ConsumeTopics(s.cfg.Topics...),
