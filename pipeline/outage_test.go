@@ -67,6 +67,9 @@ func (o *outage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // no process takes more memory, though more comes than that would be, and then the recorder
 // catches up.
 func TestClickHouseAwayUnderLoad(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector takes memory of its own; make test runs this without it, too")
+	}
 	const (
 		third = 20 * time.Second // of the outage
 		tick  = 100 * time.Millisecond
