@@ -85,7 +85,7 @@ fuzz: ## fuzz every parser for long; FUZZTIME=5000000x each
 	  done; done
 
 .PHONY: bench
-bench: native ## the whole, its parts, latency and the recorder; ARGS="--quick --json --only json_*,recorder"
+bench: native $(if $(findstring real,$(ARGS)),kafka) ## the whole, its parts, latency and the recorder; ARGS="--quick --json --kafka real --only json_*,recorder"
 	$(GO) build -o bin/bench ./cmd/bench
 	./bin/bench $(ARGS)
 
@@ -110,11 +110,11 @@ test-million: native ## a million good and bad requests mixed, none lost and non
 # Several brokers run what differs by their number; -p 1, since each package starts its own.
 .PHONY: test-kafka
 test-kafka: native kafka ## the tests against Apache Kafka, one broker and then three
-	MILLRACE_TEST_KAFKA=1 $(GO) test -race -count=1 -p 1 -timeout 10m ./consumers/kafkatest ./consumers ./sinks/kafka ./pipeline
-	MILLRACE_TEST_KAFKA=3 $(GO) test -race -count=1 -p 1 -timeout 10m -skip '^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals' ./consumers/kafkatest ./consumers ./pipeline
+	MILLRACE_TEST_KAFKA=1 $(GO) test -race -count=1 -p 1 -timeout 10m ./consumers/kafkatest ./consumers ./sinks/kafka ./pipeline ./pipeline/chaos
+	MILLRACE_TEST_KAFKA=3 $(GO) test -race -count=1 -p 1 -timeout 10m -skip '^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals' ./consumers/kafkatest ./consumers ./pipeline ./pipeline/chaos
 
 .PHONY: chaos
-chaos: native ## kill, freeze and cut off everything under load, then look for what is lost or doubled; ARGS="--seed S --faults N --requests N"
+chaos: native $(if $(findstring real,$(ARGS)),kafka) ## kill, freeze and cut off everything under load, then look for what is lost or doubled; ARGS="--seed S --faults N --requests N --kafka real --brokers 3"
 	@$(GO) build -o bin/chaos ./cmd/chaos
 	@./bin/chaos $(ARGS)
 

@@ -253,6 +253,7 @@ func TestLag(t *testing.T) {
 	require.EqualValues(t, 5, lag(), "an open transaction is no lag yet")
 	require.EqualValues(t, 5, undecided())
 	require.NoError(t, open.cl.EndTransaction(t.Context(), kgo.TryAbort))
+	f.ended(topic)
 	require.Zero(t, undecided())
 	_, err := f.admin.Lag(t.Context(), group, f.id+".nowhere")
 	require.Error(t, err)

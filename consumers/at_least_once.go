@@ -11,7 +11,7 @@ import (
 
 // Bounds of what is on its way to the brokers in a session that is not transactional.
 const (
-	maxFlights       = 8
+	maxFlights       = 4
 	maxFlightBytes   = 64 << 20
 	markCommitPeriod = 100 * time.Millisecond // of offsets behind what was acknowledged
 )
@@ -21,9 +21,15 @@ type flight struct {
 	*outbox
 	records int
 	bytes   int
+	fetches kgo.Fetches                          // what was polled: messages point into it
 	starts  map[string]map[int32]kgo.EpochOffset // of the batch's first records
 	ends    map[string]map[int32]kgo.EpochOffset // behind its last ones
 	landed  bool
+}
+
+func (b *flight) recycle() {
+	recycle(b.fetches)
+	b.fetches = nil
 }
 
 // flights are the batches of a session that are not acknowledged yet, in the order in which
@@ -66,7 +72,7 @@ func (f *flights) next() (*flight, error) {
 
 // start sends a batch on its way.
 func (f *flights) start(ctx context.Context, b *flight, produce func(context.Context, *kgo.Record, func(*kgo.Record, error))) {
-	b.landed, b.bytes = false, len(b.outbox.bytes)
+	b.landed, b.bytes = false, b.size()
 	f.mu.Lock()
 	f.up = append(f.up, b)
 	f.bytes += b.bytes
@@ -93,6 +99,7 @@ func (f *flights) land(b *flight) {
 		}
 		f.mark(first.ends)
 		f.committed(first)
+		first.recycle()
 		f.free = append(f.free, first)
 	}
 }
@@ -159,7 +166,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	faulty := faults{group: l.cfg.Name, log: l.log}
 	var backoff time.Duration
 	for {
-		fetches := cl.PollRecords(polling, l.cfg.MaxRecords)
+		fetches := cl.PollRecords(polling, in.most(l.cfg.MaxRecords))
 		fetched := time.Now()
 		if fetches.IsClientClosed() || polling.Err() != nil {
 			return nil // or the failure of a batch, which settle knows
@@ -170,6 +177,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		in.reset()
 		in.add(fetches)
 		if len(in.records) == 0 {
+			recycle(fetches)
 			cl.AllowRebalance()
 			continue
 		}
@@ -177,7 +185,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		if err != nil {
 			return err
 		}
-		b.records = len(in.records)
+		b.records, b.fetches = len(in.records), fetches
 		b.starts, b.ends = offsetsOf(fetches)
 		if fault := h.Handle(hard, in.records, fetched, b); fault != nil {
 			l.failed(fault, len(in.records))
@@ -200,7 +208,9 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	}
 }
 
+// giveBack takes the memory of a batch of which nothing was sent.
 func (f *flights) giveBack(b *flight) {
+	b.recycle()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.free = append(f.free, b)

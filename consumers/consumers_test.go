@@ -251,6 +251,13 @@ func (f *fixture) lag(group, topic string) int64 {
 	return lag
 }
 
+// awaitLag waits until the workers' group has so much left of a topic: as in ended, the
+// offsets of a transaction can come after its end.
+func (f *fixture) awaitLag(want int64, topic string) {
+	f.Helper()
+	await(f, fmt.Sprintf("a lag of %d", want), func() bool { return f.lag(f.group("workers").Name, topic) == want })
+}
+
 // await asks until it is so.
 func await(tb testing.TB, what string, so func() bool) {
 	tb.Helper()

@@ -34,7 +34,7 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 	faulty := faults{group: l.cfg.Name, log: l.log}
 	var backoff time.Duration
 	for {
-		fetches := sess.PollRecords(ctx, l.cfg.MaxRecords)
+		fetches := sess.PollRecords(ctx, in.most(l.cfg.MaxRecords))
 		fetched := time.Now()
 		if fetches.IsClientClosed() || ctx.Err() != nil {
 			return nil
@@ -45,12 +45,14 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 		in.reset()
 		in.add(fetches)
 		if len(in.records) == 0 {
+			recycle(fetches)
 			continue
 		}
 		failed, err := l.round(hard, sess, out, &in, fetched, h)
 		if err != nil {
 			return err
 		}
+		recycle(fetches)
 		if !failed {
 			backoff = 0
 			continue

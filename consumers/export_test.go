@@ -25,3 +25,12 @@ func PaceOf(inserts int) time.Duration {
 	now := time.Now()
 	return paced(now, now, inserts).Sub(now)
 }
+
+// FetchAfter returns how much a fetch asks for after batches of these ratios of compression.
+func FetchAfter(ratios ...float64) int32 {
+	b := newFetchBudget()
+	for _, r := range ratios {
+		b.read(r)
+	}
+	return b.ask()
+}

@@ -30,12 +30,15 @@ const (
 type LaneConfig struct {
 	Connection
 	Group
-	Delivery           Delivery
-	Instance           string // of the worker; with Group and Lane it makes the transactional id, so it must be stable over restarts and unique among running workers
-	Lane               int
-	Static             bool          // a static member, by Instance and Lane: a restart within the session timeout moves no partition
-	TopicPrefix        string        // every topic with this prefix is read
-	MaxRecords         int           // of one request batch
+	Delivery    Delivery
+	Instance    string // of the worker; with Group and Lane it makes the transactional id, so it must be stable over restarts and unique among running workers
+	Lane        int
+	Static      bool   // a static member, by Instance and Lane: a restart within the session timeout moves no partition
+	TopicPrefix string // every topic with this prefix is read
+	MaxRecords  int    // of one request batch, which has no more than some megabytes either
+	// MaxBytes returns how large a batch that a topic takes may be; nil: schemas.MaxResultBytes for
+	// all of them. A larger one would be refused for ever, since it is made again from the same requests.
+	MaxBytes           func(topic string) int
 	TransactionTimeout time.Duration // after it the brokers abort; a message that cannot be produced for half of it fails its batch
 	// Lost, if set, is told which partitions the lane no longer has, nil for all. It may be called
 	// by another goroutine than the handler.
@@ -51,8 +54,8 @@ type Publisher interface {
 	// and of the batch's records are. A message that cannot be produced fails the batch. It is
 	// sent when the handler has returned.
 	Publish(m schemas.Message)
-	// Buffer returns memory for bytes to publish: append to it. It is the batch's until the
-	// batch has ended, and empty at first.
+	// Buffer returns memory for bytes to publish: append to it, until the next call. What
+	// stands in it is the batch's until the batch has ended.
 	Buffer() *[]byte
 	// OnCommit has fn called when the batch is committed or, at least once, acknowledged; never
 	// where it is not. fn must not block; it may run in another goroutine.
@@ -128,6 +131,7 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 
 // options are what both deliveries share.
 func (l *Lane) options(hard context.Context) []kgo.Opt {
+	budget := newFetchBudget()
 	opts := append(l.cfg.options(), groupOptions(hard, l.cfg.Group)...)
 	if l.cfg.Static {
 		opts = append(opts, kgo.InstanceID(fmt.Sprintf("%s-%d", l.cfg.Instance, l.cfg.Lane)))
@@ -137,10 +141,19 @@ func (l *Lane) options(hard context.Context) []kgo.Opt {
 		kgo.ConsumeRegex(), kgo.ConsumeTopics("^"+regexp.QuoteMeta(l.cfg.TopicPrefix)+".+$"),
 		kgo.RecordDeliveryTimeout(l.cfg.TransactionTimeout/2), // else a topic that is gone is awaited for ever, silently
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
-		kgo.ProducerBatchMaxBytes(schemas.MaxResultBytes),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
+		kgo.ProducerBatchMaxBytesFn(l.maxBytes),
+		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression of pipeline/bench
+		kgo.WithPools(&fetchPool{}),
+		kgo.FetchMaxBytes(budget.ask()), kgo.FetchMaxPartitionBytes(budget.ask()), kgo.WithHooks(budget),
 		kgo.MaxBufferedRecords(1<<20), kgo.MaxBufferedBytes(256<<20),
 	)
+}
+
+func (l *Lane) maxBytes(topic string) int32 {
+	if l.cfg.MaxBytes == nil {
+		return schemas.MaxResultBytes
+	}
+	return int32(l.cfg.MaxBytes(topic)) //nolint:gosec // some megabytes
 }
 
 func (l *Lane) lost(partitions map[string][]int32) {

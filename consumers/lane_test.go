@@ -40,7 +40,7 @@ func TestLaneAnswersEachRequestInItsPlace(t *testing.T) {
 	require.Zero(t, wrongID.Load())
 	require.EqualValues(t, 300, l.Stats.Published.Load())
 	require.Zero(t, l.Stats.Reopened.Load())
-	require.Zero(t, f.lag(f.group("workers").Name, requests))
+	f.awaitLag(0, requests)
 
 	f.ended(results)
 	got := f.read(results)
@@ -172,7 +172,7 @@ func TestLaneFinishesItsBatchWhenStopped(t *testing.T) {
 	close(s.release)
 	require.NoError(t, r.wait())
 	require.Equal(t, upTo(int(l.Stats.Records.Load())), f.values(results))
-	require.Equal(t, 10-l.Stats.Records.Load(), f.lag(f.group("workers").Name, requests))
+	f.awaitLag(10-l.Stats.Records.Load(), requests)
 	require.Positive(t, l.Stats.Records.Load())
 }
 
@@ -227,7 +227,7 @@ func TestLanesShareAndRebalance(t *testing.T) {
 	await(t, "all answered", func() bool { return l0.Stats.Records.Load()+l1.Stats.Records.Load() == int64(at) })
 	require.NoError(t, second.stop())
 	require.Equal(t, upTo(at), f.values(results))
-	require.Zero(t, f.lag(f.group("workers").Name, requests))
+	f.awaitLag(0, requests)
 }
 
 func TestLaneOutlivesTheBroker(t *testing.T) {

@@ -16,7 +16,8 @@ import (
 type outbox struct {
 	blocks    [][]kgo.Record // never moved, since kgo keeps pointers
 	headers   []kgo.RecordHeader
-	bytes     []byte
+	chunks    [][]byte // what was published points into them; all but the last in use are full
+	chunk     int      // the last in use
 	published int
 	committed []func()
 
@@ -30,14 +31,18 @@ type outbox struct {
 const recordBlock = 1024
 
 func newOutbox(kept func(*outbox)) *outbox {
-	o := &outbox{kept: kept}
+	o := &outbox{kept: kept, chunks: make([][]byte, 1)}
 	o.promised = o.promise
 	return o
 }
 
+// fullChunk is how much of a chunk is used before another one is begun: a chunk that grew
+// with the batch would be copied again and again.
+const fullChunk = 1 << 20
+
 // maxKeptBytes is how much of a batch's memory is kept for the next one: an unusually large
 // batch does not hold its memory for ever.
-const maxKeptBytes = 32 << 20
+const maxKeptBytes = 16 << 20
 
 // reset forgets the batch before, so that its bytes can be freed.
 func (o *outbox) reset() {
@@ -46,10 +51,14 @@ func (o *outbox) reset() {
 	}
 	clear(o.headers)
 	o.headers = o.headers[:0]
-	if cap(o.bytes) > maxKeptBytes {
-		o.bytes = nil
+	kept := 0
+	for i := range o.chunks {
+		if kept += cap(o.chunks[i]); kept > maxKeptBytes {
+			o.chunks[i] = nil
+		}
+		o.chunks[i] = o.chunks[i][:0]
 	}
-	o.bytes = o.bytes[:0]
+	o.chunk = 0
 	clear(o.committed)
 	o.committed = o.committed[:0]
 	o.published = 0
@@ -64,7 +73,24 @@ func (o *outbox) failure() error {
 }
 
 // Buffer implements Publisher.
-func (o *outbox) Buffer() *[]byte { return &o.bytes }
+func (o *outbox) Buffer() *[]byte {
+	if len(o.chunks[o.chunk]) >= fullChunk {
+		o.chunk++
+	}
+	if o.chunk == len(o.chunks) {
+		o.chunks = append(o.chunks, nil)
+	}
+	return &o.chunks[o.chunk]
+}
+
+// size returns how many bytes the batch has in its chunks.
+func (o *outbox) size() int {
+	n := 0
+	for _, c := range o.chunks {
+		n += len(c)
+	}
+	return n
+}
 
 // OnCommit implements Publisher.
 func (o *outbox) OnCommit(fn func()) { o.committed = append(o.committed, fn) }

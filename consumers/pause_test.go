@@ -20,7 +20,7 @@ import (
 // and nothing is lost.
 func TestFetchingPausesWhileResultsAreNotTaken(t *testing.T) {
 	t.Parallel()
-	for delivery, batches := range map[consumers.Delivery]int64{consumers.ExactlyOnce: 1, consumers.AtLeastOnce: 8} {
+	for delivery, batches := range map[consumers.Delivery]int64{consumers.ExactlyOnce: 1, consumers.AtLeastOnce: 4} {
 		t.Run(string(delivery), func(t *testing.T) {
 			t.Parallel()
 			b := newHangingBroker(t)

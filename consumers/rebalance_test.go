@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/consumers"
 )
 
 // flow produces requests at a steady rate, in turn to the partitions. Their values count
@@ -106,51 +108,58 @@ func (f *fixture) requireOnceInOrder(requests, results string, partitions, n int
 	require.Equal(f, want, got)
 }
 
-// TestRebalancesUnderTraffic adds lanes, stops them and ends them at once, while requests
-// flow. Each request has one result, in its place.
+// TestRebalancesUnderTraffic adds lanes, stops them and, exactly once, ends them at once, while
+// requests flow. Each request has one result, in its place: also at least once, as long as
+// nothing crashes.
 func TestRebalancesUnderTraffic(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 1))
-	f := newFixture(t, sharedAddr)
-	const partitions, lanes, changes = 6, 3, 8
-	requests, results := f.topic("requests.a", partitions, nil), f.topic("results.a", partitions, nil)
-	var up [lanes]*running
-	add := func(lane int) {
-		cfg := f.laneConfig("requests.", lane)
-		cfg.TransactionTimeout = 2 * time.Second // until the records of a lane that was killed are given out again
-		up[lane], _ = f.lane(cfg, echo(results))
+	for _, delivery := range []consumers.Delivery{consumers.ExactlyOnce, consumers.AtLeastOnce} {
+		t.Run(string(delivery), func(t *testing.T) {
+			t.Parallel()
+			seed := uint64(time.Now().UnixNano())
+			t.Logf("seed %d", seed)
+			random := rand.New(rand.NewPCG(seed, 1))
+			f := newFixture(t, sharedAddr)
+			const partitions, lanes, changes = 6, 3, 8
+			requests, results := f.topic("requests.a", partitions, nil), f.topic("results.a", partitions, nil)
+			var up [lanes]*running
+			add := func(lane int) {
+				cfg := f.laneConfig("requests.", lane)
+				cfg.Delivery = delivery
+				cfg.TransactionTimeout = 2 * time.Second // until the records of a lane that was killed are given out again
+				up[lane], _ = f.lane(cfg, echo(results))
+			}
+			fl := f.flow(requests, partitions)
+			add(0)
+			running := 1
+			for range changes {
+				f.answered(results, 50+random.Int64N(200))
+				lane := random.IntN(lanes)
+				switch {
+				case up[lane] == nil:
+					add(lane)
+					running++
+					continue
+				case running == 1:
+					continue // somebody must answer
+				case delivery == consumers.AtLeastOnce || random.IntN(2) == 0:
+					require.NoError(t, up[lane].stop())
+				default:
+					_ = up[lane].kill() // an error or not, as the batch happened to stand
+				}
+				up[lane] = nil
+				running--
+			}
+			n := fl.stop()
+			f.requireOnceInOrder(requests, results, partitions, n)
+			for _, r := range up {
+				if r != nil {
+					require.NoError(t, r.stop())
+				}
+			}
+			t.Logf("%d requests", n)
+		})
 	}
-	fl := f.flow(requests, partitions)
-	add(0)
-	running := 1
-	for range changes {
-		f.answered(results, 50+random.Int64N(200))
-		lane := random.IntN(lanes)
-		switch {
-		case up[lane] == nil:
-			add(lane)
-			running++
-			continue
-		case running == 1:
-			continue // somebody must answer
-		case random.IntN(2) == 0:
-			require.NoError(t, up[lane].stop())
-		default:
-			_ = up[lane].kill() // an error or not, as the batch happened to stand
-		}
-		up[lane] = nil
-		running--
-	}
-	n := fl.stop()
-	f.requireOnceInOrder(requests, results, partitions, n)
-	for _, r := range up {
-		if r != nil {
-			require.NoError(t, r.stop())
-		}
-	}
-	t.Logf("%d requests", n)
 }
 
 // TestLeaderKilled kills the broker that leads a partition of the requests, again and

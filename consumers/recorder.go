@@ -17,15 +17,15 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// RecorderConfig configures a Recorder. A flush begins when one of FlushRows, FlushBytes
-// and FlushInterval is reached, but not before the inserts of the last one have had a tenth
-// of a second each.
+// RecorderConfig configures a Recorder. A flush begins when FlushRows, half of FlushBytes or
+// FlushInterval is reached, but not before the one before is stored, and its inserts have
+// had a tenth of a second each.
 type RecorderConfig struct {
 	Connection
 	Group
 	Topics         []string
 	FlushRows      int // of one topic, by header millrace-rows; a record without it counts as one
-	FlushBytes     int // of keys, values and headers, and recordOverhead for each record
+	FlushBytes     int // of keys, values and headers, and recordOverhead for each record; in hand and being stored
 	FlushInterval  time.Duration
 	InsertDeadline time.Duration // from the announcement of a range to the refusal of its inserts
 }
@@ -50,6 +50,7 @@ type Storer interface {
 
 // RecorderStats count over the life of a recorder; they may be read at any time.
 type RecorderStats struct {
+	Read     atomic.Int64 // records, stored or not
 	Flushes  atomic.Int64
 	Records  atomic.Int64
 	Replayed atomic.Int64 // records that were looked for before they were stored
@@ -68,15 +69,24 @@ type RecorderStats struct {
 // failed. Only then are rows looked for. A recorder that was frozen and wakes up late can
 // announce nothing, being no member any more, and its Storer refuses what it has announced.
 //
-// Rebalances wait while records are in hand, so that no other member can be storing them,
-// but not for ever: a recorder that cannot store for rebalanceTimeout is put out of the
-// group. It announces its range again before each try, and gives it up when it is refused.
+// Reading and storing overlap: while a range is stored in a goroutine, records behind it are
+// read. That changes nothing above. Only one range at a time is announced and not known to
+// be stored: the next one is announced by the same commit that says that the one before is
+// stored, and not before it is. What has been read beyond is known to nobody and is read again
+// after a crash. All that a range is, is known before it is announced: what is read
+// meanwhile never joins it.
 //
-// Memory is bounded, whatever the store does. In hand are at most FlushBytes and one poll,
-// since nothing is polled beyond. A poll takes what the client has fetched ahead: maxFetches
-// responses of fetchBytes, or of one batch if that is larger, both as they are compressed in
-// the topic; a batch may have maxBatchBytes uncompressed. The Storer's own memory comes on
-// top.
+// Rebalances wait while records are in hand or being stored, so that no other member can be
+// storing them. When one is wanted nothing is read ahead any more, so that it does not wait
+// for a pause in the traffic; and it does not wait for ever: a recorder that cannot store for
+// rebalanceTimeout is put out of the group. It announces its range again before each try,
+// and gives it up when it is refused.
+//
+// Memory is bounded, whatever the store does. In hand and being stored are at most
+// FlushBytes and two polls. A poll takes what the client has fetched ahead, and no more than
+// is missing for a flush: maxFetches responses, each of fetchedBytes decompressed, as far as
+// fetchBudget foresees, or of one batch, which may have maxBatchBytes. The Storer's own memory
+// comes on top.
 type Recorder struct {
 	cfg   RecorderConfig
 	log   zerolog.Logger
@@ -115,7 +125,7 @@ func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 		s := &recorderSession{
 			Recorder: r, store: store, soft: ctx, hard: hard,
 			faults:    faults{group: r.cfg.Name, log: r.log},
-			positions: map[topicPartition]*position{}, ends: map[topicPartition]int64{}, rows: map[string]int{},
+			positions: map[topicPartition]*position{}, hand: newHand(), spare: newHand(),
 		}
 		err := s.run(ctx)
 		if err == nil || hopeless(err) || ctx.Err() != nil || hard.Err() != nil {
@@ -128,7 +138,8 @@ func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 	}
 }
 
-// recorderSession is one life of the Kafka session.
+// recorderSession is one life of the Kafka session. One goroutine reads, and starts another
+// for each hand that is stored.
 type recorderSession struct {
 	*Recorder
 	store      Storer
@@ -139,25 +150,66 @@ type recorderSession struct {
 	positions map[topicPartition]*position
 
 	faults faults
-	in     converter
-	ends   map[topicPartition]int64 // behind the last record in hand
-	rows   map[string]int           // by topic
-	bytes  int
-	since  time.Time // of the first record in hand
-	idle   time.Time // of the last flush
-	paced  time.Time // no flush before
+
+	wanted  atomic.Bool // a rebalance waits for AllowRebalance
+	hand    *hand
+	storing *storing // nil when nothing is being stored
+	spare   *hand    // its memory is used again
+
+	idle  time.Time // of the last flush
+	paced time.Time // no flush before; of the goroutine that stores while there is one
+}
+
+// hand is what has been read and is stored together.
+type hand struct {
+	in    converter
+	ends  map[topicPartition]int64 // behind the last record
+	rows  map[string]*handRows     // by topic
+	bytes int
+	most  int       // bytes of the largest record of this hand and those before
+	since time.Time // of the first record
+}
+
+// handRows are the rows of one topic.
+type handRows struct {
+	n    int
+	most int // of one record of this hand and those before
+}
+
+func newHand() *hand {
+	return &hand{ends: map[topicPartition]int64{}, rows: map[string]*handRows{}, most: 1}
+}
+
+func (h *hand) reset() {
+	h.in.reset()
+	clear(h.ends)
+	for _, r := range h.rows {
+		r.n = 0
+	}
+	h.bytes = 0
+}
+
+// storing is a hand that is being stored.
+type storing struct {
+	*hand
+	done context.Context //nolint:containedctx // ends when it is stored, or given up with err
+	quit context.CancelFunc
+	err  error
 }
 
 func (s *recorderSession) run(ctx context.Context) error {
+	budget := newFetchBudget()
 	opts := append(s.cfg.options(), groupOptions(s.hard, s.cfg.Group)...)
 	opts = append(opts,
 		kgo.ConsumeTopics(s.cfg.Topics...),
 		kgo.KeepControlRecords(), // or the end of every transaction would look like lag
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsCallbackBlocked(func(context.Context, *kgo.Client) { s.wanted.Store(true) }),
 		kgo.RebalanceTimeout(rebalanceTimeout),
-		kgo.FetchMaxBytes(fetchBytes),
-		kgo.FetchMaxPartitionBytes(fetchBytes),
+		kgo.FetchMaxBytes(budget.ask()),
+		kgo.FetchMaxPartitionBytes(budget.ask()),
+		kgo.WithHooks(budget),
 		kgo.MaxConcurrentFetches(maxFetches),
 		kgo.OnPartitionsAssigned(s.assigned),
 		kgo.OnPartitionsRevoked(s.revoked),
@@ -168,6 +220,7 @@ func (s *recorderSession) run(ctx context.Context) error {
 	}
 	s.cl = cl
 	defer cl.CloseAllowingRebalance()
+	defer s.abandon()
 	for ctx.Err() == nil {
 		if err := s.poll(ctx); err != nil {
 			if hopeless(err) { // as will be the next start: what lies before is stored now, or never
@@ -175,66 +228,101 @@ func (s *recorderSession) run(ctx context.Context) error {
 			}
 			return err
 		}
+		if s.storing != nil && s.storing.done.Err() != nil {
+			if err := s.finish(); err != nil {
+				return err
+			}
+		}
 		if s.due() {
 			if err := s.flush(); err != nil {
 				return err
 			}
 		}
-		if len(s.in.records) == 0 {
+		if s.storing == nil && len(s.hand.in.records) == 0 {
+			s.wanted.Store(false)
 			cl.AllowRebalance()
 		}
 	}
 	if err := s.flush(); err != nil {
 		return err
 	}
+	if err := s.finish(); err != nil {
+		return err
+	}
 	return s.commit()
 }
 
-// poll adds what has arrived to what is in hand.
+// poll adds what has arrived to what is in hand. It returns early when the hand before is stored.
 func (s *recorderSession) poll(ctx context.Context) error {
+	h := s.hand
 	wait := s.cfg.FlushInterval
-	switch {
-	case s.bytes >= s.cfg.FlushBytes: // no more: only the pace is waited for
-		_ = sleep(ctx, time.Until(s.paced))
-		return nil
-	case s.full():
-		wait = time.Until(s.paced)
-	case len(s.in.records) > 0:
-		wait = max(time.Until(s.since.Add(wait)), time.Until(s.paced))
+	if s.storing != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.storing.done, cancel)()
+		if s.full() || s.wanted.Load() {
+			<-ctx.Done()
+			return nil
+		}
+	} else {
+		switch {
+		case h.bytes >= s.cfg.FlushBytes/2: // no more: only the pace is waited for
+			_ = sleep(ctx, time.Until(s.paced))
+			return nil
+		case s.full():
+			wait = time.Until(s.paced)
+		case len(h.in.records) > 0:
+			wait = max(time.Until(h.since.Add(wait)), time.Until(s.paced))
+		}
+		wait = max(wait, time.Millisecond)
 	}
-	wait = max(wait, time.Millisecond)
 	pollCtx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	fetches := s.cl.PollRecords(pollCtx, max(1, s.cfg.FlushRows/2)) // so that a flush has at most half as many more
+	fetches := s.cl.PollRecords(pollCtx, s.room())
 	if fetches.IsClientClosed() {
 		return errors.New("the Kafka client was closed")
 	}
 	if err := s.faults.of(ctx, s.cl, fetches); err != nil {
 		return err
 	}
-	from := len(s.in.records)
-	s.in.add(fetches)
-	if from == 0 && len(s.in.records) > 0 {
-		s.since = time.Now()
+	before := len(h.in.records)
+	h.add(fetches)
+	s.Stats.Read.Add(int64(len(h.in.records) - before))
+	s.passed()
+	return nil
+}
+
+// add takes what was fetched.
+func (h *hand) add(fetches kgo.Fetches) {
+	from := len(h.in.records)
+	h.in.add(fetches)
+	if from == 0 && len(h.in.records) > 0 {
+		h.since = time.Now()
 	}
-	for i := from; i < len(s.in.records); i++ {
-		rec := &s.in.records[i]
-		s.rows[rec.Topic] += recordRows(rec)
-		s.bytes += recordOverhead + len(rec.Value) + len(rec.Key)
-		for _, h := range rec.Headers {
-			s.bytes += len(h.Key) + len(h.Value)
+	for i := from; i < len(h.in.records); i++ {
+		rec := &h.in.records[i]
+		of := h.rows[rec.Topic]
+		if of == nil {
+			of = &handRows{}
+			h.rows[rec.Topic] = of
 		}
+		n := recordRows(rec)
+		of.n += n
+		of.most = max(of.most, n)
+		size := recordOverhead + len(rec.Value) + len(rec.Key)
+		for _, h := range rec.Headers {
+			size += len(h.Key) + len(h.Value)
+		}
+		h.bytes += size
+		h.most = max(h.most, size)
 	}
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 		if n := len(p.Records); n > 0 {
 			tp := topicPartition{p.Topic, p.Partition}
-			s.ends[tp] = max(s.ends[tp], p.Records[n-1].Offset+1)
+			h.ends[tp] = max(h.ends[tp], p.Records[n-1].Offset+1)
 		}
 	})
-	if len(s.in.records) == 0 && len(s.ends) > 0 { // control records alone
-		s.stored()
-	}
-	return nil
 }
 
 func recordRows(rec *schemas.Record) int {
@@ -247,20 +335,34 @@ func recordRows(rec *schemas.Record) int {
 }
 
 func (s *recorderSession) due() bool {
-	if len(s.in.records) == 0 {
+	switch {
+	case s.storing != nil:
+		return false
+	case len(s.hand.in.records) == 0:
 		return s.unsettled() && time.Since(s.idle) >= s.cfg.FlushInterval
 	}
-	return (s.full() || time.Since(s.since) >= s.cfg.FlushInterval) && !time.Now().Before(s.paced)
+	return (s.full() || s.wanted.Load() || time.Since(s.hand.since) >= s.cfg.FlushInterval) && !time.Now().Before(s.paced)
 }
 
-// full tells whether enough is in hand for a flush.
+// full tells whether enough is in hand for a flush: another record might be more than an
+// insert should have.
 func (s *recorderSession) full() bool {
-	for _, rows := range s.rows {
-		if rows >= s.cfg.FlushRows {
+	for _, r := range s.hand.rows {
+		if r.n > 0 && r.n+r.most > s.cfg.FlushRows {
 			return true
 		}
 	}
-	return s.bytes >= s.cfg.FlushBytes
+	return s.hand.bytes >= s.cfg.FlushBytes/2
+}
+
+// room returns how many records, at least one, a poll may bring before the hand is full: as
+// many as there is room for if all are as large as the largest so far.
+func (s *recorderSession) room() int {
+	n := min(s.cfg.FlushRows, (s.cfg.FlushBytes/2-s.hand.bytes)/s.hand.most)
+	for _, r := range s.hand.rows {
+		n = min(n, (s.cfg.FlushRows-r.n)/max(1, r.most))
+	}
+	return max(1, n)
 }
 
 func (s *recorderSession) unsettled() bool {
@@ -274,38 +376,86 @@ func (s *recorderSession) unsettled() bool {
 	return false
 }
 
-// flush announces and stores. With nothing in hand it commits what is stored.
+// flush begins to store what is in hand, when the hand before it is stored. With nothing in
+// hand it commits what is stored.
 func (s *recorderSession) flush() error {
-	if len(s.in.records) == 0 {
+	if err := s.finish(); err != nil {
+		return err
+	}
+	h := s.hand
+	if len(h.in.records) == 0 {
 		return s.commit()
 	}
 	// Offset order within a partition, whatever order the polls came in.
-	slices.SortStableFunc(s.in.records, func(a, b schemas.Record) int {
+	slices.SortStableFunc(h.in.records, func(a, b schemas.Record) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
 	})
-	replays, earlier, err := s.plan()
+	replays, earlier, err := s.plan(h.in.records)
 	if err != nil {
 		return err
 	}
-	if err := s.storeAll(s.in.records[:replays], true, earlier); err != nil {
-		return err
+	going, quit := context.WithCancel(s.hard)
+	done, end := context.WithCancel(context.Background())
+	f := &storing{hand: h, done: done, quit: quit}
+	s.storing, s.hand, s.spare = f, s.spare, nil
+	for topic, r := range h.rows {
+		s.hand.rows[topic] = &handRows{most: r.most}
 	}
-	if err := s.storeAll(s.in.records[replays:], false, time.Time{}); err != nil {
-		return err
+	s.hand.most = h.most
+	go func() { // finish waits for it
+		defer end()
+		if f.err = s.storeAll(going, f.hand, f.in.records[:replays], true, earlier); f.err == nil {
+			f.err = s.storeAll(going, f.hand, f.in.records[replays:], false, time.Time{})
+		}
+	}()
+	return nil
+}
+
+// finish waits until nothing is being stored and moves the positions behind what was.
+func (s *recorderSession) finish() error {
+	f := s.storing
+	if f == nil {
+		return nil
+	}
+	<-f.done.Done()
+	f.quit()
+	s.storing = nil
+	if f.err != nil {
+		return f.err
 	}
 	s.Stats.Flushes.Add(1)
-	s.Stats.Records.Add(int64(len(s.in.records)))
-	s.stored()
+	s.Stats.Records.Add(int64(len(f.in.records)))
+	s.stored(f.hand)
+	s.spare = f.hand
+	s.passed()
 	return nil
+}
+
+// abandon ends the storing of a session that fails: it is tried no more, and the try that has
+// begun is waited for. If that fails too, the range stays announced.
+func (s *recorderSession) abandon() {
+	if s.storing != nil {
+		s.storing.quit()
+		if err := s.finish(); err != nil {
+			s.log.Warn().Err(err).Msg("the last range of a session was not stored; it will be looked for")
+		}
+	}
+}
+
+// passed moves the positions behind control records that nothing else is in hand with.
+func (s *recorderSession) passed() {
+	if s.storing == nil && len(s.hand.in.records) == 0 && len(s.hand.ends) > 0 {
+		s.stored(s.hand)
+	}
 }
 
 // plan moves the records that may be stored already to the front, and tells how many they
 // are, and the last deadline that was given to storing them.
-func (s *recorderSession) plan() (replays int, earlier time.Time, err error) {
+func (s *recorderSession) plan(records []schemas.Record) (replays int, earlier time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var fresh []schemas.Record
-	for _, rec := range s.in.records {
+	for _, rec := range records {
 		p, ok := s.positions[topicPartition{rec.Topic, rec.Partition}]
 		if !ok {
 			return 0, earlier, fmt.Errorf("topic %s partition %d: a record came in, but its committed offset could not be learned", rec.Topic, rec.Partition)
@@ -314,7 +464,7 @@ func (s *recorderSession) plan() (replays int, earlier time.Time, err error) {
 			p.next = rec.Offset
 		}
 		if rec.Offset < p.pending {
-			s.in.records[replays] = rec
+			records[replays] = rec
 			replays++
 			if p.earlier.After(earlier) {
 				earlier = p.earlier
@@ -323,14 +473,14 @@ func (s *recorderSession) plan() (replays int, earlier time.Time, err error) {
 			fresh = append(fresh, rec)
 		}
 	}
-	copy(s.in.records[replays:], fresh)
+	copy(records[replays:], fresh)
 	return replays, earlier, nil
 }
 
-// announce commits that what is in hand may be stored from now on, until the deadline.
-func (s *recorderSession) announce(deadline time.Time) error {
+// announce commits that a hand may be stored from now on, until the deadline.
+func (s *recorderSession) announce(h *hand, deadline time.Time) error {
 	s.mu.Lock()
-	for tp, end := range s.ends {
+	for tp, end := range h.ends {
 		if p, ok := s.positions[tp]; ok && p.next >= 0 {
 			p.pending, p.changed = max(p.pending, end), true
 			if deadline.After(p.deadline) {
@@ -342,33 +492,31 @@ func (s *recorderSession) announce(deadline time.Time) error {
 	return s.commit()
 }
 
-// stored moves the positions behind what was in hand.
-func (s *recorderSession) stored() {
+// stored moves the positions behind a hand and empties it.
+func (s *recorderSession) stored(h *hand) {
 	s.mu.Lock()
-	for tp, end := range s.ends {
+	for tp, end := range h.ends {
 		if p, ok := s.positions[tp]; ok {
 			p.next, p.changed = end, true
 		}
 	}
 	s.mu.Unlock()
-	clear(s.ends)
-	s.in.reset()
-	clear(s.rows)
-	s.bytes = 0
+	h.reset()
 	s.idle = time.Now()
 }
 
-// storeAll stores records, however often it takes, until the group or hard ends it. A
-// replay waits for earlier, the deadline of a recorder that had begun to store them.
-func (s *recorderSession) storeAll(records []schemas.Record, replay bool, earlier time.Time) error {
+// storeAll stores records of a hand, however often it takes, until the group, going or hard
+// ends it; going ends no try that has begun. A replay waits for earlier, the deadline of a
+// recorder that had begun to store them.
+func (s *recorderSession) storeAll(going context.Context, h *hand, records []schemas.Record, replay bool, earlier time.Time) error {
 	if len(records) == 0 {
 		return nil
 	}
 	for backoff := time.Duration(0); ; {
-		deadline, err := s.deadline(replay, earlier)
+		deadline, err := s.deadline(going, replay, earlier)
 		if err == nil {
 			// Others may be storing them by now if the group has given up on this recorder.
-			if err := s.announce(deadline); err != nil {
+			if err := s.announce(h, deadline); err != nil {
 				return err
 			}
 			if replay {
@@ -386,26 +534,26 @@ func (s *recorderSession) storeAll(records []schemas.Record, replay bool, earlie
 			replay = true
 		}
 		err = fmt.Errorf("store %d records: %w", len(records), err)
-		if s.hard.Err() != nil {
+		if going.Err() != nil {
 			return err
 		}
 		s.Stats.Retries.Add(1)
 		backoff = longer(backoff)
 		s.log.Error().Err(err).Int("records", len(records)).Dur("retry_in", backoff).Msg("storing failed; trying again")
-		if sleep(s.hard, max(backoff, time.Until(s.paced))) != nil {
+		if sleep(going, max(backoff, time.Until(s.paced))) != nil {
 			return err
 		}
 	}
 }
 
 // deadline returns a new deadline, for a replay after everything before it is settled.
-func (s *recorderSession) deadline(replay bool, earlier time.Time) (time.Time, error) {
+func (s *recorderSession) deadline(ctx context.Context, replay bool, earlier time.Time) (time.Time, error) {
 	if replay {
-		if err := s.store.Settle(s.hard, earlier); err != nil {
+		if err := s.store.Settle(ctx, earlier); err != nil {
 			return time.Time{}, err
 		}
 	}
-	now, err := s.store.Now(s.hard)
+	now, err := s.store.Now(ctx)
 	return now.Add(s.cfg.InsertDeadline), err
 }
 

@@ -410,6 +410,130 @@ func (s stuckStorer) Store(ctx context.Context, records []schemas.Record, replay
 	return s.memory.Store(ctx, records, replay, deadline)
 }
 
+// While a range is stored the next one is read, but neither announced nor joined to it. Whoever
+// takes over after a crash looks for the rows of the announced one alone.
+func TestRecorderReadsAheadWhileItStores(t *testing.T) {
+	t.Parallel()
+	for name, crash := range map[string]bool{"stored": false, "crash": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, sharedAddr)
+			topic := f.topic("a", 1, nil)
+			f.fill(topic, 1, 0, 50)
+			cfg := f.recorderConfig(topic)
+			cfg.FlushRows, cfg.FlushInterval = 10, 5*time.Second
+			m := newMemory()
+			stuck := newStuck()
+			r, rec := f.recorder(cfg, stuckStorer{m, stuck})
+			receive(t, stuck.reached, "store")
+			await(t, "the next range is in hand", func() bool { return rec.Stats.Read.Load() == 20 })
+			at, metadata := f.committed(topic)
+			require.Zero(t, at)
+			require.Contains(t, metadata, consumers.PendingPrefix+"10"+consumers.DeadlinePrefix)
+			require.EqualValues(t, 20, rec.Stats.Read.Load(), "one range ahead and no more")
+			if crash {
+				require.ErrorIs(t, r.kill(), context.Canceled)
+				require.Empty(t, m.seen())
+				r, rec = f.recorder(cfg, m)
+			} else {
+				close(stuck.release)
+			}
+			f.stored(topic)
+			require.NoError(t, r.stop())
+			rows, twice := m.count()
+			require.Equal(t, 50, rows)
+			require.Zero(t, twice)
+			calls := m.seen()
+			require.Len(t, calls, 5)
+			for i, c := range calls {
+				require.Equal(t, places(0, 10*i, 10*i+10), c.places)
+				require.Equal(t, crash && i == 0, c.replay)
+			}
+			at, metadata = f.committed(topic)
+			require.EqualValues(t, 50, at)
+			require.Empty(t, metadata)
+		})
+	}
+}
+
+// A range that cannot be stored stays announced alone, however often it is tried, and is stored
+// before what was read meanwhile.
+func TestRecorderTriesARangeAgainBeforeTheNext(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	topic := f.topic("a", 1, nil)
+	f.fill(topic, 1, 0, 30)
+	cfg := f.recorderConfig(topic)
+	cfg.FlushRows, cfg.FlushInterval = 10, 5*time.Second
+	m := newMemory()
+	m.fail = func(call int, stored func()) error {
+		if call <= 3 {
+			stored()
+			return errors.New("the answer was lost")
+		}
+		return nil
+	}
+	r, rec := f.recorder(cfg, m)
+	f.stored(topic)
+	require.NoError(t, r.stop())
+	rows, twice := m.count()
+	require.Equal(t, 30, rows)
+	require.Zero(t, twice)
+	require.EqualValues(t, 3, rec.Stats.Retries.Load())
+	for i, c := range m.seen() {
+		first := 10 * max(0, i-3)
+		require.Equal(t, places(0, first, first+10), c.places)
+		require.Equal(t, 0 < i && i <= 3, c.replay)
+	}
+}
+
+// A recorder that always has something in hand lets another one in all the same.
+func TestRecordersRebalanceWithinABacklog(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	topic := f.topic("a", 2, nil)
+	f.fill(topic, 2, 0, 2000)
+	s := &feeding{memory: newMemory(), f: f, topic: topic, sent: 2000}
+	cfg := f.recorderConfig(topic)
+	cfg.FlushRows = 10 // of both partitions together
+	s.reader = consumers.NewRecorder(cfg, f.log)
+	first := start(f, func(soft, hard context.Context) error { return s.reader.Run(soft, hard, s) })
+	await(t, "the first recorder works", func() bool { rows, _ := s.count(); return rows > 0 })
+	second, r1 := f.recorder(cfg, s.memory)
+	await(t, "the second recorder works", func() bool { return r1.Stats.Records.Load() > 0 })
+	s.enough.Store(true)
+	f.stored(topic)
+	require.NoError(t, first.stop())
+	require.NoError(t, second.stop())
+	rows, twice := s.count()
+	require.Equal(t, s.sent, rows)
+	require.Zero(t, twice)
+}
+
+// feeding is a Storer that produces more than it stores until it is enough, and stores when
+// the recorder has read ahead, or does not care to.
+type feeding struct {
+	*memory
+	f      *fixture
+	topic  string
+	sent   int
+	taken  int64
+	reader *consumers.Recorder
+	enough atomic.Bool
+}
+
+func (s *feeding) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
+	s.taken += int64(len(records))
+	if !s.enough.Load() {
+		s.f.fill(s.topic, 2, s.sent, 2*len(records))
+		s.sent += 2 * len(records)
+		for until := time.Now().Add(200 * time.Millisecond); s.reader.Stats.Read.Load() == s.taken && time.Now().Before(until); {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return s.memory.Store(ctx, records, replay, deadline)
+}
+
 func TestRecorderFlushesByRowsBytesAndTime(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -594,6 +718,16 @@ func TestPaceIsBounded(t *testing.T) {
 	require.LessOrEqual(t, consumers.PaceOf(0), time.Duration(0))
 }
 
+func TestFetchesShrinkWithCompression(t *testing.T) {
+	t.Parallel()
+	require.EqualValues(t, 256<<10, consumers.FetchAfter(), "nothing is known")
+	require.EqualValues(t, 4<<20, consumers.FetchAfter(slices.Repeat([]float64{1.5}, 100)...))
+	require.EqualValues(t, 32<<10, consumers.FetchAfter(2, 256, 256), "the worst is believed at once")
+	after := consumers.FetchAfter(256, 1)
+	require.Greater(t, after, int32(32<<10))
+	require.Less(t, after, int32(40<<10), "and forgotten slowly")
+}
+
 // away is a Storer that cannot be reached until it is back.
 type away struct {
 	*memory
@@ -610,13 +744,22 @@ func (s *away) Now(ctx context.Context) (time.Time, error) {
 // While the store is away the recorder keeps a bounded part of the backlog, and then catches
 // up. It does not run beside other tests, whose memory it would measure.
 func TestRecorderMemoryIsBounded(t *testing.T) {
+	// The second is some hundred times smaller in the topic than in memory.
+	for name, noise := range map[string]int{"observations": 64 << 10, "zeros": 0} {
+		t.Run(name, func(t *testing.T) { testRecorderMemory(t, noise) })
+	}
+}
+
+// testRecorderMemory stores records of which noise bytes cannot be compressed.
+func testRecorderMemory(t *testing.T, noise int) {
+	t.Helper()
 	f := newFixture(t, sharedAddr)
 	topic := f.topic("a", 2, nil)
-	const records, size = 640, 256 << 10 // of which a quarter cannot be compressed
+	const records, size = 640, 256 << 10
 	random := rand.NewChaCha8([32]byte{1})
 	for i := range records {
 		value := make([]byte, size)
-		_, _ = random.Read(value[:size/4]) // never fails
+		_, _ = random.Read(value[:noise]) // never fails
 		f.cl.Produce(t.Context(), &kgo.Record{Topic: topic, Partition: int32(i % 2), Value: value}, func(_ *kgo.Record, err error) {
 			require.NoError(t, err)
 		})

@@ -19,7 +19,9 @@ type Connection struct {
 }
 
 func (c Connection) options() []kgo.Opt {
-	return []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID(c.ClientID)}
+	// A broker that ends when it has just accepted a connection is away, and not one that wants
+	// SASL or TLS, as kgo would conclude.
+	return []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID(c.ClientID), kgo.AlwaysRetryEOF()}
 }
 
 // Group names a consumer group and how fast a dead member of it is noticed.
@@ -73,6 +75,7 @@ var errConfiguration = errors.New("the Kafka settings are not usable")
 // records are valid until the next reset.
 type converter struct {
 	records []schemas.Record
+	bytes   int // of keys and values
 	headers []schemas.Header
 	ids     map[string]uuid.UUID
 }
@@ -80,7 +83,19 @@ type converter struct {
 func (c *converter) reset() {
 	clear(c.records)
 	clear(c.headers)
-	c.records, c.headers = c.records[:0], c.headers[:0]
+	c.records, c.headers, c.bytes = c.records[:0], c.headers[:0], 0
+}
+
+// batchBytes is about how much one request batch has: a lane holds a multiple of it.
+const batchBytes = 4 << 20
+
+// most returns how many records to poll next, at most limit: as many as batchBytes are, if
+// they are as large as those that are held.
+func (c *converter) most(limit int) int {
+	if c.bytes == 0 {
+		return limit
+	}
+	return max(1, min(limit, len(c.records)*batchBytes/c.bytes))
 }
 
 // add appends the records of the fetches, those of each partition in offset order. It
@@ -95,6 +110,7 @@ func (c *converter) add(fetches kgo.Fetches) {
 					if r.Attrs.IsControl() {
 						continue
 					}
+					c.bytes += len(r.Key) + len(r.Value)
 					c.records = append(c.records, schemas.Record{
 						Topic: r.Topic, TopicID: id, Partition: r.Partition, Offset: r.Offset,
 						Timestamp: r.Timestamp, Key: r.Key, Value: r.Value, Headers: c.copyHeaders(r.Headers),

@@ -101,3 +101,33 @@ func TestOversized(t *testing.T) {
 	require.Equal(t, "0", h.sqlOne("SELECT countIf(carrier_out IS NOT NULL) FROM millrace.observations_echo WHERE outcome = 'failed'")[0])
 	h.requireMinutes("echo")
 }
+
+// TestManyLarge has one batch make more observations than their topic takes at once. They go in
+// several pieces: a piece that is too large would be refused each time that it is made again.
+func TestManyLarge(t *testing.T) {
+	for _, delivery := range []string{"exactly_once", "at_least_once"} {
+		t.Run(delivery, func(t *testing.T) {
+			rnd := seeded(t)
+			h := newHarness(t, []model{echo}, "worker.delivery="+delivery)
+			requests := h.cfg.Topics.RequestsOf("echo")
+			const n = 24
+			random := make([]byte, 150<<10)
+			for range n {
+				for i := range random {
+					random[i] = byte(rnd.Uint32())
+				}
+				h.produce(&kgo.Record{Topic: requests, Partition: 0, Value: []byte(`{"carrier":"` + base64.StdEncoding.EncodeToString(random) + `"}`)})
+			}
+			h.start("worker,recorder")
+			h.settled(requests)
+			require.Len(t, h.read(h.cfg.Topics.ResultsOf("echo")), n, "none was answered twice")
+			rows := 0
+			for _, rec := range h.read(h.cfg.Topics.Observations) {
+				more, err := strconv.Atoi(headerOf(&rec, schemas.HeaderRows))
+				require.NoError(t, err)
+				rows += more
+			}
+			require.Equal(t, n, rows)
+		})
+	}
+}

@@ -205,7 +205,7 @@ func TestTopicSpecs(t *testing.T) {
 	golden(t, "topics.txt", b.String())
 	require.GreaterOrEqual(t, schemas.MaxResultBytes, 2*schemas.MaxRequestBytes)
 	require.GreaterOrEqual(t, schemas.MaxDeadLetterBytes, 2*schemas.MaxRequestBytes)
-	require.Greater(t, schemas.MaxSmallRecordBytes, 2*schemas.MaxTextBytes, "a row of the longest texts is an observation record")
+	require.Greater(t, schemas.MaxSmallRecordBytes, 2*schemas.MaxTextBytes+schemas.MaxCategoryBytes+16<<10, "a row of the longest texts is an observation record")
 	require.GreaterOrEqual(t, schemas.MaxSmallRecordBytes, 2*schemas.MaxObservationBytes)
 }
 

@@ -3,6 +3,7 @@ package schemas
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,7 +50,7 @@ const (
 	MaxTextBytes = 448 << 10
 	// MaxCategoryBytes bounds the categories of a manifest's features together: every
 	// observation record repeats them.
-	MaxCategoryBytes = 128 << 10
+	MaxCategoryBytes = 96 << 10
 )
 
 // Topics are the names of the Kafka topics. Requests and Results are prefixes that a
@@ -152,6 +153,22 @@ func (t Topics) ModelOf(topic string) (model string, ok bool) {
 	return strings.CutPrefix(topic, t.Requests)
 }
 
+// MaxBytes returns how large a batch of records may be that a topic takes, compressed, as Specs
+// makes it. One that is not ours takes what Kafka's default is, about.
+func (t Topics) MaxBytes(topic string) int {
+	switch {
+	case topic == t.DeadLetters:
+		return MaxDeadLetterBytes
+	case slices.Contains([]string{t.Observations, t.Feedback, t.Control, t.Events, t.Audit}, topic):
+		return MaxSmallRecordBytes
+	case strings.HasPrefix(topic, t.Results):
+		return MaxResultBytes
+	case strings.HasPrefix(topic, t.Requests):
+		return MaxRequestBytes
+	}
+	return MaxSmallRecordBytes
+}
+
 // TopicSpec is what `millrace topics apply` makes and `check` compares with.
 type TopicSpec struct {
 	Name              string
@@ -172,16 +189,16 @@ type TopicSettings struct {
 // Specs lists every topic that the named models need, with partitions, retention,
 // compaction and the largest record.
 func (t Topics) Specs(models []string, s TopicSettings) []TopicSpec {
-	stream := func(name string, partitions int32, maxBytes int) TopicSpec {
+	stream := func(name string, partitions int32) TopicSpec {
 		return TopicSpec{name, partitions, s.ReplicationFactor, map[string]string{
-			"cleanup.policy": "delete", "max.message.bytes": strconv.Itoa(maxBytes),
+			"cleanup.policy": "delete", "max.message.bytes": strconv.Itoa(t.MaxBytes(name)),
 			"retention.ms": strconv.FormatInt(s.Retention.Milliseconds(), 10), "retention.bytes": strconv.FormatInt(s.RetentionBytes, 10),
 		}}
 	}
 	// Dead letters, events and audit are small and are what people come back for: kept
 	// four times as long, and never cut by size.
-	kept := func(name string, partitions int32, maxBytes int) TopicSpec {
-		spec := stream(name, partitions, maxBytes)
+	kept := func(name string, partitions int32) TopicSpec {
+		spec := stream(name, partitions)
 		spec.Config["retention.ms"] = strconv.FormatInt(4*s.Retention.Milliseconds(), 10)
 		spec.Config["retention.bytes"] = "-1"
 		return spec
@@ -189,16 +206,16 @@ func (t Topics) Specs(models []string, s TopicSettings) []TopicSpec {
 	var specs []TopicSpec
 	for _, m := range models {
 		specs = append(specs,
-			stream(t.RequestsOf(m), s.Partitions, MaxRequestBytes),
-			stream(t.ResultsOf(m), s.Partitions, MaxResultBytes))
+			stream(t.RequestsOf(m), s.Partitions),
+			stream(t.ResultsOf(m), s.Partitions))
 	}
 	return append(specs,
-		stream(t.Observations, s.Spread, MaxSmallRecordBytes),
-		kept(t.DeadLetters, 1, MaxDeadLetterBytes),
-		stream(t.Feedback, s.Partitions, MaxSmallRecordBytes),
+		stream(t.Observations, s.Spread),
+		kept(t.DeadLetters, 1),
+		stream(t.Feedback, s.Partitions),
 		TopicSpec{t.Control, 1, s.ReplicationFactor, map[string]string{
-			"cleanup.policy": "compact", "max.message.bytes": strconv.Itoa(MaxSmallRecordBytes),
+			"cleanup.policy": "compact", "max.message.bytes": strconv.Itoa(t.MaxBytes(t.Control)),
 		}},
-		kept(t.Events, 1, MaxSmallRecordBytes),
-		kept(t.Audit, 1, MaxSmallRecordBytes))
+		kept(t.Events, 1),
+		kept(t.Audit, 1))
 }

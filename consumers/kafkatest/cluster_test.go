@@ -2,8 +2,8 @@ package kafkatest_test
 
 import (
 	"context"
-	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,11 +19,9 @@ import (
 var nodes int
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(kafkatest.Variable); text != "" && text != "embedded" {
-		var err error
-		if nodes, err = strconv.Atoi(text); err != nil {
-			panic(err)
-		}
+	var err error
+	if nodes, err = kafkatest.Asked(); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -36,7 +34,9 @@ func start(t *testing.T) *kafkatest.Cluster {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	began := time.Now()
-	c, err := kafkatest.Start(ctx, kafkatest.Config{Nodes: nodes})
+	c, err := kafkatest.Start(ctx, kafkatest.Config{Nodes: nodes, Logs: t.TempDir(), Front: func(_ int, addr string) (string, error) {
+		return strings.Replace(addr, "127.0.0.1", "localhost", 1), nil
+	}})
 	require.NoError(t, err)
 	t.Logf("%d nodes started in %s", nodes, time.Since(began).Round(time.Millisecond))
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
@@ -52,6 +52,12 @@ func TestNodesAreKilledAndFrozen(t *testing.T) {
 	adm := kadm.NewClient(cl)
 	_, err = adm.CreateTopic(t.Context(), 3, -1, nil, "t")
 	require.NoError(t, err)
+	brokers, err := adm.ListBrokers(t.Context())
+	require.NoError(t, err)
+	require.Len(t, brokers, nodes)
+	for _, b := range brokers {
+		require.Equal(t, "localhost", b.Host, "it is known by its front")
+	}
 	sent := 0
 	produce := func() {
 		require.NoError(t, cl.ProduceSync(t.Context(), &kgo.Record{Value: []byte(strconv.Itoa(sent))}).FirstErr())
@@ -76,6 +82,13 @@ func TestNodesAreKilledAndFrozen(t *testing.T) {
 	require.NoError(t, c.Cont(last))
 	require.NoError(t, c.Ready(t.Context()))
 	produce()
+	require.NoError(t, c.Terminate(t.Context(), last))
+	if nodes > 2 {
+		produce()
+	}
+	require.NoError(t, c.Restart(t.Context(), last))
+	produce()
+	require.NoError(t, c.Failure())
 	ends, err := adm.ListEndOffsets(t.Context(), "t")
 	require.NoError(t, err)
 	require.NoError(t, ends.Error())

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -20,19 +21,39 @@ import (
 	"syscall"
 )
 
-// node is one JVM, a broker and a controller.
+// node is one JVM.
 type node struct {
 	id         int
+	roles      string
 	dir        string
-	addr       string // of the broker
-	controller string // its address
+	logs       string // the file that its stderr goes to, too; "": none
+	addr       string // for clients
+	advertised string // what it tells them that it is
+	broker     string // its address for other brokers
+	controller string // and for controllers
 	java       []string
 	stderr     tail
 
+	mu     sync.Mutex
 	cmd    *exec.Cmd     // of the last start
 	ended  chan struct{} // closed at its end
-	killed bool          // by this package
+	asked  bool          // to end, by this package
 	frozen bool
+}
+
+// newNode prepares a node, which takes the first three ports.
+func newNode(id int, cfg Config, dir string, ports, java []string) (*node, error) {
+	n := &node{id: id, dir: dir, addr: ports[0], advertised: ports[0], broker: ports[1], controller: ports[2], java: java}
+	if cfg.Logs != "" {
+		n.logs = filepath.Join(cfg.Logs, fmt.Sprintf("kafka-%d.log", id))
+	}
+	if cfg.Front != nil {
+		var err error
+		if n.advertised, err = cfg.Front(id, n.addr); err != nil {
+			return nil, fmt.Errorf("front of node %d: %w", id, err)
+		}
+	}
+	return n, nil
 }
 
 // leastJava is the oldest version of Java that runs Kafka 4.
@@ -145,11 +166,21 @@ func (n *node) format(ctx context.Context, clusterID string) error {
 
 // start starts the JVM. A goroutine waits for its end.
 func (n *node) start() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.running() {
 		return fmt.Errorf("start node %d: it runs already", n.id)
 	}
 	cmd := exec.Command(n.java[0], append(slices.Clone(n.java[1:]), "kafka.Kafka", n.properties())...) //nolint:gosec,noctx // findJava's; Close ends it
 	cmd.Stderr = &n.stderr
+	var logs *os.File
+	if n.logs != "" {
+		var err error
+		if logs, err = os.OpenFile(n.logs, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
+			return fmt.Errorf("open the log of node %d: %w", n.id, err)
+		}
+		cmd.Stderr = io.MultiWriter(&n.stderr, logs)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started, ended := make(chan error, 1), make(chan struct{})
 	go func() { // ends with the process
@@ -162,14 +193,18 @@ func (n *node) start() error {
 		if err == nil {
 			_ = cmd.Wait() // the result is cmd.ProcessState
 		}
+		if logs != nil {
+			_ = logs.Close() // what counts is kept in stderr
+		}
 	}()
 	if err := <-started; err != nil {
 		return fmt.Errorf("start node %d: %w", n.id, err)
 	}
-	n.cmd, n.ended, n.killed, n.frozen = cmd, ended, false, false
+	n.cmd, n.ended, n.asked, n.frozen = cmd, ended, false, false
 	return nil
 }
 
+// running needs mu.
 func (n *node) running() bool {
 	if n.ended == nil {
 		return false
@@ -182,20 +217,62 @@ func (n *node) running() bool {
 	}
 }
 
+// serves tells whether it runs and is not frozen.
+func (n *node) serves() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.running() && !n.frozen
+}
+
+func (n *node) pid() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.cmd.Process.Pid
+}
+
 func (n *node) signal(s syscall.Signal) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if !n.running() {
 		return fmt.Errorf("send %s to node %d: it does not run", s, n.id)
 	}
-	n.killed = n.killed || s == syscall.SIGKILL
 	if err := n.cmd.Process.Signal(s); err != nil {
 		return fmt.Errorf("send %s to node %d: %w", s, n.id, err)
+	}
+	switch s {
+	case syscall.SIGSTOP, syscall.SIGCONT:
+		n.frozen = s == syscall.SIGSTOP
+	default:
+		n.asked = true
+	}
+	return nil
+}
+
+func (n *node) kill() error {
+	err := n.signal(syscall.SIGKILL)
+	if err == nil {
+		<-n.ended
+	}
+	return err
+}
+
+func (n *node) terminate(ctx context.Context) error {
+	if err := n.signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-n.ended:
+	case <-ctx.Done():
+		_ = n.kill() // it may have ended now
 	}
 	return nil
 }
 
 // failure tells that the node has ended by itself.
 func (n *node) failure() error {
-	if n.ended == nil || n.killed || n.running() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ended == nil || n.asked || n.running() {
 		return nil
 	}
 	return fmt.Errorf("node %d has ended by itself, %s; it said:\n%s", n.id, n.cmd.ProcessState, n.stderr.text())
@@ -204,7 +281,7 @@ func (n *node) failure() error {
 // said returns what the nodes wrote to stderr.
 func (c *Cluster) said() error {
 	var all []error
-	for _, n := range c.nodes {
+	for _, n := range c.all() {
 		all = append(all, fmt.Errorf("node %d said:\n%s", n.id, n.stderr.text()))
 	}
 	return errors.Join(all...)

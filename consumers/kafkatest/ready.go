@@ -46,6 +46,28 @@ func (c *Cluster) Ready(ctx context.Context) error {
 	})
 }
 
+// leaderless returns when the controller has noticed that the single broker is gone.
+func (c *Cluster) leaderless(ctx context.Context) error {
+	return c.ask(ctx, []string{c.alone.controller}, func(cl *kgo.Client) error {
+		req := kmsg.NewPtrElectLeadersRequest() // of a partition that has one it refuses with another error
+		topic := kmsg.NewElectLeadersRequestTopic()
+		topic.Topic, topic.Partitions = "__consumer_offsets", []int32{0}
+		req.Topics, req.TimeoutMillis = append(req.Topics, topic), 5000
+		resp, err := req.RequestWith(ctx, cl.SeedBrokers()[0])
+		if err != nil {
+			return fmt.Errorf("ask whether the broker is away: %w", err)
+		}
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); !errors.Is(err, kerr.PreferredLeaderNotAvailable) {
+					return fmt.Errorf("the controller does not know yet that the broker is away: %w", err)
+				}
+			}
+		}
+		return kerr.ErrorForCode(resp.ErrorCode)
+	})
+}
+
 // Reset deletes all topics and groups, so that the next test finds an empty cluster. It
 // returns when every node has forgotten them. Members that were killed leave their groups.
 func (c *Cluster) Reset(ctx context.Context) error {
@@ -111,7 +133,15 @@ func remove(ctx context.Context, cl *kgo.Client, name string, g kadm.DescribedGr
 
 // until tries until it has succeeded, or a node has ended by itself.
 func (c *Cluster) until(ctx context.Context, try func(cl *kgo.Client) error) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers()...), kgo.RequestRetries(1), kgo.RetryTimeout(5*time.Second),
+	seeds := make([]string, len(c.nodes)) // not through fronts
+	for i, n := range c.nodes {
+		seeds[i] = n.addr
+	}
+	return c.ask(ctx, seeds, try)
+}
+
+func (c *Cluster) ask(ctx context.Context, seeds []string, try func(cl *kgo.Client) error) error {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.RequestRetries(1), kgo.RetryTimeout(5*time.Second),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }))
 	if err != nil {
 		return fmt.Errorf("ask Kafka: %w", err)
@@ -124,10 +154,8 @@ func (c *Cluster) until(ctx context.Context, try func(cl *kgo.Client) error) err
 		if failed == nil {
 			return nil
 		}
-		for _, n := range c.nodes {
-			if err := n.failure(); err != nil {
-				return err
-			}
+		if err := c.Failure(); err != nil {
+			return err
 		}
 		select {
 		case <-tick.C:

@@ -27,9 +27,11 @@ var ErrUsage = errors.New("wrong usage")
 // Sizes say how much is measured.
 type Sizes struct {
 	Rounds       int           // of each throughput run and part; the median counts
-	JSONRecords  int64         // requests of a throughput run; a fifth more is warm-up
+	JSONWarmUp   int64         // requests before those that count: until the heap is as large as it gets
+	JSONRecords  int64         // requests of a throughput run
+	ArrowWarmUp  int64         // likewise, of many rows
 	ArrowRecords int64         // likewise
-	Maximum      int64         // requests that the maximum under open load is found with
+	Maximum      int64         // requests that the maximum under open load is found with; many times maximumWindow
 	Part         time.Duration // of each part alone
 	WarmUp       time.Duration // of each load, not counted
 	Latency      time.Duration // of each load
@@ -38,12 +40,12 @@ type Sizes struct {
 func sizesOf(quick bool) Sizes {
 	if quick {
 		return Sizes{
-			Rounds: 1, JSONRecords: 200_000, ArrowRecords: 1000, Maximum: 100_000,
+			Rounds: 1, JSONWarmUp: 200_000, JSONRecords: 250_000, ArrowWarmUp: 400, ArrowRecords: 800, Maximum: 250_000,
 			Part: 200 * time.Millisecond, WarmUp: 300 * time.Millisecond, Latency: 1200 * time.Millisecond,
 		}
 	}
 	return Sizes{
-		Rounds: 3, JSONRecords: 1_500_000, ArrowRecords: 8000, Maximum: 600_000,
+		Rounds: 3, JSONWarmUp: 300_000, JSONRecords: 1_500_000, ArrowWarmUp: 1600, ArrowRecords: 8000, Maximum: 1_000_000,
 		Part: 2 * time.Second, WarmUp: 2 * time.Second, Latency: 8 * time.Second,
 	}
 }
@@ -123,9 +125,14 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 // measure does what the plan says. A case, its pass-through and its parts follow each other
 // closely, since they are compared.
 func (h *harness) measure(ctx context.Context) error {
+	for _, c := range h.plan.helpers {
+		if err := h.runCase(ctx, c, 0, 1); err != nil {
+			return fmt.Errorf("case %s: %w", c.Name(), err)
+		}
+	}
 	for round := range h.sizes.Rounds {
 		for _, c := range h.plan.cases {
-			if err := h.runCase(ctx, c, round); err != nil {
+			if err := h.runCase(ctx, c, round, h.sizes.Rounds); err != nil {
 				return fmt.Errorf("case %s: %w", c.Name(), err)
 			}
 			if key := c.passKey(); len(h.passes[key]) <= round {

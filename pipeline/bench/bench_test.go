@@ -21,9 +21,9 @@ func TestRun(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	err := Run(t.Context(), Options{
 		Kafka: KafkaEmbedded, JSON: true, Dir: dir, Profile: profiles,
-		Only: []string{"json_mlp_exactly_once", "latency_exactly_once", "recorder"},
+		Only: []string{"json_mlp_exactly_once", "arrow_mlp_*", "latency_exactly_once", "recorder"},
 		Sizes: &Sizes{
-			Rounds: 1, JSONRecords: 4000, Maximum: 2000, Part: 10 * time.Millisecond,
+			Rounds: 1, JSONWarmUp: 800, JSONRecords: 4000, ArrowWarmUp: 8, ArrowRecords: 40, Maximum: 2000, Part: 10 * time.Millisecond,
 			WarmUp: 50 * time.Millisecond, Latency: 300 * time.Millisecond,
 		},
 	}, &stdout, &stderr)
@@ -38,12 +38,14 @@ func TestRun(t *testing.T) {
 	var r Report
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &r))
 	require.Equal(t, KafkaEmbedded, r.Kafka)
-	require.Equal(t, []string{"json_mlp"}, slices.Sorted(maps.Keys(r.Efficiency)))
-	require.Equal(t, []string{"json_mlp_exactly_once"}, slices.Sorted(maps.Keys(r.PredictionsPerS)))
+	require.Equal(t, []string{"arrow_mlp", "json_mlp"}, slices.Sorted(maps.Keys(r.Efficiency)))
+	require.Equal(t, []string{"arrow_mlp_at_least_once", "arrow_mlp_exactly_once", "json_mlp_exactly_once"}, slices.Sorted(maps.Keys(r.PredictionsPerS)))
 	require.Equal(t, []string{"exactly_once"}, slices.Sorted(maps.Keys(r.PassThroughPerS)))
 	require.Equal(t, []string{"infile_rows_per_s", "rows_per_s"}, slices.Sorted(maps.Keys(r.Recorder)))
 	require.Equal(t, []string{
-		"decode_json_mlp", "encode_json_mlp", "json_mlp_exactly_once", "observe_json_mlp", "pass_through_json_exactly_once", "score_json_mlp",
+		"arrow_mlp_at_least_once", "arrow_mlp_exactly_once", "decode_arrow_mlp", "decode_json_mlp", "encode_arrow_mlp", "encode_json_mlp",
+		"json_mlp_exactly_once", "observe_arrow_mlp", "observe_json_mlp",
+		"pass_through_arrow_at_least_once", "pass_through_arrow_exactly_once", "pass_through_json_exactly_once", "score_arrow_mlp", "score_json_mlp",
 	}, slices.Sorted(maps.Keys(r.CPUUSPerPrediction)))
 	for _, figures := range []map[string]float64{r.PredictionsPerS, r.PassThroughPerS, r.Recorder} {
 		for name, figure := range figures {
@@ -65,6 +67,7 @@ func TestRun(t *testing.T) {
 		require.FileExists(t, filepath.Join(profiles, name+".allocs.pprof"))
 	}
 	require.Contains(t, stderr.String(), "of INSERT … FROM INFILE")
+	require.Regexp(t, `request +8\d\.\d +features 80\.0, frame `, stderr.String(), "20 features of 4 bytes")
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, left, "the data are deleted")

@@ -21,6 +21,7 @@ type run struct {
 	peakRSS    int64
 	shape      shape
 	sample     sample
+	budgets    *budgets // of Arrow
 	config     pipeline.Config
 }
 
@@ -56,8 +57,8 @@ func (h *harness) answered(d Delivery, group, requests, results string) func(ctx
 	return func(ctx context.Context) (int64, error) { return h.kafka.end(ctx, results) }
 }
 
-// runCase lets a worker answer requests of its codec.
-func (h *harness) runCase(ctx context.Context, c Case, round int) error {
+// runCase lets a worker answer requests of its codec, for one of some rounds.
+func (h *harness) runCase(ctx context.Context, c Case, round, rounds int) error {
 	set := append(h.settings(roundName(c, round)), c.settings()...)
 	r, err := h.throughput(ctx, c, set, func(pipeline.Config) (part string, spec any) {
 		return partRole, roleSpec{Set: append(set, "roles=worker"), Profile: h.profileName("worker", c.Name())}
@@ -67,9 +68,18 @@ func (h *harness) runCase(ctx context.Context, c Case, round int) error {
 	if err != nil {
 		return err
 	}
+	if c.Codec == CodecArrow {
+		model, err := loadModel(ctx, h.models, c.Model)
+		if err == nil {
+			r.budgets, err = budgetsOf(model.Manifest, &r.sample)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	h.runs[c] = append(h.runs[c], r)
 	h.say("%s: %.0f predictions/s, %.2f µs CPU each", c.Name(), r.rowsPerS, us(r.cpu))
-	if c == recorderCase && h.plan.recorder && round == h.sizes.Rounds-1 {
+	if c == recorderCase && h.plan.recorder && round == rounds-1 {
 		return nil // the recorder needs the topics
 	}
 	return h.kafka.drop(ctx, topicsOf(r.config.Topics.Topics)...)
@@ -92,11 +102,10 @@ func (h *harness) throughput(ctx context.Context, c Case, set []string, who answ
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, load.stop(ending)) }()
-	counted := h.sizes.JSONRecords
+	warmUp, counted := h.sizes.JSONWarmUp, h.sizes.JSONRecords
 	if c.Codec == CodecArrow {
-		counted = h.sizes.ArrowRecords
+		warmUp, counted = h.sizes.ArrowWarmUp, h.sizes.ArrowRecords
 	}
-	warmUp := max(1, counted/5)
 	r := &run{requests: warmUp + counted, config: cfg}
 	var warm, held loadDone
 	if err := load.ask(ctx, loadCommand{Schedule: &Schedule{Records: warmUp}}, &warm); err != nil {
@@ -144,7 +153,7 @@ func (h *harness) throughput(ctx context.Context, c Case, set []string, who answ
 		err = check(r, &out)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w%s", err, p.stderr) // which tells of what it has met
 	}
 	rows := counted * rowsOf(c.Codec)
 	r.rowsPerS = float64(rows) / readings[len(readings)-1].at.Sub(began).Seconds()

@@ -12,22 +12,24 @@ import (
 // loads are the shares of the maximum that latency is measured at, in percent.
 var loads = []int{10, 50, 80}
 
-// maximumWindow bounds the requests in flight while the maximum is measured: some batches
-// for each lane.
-const maximumWindow = 65_536
+// maximumWindow bounds the requests in flight while the maximum is measured: a batch or two for
+// each lane. The first ones are there at once, and would count as answered faster than anybody
+// sends if they were many of all.
+const maximumWindow = 32_768
 
 // latencyRun is what the worker and pass-through gave in one delivery mode.
 type latencyRun struct {
 	maximum float64           // requests per second, with generator and reader running
 	whole   map[int]latencies // by load
 	pass    map[int]latencies
-	late    map[int]int64 // p99 of how late the generator was, the worse of both, µs
+	late    map[int]int64   // p99 of how late the generator was, the worse of both, µs
+	busy    map[int]float64 // of the machine while the worker was measured: where it is 1, latency is waiting for a CPU
 }
 
 // runLatency measures the worker, and then pass-through at the same rates.
 func (h *harness) runLatency(ctx context.Context, d Delivery) error {
 	c := latencyCase(d)
-	l := &latencyRun{late: map[int]int64{}}
+	l := &latencyRun{late: map[int]int64{}, busy: map[int]float64{}}
 	name := "latency-" + string(d)
 	set := append(h.settings(name), c.settings()...)
 	err := h.openLoad(ctx, d, set, func(pipeline.Config) (part string, spec any) {
@@ -139,6 +141,10 @@ func (o *openRun) loads(ctx context.Context, h *harness, l *latencyRun) (map[int
 		if err := o.reading.ask(ctx, readerCommand{Schedule: s, Skip: skip}, &latencies{}); err != nil {
 			return nil, err
 		}
+		from, err := readMachineTime()
+		if err != nil {
+			return nil, err
+		}
 		var sent loadDone
 		if err := o.load.ask(ctx, loadCommand{Schedule: &s}, &sent); err != nil {
 			return nil, err
@@ -150,10 +156,18 @@ func (o *openRun) loads(ctx context.Context, h *harness, l *latencyRun) (map[int
 		if got.Results != s.Records || got.Duplicates > 0 {
 			return nil, fmt.Errorf("%d %% load: %d requests have %d results, and %d more than once", share, s.Records, got.Results, got.Duplicates)
 		}
+		to, err := readMachineTime()
+		if err != nil {
+			return nil, err
+		}
+		busy := to.busySince(from)
+		if _, ok := l.busy[share]; !ok { // the worker comes first
+			l.busy[share] = busy
+		}
 		all[share] = got
 		l.late[share] = max(l.late[share], sent.LateUS)
-		h.say("%s at %d %%, %.0f/s: p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms (generator late p99 %.2f ms)", o.name, share, rate,
-			float64(got.P50)/1e3, float64(got.P99)/1e3, float64(got.P999)/1e3, float64(sent.LateUS)/1e3)
+		h.say("%s at %d %%, %.0f/s: p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms (generator late p99 %.2f ms, machine %.0f %% busy)", o.name, share, rate,
+			float64(got.P50)/1e3, float64(got.P99)/1e3, float64(got.P999)/1e3, float64(sent.LateUS)/1e3, 100*busy)
 	}
 	return all, nil
 }

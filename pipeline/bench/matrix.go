@@ -87,6 +87,7 @@ var recorderCase = Case{CodecJSON, modelMLP, ExactlyOnce}
 // plan is what a run measures.
 type plan struct {
 	cases    []Case
+	helpers  []Case // run once, for what they leave to latency and recorder
 	latency  []Delivery
 	recorder bool
 }
@@ -125,8 +126,8 @@ func newPlan(only []string) (plan, error) {
 		}
 	}
 	need := func(c Case) {
-		if !slices.Contains(p.cases, c) {
-			p.cases = append(p.cases, c)
+		if !slices.Contains(p.cases, c) && !slices.Contains(p.helpers, c) {
+			p.helpers = append(p.helpers, c)
 		}
 	}
 	for _, d := range p.latency {
@@ -143,7 +144,7 @@ func newPlan(only []string) (plan, error) {
 			errs = append(errs, fmt.Errorf("--only %s: it matches none of %s, recorder", only[i], strings.Join(names, ", ")))
 		}
 	}
-	for _, c := range p.cases {
+	for _, c := range append(slices.Clone(p.cases), p.helpers...) {
 		errs = append(errs, c.supported())
 	}
 	return p, errors.Join(errs...)

@@ -55,6 +55,7 @@ type partLane struct {
 	predictions []arrow.Record
 	latency     []int64 // of the largest batch
 	arena       []byte
+	answer      codec.Answer // one for all, as the worker has it
 }
 
 // measureParts measures decode, score, encode and observe, one after the other.
@@ -248,11 +249,11 @@ func encodePart(_ context.Context, l *partLane, batch int) error {
 	l.results.Bind(l.batches[batch], l.predictions[batch])
 	records := l.records[batch]
 	each := int(l.batches[batch].NumRows()) / len(records)
+	l.answer = codec.Answer{Rows: each, LatencyUS: partLatencyUS, QueueUS: partQueueUS}
 	for i := range records {
 		var err error
-		l.arena, err = l.results.Append(l.arena, &codec.Answer{
-			Record: &records[i], From: i * each, Rows: each, LatencyUS: partLatencyUS, QueueUS: partQueueUS,
-		})
+		l.answer.Record, l.answer.From = &records[i], i*each
+		l.arena, err = l.results.Append(l.arena, &l.answer)
 		if err != nil {
 			return err
 		}

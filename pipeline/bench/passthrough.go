@@ -65,7 +65,7 @@ func passThrough(ctx context.Context, c *child) error {
 		return err
 	}
 	var batches, rows atomic.Int64
-	group, ctx := errgroup.WithContext(ctx)
+	group, lanes := errgroup.WithContext(ctx)
 	for lane := range spec.Lanes {
 		l := &passLane{passThroughSpec: &spec, batches: &batches, rows: &rows, headers: []kgo.RecordHeader{
 			{Key: schemas.HeaderModel, Value: []byte(modelName)},
@@ -79,16 +79,14 @@ func passThrough(ctx context.Context, c *child) error {
 			}
 			l.open.Done()
 		}
-		group.Go(func() error { return l.run(ctx, lane) }) // ends with ctx
+		group.Go(func() error { return l.run(lanes, lane) }) // ends with ctx
 	}
-	group.Go(func() error { // ends with stdin
-		return c.answer(func() (roleStats, error) {
-			s, err := processStats()
-			s.Batches, s.Rows = batches.Load(), rows.Load()
-			return s, err
-		})
+	err = c.answerUntil(group.Wait, func() (roleStats, error) {
+		s, err := processStats()
+		s.Batches, s.Rows = batches.Load(), rows.Load()
+		return s, err
 	})
-	return errors.Join(group.Wait(), writeProfiles())
+	return errors.Join(err, writeProfiles())
 }
 
 func (l *passLane) options() []kgo.Opt {
@@ -103,10 +101,17 @@ func (l *passLane) options() []kgo.Opt {
 		kgo.FetchMaxWait(500 * time.Millisecond), kgo.FetchMaxBytes(32 << 20), kgo.FetchMaxPartitionBytes(8 << 20),
 		kgo.BrokerMaxReadBytes(128 << 20),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchMaxBytes(schemas.MaxResultBytes),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
+		kgo.ProducerBatchMaxBytesFn(l.maxBytes),
+		kgo.ProducerBatchCompression(kgo.SnappyCompression()),
 		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(1 << 20), kgo.MaxBufferedBytes(256 << 20),
 	}
+}
+
+func (l *passLane) maxBytes(topic string) int32 {
+	if topic == l.Observations {
+		return schemas.MaxSmallRecordBytes
+	}
+	return schemas.MaxResultBytes
 }
 
 func (l *passLane) run(ctx context.Context, lane int) error {
@@ -119,7 +124,7 @@ func (l *passLane) run(ctx context.Context, lane int) error {
 // exactlyOnce ends a transaction for each poll.
 func (l *passLane) exactlyOnce(ctx context.Context, lane int) error {
 	sess, err := kgo.NewGroupTransactSession(append(l.options(),
-		kgo.TransactionalID(fmt.Sprintf("%s-%d", l.Group, lane)), kgo.TransactionTimeout(10*time.Second))...)
+		kgo.TransactionalID(fmt.Sprintf("%s-%d", l.Group, lane)), kgo.TransactionTimeout(10*time.Second), kgo.ProducerLinger(time.Second))...)
 	if err != nil {
 		return fmt.Errorf("open a session: %w", err)
 	}
@@ -144,9 +149,10 @@ func (l *passLane) exactlyOnce(ctx context.Context, lane int) error {
 	}
 }
 
-// atLeastOnce commits the offsets of a poll when what it produced is acknowledged.
+// atLeastOnce commits the offsets of a poll when what it produced is acknowledged, and before the
+// partitions go to another lane.
 func (l *passLane) atLeastOnce(ctx context.Context) error {
-	cl, err := kgo.NewClient(append(l.options(), kgo.AutoCommitMarks(), kgo.AutoCommitInterval(100*time.Millisecond))...)
+	cl, err := kgo.NewClient(append(l.options(), kgo.AutoCommitMarks(), kgo.AutoCommitInterval(100*time.Millisecond), kgo.BlockRebalanceOnPoll())...)
 	if err != nil {
 		return fmt.Errorf("open a client: %w", err)
 	}
@@ -167,6 +173,7 @@ func (l *passLane) atLeastOnce(ctx context.Context) error {
 				cl.MarkCommitRecords(p.Records[n-1])
 			}
 		})
+		cl.AllowRebalance()
 	}
 }
 

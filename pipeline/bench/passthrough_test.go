@@ -18,7 +18,7 @@ func TestPassThroughAnswersEveryRequest(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, k.stop(context.WithoutCancel(t.Context()))) }()
 	h := &harness{
-		sizes: Sizes{JSONRecords: 3000, ArrowRecords: 40}, progress: io.Discard, models: filepath.Join(dir, "models"),
+		sizes: Sizes{JSONWarmUp: 600, JSONRecords: 3000, ArrowWarmUp: 8, ArrowRecords: 40}, progress: io.Discard, models: filepath.Join(dir, "models"),
 		runs: map[Case][]*run{}, passes: map[passKey][]*run{},
 	}
 	require.NoError(t, installModels(h.models))

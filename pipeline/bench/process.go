@@ -242,6 +242,16 @@ func (c *child) say(what any) error {
 	return nil
 }
 
+// answerUntil answers until what the child does has ended: as the parent wants it, or by itself.
+func (c *child) answerUntil(wait func() error, stats func() (roleStats, error)) error {
+	answered := make(chan error, 1)
+	go func() { answered <- c.answer(stats) }() // ends with stdin
+	if err := wait(); err != nil {
+		return err
+	}
+	return <-answered
+}
+
 // answer sends stats at once, and again for each line, until the parent wants the end.
 func (c *child) answer(stats func() (roleStats, error)) error {
 	for ok := true; ok; _, ok = <-c.lines {

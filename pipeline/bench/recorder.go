@@ -36,7 +36,7 @@ const infileDatabase = "bench_infile"
 // runRecorder stores the observations of recorderCase twice: by the recorder, then from
 // files.
 func (h *harness) runRecorder(ctx context.Context) (err error) {
-	last := h.sizes.Rounds - 1
+	last := len(h.runs[recorderCase]) - 1
 	of := h.runs[recorderCase][last]
 	total := of.requests * rowsOf(recorderCase.Codec)
 	server, addr, err := startService(ctx, partClickHouse, filepath.Join(h.dir, "clickhouse"))

@@ -110,6 +110,13 @@ func (h *harness) table(out io.Writer, r *Report, took time.Duration) {
 			whole.batchRows, whole.allocs, whole.allocBytes, whole.shape.request, whole.shape.result, whole.shape.observation,
 			whole.shape.storedIn, whole.shape.storedOut, float64(whole.peakRSS)/1e6)
 	}
+	for _, c := range cases() {
+		if whole := middle(h.runs[c]); whole != nil && whole.budgets != nil {
+			b := whole.budgets
+			fmt.Fprintf(w, "\nbytes a row, Arrow:\nrequest\t%.1f\t%s\nresult\t%.1f\t%s\nobservation\t%.1f\t%s\n", b.request.sum(), b.request, b.result.sum(), b.result, b.observation.sum(), b.observation)
+			break // the others are alike
+		}
+	}
 	fmt.Fprintln(w, "\npart\trows/s\tCPU µs\tallocs\trows a batch")
 	for _, codec := range []Codec{CodecJSON, CodecArrow} {
 		for _, d := range deliveries {
@@ -137,7 +144,7 @@ func (h *harness) latencyTable(w io.Writer) {
 	if len(h.latency) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nlatency (%s), ms\tload\trequests/s\tp50\tp99\tp99.9\tpass-through p50\tp99\tp99.9\tgenerator late p99\n", latencyCase("").pair())
+	fmt.Fprintf(w, "\nlatency (%s), ms\tload\trequests/s\tp50\tp99\tp99.9\tpass-through p50\tp99\tp99.9\tgenerator late p99\tmachine busy\n", latencyCase("").pair())
 	for _, d := range deliveries {
 		l := h.latency[d]
 		if l == nil {
@@ -149,7 +156,7 @@ func (h *harness) latencyTable(w io.Writer) {
 			for _, t := range []int64{a.P50, a.P99, a.P999, b.P50, b.P99, b.P999, l.late[share]} {
 				fmt.Fprintf(w, "\t%.2f", float64(t)/1e3)
 			}
-			fmt.Fprintln(w)
+			fmt.Fprintf(w, "\t%.0f %%\n", 100*l.busy[share])
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/pipeline"
 )
@@ -44,12 +45,16 @@ func runRole(ctx context.Context, c *child) error {
 		return err
 	}
 	app := pipeline.New(cfg, zerolog.New(os.Stderr).Level(zerolog.WarnLevel).With().Timestamp().Logger())
-	ended := make(chan error, 1)
-	go func() { ended <- app.Run(ctx) }() // ends with ctx
+	run := new(errgroup.Group)
+	ended := make(chan struct{})
+	run.Go(func() error { // ends with ctx
+		defer close(ended)
+		return app.Run(ctx)
+	})
 	for !app.Ready() {
 		select {
-		case err := <-ended:
-			return err
+		case <-ended:
+			return run.Wait()
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -57,10 +62,8 @@ func runRole(ctx context.Context, c *child) error {
 	if err != nil {
 		return err
 	}
-	if err := c.answer(func() (roleStats, error) { return statsOf(app) }); err != nil {
-		return err
-	}
-	return errors.Join(<-ended, writeProfiles())
+	err = c.answerUntil(run.Wait, func() (roleStats, error) { return statsOf(app) })
+	return errors.Join(err, writeProfiles())
 }
 
 // processStats are those that every process has.

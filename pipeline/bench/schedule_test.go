@@ -139,3 +139,11 @@ func TestSteadyLeavesStartAndEndOut(t *testing.T) {
 	_, err = steady([]reading{{at(0), 1000}}, 1000, windowTo)
 	require.Error(t, err)
 }
+
+func TestMachineTime(t *testing.T) {
+	from, err := readMachineTime()
+	require.NoError(t, err)
+	require.Positive(t, from.busy)
+	require.Greater(t, from.all, from.busy)
+	require.InDelta(t, 0.25, machineTime{busy: 3, all: 8}.busySince(machineTime{busy: 2, all: 4}), 1e-9)
+}

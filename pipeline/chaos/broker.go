@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
+	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/pipeline/supervisor"
 )
 
@@ -20,7 +22,7 @@ type broker interface {
 	Kill(ctx context.Context, i int) error
 	Start(ctx context.Context, i int) error // after one of the two
 	Signal(i int, signal syscall.Signal) error
-	Ended() (names []string) // of those that ended though nobody asked them to
+	Failure() error // which ended though nobody asked it to
 	Close() error
 }
 
@@ -32,13 +34,8 @@ const (
 
 // openBroker starts the Kafka that the options ask for, with its data and logs in dir.
 func openBroker(ctx context.Context, o Options, dir string, ports *ports) (broker, error) {
-	switch {
-	case o.Kafka == RealKafka:
-		return nil, errors.New("--kafka real: this build cannot start Apache Kafka; use --kafka embedded")
-	case o.Kafka != EmbeddedKafka:
-		return nil, fmt.Errorf("--kafka %q: it is embedded or real", o.Kafka)
-	case o.Brokers != 1:
-		return nil, fmt.Errorf("--brokers %d: the embedded Kafka has one broker", o.Brokers)
+	if o.Kafka == RealKafka {
+		return openReal(ctx, o.Brokers, dir)
 	}
 	return openEmbedded(ctx, dir, ports)
 }
@@ -88,9 +85,9 @@ func (b *embeddedBroker) Kill(context.Context, int) error {
 
 func (b *embeddedBroker) Signal(_ int, signal syscall.Signal) error { return b.process.Signal(signal) }
 
-func (b *embeddedBroker) Ended() []string {
-	if b.process.Ended() {
-		return []string{b.name}
+func (b *embeddedBroker) Failure() error {
+	if b.Ended() {
+		return fmt.Errorf("%s ended by itself; see its log", b.name)
 	}
 	return nil
 }
@@ -98,6 +95,59 @@ func (b *embeddedBroker) Ended() []string {
 func (b *embeddedBroker) Close() error {
 	b.front.Close()
 	return b.process.Close()
+}
+
+// realBroker is Apache Kafka.
+type realBroker struct {
+	*kafkatest.Cluster
+	fronts []*proxy
+}
+
+func openReal(ctx context.Context, brokers int, dir string) (broker, error) {
+	b := &realBroker{}
+	var err error
+	b.Cluster, err = kafkatest.Start(ctx, kafkatest.Config{
+		Nodes: brokers, Dir: filepath.Join(dir, kafka), Logs: dir,
+		Front: func(_ int, addr string) (string, error) {
+			front, err := newProxy(addr, kafkaClient)
+			if err != nil {
+				return "", err
+			}
+			b.fronts = append(b.fronts, front)
+			return front.Addr(), nil
+		},
+	})
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+func (b *realBroker) Proxies() []*proxy { return b.fronts }
+
+func (b *realBroker) Kill(_ context.Context, i int) error { return b.Cluster.Kill(i) }
+
+// Start returns when the replicas of the broker have caught up: else the
+// next fault could leave too few in sync, and only waiting would be tested.
+func (b *realBroker) Start(ctx context.Context, i int) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	return b.Restart(ctx, i)
+}
+
+func (b *realBroker) Signal(i int, signal syscall.Signal) error {
+	if signal == syscall.SIGSTOP {
+		return b.Stop(i)
+	}
+	return b.Cont(i)
+}
+
+func (b *realBroker) Close() error {
+	err := b.Cluster.Close()
+	for _, front := range b.fronts {
+		front.Close()
+	}
+	return err
 }
 
 // ports gives each service an address that it keeps over restarts. They lie below those

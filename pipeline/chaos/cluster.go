@@ -279,8 +279,8 @@ func (c *cluster) process(name string) *process {
 func (c *cluster) revive(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, name := range c.broker.Ended() {
-		return fmt.Errorf("%s ended by itself; see its log", name)
+	if err := c.broker.Failure(); err != nil {
+		return err
 	}
 	for _, p := range append(slices.Collect(maps.Values(c.roles)), c.clickHouse) {
 		if !p.Ended() {

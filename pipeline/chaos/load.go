@@ -72,7 +72,7 @@ func (l load) request(i int) schemas.Message {
 // Produce sends all requests, evenly over a time, and returns when Kafka has them. When
 // Kafka is away it waits, and then catches up.
 func (l load) Produce(ctx context.Context, brokers []string, over time.Duration) error {
-	p, err := sink.NewProducer(brokers, "chaos-load", 50_000)
+	p, err := sink.NewProducer(brokers, "chaos-load", 50_000, schemas.DefaultTopics().MaxBytes)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	sink "github.com/millrace/millrace/sinks/kafka"
@@ -32,23 +33,25 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// testOptions are a short run's of MILLRACE_TEST_CHAOS faults; without it there is none.
-// MILLRACE_TEST_CHAOS_KAFKA=real and MILLRACE_TEST_CHAOS_BROKERS=3 use other brokers, and
+// testOptions are a short run's of MILLRACE_TEST_CHAOS faults; without it there is none with
+// the embedded Kafka, and one of 12 faults with those that MILLRACE_TEST_KAFKA asks for.
 // MILLRACE_TEST_SEED repeats a run.
 func testOptions(t *testing.T) Options {
 	t.Helper()
 	o := DefaultOptions()
-	o.Faults = int(number(t, "MILLRACE_TEST_CHAOS", 0))
+	brokers, err := kafkatest.Asked()
+	require.NoError(t, err)
+	usual := uint64(0)
+	if brokers > 0 {
+		o.Kafka, o.Brokers, usual = RealKafka, brokers, 12
+	}
+	o.Faults = int(number(t, "MILLRACE_TEST_CHAOS", usual))
 	if o.Faults == 0 {
 		t.Skip("MILLRACE_TEST_CHAOS is not set")
 	}
 	o.Seed = number(t, "MILLRACE_TEST_SEED", uint64(time.Now().UnixNano())>>16&0xffffffff)
 	o.Requests = 1500 * (1 + o.Faults)
 	o.Outage = 0
-	o.Brokers = int(number(t, "MILLRACE_TEST_CHAOS_BROKERS", 1))
-	if kind := os.Getenv("MILLRACE_TEST_CHAOS_KAFKA"); kind != "" {
-		o.Kafka = kind
-	}
 	o.Graph = filepath.Join("..", "..", "inference", "onnx", "testdata", "linear.onnx")
 	o.Dir = t.TempDir()
 	o.Bounds.WorkerRSS, o.Bounds.RecorderRSS = 8*o.Bounds.WorkerRSS, 8*o.Bounds.RecorderRSS // of the race detector
@@ -118,7 +121,7 @@ func (r *run) doctor(t *testing.T) {
 		}
 		return nil
 	}))
-	p, err := sink.NewProducer(cfg.Kafka.Brokers, "doctor", 1)
+	p, err := sink.NewProducer(cfg.Kafka.Brokers, "doctor", 1, cfg.Topics.Topics.MaxBytes)
 	require.NoError(t, err)
 	defer p.Close()
 	require.NoError(t, p.Send(ctx, again))

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"sync"
 	"strconv"
 	"testing"
 	"time"
@@ -71,7 +73,7 @@ func serve(tb testing.TB) (brokers []string) {
 
 func newProducer(tb testing.TB, brokers []string) *kafka.Producer {
 	tb.Helper()
-	p, err := kafka.NewProducer(brokers, "test", 10_000)
+	p, err := kafka.NewProducer(brokers, "test", 10_000, schemas.DefaultTopics().MaxBytes)
 	require.NoError(tb, err)
 	tb.Cleanup(p.Close)
 	return p
@@ -216,8 +218,64 @@ func TestFlushReturnsTheFirstFailureOnce(t *testing.T) {
 	require.ErrorIs(t, p.Flush(t.Context()), context.Canceled)
 }
 
+// mortal is a listener whose next connections end as soon as they are used, as those of a
+// broker do that is killed.
+type mortal struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+	die   int
+}
+
+func (l *mortal) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conns = append(l.conns, c)
+	if l.die > 0 {
+		l.die--
+		_, err = c.Read(make([]byte, 1<<10))
+		err = errors.Join(err, c.Close())
+	}
+	return c, err
+}
+
+// restart ends all connections, and the next ones.
+func (l *mortal) restart(next int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.conns {
+		_ = c.Close() // it may have ended
+	}
+	l.conns, l.die = nil, next
+}
+
+// A broker that ends when it has just accepted a connection is away, and messages wait.
+func TestBrokerEndsAtTheFirstRequest(t *testing.T) {
+	l := &mortal{}
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(4, "millrace.events"), kfake.ListenFn(func(network, address string) (_ net.Listener, err error) {
+		l.Listener, err = (&net.ListenConfig{}).Listen(t.Context(), network, address)
+		return l, err
+	}))
+	require.NoError(t, err)
+	defer cluster.Close()
+	p := newProducer(t, cluster.ListenAddrs())
+	const restarts, partitions = 4, 4
+	for next := range restarts {
+		l.restart(next)
+		for partition := range int32(partitions) {
+			p.Enqueue(t.Context(), schemas.Message{Topic: "millrace.events", Partition: partition, Value: []byte("v")})
+		}
+		require.NoError(t, p.Flush(t.Context()), "%d connections ended", next)
+	}
+	read(t, cluster.ListenAddrs(), "millrace.events", restarts*partitions)
+}
+
 func TestUnusableSettings(t *testing.T) {
-	_, err := kafka.NewProducer(nil, "test", 1)
+	_, err := kafka.NewProducer(nil, "test", 1, schemas.DefaultTopics().MaxBytes)
 	require.ErrorContains(t, err, "open a Kafka producer")
 }
 
@@ -246,7 +304,7 @@ func TestEventsAreCloudEvents(t *testing.T) {
 }
 
 func BenchmarkEnqueue(b *testing.B) {
-	p, err := kafka.NewProducer(serve(b), "bench", 100_000)
+	p, err := kafka.NewProducer(serve(b), "bench", 100_000, schemas.DefaultTopics().MaxBytes)
 	require.NoError(b, err)
 	defer p.Close()
 	m := schemas.Message{Topic: "millrace.requests.m", Partition: schemas.AnyPartition, Key: []byte("AA1234"), Value: make([]byte, 160)}

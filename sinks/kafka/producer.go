@@ -24,13 +24,14 @@ type Producer struct {
 }
 
 // NewProducer connects lazily. At most maxBuffered records wait in memory; then Enqueue
-// blocks.
-func NewProducer(brokers []string, clientID string, maxBuffered int) (*Producer, error) {
+// blocks. maxBytes returns how large a batch that a topic takes may be.
+func NewProducer(brokers []string, clientID string, maxBuffered int, maxBytes func(topic string) int) (*Producer, error) {
 	cl, err := kgo.NewClient(
 		kgo.SeedBrokers(brokers...), kgo.ClientID(clientID),
+		kgo.AlwaysRetryEOF(), // else a broker that ends when it has just accepted the connection loses messages
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partition)),
-		kgo.ProducerBatchMaxBytes(schemas.MaxDeadLetterBytes),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
+		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 { return int32(maxBytes(topic)) }), //nolint:gosec // some megabytes
+		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression of pipeline/bench
 		kgo.MaxBufferedRecords(maxBuffered), kgo.MaxBufferedBytes(256<<20))
 	if err != nil {
 		return nil, fmt.Errorf("open a Kafka producer: %w", err)
