@@ -26,6 +26,7 @@ demo: build ## predict three million real flights, end to end; ARGS="--once --js
 .PHONY: test
 test: native ## all tests with the race detector, and a short fuzzing of each parser
 	$(GO) test -race -timeout 15m ./...
+	$(GO) test -timeout 10m -run 'Alloc|ClickHouseAwayUnderLoad' ./schemas/codec ./inference/onnx ./pipeline # the race detector distorts them
 	$(MAKE) --no-print-directory fuzz FUZZTIME=20000x
 
 .PHONY: native

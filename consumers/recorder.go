@@ -224,7 +224,7 @@ func (s *recorderSession) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if err := s.poll(ctx); err != nil {
 			if hopeless(err) { // as will be the next start: what lies before is stored now, or never
-				err = errors.Join(err, s.flush(), s.commit())
+				err = errors.Join(err, s.flush(), s.finish(), s.commit())
 			}
 			return err
 		}

@@ -65,6 +65,18 @@ func (f *fixture) garbage(topic string) {
 	require.Zero(f, resp.Topics[0].Partitions[0].ErrorCode)
 }
 
+// slow is a store whose inserts take a while, and can be given up meanwhile.
+type slow struct{ *memory }
+
+func (s slow) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-time.After(300 * time.Millisecond):
+		return s.memory.Store(ctx, records, replay, deadline)
+	}
+}
+
 // TestUnreadableBatch: what lies before it is handled and committed; then the partition
 // cannot go on, and the role ends and says where and why, each time it is started. Set
 // behind the batch, it goes on.
@@ -104,9 +116,9 @@ func testUnreadable(t *testing.T, produce func(f *fixture, topic string), next i
 		"recorder": func(t *testing.T, g consumers.Group) *running {
 			t.Helper()
 			cfg := f.recorderConfig(topic)
-			cfg.Group = g
+			cfg.Group, cfg.FlushInterval = g, 2*time.Second // what lies before is in hand then
 			r := consumers.NewRecorder(cfg, f.log)
-			return start(t, func(soft, hard context.Context) error { return r.Run(soft, hard, newMemory()) })
+			return start(t, func(soft, hard context.Context) error { return r.Run(soft, hard, slow{newMemory()}) })
 		},
 		"subscriber": func(t *testing.T, g consumers.Group) *running {
 			t.Helper()

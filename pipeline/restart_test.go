@@ -27,6 +27,7 @@ type traffic struct {
 	rnd     *rand.Rand
 	perHour int
 	hours   int
+	padding string             // of request ids, to make rows larger
 	totals  map[string]float64 // by request id
 }
 
@@ -47,7 +48,7 @@ func (tr *traffic) sendHour() {
 		if tr.hours%2 == 1 {
 			f.Price += 10
 		}
-		id := fmt.Sprintf("%d-%d", tr.hours, i)
+		id := fmt.Sprintf("%s%d-%d", tr.padding, tr.hours, i)
 		tr.totals[id] = f.total()
 		records = append(records,
 			&kgo.Record{
