@@ -261,13 +261,13 @@ func (s *recorderSession) poll(ctx context.Context) error {
 		ctx, cancel = context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(s.storing.done, cancel)()
-		if s.full() || s.wanted.Load() {
+		if s.full() || s.hand.bytes >= s.bound() || s.wanted.Load() {
 			<-ctx.Done()
 			return nil
 		}
 	} else {
 		switch {
-		case h.bytes >= s.cfg.FlushBytes/2: // no more: only the pace is waited for
+		case h.bytes >= s.bound(): // no more: only the pace is waited for
 			_ = sleep(ctx, time.Until(s.paced))
 			return nil
 		case s.full():
@@ -356,13 +356,26 @@ func (s *recorderSession) full() bool {
 }
 
 // room returns how many records, at least one, a poll may bring before the hand is full: as
-// many as there is room for if all are as large as the largest so far.
+// many as there is room for if all are as large as the largest so far. While a full hand
+// waits for the pace it gets more, up to its bytes: fewer inserts then bring more rows.
 func (s *recorderSession) room() int {
-	n := min(s.cfg.FlushRows, (s.cfg.FlushBytes/2-s.hand.bytes)/s.hand.most)
-	for _, r := range s.hand.rows {
+	h := s.hand
+	if s.full() {
+		return max(1, min(s.cfg.FlushRows, (s.bound()-h.bytes)/h.most))
+	}
+	n := min(s.cfg.FlushRows, (min(s.bound(), s.cfg.FlushBytes/2)-h.bytes)/h.most)
+	for _, r := range h.rows {
 		n = min(n, (s.cfg.FlushRows-r.n)/max(1, r.most))
 	}
 	return max(1, n)
+}
+
+// bound returns the bytes that may be in hand now.
+func (s *recorderSession) bound() int {
+	if s.storing != nil {
+		return s.cfg.FlushBytes - s.storing.bytes
+	}
+	return s.cfg.FlushBytes
 }
 
 func (s *recorderSession) unsettled() bool {
