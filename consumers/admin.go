@@ -94,6 +94,10 @@ func (a *Admin) describe(ctx context.Context, specs []schemas.TopicSpec) (kadm.T
 			return nil, nil, fmt.Errorf("describe topic configurations: %w", err)
 		}
 		for _, rc := range described {
+			if errors.Is(rc.Err, kerr.UnknownTopicOrPartition) { // deleted since it was listed
+				delete(details, rc.Name)
+				continue
+			}
 			if rc.Err != nil {
 				return nil, nil, fmt.Errorf("describe configuration of topic %s: %w", rc.Name, rc.Err)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
@@ -461,6 +463,12 @@ func TestLaneTopicMadeAgain(t *testing.T) {
 	await(t, "the first results", func() bool { return len(f.values(results)) == 5 })
 	_, err := f.adm.DeleteTopic(t.Context(), requests)
 	require.NoError(t, err)
+	for _, b := range f.cl.SeedBrokers() { // the controller has deleted it, and brokers hear of that
+		await(t, "the topic is gone", func() bool {
+			resp, err := kmsg.NewPtrMetadataRequest().RequestWith(t.Context(), b)
+			return err == nil && !slices.ContainsFunc(resp.Topics, func(topic kmsg.MetadataResponseTopic) bool { return *topic.Topic == requests })
+		})
+	}
 	require.Equal(t, requests, f.topic("requests.again", 1, nil))
 	again, err := kgo.NewClient(kgo.SeedBrokers(f.conn.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner())) // the old one knows the old topic
 	require.NoError(t, err)

@@ -27,7 +27,12 @@ type position struct {
 	deadline time.Time // of whoever stores up to pending; zero is none
 	earlier  time.Time // the deadline that was found with the partition
 	changed  bool      // since the last commit
+	member   string    // the id in the group that the partition was assigned to
 }
+
+// errReplaced is a member that the group had given up, and that has joined anew: its
+// partitions were another's meanwhile, though kgo has not said that they were lost.
+var errReplaced = errors.New("the group has replaced this member")
 
 const (
 	pendingPrefix  = "millrace pending="
@@ -71,6 +76,7 @@ func (s *recorderSession) commit() error {
 	defer s.mu.Unlock()
 	offsets := map[string]map[int32]kgo.EpochOffset{}
 	metadata := map[topicPartition]string{}
+	members := map[topicPartition]string{}
 	for tp, p := range s.positions {
 		if !p.changed {
 			continue
@@ -79,7 +85,7 @@ func (s *recorderSession) commit() error {
 			offsets[tp.topic] = map[int32]kgo.EpochOffset{}
 		}
 		offsets[tp.topic][tp.partition] = kgo.EpochOffset{Epoch: -1, Offset: p.next}
-		metadata[tp] = p.metadata()
+		metadata[tp], members[tp] = p.metadata(), p.member
 	}
 	if len(offsets) == 0 {
 		return nil
@@ -88,7 +94,11 @@ func (s *recorderSession) commit() error {
 		for i := range req.Topics {
 			t := &req.Topics[i]
 			for j := range t.Partitions {
-				text := metadata[topicPartition{t.Topic, t.Partitions[j].Partition}]
+				tp := topicPartition{t.Topic, t.Partitions[j].Partition}
+				if members[tp] != req.MemberID {
+					return errReplaced
+				}
+				text := metadata[tp]
 				t.Partitions[j].Metadata = &text
 			}
 		}
@@ -131,11 +141,12 @@ func (s *recorderSession) assigned(ctx context.Context, cl *kgo.Client, assigned
 			committed, err = s.committed(cl)
 		}
 	}
+	member, _ := cl.GroupMetadata()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for topic, partitions := range assigned {
 		for _, partition := range partitions {
-			p := &position{next: -1, pending: -1}
+			p := &position{next: -1, pending: -1, member: member}
 			if o, ok := committed.Lookup(topic, partition); ok && o.At >= 0 {
 				p.next = o.At
 				p.pending, p.earlier = pendingTo(o.Metadata)

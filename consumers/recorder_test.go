@@ -14,7 +14,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
@@ -177,6 +181,64 @@ func TestRecorderStoresOnce(t *testing.T) {
 }
 
 // Transactions end with control records, which are no rows and no lag.
+// A recorder that the group gave up, and that joins anew before it has noticed, keeps its
+// partitions as far as the client knows. What it knows of them is another's by then.
+func TestRecorderThatWasReplacedCommitsNothing(t *testing.T) {
+	t.Parallel()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "a"),
+		kfake.BrokerConfigs(map[string]string{"group.min.session.timeout.ms": "1000"}))
+	require.NoError(t, err)
+	defer cluster.Close()
+	f := newFixture(t, cluster.ListenAddrs()[0])
+	group := f.group("recorders").Name
+	member := func() string {
+		groups, err := f.adm.DescribeGroups(t.Context(), group)
+		require.NoError(t, err)
+		if g := groups[group]; g.State == "Stable" && len(g.Members) == 1 {
+			return g.Members[0].MemberID
+		}
+		return ""
+	}
+	f.fill("a", 1, 0, 10)
+	m := newMemory()
+	r, _ := f.recorder(f.recorderConfig("a"), m)
+	f.stored("a")
+	old := member()
+	require.NotEmpty(t, old)
+
+	// Its heartbeats are answered as if nothing had happened, then as if others had joined.
+	var code atomic.Int32
+	cluster.ControlKey(int16(kmsg.Heartbeat), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if req.(*kmsg.HeartbeatRequest).MemberID != old {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.HeartbeatResponse)
+		resp.ErrorCode = int16(code.Load())
+		return resp, nil, true
+	})
+	leave := kmsg.NewPtrLeaveGroupRequest()
+	leave.Group, leave.MemberID = group, old
+	leave.Members = []kmsg.LeaveGroupRequestMember{{MemberID: old}}
+	_, err = leave.RequestWith(t.Context(), f.cl)
+	require.NoError(t, err)
+	// Another one has stored up to 20, and is storing up to 25.
+	offsets := kadm.Offsets{}
+	offsets.Add(kadm.Offset{Topic: "a", Partition: 0, At: 20, LeaderEpoch: -1, Metadata: "millrace pending=25"})
+	require.NoError(t, f.adm.CommitAllOffsets(t.Context(), group, offsets))
+	code.Store(int32(kerr.RebalanceInProgress.Code))
+	await(t, "it has joined anew", func() bool { now := member(); return now != "" && now != old })
+
+	f.fill("a", 1, 10, 20)
+	f.stored("a")
+	require.NoError(t, r.stop())
+	var got []call
+	for _, c := range m.seen()[1:] {
+		got = append(got, call{replay: c.replay, places: c.places})
+	}
+	require.Equal(t, []call{{replay: true, places: places(0, 20, 25)}, {places: places(0, 25, 30)}}, got)
+}
+
 func TestRecorderReadsWhatIsCommitted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, sharedAddr)

@@ -2,6 +2,7 @@ package kafkatest_test
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
 	"github.com/millrace/millrace/consumers/kafkatest"
@@ -107,6 +109,12 @@ func TestReset(t *testing.T) {
 	for range 3 {
 		_, err = adm.CreateTopic(t.Context(), 3, -1, nil, "t")
 		require.NoError(t, err)
+		for _, b := range cl.SeedBrokers() { // the controller has made it, and brokers hear of that
+			require.Eventually(t, func() bool {
+				resp, err := kmsg.NewPtrMetadataRequest().RequestWith(t.Context(), b)
+				return err == nil && slices.ContainsFunc(resp.Topics, func(topic kmsg.MetadataResponseTopic) bool { return *topic.Topic == "t" })
+			}, 30*time.Second, 10*time.Millisecond)
+		}
 		require.NoError(t, c.Reset(t.Context()))
 		topics, err := adm.ListTopics(kadm.WithAuthorizedOps(t.Context())) // asks a broker, and not kadm's cache
 		require.NoError(t, err)

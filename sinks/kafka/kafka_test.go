@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"sync"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -263,15 +263,20 @@ func TestBrokerEndsAtTheFirstRequest(t *testing.T) {
 	require.NoError(t, err)
 	defer cluster.Close()
 	p := newProducer(t, cluster.ListenAddrs())
-	const restarts, partitions = 4, 4
-	for next := range restarts {
-		l.restart(next)
+	const partitions = 4
+	send := func(ctx context.Context) error {
 		for partition := range int32(partitions) {
-			p.Enqueue(t.Context(), schemas.Message{Topic: "millrace.events", Partition: partition, Value: []byte("v")})
+			p.Enqueue(ctx, schemas.Message{Topic: "millrace.events", Partition: partition, Value: []byte("v")})
 		}
-		require.NoError(t, p.Flush(t.Context()), "%d connections ended", next)
+		return p.Flush(ctx)
 	}
-	read(t, cluster.ListenAddrs(), "millrace.events", restarts*partitions)
+	require.NoError(t, send(t.Context()))
+	l.restart(4)
+	// kgo would give up each of them for 5 s, and in the end the messages.
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
+	defer cancel()
+	require.NoError(t, send(ctx))
+	read(t, cluster.ListenAddrs(), "millrace.events", 2*partitions)
 }
 
 func TestUnusableSettings(t *testing.T) {
