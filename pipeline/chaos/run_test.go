@@ -34,7 +34,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 }
 
 // testOptions are a short run's of MILLRACE_TEST_CHAOS faults; without it there is none with
-// the embedded Kafka, and one of 12 faults with those that MILLRACE_TEST_KAFKA asks for.
+// the embedded Kafka, and one of 10 faults with those that MILLRACE_TEST_KAFKA asks for.
 // MILLRACE_TEST_SEED repeats a run.
 func testOptions(t *testing.T) Options {
 	t.Helper()
@@ -43,7 +43,7 @@ func testOptions(t *testing.T) Options {
 	require.NoError(t, err)
 	usual := uint64(0)
 	if brokers > 0 {
-		o.Kafka, o.Brokers, usual = RealKafka, brokers, 12
+		o.Kafka, o.Brokers, usual = RealKafka, brokers, 10
 	}
 	o.Faults = int(number(t, "MILLRACE_TEST_CHAOS", usual))
 	if o.Faults == 0 {
