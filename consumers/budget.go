@@ -26,7 +26,7 @@ const (
 	firstRatio   = 32
 	usualRatio   = 4
 	// forgotten is the share of a ratio that the next, lower one takes away.
-	forgotten = 1.0 / 4
+	forgotten = 1.0 / 16
 	// tellingBytes is what a batch must have for its ratio to say something.
 	tellingBytes = 1 << 10
 )

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -67,8 +69,15 @@ const endGrace = 5 * time.Second
 // the others. A role that does not end although it was cut off is left behind, and named in
 // the error: the process is to end then.
 func (a *App) Run(ctx context.Context) error {
+	// Buffers are used again, so that there is little garbage beside them: collecting it twice
+	// as often costs about 1 % of the CPU and spares a quarter of the memory. GOGC decides otherwise.
+	if os.Getenv("GOGC") == "" {
+		defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
+	}
 	return a.run(ctx, map[Role]runRole{RoleWorker: a.runWorker, RoleRecorder: a.runRecorder, RoleMonitor: a.runMonitor})
 }
+
+const gcPercent = 50
 
 // runRole runs one role until soft ends, finishing what it has in hand under hard.
 type runRole func(soft, hard context.Context) error
