@@ -201,7 +201,7 @@ func DefaultConfig() Config {
 			Group: "millrace-workers", Lanes: 2, Delivery: consumers.ExactlyOnce, Deduplicate: DeduplicateConfig{MaxRequests: 1_000_000}, MaxBatchRows: 8192, MaxRequestBytes: 1 << 20, TransactionTimeout: 10 * time.Second,
 		},
 		// 65,536 rows of 200 bytes are 13 MB: large enough for ClickHouse, small enough to repeat.
-		Recorder: RecorderConfig{Group: "millrace-recorders", FlushRows: 100_000, FlushBytes: 64 << 20, FlushInterval: time.Second, InsertDeadline: 15 * time.Second},
+		Recorder: RecorderConfig{Group: "millrace-recorders", FlushRows: 200_000, FlushBytes: 64 << 20, FlushInterval: time.Second, InsertDeadline: 15 * time.Second},
 		Monitor:  MonitorConfig{Interval: 30 * time.Second, ReportInterval: time.Minute, ReportsDir: "reports"},
 		Embedded: EmbeddedConfig{Dir: "data", KafkaAddr: "127.0.0.1:9092", ClickHouseAddr: "127.0.0.1:8123"},
 	}

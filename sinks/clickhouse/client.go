@@ -64,8 +64,10 @@ func Open(o Options) (*Client, error) {
 		Protocol: ch.HTTP, // InsertFormat exists there only
 		Addr:     o.Addr,
 		// No database: it may not exist yet, and every statement names it.
-		Auth:         ch.Auth{Username: o.Username, Password: o.Password},
-		TLS:          o.TLS,
+		Auth: ch.Auth{Username: o.Username, Password: o.Password},
+		TLS:  o.TLS,
+		// Queries here differ in their literals: what is compiled for one is of no use to the next.
+		Settings:     ch.Settings{"compile_expressions": 0, "compile_aggregate_expressions": 0, "compile_sort_description": 0},
 		DialTimeout:  10 * time.Second,
 		ReadTimeout:  5 * time.Minute, // of the response header, which a long query keeps back
 		MaxOpenConns: 16,

@@ -8,10 +8,13 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
@@ -151,7 +154,9 @@ type call struct {
 	*Store
 	replay   bool
 	deadline time.Time
-	stats    Stats
+
+	mu    sync.Mutex // of inserts that run at the same time
+	stats Stats
 
 	groups                    map[*layout]*group
 	order                     []*group
@@ -272,21 +277,11 @@ func (c *call) insertGroup(ctx context.Context, g *group) error {
 		}
 	}
 	var touched extent
-	for start := 0; start < len(g.parts); {
-		end, rows, size := start, 0, 0
-		for ; end < len(g.parts); end++ {
-			p := &g.parts[end]
-			if end > start && (rows+p.extent.rows > maxInsertRows || size+len(p.messages) > maxInsertBytes) {
-				break
-			}
-			rows += p.extent.rows
-			size += len(p.messages)
-			touched.merge(&p.extent)
-		}
-		if err := c.insertParts(ctx, g.layout, g.parts[start:end]); err != nil {
-			return err
-		}
-		start = end
+	for i := range g.parts {
+		touched.merge(&g.parts[i].extent)
+	}
+	if err := c.insertPieces(ctx, g.layout, pieces(g.parts)); err != nil {
+		return err
 	}
 	if !c.replay || touched.rows == 0 {
 		return nil
@@ -294,6 +289,67 @@ func (c *call) insertGroup(ctx context.Context, g *group) error {
 	repaired, err := c.client.reconcile(ctx, g.layout.model, touched.from, touched.to, c.deadline)
 	c.stats.Repaired += repaired
 	return err
+}
+
+// pieces cuts records into inserts: as few as the limits allow, and about equal ones.
+func pieces(parts []part) [][]part {
+	rows, size := 0, 0
+	for i := range parts {
+		rows += parts[i].extent.rows
+		size += len(parts[i].messages)
+	}
+	n := max((rows+maxInsertRows-1)/maxInsertRows, (size+maxInsertBytes-1)/maxInsertBytes, 1)
+	mostRows, mostSize := (rows+n-1)/n, (size+n-1)/n
+	var out [][]part
+	start, rows, size := 0, 0, 0
+	for i := range parts {
+		moreRows, moreSize := rows+parts[i].extent.rows, size+len(parts[i].messages)
+		// The record that crosses the middle of two pieces still belongs to the first, if it may.
+		if i > start && (moreRows > maxInsertRows || moreSize > maxInsertBytes || rows >= mostRows || size >= mostSize) {
+			out = append(out, parts[start:i])
+			start, moreRows, moreSize = i, parts[i].extent.rows, len(parts[i].messages)
+		}
+		rows, size = moreRows, moreSize
+	}
+	return append(out, parts[start:])
+}
+
+// insertLanes is how many inserts of one call run at a time. ClickHouse works on each with
+// one core, and while the rows of one are sent it would have nothing to do.
+const insertLanes = 2
+
+// insertPieces stores each piece by an insert. Where one fails, those that run are waited for.
+func (c *call) insertPieces(ctx context.Context, l *layout, pieces [][]part) error {
+	if c.replay || len(pieces) == 1 { // a replay looks for what is there, piece by piece
+		for _, p := range pieces {
+			if err := c.insertParts(ctx, l, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var failed atomic.Bool
+	var group errgroup.Group
+	group.SetLimit(insertLanes)
+	errs := make([]error, len(pieces))
+	for i, p := range pieces {
+		group.Go(func() error { // ends with its insert
+			if failed.Load() {
+				return nil
+			}
+			if errs[i] = c.insertParts(ctx, l, p); errs[i] != nil {
+				failed.Store(true)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs
+	for _, err := range errs {
+		if err != nil && !answered(err) {
+			return err // the one of which the end is unknown decides what a replay waits for
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // refuseGroup makes dead letters of records that their table cannot take.
@@ -384,6 +440,8 @@ func (c *call) insertObservations(ctx context.Context, l *layout, stream net.Buf
 	if err != nil {
 		return fmt.Errorf("insert %d rows into %s: %w", sum.rows, table, err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.stats.Observations += sum.rows
 	c.stats.Inserts++
 	c.stats.Bytes += size

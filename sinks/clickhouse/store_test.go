@@ -433,3 +433,24 @@ func TestStoreEvents(t *testing.T) {
 	require.Equal(t, string(body), got[0].Body)
 	require.EqualValues(t, 2, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.dead_letters"))
 }
+
+// Where one of several inserts that run at a time fails, the others are finished, and a
+// replay stores what is missing, once.
+func TestStoreOneOfSeveralInsertsFails(t *testing.T) {
+	c := clickhousetest.Client(t)
+	s := newStore(t, c)
+	records := observations(t, clickhousetest.Manifest("flights", "v1"), 6, 30_000, ipc.WithLZ4())
+	whole := records[5].Value
+	records[5].Value = slices.Clone(whole)
+	clickhouse.Damage(t, &records[5], "f3", 1, func(stored []byte) { stored[8] ^= 0xff }) // no LZ4 frame, which the framing does not show
+	_, err := s.Store(t.Context(), records, false)
+	require.ErrorContains(t, err, "insert 90000 rows into observations_flights")
+	records[5].Value = whole
+	stats, err := s.Store(t.Context(), records, true)
+	require.NoError(t, err)
+	require.Equal(t, 90_000, stats.Present, "of the other insert")
+	require.Equal(t, 90_000, stats.Observations)
+	require.EqualValues(t, 180_000, clickhousetest.Count(t, c, "SELECT uniqExact(request_topic_id, request_partition, request_offset, request_row) AS n FROM {db}.observations_flights"))
+	require.EqualValues(t, 180_000, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights"))
+	require.EqualValues(t, 180_000, clickhousetest.Count(t, c, "SELECT sum(requests) AS n FROM {db}.minute_states"))
+}

@@ -15,7 +15,8 @@ type Config struct {
 	// Library is the path of libchdb.so. Default: FindLibrary.
 	Library string
 	// Dir is the data directory, created when missing. One process at a time may open it.
-	// A config.xml in it is read as ClickHouse's configuration; no other one is.
+	// A config.xml in it is read as ClickHouse's configuration, else defaults.xml, which is
+	// written at each start; no other one is.
 	Dir string
 	// Listen is the loopback address that Serve listens on when it is given no listener,
 	// such as 127.0.0.1:8123.
