@@ -12,7 +12,7 @@ import (
 // Bounds of what is on its way to the brokers in a session that is not transactional.
 const (
 	maxFlights       = 4
-	maxFlightBytes   = 64 << 20
+	maxFlightBytes   = 8 << 20
 	markCommitPeriod = 100 * time.Millisecond // of offsets behind what was acknowledged
 )
 

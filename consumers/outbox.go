@@ -42,7 +42,7 @@ const fullChunk = 1 << 20
 
 // maxKeptBytes is how much of a batch's memory is kept for the next one: an unusually large
 // batch does not hold its memory for ever.
-const maxKeptBytes = 16 << 20
+const maxKeptBytes = 8 << 20
 
 // reset forgets the batch before, so that its bytes can be freed.
 func (o *outbox) reset() {

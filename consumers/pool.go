@@ -21,7 +21,7 @@ type fetchPool struct {
 
 // What is kept at the most for the next batches: those of one fetch.
 const (
-	maxPooledBytes   = 16 << 20
+	maxPooledBytes   = 8 << 20
 	maxPooledRecords = 1 << 16
 )
 

@@ -87,7 +87,7 @@ func (c *converter) reset() {
 }
 
 // batchBytes is about how much one request batch has: a lane holds a multiple of it.
-const batchBytes = 4 << 20
+const batchBytes = 2 << 20
 
 // most returns how many records to poll next, at most limit: as many as batchBytes are, if
 // they are as large as those that are held.
