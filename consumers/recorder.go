@@ -34,6 +34,9 @@ type RecorderConfig struct {
 type Storer interface {
 	// Now returns the time by the clock that deadlines are checked with.
 	Now(ctx context.Context) (time.Time, error)
+	// Empty tells whether nothing at all of a topic's records is stored. It may say no where
+	// that is not known.
+	Empty(ctx context.Context, topic string) (bool, error)
 	// Settle waits until no Store with that deadline, whoever has called it, and no earlier
 	// one of this Storer can begin to store any more. Zero is no deadline.
 	Settle(ctx context.Context, deadline time.Time) error
@@ -66,7 +69,8 @@ type RecorderStats struct {
 //
 // Whoever gets the partition after a crash finds the range in the metadata, waits until the
 // deadline has passed, and stores it with replay set; so does a recorder whose Storer
-// failed. Only then are rows looked for. A recorder that was frozen and wakes up late can
+// failed, and one that finds no commit in tables that are not empty. Only then are rows looked
+// for. A recorder that was frozen and wakes up late can
 // announce nothing, being no member any more, and its Storer refuses what it has announced.
 //
 // Reading and storing overlap: while a range is stored in a goroutine, records behind it are
@@ -403,10 +407,6 @@ func (s *recorderSession) flush() error {
 	slices.SortStableFunc(h.in.records, func(a, b schemas.Record) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
 	})
-	replays, earlier, err := s.plan(h.in.records)
-	if err != nil {
-		return err
-	}
 	going, quit := context.WithCancel(s.hard)
 	done, end := context.WithCancel(context.Background())
 	f := &storing{hand: h, done: done, quit: quit}
@@ -417,11 +417,30 @@ func (s *recorderSession) flush() error {
 	s.hand.most = h.most
 	go func() { // finish waits for it
 		defer end()
-		if f.err = s.storeAll(going, f.hand, f.in.records[:replays], true, earlier); f.err == nil {
-			f.err = s.storeAll(going, f.hand, f.in.records[replays:], false, time.Time{})
-		}
+		f.err = s.storeHand(going, f.hand)
 	}()
 	return nil
+}
+
+// storeHand stores a hand: first what may be stored already.
+func (s *recorderSession) storeHand(going context.Context, h *hand) error {
+	for backoff := time.Duration(0); ; {
+		err := s.prove(going)
+		if err == nil {
+			break
+		}
+		if err := s.retry(going, &backoff, len(h.in.records), err); err != nil {
+			return err
+		}
+	}
+	replays, earlier, err := s.plan(h.in.records)
+	if err != nil {
+		return err
+	}
+	if err := s.storeAll(going, h, h.in.records[:replays], true, earlier); err != nil {
+		return err
+	}
+	return s.storeAll(going, h, h.in.records[replays:], false, time.Time{})
 }
 
 // finish waits until nothing is being stored and moves the positions behind what was.
@@ -546,17 +565,25 @@ func (s *recorderSession) storeAll(going context.Context, h *hand, records []sch
 			}
 			replay = true
 		}
-		err = fmt.Errorf("store %d records: %w", len(records), err)
-		if going.Err() != nil {
-			return err
-		}
-		s.Stats.Retries.Add(1)
-		backoff = longer(backoff)
-		s.log.Error().Err(err).Int("records", len(records)).Dur("retry_in", backoff).Msg("storing failed; trying again")
-		if sleep(going, max(backoff, time.Until(s.paced))) != nil {
+		if err := s.retry(going, &backoff, len(records), err); err != nil {
 			return err
 		}
 	}
+}
+
+// retry waits after a try to store that failed; it returns the failure if going ends.
+func (s *recorderSession) retry(going context.Context, backoff *time.Duration, records int, err error) error {
+	err = fmt.Errorf("store %d records: %w", records, err)
+	if going.Err() != nil {
+		return err
+	}
+	s.Stats.Retries.Add(1)
+	*backoff = longer(*backoff)
+	s.log.Error().Err(err).Int("records", records).Dur("retry_in", *backoff).Msg("storing failed; trying again")
+	if sleep(going, max(*backoff, time.Until(s.paced))) != nil {
+		return err
+	}
+	return nil
 }
 
 // deadline returns a new deadline, for a replay after everything before it is settled.

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -42,6 +43,17 @@ type call struct {
 func newMemory() *memory { return &memory{rows: map[string]int{}} }
 
 func (m *memory) Now(context.Context) (time.Time, error) { return time.Now(), nil }
+
+func (m *memory) Empty(_ context.Context, topic string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key := range m.rows {
+		if strings.HasPrefix(key, topic+"/") {
+			return false, nil
+		}
+	}
+	return true, nil
+}
 
 func (m *memory) Settle(_ context.Context, deadline time.Time) error {
 	m.mu.Lock()
@@ -180,7 +192,6 @@ func TestRecorderStoresOnce(t *testing.T) {
 	require.Zero(t, twice)
 }
 
-// Transactions end with control records, which are no rows and no lag.
 // A recorder that the group gave up, and that joins anew before it has noticed, keeps its
 // partitions as far as the client knows. What it knows of them is another's by then.
 func TestRecorderThatWasReplacedCommitsNothing(t *testing.T) {
@@ -239,6 +250,53 @@ func TestRecorderThatWasReplacedCommitsNothing(t *testing.T) {
 	require.Equal(t, []call{{replay: true, places: places(0, 20, 25)}, {places: places(0, 25, 30)}}, got)
 }
 
+// Kafka drops the offsets of a group that has no member for a week, and a group can get
+// another name: what the topic holds then may be stored already, and what comes later is not.
+func TestRecorderWithoutOffsetsLooksForRows(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	topic, other := f.topic("a", 1, nil), f.topic("b", 1, nil)
+	f.fill(topic, 1, 0, 30)
+	cfg := f.recorderConfig(topic, other)
+	cfg.FlushRows = 10
+	m := newMemory()
+	r, rec := f.recorder(cfg, m)
+	f.stored(topic)
+	require.NoError(t, r.stop())
+	require.Zero(t, rec.Stats.Replayed.Load(), "nothing was stored before")
+	_, err := f.adm.DeleteGroup(t.Context(), cfg.Name)
+	require.NoError(t, err)
+	f.fill(topic, 1, 30, 5)
+	f.fill(other, 1, 0, 5)
+	before := len(m.seen())
+
+	// It ends in the middle: the rest is still looked for.
+	stuck := newStuck()
+	m.fail = func(call int, _ func()) error {
+		if call == before+2 {
+			close(stuck.reached)
+			<-stuck.release
+			return errors.New("crash")
+		}
+		return nil
+	}
+	r, _ = f.recorder(cfg, m)
+	receive(t, stuck.reached, "the second range")
+	r.hard()
+	close(stuck.release)
+	require.ErrorContains(t, r.stop(), "crash")
+	m.fail = nil
+	r, _ = f.recorder(cfg, m)
+	f.stored(topic, other)
+	f.fill(topic, 1, 35, 5)
+	f.stored(topic, other)
+	require.NoError(t, r.stop())
+	rows, twice := m.count()
+	require.Equal(t, 45, rows)
+	require.Zero(t, twice)
+}
+
+// Transactions end with control records, which are no rows and no lag.
 func TestRecorderReadsWhatIsCommitted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, sharedAddr)

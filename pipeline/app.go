@@ -465,6 +465,15 @@ func (s recorderStore) Now(ctx context.Context) (time.Time, error) {
 	return now, err
 }
 
+// Empty implements consumers.Storer.
+func (s recorderStore) Empty(ctx context.Context, topic string) (bool, error) {
+	empty, err := s.store.Empty(ctx, topic)
+	if err != nil {
+		s.health(err)
+	}
+	return empty, err
+}
+
 // Settle implements consumers.Storer.
 func (s recorderStore) Settle(ctx context.Context, deadline time.Time) error {
 	err := s.store.Settle(ctx, deadline)

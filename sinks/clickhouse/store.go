@@ -71,6 +71,34 @@ func NewStore(c *Client, topics schemas.Topics, mem memory.Allocator) *Store {
 // Now returns the time by the clock that deadlines are checked with.
 func (s *Store) Now(ctx context.Context) (time.Time, error) { return s.client.Now(ctx) }
 
+// Empty tells whether none of the tables that a topic's records go to has a row, on any
+// server. Any record may have become a dead letter.
+func (s *Store) Empty(ctx context.Context, topic string) (bool, error) {
+	names, prefix := []string{deadLettersTable.name}, deadLettersTable.name
+	switch topic {
+	case s.topics.Observations:
+		names, prefix = append(names, "minute_states"), schemas.ObservationsTable("")
+	case s.topics.Feedback:
+		names = append(names, feedbackTable.name)
+	case s.topics.Events:
+		names = append(names, eventsTable.name)
+	}
+	for i, conn := range s.client.servers {
+		var filled []struct {
+			Tables uint64 `ch:"tables"`
+		}
+		err := conn.Select(ctx, &filled, "SELECT count() AS tables FROM system.tables WHERE database = ? AND (has(?, name) OR startsWith(name, ?)) "+
+			"AND endsWith(engine, 'MergeTree') AND ifNull(total_rows, 1) != 0", s.client.storage.Database, names, prefix)
+		if err != nil {
+			return false, fmt.Errorf("look whether tables of topic %s are empty: %s: %w", topic, s.client.addr[i], err)
+		}
+		if len(filled) != 1 || filled[0].Tables != 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // Settle waits until no insert with that deadline, or of an earlier call of this Store,
 // begins any more on any server. It is for whoever replays, before the deadline of the
 // replay is chosen. The zero time stands for no deadline.
