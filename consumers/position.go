@@ -25,6 +25,7 @@ type topicPartition struct {
 // be stored already, in part or in whole: every commit says so.
 type position struct {
 	next     int64     // everything before it is stored; -1 until the first record
+	epoch    int32     // the leader's of the last record before next, by which its loss shows; -1 if it is not known
 	pending  int64     // at or before next when nothing is
 	deadline time.Time // of whoever stores up to pending; zero is none
 	earlier  time.Time // the deadline that was found with the partition
@@ -87,7 +88,7 @@ func (s *recorderSession) commit() error {
 		if offsets[tp.topic] == nil {
 			offsets[tp.topic] = map[int32]kgo.EpochOffset{}
 		}
-		offsets[tp.topic][tp.partition] = kgo.EpochOffset{Epoch: -1, Offset: p.next}
+		offsets[tp.topic][tp.partition] = kgo.EpochOffset{Epoch: p.epoch, Offset: p.next}
 		metadata[tp], members[tp] = p.metadata(), p.member
 	}
 	if len(offsets) == 0 {
@@ -180,7 +181,7 @@ func (s *recorderSession) learn(cl *kgo.Client, assigned map[string][]int32) (ma
 				bare[topic] = append(bare[topic], partition)
 				continue
 			}
-			p := &position{next: o.At}
+			p := &position{next: o.At, epoch: o.LeaderEpoch}
 			p.pending, p.earlier = pendingTo(o.Metadata)
 			p.deadline = p.earlier
 			positions[topicPartition{topic, partition}] = p
@@ -202,7 +203,7 @@ func (s *recorderSession) learn(cl *kgo.Client, assigned map[string][]int32) (ma
 			if end.Err != nil {
 				return nil, fmt.Errorf("list end offsets: topic %s partition %d: %w", topic, partition, end.Err)
 			}
-			positions[topicPartition{topic, partition}] = &position{next: -1, pending: end.Offset, unproven: end.Offset > 0}
+			positions[topicPartition{topic, partition}] = &position{next: -1, epoch: -1, pending: end.Offset, unproven: end.Offset > 0}
 		}
 	}
 	return positions, nil

@@ -167,8 +167,8 @@ type recorderSession struct {
 // hand is what has been read and is stored together.
 type hand struct {
 	in    converter
-	ends  map[topicPartition]int64 // behind the last record
-	rows  map[string]*handRows     // by topic
+	ends  map[topicPartition]kgo.EpochOffset // behind the last record, with its epoch
+	rows  map[string]*handRows               // by topic
 	bytes int
 	most  int       // bytes of the largest record of this hand and those before
 	since time.Time // of the first record
@@ -181,7 +181,7 @@ type handRows struct {
 }
 
 func newHand() *hand {
-	return &hand{ends: map[topicPartition]int64{}, rows: map[string]*handRows{}, most: 1}
+	return &hand{ends: map[topicPartition]kgo.EpochOffset{}, rows: map[string]*handRows{}, most: 1}
 }
 
 func (h *hand) reset() {
@@ -323,8 +323,10 @@ func (h *hand) add(fetches kgo.Fetches) {
 	}
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 		if n := len(p.Records); n > 0 {
-			tp := topicPartition{p.Topic, p.Partition}
-			h.ends[tp] = max(h.ends[tp], p.Records[n-1].Offset+1)
+			tp, last := topicPartition{p.Topic, p.Partition}, p.Records[n-1]
+			if last.Offset >= h.ends[tp].Offset {
+				h.ends[tp] = kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}
+			}
 		}
 	})
 }
@@ -514,7 +516,7 @@ func (s *recorderSession) announce(h *hand, deadline time.Time) error {
 	s.mu.Lock()
 	for tp, end := range h.ends {
 		if p, ok := s.positions[tp]; ok && p.next >= 0 {
-			p.pending, p.changed = max(p.pending, end), true
+			p.pending, p.changed = max(p.pending, end.Offset), true
 			if deadline.After(p.deadline) {
 				p.deadline = deadline
 			}
@@ -529,7 +531,7 @@ func (s *recorderSession) stored(h *hand) {
 	s.mu.Lock()
 	for tp, end := range h.ends {
 		if p, ok := s.positions[tp]; ok {
-			p.next, p.changed = end, true
+			p.next, p.epoch, p.changed = end.Offset, end.Epoch, true
 		}
 	}
 	s.mu.Unlock()

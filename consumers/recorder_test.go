@@ -182,6 +182,12 @@ func TestRecorderStoresOnce(t *testing.T) {
 		require.False(t, c.replay)
 	}
 
+	offsets, err := f.adm.FetchOffsets(t.Context(), f.group("recorders").Name)
+	require.NoError(t, err)
+	o, ok := offsets.Lookup(b, 0)
+	require.True(t, ok)
+	require.GreaterOrEqual(t, o.LeaderEpoch, int32(0), "else a log that is cut off behind the offset looks whole")
+
 	again, rec := f.recorder(f.recorderConfig(a, b), m) // nothing is replayed after an orderly end
 	f.fill(b, 1, 100, 10)
 	f.stored(a, b)
