@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,9 +25,11 @@ type topicPartition struct {
 // be stored already, in part or in whole: every commit says so.
 type position struct {
 	next     int64     // everything before it is stored; -1 until the first record
+	epoch    int32     // the leader's of the last record before next, by which its loss shows; -1 if it is not known
 	pending  int64     // at or before next when nothing is
 	deadline time.Time // of whoever stores up to pending; zero is none
 	earlier  time.Time // the deadline that was found with the partition
+	unproven bool      // nothing was committed: pending is the end of the log, until prove has asked
 	changed  bool      // since the last commit
 	member   string    // the id in the group that the partition was assigned to
 }
@@ -84,7 +88,7 @@ func (s *recorderSession) commit() error {
 		if offsets[tp.topic] == nil {
 			offsets[tp.topic] = map[int32]kgo.EpochOffset{}
 		}
-		offsets[tp.topic][tp.partition] = kgo.EpochOffset{Epoch: -1, Offset: p.next}
+		offsets[tp.topic][tp.partition] = kgo.EpochOffset{Epoch: p.epoch, Offset: p.next}
 		metadata[tp], members[tp] = p.metadata(), p.member
 	}
 	if len(offsets) == 0 {
@@ -121,6 +125,7 @@ func (s *recorderSession) commit() error {
 	if failed != nil {
 		return fmt.Errorf("commit offsets of group %s: %w", s.cfg.Name, failed)
 	}
+	s.health(nil)
 	for tp, p := range s.positions {
 		if _, ok := offsets[tp.topic][tp.partition]; ok {
 			p.changed = false
@@ -131,42 +136,115 @@ func (s *recorderSession) commit() error {
 
 // assigned learns from the commits' metadata which records may be stored already.
 func (s *recorderSession) assigned(ctx context.Context, cl *kgo.Client, assigned map[string][]int32) {
-	committed, err := s.committed(cl)
+	positions, err := s.learn(cl, assigned)
 	for backoff := longer(0); err != nil; backoff = longer(backoff) {
 		if ctx.Err() != nil || s.soft.Err() != nil {
 			return // what comes in has no position, and is not stored
 		}
 		s.log.Error().Err(err).Dur("retry_in", backoff).Msg("fetching committed offsets failed; trying again")
 		if sleep(s.soft, backoff) == nil {
-			committed, err = s.committed(cl)
+			positions, err = s.learn(cl, assigned)
 		}
 	}
 	member, _ := cl.GroupMetadata()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for topic, partitions := range assigned {
-		for _, partition := range partitions {
-			p := &position{next: -1, pending: -1, member: member}
-			if o, ok := committed.Lookup(topic, partition); ok && o.At >= 0 {
-				p.next = o.At
-				p.pending, p.earlier = pendingTo(o.Metadata)
-				p.deadline = p.earlier
-			}
-			if p.pending > p.next {
-				s.log.Info().Str("topic", topic).Int32("partition", partition).Int64("from", p.next).Int64("to", p.pending).
-					Msg("a range was being stored when its recorder ended; its rows will be looked for")
-			}
-			s.positions[topicPartition{topic, partition}] = p
+	for tp, p := range positions {
+		p.member = member
+		if p.next >= 0 && p.pending > p.next {
+			s.log.Info().Str("topic", tp.topic).Int32("partition", tp.partition).Int64("from", p.next).Int64("to", p.pending).
+				Msg("a range was being stored when its recorder ended; its rows will be looked for")
 		}
+		s.positions[tp] = p
 	}
+	s.joined.Store(true)
 }
 
-func (s *recorderSession) committed(cl *kgo.Client) (kadm.OffsetResponses, error) {
-	offsets, err := kadm.NewClient(cl).FetchOffsets(s.soft, s.cfg.Name)
+// learn returns what the commits say of partitions. Nothing is known of one that is gone by
+// now.
+//
+// Without a commit, everything that its log holds may be stored already: Kafka drops the
+// offsets of a group that has no member for a week, and the group may have another name now.
+func (s *recorderSession) learn(cl *kgo.Client, assigned map[string][]int32) (map[topicPartition]*position, error) {
+	adm := kadm.NewClient(cl)
+	committed, err := adm.FetchOffsets(s.soft, s.cfg.Name)
 	if err == nil {
-		err = offsets.Error() // of a partition: to take it for uncommitted would store twice
+		err = committed.Error()
 	}
-	return offsets, err
+	if err != nil {
+		return nil, err
+	}
+	positions := map[topicPartition]*position{}
+	bare := map[string][]int32{}
+	for topic, partitions := range assigned {
+		for _, partition := range partitions {
+			o, ok := committed.Lookup(topic, partition)
+			if !ok || o.At < 0 {
+				bare[topic] = append(bare[topic], partition)
+				continue
+			}
+			p := &position{next: o.At, epoch: o.LeaderEpoch}
+			p.pending, p.earlier = pendingTo(o.Metadata)
+			p.deadline = p.earlier
+			positions[topicPartition{topic, partition}] = p
+		}
+	}
+	if len(bare) == 0 {
+		return positions, nil
+	}
+	ends, err := adm.ListEndOffsets(s.soft, slices.Collect(maps.Keys(bare))...)
+	if err != nil {
+		return nil, fmt.Errorf("list end offsets: %w", err)
+	}
+	for topic, partitions := range bare {
+		for _, partition := range partitions {
+			end, ok := ends.Lookup(topic, partition)
+			err := errors.Join(ends[topic][-1].Err, end.Err) // -1 is the topic
+			if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) || !ok && err == nil {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("list end offsets: topic %s partition %d: %w", topic, partition, err)
+			}
+			positions[topicPartition{topic, partition}] = &position{next: -1, epoch: -1, pending: end.Offset, unproven: end.Offset > 0}
+		}
+	}
+	return positions, nil
+}
+
+// prove asks of the partitions without a commit whether anything of their topics is stored.
+// Where nothing is, as when recording starts for the first time, no row is looked for. That
+// cannot change meanwhile: nobody stores what is not announced by a commit.
+func (s *recorderSession) prove(ctx context.Context) error {
+	unproven := map[string]map[int32]*position{}
+	s.mu.Lock()
+	for tp, p := range s.positions {
+		if p.unproven {
+			if unproven[tp.topic] == nil {
+				unproven[tp.topic] = map[int32]*position{}
+			}
+			unproven[tp.topic][tp.partition] = p
+		}
+	}
+	s.mu.Unlock()
+	for topic, positions := range unproven {
+		empty, err := s.store.Empty(ctx, topic)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		for partition, p := range positions {
+			p.unproven = false
+			if empty {
+				p.pending = -1
+				continue
+			}
+			s.log.Info().Str("topic", topic).Int32("partition", partition).Int64("to", p.pending).
+				Msg("the group has no offset here, and rows are stored already; those of this range will be looked for")
+		}
+		s.mu.Unlock()
+	}
+	return nil
 }
 
 // revoked runs with nothing in hand: what was read is stored, or the session has failed,

@@ -27,13 +27,19 @@ type RecorderConfig struct {
 	FlushRows      int // of one topic, by header millrace-rows; a record without it counts as one
 	FlushBytes     int // of keys, values and headers, and recordOverhead for each record; in hand and being stored
 	FlushInterval  time.Duration
-	InsertDeadline time.Duration // from the announcement of a range to the refusal of its inserts
+	InsertDeadline time.Duration // from the announcement of a range to the refusal of its inserts; a replay may have more
+	// Health, if set, is told what ended a session, and nil when one after it has committed or
+	// waits for records. It may be called by several goroutines, and must not block.
+	Health func(err error)
 }
 
 // Storer keeps records outside of Kafka. A Recorder calls one method at a time.
 type Storer interface {
 	// Now returns the time by the clock that deadlines are checked with.
 	Now(ctx context.Context) (time.Time, error)
+	// Empty tells whether nothing at all of a topic's records is stored. It may say no where
+	// that is not known.
+	Empty(ctx context.Context, topic string) (bool, error)
 	// Settle waits until no Store with that deadline, whoever has called it, and no earlier
 	// one of this Storer can begin to store any more. Zero is no deadline.
 	Settle(ctx context.Context, deadline time.Time) error
@@ -66,8 +72,13 @@ type RecorderStats struct {
 //
 // Whoever gets the partition after a crash finds the range in the metadata, waits until the
 // deadline has passed, and stores it with replay set; so does a recorder whose Storer
-// failed. Only then are rows looked for. A recorder that was frozen and wakes up late can
+// failed, and one whose group has no commit, unless the tables are empty. Only then are rows
+// looked for. A recorder that was frozen and wakes up late can
 // announce nothing, being no member any more, and its Storer refuses what it has announced.
+//
+// A replay spends time before it inserts, on inserts that still run and on looking for rows,
+// and has announced its deadline before. So it is given as much more as the last one took: one
+// that was refused for coming too late is not refused for ever.
 //
 // Reading and storing overlap: while a range is stored in a goroutine, records behind it are
 // read. That changes nothing above. Only one range at a time is announced and not known to
@@ -113,6 +124,10 @@ const (
 
 	maxFetches = 2
 	fetchBytes = 4 << 20
+
+	// maxExtension is how much longer than InsertDeadline a replay may have, and so how much
+	// longer whoever takes over may have to wait.
+	maxExtension = 10 * time.Minute
 )
 
 // Run reads until ctx ends; what is in hand is then stored and committed under hard, and
@@ -131,10 +146,17 @@ func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 		if err == nil || hopeless(err) || ctx.Err() != nil || hard.Err() != nil {
 			return cutOff(hard, err)
 		}
+		r.health(err)
 		r.log.Error().Err(err).Msg("recorder session failed; opening a new one")
 		if sleep(ctx, time.Second) != nil {
 			return nil //nolint:nilerr // the session is closed: this is an orderly end
 		}
+	}
+}
+
+func (r *Recorder) health(err error) {
+	if r.cfg.Health != nil {
+		r.cfg.Health(err)
 	}
 }
 
@@ -151,20 +173,24 @@ type recorderSession struct {
 
 	faults faults
 
+	joined  atomic.Bool // the group has assigned partitions, if only none
 	wanted  atomic.Bool // a rebalance waits for AllowRebalance
 	hand    *hand
 	storing *storing // nil when nothing is being stored
 	spare   *hand    // its memory is used again
 
 	idle  time.Time // of the last flush
-	paced time.Time // no flush before; of the goroutine that stores while there is one
+
+	// Of the goroutine that stores while there is one.
+	paced time.Time     // no flush before
+	took  time.Duration // by the last replay, or what failed since
 }
 
 // hand is what has been read and is stored together.
 type hand struct {
 	in    converter
-	ends  map[topicPartition]int64 // behind the last record
-	rows  map[string]*handRows     // by topic
+	ends  map[topicPartition]kgo.EpochOffset // behind the last record, with its epoch
+	rows  map[string]*handRows               // by topic
 	bytes int
 	most  int       // bytes of the largest record of this hand and those before
 	since time.Time // of the first record
@@ -177,7 +203,7 @@ type handRows struct {
 }
 
 func newHand() *hand {
-	return &hand{ends: map[topicPartition]int64{}, rows: map[string]*handRows{}, most: 1}
+	return &hand{ends: map[topicPartition]kgo.EpochOffset{}, rows: map[string]*handRows{}, most: 1}
 }
 
 func (h *hand) reset() {
@@ -239,6 +265,9 @@ func (s *recorderSession) run(ctx context.Context) error {
 			}
 		}
 		if s.storing == nil && len(s.hand.in.records) == 0 {
+			if s.joined.Load() {
+				s.health(nil)
+			}
 			s.wanted.Store(false)
 			cl.AllowRebalance()
 		}
@@ -319,8 +348,10 @@ func (h *hand) add(fetches kgo.Fetches) {
 	}
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 		if n := len(p.Records); n > 0 {
-			tp := topicPartition{p.Topic, p.Partition}
-			h.ends[tp] = max(h.ends[tp], p.Records[n-1].Offset+1)
+			tp, last := topicPartition{p.Topic, p.Partition}, p.Records[n-1]
+			if last.Offset >= h.ends[tp].Offset {
+				h.ends[tp] = kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}
+			}
 		}
 	})
 }
@@ -403,10 +434,6 @@ func (s *recorderSession) flush() error {
 	slices.SortStableFunc(h.in.records, func(a, b schemas.Record) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
 	})
-	replays, earlier, err := s.plan(h.in.records)
-	if err != nil {
-		return err
-	}
 	going, quit := context.WithCancel(s.hard)
 	done, end := context.WithCancel(context.Background())
 	f := &storing{hand: h, done: done, quit: quit}
@@ -417,11 +444,30 @@ func (s *recorderSession) flush() error {
 	s.hand.most = h.most
 	go func() { // finish waits for it
 		defer end()
-		if f.err = s.storeAll(going, f.hand, f.in.records[:replays], true, earlier); f.err == nil {
-			f.err = s.storeAll(going, f.hand, f.in.records[replays:], false, time.Time{})
-		}
+		f.err = s.storeHand(going, f.hand)
 	}()
 	return nil
+}
+
+// storeHand stores a hand: first what may be stored already.
+func (s *recorderSession) storeHand(going context.Context, h *hand) error {
+	for backoff := time.Duration(0); ; {
+		err := s.prove(going)
+		if err == nil {
+			break
+		}
+		if err := s.retry(going, &backoff, len(h.in.records), err); err != nil {
+			return err
+		}
+	}
+	replays, earlier, err := s.plan(h.in.records)
+	if err != nil {
+		return err
+	}
+	if err := s.storeAll(going, h, h.in.records[:replays], true, earlier); err != nil {
+		return err
+	}
+	return s.storeAll(going, h, h.in.records[replays:], false, time.Time{})
 }
 
 // finish waits until nothing is being stored and moves the positions behind what was.
@@ -495,7 +541,7 @@ func (s *recorderSession) announce(h *hand, deadline time.Time) error {
 	s.mu.Lock()
 	for tp, end := range h.ends {
 		if p, ok := s.positions[tp]; ok && p.next >= 0 {
-			p.pending, p.changed = max(p.pending, end), true
+			p.pending, p.changed = max(p.pending, end.Offset), true
 			if deadline.After(p.deadline) {
 				p.deadline = deadline
 			}
@@ -510,7 +556,7 @@ func (s *recorderSession) stored(h *hand) {
 	s.mu.Lock()
 	for tp, end := range h.ends {
 		if p, ok := s.positions[tp]; ok {
-			p.next, p.changed = end, true
+			p.next, p.epoch, p.changed = end.Offset, end.Epoch, true
 		}
 	}
 	s.mu.Unlock()
@@ -535,39 +581,53 @@ func (s *recorderSession) storeAll(going context.Context, h *hand, records []sch
 			if replay {
 				s.Stats.Replayed.Add(int64(len(records)))
 			}
-			if began := time.Now(); s.paced.Before(began) {
+			began := time.Now()
+			if s.paced.Before(began) {
 				s.paced = began
 			}
 			var inserts int
 			inserts, err = s.store.Store(s.hard, records, replay, deadline)
+			if replay || err != nil {
+				s.took = time.Since(began)
+			}
 			s.paced = paced(s.paced, time.Now(), inserts)
 			if err == nil {
 				return nil
 			}
 			replay = true
 		}
-		err = fmt.Errorf("store %d records: %w", len(records), err)
-		if going.Err() != nil {
-			return err
-		}
-		s.Stats.Retries.Add(1)
-		backoff = longer(backoff)
-		s.log.Error().Err(err).Int("records", len(records)).Dur("retry_in", backoff).Msg("storing failed; trying again")
-		if sleep(going, max(backoff, time.Until(s.paced))) != nil {
+		if err := s.retry(going, &backoff, len(records), err); err != nil {
 			return err
 		}
 	}
 }
 
+// retry waits after a try to store that failed; it returns the failure if going ends.
+func (s *recorderSession) retry(going context.Context, backoff *time.Duration, records int, err error) error {
+	err = fmt.Errorf("store %d records: %w", records, err)
+	if going.Err() != nil {
+		return err
+	}
+	s.Stats.Retries.Add(1)
+	*backoff = longer(*backoff)
+	s.log.Error().Err(err).Int("records", records).Dur("retry_in", *backoff).Msg("storing failed; trying again")
+	if sleep(going, max(*backoff, time.Until(s.paced))) != nil {
+		return err
+	}
+	return nil
+}
+
 // deadline returns a new deadline, for a replay after everything before it is settled.
 func (s *recorderSession) deadline(ctx context.Context, replay bool, earlier time.Time) (time.Time, error) {
+	within := s.cfg.InsertDeadline
 	if replay {
 		if err := s.store.Settle(ctx, earlier); err != nil {
 			return time.Time{}, err
 		}
+		within += min(s.took, maxExtension)
 	}
 	now, err := s.store.Now(ctx)
-	return now.Add(s.cfg.InsertDeadline), err
+	return now.Add(within), err
 }
 
 // paced returns when the next flush may begin, after one that was to be the last until

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -42,6 +43,17 @@ type call struct {
 func newMemory() *memory { return &memory{rows: map[string]int{}} }
 
 func (m *memory) Now(context.Context) (time.Time, error) { return time.Now(), nil }
+
+func (m *memory) Empty(_ context.Context, topic string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key := range m.rows {
+		if strings.HasPrefix(key, topic+"/") {
+			return false, nil
+		}
+	}
+	return true, nil
+}
 
 func (m *memory) Settle(_ context.Context, deadline time.Time) error {
 	m.mu.Lock()
@@ -170,6 +182,12 @@ func TestRecorderStoresOnce(t *testing.T) {
 		require.False(t, c.replay)
 	}
 
+	offsets, err := f.adm.FetchOffsets(t.Context(), f.group("recorders").Name)
+	require.NoError(t, err)
+	o, ok := offsets.Lookup(b, 0)
+	require.True(t, ok)
+	require.GreaterOrEqual(t, o.LeaderEpoch, int32(0), "else a log that is cut off behind the offset looks whole")
+
 	again, rec := f.recorder(f.recorderConfig(a, b), m) // nothing is replayed after an orderly end
 	f.fill(b, 1, 100, 10)
 	f.stored(a, b)
@@ -180,7 +198,6 @@ func TestRecorderStoresOnce(t *testing.T) {
 	require.Zero(t, twice)
 }
 
-// Transactions end with control records, which are no rows and no lag.
 // A recorder that the group gave up, and that joins anew before it has noticed, keeps its
 // partitions as far as the client knows. What it knows of them is another's by then.
 func TestRecorderThatWasReplacedCommitsNothing(t *testing.T) {
@@ -239,6 +256,98 @@ func TestRecorderThatWasReplacedCommitsNothing(t *testing.T) {
 	require.Equal(t, []call{{replay: true, places: places(0, 20, 25)}, {places: places(0, 25, 30)}}, got)
 }
 
+// A recorder whose session fails again and again is not well, until one commits or is idle.
+func TestRecorderHealth(t *testing.T) {
+	t.Parallel()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "a"),
+		kfake.BrokerConfigs(map[string]string{"group.min.session.timeout.ms": "1000"}))
+	require.NoError(t, err)
+	defer cluster.Close()
+	var refused, commits atomic.Bool
+	cluster.ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if !refused.Load() {
+			return nil, nil, false
+		}
+		commits.Store(true)
+		resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
+		for _, t := range req.(*kmsg.OffsetCommitRequest).Topics {
+			topic := kmsg.OffsetCommitResponseTopic{Topic: t.Topic, TopicID: t.TopicID}
+			for _, p := range t.Partitions {
+				topic.Partitions = append(topic.Partitions, kmsg.OffsetCommitResponseTopicPartition{Partition: p.Partition, ErrorCode: kerr.GroupAuthorizationFailed.Code})
+			}
+			resp.Topics = append(resp.Topics, topic)
+		}
+		return resp, nil, true
+	})
+	f := newFixture(t, cluster.ListenAddrs()[0])
+	var health health
+	cfg := f.recorderConfig("a")
+	cfg.Health = health.set
+	m := newMemory()
+	r, _ := f.recorder(cfg, m)
+	f.fill("a", 1, 0, 10)
+	f.stored("a")
+	require.False(t, health.failing())
+	refused.Store(true)
+	f.fill("a", 1, 10, 10)
+	await(t, "the session has failed", func() bool { return commits.Load() && health.failing() })
+	refused.Store(false)
+	await(t, "it is well again", health.recovered)
+	f.stored("a")
+	require.NoError(t, r.stop())
+	rows, twice := m.count()
+	require.Equal(t, 20, rows)
+	require.Zero(t, twice)
+}
+
+// Kafka drops the offsets of a group that has no member for a week, and a group can get
+// another name: what the topic holds then may be stored already, and what comes later is not.
+func TestRecorderWithoutOffsetsLooksForRows(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	topic, other := f.topic("a", 1, nil), f.topic("b", 1, nil)
+	f.fill(topic, 1, 0, 30)
+	cfg := f.recorderConfig(topic, other)
+	cfg.FlushRows = 10
+	m := newMemory()
+	r, rec := f.recorder(cfg, m)
+	f.stored(topic)
+	require.NoError(t, r.stop())
+	require.Zero(t, rec.Stats.Replayed.Load(), "nothing was stored before")
+	_, err := f.adm.DeleteGroup(t.Context(), cfg.Name)
+	require.NoError(t, err)
+	f.fill(topic, 1, 30, 5)
+	f.fill(other, 1, 0, 5)
+	before := len(m.seen())
+
+	// It ends in the middle: the rest is still looked for.
+	stuck := newStuck()
+	m.fail = func(call int, _ func()) error {
+		if call == before+2 {
+			close(stuck.reached)
+			<-stuck.release
+			return errors.New("crash")
+		}
+		return nil
+	}
+	r, _ = f.recorder(cfg, m)
+	receive(t, stuck.reached, "the second range")
+	r.hard()
+	close(stuck.release)
+	require.ErrorContains(t, r.stop(), "crash")
+	m.fail = nil
+	r, _ = f.recorder(cfg, m)
+	f.stored(topic, other)
+	f.fill(topic, 1, 35, 5)
+	f.stored(topic, other)
+	require.NoError(t, r.stop())
+	rows, twice := m.count()
+	require.Equal(t, 45, rows)
+	require.Zero(t, twice)
+}
+
+// Transactions end with control records, which are no rows and no lag.
 func TestRecorderReadsWhatIsCommitted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, sharedAddr)
@@ -285,6 +394,48 @@ func TestRecorderTriesAgainWithReplay(t *testing.T) {
 	require.Equal(t, calls[0].places, calls[2].places)
 	require.EqualValues(t, 2, rec.Stats.Retries.Load())
 	require.EqualValues(t, 2*len(calls[0].places), rec.Stats.Replayed.Load())
+}
+
+// A replay that looks for rows for longer than the deadline of inserts is stored in the end.
+func TestRecorderGivesASlowReplayMoreTime(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	topic := f.topic("a", 1, nil)
+	f.fill(topic, 1, 0, 10)
+	s := &slowLook{memory: newMemory(), takes: 200 * time.Millisecond}
+	cfg := f.recorderConfig(topic)
+	cfg.InsertDeadline = 100 * time.Millisecond
+	r, rec := f.recorder(cfg, s)
+	f.stored(topic)
+	require.NoError(t, r.stop())
+	rows, twice := s.count()
+	require.Equal(t, 10, rows)
+	require.Zero(t, twice)
+	require.GreaterOrEqual(t, rec.Stats.Retries.Load(), int64(2), "the first try, and the first replay")
+}
+
+// slowLook is a Storer that fails once, then takes its time before it inserts, and inserts
+// nothing after the deadline.
+type slowLook struct {
+	*memory
+	takes time.Duration // of the real clock, as deadlines are
+}
+
+func (s *slowLook) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
+	if !replay {
+		return 0, errors.New("the answer was lost")
+	}
+	timer := time.NewTimer(s.takes)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	if time.Now().After(deadline) {
+		return 0, errors.New("the deadline of this insert has passed")
+	}
+	return s.memory.Store(ctx, records, replay, deadline)
 }
 
 // crash leaves a range of records announced, and stored though nobody knows.

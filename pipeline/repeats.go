@@ -23,10 +23,18 @@ import (
 // A request is repeated when one with its id came within the window before, by Kafka's
 // timestamps: it follows from the partition alone. So a batch that comes again is not taken
 // for a repetition of itself, and a partition that the lane is given is read back.
+//
+// A request that was replayed on purpose is no repetition, though one that comes after it may
+// be one of it: its dead letter came of a request that had been seen.
+//
+// What could not be decoded has no id, and whatever is read back is decoded anew: where its
+// schema has been registered since, or its model deployed, or where the limits were others, a
+// request is seen that was not seen when it came.
 type repeats struct {
-	cfg   DeduplicateConfig
-	past  past
-	seeds [2]maphash.Seed
+	cfg      DeduplicateConfig
+	maxBytes int // of a request; a larger one was never decoded
+	past     past
+	seeds    [2]maphash.Seed
 
 	partitions map[partitionKey]*remembered
 
@@ -67,9 +75,9 @@ type sighting struct {
 	repeated bool
 }
 
-func newRepeats(cfg DeduplicateConfig, past past) *repeats {
+func newRepeats(cfg WorkerConfig, past past) *repeats {
 	return &repeats{
-		cfg: cfg, past: past, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		cfg: cfg.Deduplicate, maxBytes: cfg.MaxRequestBytes, past: past, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 		partitions: map[partitionKey]*remembered{},
 	}
 }
@@ -119,12 +127,14 @@ func (r *repeats) partition(ctx context.Context, rec *schemas.Record, past codec
 // recallRows is how many requests are decoded at a time when a partition is read back.
 const recallRows = 1024
 
-// recall reads back what came before a record. What cannot be decoded was a dead letter.
+// recall reads back what came before a record. What is too large or cannot be decoded was a
+// dead letter.
 func (r *repeats) recall(ctx context.Context, p *remembered, upTo *schemas.Record, decoder codec.Requests) error {
 	type place struct {
-		row    int
-		offset int64
-		at     time.Time
+		row      int
+		offset   int64
+		at       time.Time
+		replayed bool
 	}
 	var places []place
 	note := func() {
@@ -132,18 +142,21 @@ func (r *repeats) recall(ctx context.Context, p *remembered, upTo *schemas.Recor
 		defer batch.Release()
 		ids := requestIDs(batch)
 		for _, at := range places {
-			r.sight(p, ids.Value(at.row), at.offset, at.at)
+			r.sight(p, ids.Value(at.row), at.offset, at.at, at.replayed)
 		}
 		places = places[:0]
 	}
 	err := r.past.ReadBefore(ctx, upTo.Topic, upTo.Partition, upTo.Timestamp.Add(-r.cfg.Window), upTo.Offset, func(rec *schemas.Record) error {
+		if len(rec.Value) > r.maxBytes {
+			return nil
+		}
 		row := decoder.Rows()
 		got, err := decoder.Append(ctx, rec)
 		if err != nil {
 			return err
 		}
 		if got.Rows > 0 {
-			places = append(places, place{row, rec.Offset, rec.Timestamp})
+			places = append(places, place{row, rec.Offset, rec.Timestamp, replayed(rec)})
 		}
 		if decoder.Rows() >= recallRows {
 			note()
@@ -154,9 +167,15 @@ func (r *repeats) recall(ctx context.Context, p *remembered, upTo *schemas.Recor
 	return err
 }
 
-// sight tells whether a request with the id came within the window before, and remembers
-// this one.
-func (r *repeats) sight(p *remembered, id string, offset int64, at time.Time) (repeated bool) {
+// replayed tells that a request was made of a dead letter.
+func replayed(rec *schemas.Record) bool {
+	_, ok := rec.Header(schemas.HeaderReplayOf)
+	return ok
+}
+
+// sight tells whether a request with the id came within the window before, and this one was
+// not replayed, and remembers it.
+func (r *repeats) sight(p *remembered, id string, offset int64, at time.Time, replayed bool) (repeated bool) {
 	key := idHash{maphash.String(r.seeds[0], id), maphash.String(r.seeds[1], id)}
 	if offset < p.end { // it comes again
 		for s := p.latest(key); s != nil; s = p.numbered(s.before) {
@@ -172,7 +191,7 @@ func (r *repeats) sight(p *remembered, id string, offset int64, at time.Time) (r
 	}
 	s := sighting{id: key, offset: offset, at: at.UnixMilli(), before: -1}
 	if last := p.latest(key); last != nil {
-		s.before, s.repeated = p.last[key], last.at >= oldest
+		s.before, s.repeated = p.last[key], last.at >= oldest && !replayed
 	}
 	p.last[key] = p.base + int64(len(p.queue))
 	p.queue = append(p.queue, s)
@@ -229,7 +248,7 @@ func (h *laneHandler) withoutRepeats(ctx context.Context, s *served, batch arrow
 		if err != nil {
 			return nil, err
 		}
-		if h.repeats.sight(p, ids.Value(d.from), d.Offset, d.Timestamp) {
+		if h.repeats.sight(p, ids.Value(d.from), d.Offset, d.Timestamp, replayed(d.Record)) {
 			repeated = append(repeated, *d)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -66,6 +67,43 @@ func TestRepeatedRequestsAreAnsweredOnce(t *testing.T) {
 			require.Equal(t, 1, ids[delivery+strconv.Itoa(id)], "request %d", id)
 		}
 	}
+}
+
+// A dead letter that is replayed within the window is answered, though its request has been
+// seen, also by a worker that has been restarted in between.
+func TestReplayIsNoRepetition(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, []model{prices}, "worker.deduplicate.window=1h")
+	requests := h.cfg.Topics.RequestsOf("prices")
+	letters := func(r *running, want int) {
+		t.Helper()
+		h.eventually("dead letters", func() (string, bool) {
+			n, again := 0, repeatedTotal(t, r)
+			h.each(h.cfg.Topics.DeadLetters, func(*schemas.Record) { n++ })
+			return fmt.Sprint(n, again), n == want && again == 0 && h.lag(h.cfg.Worker.Group, requests) == 0
+		})
+	}
+	replay := func(want int) {
+		t.Helper()
+		n, err := pipeline.ReplayDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{Model: "prices"})
+		require.NoError(t, err)
+		require.Equal(t, want, n)
+	}
+	r := h.start("worker")
+	h.produce(&kgo.Record{
+		Topic: requests, Key: []byte("k"), Value: []byte(`{"index":99}`), // the model fails on it
+		Headers: []kgo.RecordHeader{{Key: schemas.HeaderRequestID, Value: []byte("a")}},
+	})
+	letters(r, 1)
+	replay(1) // the key may choose another partition than the first is in, but the same one from now on
+	letters(r, 2)
+	replay(2)
+	letters(r, 4)
+	r.drain()
+	r = h.start("worker")
+	replay(4)
+	letters(r, 8)
+	r.drain()
 }
 
 func repeatedTotal(t *testing.T, r *running) float64 {

@@ -70,7 +70,7 @@ type workerParts struct {
 func newLaneHandler(ctx context.Context, cfg Config, lane int, models []*inference.Model, w workerParts, alloc memory.Allocator, m *Metrics, done *Progress) (*laneHandler, error) {
 	h := &laneHandler{cfg: cfg, lane: lane, metrics: m, alloc: alloc, served: map[string]*served{}, done: done}
 	if cfg.Worker.Deduplicate.Window > 0 {
-		h.repeats = newRepeats(cfg.Worker.Deduplicate, w.past)
+		h.repeats = newRepeats(cfg.Worker, w.past)
 	}
 	for _, model := range models {
 		s, err := h.load(ctx, model, w)

@@ -43,8 +43,8 @@ type Stats struct {
 
 	Present  int   // rows that were stored already; only found with replay
 	Refused  int   // records that could not be used and became dead letters here
-	Inserts  int   // INSERT statements
-	Bytes    int64 // that they carried
+	Inserts  int   // INSERT statements, also those that failed
+	Bytes    int64 // that the others carried
 	Repaired int   // minutes of minute_states that were derived anew; only with replay
 }
 
@@ -70,6 +70,34 @@ func NewStore(c *Client, topics schemas.Topics, mem memory.Allocator) *Store {
 
 // Now returns the time by the clock that deadlines are checked with.
 func (s *Store) Now(ctx context.Context) (time.Time, error) { return s.client.Now(ctx) }
+
+// Empty tells whether none of the tables that a topic's records go to has a row, on any
+// server. Any record may have become a dead letter.
+func (s *Store) Empty(ctx context.Context, topic string) (bool, error) {
+	names, prefix := []string{deadLettersTable.name}, deadLettersTable.name
+	switch topic {
+	case s.topics.Observations:
+		names, prefix = append(names, "minute_states"), schemas.ObservationsTable("")
+	case s.topics.Feedback:
+		names = append(names, feedbackTable.name)
+	case s.topics.Events:
+		names = append(names, eventsTable.name)
+	}
+	for i, conn := range s.client.servers {
+		var filled []struct {
+			Tables uint64 `ch:"tables"`
+		}
+		err := conn.Select(ctx, &filled, "SELECT count() AS tables FROM system.tables WHERE database = ? AND (has(?, name) OR startsWith(name, ?)) "+
+			"AND endsWith(engine, 'MergeTree') AND ifNull(total_rows, 1) != 0", s.client.storage.Database, names, prefix)
+		if err != nil {
+			return false, fmt.Errorf("look whether tables of topic %s are empty: %s: %w", topic, s.client.addr[i], err)
+		}
+		if len(filled) != 1 || filled[0].Tables != 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
 
 // Settle waits until no insert with that deadline, or of an earlier call of this Store,
 // begins any more on any server. It is for whoever replays, before the deadline of the
@@ -437,13 +465,13 @@ func (c *call) insertObservations(ctx context.Context, l *layout, stream net.Buf
 	lock.RLock()
 	err := c.client.insert(ctx, table, l.source, c.deadline, &stream)
 	lock.RUnlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stats.Inserts++
 	if err != nil {
 		return fmt.Errorf("insert %d rows into %s: %w", sum.rows, table, err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.stats.Observations += sum.rows
-	c.stats.Inserts++
 	c.stats.Bytes += size
 	return nil
 }
@@ -458,10 +486,10 @@ func (c *call) flush(ctx context.Context, t *rows) error {
 	if err := t.encode(c.mem, &c.buf); err != nil {
 		return fmt.Errorf("encode %d rows for %s: %w", n, t.table.name, err)
 	}
+	c.stats.Inserts++
 	if err := c.client.insert(ctx, t.table.name, t.table.source, c.deadline, bytes.NewReader(c.buf.Bytes())); err != nil {
 		return fmt.Errorf("insert %d rows into %s: %w", n, t.table.name, err)
 	}
-	c.stats.Inserts++
 	c.stats.Bytes += int64(c.buf.Len())
 	switch t {
 	case c.feedback:

@@ -434,6 +434,36 @@ func TestStoreEvents(t *testing.T) {
 	require.EqualValues(t, 2, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.dead_letters"))
 }
 
+// A topic has left nothing as long as no table that its records go to has a row.
+func TestStoreEmpty(t *testing.T) {
+	c := clickhousetest.Client(t)
+	s := newStore(t, c)
+	topics := schemas.DefaultTopics()
+	empty := func() (names []string) {
+		for _, topic := range []string{topics.Observations, topics.Feedback, topics.Events, topics.DeadLetters} {
+			empty, err := s.Empty(t.Context(), topic)
+			require.NoError(t, err)
+			if empty {
+				names = append(names, topic)
+			}
+		}
+		return names
+	}
+	require.NoError(t, c.EnsureTable(t.Context(), clickhousetest.Manifest("flights", "v1").ObservationSchema()))
+	require.Equal(t, []string{topics.Observations, topics.Feedback, topics.Events, topics.DeadLetters}, empty())
+	_, err := s.Store(t.Context(), observations(t, clickhousetest.Manifest("flights", "v1"), 1, 10), false)
+	require.NoError(t, err)
+	require.Equal(t, []string{topics.Feedback, topics.Events, topics.DeadLetters}, empty())
+	_, err = s.Store(t.Context(), []schemas.Record{
+		clickhousetest.Record(topics.Feedback, 0, []byte("a"), []byte(`{"request_id":"a","model":"flights","label":1,"observed_at":1}`)),
+	}, false)
+	require.NoError(t, err)
+	require.Equal(t, []string{topics.Events, topics.DeadLetters}, empty())
+	_, err = s.Store(t.Context(), []schemas.Record{clickhousetest.Record(topics.Feedback, 1, nil, []byte("no label"))}, false)
+	require.NoError(t, err)
+	require.Empty(t, empty(), "any record may have been refused")
+}
+
 // Where one of several inserts that run at a time fails, the others are finished, and a
 // replay stores what is missing, once.
 func TestStoreOneOfSeveralInsertsFails(t *testing.T) {
@@ -443,10 +473,11 @@ func TestStoreOneOfSeveralInsertsFails(t *testing.T) {
 	whole := records[5].Value
 	records[5].Value = slices.Clone(whole)
 	clickhouse.Damage(t, &records[5], "f3", 1, func(stored []byte) { stored[8] ^= 0xff }) // no LZ4 frame, which the framing does not show
-	_, err := s.Store(t.Context(), records, false)
+	stats, err := s.Store(t.Context(), records, false)
 	require.ErrorContains(t, err, "insert 90000 rows into observations_flights")
+	require.Equal(t, 2, stats.Inserts, "a recorder's pace counts those that fail too")
 	records[5].Value = whole
-	stats, err := s.Store(t.Context(), records, true)
+	stats, err = s.Store(t.Context(), records, true)
 	require.NoError(t, err)
 	require.Equal(t, 90_000, stats.Present, "of the other insert")
 	require.Equal(t, 90_000, stats.Observations)
