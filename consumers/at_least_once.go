@@ -138,7 +138,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		_ = f.settle() // whose error ends the session
 		l.lost(partitions)
 	}
-	cl, err := kgo.NewClient(append(l.options(hard),
+	cl, err := kgo.NewClient(append(l.ClientOptions(hard),
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(markCommitPeriod),
 		kgo.ProducerLinger(0),
 		kgo.BlockRebalanceOnPoll(),

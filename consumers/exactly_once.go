@@ -12,7 +12,7 @@ import (
 // exactlyOnce is one life of a transactional session. An error means that it cannot be
 // used further.
 func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
-	sess, err := kgo.NewGroupTransactSession(append(l.options(hard),
+	sess, err := kgo.NewGroupTransactSession(append(l.ClientOptions(hard),
 		kgo.TransactionalID(fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)),
 		kgo.TransactionTimeout(l.cfg.TransactionTimeout),
 		kgo.ProducerLinger(time.Second))...) // longer than sending takes: the flush after it ends it

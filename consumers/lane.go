@@ -133,8 +133,10 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 	}
 }
 
-// options are what both deliveries share.
-func (l *Lane) options(hard context.Context) []kgo.Opt {
+// ClientOptions are what the clients of both deliveries share, for one client. Memory of what
+// it has polled is used again for records on which Recycle was called. It is exported for
+// pipeline/bench, which compares a lane with a bare client of the same settings.
+func (l *Lane) ClientOptions(hard context.Context) []kgo.Opt {
 	budget := newFetchBudget(fetchedBytes) // what is not compressed as well
 	opts := append(l.cfg.options(), groupOptions(hard, l.cfg.Group)...)
 	if l.cfg.Static {

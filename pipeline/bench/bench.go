@@ -40,8 +40,8 @@ type Sizes struct {
 func sizesOf(quick bool) Sizes {
 	if quick {
 		return Sizes{
-			Rounds: 1, JSONWarmUp: 200_000, JSONRecords: 250_000, ArrowWarmUp: 400, ArrowRecords: 800, Maximum: 250_000,
-			Part: 200 * time.Millisecond, WarmUp: 300 * time.Millisecond, Latency: 1200 * time.Millisecond,
+			Rounds: 1, JSONWarmUp: 200_000, JSONRecords: 250_000, ArrowWarmUp: 300, ArrowRecords: 600, Maximum: 160_000,
+			Part: 150 * time.Millisecond, WarmUp: 200 * time.Millisecond, Latency: 900 * time.Millisecond,
 		}
 	}
 	return Sizes{

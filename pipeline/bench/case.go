@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/pipeline"
 )
 
@@ -17,7 +18,8 @@ type run struct {
 	cpu        time.Duration // of the process, per row
 	allocs     float64       // of the process, per row
 	allocBytes float64       // likewise
-	batchRows  float64       // on average
+	batchRows  float64       // of one inference, on average
+	txnRecords float64       // requests of one transaction, on average; 0 at least once
 	peakRSS    int64
 	shape      shape
 	sample     sample
@@ -162,6 +164,9 @@ func (h *harness) throughput(ctx context.Context, c Case, set []string, who answ
 	r.allocBytes = float64(after.AllocBytes-before.AllocBytes) / float64(rows)
 	r.batchRows = float64(after.Rows-before.Rows) / float64(max(after.Batches-before.Batches, 1))
 	r.sample = out.sample
+	if c.Delivery == ExactlyOnce {
+		r.txnRecords = float64(r.requests) / float64(max(out.observationMarkers, 1))
+	}
 	r.shape, err = h.kafka.shape(ctx, cfg.Topics.Topics, r.requests*rowsOf(c.Codec), warm.Bytes+held.Bytes, &out)
 	return r, err
 }
@@ -177,8 +182,13 @@ func (h *harness) runPass(ctx context.Context, c Case) error {
 	name := fmt.Sprintf("pass-through-%s-%s-%d", c.Codec, c.Delivery, len(h.passes[key]))
 	r, err := h.throughput(ctx, c, h.settings(name), func(cfg pipeline.Config) (part string, spec any) {
 		pass := h.passSpec(c, cfg)
-		// As large as the worker's, or it would end more transactions for as many requests.
-		pass.MinRecords = int(whole.batchRows) / int(rowsOf(c.Codec))
+		// As large as the worker's, or it would end more transactions for as many requests, or fewer.
+		if c.Delivery == ExactlyOnce {
+			pass.MinRecords = max(1, int(whole.txnRecords))
+			pass.MaxRecords = pass.MinRecords
+		} else {
+			pass.MinRecords = max(1, int(whole.batchRows)/int(rowsOf(c.Codec)))
+		}
 		pass.Profile = h.profileName("pass-through", string(c.Codec)+"_"+string(c.Delivery))
 		return partPassThrough, pass
 	}, func(r *run, out *produced) error {
@@ -195,12 +205,15 @@ func (h *harness) runPass(ctx context.Context, c Case) error {
 	return h.kafka.drop(ctx, topicsOf(r.config.Topics.Topics)...)
 }
 
-// passSpec makes a pass-through of a case that was run.
+// passSpec makes a pass-through of a case that was run. A poll of it is bounded as a lane's is.
 func (h *harness) passSpec(c Case, cfg pipeline.Config) passThroughSpec {
+	whole := middle(h.runs[c])
+	requestBytes := max(1, whole.shape.request*float64(rowsOf(c.Codec)))
 	return passThroughSpec{
-		Brokers: h.kafka.addrs, Group: cfg.Worker.Group, Delivery: c.Delivery,
-		Requests: cfg.Topics.RequestsOf(modelName), Results: cfg.Topics.ResultsOf(modelName), Observations: cfg.Topics.Observations,
-		Lanes: lanes, MaxRecords: cfg.Worker.MaxBatchRows, RowsEach: rowsOf(c.Codec), Sample: middle(h.runs[c]).sample,
+		Brokers: h.kafka.addrs, Group: cfg.Worker.Group, Delivery: c.Delivery, Topics: cfg.Topics.Topics,
+		SessionTimeout: cfg.Kafka.SessionTimeout, TransactionTimeout: cfg.Worker.TransactionTimeout,
+		Lanes: lanes, MaxRecords: max(1, min(cfg.Worker.MaxBatchRows, int(consumers.BatchBytes/requestBytes))),
+		RowsEach: rowsOf(c.Codec), Sample: whole.sample,
 	}
 }
 

@@ -19,20 +19,27 @@
 // # Parts
 //
 // The parts of one prediction's CPU time are, each measured in a process that does nothing
-// else, with as many goroutines as the worker has lanes and with its own garbage collection:
+// else, with as many goroutines as the worker has lanes, and with its own garbage, collected as
+// often as a worker's:
 //
 //   - pass-through: consume such requests, produce their keys with a stored sample of
-//     the whole's results and observations, with a lane's client options and rhythm: poll,
-//     produce, flush, end. No decoding. It is fixed here, and so is no lane.
+//     the whole's results and observations, in a lane's rhythm: poll, produce, flush, end; or, at
+//     least once, as many batches on their way as a lane has. No decoding. Its code is fixed
+//     here, and is no lane. Its clients are set as the lanes' clients are, by the same code: pools,
+//     fetch sizes, compression, linger. So a change of them, or of the percentage that garbage is
+//     collected at, changes both sides: efficiencies before and after it are not comparable, and
+//     only the whole's CPU time tells what it brought.
 //   - decode: codec.Decoder from the record's value to the Arrow batch.
 //   - score: the runtime's Predict on such batches, gathering its tensors included.
 //   - encode: codec.ResultEncoder into the batch's arena.
 //   - observe: codec.ObservationEncoder, and the copy of its streams into the arena.
 //
-// Batches have the size that they had on average in the whole. What is in no part, and so
-// is the cost of the whole: turning kgo's records into schemas.Record and messages back,
-// metrics, and waiting badly. Efficiency is the parts' sum divided by the whole's CPU time of
-// the worker process.
+// Batches are as large as in the whole on average: those of pass-through as its transactions,
+// the others as its inferences. At least once there are no transactions, and a batch of
+// pass-through is at least as large as an inference, and at most what a lane polls. What is in no
+// part, and so is the cost of the whole: turning kgo's records into schemas.Record and messages
+// back, metrics, and waiting badly. Efficiency is the parts' sum divided by the whole's CPU time
+// of the worker process.
 //
 // # Latency (open)
 //
@@ -45,8 +52,11 @@
 //
 // # Recorder
 //
-// The recorder role stores the observations of the run before; its rate runs from the first
-// rows that ClickHouse has confirmed to 90 % of all. Next to it are the same bytes, spliced into files of
-// one Arrow stream of at most 100,000 rows, in INSERT … FROM INFILE by one client, into the same
-// table with the same materialised view, in the same server.
+// The recorder role stores the observations of the run before. Next to it are the same bytes,
+// spliced into files of one Arrow stream of at most 100,000 rows, in INSERT … FROM INFILE, into
+// the same table with the same materialised view, in the same server. Both rates run from the
+// moment when ClickHouse has confirmed 20 % of the rows, or first has more, to 70 % likewise: neither
+// the first inserts, which find the server cold, nor a recorder's last one, which waits for more.
+// One statement follows the other, as somebody would store files by hand; the recorder stores a
+// large range by two inserts at a time. So their ratio is no bound: it may exceed 1.
 package bench

@@ -97,7 +97,7 @@ func TestSplicerJoinsStreams(t *testing.T) {
 	require.Len(t, s.files, 2)
 	require.Equal(t, int64(100_003), s.rows)
 	for i, want := range []int64{100_000, 3} {
-		text, err := os.ReadFile(s.files[i])
+		text, err := os.ReadFile(s.files[i].name)
 		require.NoError(t, err)
 		r, err := ipc.NewReader(bytes.NewReader(text))
 		require.NoError(t, err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/inference/onnx"
+	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 )
@@ -60,6 +61,7 @@ type partLane struct {
 
 // measureParts measures decode, score, encode and observe, one after the other.
 func measureParts(ctx context.Context, c *child) error {
+	defer pipeline.SetGCPercent()() // as the worker
 	var spec partsSpec
 	if err := c.read(&spec); err != nil {
 		return err

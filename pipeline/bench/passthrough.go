@@ -9,9 +9,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -24,38 +27,36 @@ type sample struct {
 
 // passThroughSpec says what a pass-through consumes and produces.
 type passThroughSpec struct {
-	Brokers      []string `json:"brokers"`
-	Group        string   `json:"group"`
-	Delivery     Delivery `json:"delivery"`
-	Requests     string   `json:"requests"` // topics
-	Results      string   `json:"results"`
-	Observations string   `json:"observations"`
-	Lanes        int      `json:"lanes"`
-	MinRecords   int      `json:"min_records"`     // polled before they are answered, while there are more; 0: as many as one poll gives
-	MaxRecords   int      `json:"max_records"`     // of one poll
-	RowsEach     int64    `json:"rows_per_record"` // of a request
-	Sample       sample   `json:"sample"`
-	Profile      string   `json:"profile"`
+	Brokers            []string       `json:"brokers"`
+	Group              string         `json:"group"`
+	Delivery           Delivery       `json:"delivery"`
+	Topics             schemas.Topics `json:"topics"`
+	SessionTimeout     time.Duration  `json:"session_timeout"`
+	TransactionTimeout time.Duration  `json:"transaction_timeout"`
+	Lanes              int            `json:"lanes"`
+	MinRecords         int            `json:"min_records"`     // polled before they are answered, while there are more; 0: as many as one poll gives
+	MaxRecords         int            `json:"max_records"`     // of one batch
+	RowsEach           int64          `json:"rows_per_record"` // of a request
+	Sample             sample         `json:"sample"`
+	Profile            string         `json:"profile"`
 }
 
 // passLane is one lane of a pass-through.
 type passLane struct {
 	*passThroughSpec
-	blocks  [][]kgo.Record // never moved, since the client keeps pointers
-	used    int
+	client  []kgo.Opt
+	results string             // topic
 	headers []kgo.RecordHeader // of observations
 	next    int                // result of the sample
-	open    sync.WaitGroup     // promises
-	failed  atomic.Pointer[error]
-	promise func(*kgo.Record, error)
-	batches *atomic.Int64 // of all lanes
-	rows    *atomic.Int64 // of them
+	batches *atomic.Int64      // of all lanes
+	rows    *atomic.Int64      // of them
 }
 
-// passThrough consumes requests and produces the sample, until its parent wants the end.
-// Its options are those that the lanes had when it was written: it is a fixed measure, and does
-// not follow them.
+// passThrough consumes requests and produces the sample, until its parent wants the end. Its
+// clients have the options of the lanes' clients, and it collects garbage as a worker does; what
+// it does with them is its own, and does not follow the lanes.
 func passThrough(ctx context.Context, c *child) error {
+	defer pipeline.SetGCPercent()()
 	var spec passThroughSpec
 	if err := c.read(&spec); err != nil {
 		return err
@@ -67,18 +68,7 @@ func passThrough(ctx context.Context, c *child) error {
 	var batches, rows atomic.Int64
 	group, lanes := errgroup.WithContext(ctx)
 	for lane := range spec.Lanes {
-		l := &passLane{passThroughSpec: &spec, batches: &batches, rows: &rows, headers: []kgo.RecordHeader{
-			{Key: schemas.HeaderModel, Value: []byte(modelName)},
-			{Key: schemas.HeaderVersion, Value: []byte("1")},
-			{Key: schemas.HeaderRows, Value: strconv.AppendInt(nil, spec.Sample.ObservationRows, 10)},
-		}}
-		l.promise = func(_ *kgo.Record, err error) {
-			if err != nil {
-				failure := err // or every err would be on the heap
-				l.failed.CompareAndSwap(nil, &failure)
-			}
-			l.open.Done()
-		}
+		l := newPassLane(ctx, &spec, &batches, &rows)
 		group.Go(func() error { return l.run(lanes, lane) }) // ends with ctx
 	}
 	err = c.answerUntil(group.Wait, func() (roleStats, error) {
@@ -89,29 +79,23 @@ func passThrough(ctx context.Context, c *child) error {
 	return errors.Join(err, writeProfiles())
 }
 
-func (l *passLane) options() []kgo.Opt {
-	const session = 10 * time.Second
-	return []kgo.Opt{
-		kgo.SeedBrokers(l.Brokers...), kgo.ClientID("bench-pass-through"),
-		kgo.ConsumerGroup(l.Group), kgo.ConsumeTopics(l.Requests),
-		kgo.SessionTimeout(session), kgo.HeartbeatInterval(session / 4), kgo.RebalanceTimeout(6 * session),
-		kgo.Balancers(kgo.CooperativeStickyBalancer()),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchMaxWait(500 * time.Millisecond), kgo.FetchMaxBytes(32 << 20), kgo.FetchMaxPartitionBytes(8 << 20),
-		kgo.BrokerMaxReadBytes(128 << 20),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchMaxBytesFn(l.maxBytes),
-		kgo.ProducerBatchCompression(kgo.SnappyCompression()),
-		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(1 << 20), kgo.MaxBufferedBytes(256 << 20),
+func newPassLane(ctx context.Context, spec *passThroughSpec, batches, rows *atomic.Int64) *passLane {
+	lane := consumers.NewLane(consumers.LaneConfig{
+		Connection:  consumers.Connection{Brokers: spec.Brokers, ClientID: "bench-pass-through"},
+		Group:       consumers.Group{Name: spec.Group, SessionTimeout: spec.SessionTimeout},
+		TopicPrefix: spec.Topics.Requests, MaxBytes: spec.Topics.MaxBytes, TransactionTimeout: spec.TransactionTimeout,
+	}, zerolog.Nop())
+	return &passLane{
+		passThroughSpec: spec,
+		client:          lane.ClientOptions(context.WithoutCancel(ctx)), // closed in order, and not cut off, when ctx ends
+		results:         spec.Topics.ResultsOf(modelName),
+		headers: []kgo.RecordHeader{
+			{Key: schemas.HeaderModel, Value: []byte(modelName)},
+			{Key: schemas.HeaderVersion, Value: []byte("1")},
+			{Key: schemas.HeaderRows, Value: strconv.AppendInt(nil, spec.Sample.ObservationRows, 10)},
+		},
+		batches: batches, rows: rows,
 	}
-}
-
-func (l *passLane) maxBytes(topic string) int32 {
-	if topic == l.Observations {
-		return schemas.MaxSmallRecordBytes
-	}
-	return schemas.MaxResultBytes
 }
 
 func (l *passLane) run(ctx context.Context, lane int) error {
@@ -121,14 +105,15 @@ func (l *passLane) run(ctx context.Context, lane int) error {
 	return l.atLeastOnce(ctx)
 }
 
-// exactlyOnce ends a transaction for each poll.
+// exactlyOnce ends a transaction for each batch before it polls the next one.
 func (l *passLane) exactlyOnce(ctx context.Context, lane int) error {
-	sess, err := kgo.NewGroupTransactSession(append(l.options(),
-		kgo.TransactionalID(fmt.Sprintf("%s-%d", l.Group, lane)), kgo.TransactionTimeout(10*time.Second), kgo.ProducerLinger(time.Second))...)
+	sess, err := kgo.NewGroupTransactSession(append(l.client,
+		kgo.TransactionalID(fmt.Sprintf("%s-%d", l.Group, lane)), kgo.TransactionTimeout(l.TransactionTimeout), kgo.ProducerLinger(time.Second))...)
 	if err != nil {
 		return fmt.Errorf("open a session: %w", err)
 	}
 	defer sess.CloseAllowingRebalance()
+	b := newPassBatch()
 	for {
 		fetches, err := l.poll(ctx, sess.Client())
 		if ctx.Err() != nil {
@@ -140,39 +125,80 @@ func (l *passLane) exactlyOnce(ctx context.Context, lane int) error {
 		if err := sess.Begin(); err != nil {
 			return fmt.Errorf("begin a transaction: %w", err)
 		}
-		if err := l.produce(ctx, sess.Client(), fetches); err != nil {
+		l.produce(ctx, sess.Client(), b, fetches)
+		if err := sess.Client().Flush(ctx); err != nil {
+			return fmt.Errorf("flush: %w", err)
+		}
+		if err := b.acknowledged(); err != nil {
 			return err
 		}
 		if _, err := sess.End(ctx, kgo.TryCommit); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("end a transaction: %w", err)
 		}
+		b.recycle()
 	}
 }
 
-// atLeastOnce commits the offsets of a poll when what it produced is acknowledged, and before the
-// partitions go to another lane.
+// passFlights is how many batches of a lane may be on their way at least once, as many as a
+// worker's.
+const passFlights = 4
+
+// atLeastOnce polls while batches are on their way. They are awaited, and their offsets marked for
+// commit, in the order in which they were polled, and before partitions go to another lane.
 func (l *passLane) atLeastOnce(ctx context.Context) error {
-	cl, err := kgo.NewClient(append(l.options(), kgo.AutoCommitMarks(), kgo.AutoCommitInterval(100*time.Millisecond), kgo.BlockRebalanceOnPoll())...)
+	work, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var flying sync.WaitGroup // no batch starts while partitions are handed over
+	cl, err := kgo.NewClient(append(l.client,
+		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(100*time.Millisecond), kgo.ProducerLinger(0), kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsRevoked(func(ctx context.Context, cl *kgo.Client, _ map[string][]int32) {
+			flying.Wait()
+			if err := cl.CommitMarkedOffsets(ctx); err != nil {
+				fail(fmt.Errorf("commit before a rebalance: %w", err))
+			}
+		}))...)
 	if err != nil {
 		return fmt.Errorf("open a client: %w", err)
 	}
 	defer cl.CloseAllowingRebalance()
+	flights, free := make(chan *passBatch, passFlights), make(chan *passBatch, passFlights)
+	for range passFlights {
+		free <- newPassBatch()
+	}
+	landed := make(chan struct{})
+	go func() { // ends with flights
+		defer close(landed)
+		for b := range flights {
+			if err := b.acknowledged(); err != nil {
+				fail(err)
+			}
+			if work.Err() == nil {
+				b.mark(cl)
+			}
+			b.recycle()
+			free <- b
+			flying.Done()
+		}
+	}()
+	defer func() {
+		close(flights)
+		<-landed
+	}()
 	for {
-		fetches, err := l.poll(ctx, cl)
+		fetches, err := l.poll(work, cl)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if work.Err() != nil {
+			return context.Cause(work)
 		}
 		if err != nil {
 			return err
 		}
-		if err := l.produce(ctx, cl, fetches); err != nil {
-			return err
-		}
-		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-			if n := len(p.Records); n > 0 {
-				cl.MarkCommitRecords(p.Records[n-1])
-			}
-		})
+		b := <-free
+		l.produce(work, cl, b, fetches)
+		flying.Add(1)
+		flights <- b
 		cl.AllowRebalance()
 	}
 }
@@ -199,17 +225,17 @@ func (l *passLane) poll(ctx context.Context, cl *kgo.Client) (kgo.Fetches, error
 	return batch, nil
 }
 
-// produce answers what was polled, and waits for the acknowledgements.
-func (l *passLane) produce(ctx context.Context, cl *kgo.Client, fetches kgo.Fetches) error {
-	l.used = 0
+// produce answers what was polled.
+func (l *passLane) produce(ctx context.Context, cl *kgo.Client, b *passBatch, polled kgo.Fetches) {
+	b.polled, b.used = polled, 0
 	rows := int64(0)
-	fetches.EachRecord(func(r *kgo.Record) {
-		*l.record() = kgo.Record{Topic: l.Results, Partition: r.Partition, Key: r.Key, Value: l.Sample.Results[l.next], Headers: r.Headers}
+	polled.EachRecord(func(r *kgo.Record) {
+		*b.record() = kgo.Record{Topic: l.results, Partition: r.Partition, Key: r.Key, Value: l.Sample.Results[l.next], Headers: r.Headers}
 		l.next = (l.next + 1) % len(l.Sample.Results)
 		rows += l.RowsEach
 	})
 	if rows == 0 {
-		return nil
+		return
 	}
 	l.batches.Add(1)
 	l.rows.Add(rows)
@@ -217,30 +243,68 @@ func (l *passLane) produce(ctx context.Context, cl *kgo.Client, fetches kgo.Fetc
 		n := min(rows, l.Sample.ObservationRows)
 		rows -= n
 		value := l.Sample.Observation[:int64(len(l.Sample.Observation))*n/l.Sample.ObservationRows]
-		*l.record() = kgo.Record{Topic: l.Observations, Key: l.headers[0].Value, Value: value, Headers: l.headers}
+		*b.record() = kgo.Record{Topic: l.Topics.Observations, Key: l.headers[0].Value, Value: value, Headers: l.headers}
 	}
-	l.open.Add(l.used)
-	for i := range l.used {
-		cl.Produce(ctx, &l.blocks[i/passBlock][i%passBlock], l.promise)
+	b.open.Add(b.used)
+	for i := range b.used {
+		cl.Produce(ctx, &b.blocks[i/passBlock][i%passBlock], b.promise)
 	}
-	if err := cl.Flush(ctx); err != nil {
-		return fmt.Errorf("flush: %w", err)
+}
+
+// passBatch is what was polled together, and what is produced of it. Its memory is used again.
+type passBatch struct {
+	polled  kgo.Fetches    // what is produced points into it
+	blocks  [][]kgo.Record // never moved, since the client keeps pointers
+	used    int
+	open    sync.WaitGroup // promises
+	failed  atomic.Pointer[error]
+	promise func(*kgo.Record, error)
+}
+
+func newPassBatch() *passBatch {
+	b := &passBatch{}
+	b.promise = func(_ *kgo.Record, err error) {
+		if err != nil {
+			failure := err // or every err would be on the heap
+			b.failed.CompareAndSwap(nil, &failure)
+		}
+		b.open.Done()
 	}
-	l.open.Wait()
-	if failed := l.failed.Load(); failed != nil {
-		return fmt.Errorf("produce: %w", *failed)
-	}
-	return nil
+	return b
 }
 
 const passBlock = 1024
 
 // record returns the next record to fill.
-func (l *passLane) record() *kgo.Record {
-	if l.used/passBlock == len(l.blocks) {
-		l.blocks = append(l.blocks, make([]kgo.Record, passBlock))
+func (b *passBatch) record() *kgo.Record {
+	if b.used/passBlock == len(b.blocks) {
+		b.blocks = append(b.blocks, make([]kgo.Record, passBlock))
 	}
-	r := &l.blocks[l.used/passBlock][l.used%passBlock]
-	l.used++
+	r := &b.blocks[b.used/passBlock][b.used%passBlock]
+	b.used++
 	return r
+}
+
+// acknowledged waits for all that was produced. A lane ends with the first failure.
+func (b *passBatch) acknowledged() error {
+	b.open.Wait()
+	if failed := b.failed.Load(); failed != nil {
+		return fmt.Errorf("produce: %w", *failed)
+	}
+	return nil
+}
+
+// mark marks the offsets behind the batch for commit.
+func (b *passBatch) mark(cl *kgo.Client) {
+	b.polled.EachPartition(func(p kgo.FetchTopicPartition) {
+		if n := len(p.Records); n > 0 {
+			cl.MarkCommitRecords(p.Records[n-1])
+		}
+	})
+}
+
+// recycle gives the memory of what was polled back to the client.
+func (b *passBatch) recycle() {
+	b.polled.EachRecord((*kgo.Record).Recycle)
+	b.polled = nil
 }

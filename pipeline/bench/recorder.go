@@ -19,7 +19,7 @@ import (
 	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
-// recorderRates are rows per second into one table.
+// recorderRates are rows per second into one table, between the same shares of the rows.
 type recorderRates struct {
 	recorder float64
 	infile   float64
@@ -64,7 +64,7 @@ func (h *harness) runRecorder(ctx context.Context) (err error) {
 	if err := recorder.stop(ctx); err != nil {
 		return err
 	}
-	if h.recorder.recorder, err = steady(readings, total, windowToRecorder); err != nil {
+	if h.recorder.recorder, err = steady(readings, total, windowToStored); err != nil {
 		return err
 	}
 	h.say("recorder: %.0f rows/s", h.recorder.recorder)
@@ -108,13 +108,16 @@ func (h *harness) infile(ctx context.Context, topic, database, addr string, tota
 		return err
 	}
 	table := infileDatabase + "." + schemas.ObservationsTable(modelName)
-	began := time.Now()
+	readings := []reading{{at: time.Now()}}
 	for _, file := range s.files {
-		if err := client.Exec(ctx, infileStatement(table, schema, file)); err != nil {
+		if err := client.Exec(ctx, infileStatement(table, schema, file.name)); err != nil {
 			return err
 		}
+		readings = append(readings, reading{time.Now(), readings[len(readings)-1].done + file.rows})
 	}
-	h.recorder.infile = float64(s.rows) / time.Since(began).Seconds()
+	if h.recorder.infile, err = steady(readings, s.rows, windowToStored); err != nil {
+		return err
+	}
 	h.recorder.bytes, h.recorder.rows = s.bytes, s.rows
 	for _, in := range []string{infileDatabase, database} {
 		var counts []struct {
@@ -167,12 +170,17 @@ func quiet(ctx context.Context, client *clickhouse.Client) error {
 // again.
 type splicer struct {
 	dir         string
-	files       []string
+	files       []spliced
 	rows, bytes int64
 
-	file   *os.File
-	out    *bufio.Writer
-	inFile int64 // rows
+	file *os.File // the last one
+	out  *bufio.Writer
+}
+
+// spliced is one file.
+type spliced struct {
+	name string
+	rows int64
 }
 
 // continuation begins every message of an Arrow IPC stream; one of length 0 is its end.
@@ -190,7 +198,7 @@ func (s *splicer) add(rec *schemas.Record) error {
 	if err != nil {
 		return err
 	}
-	if s.file == nil || s.inFile+rows > infileRows {
+	if s.file == nil || s.files[len(s.files)-1].rows+rows > infileRows {
 		if err := s.next(schema); err != nil {
 			return err
 		}
@@ -198,7 +206,7 @@ func (s *splicer) add(rec *schemas.Record) error {
 	if _, err := s.out.Write(rest); err != nil {
 		return fmt.Errorf("write a file to insert: %w", err)
 	}
-	s.inFile += rows
+	s.files[len(s.files)-1].rows += rows
 	s.rows += rows
 	s.bytes += int64(len(rest))
 	return nil
@@ -214,8 +222,8 @@ func (s *splicer) next(schema []byte) error {
 	if err != nil {
 		return fmt.Errorf("write a file to insert: %w", err)
 	}
-	s.files = append(s.files, name)
-	s.file, s.out, s.inFile = file, bufio.NewWriterSize(file, 1<<20), 0
+	s.files = append(s.files, spliced{name: name})
+	s.file, s.out = file, bufio.NewWriterSize(file, 1<<20)
 	s.bytes += int64(len(schema))
 	if _, err := s.out.Write(schema); err != nil {
 		return fmt.Errorf("write a file to insert: %w", err)

@@ -9,15 +9,15 @@ import (
 // reading is one look at a run.
 type reading struct {
 	at   time.Time
-	done int64 // requests
+	done int64 // requests, or rows
 }
 
-// The ends of what counts as steady, in shares of all requests. A recorder's last insert waits
-// for more, so that its window ends earlier.
+// The ends of what counts as steady, in shares of all. A recorder's last insert waits for more,
+// so that what is stored counts for less long, whoever stores it.
 const (
-	windowFrom       = 0.2
-	windowTo         = 0.9
-	windowToRecorder = 0.7
+	windowFrom     = 0.2
+	windowTo       = 0.9
+	windowToStored = 0.7
 )
 
 // look is the time between two readings.

@@ -104,7 +104,8 @@ type produced struct {
 	results, observations, deadLetters int64 // records, rows, records
 	resultBytes, observationBytes      int64 // of values
 	observationRecords                 int64
-	distinct                           bool // no key of a result stands twice
+	observationMarkers                 int64 // ends of transactions, on the observations' only partition
+	distinct                           bool  // no key of a result stands twice
 	sample                             sample
 }
 
@@ -170,6 +171,11 @@ func (k *cluster) survey(ctx context.Context, t schemas.Topics, total int64) (pr
 	if err != nil {
 		return p, err
 	}
+	end, err := k.end(ctx, t.Observations)
+	if err != nil {
+		return p, err
+	}
+	p.observationMarkers = end - p.observationRecords // that have an offset, and are no records
 	err = k.reader.Read(ctx, t.DeadLetters, func(*schemas.Record) error {
 		p.deadLetters++
 		return nil
