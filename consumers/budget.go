@@ -31,7 +31,9 @@ const (
 	tellingBytes = 1 << 10
 )
 
-func newFetchBudget(most float64) *fetchBudget { return &fetchBudget{most: most, ratio: firstRatio, seen: usualRatio} }
+func newFetchBudget(most float64) *fetchBudget {
+	return &fetchBudget{most: most, ratio: firstRatio, seen: usualRatio}
+}
 
 // ask returns how many bytes a fetch asks for.
 func (b *fetchBudget) ask() int32 {

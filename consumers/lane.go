@@ -159,7 +159,7 @@ func (l *Lane) maxBytes(topic string) int32 {
 	if l.cfg.MaxBytes == nil {
 		return schemas.MaxResultBytes
 	}
-	return int32(l.cfg.MaxBytes(topic)) //nolint:gosec // some megabytes
+	return int32(l.cfg.MaxBytes(topic))
 }
 
 func (l *Lane) lost(partitions map[string][]int32) {

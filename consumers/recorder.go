@@ -179,7 +179,7 @@ type recorderSession struct {
 	storing *storing // nil when nothing is being stored
 	spare   *hand    // its memory is used again
 
-	idle  time.Time // of the last flush
+	idle time.Time // of the last flush
 
 	// Of the goroutine that stores while there is one.
 	paced time.Time     // no flush before

@@ -339,7 +339,7 @@ func (a *App) runWorker(soft, hard context.Context) error {
 			Connection: a.connection(), Group: a.group(a.cfg.Worker.Group),
 			Delivery: a.cfg.Worker.Delivery, Static: a.cfg.Worker.StaticMembership,
 			Instance: a.cfg.Instance, Lane: lane, TopicPrefix: a.cfg.Topics.Requests,
-			MaxRecords: a.cfg.Worker.MaxBatchRows, MaxBytes: a.cfg.Topics.Topics.MaxBytes, TransactionTimeout: a.cfg.Worker.TransactionTimeout,
+			MaxRecords: a.cfg.Worker.MaxBatchRows, MaxBytes: a.cfg.Topics.MaxBytes, TransactionTimeout: a.cfg.Worker.TransactionTimeout,
 			Lost: lost, Health: a.health(RoleWorker, lane),
 		}, a.log)
 		group.Go(func() error { return l.Run(groupSoft, groupHard, h) }) // ends with soft
@@ -506,5 +506,5 @@ func (s recorderStore) Store(ctx context.Context, records []schemas.Record, repl
 
 // newProducer opens a producer for small traffic.
 func (a *App) newProducer() (*kafka.Producer, error) {
-	return kafka.NewProducer(a.cfg.Kafka.Brokers, a.cfg.Kafka.ClientID, 10_000, a.cfg.Topics.Topics.MaxBytes)
+	return kafka.NewProducer(a.cfg.Kafka.Brokers, a.cfg.Kafka.ClientID, 10_000, a.cfg.Topics.MaxBytes)
 }

@@ -327,7 +327,7 @@ func printable(b []byte) string {
 // many. It works on what the topic holds now, so that a replay that fails again is not
 // replayed in the same call.
 func ReplayDeadLetters(ctx context.Context, cfg Config, filter LetterFilter) (n int, err error) {
-	producer, err := kafka.NewProducer(cfg.Kafka.Brokers, cfg.Kafka.ClientID, 10_000, cfg.Topics.Topics.MaxBytes)
+	producer, err := kafka.NewProducer(cfg.Kafka.Brokers, cfg.Kafka.ClientID, 10_000, cfg.Topics.MaxBytes)
 	if err != nil {
 		return 0, err
 	}

@@ -30,8 +30,8 @@ func NewProducer(brokers []string, clientID string, maxBuffered int, maxBytes fu
 		kgo.SeedBrokers(brokers...), kgo.ClientID(clientID),
 		kgo.AlwaysRetryEOF(), // else a broker that ends when it has just accepted the connection loses messages
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partition)),
-		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 { return int32(maxBytes(topic)) }), //nolint:gosec // some megabytes
-		kgo.ProducerBatchCompression(kgo.SnappyCompression()),                                   // see BenchmarkCompression of pipeline/bench
+		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 { return int32(maxBytes(topic)) }),
+		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression of pipeline/bench
 		kgo.MaxBufferedRecords(maxBuffered), kgo.MaxBufferedBytes(256<<20))
 	if err != nil {
 		return nil, fmt.Errorf("open a Kafka producer: %w", err)
