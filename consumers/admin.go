@@ -247,6 +247,23 @@ func (a *Admin) Lag(ctx context.Context, group string, topics ...string) (int64,
 	return lag, nil
 }
 
+// Members returns the state of a consumer group, as the broker calls it, and how many members
+// each client has in it, by client id.
+func (a *Admin) Members(ctx context.Context, group string) (state string, members map[string]int, err error) {
+	described, err := a.adm.DescribeGroups(ctx, group)
+	if err == nil {
+		err = described.Error()
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("describe group %s: %w", group, err)
+	}
+	members = map[string]int{}
+	for _, m := range described[group].Members {
+		members[m.ClientID]++
+	}
+	return described[group].State, members, nil
+}
+
 // Undecided returns how many offsets of the topics cannot be read committed yet: those from
 // the start of the oldest open transaction of each partition.
 func (a *Admin) Undecided(ctx context.Context, topics ...string) (int64, error) {

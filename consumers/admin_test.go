@@ -261,6 +261,35 @@ func TestLag(t *testing.T) {
 	require.Error(t, err)
 }
 
+func TestMembers(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	requests := f.topic("requests.a", 2, nil)
+	f.fill(requests, 2, 0, 10)
+	members := func() (string, map[string]int) {
+		state, members, err := f.admin.Members(t.Context(), f.group("workers").Name)
+		require.NoError(t, err)
+		return state, members
+	}
+	running := make([]*running, 0, 2)
+	for i, client := range []string{"one", "two"} {
+		cfg := f.laneConfig("requests.", i)
+		cfg.ClientID = client
+		r, _ := f.lane(cfg, echo(f.topic("results."+client, 2, nil)))
+		running = append(running, r)
+	}
+	require.Eventually(t, func() bool {
+		state, members := members()
+		return state == "Stable" && members["one"] == 1 && members["two"] == 1 && len(members) == 2
+	}, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, running[0].stop())
+	require.Eventually(t, func() bool {
+		state, members := members()
+		return state == "Stable" && members["two"] == 1 && len(members) == 1
+	}, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, running[1].stop())
+}
+
 func TestAsk(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, sharedAddr)

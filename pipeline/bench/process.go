@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -54,7 +55,8 @@ func start(ctx context.Context, part string, spec any) (*process, error) {
 	p.cmd = exec.Command(exe, childCommand, part) //nolint:gosec,noctx // our own binary, ended by stop
 	p.cmd.Stderr = p.stderr
 	// A Ctrl-C in the terminal is for this process, which ends its children.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// Where this one is killed, they die with it.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", part, err)
 	}
@@ -62,10 +64,20 @@ func start(ctx context.Context, part string, spec any) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", part, err)
 	}
-	if err := p.cmd.Start(); err != nil {
+	started := make(chan error, 1)
+	go func() { // ends with the child
+		// The kernel sends the signal when the thread has ended that started the process.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			p.read(stdout)
+		}
+	}()
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s: %w", part, err)
 	}
-	go p.read(stdout) // ends with the child
 	if err := p.tell(spec); err != nil {
 		return nil, errors.Join(err, p.stop(ctx))
 	}

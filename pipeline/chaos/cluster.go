@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,8 +24,9 @@ import (
 // model is what the run's requests are for: y = 0.5 f0 - 1.25 f1 + 2 f2 + 0.75.
 const model = "linear"
 
-// drainTimeout is what an orderly end may take, for a role and for what waits for it.
-const drainTimeout = 20 * time.Second
+// drainTimeout is what an orderly end may take, for a role and for what waits for it: a role
+// promises to end, if not in order, 5 s after its own drain_timeout of 15 s.
+const drainTimeout = 30 * time.Second
 
 // cluster is everything that runs. Faults of different targets may overlap.
 type cluster struct {
@@ -35,9 +37,11 @@ type cluster struct {
 	proxies    map[string]*proxy   // to ClickHouse, by recorder
 	roles      map[string]*process // those that may join too
 
-	mu       sync.Mutex
-	restarts map[string]int         // of processes that ended by themselves
-	busy     map[string]*sync.Mutex // by target
+	mu        sync.Mutex
+	restarts  map[string]int         // of processes that ended by themselves
+	busy      map[string]*sync.Mutex // by target
+	effective int                    // faults
+	findings  []Finding
 }
 
 // startCluster starts everything in dir, and waits until the roles are ready. Close it.
@@ -177,10 +181,28 @@ func (c *cluster) Do(ctx context.Context, f Fault) error {
 	} else {
 		_ = sleep(ctx, f.For)
 	}
+	effective := c.effect(f)
 	if err := c.end(context.WithoutCancel(ctx), f); err != nil {
 		return fmt.Errorf("end %s: %w", f, err)
 	}
+	if effective {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.effective++
+	}
 	return nil
+}
+
+// effect tells whether a fault that lasts has changed anything. Processes that could not be
+// killed, terminated or started are errors.
+func (c *cluster) effect(f Fault) bool {
+	if f.Service != "" {
+		return slices.ContainsFunc(c.gates(f), (*gate).Felt)
+	}
+	if p := c.process(f.Target); f.Kind == Freeze && p != nil {
+		return p.Frozen()
+	}
+	return true
 }
 
 func (c *cluster) begin(ctx context.Context, f Fault) error {
@@ -241,11 +263,33 @@ func (c *cluster) end(ctx context.Context, f Fault) error {
 	}
 }
 
-// drain ends a process in order. While other faults last it may not get that far.
+// drain ends a process in order. While other faults last it may not get that far; that it
+// ends in any other way is a finding.
 func (c *cluster) drain(ctx context.Context, p *process) {
-	if err := p.Terminate(ctx); err != nil {
-		c.log.Info().Err(err).Msg("a process did not drain")
+	err := p.Terminate(ctx)
+	if err == nil {
+		return
 	}
+	c.log.Info().Err(err).Msg("a process did not drain")
+	if excused(err, !p.signals && ctx.Err() != nil) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.findings = append(c.findings, Finding{What: p.name + " ended, but not in order: " + err.Error(), At: time.Now()})
+}
+
+// excused tells whether an end is one that other faults may lead to: it was given up after
+// its drain_timeout, or was killed by us where it promises no such limit.
+func excused(err error, killed bool) bool {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || errors.Is(err, errNotRunning) {
+		return false
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return killed && status.Signal() == syscall.SIGKILL
+	}
+	return exit.ExitCode() == 1 && strings.Contains(err.Error(), pipeline.ErrDrainTimeout.Error())
 }
 
 func (c *cluster) gates(f Fault) []*gate {
@@ -294,6 +338,39 @@ func (c *cluster) revive(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// sessions returns how many members of its group each process of a role has, by client id.
+func (c *cluster) sessions(role string) map[string]int {
+	sessions := map[string]int{}
+	for name, p := range c.roles {
+		if running := p.current(); running == nil || running.Pid() == 0 || roleOf(name) != role {
+			continue
+		}
+		sessions[name] = 1
+		if role == "worker" {
+			sessions[name] = c.cfg.Worker.Lanes
+		}
+	}
+	return sessions
+}
+
+// Findings are what went wrong on the way.
+func (c *cluster) Findings() []Finding {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	findings := slices.Clone(c.findings)
+	for _, name := range slices.Sorted(maps.Keys(c.restarts)) {
+		findings = append(findings, Finding{What: fmt.Sprintf("%s ended by itself %d times", name, c.restarts[name])})
+	}
+	return findings
+}
+
+// Effective returns how many faults had an effect.
+func (c *cluster) Effective() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.effective
 }
 
 // Terminate ends every role in order, all at the same time.

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/millrace/millrace/consumers"
@@ -31,6 +33,10 @@ type entry struct {
 	topic   string    // of a row: id of the requests topic
 	value   float64   // of results and rows: the prediction
 	class   string    // of dead letters
+
+	// What comes back of the request, as strings: its key and its headers, and in dead letters
+	// its bytes. Observations do not have them.
+	key, headers, bytes string
 }
 
 // minute is what the minute statistics say of some rows, and what the rows say.
@@ -38,7 +44,10 @@ type minute struct {
 	at            time.Time
 	partition     int32
 	outcome       string
+	class         string // of the error, or ""
 	rows, counted int64
+	// Microseconds: the sum of the rows' latency, and that of the statistics.
+	latency, counting int64
 }
 
 // evidence is all that a run has left behind. Records are in the order of their partitions.
@@ -52,6 +61,18 @@ type evidence struct {
 	minutes    []minute
 }
 
+// originalHeaders are those that a request came with, a line each, sorted.
+func originalHeaders(headers []schemas.Header) string {
+	var lines []string
+	for _, h := range headers {
+		if !strings.HasPrefix(h.Key, "millrace-") {
+			lines = append(lines, h.Key+"="+string(h.Value))
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
 // collect reads the topics as committed, and the tables.
 func collect(ctx context.Context, cfg pipeline.Config) (*evidence, error) {
 	admin, err := consumers.NewAdmin(consumers.Connection{Brokers: cfg.Kafka.Brokers, ClientID: cfg.Kafka.ClientID})
@@ -62,7 +83,10 @@ func collect(ctx context.Context, cfg pipeline.Config) (*evidence, error) {
 	e := &evidence{}
 	base := func(rec *schemas.Record) entry {
 		id, _ := rec.Header(schemas.HeaderRequestID)
-		return entry{id: string(id), at: rec.Timestamp, own: place{rec.Partition, rec.Offset}}
+		return entry{
+			id: string(id), at: rec.Timestamp, own: place{rec.Partition, rec.Offset},
+			key: string(rec.Key), headers: originalHeaders(rec.Headers),
+		}
 	}
 	err = admin.Read(ctx, cfg.Topics.RequestsOf(model), func(rec *schemas.Record) error {
 		r := base(rec)
@@ -106,7 +130,7 @@ func collect(ctx context.Context, cfg pipeline.Config) (*evidence, error) {
 		if err != nil {
 			return fmt.Errorf("dead letter %s: %w", r.own, err)
 		}
-		r.class = string(class)
+		r.class, r.bytes = string(class), string(rec.Value)
 		e.letters = append(e.letters, r)
 		return nil
 	})
@@ -114,6 +138,29 @@ func collect(ctx context.Context, cfg pipeline.Config) (*evidence, error) {
 		return nil, err
 	}
 	return e, e.collectTables(ctx, cfg)
+}
+
+// noInserts waits until ClickHouse has none under way.
+func (c *cluster) noInserts(ctx context.Context) error {
+	db, err := clickhouse.Open(clickhouse.Options{Addr: c.cfg.ClickHouse.Addr, Username: c.cfg.ClickHouse.Username, Storage: c.cfg.Storage()})
+	if err != nil {
+		return err
+	}
+	defer db.Close() // nothing is pending
+	for {
+		var running []struct {
+			ID string `ch:"query_id"`
+		}
+		if err := db.Select(ctx, &running, "SELECT query_id FROM system.processes WHERE query_kind = 'Insert'"); err != nil {
+			return err
+		}
+		if len(running) == 0 {
+			return nil
+		}
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+			return fmt.Errorf("%d inserts do not end: %w", len(running), err)
+		}
+	}
 }
 
 func (e *evidence) collectTables(ctx context.Context, cfg pipeline.Config) error {
@@ -151,35 +198,47 @@ func (e *evidence) collectTables(ctx context.Context, cfg pipeline.Config) error
 		OwnOffset    int64             `ch:"dead_letter_offset"`
 		At           time.Time         `ch:"failed_at"`
 		Headers      map[string]string `ch:"headers"`
+		Key          string            `ch:"key"`
+		Bytes        string            `ch:"value"`
 	}
 	if err := db.Select(ctx, &letters, "SELECT toString(error_class) AS class, toString(request_topic_id) AS request_topic_id, request_partition, request_offset, "+
-		"dead_letter_partition, dead_letter_offset, failed_at, headers FROM "+db.Database()+".dead_letters"); err != nil {
+		"dead_letter_partition, dead_letter_offset, failed_at, headers, key, value FROM "+db.Database()+".dead_letters"); err != nil {
 		return err
 	}
 	for _, r := range letters {
+		headers := make([]schemas.Header, 0, len(r.Headers))
+		for key, value := range r.Headers {
+			headers = append(headers, schemas.Header{Key: key, Value: []byte(value)})
+		}
 		e.letterRows = append(e.letterRows, entry{
 			id: r.Headers[schemas.HeaderRequestID], topic: r.Topic, request: place{r.Partition, r.Offset},
 			own: place{r.OwnPartition, r.OwnOffset}, at: r.At, class: r.Class,
+			key: r.Key, headers: originalHeaders(headers), bytes: r.Bytes,
 		})
 	}
 	var minutes []struct {
 		At        time.Time `ch:"m"`
 		Partition int32     `ch:"p"`
 		Outcome   string    `ch:"o"`
+		Class     string    `ch:"c"`
 		Rows      int64     `ch:"stored"`
 		Counted   int64     `ch:"counted"`
+		Latency   int64     `ch:"took"`
+		Counting  int64     `ch:"counted_took"`
 	}
-	if err := db.Select(ctx, &minutes, `SELECT m, p, o, sum(stored) AS stored, sum(counted) AS counted FROM (
-    SELECT toStartOfMinute(toDateTime(scored_at, 'UTC')) AS m, request_partition AS p, toString(outcome) AS o, toInt64(count()) AS stored, toInt64(0) AS counted
-    FROM `+table+` GROUP BY m, p, o
+	if err := db.Select(ctx, &minutes, `SELECT m, p, o, c, sum(n) AS stored, sum(l) AS took, sum(s) AS counted, sum(t) AS counted_took FROM (
+    SELECT toStartOfMinute(toDateTime(scored_at, 'UTC')) AS m, request_partition AS p, toString(outcome) AS o, toString(error_class) AS c,
+        toInt64(count()) AS n, toInt64(sum(latency_us)) AS l, toInt64(0) AS s, toInt64(0) AS t
+    FROM `+table+` GROUP BY m, p, o, c
     UNION ALL
-    SELECT minute AS m, request_partition AS p, toString(outcome) AS o, toInt64(0) AS stored, toInt64(sum(requests)) AS counted
-    FROM `+db.Database()+`.minute_states WHERE model = '`+model+`' GROUP BY m, p, o)
-GROUP BY m, p, o ORDER BY m, p, o`); err != nil {
+    SELECT minute AS m, request_partition AS p, toString(outcome) AS o, toString(error_class) AS c,
+        toInt64(0) AS n, toInt64(0) AS l, toInt64(sum(requests)) AS s, toInt64(sum(latency_sum_us)) AS t
+    FROM `+db.Database()+`.minute_states WHERE model = '`+model+`' GROUP BY m, p, o, c)
+GROUP BY m, p, o, c ORDER BY m, p, o, c`); err != nil {
 		return err
 	}
 	for _, m := range minutes {
-		e.minutes = append(e.minutes, minute{m.At, m.Partition, m.Outcome, m.Rows, m.Counted})
+		e.minutes = append(e.minutes, minute{m.At, m.Partition, m.Outcome, m.Class, m.Rows, m.Counted, m.Latency, m.Counting})
 	}
 	return nil
 }

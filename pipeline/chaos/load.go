@@ -65,23 +65,26 @@ func (l load) request(i int) schemas.Message {
 	}
 	return schemas.Message{
 		Topic: l.topic, Partition: schemas.AnyPartition, Key: strconv.AppendInt([]byte("k"), int64(i%997), 10), Value: value,
-		Headers: []schemas.Header{{Key: schemas.HeaderRequestID, Value: []byte(idOf(i))}},
+		Headers: []schemas.Header{
+			{Key: schemas.HeaderRequestID, Value: []byte(idOf(i))},
+			{Key: "lot", Value: strconv.AppendInt(nil, int64(i%89), 10)}, // comes back, whatever it is
+		},
 	}
 }
 
-// Produce sends all requests, evenly over a time, and returns when Kafka has them. When
-// Kafka is away it waits, and then catches up.
-func (l load) Produce(ctx context.Context, brokers []string, over time.Duration) error {
+// Produce sends the requests with those numbers, evenly over a time, and returns when Kafka
+// has them. When Kafka is away it waits, and then catches up. to is exclusive.
+func (l load) Produce(ctx context.Context, brokers []string, from, to int, over time.Duration) error {
 	p, err := sink.NewProducer(brokers, "chaos-load", 50_000, schemas.DefaultTopics().MaxBytes)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
 	began := time.Now()
-	for sent := 0; sent < l.total; {
-		due := l.total
+	for sent := from; sent < to; {
+		due := to
 		if elapsed := time.Since(began); elapsed < over {
-			due = int(float64(l.total) * elapsed.Seconds() / over.Seconds())
+			due = from + int(float64(to-from)*elapsed.Seconds()/over.Seconds())
 		}
 		for ; sent < due && ctx.Err() == nil; sent++ {
 			p.Enqueue(ctx, l.request(sent))

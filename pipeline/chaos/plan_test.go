@@ -33,6 +33,9 @@ func TestPlan(t *testing.T) {
 						require.GreaterOrEqual(t, other.At, f.At+f.For+settle, "%s and %s overlap", f, other)
 					}
 				}
+				if f.Kind == Kill || f.Kind == Terminate {
+					require.NotContains(t, []string{"worker-0", "recorder-0"}, f.Target, "they live through it all")
+				}
 				if f.Kind == Kill && !topology.KillBrokers {
 					require.NotEqual(t, named(kafka, 0), f.Target, "the embedded broker does not survive that")
 				}
@@ -44,6 +47,13 @@ func TestPlan(t *testing.T) {
 		}
 	}
 	require.NotEqual(t, NewPlan(1, 60, usual, 0), NewPlan(2, 60, usual, 0))
+	alone, dealt := Topology{Workers: 1, Recorders: 1, Brokers: 1}, map[string]bool{}
+	for _, f := range NewPlan(1, 60, alone, 0).Faults {
+		dealt[string(f.Kind)+" "+f.Target] = true
+	}
+	for _, fault := range []string{"kill worker-0", "kill recorder-0", "terminate worker-0", "terminate recorder-0"} {
+		require.True(t, dealt[fault], "%s: it is the only one", fault)
+	}
 	only := usual
 	only.Only = []Kind{Late, Join}
 	for _, f := range NewPlan(1, 30, only, 0).Faults {

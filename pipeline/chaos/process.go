@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -40,7 +41,7 @@ func newProcess(dir, name string, signals bool, args ...string) (*process, error
 	const never = 24 * time.Hour // only the run starts it again
 	return &process{name: name, logs: logs, signals: signals, child: supervisor.Child{
 		Name: name, Args: args, Log: zerolog.New(logs).With().Timestamp().Logger(), MinBackoff: never, MaxBackoff: 2 * never,
-		ReadyTimeout: time.Minute,
+		ReadyTimeout: time.Minute, DiesWithParent: true, // it may be frozen then
 	}}, nil
 }
 
@@ -107,13 +108,30 @@ func (p *process) Kill(ctx context.Context) error {
 func (p *process) Terminate(ctx context.Context) error {
 	running := p.down()
 	var err error
-	if p.signals {
+	switch {
+	case running == nil || running.Pid() == 0:
+		err = fmt.Errorf("terminate %s: %w", p.name, errNotRunning)
+	case p.signals:
 		err = p.signal(running, syscall.SIGTERM)
 	}
 	if running != nil {
 		err = errors.Join(err, running.Stop(ctx))
 	}
 	return err
+}
+
+// Frozen tells whether SIGSTOP has had its effect.
+func (p *process) Frozen() bool {
+	running := p.current()
+	if running == nil {
+		return false
+	}
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(running.Pid()), "stat"))
+	if err != nil {
+		return false
+	}
+	_, state, _ := strings.Cut(string(stat), ") ") // behind the name
+	return strings.HasPrefix(state, "T")
 }
 
 // Close kills what still runs.
@@ -131,23 +149,32 @@ type vitals struct {
 	pid        int
 	goroutines int // 0 where it has no admin endpoint
 	files      int
+	heap       int64 // bytes that are allocated; 0 as above
 	rss        int64 // bytes
 }
 
-// Vitals measures it. A process that does not answer is an error.
-func (p *process) Vitals(ctx context.Context) (vitals, error) {
+// Vitals measures it, perhaps after a garbage collection. A process that does not answer is
+// an error.
+func (p *process) Vitals(ctx context.Context, collect bool) (vitals, error) {
 	running := p.current()
 	if running == nil || running.Pid() == 0 {
 		return vitals{}, fmt.Errorf("measure %s: %w", p.name, errNotRunning)
 	}
 	v := vitals{pid: running.Pid()}
+	if p.signals && collect {
+		for range 2 { // the second frees what pools hold
+			if err := get(ctx, running.Addr(), "/debug/pprof/heap?gc=1", func(string) {}); err != nil {
+				return v, err
+			}
+		}
+	}
 	dir := filepath.Join("/proc", strconv.Itoa(v.pid))
 	files, err := os.ReadDir(filepath.Join(dir, "fd"))
 	if err != nil {
 		return v, fmt.Errorf("count the files of %s: %w", p.name, err)
 	}
 	v.files = len(files)
-	status, err := os.ReadFile(filepath.Join(dir, "status")) //nolint:gosec // of a child
+	status, err := os.ReadFile(filepath.Join(dir, "status"))
 	if err != nil {
 		return v, fmt.Errorf("measure the memory of %s: %w", p.name, err)
 	}
@@ -160,33 +187,52 @@ func (p *process) Vitals(ctx context.Context) (vitals, error) {
 			v.rss = n << 10
 		}
 	}
-	if p.signals {
-		v.goroutines, err = goroutines(ctx, running.Addr())
+	if !p.signals {
+		return v, nil
+	}
+	err = get(ctx, running.Addr(), "/metrics", func(line string) {
+		name, text, _ := strings.Cut(line, " ")
+		n, err := strconv.ParseFloat(text, 64)
+		switch {
+		case err != nil: // a comment, or a metric with labels
+		case name == "go_goroutines":
+			v.goroutines = int(n)
+		case name == "go_memstats_heap_alloc_bytes":
+			v.heap = int64(n)
+		}
+	})
+	if err == nil && (v.goroutines == 0 || v.heap == 0) {
+		err = fmt.Errorf("measure %s: its metrics do not tell", p.name)
 	}
 	return v, err
 }
 
-// goroutines asks an admin endpoint how many there are.
-func goroutines(ctx context.Context, addr string) (int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", nil)
+// get reads an answer of an admin endpoint, line by line.
+func get(ctx context.Context, addr, path string, line func(line string)) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
 	if err != nil {
-		return 0, fmt.Errorf("read the metrics of %s: %w", addr, err)
+		return fmt.Errorf("get %s of %s: %w", path, addr, err)
 	}
 	req.Close = true // an idle connection would count
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, fmt.Errorf("read the metrics of %s: %w", addr, err)
+		return fmt.Errorf("get %s of %s: %w", path, addr, err)
 	}
 	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	for lines.Scan() {
-		if text, ok := strings.CutPrefix(lines.Text(), "go_goroutines "); ok {
-			n, err := strconv.ParseFloat(text, 64)
-			if err != nil {
-				return 0, fmt.Errorf("read the metrics of %s: %w", addr, err)
-			}
-			return int(n), nil
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("get %s of %s: %s", path, addr, resp.Status)
+	}
+	in := bufio.NewReader(resp.Body)
+	for {
+		text, err := in.ReadString('\n')
+		if text != "" {
+			line(strings.TrimSuffix(text, "\n"))
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("get %s of %s: %w", path, addr, err)
 		}
 	}
-	return 0, fmt.Errorf("read the metrics of %s: no go_goroutines there: %w", addr, errors.Join(lines.Err(), resp.Body.Close()))
 }

@@ -128,6 +128,7 @@ func (p *proxy) serve(client *net.TCPConn) {
 type gate struct {
 	mu      sync.Mutex
 	fault   Fault
+	felt    bool          // the fault has been done to a connection
 	changed chan struct{} // closed and replaced with fault
 	conns   map[*conn]bool
 }
@@ -137,6 +138,9 @@ func (g *gate) set(f Fault) {
 	g.mu.Lock()
 	before := g.fault
 	g.fault = f
+	if f.Kind != abandoned { // the second half of one
+		g.felt = false
+	}
 	close(g.changed)
 	g.changed = make(chan struct{})
 	conns := make([]*conn, 0, len(g.conns))
@@ -146,14 +150,35 @@ func (g *gate) set(f Fault) {
 	g.mu.Unlock()
 	for _, c := range conns {
 		switch {
-		case f.Kind == Cut, before.Kind == Mute:
+		case f.Kind == Cut:
+			c.reset()
+			g.feel()
+		case before.Kind == Mute:
 			c.reset()
 		case f.Kind == HalfClose:
-			c.halfClose()
+			if c.halfClose() {
+				g.feel()
+			}
 		case f.Kind == abandoned:
 			c.abandon()
+			g.feel()
 		}
 	}
+}
+
+// feel notes that the fault has been done to a connection.
+func (g *gate) feel() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.felt = true
+}
+
+// Felt tells whether the fault has been done to any connection: what nobody has meant to
+// send was not held up.
+func (g *gate) Felt() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.felt
 }
 
 func (g *gate) state() (Fault, <-chan struct{}) {
@@ -167,6 +192,7 @@ func (g *gate) enter(c *conn) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.fault.Kind == Cut {
+		g.felt = true
 		return false
 	}
 	g.conns[c] = true
@@ -223,12 +249,11 @@ func discard(c *net.TCPConn) {
 }
 
 // halfClose tells the service that the client sends no more, which the client does not know.
-func (c *conn) halfClose() {
+// It is false where the service does not know the client yet.
+func (c *conn) halfClose() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.server != nil {
-		_ = c.server.CloseWrite()
-	}
+	return c.server != nil && c.server.CloseWrite() == nil
 }
 
 // abandon lets the client see a reset, but not the service.
@@ -259,6 +284,7 @@ func (c *conn) pass(answers bool) bool {
 			i++
 			continue
 		}
+		c.gates[i].feel()
 		select {
 		case <-changed:
 		case <-late:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,27 +19,29 @@ import (
 
 // Summary is the outcome of a run, which is printed as one line of JSON.
 type Summary struct {
-	OK              bool         `json:"ok"`
-	Seed            uint64       `json:"seed"`
-	Kafka           string       `json:"kafka"`
-	Brokers         int          `json:"brokers"`
-	Requests        int          `json:"requests"`
-	Results         int          `json:"results"`
-	Observations    int          `json:"observations"` // rows in ClickHouse
-	DeadLetters     int          `json:"dead_letters"`
-	Duplicates      int          `json:"duplicates"` // of all of the above
-	Lost            int          `json:"lost"`
-	Reordered       int          `json:"reordered"`
-	Wrong           int          `json:"wrong"` // answers, coordinates, classes and minutes
-	Faults          int          `json:"faults"`
-	Kinds           map[Kind]int `json:"kinds"`
-	WorkerPeakRSS   int64        `json:"worker_peak_rss_bytes"`
-	RecorderPeakRSS int64        `json:"recorder_peak_rss_bytes"`
-	LoadSeconds     float64      `json:"load_seconds"`
-	DrainSeconds    float64      `json:"drain_seconds"`     // from the end of load and faults until all is stored
-	Unstuck         int          `json:"unstuck,omitempty"` // restarts of the embedded Kafka because a group hung; see README
-	Findings        []string     `json:"findings,omitempty"`
-	Dir             string       `json:"dir,omitempty"` // data and logs, where they are kept
+	OK              bool            `json:"ok"`
+	Seed            uint64          `json:"seed"`
+	Kafka           string          `json:"kafka"`
+	Brokers         int             `json:"brokers"`
+	Requests        int             `json:"requests"`
+	Results         int             `json:"results"`
+	Observations    int             `json:"observations"` // rows in ClickHouse
+	DeadLetters     int             `json:"dead_letters"`
+	Duplicates      int             `json:"duplicates"` // of all of the above
+	Lost            int             `json:"lost"`
+	Reordered       int             `json:"reordered"`
+	Wrong           int             `json:"wrong"` // answers, coordinates, classes and minutes
+	Faults          int             `json:"faults"`
+	Effective       int             `json:"effective"` // of them: a connection was cut or held up, a process stopped or ended
+	Kinds           map[Kind]int    `json:"kinds"`
+	WorkerPeakRSS   int64           `json:"worker_peak_rss_bytes"`
+	RecorderPeakRSS int64           `json:"recorder_peak_rss_bytes"`
+	Rest            map[string]Rest `json:"rest"` // before and after, of those that lived through the run
+	LoadSeconds     float64         `json:"load_seconds"`
+	DrainSeconds    float64         `json:"drain_seconds"`     // from the end of load and faults until all is stored
+	Unstuck         int             `json:"unstuck,omitempty"` // restarts of the embedded Kafka because it waited for dead members; see README
+	Findings        []string        `json:"findings,omitempty"`
+	Dir             string          `json:"dir,omitempty"` // data and logs, where they are kept
 }
 
 // Run does a run. What is not as it must be is told on report, with the faults around its
@@ -80,6 +83,7 @@ type run struct {
 	began    time.Time // of the plan
 	loaded   time.Duration
 	drained  time.Duration
+	hung     bool // nothing moved for a while
 	unstuck  int
 	verdict  *Verdict
 	findings []Finding
@@ -106,20 +110,30 @@ func newRun(o Options, log zerolog.Logger) (*run, error) {
 	return r, nil
 }
 
-// all does everything in order, and leaves nothing running.
+// step is one part of a run.
+type step struct {
+	what string
+	do   func(ctx context.Context) error
+}
+
+// steps are all that is done between start and close, in order.
+func (r *run) steps() []step {
+	return []step{
+		{"the first requests flow, without faults", r.warmUp},
+		{"requests flow, and faults happen", r.play},
+		{"waiting until everything is stored", r.settle},
+		{"looking for what has grown", r.rest},
+		{"ending every process in order", r.end},
+		{"reading everything", r.verify},
+	}
+}
+
+// all does everything, and leaves nothing running.
 func (r *run) all(ctx context.Context) error {
 	if err := r.start(ctx); err != nil {
 		return err
 	}
-	for _, step := range []struct {
-		what string
-		do   func(ctx context.Context) error
-	}{
-		{"requests flow, and faults happen", r.play},
-		{"waiting until everything is stored", r.settle},
-		{"reading everything", r.verify},
-		{"ending every process in order", r.end},
-	} {
+	for _, step := range r.steps() {
 		r.log.Info().Msg(step.what)
 		if err := step.do(ctx); err != nil {
 			return errors.Join(err, r.close())
@@ -128,12 +142,24 @@ func (r *run) all(ctx context.Context) error {
 	return r.close()
 }
 
-// end ends every role in order, which must succeed now.
+// rest looks for growth.
+func (r *run) rest(ctx context.Context) error {
+	r.findings = append(r.findings, r.watch.Judge(ctx, r.o.Bounds)...)
+	return nil
+}
+
+// end ends every role in order, which must succeed now. Then it waits for what may come late:
+// ClickHouse takes a recorder's inserts until their deadlines.
 func (r *run) end(ctx context.Context) error {
 	if err := r.cluster.Terminate(ctx); err != nil {
 		r.findings = append(r.findings, Finding{What: "orderly end: " + err.Error()})
 	}
-	return nil
+	if err := sleep(ctx, r.cluster.cfg.Recorder.InsertDeadline); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return r.cluster.noInserts(ctx)
 }
 
 func (r *run) start(ctx context.Context) error {
@@ -144,7 +170,8 @@ func (r *run) start(ctx context.Context) error {
 		return fmt.Errorf("start the processes: %w", err)
 	}
 	r.load = load{total: r.o.Requests, topic: r.cluster.cfg.Topics.RequestsOf(model)}
-	r.watch = watchCluster(ctx, r.cluster)
+	spared := slices.DeleteFunc(slices.Sorted(maps.Keys(r.cluster.roles)), func(name string) bool { return !r.topology.spared(name) })
+	r.watch = watchCluster(ctx, r.cluster, spared)
 	return nil
 }
 
@@ -153,8 +180,28 @@ func (r *run) close() error {
 	return r.cluster.Close()
 }
 
-// warmUp is how long requests flow before the first fault.
-const warmUp = 4 * time.Second
+const (
+	// warmth is how long the first requests flow, before what processes take at rest is
+	// measured: by then each has done its work.
+	warmth = 4 * time.Second
+	// lead is how long requests flow again before the first fault.
+	lead = time.Second
+)
+
+// first is how many requests flow without faults.
+func (r *run) first() int { return r.load.total / 10 }
+
+// warmUp sends the first requests and measures the roles when these are stored.
+func (r *run) warmUp(ctx context.Context) error {
+	if err := r.load.Produce(ctx, r.cluster.cfg.Kafka.Brokers, 0, r.first(), warmth); err != nil {
+		return fmt.Errorf("send the first requests: %w", err)
+	}
+	if err := r.settle(ctx); err != nil {
+		return err
+	}
+	r.watch.Begin(ctx)
+	return nil
+}
 
 // play sends the requests, and meanwhile does the faults.
 func (r *run) play(ctx context.Context) error {
@@ -162,16 +209,15 @@ func (r *run) play(ctx context.Context) error {
 	defer func() { r.loaded = time.Since(began) }()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		if err := r.load.Produce(ctx, r.cluster.cfg.Kafka.Brokers, warmUp+r.plan.Length); err != nil {
+		if err := r.load.Produce(ctx, r.cluster.cfg.Kafka.Brokers, r.first(), r.load.total, lead+r.plan.Length); err != nil {
 			return fmt.Errorf("send the requests: %w", err)
 		}
 		return nil
 	})
 	group.Go(func() error {
-		if err := sleep(ctx, warmUp); err != nil {
+		if err := sleep(ctx, lead); err != nil {
 			return err
 		}
-		r.watch.Begin(ctx)
 		r.began = time.Now()
 		for _, f := range r.plan.Faults {
 			if err := sleep(ctx, time.Until(r.began.Add(f.At))); err != nil {
@@ -191,7 +237,8 @@ func (r *run) play(ctx context.Context) error {
 // stuck is how long nothing moves until the embedded Kafka is started again. It never starts
 // the session timeout of a member whose connection is gone when it answers the member's
 // join, and starts a rebalance's timeout anew with each join: a group can wait for ever for
-// members that are long dead. A start ends their sessions. Apache Kafka needs no such help.
+// members that are long dead. A start ends their sessions. Apache Kafka needs no such help,
+// and where no member is dead something of ours hangs, which is a finding.
 const stuck = 30 * time.Second
 
 // settle waits until every request is answered and every row stored.
@@ -206,41 +253,39 @@ func (r *run) settle(ctx context.Context) error {
 	defer admin.Close()
 	t := cfg.Topics
 	// In this order: what comes later in the way of the data ends later.
-	left := func() (string, error) {
+	left := func() (what, role string, err error) {
 		for _, step := range []struct {
-			what string
-			left func() (int64, error)
+			what, role string
+			left       func() (int64, error)
 		}{
-			{"requests are not answered", func() (int64, error) { return admin.Lag(ctx, cfg.Worker.Group, t.RequestsOf(model)) }},
-			{"offsets belong to open transactions", func() (int64, error) {
+			{"requests are not answered", "worker", func() (int64, error) { return admin.Lag(ctx, cfg.Worker.Group, t.RequestsOf(model)) }},
+			{"offsets belong to open transactions", "", func() (int64, error) {
 				return admin.Undecided(ctx, t.RequestsOf(model), t.ResultsOf(model), t.Observations, t.DeadLetters)
 			}},
-			{"offsets are not stored", func() (int64, error) { return admin.Lag(ctx, cfg.Recorder.Group, t.Observations, t.DeadLetters) }},
+			{"offsets are not stored", "recorder", func() (int64, error) { return admin.Lag(ctx, cfg.Recorder.Group, t.Observations, t.DeadLetters) }},
 		} {
 			n, err := step.left()
 			if err != nil {
-				return "", err
+				return "", "", err
 			}
 			if n > 0 {
-				return fmt.Sprintf("%d %s", n, step.what), nil
+				return fmt.Sprintf("%d %s", n, step.what), step.role, nil
 			}
 		}
-		return "", nil
+		return "", "", nil
 	}
 	last, moved := "", began
 	for {
-		what, err := left()
+		what, role, err := left()
 		if what == "" && err == nil {
 			return nil
 		}
 		if what != last {
 			last, moved = what, time.Now()
 		}
-		if time.Since(moved) > stuck && r.o.Kafka == EmbeddedKafka && r.unstuck == 0 {
-			r.log.Warn().Str("left", what).Msg("a group of the embedded Kafka hangs; starting it again")
-			r.unstuck++
-			moved = time.Now()
-			if err := r.cluster.Do(ctx, Fault{Kind: Terminate, Target: named(kafka, 0)}); err != nil {
+		if time.Since(moved) > stuck && r.o.Kafka == EmbeddedKafka && !r.hung {
+			r.hung, moved = true, time.Now()
+			if err := r.unstick(ctx, admin, role, what); err != nil {
 				return err
 			}
 		}
@@ -254,6 +299,48 @@ func (r *run) settle(ctx context.Context) error {
 	}
 }
 
+// unstick starts the embedded Kafka again where it waits for dead members of a role's group.
+func (r *run) unstick(ctx context.Context, admin *consumers.Admin, role, what string) error {
+	group, ok := map[string]string{"worker": r.cluster.cfg.Worker.Group, "recorder": r.cluster.cfg.Recorder.Group}[role]
+	if !ok {
+		r.findings = append(r.findings, Finding{What: fmt.Sprintf("nothing moved for %s: %s", stuck, what), At: time.Now()})
+		return nil
+	}
+	state, members, err := admin.Members(ctx, group)
+	alive := r.cluster.sessions(role)
+	dead := ghosts(members, alive)
+	if err != nil || len(dead) == 0 {
+		r.findings = append(r.findings, Finding{
+			What: fmt.Sprintf("nothing moved for %s: %s, and the broker is not why: %s is %q with the members %v of the sessions %v, error: %v",
+				stuck, what, group, state, members, alive, err),
+			At: time.Now(),
+		})
+		return nil
+	}
+	r.log.Warn().Str("left", what).Str("group", group).Str("state", state).Strs("dead_members", dead).Msg("the embedded Kafka waits for dead members; starting it again")
+	r.unstuck++
+	err = r.cluster.broker.Terminate(ctx, 0)
+	if err == nil {
+		err = r.cluster.broker.Start(ctx, 0)
+	}
+	if err != nil {
+		return fmt.Errorf("start the embedded Kafka again: %w", err)
+	}
+	return nil
+}
+
+// ghosts names the clients that have more members in a group than sessions: those are dead,
+// and hold up the living.
+func ghosts(members, sessions map[string]int) []string {
+	var dead []string
+	for _, client := range slices.Sorted(maps.Keys(members)) {
+		if n := members[client] - sessions[client]; n > 0 {
+			dead = append(dead, fmt.Sprintf("%d of %s", n, client))
+		}
+	}
+	return dead
+}
+
 // verify judges what is there.
 func (r *run) verify(ctx context.Context) error {
 	e, err := collect(ctx, r.cluster.cfg)
@@ -262,10 +349,7 @@ func (r *run) verify(ctx context.Context) error {
 	}
 	r.verdict = judge(r.load, e)
 	r.findings = append(r.findings, r.verdict.Findings...)
-	r.findings = append(r.findings, r.watch.Judge(ctx, r.o.Bounds)...)
-	for name, n := range r.cluster.restarts {
-		r.findings = append(r.findings, Finding{What: fmt.Sprintf("%s ended by itself %d times", name, n)})
-	}
+	r.findings = append(r.findings, r.cluster.Findings()...)
 	return nil
 }
 
@@ -276,7 +360,11 @@ func (r *run) summary() *Summary {
 		DeadLetters: v.DeadLetters, Duplicates: v.Duplicates, Lost: v.Lost, Reordered: v.Reordered, Wrong: v.Wrong,
 		Faults: len(r.plan.Faults), Kinds: r.plan.Kinds(), LoadSeconds: r.loaded.Seconds(), DrainSeconds: r.drained.Seconds(), Unstuck: r.unstuck,
 	}
+	if r.cluster != nil {
+		s.Effective = r.cluster.Effective()
+	}
 	if r.watch != nil {
+		s.Rest = r.watch.Rests()
 		s.WorkerPeakRSS, s.RecorderPeakRSS = r.watch.Peak("worker"), r.watch.Peak("recorder")
 	}
 	for _, f := range r.findings {

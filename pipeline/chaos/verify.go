@@ -21,7 +21,7 @@ type Verdict struct {
 	Duplicates   int // results, dead letters and rows too many
 	Lost         int // results, dead letters and rows missing
 	Reordered    int // results that come after one of a later request of their partition
-	Wrong        int // answers, coordinates and classes that are not the request's own, minutes that do not add up
+	Wrong        int // answers, coordinates, keys, headers, bytes and classes that are not the request's own, minutes that do not add up
 	Findings     []Finding
 }
 
@@ -45,6 +45,9 @@ func judge(l load, e *evidence) *Verdict {
 	j.values("row", e.rows)
 	j.classes("dead letter", e.letters)
 	j.classes("dead letter's row", e.letterRows)
+	j.originals("result", e.results, j.byID, false)
+	j.originals("dead letter", e.letters, j.byRequest, true)
+	j.originals("dead letter's row", e.letterRows, j.byRequest, true)
 	j.order()
 	j.lineage()
 	j.minutes()
@@ -164,6 +167,30 @@ func (j *judgement) classes(what string, entries []entry) {
 	}
 }
 
+// originals checks what must come back of each request: its key, its headers, and perhaps
+// its bytes.
+func (j *judgement) originals(what string, entries []entry, of func(*entry) (int, error), whole bool) {
+	for k := range entries {
+		x := &entries[k]
+		i, err := of(x)
+		if err != nil {
+			continue // told already
+		}
+		sent := j.request(i)
+		check := func(which, got, want string) {
+			if got != want {
+				j.verdict.Wrong++
+				j.find("wrong "+which+" of "+what, x.at, "%.200q and not %.200q, of %s", got, want, j.tell(i))
+			}
+		}
+		check("key", x.key, string(sent.Key))
+		check("headers", x.headers, originalHeaders(sent.Headers))
+		if whole {
+			check("bytes", x.bytes, string(sent.Value))
+		}
+	}
+}
+
 // order checks that the results of a partition are in the order of its requests, which is
 // the order of each key.
 func (j *judgement) order() {
@@ -225,13 +252,20 @@ func (j *judgement) lineage() {
 	}
 }
 
-// minutes checks that the minute statistics count the rows that are there.
+// minutes checks that the minute statistics count the rows that are there, by class of
+// error, and their latency.
 func (j *judgement) minutes() {
 	for _, m := range j.e.minutes {
-		if m.rows != m.counted {
+		outcome := strings.TrimSpace(m.outcome + " " + m.class)
+		tell := func(format string, args ...any) {
 			j.verdict.Wrong++
-			j.find("wrong minute", m.at, "%s, partition %d, outcome %s: %d rows are stored and %d are counted",
-				m.at.UTC().Format(time.RFC3339), m.partition, m.outcome, m.rows, m.counted)
+			j.find("wrong minute", m.at, "%s, partition %d, outcome %s: %s", m.at.UTC().Format(time.RFC3339), m.partition, outcome, fmt.Sprintf(format, args...))
+		}
+		switch {
+		case m.rows != m.counted:
+			tell("%d rows are stored and %d are counted", m.rows, m.counted)
+		case m.latency != m.counting:
+			tell("%d rows took %d µs and %d µs are counted", m.rows, m.latency, m.counting)
 		}
 	}
 }

@@ -15,7 +15,8 @@ func whole(l load) *evidence {
 	results, letters := map[int32]int64{}, int64(0)
 	for i := range l.total {
 		lies := place{int32(i % 3), int64(i / 3)}
-		x := entry{id: idOf(i), at: at.Add(time.Duration(i) * time.Millisecond), request: lies, own: lies}
+		x := original(l, i)
+		x.at, x.request, x.own = at.Add(time.Duration(i)*time.Millisecond), lies, lies
 		e.requests = append(e.requests, x)
 		if class := l.class(i); class != "" {
 			x.class, x.own = string(class), place{0, letters}
@@ -32,8 +33,14 @@ func whole(l load) *evidence {
 		results[lies.partition]++
 		e.results = append(e.results, x)
 	}
-	e.minutes = []minute{{at, 0, "ok", 100, 100}, {at, 1, "ok", 95, 95}}
+	e.minutes = []minute{{at, 0, "ok", "", 100, 100, 7000, 7000}, {at, 1, "ok", "", 95, 95, 6000, 6000}}
 	return e
+}
+
+// original is an entry that comes back of a request.
+func original(l load, i int) entry {
+	sent := l.request(i)
+	return entry{id: idOf(i), key: string(sent.Key), headers: originalHeaders(sent.Headers), bytes: string(sent.Value)}
 }
 
 // TestJudge: a check that cannot fail is worth nothing.
@@ -90,7 +97,9 @@ func TestJudge(t *testing.T) {
 		},
 		"a bad request is answered": {
 			func(e *evidence) {
-				e.results = append(e.results, entry{id: "r20", own: place{2, 100}, value: prediction(20)})
+				needless := original(l, 20)
+				needless.own, needless.value = place{2, 100}, prediction(20)
+				e.results = append(e.results, needless)
 			},
 			Verdict{Wrong: 1, Reordered: 1},
 			[]string{
@@ -146,7 +155,9 @@ func TestJudge(t *testing.T) {
 		},
 		"a good request is refused": {
 			func(e *evidence) {
-				e.letters = append(e.letters, entry{id: "r1", request: place{1, 0}, own: place{0, 5}})
+				needless := original(l, 1)
+				needless.request, needless.own = place{1, 0}, place{0, 5}
+				e.letters = append(e.letters, needless)
 			},
 			Verdict{Wrong: 1},
 			[]string{"needless dead letter: at 0/5 00:00:00.000, of request r1 at 1/0 12:00:00.001"},
@@ -160,6 +171,48 @@ func TestJudge(t *testing.T) {
 			func(e *evidence) { e.minutes[1].counted++ },
 			Verdict{Wrong: 1},
 			[]string{"wrong minute: 2026-11-22T12:00:00Z, partition 1, outcome ok: 95 rows are stored and 96 are counted"},
+		},
+		"a minute counts a row under another error": {
+			func(e *evidence) {
+				e.minutes[1].counted--
+				e.minutes = append(e.minutes, minute{e.minutes[1].at, 1, "failed", "scoring", 0, 1, 0, 60})
+			},
+			Verdict{Wrong: 2},
+			[]string{
+				"wrong minute: 2026-11-22T12:00:00Z, partition 1, outcome ok: 95 rows are stored and 94 are counted",
+				"wrong minute: 2026-11-22T12:00:00Z, partition 1, outcome failed scoring: 0 rows are stored and 1 are counted",
+			},
+		},
+		"a minute counts another row's latency": {
+			func(e *evidence) { e.minutes[1].counting++ },
+			Verdict{Wrong: 1},
+			[]string{"wrong minute: 2026-11-22T12:00:00Z, partition 1, outcome ok: 95 rows took 6000 µs and 6001 µs are counted"},
+		},
+		"a result under another key": {
+			func(e *evidence) { e.results[5].key = "k6" },
+			Verdict{Wrong: 1},
+			[]string{`wrong key of result: "k6" and not "k5", of request r5 at 2/1 12:00:00.005`},
+		},
+		"a result without a header": {
+			func(e *evidence) { e.results[5].headers = "request-id=r5" },
+			Verdict{Wrong: 1},
+			[]string{`wrong headers of result: "request-id=r5" and not "lot=5\nrequest-id=r5", of request r5 at 2/1 12:00:00.005`},
+		},
+		"a dead letter is not as it came": {
+			func(e *evidence) {
+				e.letters[1].key, e.letters[1].headers, e.letters[1].bytes = "", "lot=61\nrequest-id=r60", "{}"
+			},
+			Verdict{Wrong: 3},
+			[]string{
+				`wrong key of dead letter: "" and not "k60", of request r60 at 0/20 12:00:00.060`,
+				`wrong headers of dead letter: "lot=61\nrequest-id=r60" and not "lot=60\nrequest-id=r60", of request r60 at 0/20 12:00:00.060`,
+				`wrong bytes of dead letter: "{}" and not "{\"f0\":60,\"f1\":0}", of request r60 at 0/20 12:00:00.060`,
+			},
+		},
+		"a dead letter's row is not as it came": {
+			func(e *evidence) { e.letterRows[1].bytes = `{"f0":60,"f1":0` },
+			Verdict{Wrong: 1},
+			[]string{`wrong bytes of dead letter's row: "{\"f0\":60,\"f1\":0" and not "{\"f0\":60,\"f1\":0}", of request r60 at 0/20 12:00:00.060`},
 		},
 		"a request is not in Kafka": {
 			func(e *evidence) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -24,6 +25,10 @@ type Child struct {
 	// Health returns nil when the child is well. It must end when ctx does. Nil is no check.
 	Health func(ctx context.Context) error
 	Log    zerolog.Logger // gets the child's output, deaths and restarts
+
+	// DiesWithParent has the child killed when this process ends, however that ends and even
+	// where the child is frozen. Otherwise it drains then.
+	DiesWithParent bool
 
 	ReadyTimeout   time.Duration // from start to ready; default 30 s
 	HealthInterval time.Duration // between two health checks; default 1 s
@@ -64,7 +69,7 @@ type Process struct {
 	kill     context.CancelFunc
 
 	done chan struct{} // closed at the end of run
-	err  error         // of the last child's end; after done
+	err  error         // of the last child's end, nil where its replacement did not start; after done
 }
 
 // Start starts the child and waits until it is ready, for at most ReadyTimeout or until ctx
@@ -98,8 +103,8 @@ func (p *Process) Pid() int { return int(p.pid.Load()) }
 func (p *Process) Restarts() uint64 { return p.restarts.Load() }
 
 // Stop closes the child's pipe, so that it drains and ends, and waits for its end. When ctx
-// is done first it kills the child. It returns an error when the child was killed or
-// failed. Calling it again waits for the same end.
+// is done first it kills the child. It returns an error, with an *exec.ExitError, when the
+// child was killed or failed. Calling it again waits for the same end.
 func (p *Process) Stop(ctx context.Context) error {
 	defer context.AfterFunc(ctx, p.kill)()
 	p.stop()
@@ -120,6 +125,7 @@ func (p *Process) run(in *instance) {
 				p.err = p.end(p.hard, in)
 				return
 			}
+			p.err = p.failure(in) // for a Stop before there is another
 			if time.Since(in.since) > p.child.MaxBackoff {
 				backoff = p.child.MinBackoff
 			}
@@ -133,6 +139,7 @@ func (p *Process) run(in *instance) {
 		backoff = min(2*backoff, p.child.MaxBackoff)
 
 		p.restarts.Add(1)
+		p.err = nil
 		var err error
 		in, err = p.start(p.stopping)
 		switch {
@@ -266,14 +273,27 @@ func (p *Process) spawn() (in *instance, ready *os.File, err error) {
 	in.cmd.WaitDelay = time.Second                         // a process that it left behind may hold its output open
 	// A Ctrl-C in the terminal is for this process, which drains before its children end.
 	in.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := in.cmd.Start(); err != nil {
+	if p.child.DiesWithParent {
+		in.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	}
+	started := make(chan error, 1)
+	go func() { // ends with the process
+		defer close(in.exited)
+		if p.child.DiesWithParent {
+			// The kernel sends the signal when the thread has ended that started the process.
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+		}
+		err := in.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = in.cmd.Wait() // the result is cmd.ProcessState
+		}
+	}()
+	if err := <-started; err != nil {
 		return nil, nil, errors.Join(err, parentWrite.Close(), readyRead.Close())
 	}
 	p.pid.Store(int64(in.cmd.Process.Pid))
-	go func() { // ends with the process
-		defer close(in.exited)
-		_ = in.cmd.Wait() // the result is cmd.ProcessState
-	}()
 	return in, readyRead, nil
 }
 
@@ -289,8 +309,13 @@ func (p *Process) end(hard context.Context, in *instance) error {
 		_ = syscall.Kill(-in.cmd.Process.Pid, syscall.SIGKILL) // gone already is as good
 		<-in.exited
 	}
-	if !in.cmd.ProcessState.Success() {
-		return fmt.Errorf("stop %s: %s%s", p.child.Name, in.cmd.ProcessState, in.out.tail())
+	return p.failure(in)
+}
+
+// failure is how a child ended that was killed or failed, with an *exec.ExitError.
+func (p *Process) failure(in *instance) error {
+	if in.cmd.ProcessState.Success() {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("stop %s: %w%s", p.child.Name, &exec.ExitError{ProcessState: in.cmd.ProcessState}, in.out.tail())
 }

@@ -42,7 +42,7 @@ var roles map[string]func(args []string) error
 
 func init() { // the role parent refers to roles
 	roles = map[string]func(args []string) error{
-		"serve": serve, "parent": parent,
+		"serve": serve, "parent": parent, "hard-parent": hardParent,
 		"fail": func([]string) error {
 			fmt.Println("said on stdout")
 			return errors.New("no such model")
@@ -92,8 +92,14 @@ func serve(args []string) error {
 }
 
 // parent supervises the role in args and prints the child's process id.
-func parent(args []string) error {
-	p, err := supervisor.Start(context.Background(), supervisor.Child{Name: "child", Args: append([]string{"role"}, args...)})
+func parent(args []string) error { return supervise(false, args) }
+
+func hardParent(args []string) error { return supervise(true, args) }
+
+func supervise(diesWithParent bool, args []string) error {
+	p, err := supervisor.Start(context.Background(), supervisor.Child{
+		Name: "child", Args: append([]string{"role"}, args...), DiesWithParent: diesWithParent,
+	})
 	if err != nil {
 		return err
 	}
@@ -298,6 +304,54 @@ func TestChildEndsCleanlyWhenItsParentIsKilled(t *testing.T) {
 	}, patience, 5*time.Millisecond)
 	_, err = ask(t.Context(), addr)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+}
+
+// TestFrozenChildDiesWithItsParent: it cannot see the end of its pipe.
+func TestFrozenChildDiesWithItsParent(t *testing.T) {
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	addr, _, err := supervisor.FreePort("127.0.0.1:0")
+	require.NoError(t, err)
+	ended := filepath.Join(t.TempDir(), "ended")
+	cmd := exec.Command(exe, "role", "hard-parent", "serve", addr, ended, ended)
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	served, err := net.Dial("tcp", addr) // the kernel accepts for it
+	require.NoError(t, err)
+	require.NoError(t, served.Close())
+	require.NoError(t, cmd.Process.Kill())
+	require.Error(t, cmd.Wait())
+	require.Eventually(t, func() bool {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			_ = c.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	}, patience, 5*time.Millisecond, "it still listens")
+	require.NoFileExists(t, ended, "it was killed, and did not drain")
+}
+
+// TestStopTellsHowAChildEndedByItself: also when that was before Stop.
+func TestStopTellsHowAChildEndedByItself(t *testing.T) {
+	addr, _, err := supervisor.FreePort("127.0.0.1:0")
+	require.NoError(t, err)
+	c, l := child("deaf", addr)
+	c.MinBackoff, c.MaxBackoff = time.Hour, time.Hour
+	p, err := supervisor.Start(t.Context(), c)
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(p.Pid(), syscall.SIGQUIT))
+	require.Eventually(t, func() bool { return strings.Contains(l.String(), "child lost") }, patience, time.Millisecond)
+	err = p.Stop(t.Context())
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	require.True(t, ok, err)
+	require.Equal(t, 2, exit.ExitCode(), "as of a panic")
 }
 
 func TestProcessWithoutSupervisor(t *testing.T) {
