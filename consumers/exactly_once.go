@@ -12,7 +12,9 @@ import (
 // exactlyOnce is one life of a transactional session. An error means that it cannot be
 // used further.
 func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
-	sess, err := kgo.NewGroupTransactSession(append(l.options(hard),
+	assigned := newAssignments(l.log)
+	guarded := assigned.guardTransaction(hard)
+	sess, err := kgo.NewGroupTransactSession(append(l.options(hard, assigned),
 		kgo.TransactionalID(fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)),
 		kgo.TransactionTimeout(l.cfg.TransactionTimeout),
 		kgo.ProducerLinger(time.Second))...) // longer than sending takes: the flush after it ends it
@@ -42,13 +44,16 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 		if err := faulty.of(ctx, sess.Client(), fetches); err != nil {
 			return err
 		}
+		if err := l.admit(assigned, fetches); err != nil {
+			return err
+		}
 		in.reset()
 		in.add(fetches)
 		if len(in.records) == 0 {
 			recycle(fetches)
 			continue
 		}
-		failed, err := l.round(hard, sess, out, &in, fetched, h)
+		failed, err := l.round(guarded, sess, out, &in, fetched, h)
 		if err != nil {
 			return err
 		}

@@ -40,8 +40,9 @@ type LaneConfig struct {
 	// all of them. A larger one would be refused for ever, since it is made again from the same requests.
 	MaxBytes           func(topic string) int
 	TransactionTimeout time.Duration // after it the brokers abort; a message that cannot be produced for half of it fails its batch
-	// Lost, if set, is told which partitions the lane no longer has, nil for all. It may be called
-	// by another goroutine than the handler.
+	// Lost, if set, is told which partitions the lane no longer has, nil for all, and of each that
+	// it is assigned, before its first records: what comes need not continue what came before. It
+	// may be called by another goroutine than the handler.
 	Lost func(partitions map[string][]int32)
 	// Health, if set, is told what failed, and nil when a batch was committed. It may be called
 	// by several goroutines, and must not block.
@@ -130,21 +131,21 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 }
 
 // options are what both deliveries share.
-func (l *Lane) options(hard context.Context) []kgo.Opt {
+func (l *Lane) options(hard context.Context, assigned *assignments) []kgo.Opt {
 	budget := newFetchBudget(fetchedBytes) // what is not compressed as well
 	opts := append(l.cfg.options(), groupOptions(hard, l.cfg.Group)...)
 	if l.cfg.Static {
 		opts = append(opts, kgo.InstanceID(fmt.Sprintf("%s-%d", l.cfg.Instance, l.cfg.Lane)))
 	}
 	return append(opts,
-		kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.revoked),
+		kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.revoked), kgo.AdjustFetchOffsetsFn(assigned.fetched),
 		kgo.ConsumeRegex(), kgo.ConsumeTopics("^"+regexp.QuoteMeta(l.cfg.TopicPrefix)+".+$"),
 		kgo.RecordDeliveryTimeout(l.cfg.TransactionTimeout/2), // else a topic that is gone is awaited for ever, silently
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
 		kgo.ProducerBatchMaxBytesFn(l.maxBytes),
 		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression of pipeline/bench
 		kgo.WithPools(&fetchPool{ratio: budget.likely}),
-		kgo.FetchMaxBytes(budget.ask()), kgo.FetchMaxPartitionBytes(budget.ask()), kgo.WithHooks(budget),
+		kgo.FetchMaxBytes(budget.ask()), kgo.FetchMaxPartitionBytes(budget.ask()), kgo.WithHooks(budget, assigned),
 		kgo.MaxBufferedRecords(1<<20), kgo.MaxBufferedBytes(256<<20),
 	)
 }
@@ -164,6 +165,15 @@ func (l *Lane) lost(partitions map[string][]int32) {
 
 func (l *Lane) revoked(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
 	l.lost(partitions)
+}
+
+// admit tells which partitions of a session were assigned before these records were polled,
+// and refuses records that are another member's by now.
+func (l *Lane) admit(assigned *assignments, fetches kgo.Fetches) error {
+	if since := assigned.since(fetches); len(since) > 0 {
+		l.lost(since)
+	}
+	return assigned.check(fetches)
 }
 
 // failed tells of a batch that will come again.
