@@ -198,6 +198,10 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 			if err := f.settle(); err != nil {
 				return err
 			}
+			// What was acknowledged is marked, and setting offsets would forget the marks.
+			if err := cl.CommitMarkedOffsets(guarded); err != nil {
+				l.log.Warn().Err(err).Msg("commit of what was acknowledged before a failed batch failed; it may be answered again")
+			}
 			cl.SetOffsets(b.starts)
 			f.giveBack(b)
 			cl.AllowRebalance()
