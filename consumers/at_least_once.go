@@ -168,7 +168,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	faulty := faults{group: l.cfg.Name, log: l.log}
 	var backoff time.Duration
 	for {
-		fetches := cl.PollRecords(polling, in.most(l.cfg.MaxRecords))
+		fetches := cl.PollRecords(polling, l.polls.next())
 		fetched := time.Now()
 		if fetches.IsClientClosed() || polling.Err() != nil {
 			return cutShort(ctx, polling)
@@ -192,7 +192,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		}
 		b.records, b.fetches = len(in.records), fetches
 		b.starts, b.ends = offsetsOf(fetches)
-		if fault := h.Handle(hard, in.records, fetched, b); fault != nil {
+		if fault := l.handle(hard, h, &in, fetched, b.outbox); fault != nil {
 			l.failed(fault, len(in.records))
 			l.Stats.Aborted.Add(1)
 			if err := f.settle(); err != nil {
@@ -212,6 +212,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 			continue
 		}
 		backoff = 0
+		l.polls.succeeded()
 		f.start(hard, b, cl.Produce)
 		cl.AllowRebalance()
 	}

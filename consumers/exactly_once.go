@@ -36,7 +36,7 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 	faulty := faults{group: l.cfg.Name, log: l.log}
 	var backoff time.Duration
 	for {
-		fetches := sess.PollRecords(ctx, in.most(l.cfg.MaxRecords))
+		fetches := sess.PollRecords(ctx, l.polls.next())
 		fetched := time.Now()
 		if fetches.IsClientClosed() || ctx.Err() != nil {
 			return nil
@@ -76,7 +76,7 @@ func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, out *
 		return false, fmt.Errorf("begin a transaction: %w", err)
 	}
 	out.reset()
-	fault := h.Handle(hard, in.records, fetched, out)
+	fault := l.handle(hard, h, in, fetched, out)
 	if fault == nil {
 		out.send(hard, sess.Produce)
 		// End commits although a message was refused before it was sent: ask first.
@@ -98,6 +98,7 @@ func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, out *
 		l.Stats.Aborted.Add(1)
 		return fault != nil, nil
 	}
+	l.polls.succeeded()
 	l.done(out, len(in.records))
 	return false, nil
 }

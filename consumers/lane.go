@@ -53,7 +53,8 @@ type LaneConfig struct {
 type Publisher interface {
 	// Publish needs its message's bytes unchanged until the batch has ended; those of Buffer
 	// and of the batch's records are. A message that cannot be produced fails the batch. It is
-	// sent when the handler has returned.
+	// sent when the handler has returned. Where several records become more than a batch can
+	// hold, their batch has failed, and Handle's context ends.
 	Publish(m schemas.Message)
 	// Buffer returns memory for bytes to publish: append to it, until the next call. What
 	// stands in it is the batch's until the batch has ended.
@@ -64,9 +65,9 @@ type Publisher interface {
 }
 
 // Handler answers one request batch. What it publishes is committed with the batch's
-// offsets. After an error nothing of it is, and the same records come again, after
-// a wait that doubles up to 10 s; they come again at once when a rebalance aborted it, if
-// the lane still has their partition. records is valid until Handle returns, their bytes as
+// offsets. After an error nothing of it is, and the same records come again, fewer at a
+// time, after a wait that doubles up to 10 s; they come again at once when a rebalance aborted
+// it, if the lane still has their partition. records is valid until Handle returns, their bytes as
 // long as what was published. It is called by one goroutine.
 type Handler interface {
 	Handle(ctx context.Context, records []schemas.Record, fetched time.Time, out Publisher) error
@@ -85,12 +86,13 @@ type LaneStats struct {
 type Lane struct {
 	cfg   LaneConfig
 	log   zerolog.Logger
+	polls *appetite
 	Stats LaneStats
 }
 
 // NewLane prepares a lane; nothing is connected before Run.
 func NewLane(cfg LaneConfig, log zerolog.Logger) *Lane {
-	return &Lane{cfg: cfg, log: log.With().Int("lane", cfg.Lane).Logger()}
+	return &Lane{cfg: cfg, polls: newAppetite(cfg.MaxRecords), log: log.With().Int("lane", cfg.Lane).Logger()}
 }
 
 func (l *Lane) health(err error) {
@@ -108,6 +110,7 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 	for backoff := time.Duration(0); ; {
 		began := time.Now()
 		l.lost(nil)
+		l.polls.begin()
 		var err error
 		if l.cfg.Delivery == AtLeastOnce {
 			err = l.atLeastOnce(ctx, hard, h)
@@ -122,6 +125,7 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 		}
 		backoff = longer(backoff)
 		l.Stats.Reopened.Add(1)
+		l.polls.failed()
 		l.health(err)
 		l.log.Error().Err(err).Dur("retry_in", backoff).Msg("lane session failed; opening a new one")
 		if sleep(ctx, backoff) != nil {
@@ -176,8 +180,22 @@ func (l *Lane) admit(assigned *assignments, fetches kgo.Fetches) error {
 	return assigned.check(fetches)
 }
 
+// handle has the handler answer a batch, and learns how much it becomes.
+func (l *Lane) handle(ctx context.Context, h Handler, in *converter, fetched time.Time, out *outbox) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	out.begin(len(in.records), end)
+	err := h.Handle(ctx, in.records, fetched, out)
+	l.polls.handled(len(in.records), in.bytes, out.bytes)
+	if tooMuch := out.failure(); tooMuch != nil {
+		return tooMuch
+	}
+	return err
+}
+
 // failed tells of a batch that will come again.
 func (l *Lane) failed(fault error, records int) {
+	l.polls.failed()
 	l.health(fault)
 	l.log.Error().Err(fault).Int("records", records).Msg("batch failed; its records will come again")
 }
