@@ -215,6 +215,9 @@ func (h *laneHandler) score(ctx context.Context, s *served, fetched time.Time, o
 		return nil
 	}
 	defer s.reset()
+	if ctx.Err() != nil { // so is the rest in vain: what is published already may be too much
+		return context.Cause(ctx)
+	}
 	batch := s.requests.NewBatch()
 	defer func() { batch.Release() }()
 	if h.repeats != nil {
