@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
 	"github.com/millrace/millrace/consumers"
@@ -321,6 +322,53 @@ func (r *running) stop() error { r.tb.Helper(); r.soft(); return r.wait() }
 
 // kill ends Run at once, as far as it can be without ending the process.
 func (r *running) kill() error { r.tb.Helper(); r.hard(); return r.wait() }
+
+// makeAgain deletes a topic of one partition and makes it again.
+func (f *fixture) makeAgain(name string) {
+	f.Helper()
+	topic := f.id + "." + name
+	_, err := f.adm.DeleteTopic(context.Background(), topic)
+	require.NoError(f, err)
+	for _, b := range f.cl.SeedBrokers() { // the controller has deleted it, and brokers hear of that
+		await(f, "the topic is gone", func() bool {
+			resp, err := kmsg.NewPtrMetadataRequest().RequestWith(context.Background(), b)
+			return err == nil && !slices.ContainsFunc(resp.Topics, func(t kmsg.MetadataResponseTopic) bool { return *t.Topic == topic })
+		})
+	}
+	require.Equal(f, topic, f.topic(name, 1, nil))
+	again, err := kgo.NewClient(kgo.SeedBrokers(f.conn.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner())) // the old one knows the old topic
+	require.NoError(f, err)
+	f.Cleanup(again.Close)
+	f.cl = again
+}
+
+// health remembers what was told of the health of a part.
+type health struct {
+	mu     sync.Mutex
+	failed int
+	last   error
+}
+
+func (h *health) set(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.last = err; err != nil {
+		h.failed++
+	}
+}
+
+func (h *health) failing() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.last != nil
+}
+
+// recovered tells that it has failed, and fails no more.
+func (h *health) recovered() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.failed > 0 && h.last == nil
+}
 
 // handlerFunc is a Handler.
 type handlerFunc func(ctx context.Context, records []schemas.Record, out consumers.Publisher) error

@@ -43,7 +43,8 @@ type LaneConfig struct {
 	// Lost, if set, is told which partitions the lane no longer has, nil for all. It may be called
 	// by another goroutine than the handler.
 	Lost func(partitions map[string][]int32)
-	// Health, if set, is told what failed, and nil when a batch was committed. It may be called
+	// Health, if set, is told what failed, and nil when a batch was committed, or when a new
+	// session has its partitions after one that failed. It may be called
 	// by several goroutines, and must not block.
 	Health func(err error)
 }
@@ -85,6 +86,8 @@ type Lane struct {
 	cfg   LaneConfig
 	log   zerolog.Logger
 	Stats LaneStats
+
+	reopened atomic.Bool // a session has failed, and the next one has no partitions yet
 }
 
 // NewLane prepares a lane; nothing is connected before Run.
@@ -121,6 +124,7 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 		}
 		backoff = longer(backoff)
 		l.Stats.Reopened.Add(1)
+		l.reopened.Store(true)
 		l.health(err)
 		l.log.Error().Err(err).Dur("retry_in", backoff).Msg("lane session failed; opening a new one")
 		if sleep(ctx, backoff) != nil {
@@ -137,7 +141,7 @@ func (l *Lane) options(hard context.Context) []kgo.Opt {
 		opts = append(opts, kgo.InstanceID(fmt.Sprintf("%s-%d", l.cfg.Instance, l.cfg.Lane)))
 	}
 	return append(opts,
-		kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.revoked),
+		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.revoked),
 		kgo.ConsumeRegex(), kgo.ConsumeTopics("^"+regexp.QuoteMeta(l.cfg.TopicPrefix)+".+$"),
 		kgo.RecordDeliveryTimeout(l.cfg.TransactionTimeout/2), // else a topic that is gone is awaited for ever, silently
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
@@ -159,6 +163,12 @@ func (l *Lane) maxBytes(topic string) int32 {
 func (l *Lane) lost(partitions map[string][]int32) {
 	if l.cfg.Lost != nil {
 		l.cfg.Lost(partitions)
+	}
+}
+
+func (l *Lane) assigned(context.Context, *kgo.Client, map[string][]int32) {
+	if l.reopened.Swap(false) {
+		l.health(nil)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
@@ -459,21 +457,13 @@ func TestLaneTopicMadeAgain(t *testing.T) {
 	f := newFixture(t, sharedAddr)
 	requests, results := f.topic("requests.again", 1, nil), f.topic("results.again", 1, nil)
 	f.fill(requests, 1, 0, 5)
-	run, lane := f.lane(f.laneConfig("requests.", 0), echo(results))
+	cfg := f.laneConfig("requests.", 0)
+	var health health
+	cfg.Health = health.set
+	run, lane := f.lane(cfg, echo(results))
 	await(t, "the first results", func() bool { return len(f.values(results)) == 5 })
-	_, err := f.adm.DeleteTopic(t.Context(), requests)
-	require.NoError(t, err)
-	for _, b := range f.cl.SeedBrokers() { // the controller has deleted it, and brokers hear of that
-		await(t, "the topic is gone", func() bool {
-			resp, err := kmsg.NewPtrMetadataRequest().RequestWith(t.Context(), b)
-			return err == nil && !slices.ContainsFunc(resp.Topics, func(topic kmsg.MetadataResponseTopic) bool { return *topic.Topic == requests })
-		})
-	}
-	require.Equal(t, requests, f.topic("requests.again", 1, nil))
-	again, err := kgo.NewClient(kgo.SeedBrokers(f.conn.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner())) // the old one knows the old topic
-	require.NoError(t, err)
-	t.Cleanup(again.Close)
-	f.cl = again
+	f.makeAgain("requests.again")
+	await(t, "the lane is well again, though no request has come", health.recovered)
 	f.fill(requests, 1, 5, 20)
 	await(t, "the results of the new topic", func() bool { return len(f.values(results)) == 25 })
 	require.NoError(t, run.stop())

@@ -125,6 +125,7 @@ func (s *recorderSession) commit() error {
 	if failed != nil {
 		return fmt.Errorf("commit offsets of group %s: %w", s.cfg.Name, failed)
 	}
+	s.health(nil)
 	for tp, p := range s.positions {
 		if _, ok := offsets[tp.topic][tp.partition]; ok {
 			p.changed = false
@@ -156,6 +157,7 @@ func (s *recorderSession) assigned(ctx context.Context, cl *kgo.Client, assigned
 		}
 		s.positions[tp] = p
 	}
+	s.joined.Store(true)
 }
 
 // learn returns what the commits say of partitions. Nothing is known of one that is gone by
@@ -197,11 +199,12 @@ func (s *recorderSession) learn(cl *kgo.Client, assigned map[string][]int32) (ma
 	for topic, partitions := range bare {
 		for _, partition := range partitions {
 			end, ok := ends.Lookup(topic, partition)
-			if !ok || errors.Is(end.Err, kerr.UnknownTopicOrPartition) {
+			err := errors.Join(ends[topic][-1].Err, end.Err) // -1 is the topic
+			if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) || !ok && err == nil {
 				continue
 			}
-			if end.Err != nil {
-				return nil, fmt.Errorf("list end offsets: topic %s partition %d: %w", topic, partition, end.Err)
+			if err != nil {
+				return nil, fmt.Errorf("list end offsets: topic %s partition %d: %w", topic, partition, err)
 			}
 			positions[topicPartition{topic, partition}] = &position{next: -1, epoch: -1, pending: end.Offset, unproven: end.Offset > 0}
 		}

@@ -28,6 +28,9 @@ type RecorderConfig struct {
 	FlushBytes     int // of keys, values and headers, and recordOverhead for each record; in hand and being stored
 	FlushInterval  time.Duration
 	InsertDeadline time.Duration // from the announcement of a range to the refusal of its inserts
+	// Health, if set, is told what ended a session, and nil when one after it has committed or
+	// waits for records. It may be called by several goroutines, and must not block.
+	Health func(err error)
 }
 
 // Storer keeps records outside of Kafka. A Recorder calls one method at a time.
@@ -135,10 +138,17 @@ func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 		if err == nil || hopeless(err) || ctx.Err() != nil || hard.Err() != nil {
 			return cutOff(hard, err)
 		}
+		r.health(err)
 		r.log.Error().Err(err).Msg("recorder session failed; opening a new one")
 		if sleep(ctx, time.Second) != nil {
 			return nil //nolint:nilerr // the session is closed: this is an orderly end
 		}
+	}
+}
+
+func (r *Recorder) health(err error) {
+	if r.cfg.Health != nil {
+		r.cfg.Health(err)
 	}
 }
 
@@ -155,6 +165,7 @@ type recorderSession struct {
 
 	faults faults
 
+	joined  atomic.Bool // the group has assigned partitions, if only none
 	wanted  atomic.Bool // a rebalance waits for AllowRebalance
 	hand    *hand
 	storing *storing // nil when nothing is being stored
@@ -243,6 +254,9 @@ func (s *recorderSession) run(ctx context.Context) error {
 			}
 		}
 		if s.storing == nil && len(s.hand.in.records) == 0 {
+			if s.joined.Load() {
+				s.health(nil)
+			}
 			s.wanted.Store(false)
 			cl.AllowRebalance()
 		}

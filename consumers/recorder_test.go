@@ -256,6 +256,51 @@ func TestRecorderThatWasReplacedCommitsNothing(t *testing.T) {
 	require.Equal(t, []call{{replay: true, places: places(0, 20, 25)}, {places: places(0, 25, 30)}}, got)
 }
 
+// A recorder whose session fails again and again is not well, until one commits or is idle.
+func TestRecorderHealth(t *testing.T) {
+	t.Parallel()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "a"),
+		kfake.BrokerConfigs(map[string]string{"group.min.session.timeout.ms": "1000"}))
+	require.NoError(t, err)
+	defer cluster.Close()
+	var refused, commits atomic.Bool
+	cluster.ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if !refused.Load() {
+			return nil, nil, false
+		}
+		commits.Store(true)
+		resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
+		for _, t := range req.(*kmsg.OffsetCommitRequest).Topics {
+			topic := kmsg.OffsetCommitResponseTopic{Topic: t.Topic, TopicID: t.TopicID}
+			for _, p := range t.Partitions {
+				topic.Partitions = append(topic.Partitions, kmsg.OffsetCommitResponseTopicPartition{Partition: p.Partition, ErrorCode: kerr.GroupAuthorizationFailed.Code})
+			}
+			resp.Topics = append(resp.Topics, topic)
+		}
+		return resp, nil, true
+	})
+	f := newFixture(t, cluster.ListenAddrs()[0])
+	var health health
+	cfg := f.recorderConfig("a")
+	cfg.Health = health.set
+	m := newMemory()
+	r, _ := f.recorder(cfg, m)
+	f.fill("a", 1, 0, 10)
+	f.stored("a")
+	require.False(t, health.failing())
+	refused.Store(true)
+	f.fill("a", 1, 10, 10)
+	await(t, "the session has failed", func() bool { return commits.Load() && health.failing() })
+	refused.Store(false)
+	await(t, "it is well again", health.recovered)
+	f.stored("a")
+	require.NoError(t, r.stop())
+	rows, twice := m.count()
+	require.Equal(t, 20, rows)
+	require.Zero(t, twice)
+}
+
 // Kafka drops the offsets of a group that has no member for a week, and a group can get
 // another name: what the topic holds then may be stored already, and what comes later is not.
 func TestRecorderWithoutOffsetsLooksForRows(t *testing.T) {

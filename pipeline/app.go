@@ -421,7 +421,7 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 		Connection: a.connection(), Group: a.group(a.cfg.Recorder.Group),
 		Topics:    []string{t.Observations, t.DeadLetters, t.Feedback, t.Events},
 		FlushRows: a.cfg.Recorder.FlushRows, FlushBytes: a.cfg.Recorder.FlushBytes, FlushInterval: a.cfg.Recorder.FlushInterval,
-		InsertDeadline: a.cfg.Recorder.InsertDeadline,
+		InsertDeadline: a.cfg.Recorder.InsertDeadline, Health: a.health(RoleRecorder, 1),
 	}, a.log)
 	a.ready.set(string(RoleRecorder), "")
 	return r.Run(soft, hard, recorderStore{store, a, a.health(RoleRecorder, 0)})
@@ -453,7 +453,7 @@ func (a *App) reconcile(ctx context.Context, client *clickhouse.Client, now time
 type recorderStore struct {
 	store  *clickhouse.Store
 	app    *App
-	health func(err error)
+	health func(err error) // of the store, beside that of the recorder's session
 }
 
 // Now implements consumers.Storer.
