@@ -27,7 +27,7 @@ type RecorderConfig struct {
 	FlushRows      int // of one topic, by header millrace-rows; a record without it counts as one
 	FlushBytes     int // of keys, values and headers, and recordOverhead for each record; in hand and being stored
 	FlushInterval  time.Duration
-	InsertDeadline time.Duration // from the announcement of a range to the refusal of its inserts
+	InsertDeadline time.Duration // from the announcement of a range to the refusal of its inserts; a replay may have more
 	// Health, if set, is told what ended a session, and nil when one after it has committed or
 	// waits for records. It may be called by several goroutines, and must not block.
 	Health func(err error)
@@ -76,6 +76,10 @@ type RecorderStats struct {
 // for. A recorder that was frozen and wakes up late can
 // announce nothing, being no member any more, and its Storer refuses what it has announced.
 //
+// A replay spends time before it inserts, on inserts that still run and on looking for rows,
+// and has announced its deadline before. So it is given as much more as the last one took: one
+// that was refused for coming too late is not refused for ever.
+//
 // Reading and storing overlap: while a range is stored in a goroutine, records behind it are
 // read. That changes nothing above. Only one range at a time is announced and not known to
 // be stored: the next one is announced by the same commit that says that the one before is
@@ -120,6 +124,10 @@ const (
 
 	maxFetches = 2
 	fetchBytes = 4 << 20
+
+	// maxExtension is how much longer than InsertDeadline a replay may have, and so how much
+	// longer whoever takes over may have to wait.
+	maxExtension = 10 * time.Minute
 )
 
 // Run reads until ctx ends; what is in hand is then stored and committed under hard, and
@@ -171,8 +179,11 @@ type recorderSession struct {
 	storing *storing // nil when nothing is being stored
 	spare   *hand    // its memory is used again
 
-	idle  time.Time // of the last flush
-	paced time.Time // no flush before; of the goroutine that stores while there is one
+	idle time.Time // of the last flush
+
+	// Of the goroutine that stores while there is one.
+	paced time.Time     // no flush before
+	took  time.Duration // by the last replay, or what failed since
 }
 
 // hand is what has been read and is stored together.
@@ -570,11 +581,15 @@ func (s *recorderSession) storeAll(going context.Context, h *hand, records []sch
 			if replay {
 				s.Stats.Replayed.Add(int64(len(records)))
 			}
-			if began := time.Now(); s.paced.Before(began) {
+			began := time.Now()
+			if s.paced.Before(began) {
 				s.paced = began
 			}
 			var inserts int
 			inserts, err = s.store.Store(s.hard, records, replay, deadline)
+			if replay || err != nil {
+				s.took = time.Since(began)
+			}
 			s.paced = paced(s.paced, time.Now(), inserts)
 			if err == nil {
 				return nil
@@ -604,13 +619,15 @@ func (s *recorderSession) retry(going context.Context, backoff *time.Duration, r
 
 // deadline returns a new deadline, for a replay after everything before it is settled.
 func (s *recorderSession) deadline(ctx context.Context, replay bool, earlier time.Time) (time.Time, error) {
+	within := s.cfg.InsertDeadline
 	if replay {
 		if err := s.store.Settle(ctx, earlier); err != nil {
 			return time.Time{}, err
 		}
+		within += min(s.took, maxExtension)
 	}
 	now, err := s.store.Now(ctx)
-	return now.Add(s.cfg.InsertDeadline), err
+	return now.Add(within), err
 }
 
 // paced returns when the next flush may begin, after one that was to be the last until

@@ -396,6 +396,48 @@ func TestRecorderTriesAgainWithReplay(t *testing.T) {
 	require.EqualValues(t, 2*len(calls[0].places), rec.Stats.Replayed.Load())
 }
 
+// A replay that looks for rows for longer than the deadline of inserts is stored in the end.
+func TestRecorderGivesASlowReplayMoreTime(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	topic := f.topic("a", 1, nil)
+	f.fill(topic, 1, 0, 10)
+	s := &slowLook{memory: newMemory(), takes: 200 * time.Millisecond}
+	cfg := f.recorderConfig(topic)
+	cfg.InsertDeadline = 100 * time.Millisecond
+	r, rec := f.recorder(cfg, s)
+	f.stored(topic)
+	require.NoError(t, r.stop())
+	rows, twice := s.count()
+	require.Equal(t, 10, rows)
+	require.Zero(t, twice)
+	require.GreaterOrEqual(t, rec.Stats.Retries.Load(), int64(2), "the first try, and the first replay")
+}
+
+// slowLook is a Storer that fails once, then takes its time before it inserts, and inserts
+// nothing after the deadline.
+type slowLook struct {
+	*memory
+	takes time.Duration // of the real clock, as deadlines are
+}
+
+func (s *slowLook) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
+	if !replay {
+		return 0, errors.New("the answer was lost")
+	}
+	timer := time.NewTimer(s.takes)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	if time.Now().After(deadline) {
+		return 0, errors.New("the deadline of this insert has passed")
+	}
+	return s.memory.Store(ctx, records, replay, deadline)
+}
+
 // crash leaves a range of records announced, and stored though nobody knows.
 func (f *fixture) crash(cfg consumers.RecorderConfig, m *memory, from int) {
 	f.Helper()
