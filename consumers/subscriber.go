@@ -15,10 +15,31 @@ import (
 // Subscribe hands each record of a topic to handle, in order within a partition, and
 // commits it when handle has returned nil. An error makes it come again, after a wait that
 // doubles up to maxBackoff; so each record is handled at least once, also over restarts.
-// It returns nil when ctx ends, having left the group as far as hard allows; an error means
-// that the settings are unusable, or that records were lost (LostRangeError) or cannot be read
-// (UnreadableBatchError).
+// It returns nil when ctx ends, having left the group as far as hard allows. A session that
+// cannot be used further is opened anew: an error means that the settings are unusable, or that
+// records were lost (LostRangeError) or cannot be read (UnreadableBatchError).
 func Subscribe(ctx, hard context.Context, conn Connection, g Group, topic string, maxBackoff time.Duration, log zerolog.Logger,
+	handle func(ctx context.Context, rec *schemas.Record) error,
+) error {
+	for backoff := time.Duration(0); ; {
+		began := time.Now()
+		err := subscribe(ctx, hard, conn, g, topic, maxBackoff, log, handle)
+		if err == nil || hopeless(err) || hard.Err() != nil {
+			return cutOff(hard, err)
+		}
+		if time.Since(began) > time.Minute {
+			backoff = 0
+		}
+		backoff = longer(backoff)
+		log.Error().Err(err).Str("topic", topic).Dur("retry_in", backoff).Msg("subscriber session failed; opening a new one")
+		if sleep(ctx, backoff) != nil {
+			return nil //nolint:nilerr // the session is closed: this is an orderly end
+		}
+	}
+}
+
+// subscribe is one life of a session of Subscribe.
+func subscribe(ctx, hard context.Context, conn Connection, g Group, topic string, maxBackoff time.Duration, log zerolog.Logger,
 	handle func(ctx context.Context, rec *schemas.Record) error,
 ) error {
 	opts := append(conn.options(), groupOptions(hard, g)...)

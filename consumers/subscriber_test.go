@@ -84,3 +84,19 @@ func TestSubscribeTriesUntilItIsHandledAndGoesOnWhereItStopped(t *testing.T) {
 	require.NoError(t, r.stop())
 	require.Equal(t, []int{6}, last.all())
 }
+
+// A topic that is deleted and made again is read on.
+func TestSubscribeTopicMadeAgain(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	topic := f.topic("again", 1, nil)
+	f.fill(topic, 1, 0, 3)
+	var h heard
+	r := f.subscribe(topic, func(_ context.Context, rec *schemas.Record) error { h.add(rec); return nil })
+	await(t, "the first are handled", func() bool { return f.lag(f.group("subscribers").Name, topic) == 0 })
+	f.makeAgain("again")
+	f.fill(topic, 1, 3, 3)
+	await(t, "those of the new topic are handled", func() bool { return len(h.all()) == 6 })
+	require.NoError(t, r.stop())
+	require.Equal(t, []int{0, 1, 2, 3, 4, 5}, h.all())
+}
