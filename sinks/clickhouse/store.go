@@ -43,8 +43,8 @@ type Stats struct {
 
 	Present  int   // rows that were stored already; only found with replay
 	Refused  int   // records that could not be used and became dead letters here
-	Inserts  int   // INSERT statements
-	Bytes    int64 // that they carried
+	Inserts  int   // INSERT statements, also those that failed
+	Bytes    int64 // that the others carried
 	Repaired int   // minutes of minute_states that were derived anew; only with replay
 }
 
@@ -465,13 +465,13 @@ func (c *call) insertObservations(ctx context.Context, l *layout, stream net.Buf
 	lock.RLock()
 	err := c.client.insert(ctx, table, l.source, c.deadline, &stream)
 	lock.RUnlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stats.Inserts++
 	if err != nil {
 		return fmt.Errorf("insert %d rows into %s: %w", sum.rows, table, err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.stats.Observations += sum.rows
-	c.stats.Inserts++
 	c.stats.Bytes += size
 	return nil
 }
@@ -486,10 +486,10 @@ func (c *call) flush(ctx context.Context, t *rows) error {
 	if err := t.encode(c.mem, &c.buf); err != nil {
 		return fmt.Errorf("encode %d rows for %s: %w", n, t.table.name, err)
 	}
+	c.stats.Inserts++
 	if err := c.client.insert(ctx, t.table.name, t.table.source, c.deadline, bytes.NewReader(c.buf.Bytes())); err != nil {
 		return fmt.Errorf("insert %d rows into %s: %w", n, t.table.name, err)
 	}
-	c.stats.Inserts++
 	c.stats.Bytes += int64(c.buf.Len())
 	switch t {
 	case c.feedback:

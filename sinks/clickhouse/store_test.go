@@ -473,10 +473,11 @@ func TestStoreOneOfSeveralInsertsFails(t *testing.T) {
 	whole := records[5].Value
 	records[5].Value = slices.Clone(whole)
 	clickhouse.Damage(t, &records[5], "f3", 1, func(stored []byte) { stored[8] ^= 0xff }) // no LZ4 frame, which the framing does not show
-	_, err := s.Store(t.Context(), records, false)
+	stats, err := s.Store(t.Context(), records, false)
 	require.ErrorContains(t, err, "insert 90000 rows into observations_flights")
+	require.Equal(t, 2, stats.Inserts, "a recorder's pace counts those that fail too")
 	records[5].Value = whole
-	stats, err := s.Store(t.Context(), records, true)
+	stats, err = s.Store(t.Context(), records, true)
 	require.NoError(t, err)
 	require.Equal(t, 90_000, stats.Present, "of the other insert")
 	require.Equal(t, 90_000, stats.Observations)
