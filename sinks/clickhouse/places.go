@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,24 +89,20 @@ var observationPlaces = placeColumns{
 // maxSpans bounds the length of a query; ClickHouse takes 256 KiB by default.
 const maxSpans = 1000
 
-// where returns the condition that holds for every row of the extent, and for few others.
-func (c placeColumns) where(e *extent) string {
-	var b strings.Builder
-	b.WriteString(c.time + " >= " + microsSQL(e.from) + " AND " + c.time + " <= " + microsSQL(e.to))
-	if len(e.spans) > maxSpans {
-		// The query would be too long: all partitions and their topics together.
-		all := e.spans[0]
-		topics := map[string]bool{}
-		for _, s := range e.spans {
-			all.min, all.max = min(all.min, s.min), max(all.max, s.max)
-			topics["'"+s.topic.String()+"'"] = true
-		}
-		b.WriteString(" AND " + c.topicID + " IN (" + strings.Join(slices.Sorted(maps.Keys(topics)), ", ") + ") AND " +
-			c.offset + " BETWEEN " + strconv.FormatInt(all.min, 10) + " AND " + strconv.FormatInt(all.max, 10))
-		return b.String()
+// conditions returns conditions of which exactly one holds for each row of the extent, and
+// which hold for few others: one for every maxSpans spans.
+func (c placeColumns) conditions(e *extent) []string {
+	var all []string
+	for spans := range slices.Chunk(e.spans, maxSpans) {
+		all = append(all, c.time+" >= "+microsSQL(e.from)+" AND "+c.time+" <= "+microsSQL(e.to)+" AND "+c.within(spans))
 	}
-	b.WriteString(" AND (")
-	for i, s := range e.spans {
+	return all
+}
+
+func (c placeColumns) within(spans []span) string {
+	var b strings.Builder
+	b.WriteString("(")
+	for i, s := range spans {
 		if i > 0 {
 			b.WriteString(" OR ")
 		}

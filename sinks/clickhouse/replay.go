@@ -19,14 +19,20 @@ import (
 // messages is taken without an error. It counts; only if the count is another are the rows
 // themselves looked for, since others may store rows in the same ranges.
 func (c *call) verify(ctx context.Context, table string, columns placeColumns, version string, sum *extent, places func() ([]place, error)) error {
-	var count []struct {
-		Rows uint64 `ch:"rows"`
+	stored := uint64(0)
+	for _, where := range columns.conditions(sum) {
+		var count []struct {
+			Rows uint64 `ch:"rows"`
+		}
+		err := c.client.Select(ctx, &count, "SELECT count() AS rows FROM "+c.client.storage.Database+"."+table+" WHERE "+versionCondition(version)+where)
+		if err != nil {
+			return fmt.Errorf("count the rows that were inserted into %s: %w", table, err)
+		}
+		for _, c := range count {
+			stored += c.Rows
+		}
 	}
-	where := versionCondition(version) + columns.where(sum)
-	if err := c.client.Select(ctx, &count, "SELECT count() AS rows FROM "+c.client.storage.Database+"."+table+" WHERE "+where); err != nil {
-		return fmt.Errorf("count the rows that were inserted into %s: %w", table, err)
-	}
-	if len(count) == 1 && count[0].Rows == uint64(sum.rows) {
+	if stored == uint64(sum.rows) {
 		return nil
 	}
 	want, err := places()
@@ -66,25 +72,27 @@ func (c *call) present(ctx context.Context, table string, columns placeColumns, 
 	if columns.row != "" {
 		row = columns.row
 	}
-	var found []struct {
-		Topic     string `ch:"topic"`
-		Partition int32  `ch:"partition"`
-		Offset    int64  `ch:"offset"`
-		Row       int32  `ch:"row"`
-	}
-	err := c.client.Select(ctx, &found, "SELECT "+columns.topicID+" AS topic, "+columns.partition+" AS partition, "+
-		columns.offset+" AS offset, "+row+" AS row FROM "+c.client.storage.Database+"."+table+
-		" WHERE "+versionCondition(version)+columns.where(sum))
-	if err != nil {
-		return nil, fmt.Errorf("look for stored rows in %s: %w", table, err)
-	}
 	topics := map[string]uuid.UUID{}
 	for _, s := range sum.spans {
 		topics[s.topic.String()] = s.topic
 	}
-	have := make(map[place]struct{}, len(found))
-	for _, f := range found {
-		have[place{topic: topics[f.Topic], partition: f.Partition, offset: f.Offset, row: f.Row}] = struct{}{}
+	have := map[place]struct{}{}
+	for _, where := range columns.conditions(sum) {
+		var found []struct {
+			Topic     string `ch:"topic"`
+			Partition int32  `ch:"partition"`
+			Offset    int64  `ch:"offset"`
+			Row       int32  `ch:"row"`
+		}
+		err := c.client.Select(ctx, &found, "SELECT "+columns.topicID+" AS topic, "+columns.partition+" AS partition, "+
+			columns.offset+" AS offset, "+row+" AS row FROM "+c.client.storage.Database+"."+table+
+			" WHERE "+versionCondition(version)+where)
+		if err != nil {
+			return nil, fmt.Errorf("look for stored rows in %s: %w", table, err)
+		}
+		for _, f := range found {
+			have[place{topic: topics[f.Topic], partition: f.Partition, offset: f.Offset, row: f.Row}] = struct{}{}
+		}
 	}
 	return have, nil
 }
