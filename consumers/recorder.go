@@ -72,8 +72,8 @@ type RecorderStats struct {
 //
 // Whoever gets the partition after a crash finds the range in the metadata, waits until the
 // deadline has passed, and stores it with replay set; so does a recorder whose Storer
-// failed, and one that finds no commit in tables that are not empty. Only then are rows looked
-// for. A recorder that was frozen and wakes up late can
+// failed, and one whose group has no commit, unless the tables are empty. Only then are rows
+// looked for. A recorder that was frozen and wakes up late can
 // announce nothing, being no member any more, and its Storer refuses what it has announced.
 //
 // A replay spends time before it inserts, on inserts that still run and on looking for rows,

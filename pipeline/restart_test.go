@@ -103,6 +103,24 @@ func (tr *traffic) requireOnce() {
 	require.Empty(h, h.read(h.cfg.Topics.DeadLetters))
 }
 
+// A recorder under another name finds everything stored that its topics hold, and no offset
+// that says so.
+func TestRecorderGroupIsRenamed(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, []model{fares})
+	tr := newTraffic(h, seeded(t), 1000)
+	r := h.start("worker,recorder")
+	tr.sendHour()
+	tr.requireOnce()
+	r.drain()
+	tr.h = h.with(t)
+	tr.h.cfg.Recorder.Group = "renamed"
+	r = tr.h.start("worker,recorder", "recorder.group=renamed")
+	tr.sendHour()
+	tr.requireOnce()
+	r.drain()
+}
+
 // TestRestarts kills each role with SIGKILL, again and again at random points of its work,
 // while requests and labels flow.
 func TestRestarts(t *testing.T) {
