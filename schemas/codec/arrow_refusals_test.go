@@ -405,9 +405,8 @@ func TestArrowSchemaBombs(t *testing.T) {
 	require.Len(t, d.plans, 1)
 	require.True(t, d.reader.Knows(d.plans[0].schema))
 	before := schemaOf(useless)
-	d.reader.Forget()
 	require.NotNil(t, decodeArrow(t, d, record(useless)).Fault)
-	require.NotSame(t, before, schemaOf(useless))
+	require.False(t, d.reader.Knows(before))
 	require.Equal(t, 1, decodeArrow(t, d, record(value)).Rows)
 
 	zone := column{"at", &arrow.TimestampType{Unit: arrow.Second, TimeZone: strings.Repeat("z", 200)}, []any{arrow.Timestamp(1)}}
