@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -51,13 +50,16 @@ func TestFrozenChildDiesWithItsParent(t *testing.T) {
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
 	var status syscall.WaitStatus
-	gone := func() bool {
+	reaped := false
+	defer func() {
+		if !reaped {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}()
+	require.Eventually(t, func() bool {
 		ended, err := syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
-		return err == nil && ended == pid
-	}
-	if !assert.Eventually(t, gone, 20*time.Second, 5*time.Millisecond, "it is still there") {
-		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-		return
-	}
+		reaped = err == nil && ended == pid
+		return reaped
+	}, 20*time.Second, 5*time.Millisecond, "it is still there")
 	require.Equal(t, syscall.SIGKILL, status.Signal())
 }

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -331,14 +330,17 @@ func TestFrozenChildDiesWithItsParent(t *testing.T) {
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
 	var status syscall.WaitStatus
-	gone := func() bool {
+	reaped := false
+	defer func() {
+		if !reaped {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}()
+	require.Eventually(t, func() bool {
 		ended, err := syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
-		return err == nil && ended == pid
-	}
-	if !assert.Eventually(t, gone, patience, 5*time.Millisecond, "it is still there") {
-		require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-		return
-	}
+		reaped = err == nil && ended == pid
+		return reaped
+	}, patience, 5*time.Millisecond, "it is still there")
 	require.Equal(t, syscall.SIGKILL, status.Signal())
 	require.NoFileExists(t, ended, "it did not drain")
 }
