@@ -134,17 +134,19 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	f := &flights{fail: fail, committed: func(b *flight) { l.done(b.outbox, b.records) }}
 	f.moved.L = &f.mu
 	defer context.AfterFunc(hard, func() { f.abandon(context.Cause(hard)) })()
+	assigned := newAssignments(l.log)
+	guarded := assigned.guardCommits(hard, fail)
 	landed := func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
 		_ = f.settle() // whose error ends the session
 		l.lost(partitions)
 	}
-	cl, err := kgo.NewClient(append(l.ClientOptions(hard),
+	cl, err := kgo.NewClient(append(l.options(guarded, assigned), // which the client commits marks under by itself
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(markCommitPeriod),
 		kgo.ProducerLinger(0),
 		kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsRevoked(func(ctx context.Context, cl *kgo.Client, revoked map[string][]int32) {
 			landed(ctx, cl, revoked)
-			if err := cl.CommitMarkedOffsets(hard); err != nil {
+			if err := cl.CommitMarkedOffsets(guarded); err != nil {
 				l.log.Warn().Err(err).Msg("last commit before a rebalance failed; the next owner answers again")
 			}
 		}),
@@ -157,7 +159,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		if settled := f.settle(); err == nil {
 			err = settled
 		}
-		if failed := cl.CommitMarkedOffsets(hard); err == nil && failed != nil {
+		if failed := cl.CommitMarkedOffsets(guarded); err == nil && failed != nil {
 			err = fmt.Errorf("commit offsets of group %s: %w", l.cfg.Name, failed)
 		}
 		cl.CloseAllowingRebalance()
@@ -166,12 +168,15 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	faulty := faults{group: l.cfg.Name, log: l.log}
 	var backoff time.Duration
 	for {
-		fetches := cl.PollRecords(polling, in.most(l.cfg.MaxRecords))
+		fetches := cl.PollRecords(polling, l.polls.next())
 		fetched := time.Now()
 		if fetches.IsClientClosed() || polling.Err() != nil {
-			return nil // or the failure of a batch, which settle knows
+			return cutShort(ctx, polling)
 		}
 		if err := faulty.of(polling, cl, fetches); err != nil {
+			return err
+		}
+		if err := l.admit(assigned, fetches); err != nil {
 			return err
 		}
 		in.reset()
@@ -187,25 +192,38 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		}
 		b.records, b.fetches = len(in.records), fetches
 		b.starts, b.ends = offsetsOf(fetches)
-		if fault := h.Handle(hard, in.records, fetched, b); fault != nil {
+		if fault := l.handle(hard, h, &in, fetched, b.outbox); fault != nil {
 			l.failed(fault, len(in.records))
 			l.Stats.Aborted.Add(1)
 			if err := f.settle(); err != nil {
 				return err
+			}
+			// What was acknowledged is marked, and setting offsets would forget the marks.
+			if err := cl.CommitMarkedOffsets(guarded); err != nil {
+				l.log.Warn().Err(err).Msg("commit of what was acknowledged before a failed batch failed; it may be answered again")
 			}
 			cl.SetOffsets(b.starts)
 			f.giveBack(b)
 			cl.AllowRebalance()
 			backoff = longer(backoff)
 			if sleep(polling, backoff) != nil {
-				return nil // the session is closed, or settle knows the failure
+				return cutShort(ctx, polling)
 			}
 			continue
 		}
 		backoff = 0
+		l.polls.succeeded()
 		f.start(hard, b, cl.Produce)
 		cl.AllowRebalance()
 	}
+}
+
+// cutShort returns why polling has ended before ctx, nil if it has not.
+func cutShort(ctx, polling context.Context) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return context.Cause(polling)
 }
 
 // giveBack takes the memory of a batch of which nothing was sent.

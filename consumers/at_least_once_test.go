@@ -93,6 +93,28 @@ func TestAtLeastOnceRepeatsAFailedBatch(t *testing.T) {
 	}
 }
 
+// What was acknowledged before a batch that failed is committed, and stays so.
+func TestAtLeastOnceCommitsWhatCameBeforeAFailedBatch(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	requests, results := f.topic("requests.a", 1, nil), f.topic("results.a", 1, nil)
+	f.fill(requests, 1, 0, 20)
+	cfg := f.atLeastOnce(0)
+	cfg.MaxRecords = 10
+	var first, failed atomic.Int64
+	r, _ := f.lane(cfg, handlerFunc(func(ctx context.Context, records []schemas.Record, out consumers.Publisher) error {
+		if first.CompareAndSwap(0, int64(len(records))) {
+			return echo(results)(ctx, records, out)
+		}
+		failed.Add(1)
+		return errors.New("not today")
+	}))
+	await(t, "a batch fails again", func() bool { return failed.Load() >= 2 })
+	require.NoError(t, r.stop())
+	require.Equal(t, upTo(int(first.Load())), f.values(results))
+	require.Equal(t, 20-first.Load(), f.lag(f.group("workers").Name, requests))
+}
+
 // A rebalance waits for what is on its way and commits it: nothing is answered twice.
 func TestAtLeastOnceRebalancesWithoutRepeating(t *testing.T) {
 	t.Parallel()

@@ -71,3 +71,55 @@ func (b *fetchBudget) read(ratio float64) {
 	b.ratio = max(1, ratio, b.ratio-(b.ratio-ratio)*forgotten)
 	b.seen = max(1, ratio, b.seen-(b.seen-ratio)*forgotten)
 }
+
+// appetite says how many records a lane polls next: as many as make BatchBytes when they
+// are fetched and answerBytes when they are answered, if they are like the worst of the batches
+// lately. A session begins with few. It takes half as many after a batch that failed, since that
+// may be of its size, and twice as many after one that did not.
+type appetite struct {
+	limit   int
+	most    int     // for what has failed
+	last    int     // records of the last batch
+	in, out float64 // bytes of a record and of what it becomes
+}
+
+const (
+	// BatchBytes is about how much one request batch has: a lane holds a multiple of it.
+	BatchBytes = 2 << 20
+	// answerBytes is about how much it may become: a small request can have a large answer.
+	answerBytes = 16 << 20
+	// firstRecords are enough to learn from.
+	firstRecords = 64
+	// unlearned is the share of a size that the next, lower one takes away.
+	unlearned = 1.0 / 8
+)
+
+func newAppetite(limit int) *appetite { return &appetite{limit: limit, most: limit, last: limit} }
+
+// begin is told of a new session.
+func (a *appetite) begin() { a.most = min(a.most, firstRecords) }
+
+// next returns how many records to poll, at least one.
+func (a *appetite) next() int {
+	n := float64(min(a.limit, a.most))
+	if a.in > 0 {
+		n = min(n, BatchBytes/a.in)
+	}
+	if a.out > 0 {
+		n = min(n, answerBytes/a.out)
+	}
+	return max(1, int(n))
+}
+
+// handled is told of the bytes of a batch, and of those that it has become so far.
+func (a *appetite) handled(records, in, out int) {
+	a.last = records
+	a.in = learned(a.in, float64(in)/float64(records))
+	a.out = learned(a.out, float64(out)/float64(records))
+}
+
+func learned(worst, now float64) float64 { return max(now, worst-(worst-now)*unlearned) }
+
+func (a *appetite) succeeded() { a.most = min(a.limit, 2*a.most) }
+
+func (a *appetite) failed() { a.most = max(1, min(a.most, a.last)/2) }

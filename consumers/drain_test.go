@@ -49,12 +49,12 @@ func TestNothingOutlivesHard(t *testing.T) {
 		start, idle, busy []kmsg.Key // questions that it asks then
 	}{
 		"exactly once": {
-			lane(consumers.ExactlyOnce), append(start, kmsg.InitProducerID, kmsg.Fetch),
+			lane(consumers.ExactlyOnce), append(start, kmsg.InitProducerID, kmsg.ListOffsets, kmsg.Fetch),
 			[]kmsg.Key{kmsg.Heartbeat, kmsg.Fetch},
 			[]kmsg.Key{kmsg.Produce, kmsg.TxnOffsetCommit, kmsg.Heartbeat, kmsg.EndTxn},
 		},
 		"at least once": {
-			lane(consumers.AtLeastOnce), append(start, kmsg.InitProducerID, kmsg.Fetch),
+			lane(consumers.AtLeastOnce), append(start, kmsg.InitProducerID, kmsg.ListOffsets, kmsg.Fetch),
 			[]kmsg.Key{kmsg.Heartbeat, kmsg.Fetch},
 			[]kmsg.Key{kmsg.Produce, kmsg.OffsetCommit},
 		},

@@ -12,7 +12,9 @@ import (
 // exactlyOnce is one life of a transactional session. An error means that it cannot be
 // used further.
 func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
-	sess, err := kgo.NewGroupTransactSession(append(l.ClientOptions(hard),
+	assigned := newAssignments(l.log)
+	guarded := assigned.guardTransaction(hard)
+	sess, err := kgo.NewGroupTransactSession(append(l.options(hard, assigned),
 		kgo.TransactionalID(fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)),
 		kgo.TransactionTimeout(l.cfg.TransactionTimeout),
 		kgo.ProducerLinger(time.Second))...) // longer than sending takes: the flush after it ends it
@@ -34,12 +36,15 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 	faulty := faults{group: l.cfg.Name, log: l.log}
 	var backoff time.Duration
 	for {
-		fetches := sess.PollRecords(ctx, in.most(l.cfg.MaxRecords))
+		fetches := sess.PollRecords(ctx, l.polls.next())
 		fetched := time.Now()
 		if fetches.IsClientClosed() || ctx.Err() != nil {
 			return nil
 		}
 		if err := faulty.of(ctx, sess.Client(), fetches); err != nil {
+			return err
+		}
+		if err := l.admit(assigned, fetches); err != nil {
 			return err
 		}
 		in.reset()
@@ -48,7 +53,7 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 			recycle(fetches)
 			continue
 		}
-		failed, err := l.round(hard, sess, out, &in, fetched, h)
+		failed, err := l.round(guarded, sess, out, &in, fetched, h)
 		if err != nil {
 			return err
 		}
@@ -71,7 +76,7 @@ func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, out *
 		return false, fmt.Errorf("begin a transaction: %w", err)
 	}
 	out.reset()
-	fault := h.Handle(hard, in.records, fetched, out)
+	fault := l.handle(hard, h, in, fetched, out)
 	if fault == nil {
 		out.send(hard, sess.Produce)
 		// End commits although a message was refused before it was sent: ask first.
@@ -93,6 +98,7 @@ func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, out *
 		l.Stats.Aborted.Add(1)
 		return fault != nil, nil
 	}
+	l.polls.succeeded()
 	l.done(out, len(in.records))
 	return false, nil
 }

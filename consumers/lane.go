@@ -40,8 +40,9 @@ type LaneConfig struct {
 	// all of them. A larger one would be refused for ever, since it is made again from the same requests.
 	MaxBytes           func(topic string) int
 	TransactionTimeout time.Duration // after it the brokers abort; a message that cannot be produced for half of it fails its batch
-	// Lost, if set, is told which partitions the lane no longer has, nil for all. It may be called
-	// by another goroutine than the handler.
+	// Lost, if set, is told which partitions the lane no longer has, nil for all, and of each that
+	// it is assigned, before its first records: what comes need not continue what came before. It
+	// may be called by another goroutine than the handler.
 	Lost func(partitions map[string][]int32)
 	// Health, if set, is told what failed, and nil when a batch was committed, or when a new
 	// session has its partitions after one that failed. It may be called
@@ -53,7 +54,8 @@ type LaneConfig struct {
 type Publisher interface {
 	// Publish needs its message's bytes unchanged until the batch has ended; those of Buffer
 	// and of the batch's records are. A message that cannot be produced fails the batch. It is
-	// sent when the handler has returned.
+	// sent when the handler has returned. Where several records become more than a batch can
+	// hold, their batch has failed, and Handle's context ends.
 	Publish(m schemas.Message)
 	// Buffer returns memory for bytes to publish: append to it, until the next call. What
 	// stands in it is the batch's until the batch has ended.
@@ -64,9 +66,9 @@ type Publisher interface {
 }
 
 // Handler answers one request batch. What it publishes is committed with the batch's
-// offsets. After an error nothing of it is, and the same records come again, after
-// a wait that doubles up to 10 s; they come again at once when a rebalance aborted it, if
-// the lane still has their partition. records is valid until Handle returns, their bytes as
+// offsets. After an error nothing of it is, and the same records come again, fewer at a
+// time, after a wait that doubles up to 10 s; they come again at once when a rebalance aborted
+// it, if the lane still has their partition. records is valid until Handle returns, their bytes as
 // long as what was published. It is called by one goroutine.
 type Handler interface {
 	Handle(ctx context.Context, records []schemas.Record, fetched time.Time, out Publisher) error
@@ -85,6 +87,7 @@ type LaneStats struct {
 type Lane struct {
 	cfg   LaneConfig
 	log   zerolog.Logger
+	polls *appetite
 	Stats LaneStats
 
 	reopened atomic.Bool // a session has failed, and the next one has no partitions yet
@@ -92,7 +95,7 @@ type Lane struct {
 
 // NewLane prepares a lane; nothing is connected before Run.
 func NewLane(cfg LaneConfig, log zerolog.Logger) *Lane {
-	return &Lane{cfg: cfg, log: log.With().Int("lane", cfg.Lane).Logger()}
+	return &Lane{cfg: cfg, polls: newAppetite(cfg.MaxRecords), log: log.With().Int("lane", cfg.Lane).Logger()}
 }
 
 func (l *Lane) health(err error) {
@@ -110,6 +113,7 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 	for backoff := time.Duration(0); ; {
 		began := time.Now()
 		l.lost(nil)
+		l.polls.begin()
 		var err error
 		if l.cfg.Delivery == AtLeastOnce {
 			err = l.atLeastOnce(ctx, hard, h)
@@ -125,6 +129,7 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 		backoff = longer(backoff)
 		l.Stats.Reopened.Add(1)
 		l.reopened.Store(true)
+		l.polls.failed()
 		l.health(err)
 		l.log.Error().Err(err).Dur("retry_in", backoff).Msg("lane session failed; opening a new one")
 		if sleep(ctx, backoff) != nil {
@@ -137,20 +142,24 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 // it has polled is used again for records on which Recycle was called. It is exported for
 // pipeline/bench, which compares a lane with a bare client of the same settings.
 func (l *Lane) ClientOptions(hard context.Context) []kgo.Opt {
+	return l.options(hard, newAssignments(l.log))
+}
+
+func (l *Lane) options(hard context.Context, assigned *assignments) []kgo.Opt {
 	budget := newFetchBudget(fetchedBytes) // what is not compressed as well
 	opts := append(l.cfg.options(), groupOptions(hard, l.cfg.Group)...)
 	if l.cfg.Static {
 		opts = append(opts, kgo.InstanceID(fmt.Sprintf("%s-%d", l.cfg.Instance, l.cfg.Lane)))
 	}
 	return append(opts,
-		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.revoked),
+		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.revoked), kgo.AdjustFetchOffsetsFn(assigned.fetched),
 		kgo.ConsumeRegex(), kgo.ConsumeTopics("^"+regexp.QuoteMeta(l.cfg.TopicPrefix)+".+$"),
 		kgo.RecordDeliveryTimeout(l.cfg.TransactionTimeout/2), // else a topic that is gone is awaited for ever, silently
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
 		kgo.ProducerBatchMaxBytesFn(l.maxBytes),
 		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression of pipeline/bench
 		kgo.WithPools(&fetchPool{ratio: budget.likely}),
-		kgo.FetchMaxBytes(budget.ask()), kgo.FetchMaxPartitionBytes(budget.ask()), kgo.WithHooks(budget),
+		kgo.FetchMaxBytes(budget.ask()), kgo.FetchMaxPartitionBytes(budget.ask()), kgo.WithHooks(budget, assigned),
 		kgo.MaxBufferedRecords(1<<20), kgo.MaxBufferedBytes(256<<20),
 	)
 }
@@ -178,8 +187,31 @@ func (l *Lane) revoked(_ context.Context, _ *kgo.Client, partitions map[string][
 	l.lost(partitions)
 }
 
+// admit tells which partitions of a session were assigned before these records were polled,
+// and refuses records that are another member's by now.
+func (l *Lane) admit(assigned *assignments, fetches kgo.Fetches) error {
+	if since := assigned.since(fetches); len(since) > 0 {
+		l.lost(since)
+	}
+	return assigned.check(fetches)
+}
+
+// handle has the handler answer a batch, and learns how much it becomes.
+func (l *Lane) handle(ctx context.Context, h Handler, in *converter, fetched time.Time, out *outbox) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	out.begin(len(in.records), end)
+	err := h.Handle(ctx, in.records, fetched, out)
+	l.polls.handled(len(in.records), in.bytes, out.bytes)
+	if tooMuch := out.failure(); tooMuch != nil {
+		return tooMuch
+	}
+	return err
+}
+
 // failed tells of a batch that will come again.
 func (l *Lane) failed(fault error, records int) {
+	l.polls.failed()
 	l.health(fault)
 	l.log.Error().Err(fault).Int("records", records).Msg("batch failed; its records will come again")
 }

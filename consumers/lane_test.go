@@ -469,3 +469,56 @@ func TestLaneTopicMadeAgain(t *testing.T) {
 	require.NoError(t, run.stop())
 	require.Positive(t, lane.Stats.Reopened.Load())
 }
+
+// Records that become more than a batch can hold come again, fewer at a time. One that
+// does so alone is answered.
+func TestLaneTakesFewerOfWhatBecomesTooMuch(t *testing.T) {
+	t.Parallel()
+	for _, delivery := range deliveries {
+		t.Run(string(delivery), func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, sharedAddr)
+			requests, results, bulk := f.topic("requests.a", 1, nil), f.topic("results.a", 1, nil), f.topic("bulk", 1, nil)
+			const n, huge, bound = 20, 5, 64
+			f.fill(requests, 1, 0, n)
+			mebibyte := make([]byte, 1<<20)
+			type call struct {
+				records, size int
+				ended         bool
+			}
+			var calls []call
+			cfg := f.laneConfig("requests.", 0)
+			cfg.Delivery = delivery
+			r, l := f.lane(cfg, handlerFunc(func(ctx context.Context, records []schemas.Record, out consumers.Publisher) error {
+				c := call{records: len(records)}
+				for i := range records {
+					size := 9
+					if records[i].Offset == huge {
+						size = bound + 6
+					}
+					for range size {
+						out.Publish(schemas.Message{Topic: bulk, Value: mebibyte})
+					}
+					c.size += size
+				}
+				c.ended = ctx.Err() != nil
+				calls = append(calls, c)
+				return echo(results)(context.WithoutCancel(ctx), records, out)
+			}))
+			await(t, "all answered", func() bool { return l.Stats.Records.Load() == n })
+			require.NoError(t, r.stop())
+			require.Equal(t, upTo(n), f.values(results))
+			require.Zero(t, l.Stats.Reopened.Load())
+			aborted := 0
+			for i, c := range calls {
+				require.Equal(t, c.records > 1 && c.size > bound, c.ended, "%+v", c)
+				if c.ended {
+					aborted++
+					require.LessOrEqual(t, calls[i+1].records, c.records/2)
+				}
+			}
+			require.Positive(t, aborted)
+			require.EqualValues(t, aborted, l.Stats.Aborted.Load())
+		})
+	}
+}

@@ -19,6 +19,9 @@ type outbox struct {
 	chunks    [][]byte // what was published points into them; all but the last in use are full
 	chunk     int      // the last in use
 	published int
+	bytes     int // of keys and values
+	several   bool
+	end       context.CancelCauseFunc // of the handler's context
 	committed []func()
 
 	promised func(*kgo.Record, error) // promise, bound once
@@ -30,6 +33,8 @@ type outbox struct {
 
 const recordBlock = 1024
 
+var errTooMuch = fmt.Errorf("what the records of one batch become is more than %d MiB; fewer are taken next", maxBatchOutput>>20)
+
 func newOutbox(kept func(*outbox)) *outbox {
 	o := &outbox{kept: kept, chunks: make([][]byte, 1)}
 	o.promised = o.promise
@@ -40,16 +45,30 @@ func newOutbox(kept func(*outbox)) *outbox {
 // with the batch would be copied again and again.
 const fullChunk = 1 << 20
 
-// maxKeptBytes is how much of a batch's memory is kept for the next one: an unusually large
+// maxBatchOutput bounds what several records may become together. One alone may become more.
+const maxBatchOutput = 64 << 20
+
+// What is kept of a batch's memory for the next one, each some 8 to 16 MiB: an unusually large
 // batch does not hold its memory for ever.
-const maxKeptBytes = 8 << 20
+const (
+	maxKeptBytes   = 8 << 20 // of chunks
+	maxKeptBlocks  = 64
+	maxKeptHeaders = 1 << 18
+)
 
 // reset forgets the batch before, so that its bytes can be freed.
 func (o *outbox) reset() {
 	for i := 0; i < o.published; i += recordBlock {
 		clear(o.blocks[i/recordBlock][:min(recordBlock, o.published-i)])
 	}
+	if len(o.blocks) > maxKeptBlocks {
+		clear(o.blocks[maxKeptBlocks:])
+		o.blocks = o.blocks[:maxKeptBlocks]
+	}
 	clear(o.headers)
+	if cap(o.headers) > maxKeptHeaders {
+		o.headers = nil
+	}
 	o.headers = o.headers[:0]
 	kept := 0
 	for i := range o.chunks {
@@ -61,9 +80,12 @@ func (o *outbox) reset() {
 	o.chunk = 0
 	clear(o.committed)
 	o.committed = o.committed[:0]
-	o.published = 0
+	o.published, o.bytes = 0, 0
 	o.failed.Store(nil)
 }
+
+// begin is told how many records the batch answers, and what ends its handler's context.
+func (o *outbox) begin(records int, end context.CancelCauseFunc) { o.several, o.end = records > 1, end }
 
 func (o *outbox) failure() error {
 	if p := o.failed.Load(); p != nil {
@@ -72,8 +94,15 @@ func (o *outbox) failure() error {
 	return nil
 }
 
+// full tells that the batch has failed since it became too much: nothing of it will be sent.
+func (o *outbox) full() bool { return o.several && o.bytes > maxBatchOutput }
+
 // Buffer implements Publisher.
 func (o *outbox) Buffer() *[]byte {
+	if o.full() {
+		o.chunks[o.chunk] = o.chunks[o.chunk][:0]
+		return &o.chunks[o.chunk]
+	}
 	if len(o.chunks[o.chunk]) >= fullChunk {
 		o.chunk++
 	}
@@ -97,6 +126,13 @@ func (o *outbox) OnCommit(fn func()) { o.committed = append(o.committed, fn) }
 
 // Publish implements Publisher.
 func (o *outbox) Publish(m schemas.Message) {
+	o.bytes += len(m.Key) + len(m.Value)
+	if o.full() {
+		if o.failed.CompareAndSwap(nil, &errTooMuch) {
+			o.end(errTooMuch)
+		}
+		return
+	}
 	n := o.published
 	if n/recordBlock == len(o.blocks) {
 		o.blocks = append(o.blocks, make([]kgo.Record, recordBlock))

@@ -86,18 +86,6 @@ func (c *converter) reset() {
 	c.records, c.headers, c.bytes = c.records[:0], c.headers[:0], 0
 }
 
-// BatchBytes is about how much one request batch has: a lane holds a multiple of it.
-const BatchBytes = 2 << 20
-
-// most returns how many records to poll next, at most limit: as many as BatchBytes are, if
-// they are as large as those that are held.
-func (c *converter) most(limit int) int {
-	if c.bytes == 0 {
-		return limit
-	}
-	return max(1, min(limit, len(c.records)*BatchBytes/c.bytes))
-}
-
 // add appends the records of the fetches, those of each partition in offset order. It
 // leaves out control records, which end transactions.
 func (c *converter) add(fetches kgo.Fetches) {

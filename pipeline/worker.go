@@ -33,6 +33,8 @@ type laneHandler struct {
 	served  map[string]*served // by model
 	repeats *repeats           // nil where requests are not deduplicated
 	done    *Progress
+	room    int         // bytes of rowLetters beyond twice the record, left in this request batch
+	letters []rowLetter // of the record that is being answered
 }
 
 // served is one version as one lane serves it.
@@ -58,6 +60,23 @@ type decoded struct {
 	from, rows int // in the batch
 	refused    []schemas.RowError
 }
+
+// rowLetter is the dead letter of one row of a record of many.
+type rowLetter struct {
+	row   int // of the record
+	fault *schemas.RequestError
+	value []byte
+}
+
+// Bounds of the dead letters of rows, in bytes. Each holds what its row shares with others,
+// names of columns and entries of dictionaries, so they may be many times as large as their
+// record. Those of a record take twice as much as it and smallLetters; those of a request batch
+// take maxRowLetters beyond that, which is less than what a single one may have.
+const (
+	maxRowLetters  = 7 << 20
+	smallLetters   = 4 << 10
+	letterOverhead = 512 // what our headers and Kafka add to each, about
+)
 
 // workerParts are what the lanes of a worker share. All are safe for concurrent use.
 type workerParts struct {
@@ -135,6 +154,7 @@ func (h *laneHandler) Handle(ctx context.Context, records []schemas.Record, fetc
 	for _, s := range h.served {
 		s.reset() // of a batch that failed
 	}
+	h.room = maxRowLetters
 	for i := range records {
 		rec := &records[i]
 		model, _ := h.cfg.Topics.ModelOf(rec.Topic)
@@ -181,9 +201,6 @@ func (h *laneHandler) take(ctx context.Context, s *served, rec *schemas.Record, 
 		h.bury(out, rec, fault, s.ref)
 		return nil
 	}
-	for _, refused := range got.Refused {
-		h.buryRow(out, s, rec, refused.Row, refused.RequestError)
-	}
 	s.records = append(s.records, decoded{rec, from, got.Rows, slices.Clone(got.Refused)})
 	s.bytes += max(len(rec.Value), got.Bytes)
 	if s.requests.Rows() >= s.manifest.Batch.MaxRows || s.bytes >= s.manifest.Batch.MaxBytes {
@@ -198,6 +215,9 @@ func (h *laneHandler) score(ctx context.Context, s *served, fetched time.Time, o
 		return nil
 	}
 	defer s.reset()
+	if ctx.Err() != nil { // so is the rest in vain: what is published already may be too much
+		return context.Cause(ctx)
+	}
 	batch := s.requests.NewBatch()
 	defer func() { batch.Release() }()
 	if h.repeats != nil {
@@ -238,9 +258,9 @@ func (h *laneHandler) score(ctx context.Context, s *served, fetched time.Time, o
 	return nil
 }
 
-// answer publishes a result for each record and a dead letter for each row that failed. It
-// returns the rows of which the result is too large to send; the others that failed are
-// known.
+// answer publishes a result for each record and a dead letter for each row that was refused
+// or failed; where either would be too large, the record becomes one dead letter instead. It
+// returns the rows of such records; the others that failed are known.
 func (h *laneHandler) answer(s *served, batch, predictions arrow.Record, failed []schemas.RowError, fetched, encoding time.Time, out consumers.Publisher) (tooLarge []schemas.RowError, err error) {
 	s.results.Bind(batch, predictions)
 	s.latency, s.queue = s.latency[:0], s.queue[:0]
@@ -255,31 +275,86 @@ func (h *laneHandler) answer(s *served, batch, predictions arrow.Record, failed 
 		}
 		n := 0 // of failed, which ascends by row
 		for n < len(failed) && failed[n].Row < d.from+d.rows {
-			h.buryRow(out, s, d.Record, d.rowOf(failed[n].Row), failed[n].RequestError)
 			n++
 		}
 		a.Failed, failed = failed[:n], failed[n:]
-		from := len(*buf)
-		if *buf, err = s.results.Append(*buf, &a); err != nil {
-			return nil, fmt.Errorf("encode the result of %d rows of %s: %w", d.rows, s.ref, err)
+		if n > 0 && s.encoding != codec.Arrow { // the row is the record
+			h.bury(out, d.Record, a.Failed[0].RequestError, s.ref)
+			continue
 		}
-		value := (*buf)[from:len(*buf):len(*buf)]
-		if len(value) == 0 {
-			continue // one request, and it failed
+		start := len(*buf)
+		var value []byte
+		var fault *schemas.RequestError
+		if *buf, fault = h.rowLetters(*buf, s, d, a.Failed); fault == nil {
+			from := len(*buf)
+			if *buf, err = s.results.Append(*buf, &a); err != nil {
+				return nil, fmt.Errorf("encode the result of %d rows of %s: %w", d.rows, s.ref, err)
+			}
+			value = (*buf)[from:len(*buf):len(*buf)]
+			fault = tooLargeResult(d, value, predictions)
 		}
-		if fault := tooLargeResult(d, value, predictions); fault != nil {
-			*buf = (*buf)[:from]
+		if fault != nil {
+			*buf = (*buf)[:start]
+			known := a.Failed
 			for row := d.from; row < d.from+d.rows; row++ {
-				if !slices.ContainsFunc(a.Failed, func(f schemas.RowError) bool { return f.Row == row }) {
-					tooLarge = append(tooLarge, schemas.RowError{Row: row, RequestError: fault})
+				if len(known) > 0 && known[0].Row == row {
+					known = known[1:]
+					continue
 				}
+				tooLarge = append(tooLarge, schemas.RowError{Row: row, RequestError: fault})
 			}
 			h.bury(out, d.Record, fault, s.ref)
 			continue
 		}
+		for _, l := range h.letters {
+			alone := *d.Record
+			alone.Value = l.value
+			h.letter(out, &alone, l.row, l.fault, s.ref)
+		}
 		out.Publish(schemas.Message{Topic: s.topic, Partition: d.Partition, Key: d.Key, Value: value, Headers: d.Headers})
 	}
 	return tooLarge, nil
+}
+
+// rowLetters makes the dead letters of a record of many requests, their values behind dst,
+// or says why it must become one as a whole.
+func (h *laneHandler) rowLetters(dst []byte, s *served, d *decoded, failed []schemas.RowError) ([]byte, *schemas.RequestError) {
+	clear(h.letters)
+	h.letters = h.letters[:0]
+	if len(d.refused)+len(failed) == 0 {
+		return dst, nil
+	}
+	rest := len(d.Key) + headersBytes(d.Record)
+	own := 2*(len(d.Value)+rest) + smallLetters
+	most := min(max(own, h.room), maxRowLetters)
+	size := 0
+	add := func(row int, fault *schemas.RequestError) bool {
+		from := len(dst)
+		var ok bool
+		size += rest + len(fault.Reason) + letterOverhead
+		if dst, ok = s.requests.AppendRequest(dst, d.Record, row, most-size); !ok {
+			return false
+		}
+		size += len(dst) - from
+		h.letters = append(h.letters, rowLetter{row, fault, dst[from:len(dst):len(dst)]})
+		return true
+	}
+	tooMany := func(row int, fault *schemas.RequestError) *schemas.RequestError {
+		return schemas.Errorf(fault.Class, "the dead letters of %d rows of the record would take more than %d bytes; row %d: %s",
+			len(d.refused)+len(failed), most, row, fault.Reason)
+	}
+	for _, r := range d.refused {
+		if !add(r.Row, r.RequestError) {
+			return dst, tooMany(r.Row, r.RequestError)
+		}
+	}
+	for _, f := range failed {
+		if row := d.rowOf(f.Row); !add(row, f.RequestError) {
+			return dst, tooMany(row, f.RequestError)
+		}
+	}
+	h.room -= max(0, size-own)
+	return dst, nil
 }
 
 // rowOf returns the row of the record that is a row of the batch: refused rows are not.
@@ -395,17 +470,6 @@ func (h *laneHandler) letter(out consumers.Publisher, rec *schemas.Record, row i
 		h.done.DeadLetters.Add(1)
 		h.metrics.deadLetters.WithLabelValues(ref.Name, string(fault.Class)).Inc()
 	})
-}
-
-// buryRow publishes the dead letter of one row of a record.
-func (h *laneHandler) buryRow(out consumers.Publisher, s *served, rec *schemas.Record, row int, fault *schemas.RequestError) {
-	if s.encoding != codec.Arrow { // the row is the record
-		h.bury(out, rec, fault, s.ref)
-		return
-	}
-	alone := *rec
-	alone.Value = s.requests.AppendRequest(nil, rec, row)
-	h.letter(out, &alone, row, fault, s.ref)
 }
 
 // count notes what became of a batch, once it is committed.

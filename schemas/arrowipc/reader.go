@@ -3,6 +3,7 @@ package arrowipc
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"slices"
 
@@ -18,7 +19,9 @@ const (
 	MaxRows       = 1 << 22 // of all record batches
 	maxDictionary = 1 << 18 // entries of one dictionary
 	maxSchemas    = 8       // that a reader remembers
-	maxKept       = 8 << 20 // bytes of a buffer that is kept for the next stream
+	maxKnown      = 1 << 20 // bytes of their messages together, if it is more than one
+	maxKept       = 8 << 20 // bytes of a buffer that is kept for the next stream, and of all dictionaries together
+	keptIDs       = 1 << 10 // dictionaries that are kept for the next stream
 )
 
 // Codecs of compressed buffers.
@@ -36,14 +39,15 @@ type Reader struct {
 	known        []knownSchema // latest first
 	schema       *Schema
 	rest         []byte
-	dictionaries []*Dictionary
+	dictionaries map[int64]*Dictionary
 	batch        batch
 	rows         int // of all batches so far
 	total        int // decompressed bytes of all buffers so far
 	arena        []byte
 
-	lz4  *lz4.Reader
-	zstd *zstd.Decoder
+	lz4   *lz4.Reader
+	zstd  *zstd.Decoder
+	spare [1]byte
 }
 
 type knownSchema struct {
@@ -64,7 +68,6 @@ type batch struct {
 // Dictionary is what a column's indices refer to: texts.
 type Dictionary struct {
 	Version int // another one whenever entries were replaced
-	id      int64
 	seen    bool
 	offsets []uint32 // one more than entries, unless there are none
 	data    []byte
@@ -94,17 +97,21 @@ func (c *Column) IsNull(row int) bool {
 
 // NewReader returns a reader of streams whose buffers take at most limit bytes when they
 // are decompressed, fewer than 2^31.
-func NewReader(limit int) *Reader { return &Reader{limit: limit} }
+func NewReader(limit int) *Reader {
+	return &Reader{limit: limit, dictionaries: map[int64]*Dictionary{}}
+}
 
 // Reset starts a stream with its schema. The same schema message, byte by byte, gives the
 // same *Schema for as long as the reader remembers it.
 func (r *Reader) Reset(stream []byte) (*Schema, error) {
 	r.rows, r.total, r.batch = 0, 0, batch{}
+	kept := 0
 	for _, d := range r.dictionaries {
 		d.seen = false
-		if cap(d.data) > maxKept {
-			d.data = nil
-		}
+		kept += cap(d.data) + 4*cap(d.offsets)
+	}
+	if kept > maxKept || len(r.dictionaries) > keptIDs {
+		clear(r.dictionaries)
 	}
 	if cap(r.arena) > maxKept {
 		r.arena = nil
@@ -131,8 +138,26 @@ func (r *Reader) Reset(stream []byte) (*Schema, error) {
 		copy(r.known[1:i+1], r.known[:i])
 		r.known[0] = k
 	}
+	for total, i := len(k.raw), 1; i < len(r.known); i++ {
+		if total += len(r.known[i].raw); total > maxKnown {
+			clear(r.known[i:])
+			r.known = r.known[:i]
+		}
+	}
 	r.schema = k.schema
 	return r.schema, nil
+}
+
+// Forget forgets the schema of the stream, of which no record can be used. The stream
+// cannot be read further.
+func (r *Reader) Forget() {
+	r.known = slices.Delete(r.known, 0, 1)
+	r.schema, r.rest = nil, nil
+}
+
+// Knows tells whether the reader remembers a schema.
+func (r *Reader) Knows(s *Schema) bool {
+	return slices.ContainsFunc(r.known, func(k knownSchema) bool { return k.schema == s })
 }
 
 // Next goes to the next record batch that has rows. ok is false at the end of the stream.
@@ -265,7 +290,14 @@ func (r *Reader) decompress(codec int, raw []byte) ([]byte, error) {
 			r.lz4 = lz4.NewReader(nil)
 		}
 		r.lz4.Reset(bytes.NewReader(raw))
-		_, err = io.ReadFull(r.lz4, out)
+		if _, err = io.ReadFull(r.lz4, out); err != nil {
+			break
+		}
+		if _, err = io.ReadFull(r.lz4, r.spare[:]); err == nil {
+			err = malformed("it has more than %d bytes", size)
+		} else if errors.Is(err, io.EOF) {
+			err = nil
+		}
 	default:
 		if r.zstd == nil {
 			if r.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(r.limit))); err != nil {
@@ -291,11 +323,11 @@ func (r *Reader) readDictionary(m message) error {
 		return malformed("a dictionary reaches outside of its message")
 	}
 	id := int64(number)
-	i := slices.IndexFunc(r.schema.Fields, func(f Field) bool { return f.dictionary == id && f.Index != nil })
-	if i < 0 || r.schema.Fields[i].Type == nil {
+	typ := r.schema.dictionaries[id]
+	if typ == nil {
 		return nil
 	}
-	width := textWidth(r.schema.Fields[i].Type)
+	width := textWidth(typ)
 	b, err := r.readBatch(values, m.body, 1, 3)
 	if err != nil {
 		return err
@@ -331,18 +363,14 @@ func (r *Reader) readDictionary(m message) error {
 	return nil
 }
 
-// dictionary returns the dictionary of an id; the same one in each stream.
+// dictionary returns the dictionary of an id, most often the same one in each stream. A
+// stream has no more of them than its schema has fields.
 func (r *Reader) dictionary(id int64) *Dictionary {
-	for _, d := range r.dictionaries {
-		if d.id == id {
-			return d
-		}
+	d := r.dictionaries[id]
+	if d == nil {
+		d = &Dictionary{}
+		r.dictionaries[id] = d
 	}
-	if len(r.dictionaries) > maxFields { // ids that no stream uses any more
-		r.dictionaries = r.dictionaries[:0]
-	}
-	d := &Dictionary{id: id}
-	r.dictionaries = append(r.dictionaries, d)
 	return d
 }
 

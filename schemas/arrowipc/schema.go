@@ -25,9 +25,11 @@ func tooLarge(format string, args ...any) error {
 
 // Schema is the schema of a stream, and where its columns lie in a record batch.
 type Schema struct {
-	Fields  []Field
-	nodes   int // of one record batch
-	buffers int
+	Fields       []Field
+	nodes        int // of one record batch
+	buffers      int
+	texts        int                      // bytes of names and time zones
+	dictionaries map[int64]arrow.DataType // types of entries by id, of columns; nil where they are passed over
 }
 
 // Field is one column.
@@ -86,11 +88,12 @@ var typeNames = map[uint64]string{
 const (
 	maxDepth  = 32
 	maxFields = 1 << 14 // of all levels
+	maxZone   = 120     // bytes of a time zone
 )
 
 // readSchema reads a schema message.
 func readSchema(m message) (*Schema, error) {
-	s := &Schema{}
+	s := &Schema{dictionaries: map[int64]arrow.DataType{}}
 	if endianness, ok := m.header.Uint(4, 2, 0); !ok || endianness != 0 {
 		return nil, malformed("the schema is not little-endian")
 	}
@@ -107,6 +110,9 @@ func readSchema(m message) (*Schema, error) {
 		if err != nil {
 			return nil, err
 		}
+		if _, shared := s.dictionaries[f.dictionary]; f.Index != nil && !shared {
+			s.dictionaries[f.dictionary] = f.Type
+		}
 		s.Fields = append(s.Fields, f)
 	}
 	return s, nil
@@ -114,6 +120,9 @@ func readSchema(m message) (*Schema, error) {
 
 // readField reads a column, and its children to know how many buffers they take.
 func (s *Schema) readField(t flatbuffer.Table, depth int) (f Field, err error) {
+	if err := s.countText(t, 4); err != nil {
+		return f, err
+	}
 	name, ok1 := t.Text(4)
 	nullable, ok2 := t.Uint(6, 1, 0)
 	kind, ok3 := t.Uint(8, 1, 0)
@@ -127,7 +136,7 @@ func (s *Schema) readField(t flatbuffer.Table, depth int) (f Field, err error) {
 		return f, malformed("the schema is nested more than %d deep or has more than %d fields", maxDepth, maxFields)
 	}
 	f = Field{Name: name, Nullable: nullable != 0, node: s.nodes, buffer: s.buffers, dictionary: -1}
-	if f.Type, err = readType(kind, typ); err != nil {
+	if f.Type, err = s.readType(kind, typ); err != nil {
 		return f, err
 	}
 	f.Kind = typeNames[kind]
@@ -164,6 +173,18 @@ func (s *Schema) readField(t flatbuffer.Table, depth int) (f Field, err error) {
 	return f, nil
 }
 
+// countText refuses a text if all of them have more bytes than the message: fields that
+// refer to the same bytes would make a small message large.
+func (s *Schema) countText(t flatbuffer.Table, slot int) error {
+	if _, n, ok := t.Vector(slot, 1); ok {
+		s.texts += n
+	}
+	if s.texts > len(t.Buf) {
+		return malformed("the names in the schema overlap")
+	}
+	return nil
+}
+
 // readDictionary reads how a column refers to its dictionary.
 func (s *Schema) readDictionary(f *Field, encoding flatbuffer.Table) error {
 	id, ok1 := encoding.Uint(4, 8, 0)
@@ -174,7 +195,7 @@ func (s *Schema) readDictionary(f *Field, encoding flatbuffer.Table) error {
 	f.Index = arrow.PrimitiveTypes.Int32
 	if present {
 		var err error
-		if f.Index, err = readType(typeInt, index); err != nil {
+		if f.Index, err = s.readType(typeInt, index); err != nil {
 			return err
 		}
 	}
@@ -191,7 +212,7 @@ func (s *Schema) readDictionary(f *Field, encoding flatbuffer.Table) error {
 }
 
 // readType returns the Arrow type, nil for one that the reader passes over.
-func readType(kind uint64, t flatbuffer.Table) (arrow.DataType, error) {
+func (s *Schema) readType(kind uint64, t flatbuffer.Table) (arrow.DataType, error) {
 	switch kind {
 	case typeNull:
 		return arrow.Null, nil
@@ -223,10 +244,13 @@ func readType(kind uint64, t flatbuffer.Table) (arrow.DataType, error) {
 		}
 		return nil, nil
 	case typeTimestamp:
+		if err := s.countText(t, 6); err != nil {
+			return nil, err
+		}
 		unit, ok1 := t.Uint(4, 2, 0)
 		zone, ok2 := t.Text(6)
-		if !ok1 || !ok2 || unit > 3 {
-			return nil, malformed("a timestamp type reaches outside of its message")
+		if !ok1 || !ok2 || unit > 3 || len(zone) > maxZone {
+			return nil, malformed("a timestamp type reaches outside of its message, or has a time zone of more than %d bytes", maxZone)
 		}
 		return &arrow.TimestampType{Unit: arrow.TimeUnit(unit), TimeZone: zone}, nil
 	}

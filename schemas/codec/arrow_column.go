@@ -21,6 +21,7 @@ type arrowColumn struct {
 	length int    // bytes of the texts in data
 	valid  []byte // a slab: bitmap; only of optional features
 	nulls  int
+	mark   columnMark
 
 	source    arrowSource
 	entries   []int32 // what the entries of the source's dictionary are to this column; see the states
@@ -133,7 +134,10 @@ func (c *arrowColumn) number(i int) (x float64, n int64, st state) {
 		if !inInt64 || (c.feature.Type == schemas.TypeInt32 && int64(int32(n)) != n) {
 			return 0, 0, valueUnfit
 		}
-		x = float64(n)
+		if c.bounded && (n < c.low || n > c.high) {
+			return 0, n, valueOutside
+		}
+		return 0, n, valueGood
 	}
 	if c.bounded && (x < c.min || x > c.max) {
 		return x, n, valueOutside

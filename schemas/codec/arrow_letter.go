@@ -12,6 +12,7 @@ import (
 // letterWriter writes single rows of records as streams of their own. It keeps its place in
 // a record, since the rows of one that are wanted come one after the other.
 type letterWriter struct {
+	reads   map[string]bool // names of the columns that the decoder reads
 	reader  *arrowipc.Reader
 	value   []byte              // of the record that is being read
 	at      schemas.Coordinates // of the same
@@ -23,8 +24,9 @@ type letterWriter struct {
 	batch   arrowipc.Batch
 }
 
-// letterPlan says what of a schema a row's own stream has: all columns but nested ones, of
-// which the reader gives no values.
+// letterPlan says what of a schema a row's own stream has: the columns that make the row.
+// Others, which are ignored, could make each row of a small record as large as the record
+// is decompressed.
 type letterPlan struct {
 	schema       *arrowipc.Schema
 	columns      []int // in the schema
@@ -33,14 +35,18 @@ type letterPlan struct {
 	buffers      int
 }
 
-// AppendRequest implements Requests. The stream has the record's columns, as the reader
-// knows them: nested ones are left out. A dictionary holds the row's own entry only.
-func (d *ArrowRequests) AppendRequest(dst []byte, rec *schemas.Record, row int) []byte {
+// AppendRequest implements Requests. The stream has those of the record's columns that are
+// not ignored. A dictionary holds the row's own entry only.
+func (d *ArrowRequests) AppendRequest(dst []byte, rec *schemas.Record, row, most int) ([]byte, bool) {
 	w := &d.letter
-	if !w.find(rec, row) {
-		return append(dst, rec.Value...) // it was not accepted, and is kept as it is
+	if !w.find(rec, row) || w.texts(row-w.first, most) > most {
+		return dst, false
 	}
-	return w.append(dst, row-w.first)
+	out := w.append(dst, row-w.first)
+	if len(out)-len(dst) > most {
+		return dst, false
+	}
+	return out, true
 }
 
 // find goes to the record batch that has the row.
@@ -70,11 +76,10 @@ func (w *letterWriter) find(rec *schemas.Record, row int) bool {
 			continue
 		}
 		for i, at := range w.plan.columns {
-			c, err := w.reader.Column(at)
-			if err != nil { // of a column that nobody reads
-				c = arrowipc.Column{Rows: rows, Valid: make([]byte, (rows+7)/8)}
+			if w.columns[i], err = w.reader.Column(at); err != nil {
+				w.value = nil
+				return false
 			}
-			w.columns[i] = c
 		}
 	}
 	return true
@@ -91,7 +96,7 @@ func (w *letterWriter) start(schema *arrowipc.Schema) bool {
 	var fields []arrow.Field
 	for i, f := range schema.Fields {
 		t := f.Type
-		if t == nil {
+		if t == nil || !w.reads[f.Name] {
 			continue
 		}
 		p.buffers += buffersOf(t)
@@ -106,11 +111,7 @@ func (w *letterWriter) start(schema *arrowipc.Schema) bool {
 	if p.message, p.dictionaries, err = arrowipc.SchemaMessage(arrow.NewSchema(fields, nil)); err != nil {
 		return false
 	}
-	const most = 16
-	if len(w.plans) == most {
-		w.plans = slices.Delete(w.plans, 0, 1)
-	}
-	w.plans = append(w.plans, p)
+	w.plans = append(slices.DeleteFunc(w.plans, func(p *letterPlan) bool { return !w.reader.Knows(p.schema) }), p)
 	w.plan = p
 	return true
 }
@@ -125,6 +126,16 @@ func buffersOf(t arrow.DataType) int {
 	default:
 		return 2
 	}
+}
+
+// texts returns the bytes of the texts of a row, or some number above most.
+func (w *letterWriter) texts(row, most int) (n int) {
+	for i, at := range w.plan.columns {
+		if text, _ := w.text(&w.columns[i], &w.plan.schema.Fields[at], row); n <= most {
+			n += len(text)
+		}
+	}
+	return n
 }
 
 // append appends a row of the record batch as a stream.

@@ -1,9 +1,12 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/arrowipc"
 )
 
 // with replaces a column or adds it.
@@ -69,7 +73,10 @@ func TestArrowRecordFaults(t *testing.T) {
 			require.Contains(t, got.Fault.Reason, tc.reason)
 			require.Zero(t, got.Rows)
 			require.Equal(t, 2, d.Rows(), "the rows before stay")
-			d.NewBatch().Release()
+			batch := d.NewBatch()
+			require.Equal(t, 2, batch.Column(1).NullN())
+			checkBatch(t, batch)
+			batch.Release()
 		})
 	}
 }
@@ -278,6 +285,7 @@ func TestArrowBombs(t *testing.T) {
 		"rows of little": stream(t, 300_000, goodColumns(300_000), ipc.WithLZ4()),
 		"one long entry": stream(t, 1000, with(goodColumns(1000), column{"text", schemas.DictionaryType, repeat(1000, long)})),
 		"claims":         string(claims),
+		"categories":     stream(t, 50, with(with(goodColumns(100), column{"color", arrow.BinaryTypes.String, distinct(100, long[:10<<10]+strings.Repeat("y", 200<<10))}), column{"text", schemas.DictionaryType, repeat(100, strings.Repeat("z", 200<<10))}), ipc.WithZstd()),
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Less(t, len(value), 4<<20)
@@ -286,8 +294,130 @@ func TestArrowBombs(t *testing.T) {
 			require.NotNil(t, got.Fault)
 			require.Equal(t, schemas.ErrorClassTooLarge, got.Fault.Class, got.Fault.Reason)
 			require.Less(t, d.mem.alloc.(*memory.CheckedAllocator).CurrentAlloc(), 2*maxExpanded)
+			requireNothingKept(t, d)
 		})
 	}
+}
+
+// distinct returns n texts of the same length.
+func distinct(n int, rest string) []any {
+	out := make([]any, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("%06d", i) + rest
+	}
+	return out
+}
+
+// requireNothingKept requires that no category was added, and that what was grown for texts
+// of a record that was refused is free again.
+func requireNothingKept(tb testing.TB, d *ArrowRequests) {
+	tb.Helper()
+	for i := range d.columns {
+		c := &d.columns[i]
+		require.LessOrEqual(tb, len(c.data), 1<<20, c.name)
+		if c.dict != nil {
+			require.Empty(tb, c.dict.added)
+			require.Len(tb, c.dict.entries, c.dict.base)
+			require.Zero(tb, c.dict.bytes)
+		}
+	}
+}
+
+// Texts of new categories are held once for a batch: they count once, and are forgotten with
+// a record that is refused.
+func TestArrowCategoriesCount(t *testing.T) {
+	const rows, size = 40, 440_000
+	texts := distinct(rows, strings.Repeat("x", size))
+	for _, typ := range []arrow.DataType{arrow.BinaryTypes.String, arrow.BinaryTypes.LargeString, schemas.DictionaryType} {
+		d := arrowRequests(t, manifest(t))
+		value := stream(t, 30, with(goodColumns(rows), column{"color", typ, texts}), ipc.WithZstd())
+		first := decodeArrow(t, d, record(value))
+		require.Equal(t, rows, first.Rows)
+		require.Greater(t, first.Bytes, rows*size)
+		again := decodeArrow(t, d, record(value))
+		require.Equal(t, rows, again.Rows)
+		require.Less(t, again.Bytes, 2*rows*100)
+		batch := d.NewBatch()
+		checkBatch(t, batch)
+		batch.Release()
+		requireNothingKept(t, d)
+
+		require.Equal(t, 1, decodeArrow(t, d, record(stream(t, 1, with(goodColumns(1), column{"color", typ, []any{"violet"}})))).Rows)
+		require.NotNil(t, decodeArrow(t, d, record(value[:len(value)-20])).Fault)
+		color := d.columns[6].dict
+		require.Equal(t, []string{"violet"}, color.added)
+		require.Len(t, color.entries, color.base+1)
+		d.NewBatch().Release()
+	}
+}
+
+// oneName has every column of a stream's schema bear the name of the first one.
+func oneName(tb testing.TB, value string, names []string) string {
+	tb.Helper()
+	out := []byte(value)
+	size := int(binary.LittleEndian.Uint32(out[4:]))
+	schema := out[8 : 8+size]
+	at := func(name string) int {
+		return bytes.Index(schema, append(binary.LittleEndian.AppendUint32(nil, uint32(len(name))), name...))
+	}
+	first := at(names[0])
+	for _, name := range names[1:] {
+		text, referred := at(name), 0
+		for p := 0; p < size-4; p += 4 {
+			if p+int(binary.LittleEndian.Uint32(schema[p:])) == text {
+				require.Less(tb, p, first)
+				binary.LittleEndian.PutUint32(schema[p:], uint32(first-p))
+				referred++
+			}
+		}
+		require.Equal(tb, 1, referred, name)
+	}
+	return string(out)
+}
+
+// A name that many columns share is not copied for each, and a schema that is of no use is
+// not remembered.
+func TestArrowSchemaBombs(t *testing.T) {
+	columns := goodColumns(1)
+	names := []string{strings.Repeat("n", 200<<10)}
+	for i := range 100 {
+		names = append(names, fmt.Sprintf("column %d!", i+1000))
+	}
+	for _, name := range names {
+		columns = append(columns, column{name, arrow.PrimitiveTypes.Int8, []any{1}})
+	}
+	value := stream(t, 1, columns)
+	d := arrowRequests(t, manifest(t))
+	require.Equal(t, 1, decodeArrow(t, d, record(value)).Rows, "a long name is ignored")
+	got := decodeArrow(t, d, record(oneName(t, value, names)))
+	require.NotNil(t, got.Fault)
+	require.Equal(t, schemas.ErrorClassMalformed, got.Fault.Class)
+	require.Contains(t, got.Fault.Reason, "overlap")
+
+	schemaOf := func(value string) *arrowipc.Schema {
+		s, err := d.reader.Reset([]byte(value))
+		require.NoError(t, err)
+		return s
+	}
+	require.Same(t, schemaOf(value), schemaOf(value))
+	useless := stream(t, 1, without(columns, "i64"))
+	require.NotNil(t, decodeArrow(t, d, record(useless)).Fault)
+	require.Len(t, d.plans, 1)
+	require.True(t, d.reader.Knows(d.plans[0].schema))
+	before := schemaOf(useless)
+	d.reader.Forget()
+	require.NotNil(t, decodeArrow(t, d, record(useless)).Fault)
+	require.NotSame(t, before, schemaOf(useless))
+	require.Equal(t, 1, decodeArrow(t, d, record(value)).Rows)
+
+	zone := column{"at", &arrow.TimestampType{Unit: arrow.Second, TimeZone: strings.Repeat("z", 200)}, []any{arrow.Timestamp(1)}}
+	require.Contains(t, decodeArrow(t, d, record(stream(t, 1, with(goodColumns(1), zone)))).Fault.Reason, "time zone")
+	for i := range 40 { // schemas that can be used, large ones
+		large := column{strings.Repeat("n", 100<<10) + strconv.Itoa(i), arrow.PrimitiveTypes.Int8, []any{1}}
+		require.Equal(t, 1, decodeArrow(t, d, record(stream(t, 1, append(goodColumns(1), large)))).Rows)
+		require.LessOrEqual(t, len(d.plans), 9)
+	}
+	d.NewBatch().Release()
 }
 
 // Bytes that are changed at random give rows or a fault, and never more.
@@ -310,8 +440,8 @@ func TestArrowDamagedStreams(t *testing.T) {
 			if got.Fault == nil {
 				accepted++
 				require.Positive(t, got.Rows+len(got.Refused))
-				letter := d.AppendRequest(nil, record(string(value)), random.IntN(got.Rows+len(got.Refused)))
-				require.NotEmpty(t, letter)
+				_, ok := d.AppendRequest(nil, record(string(value)), random.IntN(got.Rows+len(got.Refused)), math.MaxInt)
+				require.True(t, ok)
 			}
 			if d.Rows() > 1000 {
 				batch := d.NewBatch()

@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/bitutil"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/google/uuid"
 
@@ -76,8 +75,7 @@ type ArrowRequests struct {
 // arrowPlan says where the columns of a stream's schema are.
 type arrowPlan struct {
 	schema  *arrowipc.Schema
-	fault   *schemas.RequestError // why no record with this schema can be used
-	columns []int                 // of each feature, -1 where it is absent
+	columns []int // of each feature, -1 where it is absent
 	id      int
 	time    int
 }
@@ -115,6 +113,13 @@ func NewArrowRequests(m *schemas.Manifest, alloc memory.Allocator) (*ArrowReques
 		d.columns = append(d.columns, c)
 	}
 	d.rowBytes += 4 + 8 + 4 + 4 + 8 + 4
+	d.letter.reads = map[string]bool{fieldRequestID: true}
+	for i := range d.columns {
+		d.letter.reads[d.columns[i].name] = true
+	}
+	if d.eventTime != "" {
+		d.letter.reads[d.eventTime] = true
+	}
 	d.refuse = func(row int, fault *schemas.RequestError) {
 		if !d.faulty {
 			clear(d.faults)
@@ -220,9 +225,10 @@ func (d *ArrowRequests) decode(rec *schemas.Record) (rows int, fault *schemas.Re
 	if err != nil {
 		return 0, streamFault(err)
 	}
-	p := d.plan(schema)
-	if p.fault != nil {
-		return 0, p.fault
+	p, fault := d.plan(schema)
+	if fault != nil {
+		d.reader.Forget()
+		return 0, fault
 	}
 	if fault := d.startIDs(rec); fault != nil {
 		return 0, fault
@@ -251,36 +257,53 @@ type arrowMark struct {
 	rows, ids int
 }
 
-func (d *ArrowRequests) mark() arrowMark { return arrowMark{d.rows, d.idLength} }
+// columnMark is where a column stood before a record.
+type columnMark struct {
+	length, nulls, added int
+}
 
-// reset takes the rows back that were appended since.
+func (d *ArrowRequests) mark() arrowMark {
+	for i := range d.columns {
+		c := &d.columns[i]
+		c.mark = columnMark{length: c.length, nulls: c.nulls}
+		if c.dict != nil {
+			c.mark.added = len(c.dict.added)
+		}
+	}
+	return arrowMark{d.rows, d.idLength}
+}
+
+// reset takes back what was appended since.
 func (d *ArrowRequests) reset(m arrowMark) {
 	for i := range d.columns {
 		c := &d.columns[i]
-		if c.valid != nil {
-			c.nulls -= d.rows - m.rows - bitutil.CountSetBits(c.valid, m.rows, d.rows-m.rows)
+		c.length, c.nulls = c.mark.length, c.mark.nulls
+		if c.dict != nil {
+			c.dict.truncate(c.mark.added)
 		}
-		if c.feature.Type == schemas.TypeString && c.values != nil {
-			c.length = int(binary.LittleEndian.Uint32(c.values[4*m.rows:]))
+		if len(c.data) > 2*c.length+1<<20 { // grown for this record only
+			large := c.data
+			c.data = d.mem.grow(nil, 0, c.length)
+			copy(c.data, large[:c.length])
+			d.mem.Free(large)
 		}
 	}
 	d.rows, d.idLength = m.rows, m.ids
 }
 
-// plan finds the columns of a schema, once for each.
-func (d *ArrowRequests) plan(s *arrowipc.Schema) *arrowPlan {
+// plan finds the columns of a schema, once for each that the reader remembers, or says why
+// no record with it can be used.
+func (d *ArrowRequests) plan(s *arrowipc.Schema) (*arrowPlan, *schemas.RequestError) {
 	i := slices.IndexFunc(d.plans, func(p arrowPlan) bool { return p.schema == s })
 	if i >= 0 {
-		return &d.plans[i]
-	}
-	const most = 16
-	if len(d.plans) == most {
-		d.plans = slices.Delete(d.plans, 0, 1)
+		return &d.plans[i], nil
 	}
 	p := arrowPlan{schema: s, columns: make([]int, len(d.columns)), id: -1, time: -1}
-	p.fault = d.match(&p)
-	d.plans = append(d.plans, p)
-	return &d.plans[len(d.plans)-1]
+	if fault := d.match(&p); fault != nil {
+		return nil, fault
+	}
+	d.plans = append(slices.DeleteFunc(d.plans, func(p arrowPlan) bool { return !d.reader.Knows(p.schema) }), p)
+	return &d.plans[len(d.plans)-1], nil
 }
 
 // match fills in a plan, or says why its schema cannot be used.
@@ -412,23 +435,23 @@ func (d *ArrowRequests) batch(p *arrowPlan, rec *schemas.Record, first, rows int
 	}
 	d.Reserve(rows)
 	if !d.faulty {
-		d.append(rec, first, 0, rows)
-		return nil
+		return d.append(rec, first, 0, rows)
 	}
 	from := 0
 	for row, fault := range d.faults {
 		if fault == nil {
 			continue
 		}
-		d.append(rec, first, from, row)
+		if fault := d.append(rec, first, from, row); fault != nil {
+			return fault
+		}
 		from = row + 1
 		if len(d.refused) == maxRefused {
 			return schemas.Errorf(d.refused[0].Class, "more than %d rows of the record cannot be used; row %d: %s", maxRefused, d.refused[0].Row, d.refused[0].Reason)
 		}
 		d.refused = append(d.refused, schemas.RowError{Row: first + row, RequestError: fault})
 	}
-	d.append(rec, first, from, rows)
-	return nil
+	return d.append(rec, first, from, rows)
 }
 
 // checkTextBytes refuses rows that would not fit an observation record.

@@ -3,6 +3,8 @@ package codec
 import (
 	"bytes"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -155,11 +157,13 @@ func TestArrowRequestOfOneRow(t *testing.T) {
 			require.Len(t, decodeArrow(t, d, rec).Refused, 1)
 			whole := d.NewBatch()
 			for _, row := range []int{2, 0, 1, 1} {
-				value := d.AppendRequest([]byte("before"), rec, row)[len("before"):]
-				require.Less(t, len(value), 4000)
-				require.NotEmpty(t, d.AppendRequest(nil, other, 0))
+				value, ok := d.AppendRequest([]byte("before"), rec, row, 4000)
+				require.True(t, ok)
+				value = value[len("before"):]
+				_, ok = d.AppendRequest(nil, other, 0, 4000)
+				require.True(t, ok)
 				schema, text := read(t, value)
-				require.Equal(t, 10, schema.NumFields(), "all but the nested column")
+				require.Equal(t, 8, schema.NumFields(), "all but the columns that are ignored")
 				require.Contains(t, text, fmt.Sprintf(`"i64":%d`, row+1))
 				single := arrowRequests(t, m)
 				got := decodeArrow(t, single, record(string(value)))
@@ -186,6 +190,29 @@ func TestArrowRequestOfOneRow(t *testing.T) {
 			whole.Release()
 		}
 	}
+}
+
+// What a row shares with others, and what is ignored, does not make its dead letter large.
+func TestArrowRequestOfOneRowIsBounded(t *testing.T) {
+	long := strings.Repeat("x", 3<<20)
+	columns := append(goodColumns(3), column{"unread", schemas.DictionaryType, repeat(3, long)},
+		column{"text", schemas.DictionaryType, []any{"short", long, nil}}, column{"size", arrow.BinaryTypes.String, repeat(3, "bad")})
+	d := arrowRequests(t, manifest(t))
+	rec := record(stream(t, 2, columns, ipc.WithZstd()))
+	require.Less(t, len(rec.Value), 10_000)
+	require.Len(t, decodeArrow(t, d, rec).Refused, 3)
+	for row := range 3 {
+		got, ok := d.AppendRequest([]byte("before"), rec, row, 4000)
+		require.Equal(t, row != 1, ok, row)
+		if row == 1 {
+			require.Equal(t, "before", string(got))
+		}
+		_, ok = d.AppendRequest(nil, rec, row, 500)
+		require.False(t, ok)
+	}
+	got, ok := d.AppendRequest(nil, rec, 1, 4<<20)
+	require.True(t, ok)
+	require.Greater(t, len(got), 3<<20)
 }
 
 // Entries that come later, as deltas or in place of others, are those of the rows after them.
@@ -331,8 +358,21 @@ func FuzzArrowRequests(f *testing.F) {
 		batch := d.NewBatch()
 		defer batch.Release()
 		checkBatch(t, batch)
-		if len(got.Refused) > 0 {
-			require.NotEmpty(t, d.AppendRequest(nil, rec, got.Refused[0].Row))
+		refused := slices.Clone(got.Refused)
+		row := len(value) % (got.Rows + len(refused))
+		if len(refused) > 0 {
+			row = refused[row%len(refused)].Row
 		}
+		letter, ok := d.AppendRequest(nil, rec, row, math.MaxInt)
+		require.True(t, ok)
+		again := decodeArrow(t, d, record(string(letter)))
+		require.Nil(t, again.Fault)
+		require.Equal(t, 1, again.Rows+len(again.Refused))
+		if len(refused) > 0 {
+			at := slices.IndexFunc(refused, func(r schemas.RowError) bool { return r.Row == row })
+			require.Len(t, again.Refused, 1)
+			require.Equal(t, refused[at].Class, again.Refused[0].Class)
+		}
+		d.NewBatch().Release()
 	})
 }

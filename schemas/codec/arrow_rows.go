@@ -16,14 +16,20 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// append appends a run of rows of the record batch that were checked.
-func (d *ArrowRequests) append(rec *schemas.Record, first, from, to int) {
+// append appends a run of rows of the record batch that were checked. They may still have
+// too many categories that are new.
+func (d *ArrowRequests) append(rec *schemas.Record, first, from, to int) *schemas.RequestError {
 	n := to - from
 	if n == 0 {
-		return
+		return nil
 	}
 	for i := range d.columns {
-		d.columns[i].append(d.rows, from, to, d.mem)
+		c := &d.columns[i]
+		before := c.dict.addedBytes()
+		c.append(d.rows, from, to, d.mem)
+		if d.expanded += c.dict.addedBytes() - before; d.expanded > maxExpanded {
+			return tooExpanded()
+		}
 	}
 	d.appendIDs(first, from, to)
 	if times := view[int64](d.times[8*d.rows:], n); d.eventTime == "" {
@@ -39,6 +45,7 @@ func (d *ArrowRequests) append(rec *schemas.Record, first, from, to int) {
 		numbers[i] = int32(first + from + i)
 	}
 	d.rows += n
+	return nil
 }
 
 func constant[T number](dst []T, v T) {

@@ -109,7 +109,9 @@ func TestAvroValues(t *testing.T) {
 		"long as float64":         {"f64", `"long"`, long + 1, "[9.007199254740992e+15]"},
 		"double for float32":      {"f32", `"double"`, 0.1, "[0.1]"},
 		"too large":               {"f32", `"double"`, 1e39, wrong},
-		"NaN":                     {"f32", `"float"`, float32(math.NaN()), wrong},
+		"NaN of required":         {"f32", `"float"`, float32(math.NaN()), missing},
+		"NaN of default":          {"i32", `"double"`, math.NaN(), "[7]"},
+		"NaN of optional":         {"f64", `"double"`, math.NaN(), "[(null)]"},
 		"infinity":                {"f64", `"double"`, math.Inf(-1), wrong},
 		"out of range":            {"f32", `"double"`, -10.5, out},
 		"int out of range":        {"f32", `"int"`, int32(-11), out},
@@ -196,7 +198,8 @@ func TestAvroTimesInOtherFormats(t *testing.T) {
 		}
 		if format == "unix_s" {
 			r, _, _ := framed(t, m, avroSchema("at", `"double"`))
-			for _, x := range []float64{math.NaN(), math.Inf(1), 1e11, -1e300} {
+			require.Equal(t, schemas.ErrorClassMissingFeature, offer(t, r, encodeAvro(t, avroSchema("at", `"double"`), avroRequest("at", math.NaN()))).Class)
+			for _, x := range []float64{math.Inf(1), 1e11, -1e300} {
 				require.Equal(t, schemas.ErrorClassOutOfRange, offer(t, r, encodeAvro(t, avroSchema("at", `"double"`), avroRequest("at", x))).Class)
 			}
 		}

@@ -34,8 +34,9 @@ type Requests interface {
 	// nothing was appended, and trying again may help.
 	Append(ctx context.Context, rec *schemas.Record) (Decoded, error)
 	// AppendRequest appends the request in one row of rec to dst, in the same encoding, as
-	// the dead letter of that row carries it. rec was accepted by Append.
-	AppendRequest(dst []byte, rec *schemas.Record, row int) []byte
+	// the dead letter of that row carries it: it decodes to the same row. rec was accepted by
+	// Append. Where the request takes more than most bytes, nothing is appended and ok is false.
+	AppendRequest(dst []byte, rec *schemas.Record, row, most int) (out []byte, ok bool)
 	// Rows returns how many rows wait for NewBatch.
 	Rows() int
 	// Reserve makes room for that many more rows.
@@ -156,6 +157,14 @@ func decodedOne(fault *schemas.RequestError) Decoded {
 }
 
 // AppendRequest implements Requests.
-func (jsonRequests) AppendRequest(dst []byte, rec *schemas.Record, _ int) []byte {
-	return append(dst, rec.Value...)
+func (jsonRequests) AppendRequest(dst []byte, rec *schemas.Record, _, most int) ([]byte, bool) {
+	return appendWhole(dst, rec, most)
+}
+
+// appendWhole appends a record that is one request.
+func appendWhole(dst []byte, rec *schemas.Record, most int) ([]byte, bool) {
+	if len(rec.Value) > most {
+		return dst, false
+	}
+	return append(dst, rec.Value...), true
 }

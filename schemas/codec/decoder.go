@@ -184,5 +184,5 @@ func (f *field) parseInt(c *cell, v *value) *schemas.RequestError {
 		return f.unfit(v.text)
 	}
 	c.int = n
-	return f.inRange(float64(n), v.text)
+	return f.wholeInRange(n, v.text)
 }

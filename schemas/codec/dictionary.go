@@ -16,6 +16,7 @@ type dictionary struct {
 	entries map[string]int32
 	base    int
 	added   []string
+	bytes   int         // of added
 	values  arrow.Array // the base entries, made once
 }
 
@@ -47,7 +48,26 @@ func (d *dictionary) index(s []byte) int32 {
 	own := string(s)
 	d.entries[own] = i
 	d.added = append(d.added, own)
+	d.bytes += len(own)
 	return i
+}
+
+// addedBytes returns the bytes of the entries that were added, of no dictionary 0.
+func (d *dictionary) addedBytes() int {
+	if d == nil {
+		return 0
+	}
+	return d.bytes
+}
+
+// truncate forgets all but n of the entries that were added.
+func (d *dictionary) truncate(n int) {
+	for _, s := range d.added[n:] {
+		delete(d.entries, s)
+		d.bytes -= len(s)
+	}
+	clear(d.added[n:])
+	d.added = d.added[:n]
 }
 
 // arrayOf gives out the indices as a dictionary array, and forgets the entries that were
@@ -80,8 +100,7 @@ func (d *dictionary) extended() arrow.Array {
 	}
 	for _, s := range d.added {
 		b.Append(s)
-		delete(d.entries, s)
 	}
-	d.added = d.added[:0]
+	d.truncate(0)
 	return b.NewArray()
 }

@@ -23,8 +23,10 @@
 //     is absent; defaults are the manifest's, not those of proto2. The event time may be a
 //     google.protobuf.Timestamp. All else is skipped, fields of another wire type than the
 //     schema's included.
+//   - Arrow: a stream of many requests, see ArrowRequests.
 //
-// NaN and infinities are refused, since JSON has none. A schema that can never fit makes
-// each of its requests a dead letter that says why. Results have a schema of their own,
-// registered when they are planned: see AvroResultSchema and ProtobufResultSchema.
+// JSON has no NaN and no infinities. In the others NaN is what null is, and an infinity fits
+// nothing. A schema that can never fit makes each of its requests a dead letter that says
+// why. Results of Avro and Protobuf have a schema of their own, registered when they are
+// planned: see AvroResultSchema and ProtobufResultSchema.
 package codec

@@ -151,8 +151,8 @@ func (f *framedRequests) newPlan(ctx context.Context, s Schema) (rowPlan, error)
 }
 
 // AppendRequest implements Requests.
-func (f *framedRequests) AppendRequest(dst []byte, rec *schemas.Record, _ int) []byte {
-	return append(dst, rec.Value...)
+func (f *framedRequests) AppendRequest(dst []byte, rec *schemas.Record, _, most int) ([]byte, bool) {
+	return appendWhole(dst, rec, most)
 }
 
 // checkFields refuses a schema that lacks a field which every request must have.

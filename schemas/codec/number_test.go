@@ -4,9 +4,14 @@ import (
 	"math"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/schemas"
 )
 
 // checkNumber holds what a number is read as to package strconv.
@@ -71,4 +76,44 @@ func FuzzNumber(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(checkNumber)
+}
+
+// Integers are compared as such: float64 takes 2^53+1 for 2^53.
+func TestLargeIntegersAreCompared(t *testing.T) {
+	const most = 1 << 53
+	m, err := schemas.ParseManifest("test", []byte(strings.Replace(manifestText,
+		"{name: i64, type: int64}", "{name: i64, type: int64, min: -9007199254740992, max: 9007199254740992, out_of_range: reject}", 1)))
+	require.NoError(t, err)
+	byJSON, err := NewDecoder(m, memory.NewGoAllocator())
+	require.NoError(t, err)
+	defer byJSON.Release()
+	byAvro, _, _ := framed(t, m, avroSchema("", ""))
+	byArrow := arrowRequests(t, m)
+	for n, within := range map[int64]bool{most: true, most + 1: false, -most: true, -most - 1: false, math.MaxInt64: false, math.MinInt64: false, 0: true} {
+		fault := byJSON.Append(record(strings.Replace(good, "9007199254740993", strconv.FormatInt(n, 10), 1)))
+		require.Equal(t, within, fault == nil, "%d: %v", n, fault)
+		fault = offer(t, byAvro, encodeAvro(t, avroSchema("", ""), avroRequest("i64", n)))
+		require.Equal(t, within, fault == nil, "%d: %v", n, fault)
+		got := decodeArrow(t, byArrow, record(stream(t, 1, with(goodColumns(1), column{"i64", arrow.PrimitiveTypes.Int64, []any{n}}))))
+		require.Nil(t, got.Fault)
+		require.Equal(t, within, len(got.Refused) == 0, n)
+		if !within {
+			require.Equal(t, schemas.ErrorClassOutOfRange, fault.Class)
+			require.Equal(t, schemas.ErrorClassOutOfRange, got.Refused[0].Class)
+		}
+	}
+	byAvro.NewBatch().Release()
+	byArrow.NewBatch().Release()
+}
+
+func TestWholeRange(t *testing.T) {
+	inf := math.Inf(1)
+	for bounds, want := range map[[2]float64][2]int64{
+		{-inf, inf}: {math.MinInt64, math.MaxInt64}, {-1 << 63, 1 << 63}: {math.MinInt64, math.MaxInt64},
+		{-1.5, 2.5}: {-1, 2}, {-3, 4}: {-3, 4}, {0.25, 0.75}: {1, 0},
+		{1 << 63, inf}: {1, 0}, {-inf, -1e30}: {1, 0},
+	} {
+		low, high := wholeRange(bounds[0], bounds[1])
+		require.Equal(t, want, [2]int64{low, high}, bounds)
+	}
 }

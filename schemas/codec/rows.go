@@ -35,8 +35,10 @@ type field struct {
 	hasDef  bool
 	min     float64
 	max     float64
-	bounded bool // values outside min and max are rejected
-	bits    int  // of a floating-point feature, 32 or 64; else 0
+	low     int64 // the least whole number that is not below min
+	high    int64 // the greatest that is not above max
+	bounded bool  // values outside min and max are rejected
+	bits    int   // of a floating-point feature, 32 or 64; else 0
 }
 
 type role uint8
@@ -159,6 +161,7 @@ func planFeature(f *schemas.Feature, mem memory.Allocator) (field, error) {
 			p.min, p.max = float64(float32(p.min)), float64(float32(p.max))
 		}
 	}
+	p.low, p.high = wholeRange(p.min, p.max)
 	if f.Optional {
 		p.hasDef, p.def = true, cell{null: true}
 	}
@@ -179,6 +182,22 @@ func planFeature(f *schemas.Feature, mem memory.Allocator) (field, error) {
 		p.hasDef, p.def.num, p.def.int = true, x, int64(x)
 	}
 	return p, nil
+}
+
+// wholeRange returns the range of int64 within that of float64, which cannot tell all
+// large integers apart.
+func wholeRange(least, most float64) (low, high int64) {
+	if least >= 1<<63 || most < -1<<63 {
+		return 1, 0 // none
+	}
+	low, high = math.MinInt64, math.MaxInt64
+	if least > -1<<63 {
+		low = int64(math.Ceil(least))
+	}
+	if most < 1<<63 {
+		high = int64(math.Floor(most))
+	}
+	return low, high
 }
 
 // Release frees the columns. The decoder cannot be used afterwards.
@@ -268,7 +287,7 @@ func (b *rowBuilder) absent(i int) *schemas.RequestError {
 	case f.role == roleRequestID:
 		*c = cell{}
 	default:
-		return schemas.Errorf(schemas.ErrorClassMissingFeature, "%q is absent or null and has no default", f.name)
+		return schemas.Errorf(schemas.ErrorClassMissingFeature, "%q is absent, null or NaN and has no default", f.name)
 	}
 	return nil
 }
@@ -288,10 +307,23 @@ func clip(b []byte) []byte {
 // str views bytes as a string for the parsers of package strconv, which do not retain it.
 func str(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) } //nolint:gosec // read-only view, not retained
 
+// wholeInRange checks an integer of a feature. text is how the request writes it.
+func (f *field) wholeInRange(n int64, text []byte) *schemas.RequestError {
+	if f.bounded && (n < f.low || n > f.high) {
+		return f.outside(text)
+	}
+	return nil
+}
+
+// outside refuses a number outside the range of its feature.
+func (f *field) outside(text []byte) *schemas.RequestError {
+	return schemas.Errorf(schemas.ErrorClassOutOfRange, "%q is %s, outside %g to %g", f.name, clip(text), f.min, f.max)
+}
+
 // inRange checks a number of a feature. text is how the request writes it.
 func (f *field) inRange(x float64, text []byte) *schemas.RequestError {
 	if f.bounded && (x < f.min || x > f.max) {
-		return schemas.Errorf(schemas.ErrorClassOutOfRange, "%q is %s, outside %g to %g", f.name, clip(text), f.min, f.max)
+		return f.outside(text)
 	}
 	return nil
 }

@@ -72,21 +72,27 @@ func (b *rowBuilder) setInt(i int, n int64) *schemas.RequestError {
 		return b.setUnix(i, n)
 	default:
 	}
-	x := float64(n)
+	fits := true
+	var within bool
 	switch f.feature.Type {
-	case schemas.TypeInt32:
-		if int64(int32(n)) != n {
-			return f.unfit(strconv.AppendInt(nil, n, 10))
-		}
 	case schemas.TypeFloat32:
-		x = float64(float32(n))
+		c.num = float64(float32(n))
+		within = c.num >= f.min && c.num <= f.max
+	case schemas.TypeFloat64:
+		c.num = float64(n)
+		within = c.num >= f.min && c.num <= f.max
 	default:
+		fits = f.feature.Type == schemas.TypeInt64 || int64(int32(n)) == n
+		within = n >= f.low && n <= f.high
 	}
-	c.num = x
-	if f.bounded {
-		return f.inRange(x, strconv.AppendInt(nil, n, 10))
+	switch {
+	case !fits:
+		return f.unfit(strconv.AppendInt(nil, n, 10))
+	case !within:
+		return f.outside(strconv.AppendInt(nil, n, 10))
+	default:
+		return nil
 	}
-	return nil
 }
 
 func (b *rowBuilder) setUint(i int, n uint64) *schemas.RequestError {
@@ -116,10 +122,13 @@ func (b *rowBuilder) setUint(i int, n uint64) *schemas.RequestError {
 }
 
 func (b *rowBuilder) setFloat(i int, x float64) *schemas.RequestError {
+	if math.IsNaN(x) { // as null, which JSON has in its place
+		return b.setNull(i)
+	}
 	f, c := &b.fields[i], &b.cells[i]
 	*c = cell{seen: true, num: x}
 	if f.role == roleEventTime {
-		if !(math.Abs(x) <= 1e11) { // NaN neither
+		if math.Abs(x) > 1e11 {
 			return outOfTime(f.name, floatText(x))
 		}
 		return b.setMicros(i, int64(math.Round(x*1e6)), nil)
@@ -130,7 +139,7 @@ func (b *rowBuilder) setFloat(i int, x float64) *schemas.RequestError {
 		c.num = float64(float32(x))
 		fit = c.num-c.num == 0
 	case schemas.TypeFloat64:
-		fit = x-x == 0 // neither NaN nor infinite
+		fit = x-x == 0 // not infinite
 	default: // whole as far as float64 counts exactly
 		if x == math.Trunc(x) && math.Abs(x) < 1<<53 {
 			c.int = int64(x)

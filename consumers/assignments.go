@@ -1,0 +1,175 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// assignments knows as which member of the group a lane's session was assigned its
+// partitions, when their offsets were fetched. A member that the group has given up joins
+// anew under another id, and the client goes on with the partitions that it gets back as if
+// nothing had happened: it neither says that they were lost nor asks how far another member
+// has come meanwhile. It is safe for concurrent use.
+type assignments struct {
+	log zerolog.Logger
+	cl  atomic.Pointer[kgo.Client]
+
+	mu      sync.Mutex
+	members map[topicPartition]string
+	fresh   map[topicPartition]int64 // where those begin that were assigned since the last poll
+}
+
+func newAssignments(log zerolog.Logger) *assignments {
+	return &assignments{log: log, members: map[topicPartition]string{}, fresh: map[topicPartition]int64{}}
+}
+
+// OnNewClient implements kgo.HookNewClient.
+func (a *assignments) OnNewClient(cl *kgo.Client) { a.cl.Store(cl) }
+
+// fetched is told of the offsets of partitions that are assigned, before they are read.
+func (a *assignments) fetched(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	cl := a.cl.Load()
+	for backoff := longer(0); ; backoff = longer(backoff) {
+		err := begin(ctx, cl, offsets)
+		if err == nil {
+			break
+		}
+		a.log.Warn().Err(err).Dur("retry_in", backoff).Msg("looking up where partitions begin failed; trying again")
+		if err := sleep(ctx, backoff); err != nil {
+			return nil, err
+		}
+	}
+	member, _ := cl.GroupMetadata()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for topic, partitions := range offsets {
+		for partition, o := range partitions {
+			tp := topicPartition{topic, partition}
+			a.members[tp], a.fresh[tp] = member, o.EpochOffset().Offset
+		}
+	}
+	return offsets, nil
+}
+
+// begin says of partitions without a commit where they begin now. The client would take 0
+// for what they go back to when their first transaction is aborted, and that may be long gone.
+func begin(ctx context.Context, cl *kgo.Client, offsets map[string]map[int32]kgo.Offset) error {
+	var topics []string
+	for topic, partitions := range offsets {
+		for _, o := range partitions {
+			if o.EpochOffset().Offset < 0 {
+				topics = append(topics, topic)
+				break
+			}
+		}
+	}
+	if len(topics) == 0 {
+		return nil
+	}
+	starts, err := kadm.NewClient(cl).ListStartOffsets(ctx, topics...)
+	if err != nil {
+		return fmt.Errorf("list the start offsets of topics %v: %w", topics, err)
+	}
+	for _, topic := range topics {
+		for partition, o := range offsets[topic] {
+			if o.EpochOffset().Offset >= 0 {
+				continue
+			}
+			start, ok := starts.Lookup(topic, partition)
+			if !ok {
+				start = starts[topic][-1] // what is wrong with the topic
+			}
+			switch {
+			case !ok && start.Err == nil, errors.Is(start.Err, kerr.UnknownTopicOrPartition), errors.Is(start.Err, kerr.UnknownTopicID):
+				// Deleted, so that nothing is read, or so new that it begins at 0.
+			case start.Err != nil:
+				return fmt.Errorf("list the start offset of topic %s partition %d: %w", topic, partition, start.Err)
+			default:
+				offsets[topic][partition] = kgo.NewOffset().At(start.Offset)
+			}
+		}
+	}
+	return nil
+}
+
+// since returns the partitions that were assigned before these records were polled, and
+// after the ones before: what was known of them may have a gap.
+func (a *assignments) since(fetches kgo.Fetches) map[string][]int32 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.fresh) == 0 {
+		return nil
+	}
+	older := map[topicPartition]bool{} // polled before their partition was assigned anew
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		tp := topicPartition{p.Topic, p.Partition}
+		if at, ok := a.fresh[tp]; ok && len(p.Records) > 0 && p.Records[0].Offset < at {
+			older[tp] = true
+		}
+	})
+	since := map[string][]int32{}
+	for tp := range a.fresh {
+		if !older[tp] {
+			since[tp.topic] = append(since[tp.topic], tp.partition)
+			delete(a.fresh, tp)
+		}
+	}
+	return since
+}
+
+// check refuses records that were polled as a member that the group has replaced.
+func (a *assignments) check(fetches kgo.Fetches) error {
+	member, _ := a.cl.Load().GroupMetadata()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var err error
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		if len(p.Records) > 0 && a.members[topicPartition{p.Topic, p.Partition}] != member {
+			err = errReplaced
+		}
+	})
+	return err
+}
+
+// guardTransaction returns a context under which a transaction of such records is aborted.
+func (a *assignments) guardTransaction(ctx context.Context) context.Context {
+	return kgo.PreTxnCommitFnContext(ctx, func(req *kmsg.TxnOffsetCommitRequest) error {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		for i := range req.Topics {
+			for _, p := range req.Topics[i].Partitions {
+				if a.members[topicPartition{req.Topics[i].Topic, p.Partition}] != req.MemberID {
+					return errReplaced
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// guardCommits returns a context under which offsets of such records are not committed, but
+// told to fail.
+func (a *assignments) guardCommits(ctx context.Context, fail func(error)) context.Context {
+	return kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		for i := range req.Topics {
+			for _, p := range req.Topics[i].Partitions {
+				if a.members[topicPartition{req.Topics[i].Topic, p.Partition}] != req.MemberID {
+					fail(errReplaced)
+					return errReplaced
+				}
+			}
+		}
+		return nil
+	})
+}
