@@ -31,7 +31,7 @@ func DefaultOptions() Options {
 	return Options{
 		Faults: 50, Requests: 300_000, Kafka: EmbeddedKafka, Brokers: 1, Workers: 3, Recorders: 2,
 		Outage: time.Minute, Patience: 3 * time.Minute, Graph: "inference/onnx/testdata/linear.onnx",
-		Bounds: Bounds{WorkerRSS: 300 << 20, RecorderRSS: 400 << 20, Goroutines: 24, Files: 16, Heap: 32 << 20, RSS: 96 << 20},
+		Bounds: Bounds{WorkerRSS: 300 << 20, RecorderRSS: 400 << 20, Goroutines: 12, Files: 10, Heap: 12 << 20, RSS: 48 << 20},
 	}
 }
 

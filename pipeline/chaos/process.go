@@ -174,7 +174,7 @@ func (p *process) Vitals(ctx context.Context, collect bool) (vitals, error) {
 		return v, fmt.Errorf("count the files of %s: %w", p.name, err)
 	}
 	v.files = len(files)
-	status, err := os.ReadFile(filepath.Join(dir, "status"))
+	status, err := os.ReadFile(filepath.Join(dir, "status")) //nolint:gosec // of a child
 	if err != nil {
 		return v, fmt.Errorf("measure the memory of %s: %w", p.name, err)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/millrace/millrace/pipeline/supervisor"
 )
@@ -306,8 +307,11 @@ func TestChildEndsCleanlyWhenItsParentIsKilled(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 }
 
-// TestFrozenChildDiesWithItsParent: it cannot see the end of its pipe.
+// TestFrozenChildDiesWithItsParent: it cannot see the end of its pipe. The test becomes its
+// parent then: to a child that init inherits the kernel sends SIGHUP and SIGCONT.
 func TestFrozenChildDiesWithItsParent(t *testing.T) {
+	require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+	defer func() { require.NoError(t, unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)) }()
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	addr, _, err := supervisor.FreePort("127.0.0.1:0")
@@ -323,19 +327,22 @@ func TestFrozenChildDiesWithItsParent(t *testing.T) {
 	pid, err := strconv.Atoi(strings.TrimSpace(line))
 	require.NoError(t, err)
 	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
-	served, err := net.Dial("tcp", addr) // the kernel accepts for it
-	require.NoError(t, err)
-	require.NoError(t, served.Close())
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
-	require.Eventually(t, func() bool {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = c.Close()
+	var status syscall.WaitStatus
+	reaped := false
+	defer func() {
+		if !reaped {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
-		return errors.Is(err, syscall.ECONNREFUSED)
-	}, patience, 5*time.Millisecond, "it still listens")
-	require.NoFileExists(t, ended, "it was killed, and did not drain")
+	}()
+	require.Eventually(t, func() bool {
+		ended, err := syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
+		reaped = err == nil && ended == pid
+		return reaped
+	}, patience, 5*time.Millisecond, "it is still there")
+	require.Equal(t, syscall.SIGKILL, status.Signal())
+	require.NoFileExists(t, ended, "it did not drain")
 }
 
 // TestStopTellsHowAChildEndedByItself: also when that was before Stop.
