@@ -220,10 +220,10 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 
 // cutShort returns why polling has ended before ctx, nil if it has not.
 func cutShort(ctx, polling context.Context) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return context.Cause(polling)
 	}
-	return context.Cause(polling)
+	return nil
 }
 
 // giveBack takes the memory of a batch of which nothing was sent.
