@@ -24,13 +24,13 @@ func TestAppetite(t *testing.T) {
 	}
 	a := newAppetite(8192)
 	a.begin()
-	require.Equal(t, []int{64, 128, 256, 512, 1024, 2048, 4096, 8192, 8192}, polls(a, 9, 500, 600), "4 MiB of usual requests")
+	require.Equal(t, []int{64, 128, 256, 512, 1024, 2048, 4096, 8192, 8192}, polls(a, 9, 250, 300), "2 MiB of usual requests")
 	require.Equal(t, BatchBytes/1000, polls(a, 2, 1000, 1200)[1])
 
 	a = newAppetite(8192)
 	a.begin()
 	require.Equal(t, []int{64, 1, 1}, polls(a, 3, 376, 12<<20), "small requests with large answers")
-	fewer := polls(a, 100, 500, 600)
+	fewer := polls(a, 100, 250, 300)
 	require.IsNonDecreasing(t, fewer)
 	require.Equal(t, 8192, fewer[99], "large ones are forgotten")
 
