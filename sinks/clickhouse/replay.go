@@ -23,7 +23,7 @@ func (c *call) verify(ctx context.Context, table string, columns placeColumns, v
 		Rows uint64 `ch:"rows"`
 	}
 	where := versionCondition(version) + columns.where(sum)
-	if err := c.client.Select(ctx, &count, "SELECT count() AS rows FROM "+c.client.storage.Database+"."+table+" WHERE "+where); err != nil {
+	if err := c.client.ask(ctx, &count, "SELECT count() AS rows FROM "+c.client.storage.Database+"."+table+" WHERE "+where); err != nil {
 		return fmt.Errorf("count the rows that were inserted into %s: %w", table, err)
 	}
 	if len(count) == 1 && count[0].Rows == uint64(sum.rows) {
@@ -72,7 +72,7 @@ func (c *call) present(ctx context.Context, table string, columns placeColumns, 
 		Offset    int64  `ch:"offset"`
 		Row       int32  `ch:"row"`
 	}
-	err := c.client.Select(ctx, &found, "SELECT "+columns.topicID+" AS topic, "+columns.partition+" AS partition, "+
+	err := c.client.ask(ctx, &found, "SELECT "+columns.topicID+" AS topic, "+columns.partition+" AS partition, "+
 		columns.offset+" AS offset, "+row+" AS row FROM "+c.client.storage.Database+"."+table+
 		" WHERE "+versionCondition(version)+columns.where(sum))
 	if err != nil {
