@@ -449,7 +449,7 @@ func (f *fixture) crash(cfg consumers.RecorderConfig, m *memory, from int) {
 	}
 	r, _ := f.recorder(cfg, m)
 	receive(f, storing, "store")
-	require.ErrorContains(f, r.kill(), "crash")
+	require.Error(f, r.kill()) // of the store, or of the client that was closed under it
 	m.fail = nil
 	require.Equal(f, from, len(m.seen())-1)
 }

@@ -15,7 +15,7 @@ const (
 	ErrorClassWrongType       ErrorClass = "wrong_type"        // a value that its feature's type cannot hold
 	ErrorClassOutOfRange      ErrorClass = "out_of_range"      // outside min and max where the manifest says reject
 	ErrorClassUnknownCategory ErrorClass = "unknown_category"  // not in categories where the manifest says reject
-	ErrorClassUnknownSchema   ErrorClass = "unknown_schema"    // the Schema Registry has no schema of the record's id, or none of its codec
+	ErrorClassUnknownSchema   ErrorClass = "unknown_schema"    // the Schema Registry has no schema of the record's id, or one that cannot be used for the topic's codec
 	ErrorClassTooLarge        ErrorClass = "request_too_large" // the record is over the configured size, or its texts are over MaxTextBytes
 
 	ErrorClassNoVersion         ErrorClass = "no_version"         // no version is deployed for the record's topic

@@ -163,7 +163,7 @@ func (c *Client) fetch(ctx context.Context, id int) (codec.Schema, error) {
 		got, err = c.sr.SchemaByID(ctx, id)
 		return err
 	})
-	if hasCode(err, sr.ErrSchemaNotFound) {
+	if absent(err) {
 		return codec.Schema{}, fmt.Errorf("%w %d", codec.ErrUnknownSchema, id)
 	}
 	if err != nil {
@@ -205,7 +205,7 @@ func (c *Client) reference(ctx context.Context, v version, open []version, left 
 		got, err = c.sr.SchemaByVersion(sr.WithParams(ctx, sr.ShowDeleted), v.subject, v.version)
 		return err
 	})
-	if hasCode(err, sr.ErrSubjectNotFound) || hasCode(err, sr.ErrVersionNotFound) || hasCode(err, sr.ErrSchemaNotFound) {
+	if absent(err) {
 		return s, fmt.Errorf("%w: it refers to subject %s version %d, which is not there", codec.ErrUnknownSchema, v.subject, v.version)
 	}
 	if err != nil {
@@ -294,10 +294,13 @@ func temporary(err error) bool {
 	return answer.StatusCode >= 500 || answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusRequestTimeout
 }
 
-// hasCode tells whether the registry itself answered so; a 404 of something on the way has no code.
-func hasCode(err error, want *sr.Error) bool {
+// absent tells whether the registry itself has answered that there is no such thing. It may
+// have a code for what is missing, or 404 where it cannot even read the question: either way
+// it will not answer otherwise. A 404 of something on the way has no code. (A wrong path of
+// registry.url would look the same, but then Register fails, and that comes first.)
+func absent(err error) bool {
 	var answer *sr.ResponseError
-	return errors.As(err, &answer) && answer.ErrorCode == want.Code
+	return errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound && answer.ErrorCode != 0
 }
 
 func codecOf(t sr.SchemaType) codec.Codec {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -199,6 +200,34 @@ func TestUnknownIDsAreAskedForAgainLater(t *testing.T) {
 	require.Equal(t, `"string"`, s.Text)
 }
 
+// Whatever code a registry has for what it does not have, the answer stays the same: the
+// schema is unknown, and the record a dead letter. Confluent's cannot even read ids of more
+// than 31 bits and answers with the code 404.
+func TestRegistryWithoutTheSchema(t *testing.T) {
+	for _, code := range []int{40403, 404, 40401} {
+		t.Run(strconv.Itoa(code), func(t *testing.T) {
+			r, asked := fake(t)
+			r.Intercept(func(w http.ResponseWriter, req *http.Request) bool {
+				if req.URL.Path == "/schemas/ids/1" {
+					_, _ = w.Write([]byte(`{"schema":"x","references":[{"name":"b","subject":"b","version":3}]}`))
+					return true
+				}
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = fmt.Fprintf(w, `{"error_code":%d,"message":"HTTP 404 Not Found"}`, code)
+				return true
+			})
+			c := client(t, r.URL())
+			for range 2 {
+				_, err := c.Schema(t.Context(), 7)
+				require.ErrorIs(t, err, codec.ErrUnknownSchema)
+			}
+			require.EqualValues(t, 1, asked.Load(), "it is not asked again at once")
+			_, err := c.Schema(t.Context(), 1)
+			require.ErrorIs(t, err, codec.ErrUnknownSchema, "what it refers to is not there")
+		})
+	}
+}
+
 func TestReferencesThatAreNotThere(t *testing.T) {
 	r, _ := fake(t)
 	answers := map[string]string{
@@ -231,7 +260,7 @@ func TestRegistryAway(t *testing.T) {
 		attempts int64
 	}{
 		"busy": {http.StatusServiceUnavailable, `{"error_code":50003,"message":"busy"}`, 3}, "slow down": {http.StatusTooManyRequests, "", 3},
-		"no registry": {http.StatusNotFound, "<html>404</html>", 1}, "forbidden": {http.StatusForbidden, `{"error_code":40301}`, 1},
+		"no registry": {http.StatusNotFound, "<html>404</html>", 1}, "no route": {http.StatusNotFound, `{"message":"no Route matched"}`, 1}, "forbidden": {http.StatusForbidden, `{"error_code":40301}`, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var asked atomic.Int64

@@ -42,8 +42,7 @@ type avroType struct {
 	size     int         // fixed
 	symbols  [][]byte    // enum
 	inner    []*avroType // fields of a record, branches of a union, items of an array, values of a map
-	names    []string    // of a record's fields
-	aliases  [][]string  // likewise
+	names    []string    // of a record's fields; their aliases say what a reader calls them, and this is the writer's
 	zeroSize bool        // values take no bytes at all
 	as       shape       // what values are to the field that they fill; shapeNone if it cannot hold them
 }
@@ -51,17 +50,17 @@ type avroType struct {
 // parseAvro reads a schema and everything that it refers to.
 func parseAvro(s Schema) (*avroType, error) {
 	var cache avro.SchemaCache
-	seen := map[string]bool{}
+	seen := map[string]bool{} // by text: under whatever name and version, it defines the same types
 	var refer func(refs []Reference) error
 	refer = func(refs []Reference) error {
 		for _, r := range refs {
-			if err := refer(r.Schema.References); err != nil {
-				return err
-			}
-			if seen[r.Schema.Text] {
+			if seen[r.Schema.Text] { // with all that it refers to, or a diamond's ways would double with each level
 				continue
 			}
 			seen[r.Schema.Text] = true
+			if err := refer(r.Schema.References); err != nil {
+				return err
+			}
 			if _, err := cache.Parse(r.Schema.Text); err != nil {
 				return fmt.Errorf("reference %s: %w", r.Name, err)
 			}
@@ -119,23 +118,24 @@ func (c avroCompiler) compile(n *avro.SchemaNode) (*avroType, error) {
 	case "fixed":
 		t.kind, t.size, t.zeroSize = avroFixed, n.Size, n.Size == 0
 	case "record", "error":
-		t.kind, t.zeroSize, inner = avroRecord, true, nil
+		t.kind, inner = avroRecord, nil
 		for i := range n.Fields {
-			f := &n.Fields[i]
-			t.names, t.aliases = append(t.names, f.Name), append(t.aliases, f.Aliases)
-			inner = append(inner, f.Type)
+			t.names = append(t.names, n.Fields[i].Name)
+			inner = append(inner, n.Fields[i].Type)
 		}
 	}
+	// A record within itself is not zeroSize while it is compiled, and never turns out to be: on
+	// the way is a union, an array or a map, which takes bytes, or it has no values.
+	zeroSize := t.kind == avroRecord
 	for i := range inner {
 		of, err := c.compile(&inner[i])
 		if err != nil {
 			return nil, err
 		}
 		t.inner = append(t.inner, of)
-		if t.kind == avroRecord {
-			t.zeroSize = t.zeroSize && of.zeroSize
-		}
+		zeroSize = zeroSize && of.zeroSize
 	}
+	t.zeroSize = t.zeroSize || zeroSize
 	return t, nil
 }
 
@@ -220,16 +220,13 @@ func planAvro(_ context.Context, b *rowBuilder, s Schema) (rowPlan, error) {
 		p.steps = append(p.steps, avroStep{typ: of, field: -1})
 	}
 	for i := range b.fields {
-		at := t.find(b.fields[i].name)
+		at := slices.Index(t.names, b.fields[i].name)
 		if at < 0 {
 			continue
 		}
 		of, err := b.fitAvro(i, t.inner[at])
 		if err != nil {
 			return nil, err
-		}
-		if p.steps[at].field >= 0 {
-			return nil, schemas.Errorf(schemas.ErrorClassWrongType, "field %q stands for %q and for %q", clip([]byte(t.names[at])), b.fields[p.steps[at].field].name, b.fields[i].name)
 		}
 		p.steps[at] = avroStep{typ: of, field: i}
 		p.enums += longestSymbol(of)
@@ -239,14 +236,6 @@ func planAvro(_ context.Context, b *rowBuilder, s Schema) (rowPlan, error) {
 		return nil, fault
 	}
 	return p, nil
-}
-
-// find returns the place of a record's field by its name, else by an alias, else -1.
-func (t *avroType) find(name string) int {
-	if at := slices.Index(t.names, name); at >= 0 {
-		return at
-	}
-	return slices.IndexFunc(t.aliases, func(aliases []string) bool { return slices.Contains(aliases, name) })
 }
 
 // fitAvro returns the type as it fills a field, or says why no value of it ever could. A

@@ -78,7 +78,8 @@ type Answer struct {
 	QueueUS   int64              // from its append to Kafka to the fetch
 }
 
-// ErrUnknownSchema says that the Schema Registry has no schema of that id.
+// ErrUnknownSchema says that the Schema Registry has no schema of that id, or not all that
+// it refers to, or that it refers to too many others.
 var ErrUnknownSchema = errors.New("unknown schema")
 
 // Registry is a Confluent-compatible Schema Registry. Any error but ErrUnknownSchema may be

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
@@ -101,11 +102,15 @@ func (f *framedRequests) Append(ctx context.Context, rec *schemas.Record) (Decod
 		return Decoded{Fault: malformed("the value does not begin with a zero byte and the four bytes of a schema id")}, nil
 	}
 	plan := f.last
-	if id := int(binary.BigEndian.Uint32(rec.Value[1:])); plan == nil || id != f.lastID {
+	number := binary.BigEndian.Uint32(rec.Value[1:])
+	if number > math.MaxInt32 { // no registry can be asked for it: ids are positive and have 32 bits
+		return Decoded{Fault: unknownSchema(number)}, nil
+	}
+	if id := int(number); plan == nil || id != f.lastID {
 		var err error
 		switch plan, err = f.planOf(ctx, id); {
 		case errors.Is(err, ErrUnknownSchema):
-			return Decoded{Fault: schemas.Errorf(schemas.ErrorClassUnknownSchema, "the Schema Registry has no schema %d", id)}, nil
+			return Decoded{Fault: unknownSchema(number)}, nil
 		case err != nil:
 			return Decoded{}, err
 		}
@@ -117,6 +122,10 @@ func (f *framedRequests) Append(ctx context.Context, rec *schemas.Record) (Decod
 		fault = f.finish(rec, texts)
 	}
 	return decodedOne(fault), nil
+}
+
+func unknownSchema(id uint32) *schemas.RequestError {
+	return schemas.Errorf(schemas.ErrorClassUnknownSchema, "the Schema Registry has no schema %d", id)
 }
 
 // planOf returns the plan for a schema.

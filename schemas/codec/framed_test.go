@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -319,6 +321,13 @@ func TestUnknownSchemas(t *testing.T) {
 			}
 		}
 		require.Equal(t, 4, list.asked, "what is known is kept, what is not may come")
+		for _, id := range []int{math.MaxInt32, math.MaxInt32 + 1, 0x00FFFFFF << 8, math.MaxUint32} {
+			got, err := r.Append(t.Context(), record(string(appendHeader(nil, id))+"x"))
+			require.NoError(t, err)
+			require.Equal(t, schemas.ErrorClassUnknownSchema, got.Fault.Class)
+			require.Contains(t, got.Fault.Reason, fmt.Sprint("no schema ", id))
+		}
+		require.Equal(t, 5, list.asked, "a registry cannot be asked for ids of more than 31 bits")
 	}
 }
 

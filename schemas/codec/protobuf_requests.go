@@ -40,14 +40,22 @@ func (p *protobufPlan) row(b *rowBuilder, in []byte) (int, *schemas.RequestError
 			b.cells[i].seen = false
 		}
 	}
-	for _, i := range p.zeros {
-		if s := &p.steps[i]; !b.cells[s.field].seen {
-			if fault := s.zero(b, s.kind); fault != nil {
-				return 0, fault
-			}
+	for _, i := range p.absent {
+		s := &p.steps[i]
+		if b.cells[s.field].seen {
+			continue
+		}
+		var fault *schemas.RequestError
+		if s.absent != nil {
+			_, fault = s.scalar(b, s.kind, s.absent)
+		} else {
+			fault = s.zero(b, s.kind)
+		}
+		if fault != nil {
+			return 0, fault
 		}
 	}
-	return len(in) + p.enums, nil
+	return len(in) + p.texts, nil
 }
 
 func notProtobuf(in, rest []byte) *schemas.RequestError {

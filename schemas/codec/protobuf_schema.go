@@ -6,7 +6,9 @@ import (
 
 	"github.com/bufbuild/protocompile"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/millrace/millrace/schemas"
 )
@@ -115,8 +117,8 @@ type protobufPlan struct {
 	steps  []protobufStep
 	dense  [64]int16                // the step of a small field number, -1 for none
 	sparse map[protowire.Number]int // the steps of all others
-	zeros  []int                    // the steps of fields that are zero when they are absent
-	enums  int                      // bytes of the longest names that the features' enums can put in a row
+	absent []int                    // the steps of fields that have a value when they are absent
+	texts  int                      // bytes that names of enums and defaults can put in a row
 
 	seconds, nanos int64 // of the timestamp that was read last
 }
@@ -130,6 +132,7 @@ type protobufStep struct {
 	names   map[protoreflect.EnumNumber][]byte // of an enum
 	number  bool                               // the enum's number is wanted, not its name
 	closed  bool                               // an enum's number without a name is as good as absent
+	absent  []byte                             // the value on the wire that an absent field stands for; nil for zero
 	unsets  []int                              // the fields that the other members of its oneof fill
 }
 
@@ -164,12 +167,20 @@ func planMessage(b *rowBuilder, m protoreflect.MessageDescriptor) rowPlan {
 		s := protobufStep{field: i, kind: fd.Kind(), wire: protobufWire(fd.Kind())}
 		switch {
 		case fd.Kind() == protoreflect.EnumKind:
-			p.enums += s.planEnum(fd.Enum(), &b.fields[i])
+			p.texts += s.planEnum(fd.Enum(), &b.fields[i])
 		case fd.Kind() == protoreflect.MessageKind && wrapperMessages[fd.Message().FullName()]:
 			s.wrapped = fd.Message().Fields().ByNumber(1).Kind()
 		}
-		if !fd.HasPresence() && b.fields[i].role != roleRequestID {
-			p.zeros = append(p.zeros, len(p.steps))
+		given := fd.HasDefault() && fd.Cardinality() == protoreflect.Optional && fd.ContainingOneof() == nil
+		if (given || !fd.HasPresence()) && b.fields[i].role != roleRequestID {
+			p.absent = append(p.absent, len(p.steps))
+			if given {
+				var err error
+				if s.absent, err = protobufDefault(m, fd); err != nil {
+					return refuse(schemas.Errorf(schemas.ErrorClassUnknownSchema, "the default of %q: %v", b.fields[i].name, err))
+				}
+				p.texts += len(s.absent)
+			}
 		}
 		p.add(fd.Number(), s)
 	}
@@ -181,6 +192,18 @@ func planMessage(b *rowBuilder, m protoreflect.MessageDescriptor) rowPlan {
 		p.planOneof(m.Oneofs().Get(i))
 	}
 	return p
+}
+
+// protobufDefault returns the default of a field as its value on the wire.
+func protobufDefault(m protoreflect.MessageDescriptor, fd protoreflect.FieldDescriptor) ([]byte, error) {
+	message := dynamicpb.NewMessage(m)
+	message.Set(fd, fd.Default())
+	b, err := proto.MarshalOptions{AllowPartial: true}.Marshal(message)
+	if err != nil {
+		return nil, err
+	}
+	_, _, n := protowire.ConsumeTag(b)
+	return b[n:], nil
 }
 
 // planEnum plans how an enum fills a field, and returns the length of its longest name.

@@ -241,6 +241,38 @@ func TestProtobufValues(t *testing.T) {
 	}
 }
 
+// An absent field has the default that its schema gives it; without one the manifest's counts.
+func TestProtobufDefaults(t *testing.T) {
+	const fields = `optional float f32 = 1 [default = 2.5]; optional bool flag = 5 [default = true]; optional string text = 6 [default = "é"];
+optional bytes color = 7 [default = "red"]; optional E size = 8 [default = l]; optional int64 at = 9 [default = -2]; optional string request_id = 10 [default = "no"];`
+	s := Schema{Type: Protobuf, Text: `syntax = "proto2"; message R { enum E { s = 0; l = 1; } ` + fields + `
+oneof one { double f64 = 2 [default = 3]; } optional int32 i32 = 3; optional sfixed64 i64 = 4 [default = -9]; }`}
+	r, _, _ := framed(t, manifest(t), s)
+	require.Nil(t, offer(t, r, []byte("\x00")))
+	require.Nil(t, offer(t, r, []byte("\x00"+part(1, float32(0))+part(4, 0.0)+part(5, 0)+part(6, "")+part(7, "green")+part(8, 0)+part(9, 0))))
+	batch := r.NewBatch()
+	defer batch.Release()
+	for name, want := range map[string]string{
+		"f32": "[2.5 0]", "f64": "[(null) (null)]", "i32": "[7 7]", "i64": "[-9 0]", "flag": "[true false]", "text": `["é" ""]`,
+		"request_id": `["` + topicID.String() + `/3/42" "` + topicID.String() + `/3/42"]`,
+	} {
+		require.Equal(t, want, batch.Column(batch.Schema().FieldIndices(name)[0]).String(), name)
+	}
+	for name, want := range map[string][]string{"color": {"red", "green"}, "size": {"l", "s"}} {
+		c := batch.Column(batch.Schema().FieldIndices(name)[0]).(*array.Dictionary)
+		texts := c.Dictionary().(*array.String)
+		require.Equal(t, want, []string{texts.Value(c.GetValueIndex(0)), texts.Value(c.GetValueIndex(1))}, name)
+	}
+	require.EqualValues(t, -2000, batch.Column(9).(*array.Timestamp).Value(0))
+
+	s.Text = strings.Replace(s.Text, `"é"`, `"`+strings.Repeat("x", schemas.MaxTextBytes)+`"`, 1)
+	r, _, _ = framed(t, manifest(t), s)
+	require.Equal(t, schemas.ErrorClassTooLarge, offer(t, r, []byte("\x00")).Class, "a default is text too")
+	s.Text = strings.Replace(s.Text, "optional float f32", "required float f32", 1)
+	r, _, _ = framed(t, manifest(t), s)
+	require.Equal(t, schemas.ErrorClassMissingFeature, offer(t, r, []byte("\x00")).Class, "a required field is no valid message without it")
+}
+
 // A closed enum's number without a name is an unknown field.
 func TestProtobufClosedEnums(t *testing.T) {
 	s := Schema{Type: Protobuf, Text: `syntax = "proto2"; message R { enum E { s = 0; l = 1; big = 1; option allow_alias = true; }

@@ -40,6 +40,8 @@ type Client struct {
 	storage schemas.Storage
 	log     zerolog.Logger
 
+	answerTimeout, insertTimeout time.Duration // the constants, but in tests
+
 	mu        sync.Mutex
 	tables    map[string]bool // schemas that their tables were seen to take; by schema text
 	conflicts map[string]bool // schemas whose conflict was logged
@@ -69,7 +71,7 @@ func Open(o Options) (*Client, error) {
 		// Queries here differ in their literals: what is compiled for one is of no use to the next.
 		Settings:     ch.Settings{"compile_expressions": 0, "compile_aggregate_expressions": 0, "compile_sort_description": 0},
 		DialTimeout:  10 * time.Second,
-		ReadTimeout:  5 * time.Minute, // of the response header, which a long query keeps back
+		ReadTimeout:  5 * time.Minute, // of the response header, which a long query keeps back; see within
 		MaxOpenConns: 16,
 		MaxIdleConns: 8,
 		TransportFunc: func(t *http.Transport) (http.RoundTripper, error) {
@@ -79,6 +81,7 @@ func Open(o Options) (*Client, error) {
 	}
 	c := &Client{
 		addr: o.Addr, storage: o.Storage, log: o.Logger,
+		answerTimeout: answerTimeout, insertTimeout: insertTimeout,
 		tables: map[string]bool{}, conflicts: map[string]bool{}, locks: map[string]*sync.RWMutex{},
 	}
 	var err error
@@ -140,6 +143,30 @@ func (c *Client) Select(ctx context.Context, dest any, query string, args ...any
 	return nil
 }
 
+// A connection can go silent without an end: what is known to take no longer is not waited for
+// longer. clickhouse-go makes max_execution_time of what is left of a context's time, and 5 s.
+const (
+	answerTimeout = 30 * time.Second  // of questions: the clock, the tables, the rows of an insert
+	insertTimeout = 115 * time.Second // less than it takes a consumer group to give up on a recorder
+)
+
+// within bounds a statement. Whether the server still works on one that has got no answer, or
+// will, is unknown; see deadline.go.
+func within(ctx context.Context, timeout time.Duration, do func(context.Context) error) error {
+	bounded, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
+	defer cancel()
+	err := do(bounded)
+	if err != nil && ctx.Err() == nil && bounded.Err() != nil {
+		return fmt.Errorf("%w: %w", context.Cause(bounded), err)
+	}
+	return err
+}
+
+// ask is Select for what every server answers soon.
+func (c *Client) ask(ctx context.Context, dest any, query string, args ...any) error {
+	return within(ctx, c.answerTimeout, func(ctx context.Context) error { return c.Select(ctx, dest, query, args...) })
+}
+
 // insertSettings make an insert one block per partition, stored when it is answered: it is
 // there as a whole or not at all. A server's defaults may buffer inserts or cut blocks.
 // None runs for ever: a replay waits for those that may still store its rows.
@@ -164,7 +191,9 @@ func insertSettings() ch.Settings {
 func (c *Client) insert(ctx context.Context, table string, from source, deadline time.Time, stream io.Reader) error {
 	ctx = ch.Context(ctx, ch.WithSettings(insertSettings()))
 	ctx = context.WithValue(ctx, statementKey{}, from.statement(c.qualified(table), deadline))
-	return c.conn.InsertFormat(ctx, "ArrowStream", "INSERT INTO "+c.qualified(table), stream)
+	return within(ctx, c.insertTimeout, func(ctx context.Context) error {
+		return c.conn.InsertFormat(ctx, "ArrowStream", "INSERT INTO "+c.qualified(table), stream)
+	})
 }
 
 // InsertRows stores a slice of structs, or of pointers to structs, in a table of the

@@ -29,6 +29,9 @@ import (
 // are looked for. No clock but the server's own matters, and each only against itself. (It
 // must not be set back by more than the lease.)
 //
+// A client that waits no longer for an answer is one more that has got an error: its insert
+// may run on, and is awaited like any other.
+//
 // The check is made once and not for each block: a slow body is no reason to refuse.
 //
 // An exception that the server has answered with needs no wait for D: that insert was in
@@ -102,11 +105,13 @@ func (s statements) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // Now returns the time by the clock of the server that answers.
-func (c *Client) Now(ctx context.Context) (time.Time, error) { return now(ctx, c.conn) }
+func (c *Client) Now(ctx context.Context) (time.Time, error) { return c.now(ctx, c.conn) }
 
-func now(ctx context.Context, conn driver.Conn) (time.Time, error) {
-	var at time.Time
-	if err := conn.QueryRow(ctx, "SELECT now64(6, 'UTC') AS at").Scan(&at); err != nil {
+func (c *Client) now(ctx context.Context, conn driver.Conn) (at time.Time, err error) {
+	err = within(ctx, c.answerTimeout, func(ctx context.Context) error {
+		return conn.QueryRow(ctx, "SELECT now64(6, 'UTC') AS at").Scan(&at)
+	})
+	if err != nil {
 		return at, fmt.Errorf("read the clock of clickhouse: %w", err)
 	}
 	return at, nil
@@ -119,7 +124,7 @@ func (c *Client) passed(ctx context.Context, deadline time.Time) error {
 	for i, conn := range c.servers {
 		g.Go(func() error {
 			for {
-				at, err := now(ctx, conn)
+				at, err := c.now(ctx, conn)
 				if err != nil {
 					return fmt.Errorf("%s: %w", c.addr[i], err)
 				}
@@ -159,7 +164,9 @@ func (c *Client) awaitInsertsAt(ctx context.Context, conn driver.Conn, table str
 		var running []struct {
 			ID string `ch:"query_id"`
 		}
-		err := conn.Select(ctx, &running, "SELECT query_id FROM system.processes WHERE query_kind = 'Insert' AND position(query, ?) > 0", c.qualified(table))
+		err := within(ctx, c.answerTimeout, func(ctx context.Context) error {
+			return conn.Select(ctx, &running, "SELECT query_id FROM system.processes WHERE query_kind = 'Insert' AND position(query, ?) > 0", c.qualified(table))
+		})
 		if err != nil {
 			return fmt.Errorf("look for inserts into %s that still run: %w", table, err)
 		}

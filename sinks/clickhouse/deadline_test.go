@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,9 +86,39 @@ func (d *delaying) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func throughProxy(t *testing.T, c *clickhouse.Client) (*clickhouse.Client, *delaying) {
 	t.Helper()
 	d := &delaying{TB: t}
-	server := httptest.NewServer(d)
+	return openThrough(t, c, d), d
+}
+
+func openThrough(t *testing.T, c *clickhouse.Client, proxy http.Handler) *clickhouse.Client {
+	t.Helper()
+	server := httptest.NewServer(proxy)
 	t.Cleanup(server.Close)
-	return clickhousetest.OpenAt(t, schemas.Storage{Database: c.Database(), TTLDays: 3650}, strings.TrimPrefix(server.URL, "http://")), d
+	return clickhousetest.OpenAt(t, schemas.Storage{Database: c.Database(), TTLDays: 3650}, strings.TrimPrefix(server.URL, "http://"))
+}
+
+// silent is a proxy that passes every statement on, and keeps the answers to some to itself.
+type silent struct {
+	delaying
+	to       atomic.Value // string: how they begin; "" is none
+	silences atomic.Int64
+}
+
+// ServeHTTP implements http.Handler.
+func (s *silent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	to := s.to.Load().(string)
+	if to == "" || !strings.HasPrefix(r.URL.Query().Get("query"), to) && !strings.HasPrefix(string(body), to) {
+		s.delaying.ServeHTTP(w, r)
+		return
+	}
+	s.delaying.ServeHTTP(httptest.NewRecorder(), r)
+	s.silences.Add(1)
+	<-r.Context().Done() // until its client has had enough
 }
 
 // oneOfEach returns records for every table.
@@ -153,6 +184,73 @@ func TestDelayedInserts(t *testing.T) {
 			requireEach(t, c)
 		})
 	}
+}
+
+// A connection that goes silent holds a try for a bounded time. What the try was at is done
+// all the same, and the next one finds it.
+func TestAnswersThatNeverCome(t *testing.T) {
+	const soon = time.Second // no other statement of the kind takes as long
+	for name, tc := range map[string]struct {
+		to             string
+		answer, insert time.Duration
+	}{
+		"insert": {"INSERT INTO {db}.observations_flights ", time.Minute, soon},
+		"count":  {"SELECT count() AS rows FROM {db}.observations_flights ", soon, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := clickhousetest.Client(t)
+			proxy := &silent{delaying: delaying{TB: t}}
+			proxy.to.Store("")
+			through := openThrough(t, c, proxy)
+			s := newStore(t, through)
+			records := oneOfEach(t)
+			_, err := s.Store(t.Context(), records, false) // the tables are known
+			require.NoError(t, err)
+			for _, table := range []string{"observations_flights", "minute_states", "feedback", "events", "dead_letters"} {
+				require.NoError(t, c.Exec(t.Context(), "TRUNCATE TABLE "+c.Database()+"."+table))
+			}
+			at, err := s.Now(t.Context())
+			require.NoError(t, err)
+
+			clickhouse.SetTimeouts(through, tc.answer, tc.insert)
+			proxy.to.Store(strings.ReplaceAll(tc.to, "{db}", c.Database()))
+			_, err = s.leased.Store(t.Context(), records, false, at.Add(2*testLease))
+			require.ErrorContains(t, err, "no answer within 1s")
+			require.EqualValues(t, 1, proxy.silences.Load())
+			proxy.to.Store("")
+			clickhouse.SetTimeouts(through, time.Minute, time.Minute)
+
+			stats, err := s.Store(t.Context(), records, true)
+			require.NoError(t, err)
+			require.Equal(t, rowsOfReplay, stats.Present)
+			requireEach(t, c)
+			after, err := s.Now(t.Context())
+			require.NoError(t, err)
+			require.Greater(t, after.Sub(at), 2*testLease, "the end of the try was unknown until then")
+		})
+	}
+}
+
+// Who asks for the time, or for what still runs, gets an error from a silent server.
+func TestQuestionsWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	c := clickhousetest.Client(t)
+	proxy := &silent{delaying: delaying{TB: t}}
+	proxy.to.Store("")
+	through := openThrough(t, c, proxy)
+	s := newStore(t, through)
+	at, err := s.Now(t.Context())
+	require.NoError(t, err)
+	clickhouse.SetTimeouts(through, time.Second, time.Minute)
+	proxy.to.Store("SELECT now64(")
+	_, err = s.Now(t.Context())
+	require.ErrorContains(t, err, "read the clock of clickhouse: no answer within 1s")
+	require.ErrorContains(t, s.Settle(t.Context(), at), "no answer within 1s")
+	proxy.to.Store("SELECT query_id FROM system.processes")
+	_, err = s.leased.Store(t.Context(), oneOfEach(t), true, at.Add(time.Minute))
+	require.ErrorContains(t, err, "that still run: no answer within 1s")
+	require.EqualValues(t, 3, proxy.silences.Load())
 }
 
 // The repair of minutes is two statements, and either may be delayed until long after the

@@ -4,6 +4,7 @@ import (
 	"net"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/apache/arrow/go/v15/arrow/memory"
@@ -18,6 +19,11 @@ func Conn(c *Client) driver.Conn { return c.conn }
 
 // SetLogger replaces the client's logger.
 func SetLogger(c *Client, log zerolog.Logger) { c.log = log }
+
+// SetTimeouts sets how long answers to questions and inserts are waited for.
+func SetTimeouts(c *Client, answer, insert time.Duration) {
+	c.answerTimeout, c.insertTimeout = answer, insert
+}
 
 // Splice returns the stream that the records, all of one schema, are inserted as.
 func Splice(tb testing.TB, records []schemas.Record) net.Buffers {

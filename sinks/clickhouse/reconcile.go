@@ -27,7 +27,7 @@ func (c *Client) models(ctx context.Context, scores map[string]map[string]string
 		Name string `ch:"name"`
 	}
 	prefix := schemas.ObservationsTable("")
-	err := c.Select(ctx, &tables, "SELECT name FROM system.tables WHERE database = ? AND startsWith(name, ?) AND endsWith(engine, 'MergeTree') ORDER BY name", c.storage.Database, prefix)
+	err := c.ask(ctx, &tables, "SELECT name FROM system.tables WHERE database = ? AND startsWith(name, ?) AND endsWith(engine, 'MergeTree') ORDER BY name", c.storage.Database, prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +202,7 @@ func (c *Client) derive(ctx context.Context, model, score string, minutes []int6
 		var parts []struct {
 			Name string `ch:"_part"`
 		}
-		if err := c.Select(ctx, &parts, "SELECT DISTINCT _part FROM "+db+".minute_states WHERE "+where); err != nil {
+		if err := c.ask(ctx, &parts, "SELECT DISTINCT _part FROM "+db+".minute_states WHERE "+where); err != nil {
 			return err
 		}
 		if len(parts) > 0 {

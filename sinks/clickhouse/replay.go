@@ -24,7 +24,7 @@ func (c *call) verify(ctx context.Context, table string, columns placeColumns, v
 		var count []struct {
 			Rows uint64 `ch:"rows"`
 		}
-		err := c.client.Select(ctx, &count, "SELECT count() AS rows FROM "+c.client.storage.Database+"."+table+" WHERE "+versionCondition(version)+where)
+		err := c.client.ask(ctx, &count, "SELECT count() AS rows FROM "+c.client.storage.Database+"."+table+" WHERE "+versionCondition(version)+where)
 		if err != nil {
 			return fmt.Errorf("count the rows that were inserted into %s: %w", table, err)
 		}
@@ -84,7 +84,7 @@ func (c *call) present(ctx context.Context, table string, columns placeColumns, 
 			Offset    int64  `ch:"offset"`
 			Row       int32  `ch:"row"`
 		}
-		err := c.client.Select(ctx, &found, "SELECT "+columns.topicID+" AS topic, "+columns.partition+" AS partition, "+
+		err := c.client.ask(ctx, &found, "SELECT "+columns.topicID+" AS topic, "+columns.partition+" AS partition, "+
 			columns.offset+" AS offset, "+row+" AS row FROM "+c.client.storage.Database+"."+table+
 			" WHERE "+versionCondition(version)+where)
 		if err != nil {

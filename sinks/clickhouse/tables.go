@@ -141,7 +141,7 @@ func (c *Client) columnTypes(ctx context.Context, table string) (map[string]stri
 		Name string `ch:"name"`
 		Type string `ch:"type"`
 	}
-	err := c.Select(ctx, &columns, "SELECT name, type FROM system.columns WHERE database = ? AND table = ?", c.storage.Database, table)
+	err := c.ask(ctx, &columns, "SELECT name, type FROM system.columns WHERE database = ? AND table = ?", c.storage.Database, table)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +199,7 @@ func (c *Client) scores(ctx context.Context) (map[string]map[string]string, erro
 		Version string `ch:"version"`
 		Score   string `ch:"score"`
 	}
-	err := c.Select(ctx, &rows, "SELECT model, version, score FROM "+c.storage.Database+".model_versions FINAL")
+	err := c.ask(ctx, &rows, "SELECT model, version, score FROM "+c.storage.Database+".model_versions FINAL")
 	if err != nil {
 		return nil, err
 	}
@@ -317,7 +317,7 @@ func (c *Client) comment(ctx context.Context, table string) (comment string, exi
 	var rows []struct {
 		Comment string `ch:"comment"`
 	}
-	err = c.Select(ctx, &rows, "SELECT comment FROM system.tables WHERE database = ? AND name = ?", c.storage.Database, table)
+	err = c.ask(ctx, &rows, "SELECT comment FROM system.tables WHERE database = ? AND name = ?", c.storage.Database, table)
 	if err != nil || len(rows) == 0 {
 		return "", false, err
 	}
