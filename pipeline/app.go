@@ -256,6 +256,9 @@ func (a *App) loadModels(ctx context.Context) ([]*inference.Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.cfg.checkCodecs(router.Models()); err != nil {
+		return nil, err
+	}
 	var models []*inference.Model
 	for _, name := range router.Models() {
 		version, _ := router.Route(name)

@@ -564,3 +564,14 @@ func (s Subscription) Matches(e schemas.EventData) bool {
 func (c Config) Storage() schemas.Storage {
 	return schemas.Storage{Database: c.ClickHouse.Database, TTLDays: c.ClickHouse.TTLDays}
 }
+
+// checkCodecs refuses codecs of models that there are not: the real ones would take JSON.
+func (c Config) checkCodecs(models []string) error {
+	var errs []error
+	for name := range c.Worker.Codecs {
+		if !slices.Contains(models, name) {
+			errs = append(errs, fmt.Errorf("worker.codecs.%s: there is no such model in %s; its models are %s", name, c.Models.Repository, strings.Join(models, ", ")))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -3,8 +3,14 @@ package pipeline_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"path/filepath"
+	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -104,4 +110,15 @@ func feedbackOf(model, requestID string, label any) []byte {
 		panic(fmt.Sprint(err))
 	}
 	return text
+}
+
+func TestCodecsOfUnknownModelsAreRefused(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "models")
+	installModel(t, dir, prices)
+	cfg, err := pipeline.LoadConfig("", nil, []string{"models.repository=" + dir, "worker.codecs={prizes: arrow}"})
+	require.NoError(t, err)
+	lines, err := pipeline.CheckModels(t.Context(), cfg)
+	require.EqualError(t, err, "worker.codecs.prizes: there is no such model in "+dir+"; its models are prices")
+	require.Len(t, lines, 1, "the others are checked all the same")
+	require.ErrorContains(t, pipeline.Predict(t.Context(), cfg, "prizes", nil, time.Second, io.Discard), "predict sends JSON")
 }

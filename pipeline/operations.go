@@ -159,7 +159,7 @@ func CheckModels(ctx context.Context, cfg Config) ([]string, error) {
 	}
 	rt := onnx.Runtime{Log: zerolog.Nop()}
 	var lines []string
-	var errs []error
+	errs := []error{cfg.checkCodecs(router.Models())}
 	for _, ref := range refs {
 		m, err := repo.Load(ctx, ref.Name, ref.Version)
 		if err == nil {
@@ -362,6 +362,9 @@ func ReplayDeadLetters(ctx context.Context, cfg Config, filter LetterFilter) (n 
 // Predict sends requests to a model's topic, waits for all results and writes them, a line
 // each. Requests that became dead letters are named in the error.
 func Predict(ctx context.Context, cfg Config, model string, requests [][]byte, timeout time.Duration, out io.Writer) error {
+	if c := cfg.Worker.codec(model); c != codec.JSON {
+		return fmt.Errorf("predict sends JSON, and worker.codecs says that requests of %s are %s: send those by a Kafka client", model, c)
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s; is a worker running? (`millrace run`)", timeout))
 	defer cancel()
 	return withAdmin(cfg, func(admin *consumers.Admin) error {

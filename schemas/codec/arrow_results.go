@@ -2,6 +2,7 @@ package codec
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -16,8 +17,8 @@ import (
 //
 // Columns are request_id, the outputs, error_class, latency_us and queue_us. Outputs are
 // null in rows that failed or were refused, and error_class says why; it is null in others.
-// A refused row's request_id is made of its coordinates. The schema's metadata has the
-// model and version.
+// A refused row's request_id is that of the record's header and the row, or made of its
+// coordinates. The schema's metadata has the model and version.
 type ArrowResults struct {
 	message []byte // the schema
 	types   []arrow.DataType
@@ -118,13 +119,25 @@ func (e *ArrowResults) putIDs(a *Answer) {
 			e.texts(e.ids, r.from, r.to)
 			continue
 		}
-		c := a.Record.Coordinates()
-		c.Row = int32(r.refused.Row)
-		e.data = c.AppendID(e.data)
+		e.data = appendRefusedID(e.data, a.Record, r.refused.Row)
 		e.offsets = append(e.offsets, int32(len(e.data)))
 	}
 	e.batch.Offsets(e.offsets)
 	e.batch.Buffer(e.data)
+}
+
+// appendRefusedID appends the id that the dead letter of a row has as well: the record's
+// header and the row, or the coordinates.
+func appendRefusedID(dst []byte, rec *schemas.Record, row int) []byte {
+	if h, ok := rec.Header(schemas.HeaderRequestID); ok && len(h) > 0 {
+		if dst = append(dst, h...); row > 0 {
+			dst = strconv.AppendInt(append(dst, '/'), int64(row), 10)
+		}
+		return dst
+	}
+	c := rec.Coordinates()
+	c.Row = int32(row) //nolint:gosec // of one record
+	return c.AppendID(dst)
 }
 
 // texts gathers the texts of some rows.

@@ -130,6 +130,14 @@ func TestArrowResultsOfRefusedRowsOnly(t *testing.T) {
 	_, rows := read(t, value)
 	require.Equal(t, 2, strings.Count(rows, `"error_class":"missing_feature"`))
 	require.Equal(t, 2, strings.Count(rows, `"score":null`))
+
+	// As in the dead letter of the row.
+	rec.Headers = []schemas.Header{{Key: schemas.HeaderRequestID, Value: []byte("A")}}
+	value, err = r.Append(nil, &Answer{Record: rec, Refused: got.Refused})
+	require.NoError(t, err)
+	_, rows = read(t, value)
+	require.Contains(t, rows, `"request_id":"A"`)
+	require.Contains(t, rows, `"request_id":"A/1"`)
 }
 
 // The dead letter of a row is a request of its own that decodes to the same row.
