@@ -55,8 +55,12 @@ func TestMain(m *testing.M) {
 	os.Exit(testMain(m))
 }
 
-// cluster is the Apache Kafka that the tests run against; nil when it is the embedded one.
-var cluster *kafkatest.Cluster
+// cluster is the Apache Kafka that the tests run against, one at a time; nil when it is the
+// embedded one.
+var (
+	cluster     *kafkatest.Cluster
+	clusterFree sync.Mutex
+)
 
 func testMain(m *testing.M) int {
 	var err error
@@ -173,7 +177,9 @@ func newHarness(t *testing.T, models []model, set ...string) *harness {
 	h.services, err = pipeline.StartServices(t.Context(), &h.cfg, -1, h.log)
 	require.NoError(t, err)
 	t.Cleanup(func() { h.services.Stop(context.WithoutCancel(t.Context()), 20*time.Second, h.log) })
-	if cluster != nil {
+	if cluster != nil { // which all tests share: none of them may be parallel
+		require.True(t, clusterFree.TryLock(), "two tests use the cluster at the same time")
+		t.Cleanup(clusterFree.Unlock)
 		require.NoError(t, cluster.Reset(t.Context()))
 		h.cfg.Kafka.Brokers = cluster.Brokers()
 	}

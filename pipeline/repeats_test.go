@@ -16,7 +16,6 @@ import (
 // A request that its producer sends again is answered once, also by a worker that has been
 // restarted in between.
 func TestRepeatedRequestsAreAnsweredOnce(t *testing.T) {
-	t.Parallel()
 	h := newHarness(t, []model{fares}, "worker.deduplicate.window=1h")
 	requests, results := h.cfg.Topics.RequestsOf("fares"), h.cfg.Topics.ResultsOf("fares")
 	for _, delivery := range []string{"exactly_once", "at_least_once"} {
@@ -72,7 +71,6 @@ func TestRepeatedRequestsAreAnsweredOnce(t *testing.T) {
 // A dead letter that is replayed within the window is answered, though its request has been
 // seen, also by a worker that has been restarted in between.
 func TestReplayIsNoRepetition(t *testing.T) {
-	t.Parallel()
 	h := newHarness(t, []model{prices}, "worker.deduplicate.window=1h")
 	requests := h.cfg.Topics.RequestsOf("prices")
 	letters := func(r *running, want int) {

@@ -106,7 +106,6 @@ func (tr *traffic) requireOnce() {
 // A recorder under another name finds everything stored that its topics hold, and no offset
 // that says so.
 func TestRecorderGroupIsRenamed(t *testing.T) {
-	t.Parallel()
 	h := newHarness(t, []model{fares})
 	tr := newTraffic(h, seeded(t), 1000)
 	r := h.start("worker,recorder")
