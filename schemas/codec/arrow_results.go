@@ -136,7 +136,7 @@ func appendRefusedID(dst []byte, rec *schemas.Record, row int) []byte {
 		return dst
 	}
 	c := rec.Coordinates()
-	c.Row = int32(row) //nolint:gosec // of one record
+	c.Row = int32(row)
 	return c.AppendID(dst)
 }
 
