@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -38,10 +39,11 @@ func TestHandlingAllocatesNothingPerRequest(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		model   model
+		codec   string
 		records func(t *testing.T, topic string, rows int) []schemas.Record
 		results func(rows int) int
 	}{
-		"json": {fares, func(_ *testing.T, topic string, rows int) []schemas.Record {
+		"json": {fares, "json", func(_ *testing.T, topic string, rows int) []schemas.Record {
 			out := make([]schemas.Record, rows)
 			for i := range out {
 				f := fare{At: epoch.Add(time.Duration(i) * time.Second), Price: float64(i) / 7, Count: int64(i % 5), Carrier: "UA", Urgent: i%3 == 0}
@@ -49,7 +51,7 @@ func TestHandlingAllocatesNothingPerRequest(t *testing.T) {
 			}
 			return out
 		}, func(rows int) int { return rows }},
-		"arrow": {prices, func(t *testing.T, topic string, rows int) []schemas.Record {
+		"arrow": {prices, "arrow", func(t *testing.T, topic string, rows int) []schemas.Record {
 			t.Helper()
 			of := make([]int64, rows)
 			for i := range of {
@@ -61,7 +63,7 @@ func TestHandlingAllocatesNothingPerRequest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "models")
 			installModel(t, dir, tc.model)
-			cfg, err := pipeline.LoadConfig("", nil, []string{"models.repository=" + dir, "worker.codecs={prices: arrow}"})
+			cfg, err := pipeline.LoadConfig("", nil, []string{"models.repository=" + dir, fmt.Sprintf("worker.codecs={%s: %s}", tc.model.name, tc.codec)})
 			require.NoError(t, err)
 			h, err := pipeline.NewHandler(t.Context(), cfg)
 			require.NoError(t, err)
