@@ -134,6 +134,19 @@ $(REGISTRY)/.unpacked:
 	  -Dartifact=io.apicurio:apicurio-registry-app:$(REGISTRY_VERSION):zip:all -DoutputDirectory=$(CURDIR)/$(REGISTRY)
 	@touch $@
 
+GOLDEN := drift/internal/golden/reference
+.PHONY: golden
+golden: ## make the golden values of drift again from SciPy, scikit-learn, River, Evidently and NannyML (by pip)
+	@test -x data/golden-venv/bin/python || python3 -m venv data/golden-venv
+	data/golden-venv/bin/pip install --quiet --disable-pip-version-check -r $(GOLDEN)/requirements.txt
+	for script in $(GOLDEN)/make_*.py; do data/golden-venv/bin/python $$script || exit 1; done
+
+.PHONY: golden-report
+golden-report: ## the largest relative error of each function against its reference, and how often it was compared
+	@rm -f data/golden-report.tsv; mkdir -p data
+	@GOLDEN_REPORT=$(CURDIR)/data/golden-report.tsv $(GO) test -count=1 -run Golden ./drift/... >/dev/null || { $(GO) test -run Golden ./drift/...; exit 1; }
+	@$(GO) run ./drift/internal/golden/report data/golden-report.tsv
+
 .PHONY: train-flights
 train-flights: native ## train the demo's model again, with its reference and thresholds
 	python3 -m venv deploy/examples/flights/.venv

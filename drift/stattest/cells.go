@@ -1,0 +1,4 @@
+package stattest
+
+// cellTests are the tests of cells.
+var cellTests []*Test

@@ -1,0 +1,4 @@
+package stattest
+
+// numericTests are the tests of values.
+var numericTests []*Test
