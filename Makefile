@@ -135,11 +135,19 @@ $(REGISTRY)/.unpacked:
 	@touch $@
 
 GOLDEN := drift/internal/golden/reference
+GOLDEN_PYTHON := data/golden-venv/bin/python
+.PHONY: golden-venv
+golden-venv:
+	@test -x $(GOLDEN_PYTHON) || python3 -m venv data/golden-venv
+	@$(GOLDEN_PYTHON) -m pip install --quiet --disable-pip-version-check -r $(GOLDEN)/requirements.txt
+
 .PHONY: golden
-golden: ## make the golden values of drift again from SciPy, scikit-learn, River, Evidently and NannyML (by pip)
-	@test -x data/golden-venv/bin/python || python3 -m venv data/golden-venv
-	data/golden-venv/bin/pip install --quiet --disable-pip-version-check -r $(GOLDEN)/requirements.txt
-	for script in $(GOLDEN)/make_*.py; do data/golden-venv/bin/python $$script || exit 1; done
+golden: golden-venv ## make the golden values of drift again from SciPy, scikit-learn, River, Evidently and NannyML (by pip)
+	for script in $(GOLDEN)/make_*.py; do $(GOLDEN_PYTHON) $$script || exit 1; done
+
+.PHONY: bench-compare
+bench-compare: build golden-venv ## drift compare and Evidently on the same files: time, memory, verdicts; ARGS=--quick
+	$(GOLDEN_PYTHON) $(GOLDEN)/side_by_side.py bin/millrace $(NATIVE)/node_modules/vega-datasets/data/flights-3m.parquet data/compare $(ARGS)
 
 .PHONY: golden-report
 golden-report: ## the largest relative error of each function against its reference, and how often it was compared
