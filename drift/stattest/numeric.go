@@ -1,4 +1,13 @@
 package stattest
 
-// numericTests are the tests of values.
-var numericTests []*Test
+// numericTests are the tests of values, with the thresholds of Evidently.
+var numericTests = []*Test{
+	{Name: "ks", Numeric: plain(KS), PValue: true, Threshold: 0.05},
+	{Name: "wasserstein", Numeric: plain(Wasserstein), Threshold: 0.1},
+	{Name: "wasserstein_raw", Numeric: plain(WassersteinRaw), Threshold: 0.1},
+}
+
+// plain adapts a test without options.
+func plain(test func(reference, current Sample) (Result, error)) func(Sample, Sample, Options) (Result, error) {
+	return func(reference, current Sample, _ Options) (Result, error) { return test(reference, current) }
+}

@@ -30,7 +30,7 @@ func NewSample(values []float64) Sample {
 		}
 		s.Values = append(s.Values, v)
 	}
-	sort.Float64s(s.Values)
+	SortFloats(s.Values, nil)
 	return s
 }
 

@@ -1,0 +1,44 @@
+package stattest_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/drift/stattest"
+)
+
+func BenchmarkRows(b *testing.B) {
+	const n = 1000000
+	for _, kind := range []string{"normal", "integers"} {
+		var sides [2]stattest.Sample
+		for s := range sides {
+			r := rand.New(rand.NewPCG(uint64(s), 3))
+			v := make([]float64, n)
+			for i := range v {
+				if v[i] = r.NormFloat64() + 0.01*float64(s); kind == "integers" {
+					v[i] = float64(int(20 * v[i]))
+				}
+			}
+			sides[s] = stattest.NewSample(v)
+		}
+		for _, c := range []struct {
+			name string
+			test func(a, b stattest.Sample) (stattest.Result, error)
+		}{
+			{"ks", stattest.KS},
+			{"wasserstein", stattest.Wasserstein},
+		} {
+			b.Run(fmt.Sprintf("%s/%s", c.name, kind), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					_, err := c.test(sides[0], sides[1])
+					require.NoError(b, err)
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/(2*n), "ns/value")
+			})
+		}
+	}
+}

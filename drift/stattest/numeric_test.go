@@ -1,0 +1,58 @@
+package stattest_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/drift/internal/golden"
+	"github.com/millrace/millrace/drift/stattest"
+)
+
+// numericCase is a case of golden_numeric.json: the figures of one test on one pair of sides.
+type numericCase struct {
+	Test      string        `json:"test"`
+	Pair      string        `json:"pair"`
+	Reference golden.Spec   `json:"reference"`
+	Current   golden.Spec   `json:"current"`
+	Score     golden.Float  `json:"score"`
+	PValue    *golden.Float `json:"p_value"`
+	Effect    *golden.Float `json:"effect_size"`
+	Method    string        `json:"method"`
+}
+
+const (
+	statisticTolerance = 1e-9
+	pTolerance         = 1e-6
+)
+
+func TestGoldenNumeric(t *testing.T) {
+	samples := map[string]stattest.Sample{}
+	sample := func(key string, s golden.Spec) stattest.Sample {
+		got, ok := samples[key]
+		if !ok {
+			got = stattest.NewSample(s.Generate())
+			samples[key] = got
+		}
+		return got
+	}
+	for _, c := range golden.Load[numericCase](t, "testdata/golden_numeric.json") {
+		what := c.Test + " of " + c.Pair
+		test := stattest.Lookup(c.Test)
+		require.NotNil(t, test, what)
+		got, err := test.Numeric(sample("reference "+c.Pair, c.Reference), sample("current "+c.Pair, c.Current), stattest.Options{})
+		require.NoError(t, err, what)
+		golden.Equal(t, c.Test, what, float64(c.Score), got.Score, statisticTolerance)
+		if c.PValue != nil {
+			require.NotNil(t, got.PValue, what)
+			golden.Equal(t, c.Test+" p", what, float64(*c.PValue), *got.PValue, pTolerance)
+		} else {
+			require.Nil(t, got.PValue, what)
+		}
+		if c.Effect != nil {
+			require.NotNil(t, got.EffectSize, what)
+			golden.Equal(t, c.Test+" effect", what, float64(*c.Effect), *got.EffectSize, statisticTolerance)
+		}
+		require.Equal(t, c.Method, got.Method, what)
+	}
+}
