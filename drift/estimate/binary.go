@@ -196,7 +196,7 @@ func realizedBinary(b Binary, metrics []Metric) []*float64 {
 	for k, m := range metrics {
 		switch m {
 		case ROCAUC:
-			if v, ok := rocAUC(b.Scores, b.Targets); ok {
+			if v, ok := rocAUC(b.Scores, b.Targets, 1); ok {
 				out[k] = &v
 			}
 			continue
@@ -239,9 +239,9 @@ func expectedROCAUC(p, scores []float64) *float64 {
 	return exists(area / tpBefore / fpBefore)
 }
 
-// rocAUC returns the area under the ROC curve (Mann–Whitney with midranks), rows of unknown
-// target left out; false when the targets have one class.
-func rocAUC(scores []float64, targets []int) (float64, bool) {
+// rocAUC returns the area under the ROC curve of a class against the rest (Mann–Whitney with
+// midranks), rows of unknown target left out; false when one of both is empty.
+func rocAUC(scores []float64, targets []int, class int) (float64, bool) {
 	order := make([]int, 0, len(scores))
 	for i, t := range targets {
 		if t != Unknown {
@@ -254,7 +254,7 @@ func rocAUC(scores []float64, targets []int) (float64, bool) {
 		var pos, neg float64
 		s := scores[order[at]]
 		for ; at < len(order) && scores[order[at]] == s; at++ {
-			if targets[order[at]] == 1 {
+			if targets[order[at]] == class {
 				pos++
 			} else {
 				neg++

@@ -54,7 +54,7 @@ func Calibrate(scores []float64, targets []int) (*Calibration, error) {
 }
 
 func calibrate(scores []float64, targets []int) (*Calibration, error) {
-	auc, ok := rocAUC(scores, targets)
+	auc, ok := rocAUC(scores, targets, 1)
 	if !ok || auc > separableAUC {
 		return &Calibration{}, nil
 	}

@@ -161,3 +161,92 @@ func TestGoldenBinaryCBPE(t *testing.T) {
 		equalEstimates(t, "cbpe binary", what, c.Want, append(got, more...), 1e-11)
 	}
 }
+
+// multiclassSide is a generated side of a multiclass case; see make_estimate.py.
+type multiclassSide struct {
+	N, Classes     int
+	Seed           uint64
+	Mix            float64
+	First, Quantum float64
+	Top            *int
+	Unknown        int
+}
+
+func (s multiclassSide) generate() estimate.Multiclass {
+	m := estimate.Multiclass{Scores: make([][]float64, s.Classes), Predicted: make([]int, s.N), Targets: make([]int, s.N)}
+	if s.First == 0 {
+		s.First = 1
+	}
+	total := make([]float64, s.N)
+	for k := range m.Scores {
+		m.Scores[k] = golden.Spec{Kind: "uniform", N: s.N, Seed: s.Seed + uint64(k), Quantum: s.Quantum}.Generate()
+		for i, r := range m.Scores[k] {
+			r *= r
+			if k == 0 {
+				r *= s.First
+			}
+			r = float64(r) + 0.001
+			m.Scores[k][i] = r
+			total[i] += r
+		}
+	}
+	u := golden.Spec{Kind: "uniform", N: s.N, Seed: s.Seed + 100}.Generate()
+	for i := range u {
+		reached, target := 0.0, -1
+		for k := range m.Scores {
+			m.Scores[k][i] /= total[i]
+			reached += float64(m.Scores[k][i]*s.Mix) + (1-s.Mix)/float64(s.Classes)
+			if target < 0 && u[i] < reached {
+				target = k
+			}
+			if m.Scores[k][i] > m.Scores[m.Predicted[i]][i] {
+				m.Predicted[i] = k
+			}
+		}
+		if target < 0 {
+			target = s.Classes - 1
+		}
+		m.Targets[i] = target
+		if s.Top != nil {
+			m.Predicted[i] = min(m.Predicted[i], *s.Top)
+		}
+		if s.Unknown > 0 && (i+1)%s.Unknown == 0 {
+			m.Targets[i] = estimate.Unknown
+		}
+	}
+	return m
+}
+
+func TestGoldenMulticlassCBPE(t *testing.T) {
+	for i, c := range goldenPart[struct {
+		Reference, Analysis multiclassSide
+		Size                int
+		Needed              []bool
+		Sums                []int
+		Want                map[string][][]golden.Float
+	}](t, "multiclass") {
+		what := fmt.Sprintf("case %d", i)
+		reference, data := c.Reference.generate(), c.Analysis.generate()
+		sums := []int{0, 0}
+		for i, y := range reference.Targets {
+			sums[0] += y
+			sums[1] += reference.Predicted[i]
+		}
+		require.Equal(t, c.Sums, sums, "%s: generated alike", what)
+
+		chunks, err := estimate.ChunksOf(len(reference.Targets), c.Size)
+		require.NoError(t, err)
+		f, err := estimate.FitMulticlassCBPE(reference, chunks)
+		require.NoError(t, err, what)
+		for k, needed := range c.Needed {
+			require.Equal(t, needed, f.Calibrations[k].Needed, "%s class %d", what, k)
+		}
+		got, err := f.Estimate(reference, chunks)
+		require.NoError(t, err, what)
+		chunks, err = estimate.ChunksOf(len(data.Targets), c.Size)
+		require.NoError(t, err)
+		more, err := f.Estimate(data, chunks)
+		require.NoError(t, err, what)
+		equalEstimates(t, "cbpe multiclass", what, c.Want, append(got, more...), 1e-11)
+	}
+}

@@ -181,9 +181,74 @@ def binary_case(reference, analysis, size):
             "want": {m: figures(result, m) for m in BINARY_METRICS}}
 
 
+# --- CBPE, multiclass ----------------------------------------------------------------------
+# Scores are uniform numbers to a power, scaled to add up to 1; the target is the first class
+# up to which the probabilities, mixed with the uniform ones by "mix", exceed a uniform number.
+
+def multiclass_frame(d):
+    n, k = d["n"], d["classes"]
+    raw = [values({"kind": "uniform", "n": n, "seed": d["seed"] + j, "quantum": d.get("quantum", 0)}) for j in range(k)]
+    raw = [r * r * (1.0 if j else d.get("first", 1.0)) + 0.001 for j, r in enumerate(raw)]
+    total = raw[0]
+    for r in raw[1:]:
+        total = total + r
+    scores = [r / total for r in raw]
+    u = values({"kind": "uniform", "n": n, "seed": d["seed"] + 100})
+    target = np.full(n, k - 1)
+    best = np.zeros(n, dtype=int)
+    reached = np.zeros(n)
+    done = np.zeros(n, dtype=bool)
+    for j in range(k):
+        reached = reached + (scores[j] * d["mix"] + (1.0 - d["mix"]) / k)
+        target = np.where(~done & (u < reached), j, target)
+        done = done | (u < reached)
+        if j > 0:
+            best = np.where(scores[j] > np.choose(best, scores), j, best)
+    frame = pd.DataFrame({"s%d" % j: scores[j] for j in range(k)})
+    frame["p"] = np.minimum(best, d.get("top", k))
+    frame["y"] = target
+    if d.get("unknown"):
+        frame["y"] = frame["y"].astype(float)
+        frame.loc[d["unknown"] - 1 :: d["unknown"], "y"] = np.nan
+    return frame
+
+
+def mdata(n, seed, classes=3, mix=0.8, **more):
+    return {"n": n, "seed": seed, "classes": classes, "mix": mix, **more}
+
+
+MULTICLASS = [
+    (mdata(5000, 1000), mdata(2000, 2000), 500),
+    (mdata(5000, 3000, classes=5, mix=0.5), mdata(1500, 4000, classes=5, mix=0.5), 500),
+    (mdata(3000, 5000, mix=1.0), mdata(900, 6000, mix=1.0, first=3.0), 300),
+    (mdata(3000, 7000, quantum=0.1), mdata(900, 8000, quantum=0.1), 300),
+    (mdata(3000, 9000, top=1), mdata(900, 10000, top=0), 300),  # a class, then two, never predicted
+    (mdata(60, 11000), mdata(40, 12000), 12),
+    (mdata(2000, 13000, mix=0.0), mdata(700, 14000, mix=0.0, unknown=2), 200),
+    (mdata(4000, 15000, classes=10), mdata(1000, 16000, classes=10), 1000),
+    (mdata(2000, 17000, mix=0.9, first=0.05), mdata(600, 18000, mix=0.9, first=0.05), 50),
+]
+
+
+def multiclass_case(reference, analysis, size):
+    ref, ana = multiclass_frame(reference), multiclass_frame(analysis)
+    k = reference["classes"]
+    stable(True)
+    needed = [decide((ref["y"] == j).astype(int).to_numpy(), ref["s%d" % j].to_numpy())[0] for j in range(k)]
+    est = nml.CBPE(metrics=BINARY_METRICS, y_pred_proba={j: "s%d" % j for j in range(k)}, y_pred="p", y_true="y",
+                   problem_type="classification_multiclass", chunk_size=size)
+    est.fit(ref)
+    result = est.estimate(ana)
+    return {"part": "multiclass", "reference": reference, "analysis": analysis, "size": size,
+            "needed": needed, "sums": [int(ref["y"].sum()), int(ref["p"].sum())],
+            "want": {m: figures(result, m) for m in BINARY_METRICS}}
+
+
+
 def main():
     cases = [isotonic_case(*c) for c in ISOTONIC]
     cases += [binary_case(*c) for c in BINARY]
+    cases += [multiclass_case(*c) for c in MULTICLASS]
     inputs.write("drift/estimate/testdata/golden_estimate.json", cases)
 
 
