@@ -14,8 +14,8 @@ import (
 
 // Statistics and p-values of the reference implementations, relative.
 const (
-	cellTolerance = 1e-9
-	cellPTolerance    = 1e-6
+	cellTolerance  = 1e-9
+	cellPTolerance = 1e-6
 )
 
 type cellTest func(reference, current []float64) (stattest.Result, error)
