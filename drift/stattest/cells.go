@@ -164,7 +164,7 @@ func PSI(reference, current []float64) (Result, error) {
 func PSIOfShares(reference, current []float64) (Result, error) {
 	sum, err := divergence("psi", reference, current, psiTerm)
 	if err == nil && math.IsInf(sum, 1) {
-		err = emptyCell("psi", reference, current)
+		return Result{}, emptyCell("psi", reference, current, func(r, c float64) bool { return (r == 0) != (c == 0) })
 	}
 	return Result{Score: sum}, err
 }
@@ -195,14 +195,15 @@ func KLDivergence(reference, current []float64) (Result, error) {
 func KLDivergenceOfShares(reference, current []float64) (Result, error) {
 	sum, err := divergence("kl_div", reference, current, relativeEntropy)
 	if err == nil && math.IsInf(sum, 1) {
-		err = emptyCell("kl_div", reference, current)
+		return Result{}, emptyCell("kl_div", reference, current, func(r, c float64) bool { return r > 0 && c == 0 })
 	}
 	return Result{Score: sum}, err
 }
 
-func emptyCell(test string, reference, current []float64) error {
+// emptyCell returns why a divergence is infinite.
+func emptyCell(test string, reference, current []float64, infinite func(r, c float64) bool) error {
 	for i := range reference {
-		if (reference[i] == 0) != (current[i] == 0) {
+		if infinite(reference[i], current[i]) {
 			return fmt.Errorf("%s is infinite: cell %d is empty on one side (reference %v, current %v)", test, i, reference[i], current[i])
 		}
 	}
