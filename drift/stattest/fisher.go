@@ -116,8 +116,9 @@ func (h hypergeometric) logBinomial(k, n float64) float64 {
 	case k == n:
 		return n * logOf(h.p, h.q)
 	}
+	np, nq := n*h.p, n*h.q
 	return stirlingRest(n) - stirlingRest(k) - stirlingRest(n-k) -
-		relativeEntropy(k, n*h.p) - relativeEntropy(n-k, n*h.q) -
+		relativeEntropy(k, np, np-k) - relativeEntropy(n-k, nq, nq-(n-k)) -
 		0.5*math.Log(2*math.Pi*k*((n-k)/n))
 }
 

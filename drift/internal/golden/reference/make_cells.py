@@ -52,6 +52,10 @@ def cell_pairs():
     yield listed(999999, 1), listed(999998, 2)
     yield listed(1000000, 1000000, 1000000), listed(1001000, 999000, 1000000)
     yield listed(1e12, 2e12, 3e12), listed(1e12 + 4e6, 2e12, 3e12 - 4e6)
+    yield listed(1e6, 1e6 - 1, 1e6), listed(1e6 - 1, 1e6, 1e6)
+    yield listed(1e12, 2e12, 3e12), listed(1e12 + 1, 2e12, 3e12 - 1)
+    yield listed(1e15, 1e15 + 1), listed(1e15 + 1, 1e15)
+    yield listed(7, 1e9), listed(21, 3e9 + 1)
     yield listed(300, 200, 100), listed(100, 200, 300)
     yield listed(3000, 2000, 1000), listed(1000, 2000, 3000)  # p below 1e-300
     yield listed(1300, 1000, 700), listed(700, 1000, 1300)
