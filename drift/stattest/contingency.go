@@ -37,7 +37,7 @@ func homogeneity(test string, reference, current []float64, f func(p, q, d, w fl
 	if math.IsNaN(statistic) || math.IsInf(statistic, 0) {
 		return Result{}, fmt.Errorf("%s: the statistic is %v: %v and %v rows are too many for float64", test, statistic, nr, nc)
 	}
-	p := chiSquareSurvival(df, statistic)
+	p := chiSquareTail(df, statistic)
 	return Result{Score: statistic, PValue: &p, EffectSize: &effect, Method: methodAsymptotic}, nil
 }
 
@@ -48,9 +48,9 @@ const (
 	methodPermutation = "permutation"
 )
 
-// chiSquareSurvival is P(X >= x) for the chi-square distribution; 1 for a single cell, which
+// chiSquareTail is P(X >= x) for the chi-square distribution; 1 for a single cell, which
 // leaves nothing to test.
-func chiSquareSurvival(df int, x float64) float64 {
+func chiSquareTail(df int, x float64) float64 {
 	if df <= 0 || x <= 0 {
 		return 1
 	}
@@ -132,7 +132,7 @@ func fitted(test string, statistic float64, df int) (Result, error) {
 	if math.IsInf(statistic, 0) || math.IsNaN(statistic) {
 		return Result{}, fmt.Errorf("%s: the statistic is %v: the counts are too large for float64", test, statistic)
 	}
-	p := chiSquareSurvival(df, statistic)
+	p := chiSquareTail(df, statistic)
 	return Result{Score: statistic, PValue: &p, Method: methodAsymptotic}, nil
 }
 

@@ -194,6 +194,13 @@ BINARY = [
 ]
 
 
+for i, u in enumerate(inputs.uniform(77, 40)):  # as many rows on both sides: the tails are mirror images
+    rows = (20, 300, 4000, 60000)[i % 4]
+    first = int(rows * (0.1 + 0.8 * u))
+    second = min(max(first + int((i - 20) * rows**0.5 / 3), 0), rows)
+    BINARY.append((first, rows - first, second, rows - second))
+
+
 def fisher_decimal(a, b, c, d):
     """Two-sided, from all tables with 60 digits; equally likely ones to 1e-30."""
     n1, n2, n = a + b, c + d, a + c
