@@ -14,8 +14,8 @@ import (
 
 // Statistics and p-values of the reference implementations, relative.
 const (
-	scoreTolerance = 1e-9
-	pValueTolerance    = 1e-6
+	scoreTolerance  = 1e-9
+	pValueTolerance = 1e-6
 )
 
 type cellTest func(reference, current []float64) (stattest.Result, error)

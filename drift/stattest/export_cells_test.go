@@ -2,7 +2,7 @@ package stattest
 
 // For tests in package stattest_test.
 var (
-	ChiSquareTail  = chiSquareTail
+	ChiSquareTail      = chiSquareTail
 	DrawHypergeometric = drawHypergeometric
 )
 
