@@ -1,6 +1,7 @@
 package stattest_test
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"testing"
@@ -97,9 +98,10 @@ func TestValueBins(t *testing.T) {
 	require.Equal(t, []float64{2, 0, 1, 1}, bins.Count(a))
 	require.Equal(t, []float64{1, 1, 0, 0}, bins.Count(b))
 	require.Equal(t, -1, bins.Index(1.5))
-	require.Equal(t, 4, stattest.Distinct(a, b))
-	require.Equal(t, 3, stattest.Distinct(a))
-	require.Zero(t, stattest.Distinct())
+	require.Equal(t, 4, stattest.Distinct(9, a, b))
+	require.Equal(t, 2, stattest.Distinct(2, a, b))
+	require.Equal(t, 3, stattest.Distinct(3, a))
+	require.Zero(t, stattest.Distinct(1))
 	require.Equal(t, []float64{1, 1, 3}, stattest.FiniteOnly(a).Values)
 	require.Empty(t, stattest.FiniteOnly(stattest.NewSample([]float64{math.Inf(1), math.Inf(-1)})).Values)
 }
@@ -137,6 +139,12 @@ func TestBinsOfAnyScale(t *testing.T) {
 			"width":     func() (stattest.Bins, error) { return stattest.EqualWidthBins(reference, n) },
 			"sturges":   func() (stattest.Bins, error) { return stattest.SturgesBins(reference, integers) },
 			"evidently": func() (stattest.Bins, error) { return stattest.EvidentlyBins(reference, current, integers) },
+			"values": func() (stattest.Bins, error) {
+				if len(reference.Values)+len(current.Values) == 0 {
+					return stattest.Bins{}, errors.New("no finite values")
+				}
+				return stattest.ValueBins(reference, current), nil
+			},
 			"hellinger": func() (stattest.Bins, error) {
 				return stattest.EvidentlyHellingerBins(reference, current, integers)
 			},
@@ -147,6 +155,10 @@ func TestBinsOfAnyScale(t *testing.T) {
 				continue
 			}
 			require.Positive(t, bins.Len(), name)
+			if bins.Values != nil {
+				require.Equal(t, bins.Len(), stattest.Distinct(math.MaxInt, reference, current), name)
+				require.True(t, slices.IsSorted(bins.Values) && len(slices.Compact(slices.Clone(bins.Values))) == bins.Len(), "%s: %v", name, bins.Values)
+			}
 			for i, e := range bins.Edges {
 				require.False(t, math.IsInf(e, 0) || math.IsNaN(e), "%s: %v", name, bins.Edges)
 				require.True(t, i == 0 || e > bins.Edges[i-1] || e == math.MaxFloat64, "%s: %v", name, bins.Edges)
