@@ -172,7 +172,7 @@ func TestGoldenEvidently(t *testing.T) {
 	}
 }
 
-// TestGoldenCategories has columns of texts.
+// TestGoldenCategories has categorical columns.
 func TestGoldenCategories(t *testing.T) {
 	for i, c := range golden.Load[struct {
 		Reference, Current []float64

@@ -191,6 +191,7 @@ BINARY = [
     (500, 0, 0, 500), (100000, 100000, 100300, 99700), (500000, 500000, 490000, 510000), (500000, 500000, 487000, 513000),
     (999990, 10, 999960, 40), (10, 999990, 40, 999960), (400000, 600000, 4000, 6200), (20000, 80000, 26000, 74000), (3, 17, 1, 11),
     (33000, 1000, 64, 8), (1, 0, 0, 1), (1, 0, 1, 0), (2, 0, 0, 1), (50, 950, 140, 860), (6, 6, 1, 12), (61, 5, 60, 21), (400, 1, 380, 9),
+    (47, 197, 126, 118), (2, 28, 23, 7), (8, 2, 10, 0), (49, 9, 8, 50), (0, 60, 20, 40),
 ]
 
 
@@ -247,6 +248,8 @@ def evidently_cases():
         yield {"kind": "normal", "n": 300, "seed": 702, "scale": 1e300}, {"kind": "normal", "n": 200, "seed": 703, "scale": 2e300}
         yield {"kind": "normal", "n": 300, "seed": 704, "shift": 1e12}, {"kind": "normal", "n": 200, "seed": 705, "shift": 1e12}
         yield {"kind": "const", "n": 40, "value": 3}, {"kind": "int", "n": 30, "seed": 706, "levels": 5}
+        for levels in (20, 21):  # the mark between values and intervals
+            yield {"kind": "int", "n": 900, "seed": 708, "levels": levels}, {"kind": "int", "n": 700, "seed": 709, "levels": 23}
         yield {"kind": "uniform", "n": 50, "seed": 707}, {"kind": "const", "n": 20, "value": 0.5}
     for r, c in pairs():
         integers = r["kind"] == "int" and c["kind"] == "int"
@@ -267,10 +270,10 @@ def evidently_cases():
 
 
 def category_cases():
-    """Texts through Evidently and NannyML: rows by category of both sides."""
+    """Categories through Evidently and NannyML: rows by category of both sides."""
     for seed in range(1, 13):
         r, c = inputs.values(counts(4 + seed, seed, 60)).astype(int), inputs.values(counts(4 + seed, seed + 100, 40)).astype(int)
-        names = [f"c{i}" for i in range(len(r))]
+        names = np.arange(len(r))  # not texts, which Python's sets order anew each time
         ref, cur = pd.Series(np.repeat(names, r), name="x"), pd.Series(np.repeat(names, c), name="x")
         cat = ColumnType.Categorical
         keep = (r + c) > 0
