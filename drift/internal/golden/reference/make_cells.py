@@ -71,6 +71,9 @@ def cell_pairs():
             yield counts(n, 70 + i, 8), counts(n, 100 + i, 5)  # many empty cells
         yield counts(n, 130 + i, 30, shift=100), counts(n, 160 + i, 30, shift=100)
         yield counts(n, 190 + i, 40000, shift=1e5), counts(n, 220 + i, 4000, shift=1e4)
+    for i in range(4):  # a reference that is many times larger, or smaller
+        yield counts(5 + i, 400 + i, 1e9, shift=1e8), counts(5 + i, 410 + i, 20)
+        yield counts(5 + i, 420 + i, 9), counts(5 + i, 430 + i, 1e9, shift=1e8)
     for i in range(10):
         yield counts(6 + i, 300 + i, 60, shift=20), counts(6 + i, 330 + i, 60, shift=20)
     yield counts(100000, 1, 20, shift=1), counts(100000, 2, 20, shift=1)
@@ -125,7 +128,8 @@ def cells_case(reference, current):
         g = stats.chi2_contingency(table, correction=False, lambda_="log-likelihood")
         out["chisquare"], out["chisquare_p"] = chi.statistic, chi.pvalue
         out["g_test"], out["g_test_p"] = g.statistic, g.pvalue
-        if near:  # SciPy's sum cancels
+        uneven = few and max(r.sum() / c.sum(), c.sum() / r.sum()) > 1e4
+        if near or uneven:  # SciPy's sum cancels
             nr, nc = sum(map(Decimal, map(float, r))), sum(map(Decimal, map(float, c)))
             x = sum((Decimal(float(a)) * nc - Decimal(float(b)) * nr) ** 2 / (Decimal(float(a)) + Decimal(float(b))) for a, b in zip(r, c) if a + b) / nr / nc
             m = [(a * nr + b * nc) / (nr + nc) for a, b in zip(P, Q)]
