@@ -76,7 +76,7 @@ func TestGoldenChiSquareSurvival(t *testing.T) {
 		DF   int
 		X, P float64
 	}](t, "testdata/golden_chi2.json") {
-		golden.Equal(t, "chi-square survival", fmt.Sprintf("%v, %d degrees of freedom", c.X, c.DF), c.P, stattest.ChiSquareSurvival(c.DF, c.X), cellPTolerance)
+		golden.Equal(t, "chi-square survival", fmt.Sprintf("%v, %d degrees of freedom", c.X, c.DF), c.P, stattest.ChiSquareTail(c.DF, c.X), cellPTolerance)
 	}
 }
 
@@ -172,7 +172,7 @@ func TestGoldenEvidently(t *testing.T) {
 	}
 }
 
-// TestGoldenCategories has columns of texts.
+// TestGoldenCategories has categorical columns.
 func TestGoldenCategories(t *testing.T) {
 	for i, c := range golden.Load[struct {
 		Reference, Current []float64
