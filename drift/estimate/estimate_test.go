@@ -152,7 +152,7 @@ func TestCBPEIsUnbiased(t *testing.T) {
 	for name, power := range map[string]float64{"calibrated": 1, "needs calibration": 2} {
 		t.Run(name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(7, 11))
-			reference := simulate(rng, 200_000, power)
+			reference := simulate(rng, 60_000, power)
 			chunks, err := estimate.Chunks(len(reference.Scores), 10)
 			require.NoError(t, err)
 			f, err := estimate.FitBinaryCBPE(reference, chunks)

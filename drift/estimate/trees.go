@@ -1,6 +1,7 @@
 package estimate
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -111,7 +112,7 @@ func FitTrees(features []Feature, target []float64, o TreeOptions) (*Trees, erro
 		return nil, fmt.Errorf("trees: %w", ErrEmpty)
 	}
 	if len(features) == 0 {
-		return nil, fmt.Errorf("trees: no features")
+		return nil, errors.New("trees: no features")
 	}
 	t := &Trees{}
 	for _, f := range features {

@@ -143,7 +143,7 @@ BINARY = [
     (data(2000, 21, cut=-1), data(500, 22, cut=0.99), 100),  # all predicted positive
     (data(2000, 23, kind="normal", scale=0.1, shift=0.5, a=2, b=-1, c=0.2), {**data(600, 24), "unknown": 3}, 200),
     (data(2000, 25, kind="int", levels=2), data(500, 26, kind="int", levels=2), 100),  # scores 0 and 1
-    (data(200000, 27, a=1, b=0), data(100000, 28, a=1, b=0), 50000),
+    (data(60000, 27, a=1, b=0), data(30000, 28, a=1, b=0), 15000),
     (data(1001, 29, a=1, b=0), data(77, 30, a=1, b=0), 200),
     (data(500, 31, b=0, c=2), data(100, 32, b=0, c=2), 100),  # one class
 ]
@@ -301,7 +301,7 @@ REGRESSION = [
     (rdata(40, 81, shift=9), rdata(7, 91, shift=9), 7, LOGS),
     (rdata(1000, 101, shift=20, quantum=1), rdata(300, 111, shift=20, quantum=1), 100, LOGS),
     (rdata(1000, 121, shift=20, noise=0), rdata(300, 131, shift=20), 100, LOGS),  # no error at all
-    (rdata(100000, 141, shift=9), rdata(50000, 151, shift=9), 25000, LOGS),
+    (rdata(60000, 141, shift=9), rdata(30000, 151, shift=9), 15000, LOGS),
     (rdata(1000, 161, slope=0, quantum=1), rdata(300, 171, slope=0, quantum=1), 100, NO_LOGS),  # targets of 0
 ]
 
@@ -328,10 +328,10 @@ def regression_case(reference, analysis, size, metrics):
 
 # What NannyML estimates with its own nanny, for ours to be compared with.
 NANNY = [
-    (rdata(20000, 1001, shift=9, missing=True), rdata(10000, 2001, shift=9, missing=True), 2000, LOGS),
-    (rdata(20000, 3001, shift=9), rdata(10000, 4001, shift=9, scale=0.5, move=0.5), 2000, LOGS),
-    (rdata(20000, 5001, shift=9, missing=True), rdata(10000, 6001, shift=9, levels=3, missing=True), 2000, LOGS),
-    (rdata(20000, 7001, shift=9, levels=4), rdata(10000, 8001, shift=9, scale=0.3), 2000, LOGS),  # new categories
+    (rdata(6000, 1001, shift=9, missing=True), rdata(4000, 2001, shift=9, missing=True), 1000, LOGS),
+    (rdata(6000, 3001, shift=9), rdata(4000, 4001, shift=9, scale=0.5, move=0.5), 1000, LOGS),
+    (rdata(6000, 5001, shift=9, missing=True), rdata(4000, 6001, shift=9, levels=3, missing=True), 1000, LOGS),
+    (rdata(6000, 7001, shift=20, slope=3.0), rdata(4000, 8001, shift=20, slope=3.0, scale=0.3), 1000, LOGS),
     (rdata(2000, 9001, shift=9), rdata(2000, 9101, shift=9, scale=0.5, move=0.5), 500, LOGS),
 ]
 
