@@ -1,10 +1,10 @@
 package estimate
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
-	"sort"
 )
 
 // BinaryMetrics are the metrics of a binary classifier, in the order of estimates.
@@ -93,7 +93,7 @@ func (c *BinaryCBPE) Estimate(data Binary, chunks []Chunk) ([]ChunkEstimates, er
 		return nil, fmt.Errorf("binary cbpe: %w", err)
 	}
 	if data.Predicted == nil && len(c.metrics) > 1 {
-		return nil, fmt.Errorf("binary cbpe: the reference has predictions and the data has none")
+		return nil, errors.New("binary cbpe: the reference has predictions and the data has none")
 	}
 	if err := checkChunks(chunks, len(data.Scores)); err != nil {
 		return nil, fmt.Errorf("binary cbpe: %w", err)
@@ -222,11 +222,7 @@ func realizedBinary(b Binary, metrics []Metric) []*float64 {
 // positives, p the probabilities of class 1 and scores the order. Both sums are rounded to 5
 // decimals, as NannyML does. nil when no positive or no negative is expected.
 func expectedROCAUC(p, scores []float64) *float64 {
-	order := make([]int, len(scores))
-	for i := range order {
-		order[i] = i
-	}
-	sort.SliceStable(order, func(a, b int) bool { return scores[order[a]] < scores[order[b]] })
+	order := ascending(scores)
 	slices.Reverse(order)
 	round := func(v float64) float64 { return math.RoundToEven(v*1e5) / 1e5 }
 	var sum, area, tpBefore, fpBefore float64
@@ -242,21 +238,17 @@ func expectedROCAUC(p, scores []float64) *float64 {
 // rocAUC returns the area under the ROC curve of a class against the rest (Mann–Whitney with
 // midranks), rows of unknown target left out; false when one of both is empty.
 func rocAUC(scores []float64, targets []int, class int) (float64, bool) {
-	order := make([]int, 0, len(scores))
-	for i, t := range targets {
-		if t != Unknown {
-			order = append(order, i)
-		}
-	}
-	sort.Slice(order, func(a, b int) bool { return scores[order[a]] < scores[order[b]] })
+	order := ascending(scores)
 	var below, area, positives float64 // negatives below the run; pairs in order
 	for at := 0; at < len(order); {
 		var pos, neg float64
 		s := scores[order[at]]
 		for ; at < len(order) && scores[order[at]] == s; at++ {
-			if targets[order[at]] == class {
+			switch targets[order[at]] {
+			case class:
 				pos++
-			} else {
+			case Unknown:
+			default:
 				neg++
 			}
 		}

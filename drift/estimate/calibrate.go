@@ -2,8 +2,8 @@ package estimate
 
 import (
 	"fmt"
+	"iter"
 	"math"
-	"sort"
 )
 
 // Defaults of NannyML's needs_calibration.
@@ -62,26 +62,22 @@ func calibrate(scores []float64, targets []int) (*Calibration, error) {
 	if err != nil {
 		return nil, fmt.Errorf("calibrate: %w", err)
 	}
-	y, order := make([]float64, len(targets)), make([]int, len(targets))
+	y, order := make([]float64, len(targets)), ascending(scores)
 	for i, t := range targets {
-		y[i], order[i] = float64(t), i
+		y[i] = float64(t)
 	}
-	sort.Slice(order, func(a, b int) bool {
-		i, j := order[a], order[b]
-		return scores[i] < scores[j] || scores[i] == scores[j] && i < j
-	})
 	var target, before, after []float64
 	keep := make([]bool, len(scores))
-	for _, fold := range folds {
+	for train, test := range folds {
 		clear(keep)
-		for _, i := range fold.train {
+		for _, i := range train {
 			keep[i] = true
 		}
 		f, err := fitOrdered(scores, y, nil, order, keep)
 		if err != nil {
 			return nil, fmt.Errorf("calibrate: %w", err)
 		}
-		for _, i := range fold.test {
+		for _, i := range test {
 			target, before, after = append(target, y[i]), append(before, scores[i]), append(after, f.At(scores[i]))
 		}
 	}
@@ -95,12 +91,10 @@ func calibrate(scores []float64, targets []int) (*Calibration, error) {
 	return c, nil
 }
 
-// fold is one split of the rows.
-type fold struct{ train, test []int }
-
-// shuffleSplits returns the folds of StratifiedShuffleSplit(10, test_size=0.1,
-// random_state=42) over two classes that both occur.
-func shuffleSplits(targets []int) ([]fold, error) {
+// shuffleSplits returns the rows for training and for testing of each fold of scikit-learn's
+// StratifiedShuffleSplit(10, test_size=0.1, random_state=42), over two classes that both
+// occur. The slices are good until the next fold.
+func shuffleSplits(targets []int) (iter.Seq2[[]int, []int], error) {
 	var members [2][]int
 	for i, t := range targets {
 		members[t] = append(members[t], i)
@@ -115,27 +109,30 @@ func shuffleSplits(targets []int) ([]fold, error) {
 	if tests < 2 {
 		return nil, fmt.Errorf("the reference has %d rows, at least 11 are needed to choose", n)
 	}
-	rng := newMT19937(calibrationSeed)
-	folds := make([]fold, calibrationSplits)
-	for k := range folds {
+	return func(yield func(train, test []int) bool) {
+		rng := newMT19937(calibrationSeed)
 		counts := [2]int{len(members[0]), len(members[1])}
-		train := rng.share(counts, n-tests)
-		test := rng.share([2]int{counts[0] - train[0], counts[1] - train[1]}, tests)
-		f := &folds[k]
-		for class, rows := range members {
-			for at, i := range rng.permutation(len(rows)) {
-				switch {
-				case at < train[class]:
-					f.train = append(f.train, rows[i])
-				case at < train[class]+test[class]:
-					f.test = append(f.test, rows[i])
+		var train, test []int
+		for range calibrationSplits {
+			trains := rng.share(counts, n-tests)
+			tested := rng.share([2]int{counts[0] - trains[0], counts[1] - trains[1]}, tests)
+			train, test = train[:0], test[:0]
+			for class, rows := range members {
+				p := rng.permutation(len(rows))
+				for _, i := range p[:trains[class]] {
+					train = append(train, rows[i])
+				}
+				for _, i := range p[trains[class] : trains[class]+tested[class]] {
+					test = append(test, rows[i])
 				}
 			}
+			rng.shuffle(train) // moves the generator on; the fit does not mind the order
+			rng.shuffle(test)
+			if !yield(train, test) {
+				return
+			}
 		}
-		rng.shuffle(f.train)
-		rng.shuffle(f.test)
-	}
-	return folds, nil
+	}, nil
 }
 
 // share divides draws among two classes in proportion to counts: the approximate mode of the
@@ -178,11 +175,7 @@ func expectedCalibrationError(targets, scores []float64) float64 {
 		bins = n / 2
 	}
 	width := n / bins
-	order := make([]int, n)
-	for i := range order {
-		order[i] = i
-	}
-	sort.SliceStable(order, func(a, b int) bool { return scores[order[a]] < scores[order[b]] })
+	order := ascending(scores)
 	last := n/width - 1 // bins of width, of which the last reaches to n
 	sum := 0.0
 	for b := range last + 1 {

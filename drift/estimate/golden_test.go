@@ -250,3 +250,130 @@ func TestGoldenMulticlassCBPE(t *testing.T) {
 		equalEstimates(t, "cbpe multiclass", what, c.Want, append(got, more...), 1e-11)
 	}
 }
+
+// regressionSide is a generated side of a regression case; see make_estimate.py.
+type regressionSide struct {
+	N           int
+	Seed        uint64
+	Scale       *float64
+	Move, Shift float64
+	Slope       *float64
+	Noise       *float64
+	Quantum     float64
+	Levels      float64
+	Missing     bool
+	Unknown     int
+}
+
+func (s regressionSide) generate() estimate.Regression {
+	or := func(v *float64, standard float64) float64 {
+		if v == nil {
+			return standard
+		}
+		return *v
+	}
+	if s.Levels == 0 {
+		s.Levels = 6
+	}
+	scale := golden.Float(or(s.Scale, 1))
+	a := golden.Spec{Kind: "uniform", N: s.N, Seed: s.Seed, Scale: &scale, Shift: golden.Float(s.Move)}.Generate()
+	b := golden.Spec{Kind: "normal", N: s.N, Seed: s.Seed + 1}.Generate()
+	c := golden.Spec{Kind: "int", N: s.N, Seed: s.Seed + 2, Levels: s.Levels}.Generate()
+	e := golden.Spec{Kind: "normal", N: s.N, Seed: s.Seed + 3}.Generate()
+	r := estimate.Regression{
+		Features: []estimate.Feature{
+			{Name: "a", Values: a},
+			{Name: "b", Values: b},
+			{Name: "c", Values: c, Categorical: true},
+		},
+		Predicted: make([]float64, s.N), Targets: make([]float64, s.N),
+	}
+	width := []float64{0.2, 1, 0.5, 2, 0.1, 0.7}
+	for i := range a {
+		p := s.Shift + float64(3*a[i]) + float64(b[i]*or(s.Slope, 0.5))
+		y := p + float64(float64(e[i]*(float64(a[i]*a[i])+0.1))*width[int(c[i])]*or(s.Noise, 1))
+		if s.Quantum != 0 {
+			p, y = math.Floor(p/s.Quantum)*s.Quantum, math.Floor(y/s.Quantum)*s.Quantum
+		}
+		if s.Unknown > 0 && (i+1)%s.Unknown == 0 {
+			y = math.NaN()
+		}
+		r.Predicted[i], r.Targets[i] = p, y
+	}
+	if s.Missing {
+		for i := 16; i < len(a); i += 17 {
+			a[i] = math.NaN()
+		}
+	}
+	return r
+}
+
+type regressionCase struct {
+	Reference, Analysis regressionSide
+	Size                int
+	Metrics             []estimate.Metric
+	Sums                []golden.Float
+	Want                map[string][][]golden.Float
+}
+
+// estimates fits the reference and estimates its chunks, then those of the analysis.
+func (c regressionCase) estimates(t *testing.T, train estimate.Train) []estimate.ChunkEstimates {
+	t.Helper()
+	var out []estimate.ChunkEstimates
+	var f *estimate.DLE
+	for i, side := range []estimate.Regression{c.Reference.generate(), c.Analysis.generate()} {
+		chunks, err := estimate.ChunksOf(len(side.Predicted), c.Size)
+		require.NoError(t, err)
+		if i == 0 {
+			f, err = estimate.FitDLE(side, chunks, c.Metrics, train)
+			require.NoError(t, err)
+		}
+		got, err := f.Estimate(side, chunks)
+		require.NoError(t, err)
+		out = append(out, got...)
+	}
+	return out
+}
+
+// stub is the nanny of make_estimate.py.
+type stub struct{}
+
+func (stub) Predict(features []estimate.Feature) ([]float64, error) {
+	out := make([]float64, len(features[0].Values))
+	for i := range out {
+		out[i] = features[1].Values[i]*0.3 + features[3].Values[i]*0.02 + 0.1
+	}
+	return out, nil
+}
+
+// TestGoldenDLE takes the nanny as given: all else must be NannyML's.
+func TestGoldenDLE(t *testing.T) {
+	for i, c := range goldenPart[regressionCase](t, "regression") {
+		got := c.estimates(t, func([]estimate.Feature, []float64) (estimate.Nanny, error) { return stub{}, nil })
+		equalEstimates(t, "dle", fmt.Sprintf("case %d", i), c.Want, got, 1e-9)
+	}
+}
+
+// TestNannyAsGoodAsLightGBM compares our trees' estimates of chunks, which the nanny has not
+// seen, with the realized loss, and wants them about as near to it as those of NannyML.
+func TestNannyAsGoodAsLightGBM(t *testing.T) {
+	for i, c := range goldenPart[regressionCase](t, "nanny") {
+		got := c.estimates(t, nil)
+		got = got[c.Reference.N/c.Size:]
+		for k, m := range c.Metrics {
+			want := c.Want[string(m)][c.Reference.N/c.Size:]
+			require.Len(t, got, len(want))
+			var ours, theirs, apart, realized float64
+			for j, row := range want {
+				value := *got[j].Estimates[k].Value
+				realized += float64(row[4])
+				ours += math.Abs(value - float64(row[4]))
+				theirs += math.Abs(float64(row[0]) - float64(row[4]))
+				apart += math.Abs(value - float64(row[0]))
+			}
+			require.LessOrEqual(t, ours, 1.25*theirs+0.01*realized, "case %d %s: LightGBM is off by %v, of %v", i, m, theirs, realized)
+			t.Logf("case %d %-5s: off the realized loss by %.2f %%, LightGBM by %.2f %%; apart %.2f %%",
+				i, m, 100*ours/realized, 100*theirs/realized, 100*apart/realized)
+		}
+	}
+}

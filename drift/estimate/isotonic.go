@@ -1,6 +1,7 @@
 package estimate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -129,6 +130,29 @@ func (f *Isotonic) At(x float64) float64 {
 		v = y0*(1-t) + y1*t
 	}
 	return min(max(v, y0), y1) // rounding must not leave the step
+}
+
+// ascending returns the rows in the order of their values, ties as they come.
+func ascending(values []float64) []int {
+	type row struct {
+		value float64
+		index int
+	}
+	rows := make([]row, len(values))
+	for i, v := range values {
+		rows[i] = row{v, i}
+	}
+	slices.SortFunc(rows, func(a, b row) int {
+		if c := cmp.Compare(a.value, b.value); c != 0 {
+			return c
+		}
+		return a.index - b.index
+	})
+	order := make([]int, len(values))
+	for i, r := range rows {
+		order[i] = r.index
+	}
+	return order
 }
 
 func weightAt(weights []float64, i int) float64 {

@@ -205,6 +205,9 @@ func expectedMulticlass(p [][]float64, m Multiclass) []*float64 {
 // realizedMulticlass returns the metrics by the targets.
 func realizedMulticlass(m Multiclass) []*float64 {
 	sums := make([]float64, len(MulticlassMetrics))
+	if m.Targets == nil {
+		return make([]*float64, len(sums))
+	}
 	targets, predictions := map[int]bool{}, map[int]bool{}
 	n, right := 0, 0
 	for i, t := range m.Targets {

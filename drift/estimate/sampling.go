@@ -2,7 +2,7 @@ package estimate
 
 import (
 	"math"
-	"sort"
+	"slices"
 )
 
 // sampling is what the sampling error of a metric needs of the reference: the standard
@@ -57,25 +57,26 @@ func (c confusion) sampling(m Metric) sampling {
 // nothing in the deviation of those; ties stay in the order of the rows.
 func rocAUCSampling(scores []float64, targets []int, class int) sampling {
 	n := len(scores)
-	order, y := make([]int, n), make([]bool, n)
+	y := make([]bool, n)
 	positives := 0
 	for i, t := range targets {
-		order[i], y[i] = i, t == class
+		y[i] = t == class
 		if y[i] {
 			positives++
 		}
 	}
-	key := func(i int) float64 { return scores[i] }
 	if float64(positives)/float64(n) > 0.5 {
 		for i := range y {
 			y[i] = !y[i]
 		}
 		positives = n - positives
-		key = func(i int) float64 { return 1 - scores[i] }
+		scores = slices.Clone(scores)
+		for i, s := range scores {
+			scores[i] = 1 - s
+		}
 	}
-	sort.SliceStable(order, func(a, b int) bool { return key(order[a]) < key(order[b]) })
 	var below []float64
-	for rank, i := range order {
+	for rank, i := range ascending(scores) {
 		if y[i] && rank > 0 {
 			below = append(below, float64(rank-len(below))/float64(n-positives))
 		}

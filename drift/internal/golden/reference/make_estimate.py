@@ -13,13 +13,14 @@ os.environ["NML_DISABLE_USAGE_LOGGING"] = "1"
 warnings.filterwarnings("ignore")
 logging.disable(logging.CRITICAL)
 
+import lightgbm
 import nannyml as nml
 import numpy as np
 import pandas as pd
 from nannyml import calibration
 from nannyml.performance_estimation.confidence_based import metrics as cbpe_metrics
+from nannyml.performance_estimation.direct_loss_estimation import metrics as dle_metrics
 from nannyml.sampling_error import binary_classification, multiclass_classification
-from nannyml.thresholds import StandardDeviationThreshold, calculate_threshold_values
 from sklearn.isotonic import IsotonicRegression
 
 import inputs
@@ -111,10 +112,13 @@ FIGURES = ["value", "sampling_error", "lower_confidence_boundary", "upper_confid
 
 
 def figures(result, metric):
-    """One row a chunk, in the order of FIGURES."""
+    """One row a chunk, in the order of FIGURES. Bounds without a sampling error are none:
+    DLE's lower one is then 0, which Python's max makes of 0 and NaN."""
     out = []
     for i in range(len(result.data)):
-        row = result.data.iloc[i][metric]
+        row = dict(result.data.iloc[i][metric])
+        if np.isnan(row["sampling_error"]):
+            row["lower_confidence_boundary"] = row["upper_confidence_boundary"] = None
         out.append([number(float("nan") if row[f] is None else row[f]) for f in FIGURES])
     return out
 
@@ -139,7 +143,7 @@ BINARY = [
     (data(2000, 21, cut=-1), data(500, 22, cut=0.99), 100),  # all predicted positive
     (data(2000, 23, kind="normal", scale=0.1, shift=0.5, a=2, b=-1, c=0.2), {**data(600, 24), "unknown": 3}, 200),
     (data(2000, 25, kind="int", levels=2), data(500, 26, kind="int", levels=2), 100),  # scores 0 and 1
-    (data(200000, 27, a=1, b=0), data(100000, 28, a=1, b=0), 50000),
+    (data(60000, 27, a=1, b=0), data(30000, 28, a=1, b=0), 15000),
     (data(1001, 29, a=1, b=0), data(77, 30, a=1, b=0), 200),
     (data(500, 31, b=0, c=2), data(100, 32, b=0, c=2), 100),  # one class
 ]
@@ -245,10 +249,105 @@ def multiclass_case(reference, analysis, size):
 
 
 
+# --- DLE -----------------------------------------------------------------------------------
+# Features a (uniform, missing in every 17th row of "missing"), b (normal) and c (categories);
+# the prediction is shift + 3*a2 + b*slope (a2 is a without the missing), and the target that
+# plus a normal error, wider where a2 is greater and by category.
+
+WIDTH = [0.2, 1.0, 0.5, 2.0, 0.1, 0.7]
+
+
+def regression_frame(d):
+    n, seed = d["n"], d["seed"]
+    a2 = values({"kind": "uniform", "n": n, "seed": seed, "scale": d.get("scale", 1.0), "shift": d.get("move", 0.0)})
+    b = values({"kind": "normal", "n": n, "seed": seed + 1})
+    c = values({"kind": "int", "n": n, "seed": seed + 2, "levels": d.get("levels", 6)}).astype(int)
+    e = values({"kind": "normal", "n": n, "seed": seed + 3})
+    pred = d.get("shift", 0.0) + 3.0 * a2 + b * d.get("slope", 0.5)
+    y = pred + (e * (a2 * a2 + 0.1)) * np.array(WIDTH)[c] * d.get("noise", 1.0)
+    if d.get("quantum"):
+        pred, y = np.floor(pred / d["quantum"]) * d["quantum"], np.floor(y / d["quantum"]) * d["quantum"]
+    a = a2.copy()
+    if d.get("missing"):
+        a[16::17] = np.nan
+    frame = pd.DataFrame({"a": a, "b": b, "c": pd.Series(["c%d" % v for v in c], dtype="object"), "p": pred, "y": y})
+    if d.get("unknown"):
+        frame.loc[d["unknown"] - 1 :: d["unknown"], "y"] = np.nan
+    return frame
+
+
+REGRESSION_METRICS = ["mae", "mape", "mse", "rmse", "msle", "rmsle"]
+
+
+class Stub:
+    """A nanny that expects 0.3*b + 0.02*p + 0.1: negative for some rows."""
+
+    def predict(self, X):
+        return X["b"].to_numpy() * 0.3 + X["p"].to_numpy() * 0.02 + 0.1
+
+
+def rdata(n, seed, **more):
+    return {"n": n, "seed": seed, **more}
+
+
+LOGS = REGRESSION_METRICS
+NO_LOGS = REGRESSION_METRICS[:4]
+REGRESSION = [
+    # reference, analysis, chunk size, metrics
+    (rdata(3000, 1, shift=9), rdata(1000, 11, shift=9), 300, LOGS),
+    (rdata(3000, 21), rdata(1000, 31), 500, NO_LOGS),  # negative targets
+    (rdata(1000, 41, shift=50, noise=1e-3, unknown=3), rdata(500, 51, shift=50, noise=1e-3, unknown=2), 77, LOGS),
+    (rdata(1000, 61, shift=1e6, slope=1e5), rdata(500, 71, shift=1e6, slope=1e5, unknown=1), 100, LOGS),
+    (rdata(40, 81, shift=9), rdata(7, 91, shift=9), 7, LOGS),
+    (rdata(1000, 101, shift=20, quantum=1), rdata(300, 111, shift=20, quantum=1), 100, LOGS),
+    (rdata(1000, 121, shift=20, noise=0), rdata(300, 131, shift=20), 100, LOGS),  # no error at all
+    (rdata(60000, 141, shift=9), rdata(30000, 151, shift=9), 15000, LOGS),
+    (rdata(1000, 161, slope=0, quantum=1), rdata(300, 171, slope=0, quantum=1), 100, NO_LOGS),  # targets of 0
+]
+
+
+def dle(ref, ana, size, metrics):
+    lightgbm.register_logger(logging.getLogger("lightgbm"))
+    est = nml.DLE(feature_column_names=["a", "b", "c"], y_pred="p", y_true="y", metrics=metrics, chunk_size=size)
+    est.fit(ref)
+    result = est.estimate(ana)
+    return {m: figures(result, m) for m in metrics}
+
+
+def regression_case(reference, analysis, size, metrics):
+    ref, ana = regression_frame(reference), regression_frame(analysis)
+    train = dle_metrics.Metric._train_direct_error_estimation_model
+    dle_metrics.Metric._train_direct_error_estimation_model = lambda self, *args, **kwargs: Stub()
+    try:
+        want = dle(ref, ana, size, metrics)
+    finally:
+        dle_metrics.Metric._train_direct_error_estimation_model = train
+    return {"part": "regression", "reference": reference, "analysis": analysis, "size": size, "metrics": metrics,
+            "sums": [number(ref["y"].sum()), number(ana["p"].sum())], "want": want}
+
+
+# What NannyML estimates with its own nanny, for ours to be compared with.
+NANNY = [
+    (rdata(6000, 1001, shift=9, missing=True), rdata(4000, 2001, shift=9, missing=True), 1000, LOGS),
+    (rdata(6000, 3001, shift=9), rdata(4000, 4001, shift=9, scale=0.5, move=0.5), 1000, LOGS),
+    (rdata(6000, 5001, shift=9, missing=True), rdata(4000, 6001, shift=9, levels=3, missing=True), 1000, LOGS),
+    (rdata(6000, 7001, shift=20, slope=3.0), rdata(4000, 8001, shift=20, slope=3.0, scale=0.3), 1000, LOGS),
+    (rdata(2000, 9001, shift=9), rdata(2000, 9101, shift=9, scale=0.5, move=0.5), 500, LOGS),
+]
+
+
+def nanny_case(reference, analysis, size, metrics):
+    want = dle(regression_frame(reference), regression_frame(analysis), size, metrics)
+    return {"part": "nanny", "reference": reference, "analysis": analysis, "size": size, "metrics": metrics, "want": want}
+
+
+
 def main():
     cases = [isotonic_case(*c) for c in ISOTONIC]
     cases += [binary_case(*c) for c in BINARY]
     cases += [multiclass_case(*c) for c in MULTICLASS]
+    cases += [regression_case(*c) for c in REGRESSION]
+    cases += [nanny_case(*c) for c in NANNY]
     inputs.write("drift/estimate/testdata/golden_estimate.json", cases)
 
 
