@@ -85,6 +85,7 @@ func radixSort(values, scratch []float64) {
 			c[k] = at
 			at += n
 		}
+		to = to[:len(from)]
 		for _, v := range from {
 			p := &c[math.Float64bits(v)>>shift]
 			if math.Signbit(v) {
@@ -95,7 +96,7 @@ func radixSort(values, scratch []float64) {
 				*p++
 			}
 		}
-		from, to = to, from
+		from = to
 	}
 	if &from[0] != &values[0] {
 		copy(values, from)
