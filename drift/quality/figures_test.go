@@ -281,7 +281,7 @@ func drawRows(t *rapid.T) rows {
 	n := rapid.IntRange(2, 60).Draw(t, "rows")
 	var r rows
 	class, quantum := rapid.IntRange(0, classes-1), rapid.SampledFrom([]float64{0, 0.125}).Draw(t, "quantum")
-	number := rapid.Float64Range(-1e6, 1e6)
+	number := rapid.Map(rapid.IntRange(-1<<20, 1<<20), func(n int) float64 { return float64(n) / 1024 })
 	for range n {
 		r.labels = append(r.labels, class.Draw(t, "label"))
 		r.predictions = append(r.predictions, class.Draw(t, "prediction"))
@@ -468,7 +468,10 @@ func TestPropertyAUCFlips(t *testing.T) {
 		r := drawRows(t)
 		flipped, turned, stretched := make([]bool, len(r.positive)), make([]float64, len(r.scores)), make([]float64, len(r.scores))
 		for i, p := range r.positive {
-			flipped[i], turned[i], stretched[i] = !p, -r.scores[i], r.scores[i]*1024+math.Abs(r.scores[i])*512
+			flipped[i], turned[i], stretched[i] = !p, -r.scores[i], 8*r.scores[i]
+			if r.scores[i] > 0 {
+				stretched[i] *= 16 // exact
+			}
 		}
 		auc := func(positive []bool, scores []float64) (float64, error) {
 			k := quality.NewRanking()
