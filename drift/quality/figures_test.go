@@ -563,3 +563,28 @@ func TestFigures(t *testing.T) {
 		require.ErrorIs(t, f.Err, quality.ErrNoRows)
 	}
 }
+
+// TestDiffersFromScikitLearn holds the differences that doc.go names.
+func TestDiffersFromScikitLearn(t *testing.T) {
+	c, err := quality.NewConfusion(3)
+	require.NoError(t, err)
+	require.NoError(t, c.Add([]int{0, 1, 2}, []int{0, 1, 1}, []float64{1, 1, 0}))
+	v, err := c.Precision(quality.Options{})
+	require.NoError(t, err)
+	require.Equal(t, 1.0, v) // 2/3
+
+	g := quality.NewRegression()
+	require.NoError(t, g.Add([]float64{0.1, 0.1, 0.1}, []float64{0.1, 0.1, 0.2}, nil))
+	v, err = g.R2()
+	require.NoError(t, err)
+	require.Zero(t, v) // -1.7e31
+
+	r := quality.NewRanking()
+	require.NoError(t, r.Add([]bool{false, false}, []float64{0.1, 0.2}, nil))
+	_, err = r.AveragePrecision()
+	require.ErrorIs(t, err, quality.ErrUndefined) // 0
+
+	p, err := quality.NewProbabilities(3, 0)
+	require.NoError(t, err)
+	require.ErrorContains(t, p.Add([]int{0}, [][]float64{{0.5}, {0.4}, {0.2}}, nil), "must sum to 1") // 0.69
+}

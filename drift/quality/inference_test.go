@@ -68,6 +68,8 @@ func TestInferenceRefused(t *testing.T) {
 		"the figure is NaN":                                one(5, math.NaN(), nil, quality.BootstrapOptions{}),
 		"no such figure":                                   one(5, 0, failed, quality.BootstrapOptions{}),
 		"bca of 0 resamples":                               second(quality.BCa(1, nil, s, 0.9)),
+		"bca: row 1: figure is NaN":                        second(quality.BCa(1, s, []float64{1, math.NaN()}, 0.9)),
+		"bca: row 0: figure is +Inf":                       second(quality.BCa(1, []float64{math.Inf(1)}, s, 0.9)),
 		"confidence 9, must":                               second(quality.BCa(1, s, s, 9)),
 		"the figure lies outside of all resamples":         second(quality.BCa(9, s, s, 0.9)),
 		"is too strong for confidence":                     second(quality.BCa(2.5, s, append(make([]float64, 100), 50), 1-1e-15)),
@@ -346,6 +348,8 @@ func TestBCaPoint(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, quality.Interval{Low: 3, High: 3}, i)
 	require.Zero(t, quality.Acceleration([]float64{0.1, 0.1, 0.1}))
+	require.Zero(t, quality.Acceleration(nil))
+	require.Zero(t, quality.Bias(2, nil))
 	require.Zero(t, quality.Bias(2, []float64{1, 2, 3}))
 	require.InEpsilon(t, quality.Acceleration([]float64{1, 2, 9}), quality.Acceleration([]float64{1e-200, 2e-200, 9e-200}), 1e-12)
 }
