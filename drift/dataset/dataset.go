@@ -2,6 +2,9 @@ package dataset
 
 import (
 	"context"
+	"fmt"
+	"strings"
+	"sync"
 
 	"github.com/apache/arrow/go/v15/arrow"
 )
@@ -12,9 +15,10 @@ type Source interface {
 	Name() string
 
 	// Schema is the table's, types inferred where the format has none. Types are one of
-	// int64, uint64, float64, float32, boolean, utf8, date and timestamp; readers widen or
-	// decode everything else (dictionaries, decimals, small integers) to one of them, and
-	// refuse what has no such form, by column.
+	// int64, uint64, float64, float32, boolean, utf8, date and timestamp (the variables of
+	// this package); readers widen or decode everything else (dictionaries, decimals, small
+	// integers) to one of them. A column of nothing but nulls is float64. What has no such
+	// form is in the schema with a nested type, and a scan of it is refused by its name.
 	Schema() *arrow.Schema
 
 	// Columnar says that scanning some of the columns costs only these: of Parquet, a
@@ -27,5 +31,131 @@ type Source interface {
 	// the same time.
 	Scan(ctx context.Context, columns []int, f func(arrow.Record) error) error
 
+	// TypeErrors returns, for each column of Schema, how many values were not of the
+	// column's type in the last scan of it that came to its end; they are nulls of the
+	// batches. It is 0 for columns that were not scanned yet.
+	TypeErrors() []int64
+
 	Close() error
+}
+
+// Columns returns the indices of columns by their names.
+func Columns(s Source, names ...string) ([]int, error) {
+	out := make([]int, len(names))
+	for i, name := range names {
+		found := s.Schema().FieldIndices(name)
+		if len(found) == 0 {
+			return nil, fmt.Errorf("%s: there is no column %q; there are %s", s.Name(), name, list(s.Schema()))
+		}
+		out[i] = found[0]
+	}
+	return out, nil
+}
+
+// list names the columns, at most twenty.
+func list(s *arrow.Schema) string {
+	var names []string
+	for i, f := range s.Fields() {
+		if i == 20 {
+			names = append(names, fmt.Sprintf("%d more", s.NumFields()-i))
+			break
+		}
+		names = append(names, f.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// table is what all sources have.
+type table struct {
+	name    string
+	options Options
+	schema  *arrow.Schema
+
+	mutex      *sync.Mutex
+	typeErrors []int64
+}
+
+func newTable(name string, o Options) table {
+	if o.BatchRows <= 0 {
+		o.BatchRows = defaultBatchRows
+	}
+	return table{name: name, options: o, mutex: new(sync.Mutex)}
+}
+
+func (t *table) Name() string          { return t.name }
+func (t *table) Schema() *arrow.Schema { return t.schema }
+
+func (t *table) TypeErrors() []int64 {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	return append([]int64(nil), t.typeErrors...)
+}
+
+func (t *table) setTypeErrors(column int, n int64) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	t.typeErrors[column] = n
+}
+
+// setSchema refuses a table in which a name does not tell one column.
+func (t *table) setSchema(fields []arrow.Field) error {
+	seen := make(map[string]int, len(fields))
+	for i, f := range fields {
+		if j, twice := seen[f.Name]; twice {
+			return fmt.Errorf("columns %d and %d are both called %q", j+1, i+1, f.Name)
+		}
+		seen[f.Name] = i
+	}
+	if len(fields) == 0 {
+		return fmt.Errorf("it has no columns")
+	}
+	if len(fields) > maxColumns {
+		return fmt.Errorf("it has %d columns, at most %d are read", len(fields), maxColumns)
+	}
+	t.schema, t.typeErrors = arrow.NewSchema(fields, nil), make([]int64, len(fields))
+	return nil
+}
+
+// check refuses columns that cannot be scanned.
+func (t *table) check(columns []int) error {
+	for _, c := range columns {
+		if c < 0 || c >= t.schema.NumFields() {
+			return fmt.Errorf("%s: there is no column %d of %d", t.name, c, t.schema.NumFields())
+		}
+		if f := t.schema.Field(c); kindOf(f.Type) == kindNone {
+			return fmt.Errorf("%s: column %q holds values of type %s, which cannot be compared: leave it out", t.name, f.Name, f.Type)
+		}
+	}
+	return nil
+}
+
+// scan calls f with what next returns, until that is nil.
+func (t *table) scan(ctx context.Context, next func() (arrow.Record, error), f func(arrow.Record) error) error {
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		record, err := t.guard(next)
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.name, err)
+		}
+		if record == nil {
+			return nil
+		}
+		err = f(record)
+		record.Release()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// guard returns a panic of a decoder as an error: nobody vouches for what is in a file.
+func (t *table) guard(next func() (arrow.Record, error)) (r arrow.Record, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r, err = nil, fmt.Errorf("it is broken: %v", p)
+		}
+	}()
+	return next()
 }
