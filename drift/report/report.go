@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/millrace/millrace/drift/internal/page"
 )
 
 // Report is what a report says about one window. Its JSON form is written beside the HTML.
@@ -145,7 +147,7 @@ var indexTemplate string
 var style string
 
 var funcs = template.FuncMap{
-	"style": func() template.CSS { return template.CSS(style) }, //nolint:gosec // our own file
+	"style": func() template.CSS { return template.CSS(page.Style + style) }, //nolint:gosec // our own files
 	"time":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 	"day":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") },
 	"num":   num,
@@ -194,8 +196,8 @@ func Write(dir string, r Report) ([]string, error) {
 	if err := os.MkdirAll(filepath.Dir(base), 0o755); err != nil { //nolint:gosec // reports are to be read
 		return nil, fmt.Errorf("write report: %w", err)
 	}
-	var page bytes.Buffer
-	if err := reportPage.Execute(&page, r); err != nil {
+	var out bytes.Buffer
+	if err := reportPage.Execute(&out, r); err != nil {
 		return nil, fmt.Errorf("render the report of %s/%s, window %s: %w", r.Model, r.Version, r.WindowStart.Format(time.RFC3339), err)
 	}
 	text, err := json.Marshal(r)
@@ -207,7 +209,7 @@ func Write(dir string, r Report) ([]string, error) {
 	if err := writeFile(paths[1], append(text, '\n')); err != nil {
 		return nil, err
 	}
-	if err := writeFile(paths[0], page.Bytes()); err != nil {
+	if err := writeFile(paths[0], out.Bytes()); err != nil {
 		return nil, err
 	}
 	return paths, nil

@@ -1,0 +1,307 @@
+package compare
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// What the table and the HTML report say in the same words.
+
+// severity is how far a column is beyond its threshold: 1 is at the threshold, more is
+// drifted. A distance counts in units of the threshold, a p-value in powers of ten below it
+// (a p-value of 0 as the smallest number there is). NaN where the column was not judged.
+func severity(score, pValue *float64, threshold float64) float64 {
+	switch {
+	case pValue != nil && *pValue < threshold:
+		return 1 + math.Log10(threshold) - math.Log10(max(*pValue, math.SmallestNonzeroFloat64))
+	case pValue != nil && *pValue > 0:
+		return threshold / *pValue
+	case pValue != nil:
+		return 0
+	case score == nil:
+		return math.NaN()
+	case threshold > 0:
+		return *score / threshold
+	case *score >= threshold: // a threshold of 0 or less is passed, how far has no unit
+		return 1 + *score - threshold
+	default:
+		return 0
+	}
+}
+
+func (c *Column) severity() float64 {
+	if c.Verdict == VerdictTooFew {
+		return math.NaN()
+	}
+	return severity(c.Score, c.PValue, c.Threshold)
+}
+
+// worstFirst returns the columns that drifted, then the others, then those not judged, each
+// the most severe first; of equals the greater effect, then the reference's order.
+func worstFirst(columns []Column) []*Column {
+	out := make([]*Column, len(columns))
+	for i := range columns {
+		out[i] = &columns[i]
+	}
+	rank := func(c *Column) int {
+		switch {
+		case c.Drifted:
+			return 0
+		case c.Verdict == VerdictTooFew:
+			return 2
+		default:
+			return 1
+		}
+	}
+	value := func(x *float64) float64 {
+		if x == nil {
+			return math.Inf(-1)
+		}
+		return math.Abs(*x)
+	}
+	slices.SortStableFunc(out, func(a, b *Column) int {
+		return cmp.Or(
+			cmp.Compare(rank(a), rank(b)),
+			cmp.Compare(b.severity(), a.severity()), // NaN, the least, comes last
+			cmp.Compare(value(b.EffectSize), value(a.EffectSize)),
+			cmp.Compare(value(b.Score), value(a.Score)))
+	})
+	return out
+}
+
+// summary says the verdict of a data set in a sentence.
+func (d Dataset) summary() string {
+	if d.Columns == 0 {
+		return "No column was judged."
+	}
+	drifted := int(math.Round(d.Share * float64(d.Columns)))
+	text := fmt.Sprintf("%d of %d judged columns drifted (%s); ", drifted, d.Columns, formatShare(d.Share))
+	if d.Columns == 1 {
+		text = fmt.Sprintf("%d of 1 judged column drifted; ", drifted)
+	}
+	return text + "the data set drifts from a share of " + formatShare(d.Threshold) + "."
+}
+
+// verdictWord is a verdict as people read it.
+func verdictWord(verdict string) string {
+	if verdict == VerdictTooFew {
+		return "too few"
+	}
+	return verdict
+}
+
+// remarks says what is wrong with a column's values, the gravest first.
+func (c *Column) remarks() []string {
+	q, out := c.DataQuality, []string(nil)
+	sides := func(reference, current bool) string {
+		switch {
+		case reference && current:
+			return "both sides"
+		case reference:
+			return "the reference"
+		default:
+			return "the current data"
+		}
+	}
+	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	before, after := share(c.MissingReference, c.NReference), share(c.MissingCurrent, c.NCurrent)
+	if math.Abs(after-before) >= 0.01 {
+		add("missing values %s from %s to %s", riseOrFall(before, after), formatShare(before), formatShare(after))
+	}
+	if r, n := q.Reference.TypeErrors, q.Current.TypeErrors; r+n > 0 {
+		add("values not of the column's type, counted as missing: %s", bySide(r, n))
+	}
+	if r, n := q.Reference.Infinite, q.Current.Infinite; r+n > 0 {
+		add("infinite values: %s", bySide(r, n))
+	}
+	if n := len(q.NewCategories); n > 0 {
+		text := "new categories " + categories(q.NewCategories)
+		if q.NewRows > 0 {
+			text += fmt.Sprintf(", %s of the current rows", formatShare(part(q.NewRows, c.NCurrent)))
+		}
+		out = append(out, text)
+	} else if q.NewRows > 0 {
+		add("%s of the current rows have new categories", formatShare(part(q.NewRows, c.NCurrent)))
+	}
+	if len(q.VanishedCategories) > 0 {
+		out = append(out, "vanished categories "+categories(q.VanishedCategories))
+	}
+	if q.OutOfRange > 0 {
+		add("%s current values (%s) outside the reference's range", formatCount(q.OutOfRange), formatShare(part(q.OutOfRange, c.NCurrent)))
+	}
+	if r, n := q.Reference.Constant, q.Current.Constant; r || n {
+		add("constant in %s", sides(r, n))
+	}
+	if q.DuplicateOf != "" {
+		add("same values as %s", shownName(q.DuplicateOf, 60))
+	}
+	if c.Sampled {
+		out = append(out, "compared by a sample")
+	}
+	return out
+}
+
+// bySide says how many each side has, of which at least one has some.
+func bySide(reference, current int64) string {
+	switch {
+	case current == 0:
+		return formatCount(reference) + " in the reference"
+	case reference == 0:
+		return formatCount(current) + " in the current data"
+	default:
+		return formatCount(reference) + " in the reference, " + formatCount(current) + " in the current data"
+	}
+}
+
+func riseOrFall(before, after float64) string {
+	if after < before {
+		return "fell"
+	}
+	return "rose"
+}
+
+// categories lists a few names.
+func categories(names []string) string {
+	const most = 5
+	var out []string
+	for _, n := range names[:min(most, len(names))] {
+		out = append(out, shownName(n, 30))
+	}
+	text := strings.Join(out, ", ")
+	if more := len(names) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// share is missing among all rows; part is some of n.
+func share(missing, present int64) float64 { return part(missing, missing+present) }
+
+func part(some, of int64) float64 {
+	if of <= 0 {
+		return 0
+	}
+	return float64(some) / float64(of)
+}
+
+// formatNumber renders a number with four digits, or a whole one below a million in full.
+func formatNumber(x float64) string {
+	switch a := math.Abs(x); {
+	case math.IsNaN(x):
+		return "–"
+	case math.IsInf(x, 1):
+		return "∞"
+	case math.IsInf(x, -1):
+		return "−∞"
+	case x == 0:
+		return "0" // and never -0
+	case a < 1e6 && x == math.Trunc(x):
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	case a >= 1e4 && a < 1e6:
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	default:
+		return strconv.FormatFloat(x, 'g', 4, 64)
+	}
+}
+
+func formatOptional(x *float64) string {
+	if x == nil {
+		return "–"
+	}
+	return formatNumber(*x)
+}
+
+// formatP renders a p-value. Below 1e-300 its digits are not to be trusted.
+func formatP(p *float64) string {
+	switch {
+	case p == nil:
+		return "–"
+	case *p < 1e-300:
+		return "<1e-300"
+	default:
+		return strconv.FormatFloat(*p, 'g', 3, 64)
+	}
+}
+
+// formatCount renders a number of rows with separators of thousands.
+func formatCount(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	sign := ""
+	if n < 0 {
+		sign, s = "-", s[1:]
+	}
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return sign + s
+}
+
+// formatShare renders a share of 0 to 1 in percent. Little is not rounded to nothing.
+func formatShare(x float64) string {
+	switch p := 100 * x; {
+	case math.IsNaN(p) || math.IsInf(p, 0):
+		return "–"
+	case p > 0 && p < 0.1:
+		return "<0.1 %"
+	case p < 100 && p > 99.9:
+		return ">99.9 %"
+	case math.Abs(p-math.Round(p)) < 1e-9:
+		return strconv.FormatFloat(p, 'f', 0, 64) + " %"
+	default:
+		return strconv.FormatFloat(p, 'f', 1, 64) + " %"
+	}
+}
+
+// shownName makes a name from data fit to be shown, cut to at most so many characters:
+// what does not print (line breaks, escape sequences, marks that turn the direction of
+// the text around it) is written as an escape, and an empty name as "".
+func shownName(s string, most int) string {
+	if strings.TrimSpace(s) == "" {
+		return strconv.Quote(cut(s, most))
+	}
+	return cut(shownText(s, 4*most), most)
+}
+
+// shownText is shownName for prose; it reads no more of s than it shows.
+func shownText(s string, most int) string {
+	var b strings.Builder
+	for n := 0; s != ""; n++ {
+		if n == most {
+			b.WriteString("…")
+			break
+		}
+		r, size := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		case unicode.IsPrint(r) || r == '\u200c' || r == '\u200d' || r == '\u00a0': // joiners belong to words and emoji
+			b.WriteString(s[:size])
+		default:
+			q := strconv.QuoteRuneToASCII(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+		s = s[size:]
+	}
+	return b.String()
+}
+
+// cut shortens text to at most so many characters, an ellipsis included.
+func cut(s string, most int) string {
+	n := 0
+	end := 0
+	for i := range s {
+		if n == most-1 {
+			end = i
+		}
+		if n++; n > most {
+			return s[:end] + "…"
+		}
+	}
+	return s
+}
