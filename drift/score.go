@@ -4,11 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"gonum.org/v1/gonum/stat"
-	"gonum.org/v1/gonum/stat/distuv"
 
+	"github.com/millrace/millrace/drift/stattest"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -18,10 +17,6 @@ var ErrNoRows = errors.New("no rows to compare")
 
 // psiGroups is the number of groups that PSI merges numeric bins into.
 const psiGroups = 10
-
-// psiSmoothing is added to each cell on both sides, so that an empty cell does not make
-// PSI infinite.
-const psiSmoothing = 0.5
 
 // Counts are the rows of one column by cell: the bins of a numeric column or the listed
 // categories of another one, in the reference's order.
@@ -69,87 +64,52 @@ func GroupBins(reference []int64, groups int) []int {
 // cells lays the two sides out for a score over categories. Of numeric columns the bins
 // are merged by GroupBins. Categories stand each for itself, followed by other. A last
 // cell holds the missing when either side has any.
-func cells(reference, current Counts, numeric bool) (r, c []int64) {
+func cells(reference, current Counts, numeric bool) (r, c []float64) {
+	add := func(inReference, inCurrent int64) {
+		r, c = append(r, float64(inReference)), append(c, float64(inCurrent))
+	}
 	if numeric {
-		group := GroupBins(reference.Cells, psiGroups)
-		for i, g := range group {
+		for i, g := range GroupBins(reference.Cells, psiGroups) {
 			if g == len(r) {
-				r, c = append(r, 0), append(c, 0)
+				add(0, 0)
 			}
-			r[g] += reference.Cells[i]
-			c[g] += current.Cells[i]
+			r[g] += float64(reference.Cells[i])
+			c[g] += float64(current.Cells[i])
 		}
 	} else {
-		r = append(slices.Clone(reference.Cells), reference.Other)
-		c = append(slices.Clone(current.Cells), current.Other)
+		for i := range reference.Cells {
+			add(reference.Cells[i], current.Cells[i])
+		}
+		add(reference.Other, current.Other)
 	}
 	if reference.Missing+current.Missing > 0 {
-		r, c = append(r, reference.Missing), append(c, current.Missing)
+		add(reference.Missing, current.Missing)
 	}
 	return r, c
 }
 
-// checkSides returns the totals of both sides, or why they cannot be compared.
-func checkSides(reference, current []int64) (r, c float64, err error) {
-	if len(reference) != len(current) {
-		return 0, 0, fmt.Errorf("compare counts: the reference has %d cells, the window %d", len(reference), len(current))
-	}
-	for i := range reference {
-		if reference[i] < 0 || current[i] < 0 {
-			return 0, 0, fmt.Errorf("compare counts: cell %d is negative (reference %d, window %d)", i, reference[i], current[i])
-		}
-		r += float64(reference[i])
-		c += float64(current[i])
-	}
-	if r == 0 || c == 0 {
-		return 0, 0, ErrNoRows
-	}
-	return r, c, nil
-}
-
-// PSI is the population stability index over cells, Σ (q-p)·ln(q/p) with p and q the
-// shares of reference and window after 0.5 was added to every cell on both sides. It is 0
-// for equal shares and has no upper bound; 0.1 and 0.25 are the customary marks. It is the
-// symmetrised Kullback–Leibler divergence (Jeffreys; Siddiqi, Credit Risk Scorecards, 2006).
-// A side without rows is ErrNoRows.
-func PSI(reference, current []int64) (float64, error) {
-	nr, nc, err := checkSides(reference, current)
-	if err != nil {
-		return 0, err
-	}
-	nr += psiSmoothing * float64(len(reference))
-	nc += psiSmoothing * float64(len(current))
-	sum := 0.0
-	for i := range reference {
-		p := (float64(reference[i]) + psiSmoothing) / nr
-		q := (float64(current[i]) + psiSmoothing) / nc
-		sum += (q - p) * math.Log(q/p)
-	}
-	return sum, nil
-}
-
-// KS is the two-sample Kolmogorov–Smirnov statistic over ordered bins: the greatest
+// ks is the two-sample Kolmogorov–Smirnov statistic over ordered bins: the greatest
 // distance of the two cumulative shares at the bins' edges, from 0 to 1. It is exact for
 // the binned data and a lower bound for the values behind them.
 //
 // The p-value is that of Kolmogorov's limiting distribution at sqrt(n·m/(n+m))·D. It holds
 // for many rows (either side from about 50), and errs on the large side for binned data.
 // A side without rows is ErrNoRows.
-func KS(reference, current []int64) (d, p float64, err error) {
-	nr, nc, err := checkSides(reference, current)
-	if err != nil {
-		return 0, 0, err
-	}
-	positions := func(counts []int64) (x, weights []float64) {
+func ks(reference, current []int64) (d, p float64, err error) {
+	positions := func(counts []int64) (x, weights []float64, total float64) {
 		for i, n := range counts {
 			if n > 0 {
 				x, weights = append(x, float64(i)), append(weights, float64(n))
+				total += float64(n)
 			}
 		}
-		return x, weights
+		return x, weights, total
 	}
-	x, wx := positions(reference)
-	y, wy := positions(current)
+	x, wx, nr := positions(reference)
+	y, wy, nc := positions(current)
+	if nr == 0 || nc == 0 {
+		return 0, 0, ErrNoRows
+	}
 	d = min(max(stat.KolmogorovSmirnov(x, wx, y, wy), 0), 1)
 	return d, kolmogorovSurvival(math.Sqrt(nr*nc/(nr+nc)) * d), nil
 }
@@ -175,51 +135,6 @@ func kolmogorovSurvival(x float64) float64 {
 	return min(max(2*sum, 0), 1)
 }
 
-// ChiSquareResult is Pearson's chi-square test of homogeneity and its effect size.
-type ChiSquareResult struct {
-	Statistic float64
-	PValue    float64
-	DF        int // cells with rows on either side, less one
-
-	// CramersV is Cramér's V of the table of shares: sqrt(Σ (p-q)²/(p+q) / 2), from 0 for
-	// equal to 1 for disjoint. Shares, so that both sides weigh the same: V of the table
-	// of counts shrinks with the reference's multiple of the window's rows.
-	CramersV float64
-}
-
-// ChiSquare tests whether reference and window share one distribution over cells, without
-// continuity correction (scipy.stats.chi2_contingency, correction=False). Cells empty on
-// both sides are left out. A side without rows is ErrNoRows; a single cell gives statistic
-// 0 and p-value 1.
-func ChiSquare(reference, current []int64) (ChiSquareResult, error) {
-	nr, nc, err := checkSides(reference, current)
-	if err != nil {
-		return ChiSquareResult{}, err
-	}
-	out := ChiSquareResult{DF: -1}
-	var observed, expected []float64
-	v := 0.0
-	for i := range reference {
-		r, c := float64(reference[i]), float64(current[i])
-		if r+c == 0 {
-			continue
-		}
-		out.DF++
-		observed = append(observed, r, c)
-		expected = append(expected, (r+c)*nr/(nr+nc), (r+c)*nc/(nr+nc))
-		p, q := r/nr, c/nc
-		v += (p - q) * (p - q) / (p + q)
-	}
-	out.CramersV = min(math.Sqrt(v/2), 1)
-	if out.DF == 0 {
-		out.PValue = 1
-		return out, nil
-	}
-	out.Statistic = stat.ChiSquare(observed, expected)
-	out.PValue = distuv.ChiSquared{K: float64(out.DF)}.Survival(out.Statistic)
-	return out, nil
-}
-
 // Score is one drift score of a column.
 type Score struct {
 	Stattest schemas.Stattest
@@ -227,7 +142,8 @@ type Score struct {
 	PValue   *float64 // nil for a distance
 }
 
-// ColumnScore computes one drift score of a column. Missing values are a cell of their own
+// ColumnScore computes one drift score of a column: psi, the statistic of ks, or Cramér's V
+// of chisquare, which unlike its statistic does not grow with the rows. Missing values are a cell of their own
 // for psi and chisquare when either side has any; ks compares the values that are there,
 // and a column of which one side has values and the other none has D = 1.
 // Counts that do not match the reference's cells, and no rows at all, are errors.
@@ -236,17 +152,23 @@ func ColumnScore(test schemas.Stattest, reference, current Counts, numeric bool)
 	if len(reference.Cells) != len(current.Cells) {
 		return s, fmt.Errorf("%s: the reference has %d cells, the window %d", test, len(reference.Cells), len(current.Cells))
 	}
+	for i := range reference.Cells {
+		if reference.Cells[i] < 0 || current.Cells[i] < 0 {
+			return s, fmt.Errorf("%s: cell %d is negative (reference %d, window %d)", test, i, reference.Cells[i], current.Cells[i])
+		}
+	}
 	var err error
 	switch test {
 	case schemas.StattestPSI:
-		r, c := cells(reference, current, numeric)
-		s.Value, err = PSI(r, c)
+		var x stattest.Result
+		x, err = stattest.PSI(cells(reference, current, numeric))
+		s.Value = x.Score
 	case schemas.StattestKS:
 		if !numeric {
 			return s, fmt.Errorf("%s needs ordered bins, and the reference lists categories", test)
 		}
 		var p float64
-		s.Value, p, err = KS(reference.Cells, current.Cells)
+		s.Value, p, err = ks(reference.Cells, current.Cells)
 		if errors.Is(err, ErrNoRows) && reference.Rows() > 0 && current.Rows() > 0 {
 			err = nil
 			if (reference.Rows() == reference.Missing) != (current.Rows() == current.Missing) {
@@ -256,14 +178,18 @@ func ColumnScore(test schemas.Stattest, reference, current Counts, numeric bool)
 		}
 		s.PValue = &p
 	case schemas.StattestChiSquare:
-		var x ChiSquareResult
-		r, c := cells(reference, current, numeric)
-		x, err = ChiSquare(r, c)
-		s.Value, s.PValue = x.CramersV, &x.PValue
+		var x stattest.Result
+		x, err = stattest.ChiSquare(cells(reference, current, numeric))
+		if err == nil {
+			s.Value, s.PValue = *x.EffectSize, x.PValue
+		}
 	default:
 		return s, fmt.Errorf("%q is no drift score of a column", test)
 	}
-	if err == nil && (math.IsNaN(s.Value) || math.IsInf(s.Value, 0)) {
+	switch {
+	case errors.Is(err, stattest.ErrNoValues):
+		err = ErrNoRows
+	case err == nil && (math.IsNaN(s.Value) || math.IsInf(s.Value, 0)):
 		err = fmt.Errorf("%s is %v", test, s.Value)
 	}
 	return s, err

@@ -218,12 +218,12 @@ func linspace(low, high float64, n int) []float64 {
 
 // ValueBins returns one cell for each value of the samples.
 func ValueBins(samples ...Sample) Bins {
-	var values []float64
-	for _, s := range samples {
-		values = append(values, slices.Compact(slices.Clone(s.Values))...)
-	}
-	slices.Sort(values)
-	return Bins{Values: slices.Compact(values)}
+	var b Bins
+	eachDistinct(samples, func(v float64) bool {
+		b.Values = append(b.Values, v)
+		return true
+	})
+	return b
 }
 
 // evidentlyValues is the number of distinct values of the reference up to which Evidently
@@ -241,7 +241,7 @@ func EvidentlyBins(reference, current Sample, integers bool) (Bins, error) {
 	if err != nil {
 		return Bins{}, err
 	}
-	if Distinct(reference) <= evidentlyValues {
+	if Distinct(evidentlyValues+1, reference) <= evidentlyValues {
 		return ValueBins(reference, current), nil
 	}
 	return sturges(s.low, s.high, s.rows, integers), nil
@@ -254,7 +254,7 @@ func EvidentlyHellingerBins(reference, current Sample, integers bool) (Bins, err
 	if err != nil {
 		return Bins{}, err
 	}
-	return sturges(s.low, s.high, float64(Distinct(reference, current)), integers), nil
+	return sturges(s.low, s.high, float64(Distinct(math.MaxInt, FiniteOnly(reference), FiniteOnly(current))), integers), nil
 }
 
 type extent struct{ low, high, rows float64 }
@@ -282,25 +282,51 @@ func FiniteOnly(s Sample) Sample {
 	return s
 }
 
-// Distinct returns the number of distinct values of samples together.
-func Distinct(samples ...Sample) int {
-	at := make([]int, len(samples))
-	for n := 0; ; n++ {
+// Distinct returns the number of distinct values of samples together, counted up to most:
+// telling few from many takes no time.
+func Distinct(most int, samples ...Sample) int {
+	n := 0
+	eachDistinct(samples, func(float64) bool {
+		n++
+		return n < most
+	})
+	return n
+}
+
+// eachDistinct calls yield with the distinct values of samples together, ascending, until it
+// returns false.
+func eachDistinct(samples []Sample, yield func(float64) bool) {
+	rest := make([][]float64, len(samples))
+	for k, s := range samples {
+		rest[k] = s.Values
+	}
+	for {
 		next, some := 0.0, false
-		for k, s := range samples {
-			if at[k] < len(s.Values) && (!some || s.Values[at[k]] < next) {
-				next, some = s.Values[at[k]], true
+		for _, values := range rest {
+			if len(values) > 0 && (!some || values[0] < next) {
+				next, some = values[0], true
 			}
 		}
-		if !some {
-			return n
+		if !some || !yield(next) {
+			return
 		}
-		for k, s := range samples {
-			for at[k] < len(s.Values) && s.Values[at[k]] == next {
-				at[k]++
+		for k, values := range rest {
+			if len(values) > 0 && values[0] == next {
+				rest[k] = values[upTo(values, next):]
 			}
 		}
 	}
+}
+
+// upTo returns how many of ascending values are not above v, in steps that double first:
+// most values are distinct, or are equal to many others.
+func upTo(values []float64, v float64) int {
+	n := 1
+	for n < len(values) && values[n-1] <= v {
+		n *= 2
+	}
+	from := n / 2
+	return from + sort.Search(min(n, len(values))-from, func(i int) bool { return values[from+i] > v })
 }
 
 // Len returns the number of cells.
@@ -335,16 +361,21 @@ func (b Bins) Count(s Sample) []float64 {
 	if len(out) == 0 {
 		return out
 	}
-	if b.Values == nil && s.Weights == nil && len(s.Values) > 64*len(out) {
-		// Values are ascending: a bin ends where its right edge stands.
-		from := 0
-		for i, right := range b.Edges[1:] {
-			to := len(s.Values)
-			if i < len(out)-1 {
-				to = from + sort.SearchFloat64s(s.Values[from:], right)
+	if s.Weights == nil && len(s.Values) > len(out) {
+		// Values are ascending: a cell ends where the next one begins.
+		rest := s.Values
+		for i := range out {
+			switch {
+			case b.Values != nil:
+				rest = rest[sort.SearchFloat64s(rest, b.Values[i]):]
+				n := sort.Search(len(rest), func(k int) bool { return rest[k] > b.Values[i] })
+				out[i], rest = float64(n), rest[n:]
+			case i == len(out)-1:
+				out[i] = float64(len(rest))
+			default:
+				n := sort.SearchFloat64s(rest, b.Edges[i+1])
+				out[i], rest = float64(n), rest[n:]
 			}
-			out[i] = float64(to - from)
-			from = to
 		}
 		return out
 	}

@@ -49,35 +49,45 @@ func totals(test string, reference, current []float64) (r, c float64, err error)
 	return r, c, nil
 }
 
-// divergence sums f over the shares of the cells that are not empty on both sides. Shares
-// of sides that are multiples of each other are equal to the bit, so that their distance
-// is 0.
-func divergence(test string, reference, current []float64, f func(p, q float64) float64) (float64, error) {
+// shareDifference is c/nc - r/nr, rounded once: with the shares rounded first, nearly equal
+// ones would leave few digits. By Kahan's difference of products, c·nr - r·nc, which is
+// exactly 0 for sides that are multiples of each other.
+func shareDifference(r, nr, c, nc float64) float64 {
+	product := nr * nc
+	if math.IsInf(product, 0) || product < 1e-290 {
+		return c/nc - r/nr
+	}
+	w := r * nc
+	return (math.FMA(c, nr, -w) - math.FMA(r, nc, -w)) / product
+}
+
+// divergence sums f over the shares p of the reference and q of the current data, and their
+// difference d = q-p, of the cells where they differ.
+func divergence(test string, reference, current []float64, f func(p, q, d float64) float64) (float64, error) {
 	nr, nc, err := totals(test, reference, current)
 	if err != nil {
 		return 0, err
 	}
 	sum := 0.0
 	for i := range reference {
-		if p, q := reference[i]/nr, current[i]/nc; p != q {
-			sum += f(p, q)
+		if d := shareDifference(reference[i], nr, current[i], nc); d != 0 {
+			sum += f(reference[i]/nr, current[i]/nc, d)
 		}
 	}
 	return sum, nil
 }
 
-// relativeEntropy is p·ln(p/q) - p + q, the term of one cell (scipy.special.kl_div). It is
-// never negative, so that sums of it lose no digits where p is near q: there, with
-// x = (q-p)/p, it is p·(x - ln(1+x)), and the difference comes from the series of atanh,
+// relativeEntropy is p·ln(p/q) - p + q, the term of one cell (scipy.special.kl_div), given d =
+// q-p. It is never negative, so that sums of it lose no digits where p is near q: there, with
+// x = d/p, it is p·(x - ln(1+x)), and the difference comes from the series of atanh,
 // ln(1+x) = 2·atanh(s) with s = x/(2+x).
-func relativeEntropy(p, q float64) float64 {
+func relativeEntropy(p, q, d float64) float64 {
 	switch {
 	case p == 0:
 		return q
 	case q == 0:
 		return math.Inf(1)
 	}
-	d := q - p
 	if math.Abs(d) > p/2 {
 		return p*logRatio(p, q) + d
 	}
@@ -106,12 +116,12 @@ func logRatio(p, q float64) float64 {
 // SciPy's sum cancels where the sides are nearly equal, which leaves it about 1e-8 of noise;
 // here it does not.
 func JensenShannon(reference, current []float64) (Result, error) {
-	sum, err := divergence("jensenshannon", reference, current, func(p, q float64) float64 {
+	sum, err := divergence("jensenshannon", reference, current, func(p, q, d float64) float64 {
 		m := p/2 + q/2
 		if m == 0 { // both denormal
 			return 0
 		}
-		return relativeEntropy(p, m) + relativeEntropy(q, m)
+		return relativeEntropy(p, m, d/2) + relativeEntropy(q, m, -d/2)
 	})
 	return Result{Score: math.Sqrt(min(sum/2, math.Ln2))}, err
 }
@@ -119,9 +129,12 @@ func JensenShannon(reference, current []float64) (Result, error) {
 // Hellinger is the Hellinger distance sqrt(1 - Σ sqrt(p·q)), from 0 to 1, by the form
 // sqrt(Σ (sqrt(p)-sqrt(q))²/2) that does not cancel where the sides are nearly equal.
 func Hellinger(reference, current []float64) (Result, error) {
-	sum, err := divergence("hellinger", reference, current, func(p, q float64) float64 {
-		d := (p - q) / (math.Sqrt(p) + math.Sqrt(q))
-		return d * d
+	sum, err := divergence("hellinger", reference, current, func(p, q, d float64) float64 {
+		roots := math.Sqrt(p) + math.Sqrt(q)
+		if roots == 0 { // both denormal
+			return 0
+		}
+		return (d / roots) * (d / roots)
 	})
 	return Result{Score: min(math.Sqrt(sum/2), 1)}, err
 }
@@ -129,8 +142,8 @@ func Hellinger(reference, current []float64) (Result, error) {
 // LInfinity is the largest difference of two shares, from 0 to 1 (NannyML's l_infinity).
 func LInfinity(reference, current []float64) (Result, error) {
 	most := 0.0
-	_, err := divergence("l_infinity", reference, current, func(p, q float64) float64 {
-		most = max(most, math.Abs(p-q))
+	_, err := divergence("l_infinity", reference, current, func(_, _, d float64) float64 {
+		most = max(most, math.Abs(d))
 		return 0
 	})
 	return Result{Score: min(most, 1)}, err
@@ -164,19 +177,19 @@ func PSI(reference, current []float64) (Result, error) {
 func PSIOfShares(reference, current []float64) (Result, error) {
 	sum, err := divergence("psi", reference, current, psiTerm)
 	if err == nil && math.IsInf(sum, 1) {
-		err = emptyCell("psi", reference, current)
+		return Result{}, emptyCell("psi", reference, current, func(r, c float64) bool { return (r == 0) != (c == 0) })
 	}
 	return Result{Score: sum}, err
 }
 
-func psiTerm(p, q float64) float64 {
+func psiTerm(p, q, d float64) float64 {
 	switch {
 	case p == 0 || q == 0:
 		return math.Inf(1)
-	case math.Abs(q-p) < p/2:
-		return (q - p) * math.Log1p((q-p)/p)
+	case math.Abs(d) < p/2:
+		return d * math.Log1p(d/p)
 	default:
-		return (q - p) * logRatio(q, p)
+		return d * logRatio(q, p)
 	}
 }
 
@@ -195,14 +208,15 @@ func KLDivergence(reference, current []float64) (Result, error) {
 func KLDivergenceOfShares(reference, current []float64) (Result, error) {
 	sum, err := divergence("kl_div", reference, current, relativeEntropy)
 	if err == nil && math.IsInf(sum, 1) {
-		err = emptyCell("kl_div", reference, current)
+		return Result{}, emptyCell("kl_div", reference, current, func(r, c float64) bool { return r > 0 && c == 0 })
 	}
 	return Result{Score: sum}, err
 }
 
-func emptyCell(test string, reference, current []float64) error {
+// emptyCell returns why a divergence is infinite.
+func emptyCell(test string, reference, current []float64, infinite func(r, c float64) bool) error {
 	for i := range reference {
-		if (reference[i] == 0) != (current[i] == 0) {
+		if infinite(reference[i], current[i]) {
 			return fmt.Errorf("%s is infinite: cell %d is empty on one side (reference %v, current %v)", test, i, reference[i], current[i])
 		}
 	}
@@ -244,13 +258,17 @@ func EvidentlyShares(reference, current []float64) (p, q []float64, err error) {
 // soon as another share is small.
 func EvidentlyPSI(reference, current []float64) (Result, error) {
 	p, q, err := EvidentlyShares(reference, current)
+	if err != nil {
+		return Result{}, err
+	}
 	sum := 0.0
 	for i := range p {
-		if p[i] != q[i] {
-			sum += psiTerm(p[i], q[i])
-		}
+		sum += psiTerm(p[i], q[i], q[i]-p[i])
 	}
-	return Result{Score: sum}, err
+	if math.IsInf(sum, 1) { // a millionth of the smallest share is 0
+		return Result{}, emptyCell("psi", p, q, func(r, c float64) bool { return (r == 0) != (c == 0) })
+	}
+	return Result{Score: sum}, nil
 }
 
 // EvidentlyKLDivergence is kl_div over EvidentlyShares, normed again as

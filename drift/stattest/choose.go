@@ -119,7 +119,11 @@ func SigmaThresholds(scores []float64, k float64) (lower, upper float64, err err
 		}
 	}
 	spread := k * scale * math.Sqrt(squares/n)
-	return mean - spread, mean + spread, nil
+	lower, upper = mean-spread, mean+spread
+	if math.IsNaN(lower+upper) || math.IsInf(lower, 0) || math.IsInf(upper, 0) {
+		return 0, 0, fmt.Errorf("thresholds of chunks: the scores reach %v from their mean, which is too far for float64", scale)
+	}
+	return lower, upper, nil
 }
 
 // QuantileThreshold returns the quantile at level, from 0 to 1, of the scores that chunks of

@@ -9,11 +9,12 @@ import (
 
 // homogeneity sums f over the cells that are not empty on both sides, times the rows of both
 // sides, and makes it the statistic of a test with the chi-square distribution; f is given
-// the cell's shares of both sides, and w, the reference's share of all rows. The effect
+// the cell's shares of both sides, their difference d = q-p, and w, the reference's share of
+// all rows. The effect
 // size is Cramér's V of the table of shares: sqrt(Σ (p-q)²/(p+q) / 2), from 0 for equal to
 // 1 for disjoint. Shares, so that both sides weigh the same: V of the table of counts
 // shrinks with the reference's multiple of the current rows.
-func homogeneity(test string, reference, current []float64, f func(p, q, w float64) float64) (Result, error) {
+func homogeneity(test string, reference, current []float64, f func(p, q, d, w float64) float64) (Result, error) {
 	nr, nc, err := totals(test, reference, current)
 	if err != nil {
 		return Result{}, err
@@ -26,17 +27,17 @@ func homogeneity(test string, reference, current []float64, f func(p, q, w float
 			continue
 		}
 		df++
-		if p, q := reference[i]/nr, current[i]/nc; p != q {
-			sum += f(p, q, w)
-			d := (p - q) / (p + q)
-			v += d * (p - q)
+		p, q := reference[i]/nr, current[i]/nc
+		if d := shareDifference(reference[i], nr, current[i], nc); d != 0 && p+q > 0 {
+			sum += f(p, q, d, w)
+			v += d / (p + q) * d
 		}
 	}
 	statistic, effect := sum*nr+sum*nc, min(math.Sqrt(v/2), 1)
 	if math.IsNaN(statistic) || math.IsInf(statistic, 0) {
 		return Result{}, fmt.Errorf("%s: the statistic is %v: %v and %v rows are too many for float64", test, statistic, nr, nc)
 	}
-	p := chiSquareSurvival(df, statistic)
+	p := chiSquareTail(df, statistic)
 	return Result{Score: statistic, PValue: &p, EffectSize: &effect, Method: methodAsymptotic}, nil
 }
 
@@ -47,9 +48,9 @@ const (
 	methodPermutation = "permutation"
 )
 
-// chiSquareSurvival is P(X >= x) for the chi-square distribution; 1 for a single cell, which
+// chiSquareTail is P(X >= x) for the chi-square distribution; 1 for a single cell, which
 // leaves nothing to test.
-func chiSquareSurvival(df int, x float64) float64 {
+func chiSquareTail(df int, x float64) float64 {
 	if df <= 0 || x <= 0 {
 		return 1
 	}
@@ -65,8 +66,7 @@ func chiSquareSurvival(df int, x float64) float64 {
 // sides of the same size the statistic is twice what it should be when nothing has drifted,
 // and a category that is new makes it infinite.
 func ChiSquare(reference, current []float64) (Result, error) {
-	return homogeneity("chisquare", reference, current, func(p, q, w float64) float64 {
-		d := p - q
+	return homogeneity("chisquare", reference, current, func(p, q, d, w float64) float64 {
 		return w * (1 - w) * d * (d / (w*p + (1-w)*q))
 	})
 }
@@ -76,9 +76,9 @@ func ChiSquare(reference, current []float64) (Result, error) {
 // Evidently's g_test takes the reference's counts for exact expectations, as its chisquare
 // does, and only sides of the same size can be compared so.
 func GTest(reference, current []float64) (Result, error) {
-	return homogeneity("g_test", reference, current, func(p, q, w float64) float64 {
+	return homogeneity("g_test", reference, current, func(p, q, d, w float64) float64 {
 		m := w*p + (1-w)*q
-		return 2 * (w*relativeEntropy(p, m) + (1-w)*relativeEntropy(q, m))
+		return 2 * (w*relativeEntropy(p, m, (1-w)*d) + (1-w)*relativeEntropy(q, m, -w*d))
 	})
 }
 
@@ -122,7 +122,8 @@ func GTestFit(observed, expected []float64) (Result, error) {
 	}
 	sum := 0.0
 	for i, e := range expected {
-		sum += relativeEntropy(observed[i], e) + (observed[i] - e) // Σ (o-e) is nearly 0
+		d := e - observed[i]
+		sum += relativeEntropy(observed[i], e, d) - d // Σ d is nearly 0
 	}
 	return fitted("g_test fit", 2*sum, len(expected)-1)
 }
@@ -131,7 +132,7 @@ func fitted(test string, statistic float64, df int) (Result, error) {
 	if math.IsInf(statistic, 0) || math.IsNaN(statistic) {
 		return Result{}, fmt.Errorf("%s: the statistic is %v: the counts are too large for float64", test, statistic)
 	}
-	p := chiSquareSurvival(df, statistic)
+	p := chiSquareTail(df, statistic)
 	return Result{Score: statistic, PValue: &p, Method: methodAsymptotic}, nil
 }
 
@@ -173,12 +174,7 @@ func Z(reference, current []float64) (Result, error) {
 	}
 	nr, nc := r[0]+r[1], c[0]+c[1]
 	z, h, p := 0.0, cohenH(r, c), 1.0
-	// The difference of the smaller shares: 1-p would have lost its digits.
-	d := r[1]/nr - c[1]/nc
-	if r[0]+c[0] < r[1]+c[1] {
-		d = c[0]/nc - r[0]/nr
-	}
-	if d != 0 {
+	if d := shareDifference(c[1], nc, r[1], nr); d != 0 {
 		n := nr + nc
 		z = d / math.Sqrt((r[0]+c[0])/n*((r[1]+c[1])/n)*(1/nr+1/nc))
 		p = math.Erfc(math.Abs(z) / math.Sqrt2)
@@ -189,9 +185,17 @@ func Z(reference, current []float64) (Result, error) {
 	return Result{Score: z, PValue: &p, EffectSize: &h, Method: methodAsymptotic}, nil
 }
 
-// cohenH is 2·asin(sqrt(p)) - 2·asin(sqrt(q)) of the second cell's shares, from -π to π; the
-// angle comes from both shares, as neither must be small for its digits.
+// cohenH is 2·asin(sqrt(p)) - 2·asin(sqrt(q)) of the second cell's shares, from -π to π, as the
+// arc tangent of the difference, so that no digits are lost where p is near q.
 func cohenH(r, c [2]float64) float64 {
-	angle := func(n [2]float64) float64 { return 2 * math.Atan2(math.Sqrt(n[1]), math.Sqrt(n[0])) }
-	return angle(r) - angle(c)
+	nr, nc := r[0]+r[1], c[0]+c[1]
+	d := shareDifference(c[1], nc, r[1], nr)
+	if d == 0 {
+		return 0
+	}
+	root := func(a, na, b, nb float64) float64 { return math.Sqrt(a/na) * math.Sqrt(b/nb) }
+	return 2 * math.Atan2(
+		d/(root(r[1], nr, c[0], nc)+root(r[0], nr, c[1], nc)),
+		root(r[0], nr, c[0], nc)+root(r[1], nr, c[1], nc),
+	)
 }

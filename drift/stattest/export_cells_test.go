@@ -2,7 +2,7 @@ package stattest
 
 // For tests in package stattest_test.
 var (
-	ChiSquareSurvival  = chiSquareSurvival
+	ChiSquareTail      = chiSquareTail
 	DrawHypergeometric = drawHypergeometric
 )
 

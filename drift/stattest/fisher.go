@@ -37,16 +37,16 @@ func FisherExact(reference, current []float64) (Result, error) {
 	return Result{Score: a[0] / a[1] * (b[1] / b[0]), PValue: &p, EffectSize: &h, Method: methodExact}, nil
 }
 
-// fisherTie is how much likelier than the table seen another may be, relatively, and still
-// count as equally likely. SciPy's is 1e-14, which its own rounding needs; ours is wider for
-// the same reason, because tables that are equally likely come from different logarithms.
-const fisherTie = 1e-10
+// fisherTie is how much likelier than the table seen another may be and still count as
+// equally likely: in units of the logarithm of its probability (or 10), to which its rounding
+// errors are proportional. SciPy's is 1e-14 of the probability, for the same reason.
+const fisherTie = 4e-14
 
 func fisherTwoSided(r, c [2]float64) float64 {
 	h := newHypergeometric(r[0]+c[0], r[1]+c[1], r[0]+r[1])
 	seen := h.logPMF(r[0])
 	mode := h.mode()
-	limit := seen + fisherTie
+	limit := seen + fisherTie*max(-seen, 10)
 	if h.logPMF(mode) <= limit {
 		return 1
 	}
@@ -116,8 +116,9 @@ func (h hypergeometric) logBinomial(k, n float64) float64 {
 	case k == n:
 		return n * logOf(h.p, h.q)
 	}
+	np, nq := n*h.p, n*h.q
 	return stirlingRest(n) - stirlingRest(k) - stirlingRest(n-k) -
-		relativeEntropy(k, n*h.p) - relativeEntropy(n-k, n*h.q) -
+		relativeEntropy(k, np, np-k) - relativeEntropy(n-k, nq, nq-(n-k)) -
 		0.5*math.Log(2*math.Pi*k*((n-k)/n))
 }
 

@@ -32,21 +32,23 @@ func scaled(a, b Sample) (sa, sb Sample, exponent int) {
 	return by(a), by(b), exponent
 }
 
-// meanVariance returns the mean and the population variance of finite values.
-func meanVariance(s Sample) (mean, variance float64) {
+// meanVariance returns the mean, as its distance from origin, and the population variance of
+// finite values.
+func meanVariance(s Sample, origin float64) (mean, variance float64) {
 	if first := s.Values[0]; first == s.Values[len(s.Values)-1] {
-		return first, 0
+		return first - origin, 0
 	}
 	n := s.Rows()
-	sum, _ := powerSums(s, 0)
+	sum, _ := powerSums(s, origin)
 	mean = sum / n
 	// The second pass corrects the variance by what rounding left of the mean (Chan, Golub
 	// and LeVeque 1983); a further one is for offsets so large that this is no small part.
 	for range 4 {
-		d, squares := powerSums(s, mean)
+		centre := origin + mean
+		d, squares := powerSums(s, centre)
 		rest := d / n
 		variance = max(squares/n-rest*rest, 0)
-		mean += rest
+		mean = (centre - origin) + rest
 		if rest*rest <= 0.01*variance {
 			break
 		}

@@ -20,7 +20,7 @@ const defaultPermutations = 1000
 // scipy.stats.permutation_test), so that the p-value is never 0, which a share of drawn
 // deals, Evidently's figure, can be. Counts must be whole numbers.
 func TVD(reference, current []float64, o Options) (Result, error) {
-	sum, err := divergence("TVD", reference, current, func(p, q float64) float64 { return math.Abs(p - q) })
+	sum, err := divergence("TVD", reference, current, func(_, _, d float64) float64 { return math.Abs(d) })
 	if err != nil {
 		return Result{}, err
 	}

@@ -13,7 +13,7 @@ func Wasserstein(reference, current Sample) (Result, error) {
 		return Result{}, err
 	}
 	reference, current, exponent := scaled(reference, current)
-	_, variance := meanVariance(reference)
+	_, variance := meanVariance(reference, 0)
 	score := wasserstein(reference, current) /
 		max(math.Sqrt(variance), math.Ldexp(wassersteinMinimum, -exponent))
 	return Result{Score: score}, finite(name, score)

@@ -52,6 +52,10 @@ def cell_pairs():
     yield listed(999999, 1), listed(999998, 2)
     yield listed(1000000, 1000000, 1000000), listed(1001000, 999000, 1000000)
     yield listed(1e12, 2e12, 3e12), listed(1e12 + 4e6, 2e12, 3e12 - 4e6)
+    yield listed(1e6, 1e6 - 1, 1e6), listed(1e6 - 1, 1e6, 1e6)
+    yield listed(1e12, 2e12, 3e12), listed(1e12 + 1, 2e12, 3e12 - 1)
+    yield listed(1e15, 1e15 + 1), listed(1e15 + 1, 1e15)
+    yield listed(7, 1e9), listed(21, 3e9 + 1)
     yield listed(300, 200, 100), listed(100, 200, 300)
     yield listed(3000, 2000, 1000), listed(1000, 2000, 3000)  # p below 1e-300
     yield listed(1300, 1000, 700), listed(700, 1000, 1300)
@@ -188,6 +192,13 @@ BINARY = [
     (999990, 10, 999960, 40), (10, 999990, 40, 999960), (400000, 600000, 4000, 6200), (20000, 80000, 26000, 74000), (3, 17, 1, 11),
     (33000, 1000, 64, 8), (1, 0, 0, 1), (1, 0, 1, 0), (2, 0, 0, 1), (50, 950, 140, 860), (6, 6, 1, 12), (61, 5, 60, 21), (400, 1, 380, 9),
 ]
+
+
+for i, u in enumerate(inputs.uniform(77, 40)):  # as many rows on both sides: the tails are mirror images
+    rows = (20, 300, 4000, 60000)[i % 4]
+    first = int(rows * (0.1 + 0.8 * u))
+    second = min(max(first + int((i - 20) * rows**0.5 / 3), 0), rows)
+    BINARY.append((first, rows - first, second, rows - second))
 
 
 def fisher_decimal(a, b, c, d):

@@ -1,9 +1,5 @@
-"""Writes golden.json: the scores of package drift as SciPy, NumPy and scikit-learn give them.
-
-Run with numpy 2.4.6, scipy 1.17.1 and scikit-learn 1.9.1:
-
-    python3 drift/testdata/make_golden.py
-"""
+"""Golden values of the monitor (drift/testdata/golden.json): its scores and its quality as
+SciPy, NumPy and scikit-learn give them."""
 
 import json
 import pathlib
@@ -58,10 +54,9 @@ def case(name, reference, current, numeric, missing=(0, 0), other=(0, 0)):
         "missing": list(missing), "other": list(other), "psi": psi(r, c),
     }
     table = two_rows(r, c)
-    out["df"] = table.shape[1] - 1
     if table.shape[1] > 1:
         test = stats.chi2_contingency(table, correction=False)
-        out["chi2"], out["chi2_p"] = float(test.statistic), float(test.pvalue)
+        out["chi2_p"] = float(test.pvalue)
         # Both rows with the same total: V of the shares, in whole numbers.
         n = table.sum(axis=1)
         out["cramers_v"] = float(association(table * n[::-1, None], method="cramer"))
@@ -131,7 +126,7 @@ def group_cases():
 
 
 golden = {
-    "made_by": "drift/testdata/make_golden.py",
+    "made_by": "drift/internal/golden/reference/make_monitor.py",
     "seed": SEED,
     "drift": list(drift_cases()),
     "kolmogorov": [[float(x), float(special.kolmogorov(x))] for x in np.concatenate([[0, 1e-9, 0.03], np.linspace(0.05, 8, 80)])],
@@ -139,5 +134,6 @@ golden = {
     "quality": list(quality_cases()),
 }
 text = json.dumps(golden, allow_nan=False)
-pathlib.Path(__file__).with_name("golden.json").write_text(text.replace("}, {", "},\n{") + "\n")
-print(len(golden["drift"]), "drift cases,", len(golden["quality"]), "quality cases")
+path = pathlib.Path(__file__).resolve().parents[3] / "testdata" / "golden.json"
+path.write_text(text.replace("}, {", "},\n{") + "\n")
+print("drift/testdata/golden.json", len(golden["drift"]), "drift cases,", len(golden["quality"]), "quality cases")
