@@ -2,7 +2,9 @@ package dataset
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -71,6 +73,8 @@ type table struct {
 	options Options
 	schema  *arrow.Schema
 
+	typed bool // the format has types
+
 	mutex      *sync.Mutex
 	typeErrors []int64
 }
@@ -97,8 +101,10 @@ func (t *table) setTypeErrors(column int, n int64) {
 	t.typeErrors[column] = n
 }
 
-// setSchema refuses a table in which a name does not tell one column.
+// setSchema sets the columns, of the types of Options where these say so. It refuses a
+// table in which a name does not tell one column.
 func (t *table) setSchema(fields []arrow.Field) error {
+	fields = slices.Clone(fields)
 	seen := make(map[string]int, len(fields))
 	for i, f := range fields {
 		if j, twice := seen[f.Name]; twice {
@@ -107,10 +113,23 @@ func (t *table) setSchema(fields []arrow.Field) error {
 		seen[f.Name] = i
 	}
 	if len(fields) == 0 {
-		return fmt.Errorf("it has no columns")
+		return errors.New("it has no columns")
 	}
 	if len(fields) > maxColumns {
 		return fmt.Errorf("it has %d columns, at most %d are read", len(fields), maxColumns)
+	}
+	for name, typ := range t.options.Types {
+		i, ok := seen[name]
+		if !ok {
+			return fmt.Errorf("a type is given for column %q, which is not there; there are %s", name, list(arrow.NewSchema(fields, nil)))
+		}
+		if kindOf(typ) == kindNone {
+			return fmt.Errorf("column %q cannot be read as %s", name, typ)
+		}
+		if t.typed && kindOf(fields[i].Type) == kindNone {
+			continue // a scan refuses it
+		}
+		fields[i].Type = typ
 	}
 	t.schema, t.typeErrors = arrow.NewSchema(fields, nil), make([]int64, len(fields))
 	return nil
@@ -123,7 +142,11 @@ func (t *table) check(columns []int) error {
 			return fmt.Errorf("%s: there is no column %d of %d", t.name, c, t.schema.NumFields())
 		}
 		if f := t.schema.Field(c); kindOf(f.Type) == kindNone {
-			return fmt.Errorf("%s: column %q holds values of type %s, which cannot be compared: leave it out", t.name, f.Name, f.Type)
+			typ := f.Type.Name()
+			if name, ok := f.Metadata.GetValue(typeKey); ok {
+				typ = name
+			}
+			return fmt.Errorf("%s: column %q holds values of type %s, which cannot be compared: leave it out", t.name, f.Name, typ)
 		}
 	}
 	return nil

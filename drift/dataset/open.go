@@ -136,10 +136,16 @@ func open(path string, file *os.File, o Options) (s Source, err error) {
 	t := newTable(path, o)
 	switch o.Format {
 	case FormatParquet:
-		return openParquet(t, file, info.Size())
+		s, err = openParquet(t, file, info.Size())
+	case FormatArrow, FormatArrowStream:
+		s, err = openArrow(t, file, info.Size())
 	default:
-		return nil, fmt.Errorf("format %s", o.Format)
+		return openText(t, file, info.Size(), compressed)
 	}
+	if err != nil {
+		return nil, err
+	}
+	return withTypes(s, o)
 }
 
 type compressionKind uint8

@@ -24,6 +24,14 @@ func openParquet(t table, file *os.File, size int64) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	rows := int64(0)
+	for _, g := range footer.groups {
+		rows |= g.rows
+	}
+	if rows == 0 {
+		return nil, errNoRows
+	}
+	t.options.Types = nil // withTypes applies them
 	s := &parquetSource{table: t, file: file, size: size, footer: footer}
 	return s, s.setSchema(footer.fields)
 }

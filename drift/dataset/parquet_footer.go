@@ -85,7 +85,6 @@ type pqElement struct {
 	converted  int
 	scale      int
 	logical    pqLogical
-	unsigned   bool
 	list       bool
 }
 

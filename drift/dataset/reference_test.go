@@ -7,6 +7,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -69,9 +71,9 @@ func texts(c arrow.Array) []string {
 		}
 		switch c := c.(type) {
 		case *array.Date32:
-			out[i] = fmt.Sprint(int32(c.Value(i)))
+			out[i] = strconv.Itoa(int(c.Value(i)))
 		case *array.Timestamp:
-			out[i] = fmt.Sprint(int64(c.Value(i)))
+			out[i] = strconv.FormatInt(int64(c.Value(i)), 10)
 		case *array.String:
 			b, _ := json.Marshal(c.Value(i))
 			out[i] = string(b)
@@ -83,9 +85,11 @@ func texts(c arrow.Array) []string {
 }
 
 func all(s dataset.Source) []int {
-	out := make([]int, s.Schema().NumFields())
-	for i := range out {
-		out[i] = i
+	var out []int
+	for i, f := range s.Schema().Fields() {
+		if !arrow.IsNested(f.Type.ID()) {
+			out = append(out, i)
+		}
 	}
 	return out
 }
@@ -93,7 +97,7 @@ func all(s dataset.Source) []int {
 // TestGoldenTable reads the same table out of every file that pyarrow and pandas wrote.
 func TestGoldenTable(t *testing.T) {
 	want := loadTable(t)
-	files, err := filepath.Glob("testdata/*.parquet")
+	files, err := filepath.Glob("testdata/*")
 	require.NoError(t, err)
 	compared := 0
 	for _, path := range files {
@@ -105,16 +109,17 @@ func TestGoldenTable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, rows := range []int{0, 1, 7, 1000} {
 				s := open(t, path, dataset.Options{BatchRows: rows})
-				got := values(t, s, all(s)...)
+				columns := all(s)
+				got := values(t, s, columns...)
 				for _, w := range want {
 					found := s.Schema().FieldIndices(w.Name)
 					if len(found) == 0 {
 						continue
 					}
-					compareColumn(t, name, w, s.Schema().Field(found[0]).Type, got[found[0]])
+					compareColumn(t, name, w, s.Schema().Field(found[0]).Type, got[slices.Index(columns, found[0])])
 					compared++
 				}
-				require.Equal(t, make([]int64, len(got)), s.TypeErrors())
+				require.Equal(t, make([]int64, s.Schema().NumFields()), s.TypeErrors())
 			}
 		})
 	}

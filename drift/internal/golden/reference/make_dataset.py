@@ -125,6 +125,14 @@ def main():
     pd.DataFrame({"a": [1, 2, 3, 4]})[lambda d: d.a % 2 == 0].to_parquet(os.path.join(ROOT, "pandas_index.parquet"))
 
     arrow("file.arrow", table)
+    views = {"text": pa.string_view(), "word": pa.binary_view()}
+    arrow("views.arrow", pa.table({
+        "list": pa.array([["x", "y" * 30]] * N, type=pa.list_(pa.string_view())),
+        "run": pa.RunEndEncodedArray.from_arrays([N // 2, N], ["a", "b"]),
+        **{k: pa.array([v.encode() if k == "word" else v for v in data[k][0]], type=t) for k, t in views.items()},
+        "union": pa.UnionArray.from_dense(pa.array([0] * N, pa.int8()), pa.array(range(N), pa.int32()), [pa.array(range(N))]),
+        "int": table["int"].combine_chunks(),
+    }))
     arrow("zstd.arrow", table, compression="zstd")
     arrow("lz4.arrow", table, compression="lz4")
     arrow("stream.arrows", table, compression="zstd")

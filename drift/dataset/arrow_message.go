@@ -1,0 +1,162 @@
+package dataset
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/millrace/millrace/schemas/flatbuffer"
+)
+
+// Header types of an Arrow IPC message.
+const (
+	ipcSchema     = 1
+	ipcDictionary = 2
+	ipcBatch      = 3
+)
+
+const (
+	maxMetadata = 64 << 20 // bytes of a message's metadata
+	maxBody     = 1 << 30  // bytes of a message's body, where it cannot be read in parts
+)
+
+// ipcMessage is one encapsulated message.
+type ipcMessage struct {
+	kind   uint64
+	header flatbuffer.Table
+	body   io.ReaderAt
+	from   int64 // of the body
+	size   int64
+}
+
+// ipcInput gives message after message, nil at the end.
+type ipcInput interface {
+	next() (*ipcMessage, error)
+	Close() error
+}
+
+// ipcFile reads messages of a file, bodies only where they are looked at.
+type ipcFile struct {
+	r       io.ReaderAt
+	at, end int64
+	buf     []byte
+}
+
+func (f *ipcFile) Close() error { return nil } // the source closes its file
+
+func (f *ipcFile) next() (*ipcMessage, error) {
+	if f.at >= f.end {
+		return nil, nil
+	}
+	size, err := metadataSize(io.NewSectionReader(f.r, f.at, f.end-f.at))
+	if err != nil || size == 0 {
+		return nil, err
+	}
+	f.at += 8
+	if size > f.end-f.at {
+		return nil, errCut
+	}
+	if f.buf, err = readUpTo(f.buf, io.NewSectionReader(f.r, f.at, size), size); err != nil {
+		return nil, err
+	}
+	f.at += size
+	m, err := parseMessage(f.buf)
+	if err != nil {
+		return nil, err
+	}
+	if m.size > f.end-f.at {
+		return nil, errCut
+	}
+	m.body, m.from = f.r, f.at
+	f.at += m.size
+	return m, nil
+}
+
+// ipcStream reads messages of a stream, one body at a time into memory.
+type ipcStream struct {
+	io.ReadCloser
+	buf  []byte
+	body []byte
+}
+
+func (s *ipcStream) next() (*ipcMessage, error) {
+	size, err := metadataSize(s.ReadCloser)
+	if errors.Is(err, io.EOF) {
+		return nil, nil // an end without a mark is allowed
+	}
+	if err != nil || size == 0 {
+		return nil, err
+	}
+	if s.buf, err = readUpTo(s.buf, s.ReadCloser, size); err != nil {
+		return nil, err
+	}
+	m, err := parseMessage(s.buf)
+	if err != nil {
+		return nil, err
+	}
+	if m.size > maxBody {
+		return nil, fmt.Errorf("a message has %d bytes, at most %d are read of a stream", m.size, maxBody)
+	}
+	if s.body, err = readUpTo(s.body, s.ReadCloser, m.size); err != nil {
+		return nil, err
+	}
+	m.body = bytes.NewReader(s.body)
+	return m, nil
+}
+
+var errCut = errors.New("it is cut short within a message")
+
+// readUpTo reads size bytes, taking memory for those that are there.
+func readUpTo(buf []byte, r io.Reader, size int64) ([]byte, error) {
+	b := bytes.NewBuffer(buf[:0])
+	if n, err := io.CopyN(b, r, size); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = fmt.Errorf("%w: %d bytes of %d are there", errCut, n, size)
+		}
+		return buf, err
+	}
+	return b.Bytes(), nil
+}
+
+// metadataSize reads the start of a message: 0 is the end of the stream.
+func metadataSize(r io.Reader) (int64, error) {
+	var prefix [8]byte
+	if n, err := io.ReadFull(r, prefix[:]); err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) && (n != 4 || !bytes.Equal(prefix[:4], []byte{0, 0, 0, 0})) {
+			err = errCut
+		} else if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = io.EOF
+		}
+		return 0, err
+	}
+	if binary.LittleEndian.Uint32(prefix[:]) != 0xffffffff {
+		return 0, errors.New("no Arrow message starts where one should")
+	}
+	size := int64(binary.LittleEndian.Uint32(prefix[4:]))
+	if size > maxMetadata {
+		return 0, fmt.Errorf("a message says that its metadata has %d bytes, at most %d are read", size, maxMetadata)
+	}
+	return size, nil
+}
+
+func parseMessage(buf []byte) (*ipcMessage, error) {
+	root, ok := flatbuffer.Root(buf)
+	if !ok {
+		return nil, errMetadata
+	}
+	version, ok1 := root.Uint(4, 2, 0)
+	kind, ok2 := root.Uint(6, 1, 0)
+	header, ok3 := root.Table(8)
+	size, ok4 := root.Uint(10, 8, 0)
+	if !ok1 || !ok2 || !ok3 || !ok4 || size > 1<<62 {
+		return nil, errMetadata
+	}
+	if version != 3 && version != 4 {
+		return nil, fmt.Errorf("its metadata is of version V%d, want V4 or V5", version+1)
+	}
+	return &ipcMessage{kind: kind, header: header, size: int64(size)}, nil
+}
+
+var errMetadata = errors.New("the metadata of an Arrow message is broken")

@@ -1,0 +1,441 @@
+package dataset
+
+import (
+	"bytes"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// trim takes off spaces and tabs, which numbers may have around them.
+func trim(v []byte) []byte {
+	for len(v) > 0 && (v[0] == ' ' || v[0] == '\t') {
+		v = v[1:]
+	}
+	for len(v) > 0 && (v[len(v)-1] == ' ' || v[len(v)-1] == '\t') {
+		v = v[:len(v)-1]
+	}
+	return v
+}
+
+// number is what a number's text says: digits·10^exponent, where both fit.
+type number struct {
+	digits   uint64
+	exponent int
+	negative bool
+	integer  bool // no point and no exponent
+	exact    bool // digits and exponent are all of it
+}
+
+// parseNumber reads a decimal number; ok is false of anything else.
+func parseNumber(v []byte) (n number, ok bool) {
+	i := 0
+	if len(v) > 0 && (v[0] == '-' || v[0] == '+') {
+		n.negative, i = v[0] == '-', 1
+	}
+	n.exact, n.integer = true, true
+	digits := 0
+	for ; i < len(v) && v[i]-'0' <= 9; i++ {
+		digits++
+		n.add(v[i])
+	}
+	if i < len(v) && v[i] == '.' {
+		n.integer = false
+		for i++; i < len(v) && v[i]-'0' <= 9; i++ {
+			digits++
+			n.exponent--
+			n.add(v[i])
+		}
+	}
+	if digits == 0 {
+		return n, false
+	}
+	if i < len(v) && (v[i] == 'e' || v[i] == 'E') {
+		n.integer = false
+		i++
+		minus := false
+		if i < len(v) && (v[i] == '-' || v[i] == '+') {
+			minus = v[i] == '-'
+			i++
+		}
+		from, e := i, 0
+		for ; i < len(v) && v[i]-'0' <= 9; i++ {
+			if e < 1<<20 {
+				e = 10*e + int(v[i]-'0')
+			}
+		}
+		if i == from {
+			return n, false
+		}
+		if minus {
+			e = -e
+		}
+		n.exponent += e
+	}
+	return n, i == len(v)
+}
+
+func (n *number) add(d byte) {
+	if n.digits > (math.MaxUint64-9)/10 {
+		n.exact = false
+		return
+	}
+	n.digits = 10*n.digits + uint64(d-'0')
+}
+
+// float returns the closest float64; v is the number's text. It is correctly rounded: by
+// Clinger's fast path where digits and power are exact, else by strconv.
+func (n *number) float(v []byte) float64 {
+	if n.exact && n.digits < 1<<53 && n.exponent >= -22 && n.exponent <= 22 {
+		x := float64(n.digits)
+		if n.exponent < 0 {
+			x /= pow10[-n.exponent]
+		} else {
+			x *= pow10[n.exponent]
+		}
+		if n.negative {
+			x = -x
+		}
+		return x
+	}
+	x, _ := strconv.ParseFloat(string(v), 64) // an infinity where it is too large
+	return x
+}
+
+// parseFloat reads a number, an infinity or NaN.
+func parseFloat(v []byte) (float64, bool) {
+	if n, ok := parseNumber(v); ok {
+		return n.float(v), true
+	}
+	return parseFloatWord(v)
+}
+
+func parseFloatWord(v []byte) (float64, bool) {
+	if len(v) < 3 || len(v) > 9 {
+		return 0, false
+	}
+	switch strings.ToLower(string(v)) {
+	case "inf", "+inf", "infinity", "+infinity":
+		return math.Inf(1), true
+	case "-inf", "-infinity":
+		return math.Inf(-1), true
+	case "nan", "+nan", "-nan":
+		return math.NaN(), true
+	default:
+		return 0, false
+	}
+}
+
+// parseInt reads an integer, also one with a fraction of zeros.
+func parseInt(v []byte) (int64, bool) {
+	n, ok := parseNumber(v)
+	if !ok {
+		return 0, false
+	}
+	if !n.integer || !n.exact {
+		x := n.float(v)
+		return int64(x), x == math.Trunc(x) && x >= -1<<63 && x < 1<<63
+	}
+	if n.negative {
+		return -int64(n.digits), n.digits <= 1<<63
+	}
+	return int64(n.digits), n.digits < 1<<63
+}
+
+func parseUint(v []byte) (uint64, bool) {
+	n, ok := parseNumber(v)
+	if !ok || n.negative && n.digits > 0 {
+		return 0, false
+	}
+	if !n.integer || !n.exact {
+		x := n.float(v)
+		return uint64(x), x == math.Trunc(x) && x < 1<<64
+	}
+	return n.digits, true
+}
+
+// parseBool reads true and false as Python, JSON and SQL write them.
+func parseBool(v []byte) (value, ok bool) {
+	switch string(v) {
+	case "true", "True", "TRUE":
+		return true, true
+	case "false", "False", "FALSE":
+		return false, true
+	default:
+		return false, false
+	}
+}
+
+// digits returns the number that v[from:from+n] is, -1 if it is none.
+func digits(v []byte, from, n int) int {
+	x := 0
+	for _, d := range v[from : from+n] {
+		if d-'0' > 9 {
+			return -1
+		}
+		x = 10*x + int(d-'0')
+	}
+	return x
+}
+
+var monthDays = [13]int{0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
+
+// parseDate reads 2006-01-02 as days since 1970.
+func parseDate(v []byte) (days int64, ok bool) {
+	if len(v) != 10 || v[4] != '-' || v[7] != '-' {
+		return 0, false
+	}
+	y, m, d := digits(v, 0, 4), digits(v, 5, 2), digits(v, 8, 2)
+	if y < 0 || m < 1 || m > 12 || d < 1 || d > monthDays[m] || m == 2 && d == 29 && (y%4 != 0 || y%100 == 0 && y%400 != 0) {
+		return 0, false
+	}
+	// Days of the civil calendar, years from March on (Hinnant, chrono-compatible low-level date algorithms).
+	if m <= 2 {
+		y--
+		m += 12
+	}
+	era := (y + 400) / 400
+	yoe := y + 400 - 400*era
+	doe := 365*yoe + yoe/4 - yoe/100 + (153*(m-3)+2)/5 + d - 1
+	return int64(era-1)*146097 + int64(doe) - 719468, true
+}
+
+// parseTimestamp reads 2006-01-02 15:04[:05[.999999999]] with T or a space between, and Z
+// or an offset behind; without one it is UTC. The result is microseconds since 1970.
+func parseTimestamp(v []byte) (us int64, ok bool) {
+	if len(v) < 16 || len(v) > 40 || v[10] != ' ' && v[10] != 'T' || v[13] != ':' {
+		return 0, false
+	}
+	days, ok := parseDate(v[:10])
+	hour, minute := digits(v, 11, 2), digits(v, 14, 2)
+	if !ok || hour < 0 || hour > 23 || minute < 0 || minute > 59 {
+		return 0, false
+	}
+	seconds := days*86400 + int64(hour*3600+minute*60)
+	micros, rest := int64(0), v[16:]
+	if len(rest) >= 3 && rest[0] == ':' {
+		s := digits(rest, 1, 2)
+		if s < 0 || s > 59 {
+			return 0, false
+		}
+		seconds += int64(s)
+		rest = rest[3:]
+		if len(rest) >= 2 && (rest[0] == '.' || rest[0] == ',') {
+			i, unit := 1, int64(100_000)
+			for ; i < len(rest) && rest[i]-'0' <= 9; i++ {
+				micros += unit * int64(rest[i]-'0')
+				unit /= 10
+			}
+			if i == 1 || i > 10 {
+				return 0, false
+			}
+			rest = rest[i:]
+		}
+	}
+	offset, ok := parseZone(rest)
+	return (seconds-offset)*1_000_000 + micros, ok
+}
+
+// parseZone reads an offset as seconds: nothing, Z, +01, +0100 or +01:00.
+func parseZone(v []byte) (offset int64, ok bool) {
+	if len(v) == 0 || len(v) == 1 && (v[0] == 'Z' || v[0] == 'z') {
+		return 0, true
+	}
+	sign := int64(1)
+	switch v[0] {
+	case '-':
+		sign = -1
+	case '+':
+	default:
+		return 0, false
+	}
+	hour, minute := -1, 0
+	switch {
+	case len(v) == 3:
+		hour = digits(v, 1, 2)
+	case len(v) == 5:
+		hour, minute = digits(v, 1, 2), digits(v, 3, 2)
+	case len(v) == 6 && v[3] == ':':
+		hour, minute = digits(v, 1, 2), digits(v, 4, 2)
+	}
+	return sign * int64(hour*3600+minute*60), hour >= 0 && hour < 24 && minute >= 0 && minute < 60
+}
+
+// words are those that mean a missing value, by their first byte.
+type words [256][][]byte
+
+func newWords(list []string) *words {
+	var w words
+	for _, s := range list {
+		if s != "" {
+			w[s[0]] = append(w[s[0]], []byte(s))
+		}
+	}
+	return &w
+}
+
+func (w *words) has(v []byte) bool {
+	if len(v) == 0 {
+		return true
+	}
+	for _, s := range w[v[0]] {
+		if len(s) == len(v) && s[len(s)-1] == v[len(v)-1] && bytes.Equal(s, v) {
+			return true
+		}
+	}
+	return false
+}
+
+// forms are what the values of a column look like, a bit each.
+type forms uint8
+
+const (
+	formBool    forms = 1 << iota
+	formInt           // fits int64
+	formBig           // fits uint64 only
+	formMinus         // a negative integer
+	formFloat         // any other number
+	formDate          // without a time
+	formTime          // with one
+	formOther         // any other text
+	formNumbers = formInt | formBig | formMinus | formFloat
+)
+
+// wordForm returns the form of a value of CSV.
+func wordForm(v []byte) forms {
+	t := trim(v)
+	if n, ok := parseNumber(t); ok {
+		return n.form()
+	}
+	if f := timeForm(v); f != formOther {
+		return f
+	}
+	if _, ok := parseFloatWord(t); ok {
+		return formFloat
+	}
+	if _, ok := parseBool(v); ok {
+		return formBool
+	}
+	return formOther
+}
+
+func (n *number) form() forms {
+	switch {
+	case !n.integer || !n.exact:
+		return formFloat
+	case n.negative && n.digits > 0:
+		if n.digits > 1<<63 {
+			return formFloat
+		}
+		return formInt | formMinus
+	case n.digits >= 1<<63:
+		return formBig
+	default:
+		return formInt
+	}
+}
+
+// timeForm returns the form of a text, which is not looked into for numbers.
+func timeForm(v []byte) forms {
+	if _, ok := parseDate(v); ok {
+		return formDate
+	}
+	if _, ok := parseTimestamp(v); ok {
+		return formTime
+	}
+	return formOther
+}
+
+// kind returns the narrowest type that holds all of the forms.
+func (f forms) kind() kind {
+	switch {
+	case f == 0:
+		return kindFloat64 // of nothing but missing values, as in pandas
+	case f == formBool:
+		return kindBool
+	case f == formDate:
+		return kindDate
+	case f&^(formDate|formTime) == 0:
+		return kindTimestamp
+	case f&^formNumbers != 0:
+		return kindText
+	case f&formFloat != 0 || f&formBig != 0 && f&formMinus != 0:
+		return kindFloat64
+	case f&formBig != 0:
+		return kindUint64
+	default:
+		return kindInt64
+	}
+}
+
+// parse appends a value in the builder's type. ok is false, and nothing appended, where it
+// does not fit.
+func (b *builder) parse(v []byte) (ok bool, err error) {
+	switch b.kind {
+	case kindText:
+		return true, b.appendText(v)
+	case kindBool:
+		x, ok := parseBool(trim(v))
+		if !ok {
+			n, number := parseNumber(trim(v)) // as databases write them
+			x, ok = n.digits == 1, number && n.digits <= 1 && n.integer && n.exact && !n.negative
+		}
+		if ok {
+			b.appendBool(x)
+		}
+		return ok, nil
+	case kindInt64:
+		x, ok := parseInt(trim(v))
+		if ok {
+			b.append64(uint64(x))
+		}
+		return ok, nil
+	case kindUint64:
+		x, ok := parseUint(trim(v))
+		if ok {
+			b.append64(x)
+		}
+		return ok, nil
+	case kindFloat64, kindFloat32:
+		x, ok := parseFloat(trim(v))
+		switch {
+		case !ok:
+		case b.kind == kindFloat32:
+			b.append32(math.Float32bits(float32(x)))
+		default:
+			b.append64(math.Float64bits(x))
+		}
+		return ok, nil
+	case kindDate:
+		x, ok := parseDate(trim(v))
+		if !ok {
+			var us int64
+			if us, ok = parseTimestamp(trim(v)); ok {
+				x = floorDiv(us, 86_400_000_000)
+			}
+		}
+		if ok {
+			b.append32(uint32(x))
+		}
+		return ok, nil
+	default:
+		x, ok := parseTimestamp(trim(v))
+		if !ok {
+			if x, ok = parseDate(trim(v)); ok {
+				x *= 86_400_000_000
+			}
+		}
+		if ok {
+			b.append64(uint64(x))
+		}
+		return ok, nil
+	}
+}
+
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
+}
