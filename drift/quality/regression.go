@@ -149,7 +149,7 @@ func (r *Regression) R2() (float64, error) {
 	if _, err := finite(MetricR2, r.squares.value()+r.targetSquare.value()); err != nil {
 		return 0, err
 	}
-	spread := r.spread()
+	spread := deviations(r.target, r.targetSquare, r.rows)
 	switch {
 	case r.squares.value() == 0:
 		return 1, nil
@@ -157,14 +157,6 @@ func (r *Regression) R2() (float64, error) {
 		return 0, nil
 	}
 	return finite(MetricR2, 1-r.squares.value()/spread)
-}
-
-// spread is Σw·(y-mean)² = Σw·y² - mean·Σw·y, which double-double sums can subtract.
-func (r *Regression) spread() float64 {
-	mean := sum{hi: r.target.value() / r.rows.value()}
-	rest := r.target
-	mean.add(rest.minus(mean.times(r.rows)) / r.rows.value())
-	return r.targetSquare.minus(mean.times(r.target))
 }
 
 // MedianAbsoluteError is the median of |error|. With weights it is the value below and above

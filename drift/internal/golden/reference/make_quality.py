@@ -10,8 +10,11 @@ a figure that the reference does not define (it raises, or answers NaN). Inputs:
   binary       positive = truth < share; p = 0.5*u + 0.5*positive*v
   multiclass   p_c = (u_c + boost where c is the label) / sum over classes
   regression   prediction = target + error
+  delong       as ranking; b has a noise spec added to the scores of a
+  bca          columns of rows, and the indices that every resample draws
 """
 
+import decimal
 import math
 import warnings
 
@@ -19,6 +22,9 @@ import inputs
 import numpy as np
 import sklearn.metrics as m
 from river import metrics as river_metrics
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
 
 warnings.simplefilter("ignore")
 SEED = 0
@@ -309,6 +315,135 @@ def regressions():
     yield regression(normal(20), const(20, 0))
 
 
+def wilsons():
+    for n in (1, 2, 10, 57, 1000, 1_000_000):
+        for k in sorted({0, 1, n // 3, n // 2, n - 1, n}):
+            for confidence in (0.5, 0.95, 0.999):
+                want = proportion_confint(k, n, alpha=1 - confidence, method="wilson")
+                exact = exact_wilson(k, n, confidence)
+                assert np.allclose(want, exact, rtol=1e-9, atol=1e-15), (k, n, want, exact)
+                if k == 0 or k == n or n > 100_000:
+                    want = exact  # a difference of doubles has lost its last digits
+                yield {"family": "wilson", "k": k, "n": n, "confidence": confidence,
+                       "want": {"interval": [inputs.number(v) for v in want]}}
+
+
+def exact_wilson(k, n, confidence):
+    """The formula in 50 digits, with SciPy's quantile."""
+    with decimal.localcontext(decimal.Context(prec=50)):
+        z2 = decimal.Decimal(float(stats.norm.ppf((1 - confidence) / 2))) ** 2
+        p, n = decimal.Decimal(k) / n, decimal.Decimal(n)
+        half = (z2 * (p * (1 - p) / n + z2 / (4 * n * n))).sqrt()
+        return [float((p + z2 / (2 * n) + sign * half) / (1 + z2 / n)) for sign in (-1, 1)]
+
+
+def students():
+    for mean, deviation, n in ((0.5, 2, 2), (3, 0.1, 3), (-7, 1e-9, 10), (1e9, 4, 100), (0, 1, 1_000_000), (2, 0, 5),
+                               (0, 1, 33), (0, 1, 34), (0, 3, 120), (0, 1, 1000), (0, 1, 100_001), (0, 1, 10**9)):
+        for confidence in (0.5, 0.9, 0.95, 0.9999):
+            t = stats.t.ppf(1 - (1 - confidence) / 2, n - 1) * deviation / math.sqrt(n)
+            yield {"family": "student", "mean": mean, "deviation": deviation, "n": n, "confidence": confidence,
+                   "want": {"interval": [inputs.number(mean - t), inputs.number(mean + t)]}}
+    # Of errors; the rows of weights are repeated.
+    for target, error, weights in ((normal(2), normal(2), None), (normal(30), normal(30, scale=3, shift=1), None),
+                                   (normal(5000, shift=1e6), normal(5000), None),
+                                   (normal(200), normal(200, shift=-0.5), integers(200, 4))):
+        y = inputs.values(target)
+        e = y + inputs.values(error) - y
+        if weights:
+            e = np.repeat(e, inputs.values(weights).astype(int))
+        want = {}
+        for name, v in (("mae", np.abs(e)), ("bias", e)):
+            low, high = stats.t.interval(0.95, len(v) - 1, loc=v.mean(), scale=stats.sem(v))
+            want[name] = [inputs.number(low), inputs.number(high)]
+        yield {"family": "errors", "truth": [target], "score": [error], "weights": weights, "want": want}
+
+
+def kernel(y, s):
+    """Placements by their definition: the mean over the other class of 1 above, 1/2 equal."""
+    p, n = s[y == 1], s[y == 0]
+    k = (p[:, None] > n[None, :]) + 0.5 * (p[:, None] == n[None, :])
+    return k.mean(axis=1), k.mean(axis=0)
+
+
+def delongs():
+    for n, share, shift, noise, quantum, weights in (
+            (20, 0.5, 1, 0.5, None, False), (20, 0.5, 0, 1, 0.5, False), (200, 0.3, 1, 0.3, None, False),
+            (200, 0.1, 1, 2, 0.25, False), (1000, 0.4, 2, 0.1, None, False), (2500, 0.5, 1, 0.05, 0.125, False),
+            (2500, 0.5, 0.2, 1, None, False), (150, 0.4, 0.8, 1, 0.25, True), (2500, 0.5, 3, 12, None, False)):
+        truth, a, b = uniform(n), normal(n, **({"quantum": quantum} if quantum else {})), normal(n, scale=noise)
+        y = (inputs.values(truth) < share).astype(int)
+        sa = inputs.values(a) + shift * y
+        sb = sa + inputs.values(b)
+        w = integers(n, 4) if weights else None
+        case = {"family": "delong", "truth": [truth], "score": [a, b], "share": share, "shift": shift, "weights": w}
+        if weights:
+            index = np.repeat(np.arange(n), inputs.values(w).astype(int))
+            y, sa, sb = y[index], sa[index], sb[index]
+        (pa, na), (pb, nb) = kernel(y, sa), kernel(y, sb)
+        sp, sn = np.cov(pa, pb), np.cov(na, nb)
+        s = sp / len(pa) + sn / len(na)
+        z = stats.norm.ppf(0.975)
+        variance = s[0, 0] + s[1, 1] - 2 * s[0, 1]
+        d = pa.mean() - pb.mean()
+        half = z * math.sqrt(s[0, 0])
+        case["want"] = {
+            "auc": m.roc_auc_score(y, sa), "variance": s[0, 0],
+            "interval": [max(pa.mean() - half, 0), min(pa.mean() + half, 1)],
+            "a": m.roc_auc_score(y, sa), "b": m.roc_auc_score(y, sb),
+            "statistic": d / math.sqrt(variance), "p_value": 2 * stats.norm.sf(abs(d) / math.sqrt(variance)),
+            "difference": [d - z * math.sqrt(variance), d + z * math.sqrt(variance)]}
+        case["want"] = {k: [inputs.number(x) for x in v] if isinstance(v, list) else inputs.number(v)
+                        for k, v in case["want"].items()}
+        yield case
+
+
+def mcnemars():
+    for b, c in ((0, 1), (1, 0), (3, 3), (0, 5), (10, 25), (100, 100), (499, 501), (0, 100), (0, 1000), (2, 1010),
+                 (1000, 2000), (4000, 6000), (50_000, 50_500), (1_000_000, 1_010_000), (500_000_000, 500_050_000),
+                 (15, 15), (16, 17), (7, 400), (0, 0)):
+        want = {}
+        for name, kw in (("exact", {"exact": True}), ("corrected", {"exact": False}),
+                         ("plain", {"exact": False, "correction": False})):
+            if b + c == 0 and name != "exact":
+                continue
+            r = mcnemar([[7, b], [c, 9]], **kw)
+            want[name] = [inputs.number(r.statistic), inputs.number(r.pvalue)]
+        yield {"family": "mcnemar", "k": b, "n": c, "want": want}
+
+
+def bca(name, n, resamples, columns, statistic):
+    """BCa of the same resamples: indices are floor(n*u) of one spec, a row a resample."""
+    index = {"kind": "int", "n": n * resamples, "seed": seed(), "levels": n}
+    drawn = inputs.values(index).astype(int).reshape(resamples, n)
+    data = [inputs.values(c) for c in columns]
+    distribution = np.array([statistic(*(d[i] for d in data)) for i in drawn])
+    from scipy.stats._resampling import BootstrapResult
+
+    out = {}
+    for confidence in (0.5, 0.9, 0.95, 0.99):
+        r = stats.bootstrap(data, statistic, paired=True, vectorized=False, n_resamples=0, method="BCa",
+                            confidence_level=confidence, bootstrap_result=BootstrapResult(None, distribution, None))
+        out[f"interval/{confidence}"] = [inputs.number(v) for v in r.confidence_interval]
+    out["standard_error"] = inputs.number(r.standard_error)
+    out["value"] = inputs.number(statistic(*data))
+    return {"family": "bca", "name": name, "n": n, "k": resamples, "score": columns, "index": index, "want": out}
+
+
+def bcas():
+    for n, resamples in ((10, 300), (40, 500), (120, 400)):
+        yield bca("mae", n, resamples, [normal(n), normal(n, scale=2, shift=0.3)], m.mean_absolute_error)
+        yield bca("mse", n, resamples, [normal(n), normal(n, scale=2)], m.mean_squared_error)
+        yield bca("r2", n, resamples, [normal(n, scale=5), normal(n)], m.r2_score)
+        yield bca("median", n, resamples, [normal(n), normal(n)], m.median_absolute_error)
+        yield bca("accuracy", n, resamples, [integers(n, 2), integers(n, 2)], m.accuracy_score)
+    yield bca("roc_auc", 60, 300, [integers(60, 2), normal(60, quantum=0.25)], m.roc_auc_score)
+    yield bca("log_loss", 60, 300, [integers(60, 2), uniform(60)],
+              lambda y, p: m.log_loss(y, p, labels=[0, 1]))
+
+
 if __name__ == "__main__":
     inputs.write("drift/quality/testdata/golden_figures.json",
                  [*confusions(), *multilabels(), *rankings(), *probabilities(), *regressions()])
+    inputs.write("drift/quality/testdata/golden_inference.json",
+                 [*wilsons(), *students(), *delongs(), *mcnemars(), *bcas()])

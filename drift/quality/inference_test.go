@@ -1,0 +1,351 @@
+package quality_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/millrace/millrace/drift/quality"
+)
+
+func TestInferenceRefused(t *testing.T) {
+	yes := []bool{true, false, true, false}
+	s := []float64{1, 2, 3, 4}
+	second := func(_ any, err error) error { return err }
+	test := func(_, _ float64, err error) error { return err }
+	r := quality.NewRanking()
+	require.NoError(t, r.Add(yes, s, nil))
+	p := new(quality.Paired)
+	require.ErrorIs(t, test(p.McNemarExact()), quality.ErrNoRows)
+	require.ErrorIs(t, test(p.McNemarChiSquare(true)), quality.ErrNoRows)
+	require.NoError(t, p.Add([]int{1, 1, 0, 0}, []int{1, 0, 0, 1}, []int{1, 1, 1, 1}, []float64{1, 2, 0.5, 4}))
+	m := quality.BinaryConfusion(0, 0, 0, 5)
+	g := quality.NewRegression()
+	require.ErrorIs(t, second(g.MAEInterval(0.95)), quality.ErrNoRows)
+	require.NoError(t, g.Add([]float64{1}, []float64{2}, nil))
+	huge := quality.NewRegression()
+	require.NoError(t, huge.Add([]float64{1e200, -1e200}, []float64{0, 0}, nil))
+	one := func(rows int, v float64, err error, o quality.BootstrapOptions) error {
+		return second(quality.Bootstrap(rows, func([]float64) (float64, error) { return v, err }, o))
+	}
+	failed := errors.New("no such figure")
+	for want, err := range map[string]error{
+		"confidence 1, must be between":                    second(quality.Wilson(1, 2, 1)),
+		"confidence NaN":                                   second(quality.Wilson(1, 2, math.NaN())),
+		"wilson: 3 successes of 2 rows":                    second(quality.Wilson(3, 2, 0.9)),
+		"wilson: -1 successes":                             second(quality.Wilson(-1, 2, 0.9)),
+		"wilson: 1 successes of +Inf":                      second(quality.Wilson(1, math.Inf(1), 0.9)),
+		"wilson: no labelled rows":                         second(quality.Wilson(0, 0, 0.9)),
+		"confidence 0, must":                               second(quality.Student(1, 1, 3, 0)),
+		"student: mean NaN":                                second(quality.Student(math.NaN(), 1, 3, 0.9)),
+		"deviation -1":                                     second(quality.Student(0, -1, 3, 0.9)),
+		"student: undefined: 1 rows":                       second(quality.Student(0, 1, 1, 0.9)),
+		"student: overflow":                                second(quality.Student(0, 1e308, 2, 0.9999)),
+		"precision: undefined: class 1 has no rows":        second(m.PrecisionInterval(1, 0.9)),
+		"recall: class 2, must":                            errUnlabelled(second(m.RecallInterval(2, 0.9))),
+		"mae: undefined: the interval needs more":          second(g.MAEInterval(0.9)),
+		"mae: overflow":                                    second(huge.MAEInterval(0.9)),
+		"confidence -1, must":                              second(r.ROCAUCInterval(-1)),
+		"confidence 2, must":                               second(quality.CompareROCAUC(yes, s, s, nil, 2)),
+		"4 labels and 3 values of score of b":              second(quality.CompareROCAUC(yes, s, s[:3], nil, 0.9)),
+		"4 rows and 1 weights":                             second(quality.CompareROCAUC(yes, s, s, s[:1], 0.9)),
+		"row 0: score of a is NaN":                         second(quality.CompareROCAUC(yes, []float64{math.NaN(), 1, 2, 3}, s, nil, 0.9)),
+		"here are 1 positive and 3 negative":               second(quality.CompareROCAUC([]bool{true, false, false, false}, s, s, nil, 0.9)),
+		"no row is labelled positive":                      second(quality.CompareROCAUC(make([]bool, 4), s, s, nil, 0.9)),
+		"the difference has no variance":                   second(quality.CompareROCAUC([]bool{false, false, true, true}, s, []float64{4, 3, 2, 1}, nil, 0.9)),
+		"3 predictions of a":                               p.Add([]int{1}, []int{1, 2, 3}, []int{1}, nil),
+		"row 0: weight NaN":                                p.Add([]int{1}, []int{1}, []int{1}, []float64{math.NaN()}),
+		"mcnemar of 0.5 and 2 rows: the exact test needs":  test(p.McNemarExact()),
+		"mcnemar: undefined: both models are right on the": test(quality.PairedOf(5, 0, 0, 3).McNemarChiSquare(true)),
+		"confidence 5, must":                               one(5, 1, nil, quality.BootstrapOptions{Confidence: 5}),
+		"bootstrap of 1 resamples":                         one(5, 1, nil, quality.BootstrapOptions{Resamples: 1}),
+		"bootstrap of 1 rows":                              one(1, 1, nil, quality.BootstrapOptions{}),
+		"the figure is NaN":                                one(5, math.NaN(), nil, quality.BootstrapOptions{}),
+		"no such figure":                                   one(5, 0, failed, quality.BootstrapOptions{}),
+		"bca of 0 resamples":                               second(quality.BCa(1, nil, s, 0.9)),
+		"confidence 9, must":                               second(quality.BCa(1, s, s, 9)),
+		"the figure lies outside of all resamples":         second(quality.BCa(9, s, s, 0.9)),
+		"is too strong for confidence":                     second(quality.BCa(2.5, s, append(make([]float64, 100), 50), 1-1e-15)),
+	} {
+		require.ErrorContains(t, err, want)
+	}
+	require.ErrorIs(t, test(p.McNemarExact()), quality.ErrFractional)
+
+	// A figure that every resample lacks, or that fails in the middle.
+	calls := 0
+	_, err := quality.Bootstrap(3, func([]float64) (float64, error) {
+		if calls++; calls > 4 {
+			return 0, fmt.Errorf("one class: %w", quality.ErrUndefined)
+		}
+		return 1, nil
+	}, quality.BootstrapOptions{Resamples: 10})
+	require.ErrorIs(t, err, quality.ErrUndefined)
+	require.ErrorContains(t, err, "101 of 101 resamples have no figure")
+	calls = 0
+	_, err = quality.Bootstrap(3, func([]float64) (float64, error) {
+		if calls++; calls > 2 {
+			return 0, failed
+		}
+		return 1, nil
+	}, quality.BootstrapOptions{})
+	require.ErrorIs(t, err, failed)
+	require.ErrorContains(t, err, "without row 1")
+	good := func([]float64) (float64, error) { return 1, nil }
+	bad := func([]float64) (float64, error) { return 0, failed }
+	_, err = quality.BootstrapDifference(3, bad, good, quality.BootstrapOptions{})
+	require.EqualError(t, err, "model a: no such figure")
+	_, err = quality.BootstrapDifference(3, good, bad, quality.BootstrapOptions{})
+	require.EqualError(t, err, "model b: no such figure")
+}
+
+// errUnlabelled drops what every message of a class out of range starts with.
+func errUnlabelled(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New("recall: " + err.Error()[len("recall: labels: "):])
+}
+
+// TestSameModel: a model against itself differs by nothing.
+func TestSameModel(t *testing.T) {
+	y := []bool{true, false, true, false, true}
+	a, b := []float64{1, 2, 3, 4, 5}, []float64{10, 20, 30, 40, 50} // ranks alike
+	d, err := quality.CompareROCAUC(y, a, b, []float64{1, 0.3, 0.1, 0.9, 2}, 0.95)
+	require.NoError(t, err)
+	require.Equal(t, quality.Difference{A: d.A, B: d.A, PValue: 1}, d)
+	_, p, err := quality.PairedOf(5, 0, 0, 3).McNemarExact()
+	require.NoError(t, err)
+	require.Equal(t, 1.0, p)
+	figure := func(w []float64) (float64, error) { return w[0], nil }
+	d, err = quality.BootstrapDifference(5, figure, figure, quality.BootstrapOptions{Resamples: 50})
+	require.NoError(t, err)
+	require.Equal(t, quality.Difference{A: 1, B: 1, PValue: 1}, d)
+
+	r := quality.NewRanking()
+	require.NoError(t, r.Add([]bool{false, false, true, true}, a[:4], nil))
+	i, err := r.ROCAUCInterval(0.95)
+	require.NoError(t, err)
+	require.Equal(t, quality.Interval{Low: 1, High: 1}, i) // classes that scores separate
+}
+
+// TestPropertyPaired: the order of models turns the sign, the parts merge to the whole, and
+// weights repeat rows.
+func TestPropertyPaired(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := drawRows(t)
+		b := make([]float64, len(r.scores))
+		other := make([]int, len(r.labels))
+		for i := range b {
+			b[i] = rapid.Float64Range(-1, 1).Draw(t, "score of b")
+			other[i] = rapid.IntRange(0, classes-1).Draw(t, "prediction of b")
+		}
+		var index []int
+		for i, w := range r.weights {
+			for range int(w) {
+				index = append(index, i)
+			}
+		}
+		ab, err := quality.CompareROCAUC(r.positive, r.scores, b, r.weights, 0.9)
+		ba, err2 := quality.CompareROCAUC(r.positive, b, r.scores, r.weights, 0.9)
+		repeated, err3 := quality.CompareROCAUC(at(r.positive, index), at(r.scores, index), at(b, index), nil, 0.9)
+		require.Equal(t, err == nil, err2 == nil)
+		require.Equal(t, err == nil, err3 == nil)
+		if err == nil {
+			require.InDelta(t, ab.Value, -ba.Value, 1e-14)
+			require.InEpsilon(t, ab.PValue, ba.PValue, 1e-9)
+			require.InDelta(t, ab.Interval.Low, -ba.Interval.High, 1e-12)
+			require.InDelta(t, ab.Value, repeated.Value, 1e-12)
+			require.InDelta(t, ab.PValue, repeated.PValue, 1e-9)
+			require.LessOrEqual(t, ab.Interval.Low, ab.Value)
+			require.GreaterOrEqual(t, ab.Interval.High, ab.Value)
+		}
+
+		whole, parts := new(quality.Paired), new(quality.Paired)
+		require.NoError(t, whole.Add(r.labels, r.predictions, other, r.weights))
+		k := rapid.IntRange(0, len(r.labels)).Draw(t, "cut")
+		rest := new(quality.Paired)
+		require.NoError(t, parts.Add(r.labels[:k], r.predictions[:k], other[:k], r.weights[:k]))
+		require.NoError(t, rest.Add(r.labels[k:], r.predictions[k:], other[k:], r.weights[k:]))
+		parts.Merge(rest)
+		require.Equal(t, *whole, *parts)
+		both, onlyA, onlyB, neither := whole.Counts()
+		require.Equal(t, float64(len(index)), both+onlyA+onlyB+neither)
+		turned := quality.PairedOf(int64(both), int64(onlyB), int64(onlyA), int64(neither))
+		_, p, err := whole.McNemarExact()
+		_, q, err2 := turned.McNemarExact()
+		require.Equal(t, err, err2)
+		require.Equal(t, p, q)
+		require.LessOrEqual(t, p, 1.0)
+	})
+}
+
+// seed of all simulations.
+const seed = 20261126
+
+// share returns how many of n runs are true, as a share.
+func share(n int, run func(*rand.Rand) bool) float64 {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	hits := 0
+	for range n {
+		if run(rng) {
+			hits++
+		}
+	}
+	return float64(hits) / float64(n)
+}
+
+func (r rows) contains(i quality.Interval, v float64) bool { return i.Low <= v && v <= i.High }
+
+// TestIntervalsCover: intervals of simulated rows hold the true figure about as often as
+// they say. Bounds are 4 standard errors of the simulation, plus what each method is known
+// to miss at these sizes.
+func TestIntervalsCover(t *testing.T) {
+	covers := func(t *testing.T, n int, confidence, slack float64, run func(*rand.Rand) bool) {
+		t.Helper()
+		got := share(n, run)
+		within := slack + 4*math.Sqrt(confidence*(1-confidence)/float64(n))
+		require.InDelta(t, confidence, got, within)
+	}
+	holds := rows{}.contains
+	t.Run("wilson", func(t *testing.T) {
+		for _, p := range []float64{0.1, 0.5, 0.8} {
+			covers(t, 2000, 0.95, 0.015, func(rng *rand.Rand) bool {
+				k := 0.0
+				for range 60 {
+					if rng.Float64() < p {
+						k++
+					}
+				}
+				i, err := quality.Wilson(k, 60, 0.95)
+				require.NoError(t, err)
+				return holds(i, p)
+			})
+		}
+	})
+	t.Run("student", func(t *testing.T) {
+		for _, n := range []int{3, 20} {
+			covers(t, 2000, 0.9, 0, func(rng *rand.Rand) bool {
+				r := quality.NewRegression()
+				for range n {
+					require.NoError(t, r.Add([]float64{0}, []float64{3 + rng.NormFloat64()}, nil))
+				}
+				i, err := r.BiasInterval(0.9)
+				require.NoError(t, err)
+				return holds(i, 3)
+			})
+		}
+	})
+	// Scores of N(1, 1) and N(0, 1): the area is Φ(1/√2).
+	area := math.Erfc(-0.5) / 2
+	draw := func(rng *rand.Rand, n int) ([]bool, []float64) {
+		y, s := make([]bool, n), make([]float64, n)
+		for i := range s {
+			y[i], s[i] = i%3 == 0, rng.NormFloat64()
+			if y[i] {
+				s[i]++
+			}
+		}
+		return y, s
+	}
+	t.Run("delong", func(t *testing.T) {
+		covers(t, 1500, 0.95, 0.01, func(rng *rand.Rand) bool {
+			r := quality.NewRanking()
+			y, s := draw(rng, 150)
+			require.NoError(t, r.Add(y, s, nil))
+			i, err := r.ROCAUCInterval(0.95)
+			require.NoError(t, err)
+			return holds(i, area)
+		})
+	})
+	t.Run("delong paired", func(t *testing.T) { // p-values of equally good models are uniform
+		rejected := func(level float64) func(*rand.Rand) bool {
+			return func(rng *rand.Rand) bool {
+				y, s := draw(rng, 150)
+				a, b := make([]float64, len(s)), make([]float64, len(s))
+				for i := range s {
+					a[i], b[i] = s[i]+rng.NormFloat64(), s[i]+rng.NormFloat64()
+				}
+				d, err := quality.CompareROCAUC(y, a, b, nil, 0.95)
+				require.NoError(t, err)
+				require.Equal(t, d.PValue < 0.05, d.Interval.Low > 0 || d.Interval.High < 0)
+				return d.PValue >= level
+			}
+		}
+		covers(t, 1000, 0.95, 0.01, rejected(0.05))
+		covers(t, 1000, 0.5, 0.01, rejected(0.5))
+	})
+	t.Run("bootstrap", func(t *testing.T) { // of a skewed error
+		covers(t, 400, 0.9, 0.03, func(rng *rand.Rand) bool {
+			y, p := make([]float64, 40), make([]float64, 40)
+			for i := range p {
+				p[i] = rng.ExpFloat64()
+			}
+			b, err := quality.Bootstrap(len(y), func(w []float64) (float64, error) {
+				return bootstrapFigure("mae", [2][]float64{y, p}, w)
+			}, quality.BootstrapOptions{Seed: rng.Uint64(), Resamples: 400, Confidence: 0.9})
+			require.NoError(t, err)
+			return holds(b.Interval, 1)
+		})
+	})
+}
+
+// TestBootstrap: the same seed gives the same interval, another one a similar one; many rows
+// are left out in groups; resamples without a figure are drawn again.
+func TestBootstrap(t *testing.T) {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	const n = 1500
+	columns := [2][]float64{make([]float64, n), make([]float64, n)}
+	for i := range n {
+		columns[1][i] = rng.NormFloat64() * 2
+	}
+	mse := func(w []float64) (float64, error) { return bootstrapFigure("mse", columns, w) }
+	b, err := quality.Bootstrap(n, mse, quality.BootstrapOptions{Seed: 5, Resamples: 500})
+	require.NoError(t, err)
+	again, err := quality.Bootstrap(n, mse, quality.BootstrapOptions{Seed: 5, Resamples: 500})
+	require.NoError(t, err)
+	require.Equal(t, b, again)
+	other, err := quality.Bootstrap(n, mse, quality.BootstrapOptions{Seed: 6, Resamples: 500})
+	require.NoError(t, err)
+	require.NotEqual(t, b.Interval, other.Interval)
+	// The mean of 4·χ²₁ has the standard error 4·√(2/n).
+	require.InEpsilon(t, 4*math.Sqrt(2.0/n), b.StandardError, 0.15)
+	require.InDelta(t, b.Interval.Low, other.Interval.Low, b.StandardError/2)
+	require.Less(t, b.Interval.Low, b.Value)
+	require.Greater(t, b.Interval.High, b.Value)
+
+	skewed := [2][]float64{make([]float64, 20), {5, 1, 0, 0, 1, 0, 2, 0, 0, 1, 0, 0, 0, 3, 0, 1, 0, 0, 0, 0}}
+	b, err = quality.Bootstrap(20, func(w []float64) (float64, error) { return bootstrapFigure("mae", skewed, w) }, quality.BootstrapOptions{})
+	require.NoError(t, err)
+	require.Greater(t, b.Interval.High-b.Value, 1.3*(b.Value-b.Interval.Low), "a skewed figure has a skewed interval")
+
+	few := [2][]float64{{1, 1, 0, 0, 0, 0, 0, 0}, {0.9, 0.4, 0.2, 0.5, 0.1, 0.3, 0.6, 0.2}}
+	auc := func(w []float64) (float64, error) { return bootstrapFigure("roc_auc", few, w) }
+	b, err = quality.Bootstrap(8, auc, quality.BootstrapOptions{Seed: 1, Resamples: 200})
+	require.NoError(t, err)
+	require.Positive(t, b.Redrawn)
+
+	worse := func(w []float64) (float64, error) {
+		v, err := mse(w)
+		return v + 0.01*w[0] + 0.1, err
+	}
+	d, err := quality.BootstrapDifference(n, worse, mse, quality.BootstrapOptions{Resamples: 300})
+	require.NoError(t, err)
+	require.InDelta(t, 0.11, d.Value, 1e-12)
+	require.InDelta(t, d.A-d.B, d.Value, 1e-12)
+	require.Positive(t, d.Interval.Low)
+	require.InDelta(t, 2.0/301, d.PValue, 1e-15)
+}
+
+func TestBCaPoint(t *testing.T) {
+	i, err := quality.BCa(3, []float64{3, 3, 3}, []float64{3, 3}, 0.95)
+	require.NoError(t, err)
+	require.Equal(t, quality.Interval{Low: 3, High: 3}, i)
+	require.Zero(t, quality.Acceleration([]float64{0.1, 0.1, 0.1}))
+	require.Zero(t, quality.Bias(2, []float64{1, 2, 3}))
+	require.InEpsilon(t, quality.Acceleration([]float64{1, 2, 9}), quality.Acceleration([]float64{1e-200, 2e-200, 9e-200}), 1e-12)
+}
