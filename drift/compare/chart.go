@@ -104,7 +104,7 @@ func histogram(b Bins) template.HTML {
 		top := most * (x[1] - x[0])
 		for _, v := range niceTicks(0, top, 2) {
 			if v > 0 {
-				fmt.Fprintf(&s, `<span class="y" style="bottom:%s%%">%s</span>`, unit(96*v/top), template.HTMLEscapeString(formatShare(v)))
+				fmt.Fprintf(&s, `<span class="y" style="top:%s%%">%s</span>`, unit(plotHeight-96*v/top), template.HTMLEscapeString(formatShare(v)))
 			}
 		}
 	}
@@ -137,6 +137,9 @@ func histogram(b Bins) template.HTML {
 	case layoutBroken:
 		s.WriteString(`<p class="how">Area is share of values; beyond a dashed line the axis is compressed.</p>`)
 	case layoutEqual:
+		if n == 1 {
+			break
+		}
 		s.WriteString(`<p class="how">Bins are drawn equally wide; height is share of values.</p>`)
 	}
 	return template.HTML(s.String()) //nolint:gosec // numbers, and text that is escaped above
@@ -192,7 +195,7 @@ func lay(edges, reference []float64) (x []float64, how layout, left, right int) 
 	if slices.Max(wide) <= 1.02*slices.Min(wide) {
 		return equal(layoutLinear)
 	}
-	const part, narrowed, atLeast = 0.4, 90, 4
+	const part, narrow, wider, atLeast = 0.4, 90, 220, 4
 	span := func() float64 {
 		s := 0.0
 		for _, w := range wide[left : n-right] {
@@ -202,25 +205,46 @@ func lay(edges, reference []float64) (x []float64, how layout, left, right int) 
 	}
 	for n-left-right > 2 {
 		s := span()
-		if right < 2 && wide[n-1-right] > part*s && wide[n-1-right] >= wide[left] {
+		low, high := wide[left], wide[n-1-right]
+		if right < 2 && high > part*s && high >= low {
 			right++
-		} else if left < 2 && wide[left] > part*s {
-			left++
-		} else {
+			continue
+		}
+		if left == 2 || low <= part*s {
 			break
 		}
+		left++
 	}
-	room, inner, sum := plotWidth-float64(left+right)*narrowed, span(), 0.0
-	drawn := make([]float64, n)
+	outer := func(i int) bool { return i < left || i >= n-right }
+	drawn, inner := make([]float64, n), span()
 	for i := range drawn {
-		drawn[i] = narrowed
-		if i >= left && i < n-right {
-			drawn[i] = atLeast
-			if inner > 0 {
-				drawn[i] = max(atLeast, room*wide[i]/inner)
+		drawn[i] = narrow
+	}
+	for range 4 { // a narrowed bin is wide enough not to stand out above the others, within limits
+		room, highest := float64(plotWidth), 0.0
+		for i, d := range drawn {
+			if outer(i) {
+				room -= d
 			}
 		}
-		sum += drawn[i]
+		for i := range drawn {
+			if !outer(i) {
+				drawn[i] = atLeast
+				if inner > 0 {
+					drawn[i] = max(atLeast, room*wide[i]/inner)
+				}
+				highest = max(highest, reference[i]/drawn[i])
+			}
+		}
+		for i := range drawn {
+			if outer(i) && highest > 0 {
+				drawn[i] = min(max(narrow, reference[i]/highest), wider)
+			}
+		}
+	}
+	sum := 0.0
+	for _, d := range drawn {
+		sum += d
 	}
 	var heights []float64
 	for i := range drawn {
@@ -365,7 +389,7 @@ func bars(b Bins) template.HTML {
 		return cmp.Compare(max(y.reference, y.current), max(x.reference, x.current))
 	})
 	if len(cells) > maxBars+1 {
-		rest.name = fmt.Sprintf("%s others", formatCount(int64(len(cells)-maxBars)))
+		rest.name = formatCount(int64(len(cells)-maxBars)) + " others"
 		if hasRest {
 			rest.name = "all others"
 		}
@@ -389,7 +413,7 @@ func bars(b Bins) template.HTML {
 	for i, x := range cells {
 		name, tag := x.name, ""
 		if i < named {
-			name = shownName(name, 26)
+			name = shownName(name, 22)
 		}
 		switch {
 		case i >= named:

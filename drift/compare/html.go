@@ -64,11 +64,11 @@ func (v view) MoreNotes() int { return len(v.Notes) - len(v.ShownNotes()) }
 
 // heat is the table of columns by segments.
 type heat struct {
-	Segments         []*Segment
-	Rows             []heatRow
-	Columns, Of      int // shown of all
-	SegmentsOf       int
-	Upright          bool // few enough segments to write their names across
+	Segments    []*Segment
+	Rows        []heatRow
+	Columns, Of int // shown of all
+	SegmentsOf  int
+	Upright     bool // few enough segments to write their names across
 }
 
 type heatRow struct {
@@ -152,6 +152,7 @@ var reportTemplate = template.Must(template.New("compare").Funcs(template.FuncMa
 	"count":        formatCount,
 	"share":        formatShare,
 	"name":         func(s string) string { return shownName(s, 100) },
+	"label":        func(s string) string { return shownName(s, 40) },
 	"short":        func(s string) string { return shownName(s, 22) },
 	"prose":        func(s string) string { return shownText(s, 1000) },
 	"distribution": distribution,
@@ -164,6 +165,7 @@ var reportTemplate = template.Must(template.New("compare").Funcs(template.FuncMa
 		a, b := m.ReferenceInterval, m.CurrentInterval
 		return a != nil && b != nil && (a[1] < b[0] || b[1] < a[0])
 	},
+	"word":     verdictWord,
 	"summary":  Dataset.summary,
 	"missing":  missingShares,
 	"remarks":  (*Column).remarks,

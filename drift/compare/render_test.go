@@ -51,8 +51,8 @@ func example() *compare.Result {
 		NReference:  4000, NCurrent: 3900, MissingCurrent: 100,
 		Bins: compare.Bins{Edges: []float64{-80, -5, 0, 20, 1688}, Reference: []float64{1000, 1000, 1000, 1000}, Current: []float64{1510, 1000, 1000, 390}},
 		DataQuality: compare.DataQuality{
-			Reference: compare.SideQuality{Distinct: 535, Infinite: 1, Min: new(-80.0), Max: new(1688.0), Mean: new(6.339), Std: new(30.92), Quantiles: []float64{-30, -21, -8, -1, 10, 59, 140}},
-			Current:   compare.SideQuality{Distinct: 506, TypeErrors: 12, Min: new(-95.0), Max: new(1299.0), Mean: new(3.264), Std: new(27.4), Quantiles: []float64{-31, -21, -9, -3, 8, 49, 120}},
+			Reference:  compare.SideQuality{Distinct: 535, Infinite: 1, Min: new(-80.0), Max: new(1688.0), Mean: new(6.339), Std: new(30.92), Quantiles: []float64{-30, -21, -8, -1, 10, 59, 140}},
+			Current:    compare.SideQuality{Distinct: 506, TypeErrors: 12, Min: new(-95.0), Max: new(1299.0), Mean: new(3.264), Std: new(27.4), Quantiles: []float64{-31, -21, -9, -3, 8, 49, 120}},
 			OutOfRange: 2,
 		},
 		Tests: map[string]compare.Trial{
@@ -165,20 +165,21 @@ func TestWorstFirst(t *testing.T) {
 	}
 	r := &compare.Result{Columns: []compare.Column{
 		column("few", nil, nil, 0.1, compare.VerdictTooFew),
+		column("without", new(0.5), nil, 0.1, "not_judged"),
 		column("near", new(0.099), nil, 0.1, compare.VerdictOK),
 		column("p-ok", new(3.0), new(0.9), 0.05, compare.VerdictOK),
 		column("double", new(0.2), nil, 0.1, compare.VerdictDrifted),
 		column("p-zero", new(5.0), new(0.0), 0.05, compare.VerdictDrifted),
 		column("p-small", new(4.0), new(0.0005), 0.05, compare.VerdictDrifted),
 		column("p-zero-greater", new(6.0), new(0.0), 0.05, compare.VerdictDrifted),
-		column("unjudged-threshold", new(-1.0), nil, 0, compare.VerdictOK),
+		column("no-unit", new(-1.0), nil, 0, compare.VerdictOK),
 	}}
-	want := []string{"p-zero-greater", "p-zero", "p-small", "double", "near", "p-ok", "unjudged-threshold", "few"}
+	want := []string{"p-zero-greater", "p-zero", "p-small", "double", "near", "p-ok", "no-unit", "without", "few"}
 	var got []string
 	for l := range strings.Lines(table(t, r, false, 0)) {
 		if f := strings.Fields(l); len(f) > 2 && (f[0] == "ok" || f[0] == "drifted") {
 			got = append(got, f[1])
-		} else if len(f) > 2 && f[1] == "few" {
+		} else if len(f) > 2 && (f[1] == "few" || f[1] == "judged") {
 			got = append(got, f[2])
 		}
 	}
@@ -251,7 +252,7 @@ func wellFormed(t require.TestingT, html string) {
 				case "href":
 					require.Regexp(t, `^#c[0-9]+$`, a.Value)
 				case "style":
-					require.Regexp(t, `^(left|bottom):[0-9.]+%$`, a.Value)
+					require.Regexp(t, `^(left|top):[0-9.]+%$`, a.Value)
 				case "x", "y", "width", "height":
 					v, err := strconv.ParseFloat(a.Value, 64)
 					require.NoError(t, err)
@@ -412,4 +413,55 @@ func TestHTMLOfAnyResult(t *testing.T) {
 		require.NotContains(t, out.String(), "\x1b")
 		require.True(t, utf8.Valid(out.Bytes()))
 	})
+}
+
+// In every layout, what a bin covers is its share of the values: of both sides to one scale.
+func TestHistogramAreasAreShares(t *testing.T) {
+	for name, edges := range map[string][]float64{
+		"equal":          {0, 10, 20, 30, 40},
+		"unequal":        {0, 10, 15, 22, 30},
+		"both ends cut":  {-1e6, 0, 1, 2, 1e9},
+		"spike":          {0, 1e-9, 5, 10, 20},
+		"zero width":     {0, 0, 5, 10, 20},
+		"one value":      {7, 7, 7, 7, 7},
+		"great numbers":  {-1.7e308, -1, 0, 1, 1.7e308},
+		"small numbers":  {0, 1e-310, 2e-310, 3e-310, 9e-310},
+		"not finite":     {math.Inf(-1), 0, 1, 2, math.Inf(1)},
+		"not ascending":  {0, 3, 1, 2, 4},
+		"powers of ten":  {1, 10, 100, 1000, 10_000},
+		"a wide first":   {-5000, 0, 1, 2, 3},
+		"a wide second":  {0, 1, 500, 501, 502},
+		"negative range": {-40, -30, -15, -10, -2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reference, current := []float64{100, 200, 300, 400}, []float64{1, 2, 0, 1}
+			html := page(t, &compare.Result{Columns: []compare.Column{{Bins: compare.Bins{Edges: edges, Reference: reference, Current: current}}}})
+			wellFormed(t, html)
+			area := func(class string) []float64 {
+				m := regexp.MustCompile(`<path class="` + class + `" d="M0 100(.*?)V100Z?"`).FindStringSubmatch(html)
+				require.NotNil(t, m)
+				var areas []float64
+				x := 0.0
+				for _, step := range strings.Split(m[1], "V")[1:] {
+					y, to, _ := strings.Cut(step, "H")
+					high, err := strconv.ParseFloat(y, 64)
+					require.NoError(t, err)
+					right, err := strconv.ParseFloat(to, 64)
+					require.NoError(t, err)
+					require.Greater(t, right, x, "every bin has a width")
+					areas = append(areas, (100-high)*(right-x))
+					x = right
+				}
+				require.Equal(t, 1000.0, x)
+				return areas
+			}
+			r, c := area("r"), area("c")
+			require.Len(t, r, 4)
+			scale := (r[0] + r[1] + r[2] + r[3]) / 1000
+			for i := range r {
+				require.InDelta(t, reference[i]*scale, r[i], 60, "bin %d", i)
+				require.InDelta(t, current[i]*250*scale, c[i], 60, "bin %d", i)
+			}
+		})
+	}
 }

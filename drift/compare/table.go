@@ -218,10 +218,10 @@ func verdictCode(drifted bool, verdict string) string {
 	switch {
 	case drifted:
 		return ansiRed
-	case verdict == VerdictTooFew:
-		return ansiDim
-	default:
+	case verdict == VerdictOK:
 		return ansiGreen
+	default:
+		return ansiDim
 	}
 }
 

@@ -35,8 +35,11 @@ func severity(score, pValue *float64, threshold float64) float64 {
 	}
 }
 
+// judged tells whether a column has a verdict.
+func (c *Column) judged() bool { return c.Verdict == VerdictOK || c.Drifted }
+
 func (c *Column) severity() float64 {
-	if c.Verdict == VerdictTooFew {
+	if !c.judged() {
 		return math.NaN()
 	}
 	return severity(c.Score, c.PValue, c.Threshold)
@@ -53,10 +56,10 @@ func worstFirst(columns []Column) []*Column {
 		switch {
 		case c.Drifted:
 			return 0
-		case c.Verdict == VerdictTooFew:
-			return 2
-		default:
+		case c.judged():
 			return 1
+		default:
+			return 2
 		}
 	}
 	value := func(x *float64) float64 {
@@ -90,10 +93,7 @@ func (d Dataset) summary() string {
 
 // verdictWord is a verdict as people read it.
 func verdictWord(verdict string) string {
-	if verdict == VerdictTooFew {
-		return "too few"
-	}
-	return verdict
+	return shownName(strings.ReplaceAll(verdict, "_", " "), 20)
 }
 
 // remarks says what is wrong with a column's values, the gravest first.
