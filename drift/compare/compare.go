@@ -50,7 +50,7 @@ func Compare(ctx context.Context, reference, current dataset.Source, options Opt
 	e.tables = [2]table2{{source: reference, what: "reference"}, {source: current, what: "current"}}
 	for i := range e.tables {
 		// A quarter of the memory, of both sides, at 8 bytes a row.
-		e.tables[i].hashes = &rowHashes{limit: max(o.Memory/64, hashBlock)}
+		e.tables[i].hashes = &rowHashes{limit: max(o.Memory/64, hashBlock), done: len(o.Columns) > 0}
 	}
 	if err := e.plan(); err != nil {
 		return nil, err
@@ -205,7 +205,7 @@ func (e *engine) plan() error {
 			e.note("only the %s has %s: not compared", side, listed(only[i]))
 		}
 	}
-	if !slices.ContainsFunc(e.plans, func(p *plan) bool { return p.skip == "" }) {
+	if !slices.ContainsFunc(e.plans, func(p *plan) bool { return p.skip == "" || p.doubtful }) {
 		return fmt.Errorf("%s and %s have no column to compare: the first has %s, the second %s",
 			e.tables[0].source.Name(), e.tables[1].source.Name(), listed(names[0]), listed(names[1]))
 	}
@@ -494,6 +494,9 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 	for k, to := range []*Input{&r.Reference, &r.Current} {
 		t := &e.tables[k]
 		to.Name, to.Rows = t.source.Name(), t.rows
+		if len(e.Columns) > 0 {
+			continue // rows are more than the columns that were read
+		}
 		if n, known := t.hashes.duplicated(t.rows); known {
 			to.DuplicatedRows = &n
 		} else {

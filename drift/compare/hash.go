@@ -43,7 +43,7 @@ const hashBlock = 1 << 16 // rows under one lock
 // be added in any order and at the same time.
 type rowHashes struct {
 	limit int64 // rows beyond which there are none
-	done  bool  // all columns were added: what is read again is not
+	done  bool  // nothing is added any more
 
 	mu     sync.Mutex
 	blocks []*hashes

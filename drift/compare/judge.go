@@ -290,7 +290,7 @@ func unique(t *texts) bool { return len(t.names) > 10 && float64(len(t.names)) >
 func distincts(r, c stattest.Sample) (n [3]int) {
 	n[0], n[1] = distinct(r), distinct(c)
 	if n[2] = max(n[0], n[1]); n[2] <= fewValues {
-		n[2] = stattest.Distinct(r, c)
+		n[2] = stattest.Distinct(fewValues+1, r, c)
 	}
 	return n
 }
