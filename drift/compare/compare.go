@@ -541,7 +541,7 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 		}
 		r.Segments = append(r.Segments, s)
 	}
-	if err := e.model(ctx, r); err != nil {
+	if err := e.model(ctx, r, all); err != nil {
 		return nil, err
 	}
 	if err := e.multivariate(ctx, r); err != nil {

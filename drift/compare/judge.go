@@ -52,7 +52,9 @@ type verdict struct {
 	column Column
 	test   *stattest.Test // nil where none was made
 	result stattest.Result
-	moved  string // what changed, for the explanation
+	moved  string    // what changed, for the explanation
+	names  []string  // of a target or prediction, all categories in ascending order, where there are few values
+	values []float64 // likewise, of numbers
 	notes  []string
 	skip   bool // it is not compared after all, which a note says
 }
@@ -99,6 +101,10 @@ func (o *checked) judge(p pair) verdict {
 		}
 	}
 
+	if c.Role != "" {
+		v.names, v.values = t.names, t.values
+	}
+
 	// The bins that are shown, and that binned tests take.
 	numericCells := func() (r, k []float64) { return t.r, t.c }
 	if c.Type == TypeNumeric && t.names == nil {
@@ -113,7 +119,7 @@ func (o *checked) judge(p pair) verdict {
 	} else {
 		c.Bins = t.shown()
 	}
-	c.DataQuality = quality(p, t, c.Type, distinct)
+	c.DataQuality = dataQuality(p, t, c.Type, distinct)
 
 	chosen, own := o.tests.of(c.Column, c.Type)
 	if !own {
@@ -390,8 +396,8 @@ func finite(x float64) *float64 {
 	return &x
 }
 
-// quality tells what is wrong with a column's values.
-func quality(p pair, t table, kind string, distinct [3]int) DataQuality {
+// dataQuality tells what is wrong with a column's values.
+func dataQuality(p pair, t table, kind string, distinct [3]int) DataQuality {
 	q := DataQuality{Reference: p.reference.quality(distinct[0]), Current: p.current.quality(distinct[1])}
 	if kind == TypeNumeric {
 		if s := p.current.sample; len(p.reference.sample.Values) > 0 && len(s.Values) > 0 {

@@ -146,14 +146,16 @@ type Contribution struct {
 
 // Quality is the model's, on both sides.
 type Quality struct {
-	Task    string   `json:"task"` // binary, multiclass, regression
-	Target  string   `json:"target"`
-	Metrics []Metric `json:"metrics"`
+	Task     string   `json:"task"` // binary, multiclass, regression
+	Target   string   `json:"target"`
+	Positive string   `json:"positive,omitempty"` // of a binary task, the class that precision and recall are of
+	Metrics  []Metric `json:"metrics"`
 }
 
 // Metric is one figure of quality with its confidence interval.
 type Metric struct {
 	Metric            string      `json:"metric"`
+	LowerIsBetter     bool        `json:"lower_is_better,omitempty"`
 	Reference         *float64    `json:"reference"`
 	Current           *float64    `json:"current"`
 	ReferenceInterval *[2]float64 `json:"reference_interval,omitempty"` // 95 %
