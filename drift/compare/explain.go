@@ -8,44 +8,51 @@ import (
 	"github.com/millrace/millrace/drift/stattest"
 )
 
-// explain says in one sentence what was found and by what, after the part that says what
-// moved.
-func explain(c *Column, test *stattest.Test, moved string) string {
-	relation := "stays below"
+// explain says in one sentence what moved, where it drifted, and by what figure that is
+// judged.
+func explain(c *Column, test *stattest.Test, moved []string) string {
 	var figure string
-	if test.PValue {
-		p := "p-value"
+	switch score := formatOptional(c.Score); {
+	case test.PValue:
+		what, relation := "p-value", "is at or above"
 		if c.RawPValue != nil {
-			p = "corrected p-value"
+			what = "corrected p-value"
 		}
-		relation = "is at or above"
 		if c.Drifted {
 			relation = "is below"
 		}
-		figure = fmt.Sprintf("the %s of %s, %s, %s the threshold %s", p, c.Stattest, formatP(c.PValue), relation, formatNumber(c.Threshold))
-	} else {
+		figure = fmt.Sprintf("the %s of %s, %s, %s", what, c.Stattest, formatP(c.PValue), relation)
+	case c.Stattest == "wasserstein":
+		figure = "the Wasserstein distance of " + score + " standard deviations"
+	case c.Stattest == "jensenshannon":
+		figure = "the Jensen–Shannon distance of " + score
+	default:
+		figure = "the " + c.Stattest + " of " + score
+	}
+	if !test.PValue {
 		if c.Drifted {
-			relation = "reaches"
+			figure += " reaches"
+		} else {
+			figure += " stays below"
 		}
-		name := c.Stattest
-		if name == "wasserstein" {
-			name = "the Wasserstein distance in standard deviations of the reference"
+	}
+	figure += " the threshold of " + formatNumber(c.Threshold)
+	if c.Calibrated {
+		figure += ", made of chunks of the reference"
+	}
+	if !c.Drifted {
+		text := "No drift: " + figure
+		if len(moved) > 1 { // what the test does not see
+			text += "; " + strings.Join(moved[1:], ", and ")
 		}
-		figure = fmt.Sprintf("%s, %s, %s the threshold %s", name, formatOptional(c.Score), relation, formatNumber(c.Threshold))
+		return text + "."
 	}
-	verb := "No drift"
-	if c.Drifted {
-		verb = "Drifted"
-	}
-	text := verb + ": " + figure
-	if moved != "" {
-		text += "; " + moved
-	}
-	return text + "."
+	text := strings.Join(moved, ", and ")
+	return strings.ToUpper(text[:1]) + text[1:] + ": " + figure + "."
 }
 
-// moved says what changed most between the sides.
-func moved(c *Column, p pair, t table) string {
+// moved says what changed most between the sides, and then what no test looks at.
+func moved(c *Column, t table) []string {
 	var parts []string
 	if c.Type == TypeNumeric {
 		parts = append(parts, movedNumbers(c.DataQuality))
@@ -59,16 +66,13 @@ func moved(c *Column, p pair, t table) string {
 	if n := c.DataQuality.OutOfRange; n > 0 && part(n, c.NCurrent) >= 0.01 {
 		parts = append(parts, formatShare(part(n, c.NCurrent))+" of the current values lie outside the reference's range")
 	}
-	return strings.Join(parts, ", and ")
+	return parts
 }
 
 // movedNumbers compares medians, or what moved more: the spread between the quartiles, or
 // the tails.
 func movedNumbers(q DataQuality) string {
 	r, k := q.Reference.Quantiles, q.Current.Quantiles
-	if r == nil || k == nil {
-		return ""
-	}
 	const low, quarter, median, threeQuarters, high = 1, 2, 3, 4, 5
 	from, to := formatNumber(r[median]), formatNumber(k[median])
 	unit := r[threeQuarters] - r[quarter]

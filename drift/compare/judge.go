@@ -52,7 +52,7 @@ type verdict struct {
 	column Column
 	test   *stattest.Test // nil where none was made
 	result stattest.Result
-	moved  string    // what changed, for the explanation
+	moved  []string  // what changed, for the explanation
 	names  []string  // of a target or prediction, all categories in ascending order, where there are few values
 	values []float64 // likewise, of numbers
 	notes  []string
@@ -182,7 +182,7 @@ func (o *checked) judge(p pair) verdict {
 		}
 	}
 	c.Drifted = chosen.Drifted(result, c.Threshold)
-	v.moved = moved(c, p, t)
+	v.moved = moved(c, t)
 	return v
 }
 
