@@ -1,7 +1,6 @@
 package stattest_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -24,17 +23,12 @@ func BenchmarkRows(b *testing.B) {
 			}
 			sides[s] = stattest.NewSample(v)
 		}
-		for _, c := range []struct {
-			name string
-			test func(a, b stattest.Sample) (stattest.Result, error)
-		}{
-			{"ks", stattest.KS},
-			{"wasserstein", stattest.Wasserstein},
-		} {
-			b.Run(fmt.Sprintf("%s/%s", c.name, kind), func(b *testing.B) {
+		for _, name := range numericNames {
+			test := stattest.Lookup(name)
+			b.Run(name+"/"+kind, func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					_, err := c.test(sides[0], sides[1])
+					_, err := test.Numeric(sides[0], sides[1], stattest.Options{})
 					require.NoError(b, err)
 				}
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/(2*n), "ns/value")

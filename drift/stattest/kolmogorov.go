@@ -29,36 +29,37 @@ func kolmogorovSurvival(n int, d float64) float64 {
 	}
 }
 
-// smirnovOneSided returns P(D+ >= d) for n values: the sum of Birnbaum and Tingey (1951),
+// smirnovOneSided returns P(D+ >= d) for n values.
+func smirnovOneSided(n int, d float64) float64 {
+	if n <= 40000 {
+		return birnbaumTingey(n, d, 1)
+	}
+	// In a large sample the terms are a smooth function of j that vanishes, with all its
+	// derivatives, towards both ends: for such a function the trapezoidal rule with thousands
+	// of points is exact to rounding.
+	return birnbaumTingey(n, d, n/8192)
+}
+
+// birnbaumTingey is the sum of Birnbaum and Tingey (One-sided confidence contours for
+// probability distribution functions, Ann. Math. Stat. 22, 1951),
 //
 //	d · Σ C(n,j) (d+j/n)^(j-1) (1-d-j/n)^(n-j),  j = 0 ... n(1-d),
 //
-// whose terms are binomial probabilities b(j; n, d+j/n)·d/(d+j/n), each taken by Loader's
-// saddle-point expansion, so that no digits are lost to large logarithms.
-func smirnovOneSided(n int, d float64) float64 {
+// or stride times that of every stride-th term. The terms are binomial probabilities
+// b(j; n, d+j/n)·d/(d+j/n), each taken by Loader's saddle-point expansion, so that no digits
+// are lost to large logarithms.
+func birnbaumTingey(n int, d float64, stride int) float64 {
 	f := float64(n)
-	sum := math.Exp(f * math.Log1p(-d)) // j = 0
-	last := int(math.Floor(f * (1 - d)))
-
-	// In a large sample neighbouring terms hardly differ: the terms are a smooth function of
-	// j that vanishes, with all its derivatives, towards both ends, and for such a function
-	// the trapezoidal rule with thousands of points is exact to rounding.
-	stride := 1
-	if n > 40000 {
-		stride = n / 8192
-	}
-	terms := 0.0
+	first := math.Exp(f * math.Log1p(-d)) // j = 0
+	last := min(int(math.Floor(f*(1-d))), n-1)
+	sum := 0.0
 	for j := stride; j <= last; j += stride {
 		k := float64(j)
-		q := f*(1-d) - k // n times the probability of the other side
-		if j == n || q < 0 {
-			continue
-		}
 		e := stirlingError(f) - stirlingError(k) - stirlingError(f-k) -
-			deviance(k, k+f*d) - deviance(f-k, q)
-		terms += math.Exp(e) / math.Sqrt(2*math.Pi*k*((f-k)/f)) * (d / (d + k/f))
+			deviance(k, k+f*d) - deviance(f-k, max(f*(1-d)-k, 0))
+		sum += math.Exp(e) / math.Sqrt(2*math.Pi*k*((f-k)/f)) * (d / (d + k/f))
 	}
-	return sum + terms*float64(stride)
+	return first + sum*float64(stride)
 }
 
 // deviance is Loader's bd0, x·log(x/m) + m - x, precise where x is near m.

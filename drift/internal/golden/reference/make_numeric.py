@@ -41,6 +41,10 @@ def pairs():
         for shift in [0.0, 0.02, 0.1, 0.3, 1.5]:
             seed += 2
             yield f"large {n}x{m} shift {shift}", spec(n=n, seed=seed), spec(n=m, seed=seed + 1, shift=shift)
+    for n, m in [(20000, 20000), (4000, 3000), (300, 500)]:
+        for shift in [0.15, 0.25, 0.3, 0.35, 0.4, 0.45, 0.55, 0.7, 0.9, 1.1, 1.4, 1.7, 2.2]:
+            seed += 2
+            yield f"tail {n}x{m} shift {shift}", spec(n=n, seed=seed), spec(n=m, seed=seed + 1, shift=shift)
     for shift in [0.0, 0.002, 0.01, 0.045]:
         seed += 2
         yield f"million shift {shift}", spec("uniform", 1000000, seed), spec("uniform", 1000000, seed + 1, shift=shift)

@@ -1,0 +1,9 @@
+package stattest
+
+// The parts that tests look at by themselves.
+var (
+	KolmogorovSurvival = kolmogorovSurvival
+	CramerSurvival     = cramerSurvival
+	BirnbaumTingey     = birnbaumTingey
+	SmirnovExact       = smirnovExact
+)
