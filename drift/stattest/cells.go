@@ -49,8 +49,8 @@ func totals(test string, reference, current []float64) (r, c float64, err error)
 	return r, c, nil
 }
 
-// shareDifference is c/nc - r/nr, rounded once: with the shares rounded first, nearly equal
-// ones would leave few digits. By Kahan's difference of products, c·nr - r·nc, which is
+// shareDifference is c/nc - r/nr with all its digits: with the shares rounded first, nearly
+// equal ones would leave few. By Kahan's difference of products, c·nr - r·nc, which is
 // exactly 0 for sides that are multiples of each other.
 func shareDifference(r, nr, c, nc float64) float64 {
 	product := nr * nc

@@ -14,8 +14,8 @@ import (
 
 // Statistics and p-values of the reference implementations, relative.
 const (
-	scoreTolerance  = 1e-9
-	pValueTolerance = 1e-6
+	cellTolerance  = 1e-9
+	cellPTolerance = 1e-6
 )
 
 type cellTest func(reference, current []float64) (stattest.Result, error)
@@ -48,7 +48,7 @@ func TestGoldenCells(t *testing.T) {
 		equal := func(function string, f cellTest, want float64) stattest.Result {
 			got, err := f(r, k)
 			require.NoError(t, err, "%s of %s", function, what)
-			golden.Equal(t, function, what, want, got.Score, scoreTolerance)
+			golden.Equal(t, function, what, want, got.Score, cellTolerance)
 			return got
 		}
 		equal("jensenshannon", stattest.JensenShannon, c.JensenShannon)
@@ -63,11 +63,11 @@ func TestGoldenCells(t *testing.T) {
 			continue
 		}
 		got := equal("chisquare", stattest.ChiSquare, *c.ChiSquare)
-		golden.Equal(t, "chisquare p", what, c.ChiSquareP, *got.PValue, pValueTolerance)
-		golden.Equal(t, "Cramér's V", what, c.CramersV, *got.EffectSize, scoreTolerance)
+		golden.Equal(t, "chisquare p", what, c.ChiSquareP, *got.PValue, cellPTolerance)
+		golden.Equal(t, "Cramér's V", what, c.CramersV, *got.EffectSize, cellTolerance)
 		got = equal("g_test", stattest.GTest, c.GTest)
-		golden.Equal(t, "g_test p", what, c.GTestP, *got.PValue, pValueTolerance)
-		golden.Equal(t, "Cramér's V", what, c.CramersV, *got.EffectSize, scoreTolerance)
+		golden.Equal(t, "g_test p", what, c.GTestP, *got.PValue, cellPTolerance)
+		golden.Equal(t, "Cramér's V", what, c.CramersV, *got.EffectSize, cellTolerance)
 	}
 }
 
@@ -76,7 +76,7 @@ func TestGoldenChiSquareSurvival(t *testing.T) {
 		DF   int
 		X, P float64
 	}](t, "testdata/golden_chi2.json") {
-		golden.Equal(t, "chi-square survival", fmt.Sprintf("%v, %d degrees of freedom", c.X, c.DF), c.P, stattest.ChiSquareTail(c.DF, c.X), pValueTolerance)
+		golden.Equal(t, "chi-square survival", fmt.Sprintf("%v, %d degrees of freedom", c.X, c.DF), c.P, stattest.ChiSquareTail(c.DF, c.X), cellPTolerance)
 	}
 }
 
@@ -91,12 +91,12 @@ func TestGoldenFit(t *testing.T) {
 		what := fmt.Sprintf("case %d", i)
 		got, err := stattest.ChiSquareFit(c.Observed, c.Expected)
 		require.NoError(t, err, what)
-		golden.Equal(t, "chisquare fit", what, c.ChiSquare, got.Score, scoreTolerance)
-		golden.Equal(t, "chisquare fit p", what, c.ChiSquareP, *got.PValue, pValueTolerance)
+		golden.Equal(t, "chisquare fit", what, c.ChiSquare, got.Score, cellTolerance)
+		golden.Equal(t, "chisquare fit p", what, c.ChiSquareP, *got.PValue, cellPTolerance)
 		got, err = stattest.GTestFit(c.Observed, c.Expected)
 		require.NoError(t, err, what)
-		golden.Equal(t, "g_test fit", what, c.GTest, got.Score, scoreTolerance)
-		golden.Equal(t, "g_test fit p", what, c.GTestP, *got.PValue, pValueTolerance)
+		golden.Equal(t, "g_test fit", what, c.GTest, got.Score, cellTolerance)
+		golden.Equal(t, "g_test fit p", what, c.GTestP, *got.PValue, cellPTolerance)
 	}
 }
 
@@ -112,18 +112,18 @@ func TestGoldenBinary(t *testing.T) {
 		what := fmt.Sprint(c.Table)
 		got, err := stattest.FisherExact(c.Table[:2], c.Table[2:])
 		require.NoError(t, err, what)
-		golden.Equal(t, "fisher_exact p", what, c.P, *got.PValue, pValueTolerance)
+		golden.Equal(t, "fisher_exact p", what, c.P, *got.PValue, cellPTolerance)
 		if c.PSciPy != nil {
-			golden.Equal(t, "fisher_exact p (SciPy)", what, *c.PSciPy, *got.PValue, pValueTolerance)
+			golden.Equal(t, "fisher_exact p (SciPy)", what, *c.PSciPy, *got.PValue, cellPTolerance)
 		}
 		if odds := float64(c.Odds); odds > 0 && !math.IsInf(odds, 1) {
-			golden.Equal(t, "fisher_exact", what, odds, got.Score, scoreTolerance)
+			golden.Equal(t, "fisher_exact", what, odds, got.Score, cellTolerance)
 		}
 		got, err = stattest.Z(c.Table[:2], c.Table[2:])
 		require.NoError(t, err, what)
-		golden.Equal(t, "z", what, c.Z, got.Score, scoreTolerance)
-		golden.Equal(t, "z p", what, c.ZP, *got.PValue, pValueTolerance)
-		golden.Equal(t, "Cohen's h", what, c.H, *got.EffectSize, scoreTolerance)
+		golden.Equal(t, "z", what, c.Z, got.Score, cellTolerance)
+		golden.Equal(t, "z p", what, c.ZP, *got.PValue, cellPTolerance)
+		golden.Equal(t, "Cohen's h", what, c.H, *got.EffectSize, cellTolerance)
 	}
 }
 
@@ -162,17 +162,17 @@ func TestGoldenEvidently(t *testing.T) {
 		} {
 			got, err := f.test(r, k)
 			require.NoError(t, err, what)
-			golden.Equal(t, f.name, what, f.want, got.Score, scoreTolerance)
+			golden.Equal(t, f.name, what, f.want, got.Score, cellTolerance)
 		}
 		bins, err = stattest.EvidentlyHellingerBins(reference, current, c.Integers)
 		require.NoError(t, err, what)
 		got, err := stattest.Hellinger(bins.Count(reference), bins.Count(current))
 		require.NoError(t, err, what)
-		golden.Equal(t, "hellinger (Evidently)", what, c.Hellinger, got.Score, scoreTolerance)
+		golden.Equal(t, "hellinger (Evidently)", what, c.Hellinger, got.Score, cellTolerance)
 	}
 }
 
-// TestGoldenCategories has columns of texts.
+// TestGoldenCategories has categorical columns.
 func TestGoldenCategories(t *testing.T) {
 	for i, c := range golden.Load[struct {
 		Reference, Current []float64
@@ -197,7 +197,7 @@ func TestGoldenCategories(t *testing.T) {
 		} {
 			got, err := f.test(c.Reference, c.Current)
 			require.NoError(t, err)
-			golden.Equal(t, f.name, fmt.Sprintf("case %d", i), f.want, got.Score, scoreTolerance)
+			golden.Equal(t, f.name, fmt.Sprintf("case %d", i), f.want, got.Score, cellTolerance)
 		}
 	}
 }

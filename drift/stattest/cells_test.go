@@ -369,7 +369,7 @@ func TestCellPValuesUnderTheNull(t *testing.T) {
 func TestTVDEqualsEnumeration(t *testing.T) {
 	const deals = 20000
 	for _, c := range [][2][]float64{
-		{{8, 3, 1}, {3, 4, 6}}, {{20, 15, 5}, {10, 10, 12}}, {{1, 2, 3}, {3, 2, 1}}, {{40, 0, 1}, {30, 2, 2}}, {{2, 0, 0}, {1, 1, 1}},
+		{{8, 3, 1}, {3, 4, 6}}, {{20, 15, 5}, {10, 10, 12}}, {{1, 2, 3}, {3, 2, 1}}, {{3, 2, 2}, {1, 3, 7}}, {{1, 9, 3}, {4, 2, 1}}, {{6, 0, 5}, {2, 7, 4}}, {{40, 0, 1}, {30, 2, 2}}, {{2, 0, 0}, {1, 1, 1}},
 	} {
 		r, k := c[0], c[1]
 		nr, nk := r[0]+r[1]+r[2], k[0]+k[1]+k[2]
@@ -482,6 +482,17 @@ func TestHypergeometricDraws(t *testing.T) {
 		require.InDelta(t, 0, mean, 4/math.Sqrt(draws), "%v", c)
 		require.InDelta(t, 1, squares, 4*math.Sqrt2/math.Sqrt(draws), "%v", c)
 	}
+}
+
+// TestFisherOddsRatioIsFinite: a half is added to all cells where one is empty.
+func TestFisherOddsRatioIsFinite(t *testing.T) {
+	r, err := stattest.FisherExact([]float64{5, 0}, []float64{3, 2})
+	require.NoError(t, err)
+	require.InDelta(t, 5.5/0.5*(2.5/3.5), r.Score, 1e-12)
+	r, err = stattest.FisherExact([]float64{0, 5}, []float64{0, 7})
+	require.NoError(t, err)
+	require.InDelta(t, 0.5/5.5*(7.5/0.5), r.Score, 1e-12)
+	require.Zero(t, *r.EffectSize)
 }
 
 // TestFisherOfHugeCounts: near the normal distribution's p-value, which z has.

@@ -9,17 +9,17 @@ import (
 
 // homogeneity sums f over the cells that are not empty on both sides, times the rows of both
 // sides, and makes it the statistic of a test with the chi-square distribution; f is given
-// the cell's shares of both sides, their difference d = q-p, and w, the reference's share of
-// all rows. The effect
+// the cell's shares of both sides, their difference d = q-p, and w and u, the shares of the
+// reference and the current data of all rows. The effect
 // size is Cramér's V of the table of shares: sqrt(Σ (p-q)²/(p+q) / 2), from 0 for equal to
 // 1 for disjoint. Shares, so that both sides weigh the same: V of the table of counts
 // shrinks with the reference's multiple of the current rows.
-func homogeneity(test string, reference, current []float64, f func(p, q, d, w float64) float64) (Result, error) {
+func homogeneity(test string, reference, current []float64, f func(p, q, d, w, u float64) float64) (Result, error) {
 	nr, nc, err := totals(test, reference, current)
 	if err != nil {
 		return Result{}, err
 	}
-	w := 1 / (1 + nc/nr)
+	w, u := 1/(1+nc/nr), 1/(1+nr/nc) // u is not 1-w, which may have lost its digits
 	df := -1
 	sum, v := 0.0, 0.0
 	for i := range reference {
@@ -29,7 +29,7 @@ func homogeneity(test string, reference, current []float64, f func(p, q, d, w fl
 		df++
 		p, q := reference[i]/nr, current[i]/nc
 		if d := shareDifference(reference[i], nr, current[i], nc); d != 0 && p+q > 0 {
-			sum += f(p, q, d, w)
+			sum += f(p, q, d, w, u)
 			v += d / (p + q) * d
 		}
 	}
@@ -66,8 +66,8 @@ func chiSquareTail(df int, x float64) float64 {
 // sides of the same size the statistic is twice what it should be when nothing has drifted,
 // and a category that is new makes it infinite.
 func ChiSquare(reference, current []float64) (Result, error) {
-	return homogeneity("chisquare", reference, current, func(p, q, d, w float64) float64 {
-		return w * (1 - w) * d * (d / (w*p + (1-w)*q))
+	return homogeneity("chisquare", reference, current, func(p, q, d, w, u float64) float64 {
+		return w * u * d * (d / (w*p + u*q))
 	})
 }
 
@@ -76,9 +76,9 @@ func ChiSquare(reference, current []float64) (Result, error) {
 // Evidently's g_test takes the reference's counts for exact expectations, as its chisquare
 // does, and only sides of the same size can be compared so.
 func GTest(reference, current []float64) (Result, error) {
-	return homogeneity("g_test", reference, current, func(p, q, d, w float64) float64 {
-		m := w*p + (1-w)*q
-		return 2 * (w*relativeEntropy(p, m, (1-w)*d) + (1-w)*relativeEntropy(q, m, -w*d))
+	return homogeneity("g_test", reference, current, func(p, q, d, w, u float64) float64 {
+		m := w*p + u*q
+		return 2 * (w*relativeEntropy(p, m, u*d) + u*relativeEntropy(q, m, -w*d))
 	})
 }
 

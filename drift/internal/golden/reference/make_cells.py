@@ -71,6 +71,9 @@ def cell_pairs():
             yield counts(n, 70 + i, 8), counts(n, 100 + i, 5)  # many empty cells
         yield counts(n, 130 + i, 30, shift=100), counts(n, 160 + i, 30, shift=100)
         yield counts(n, 190 + i, 40000, shift=1e5), counts(n, 220 + i, 4000, shift=1e4)
+    for i in range(4):  # a reference that is many times larger, or smaller
+        yield counts(5 + i, 400 + i, 1e9, shift=1e8), counts(5 + i, 410 + i, 20)
+        yield counts(5 + i, 420 + i, 9), counts(5 + i, 430 + i, 1e9, shift=1e8)
     for i in range(10):
         yield counts(6 + i, 300 + i, 60, shift=20), counts(6 + i, 330 + i, 60, shift=20)
     yield counts(100000, 1, 20, shift=1), counts(100000, 2, 20, shift=1)
@@ -125,7 +128,8 @@ def cells_case(reference, current):
         g = stats.chi2_contingency(table, correction=False, lambda_="log-likelihood")
         out["chisquare"], out["chisquare_p"] = chi.statistic, chi.pvalue
         out["g_test"], out["g_test_p"] = g.statistic, g.pvalue
-        if near:  # SciPy's sum cancels
+        uneven = few and max(r.sum() / c.sum(), c.sum() / r.sum()) > 1e4
+        if near or uneven:  # SciPy's sum cancels
             nr, nc = sum(map(Decimal, map(float, r))), sum(map(Decimal, map(float, c)))
             x = sum((Decimal(float(a)) * nc - Decimal(float(b)) * nr) ** 2 / (Decimal(float(a)) + Decimal(float(b))) for a, b in zip(r, c) if a + b) / nr / nc
             m = [(a * nr + b * nc) / (nr + nc) for a, b in zip(P, Q)]
@@ -191,6 +195,7 @@ BINARY = [
     (500, 0, 0, 500), (100000, 100000, 100300, 99700), (500000, 500000, 490000, 510000), (500000, 500000, 487000, 513000),
     (999990, 10, 999960, 40), (10, 999990, 40, 999960), (400000, 600000, 4000, 6200), (20000, 80000, 26000, 74000), (3, 17, 1, 11),
     (33000, 1000, 64, 8), (1, 0, 0, 1), (1, 0, 1, 0), (2, 0, 0, 1), (50, 950, 140, 860), (6, 6, 1, 12), (61, 5, 60, 21), (400, 1, 380, 9),
+    (47, 197, 126, 118), (2, 28, 23, 7), (8, 2, 10, 0), (49, 9, 8, 50), (0, 60, 20, 40),
 ]
 
 
@@ -247,6 +252,8 @@ def evidently_cases():
         yield {"kind": "normal", "n": 300, "seed": 702, "scale": 1e300}, {"kind": "normal", "n": 200, "seed": 703, "scale": 2e300}
         yield {"kind": "normal", "n": 300, "seed": 704, "shift": 1e12}, {"kind": "normal", "n": 200, "seed": 705, "shift": 1e12}
         yield {"kind": "const", "n": 40, "value": 3}, {"kind": "int", "n": 30, "seed": 706, "levels": 5}
+        for levels in (20, 21):  # the mark between values and intervals
+            yield {"kind": "int", "n": 900, "seed": 708, "levels": levels}, {"kind": "int", "n": 700, "seed": 709, "levels": 23}
         yield {"kind": "uniform", "n": 50, "seed": 707}, {"kind": "const", "n": 20, "value": 0.5}
     for r, c in pairs():
         integers = r["kind"] == "int" and c["kind"] == "int"
@@ -267,10 +274,10 @@ def evidently_cases():
 
 
 def category_cases():
-    """Texts through Evidently and NannyML: rows by category of both sides."""
+    """Categories through Evidently and NannyML: rows by category of both sides."""
     for seed in range(1, 13):
         r, c = inputs.values(counts(4 + seed, seed, 60)).astype(int), inputs.values(counts(4 + seed, seed + 100, 40)).astype(int)
-        names = [f"c{i}" for i in range(len(r))]
+        names = np.arange(len(r))  # not texts, which Python's sets order anew each time
         ref, cur = pd.Series(np.repeat(names, r), name="x"), pd.Series(np.repeat(names, c), name="x")
         cat = ColumnType.Categorical
         keep = (r + c) > 0
