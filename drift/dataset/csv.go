@@ -35,7 +35,11 @@ func (b *block) fill() (bool, error) {
 		if len(b.buf) >= maxRecord {
 			return false, fmt.Errorf("line %d is longer than %d MiB", b.line, maxRecord>>20)
 		}
-		buf := make([]byte, max(blockBytes, 2*len(b.buf)))
+		size := 2 * len(b.buf)
+		if size == 0 {
+			size = blockBytes
+		}
+		buf := make([]byte, size)
 		copy(buf, b.buf[:b.end])
 		b.buf = buf
 	}
@@ -62,7 +66,7 @@ type csvReader struct {
 	block
 	delimiter byte
 	stop      [256]bool // ends a field without quotes
-	fields    [][]byte
+	fields    []cell
 	arena     []byte // of fields that had doubled quotes
 	quoted    bool   // the first field was
 	next      int64  // line behind the record
@@ -110,7 +114,7 @@ func (c *csvReader) read() (bool, error) {
 			return false, err
 		}
 		c.start += used
-		if len(c.fields) > 1 || len(c.fields[0]) > 0 || c.quoted {
+		if len(c.fields) > 1 || len(c.fields[0].v) > 0 || c.quoted {
 			return true, nil
 		}
 	}
@@ -119,10 +123,12 @@ func (c *csvReader) read() (bool, error) {
 // split splits the record at start and returns its bytes; -1 where more must be read.
 func (c *csvReader) split() (int, error) {
 	b := c.buf[c.start:c.end]
-	c.fields, c.arena, c.next, c.quoted = c.fields[:0], c.arena[:0], c.line, false
+	c.arena, c.next, c.quoted = c.arena[:0], c.line, false
 	if len(b) == 0 {
 		return -1, nil
 	}
+	fields, stop := c.fields[:0], &c.stop
+	defer func() { c.fields = fields }()
 	for i := 0; ; {
 		from := i
 		if i < len(b) && b[i] == '"' {
@@ -130,13 +136,13 @@ func (c *csvReader) split() (int, error) {
 			if after < 0 || err != nil {
 				return -1, err
 			}
-			c.quoted = c.quoted || len(c.fields) == 0
-			c.fields, i = append(c.fields, field), after
+			c.quoted = c.quoted || len(fields) == 0
+			fields, i = append(fields, cell{field, cellWord}), after
 		} else {
-			for i < len(b) && !c.stop[b[i]] {
+			for i < len(b) && !stop[b[i]] {
 				i++
 			}
-			c.fields = append(c.fields, b[from:i])
+			fields = append(fields, cell{b[from:i], cellWord})
 		}
 		switch {
 		case i == len(b):
@@ -197,7 +203,7 @@ func (c *csvReader) quotedField(b []byte, at int) (field []byte, after int, err 
 // csvRows gives the records of CSV as rows.
 type csvRows struct {
 	*csvReader
-	cells []cell
+	columns int
 }
 
 // row returns the next row, nil at the end.
@@ -206,13 +212,10 @@ func (c *csvRows) row() ([]cell, error) {
 	if !more || err != nil {
 		return nil, err
 	}
-	if len(c.fields) != len(c.cells) {
-		return nil, fmt.Errorf("line %d has %d fields, and the first has %d", c.line, len(c.fields), len(c.cells))
+	if len(c.fields) != c.columns {
+		return nil, fmt.Errorf("line %d has %d fields, and the first has %d", c.line, len(c.fields), c.columns)
 	}
-	for i, f := range c.fields {
-		c.cells[i] = cell{v: f, form: cellWord}
-	}
-	return c.cells, nil
+	return c.fields, nil
 }
 
 // csvHeader returns the names of the columns.
@@ -232,10 +235,10 @@ func csvHeader(c *csvReader, o *Options) ([]string, error) {
 		switch {
 		case o.NoHeader:
 			names[i] = fmt.Sprintf("column_%d", i+1)
-		case len(f) == 0:
+		case len(f.v) == 0:
 			names[i] = fmt.Sprintf("Unnamed: %d", i) // as pandas calls it
 		default:
-			names[i] = string(f)
+			names[i] = string(f.v)
 		}
 	}
 	return names, nil

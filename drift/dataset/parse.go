@@ -3,6 +3,7 @@ package dataset
 import (
 	"bytes"
 	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -33,22 +34,26 @@ func parseNumber(v []byte) (n number, ok bool) {
 	if len(v) > 0 && (v[0] == '-' || v[0] == '+') {
 		n.negative, i = v[0] == '-', 1
 	}
-	n.exact, n.integer = true, true
-	digits := 0
+	n.integer = true
+	from, x := i, uint64(0)
 	for ; i < len(v) && v[i]-'0' <= 9; i++ {
-		digits++
-		n.add(v[i])
+		x = 10*x + uint64(v[i]-'0')
 	}
+	digits := i - from
 	if i < len(v) && v[i] == '.' {
 		n.integer = false
+		point := i + 1
 		for i++; i < len(v) && v[i]-'0' <= 9; i++ {
-			digits++
-			n.exponent--
-			n.add(v[i])
+			x = 10*x + uint64(v[i]-'0')
 		}
+		n.exponent = point - i
+		digits += i - point
 	}
 	if digits == 0 {
 		return n, false
+	}
+	if n.digits, n.exact = x, digits <= 19; !n.exact { // zeros in front are none of them, and 20 digits may fit
+		n.digits, n.exact = slowDigits(v[from:i])
 	}
 	if i < len(v) && (v[i] == 'e' || v[i] == 'E') {
 		n.integer = false
@@ -58,13 +63,13 @@ func parseNumber(v []byte) (n number, ok bool) {
 			minus = v[i] == '-'
 			i++
 		}
-		from, e := i, 0
+		first, e := i, 0
 		for ; i < len(v) && v[i]-'0' <= 9; i++ {
 			if e < 1<<20 {
 				e = 10*e + int(v[i]-'0')
 			}
 		}
-		if i == from {
+		if i == first {
 			return n, false
 		}
 		if minus {
@@ -75,31 +80,54 @@ func parseNumber(v []byte) (n number, ok bool) {
 	return n, i == len(v)
 }
 
-func (n *number) add(d byte) {
-	if n.digits > (math.MaxUint64-9)/10 {
-		n.exact = false
-		return
+// slowDigits returns the digits of a number without its point; exact is false where they
+// do not fit.
+func slowDigits(v []byte) (x uint64, exact bool) {
+	for _, d := range v {
+		if d == '.' {
+			continue
+		}
+		hi, lo := bits.Mul64(x, 10)
+		sum, carry := bits.Add64(lo, uint64(d-'0'), 0)
+		if hi != 0 || carry != 0 {
+			return x, false
+		}
+		x = sum
 	}
-	n.digits = 10*n.digits + uint64(d-'0')
+	return x, true
 }
 
-// float returns the closest float64; v is the number's text. It is correctly rounded: by
-// Clinger's fast path where digits and power are exact, else by strconv.
+// float returns the closest float64; v is the number's text.
 func (n *number) float(v []byte) float64 {
-	if n.exact && n.digits < 1<<53 && n.exponent >= -22 && n.exponent <= 22 {
-		x := float64(n.digits)
-		if n.exponent < 0 {
-			x /= pow10[-n.exponent]
-		} else {
-			x *= pow10[n.exponent]
-		}
+	if n.exact && n.exponent >= -19 && n.exponent <= 0 {
+		x := quotient(n.digits, uint64Pow10[-n.exponent])
 		if n.negative {
-			x = -x
+			return -x
 		}
 		return x
 	}
 	x, _ := strconv.ParseFloat(string(v), 64) // an infinity where it is too large
 	return x
+}
+
+// quotient returns a/b, rounded once: the quotient has 62 bits at least, and whether
+// there is a remainder is in the last one, so that the conversion rounds for all of it.
+func quotient(a, b uint64) float64 {
+	if a < 1<<53 && b < 1<<53 {
+		return float64(a) / float64(b)
+	}
+	up, down := bits.LeadingZeros64(a), bits.LeadingZeros64(b)
+	a <<= up
+	q, r := bits.Div64(a>>1, a<<63, b<<down)
+	if r != 0 {
+		q |= 1
+	}
+	return float64(q) * math.Float64frombits(uint64(1023+down-up-63)<<52)
+}
+
+var uint64Pow10 = [20]uint64{
+	1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11,
+	1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19,
 }
 
 // parseFloat reads a number, an infinity or NaN.
