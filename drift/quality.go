@@ -1,6 +1,9 @@
 package drift
 
-import "github.com/millrace/millrace/schemas"
+import (
+	"github.com/millrace/millrace/drift/quality"
+	"github.com/millrace/millrace/schemas"
+)
 
 // Confusion counts labelled rows by what was predicted and what was true.
 type Confusion struct {
@@ -16,49 +19,53 @@ func (c Confusion) Negatives() int64 { return c.FalsePositive + c.TrueNegative }
 // Labels counts all labelled rows.
 func (c Confusion) Labels() int64 { return c.Positives() + c.Negatives() }
 
-// Accuracy is the share of right predictions; false when there is no label.
-func (c Confusion) Accuracy() (float64, bool) {
-	return ratio(c.TruePositive+c.TrueNegative, c.Labels())
+func (c Confusion) matrix() *quality.Confusion {
+	return quality.BinaryConfusion(c.TruePositive, c.FalsePositive, c.FalseNegative, c.TrueNegative)
 }
+
+// binary scores the positive class; without rows to judge there is no figure rather than 0.
+var binary = quality.Options{Average: quality.AverageBinary, ZeroDivision: quality.ZeroDivisionUndefined}
+
+// Accuracy is the share of right predictions; false when there is no label.
+func (c Confusion) Accuracy() (float64, bool) { return known(c.matrix().Accuracy()) }
 
 // Precision is the share of true among positive predictions; false when there is none.
-func (c Confusion) Precision() (float64, bool) {
-	return ratio(c.TruePositive, c.TruePositive+c.FalsePositive)
-}
+func (c Confusion) Precision() (float64, bool) { return known(c.matrix().Precision(binary)) }
 
 // Recall is the share of positive labels that were predicted; false when there is none.
-func (c Confusion) Recall() (float64, bool) { return ratio(c.TruePositive, c.Positives()) }
+func (c Confusion) Recall() (float64, bool) { return known(c.matrix().Recall(binary)) }
 
-func ratio(part, whole int64) (float64, bool) {
-	if whole <= 0 {
-		return 0, false
-	}
-	return float64(part) / float64(whole), true
-}
+// known turns the error of a figure without a value into false.
+func known(v float64, err error) (float64, bool) { return v, err == nil }
 
 // ROCAUC is the area under the ROC curve from labels counted by score: positives[i] and
-// negatives[i] have the i-th score, scores ascending. It is the probability that a positive
-// row scores above a negative one, ties counted half (Mann–Whitney U over P·N), which is
-// the trapezoidal area. False when a class is empty or the lengths differ.
+// negatives[i] have the i-th score, scores ascending; see quality.Ranking. False when a
+// class is empty or the lengths differ.
 //
 // Over exact scores it is exact. Where scores were binned, bound is the greatest possible
 // error, Σ p·n / (2·P·N): the pairs that share a bin could all have been ordered one way.
 func ROCAUC(positives, negatives []int64) (auc, bound float64, ok bool) {
-	if len(positives) != len(negatives) {
+	ranks := make([]float64, len(positives))
+	for i := range ranks {
+		ranks[i] = float64(i)
+	}
+	r, err := quality.RankingOf(ranks, floats(positives), floats(negatives))
+	if err != nil {
 		return 0, 0, false
 	}
-	var u, ties, below, p float64
-	for i := range positives {
-		pi, ni := float64(positives[i]), float64(negatives[i])
-		u += pi * (below + ni/2)
-		ties += pi * ni
-		below += ni
-		p += pi
-	}
-	if p <= 0 || below <= 0 {
+	if auc, err = r.ROCAUC(); err != nil {
 		return 0, 0, false
 	}
-	return u / (p * below), ties / (2 * p * below), true
+	bound, err = r.TieBound()
+	return auc, bound, err == nil
+}
+
+func floats(counts []int64) []float64 {
+	out := make([]float64, len(counts))
+	for i, n := range counts {
+		out[i] = float64(n)
+	}
+	return out
 }
 
 // Quality is what labels say about a window.

@@ -511,3 +511,52 @@ func TestRankingInManyBatches(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want, got)
 }
+
+// TestFigures: the lists hold what the accumulators say, and why something is missing.
+func TestFigures(t *testing.T) {
+	byName := func(list []quality.Figure) map[quality.Metric]quality.Figure {
+		out := map[quality.Metric]quality.Figure{}
+		for _, f := range list {
+			require.True(t, f.Metric.Known(), f.Metric)
+			require.NotContains(t, out, f.Metric)
+			require.Equal(t, f.Value == nil, f.Err != nil, f.Metric)
+			out[f.Metric] = f
+		}
+		return out
+	}
+	c := quality.BinaryConfusion(0, 0, 4, 6) // nothing predicted positive
+	r := quality.NewRanking()
+	require.NoError(t, r.Add([]bool{true, false, true, false}, []float64{1, 2, 3, 0}, nil))
+	p, err := quality.NewProbabilities(2, 0)
+	require.NoError(t, err)
+	require.NoError(t, p.AddBinary([]bool{true, false}, []float64{0.5, 0.5}, nil))
+	list := byName(quality.BinaryFigures(c, r, p, 0.95))
+	require.Len(t, list, 12)
+	require.ErrorIs(t, list[quality.MetricPrecision].Err, quality.ErrUndefined)
+	require.Nil(t, list[quality.MetricPrecision].Interval)
+	require.InDelta(t, 0.6, *list[quality.MetricAccuracy].Value, 1e-15)
+	want, err := quality.Wilson(6, 10, 0.95)
+	require.NoError(t, err)
+	require.Equal(t, want, *list[quality.MetricAccuracy].Interval)
+	require.InDelta(t, 0.75, *list[quality.MetricROCAUC].Value, 1e-15)
+	require.NotNil(t, list[quality.MetricROCAUC].Interval)
+	require.InDelta(t, math.Ln2, *list[quality.MetricLogLoss].Value, 1e-15)
+	require.Len(t, quality.BinaryFigures(nil, nil, p, 0.95), 3)
+
+	m, err := quality.ConfusionOf([][]float64{{3, 0, 0}, {0, 2, 1}, {0, 0, 4}})
+	require.NoError(t, err)
+	list = byName(quality.MulticlassFigures(m, nil, 0.95))
+	require.Len(t, list, 7)
+	require.InDelta(t, (1+2.0/3+1)/3, *list[quality.MetricRecall].Value, 1e-15)
+	require.InDelta(t, (1+1+0.8)/3, *list[quality.MetricPrecision].Value, 1e-15)
+
+	g := quality.NewRegression()
+	require.NoError(t, g.Add([]float64{1, 2, 4}, []float64{2, 2, 2}, nil))
+	list = byName(quality.RegressionFigures(g, 0.95))
+	require.Len(t, list, 7)
+	require.InDelta(t, -1.0/3, *list[quality.MetricBias].Value, 1e-15)
+	require.Less(t, list[quality.MetricBias].Interval.Low, -1.0/3)
+	for _, f := range quality.RegressionFigures(quality.NewRegression(), 0.95) {
+		require.ErrorIs(t, f.Err, quality.ErrNoRows)
+	}
+}

@@ -81,7 +81,7 @@ func (r *Ranking) Add(positive []bool, scores, weights []float64) error {
 	return nil
 }
 
-// Merge adds the rows of o.
+// Merge adds the rows of o, which stays as it is.
 func (r *Ranking) Merge(o *Ranking) {
 	r.settle()
 	o.settle()
@@ -108,7 +108,8 @@ func (r *Ranking) settle() {
 		}
 		return 0
 	})
-	batch := &Ranking{}
+	rows := len(r.pending)
+	batch := &Ranking{scores: make([]float64, 0, rows), positive: make([]float64, 0, rows), negative: make([]float64, 0, rows)}
 	for i := 0; i < len(r.pending); {
 		score := r.pending[i].score
 		var p, n float64
@@ -204,7 +205,7 @@ func (r *Ranking) ROCAUC() (float64, error) {
 		u.addProduct(r.positive[i], below.value()+r.negative[i]*f/2)
 		below.add(r.negative[i] * f)
 	}
-	return finite(MetricROCAUC, u.value()/p/(n*f))
+	return finite(MetricROCAUC, u.value()/(p*(n*f)))
 }
 
 // TieBound is the share of pairs of a positive and a negative row that have the same score,
@@ -215,10 +216,11 @@ func (r *Ranking) TieBound() (float64, error) {
 		return 0, err
 	}
 	var ties sum
+	f := scale(n)
 	for i := range r.scores {
-		ties.addProduct(r.positive[i]/p, r.negative[i])
+		ties.addProduct(r.positive[i], r.negative[i]*f)
 	}
-	return finite(MetricROCAUC, ties.value()/n/2)
+	return finite(MetricROCAUC, ties.value()/(2*p*(n*f)))
 }
 
 // AveragePrecision is the precision at each score, from the highest, weighted by the recall
