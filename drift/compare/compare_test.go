@@ -461,12 +461,30 @@ func TestAllTests(t *testing.T) {
 	require.Equal(t, *x.PValue, *x.Tests["ks"].PValue)
 	require.True(t, x.Tests["wasserstein"].Drifted)
 	require.InDelta(t, 0.01, x.Tests["psi"].Threshold, 0)
-	require.Equal(t, "chisquare compares categories, and the column has many values", x.Tests["chisquare"].Error)
-	require.Equal(t, "ks compares values, not categories", c.Tests["ks"].Error)
+	require.NotContains(t, x.Tests, "chisquare")
+	require.NotContains(t, c.Tests, "ks")
 	require.True(t, c.Tests["psi"].Drifted)
 	for name, trial := range x.Tests {
 		require.Equal(t, trial.Error == "", trial.Score != nil, name)
 	}
+}
+
+// TestTestThatDoesNotFit: a column whose test has no answer is not judged, and says why.
+func TestTestThatDoesNotFit(t *testing.T) {
+	a := newTable(t, "a", namedColumn{"x", normal(1, 400, 0, 1)}, namedColumn{"c", letters(2, 400, 1, 2, 3)})
+	r := run(t, a, a, compare.Options{Tests: []string{"x=chisquare", "c=ks"}})
+	require.Equal(t, 0, r.Dataset.Columns)
+	require.False(t, r.Dataset.Drifted)
+	for name, want := range map[string]string{
+		"x": "Not judged: chisquare compares categories, and the column has many values.",
+		"c": "Not judged: ks compares values, not categories.",
+	} {
+		c := column(t, r, name)
+		require.Equal(t, want, c.Explanation)
+		require.Equal(t, compare.VerdictNotJudged, c.Verdict)
+		require.Nil(t, c.Score)
+	}
+	require.Contains(t, column(t, run(t, a, a, compare.Options{Tests: []string{"c=z"}}), "c").Explanation, "Not judged: z compares two categories")
 }
 
 func TestCalibratedThresholds(t *testing.T) {

@@ -142,9 +142,9 @@ func (o *checked) judge(p pair) verdict {
 		switch {
 		case c.Type == TypeNumeric && test.Numeric != nil:
 			return test.Numeric(p.reference.sample, p.current.sample, options)
-		case test.Cells == nil:
+		case !applies(test, c.Type, t) && c.Type == TypeCategorical:
 			return stattest.Result{}, fmt.Errorf("%s compares values, not categories", test.Name)
-		case c.Type == TypeNumeric && t.names == nil && !test.Binned:
+		case !applies(test, c.Type, t):
 			return stattest.Result{}, fmt.Errorf("%s compares categories, and the column has many values", test.Name)
 		default:
 			r, k := numericCells()
@@ -154,6 +154,9 @@ func (o *checked) judge(p pair) verdict {
 	if o.AllTests {
 		c.Tests = map[string]Trial{}
 		for _, test := range stattest.Tests() {
+			if !applies(test, c.Type, t) {
+				continue
+			}
 			trial := Trial{Threshold: o.threshold(c, test)}
 			if result, err := run(test); err != nil {
 				trial.Error = err.Error()
@@ -184,6 +187,14 @@ func (o *checked) judge(p pair) verdict {
 	c.Drifted = chosen.Drifted(result, c.Threshold)
 	v.moved = moved(c, t)
 	return v
+}
+
+// applies says whether a test is of a column's type, and of as many cells as it has.
+func applies(test *stattest.Test, kind string, t table) bool {
+	if kind == TypeNumeric {
+		return test.Numeric != nil || test.Binned || t.names != nil
+	}
+	return test.Cells != nil
 }
 
 func (o *checked) threshold(c *Column, test *stattest.Test) float64 {
