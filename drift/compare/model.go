@@ -44,7 +44,7 @@ func (e *engine) model(ctx context.Context, r *Result, all []done) error {
 	case target.whole.column.Type == TypeNumeric && prediction.plan.numeric:
 		q.Task = TaskRegression
 		for k := range sides {
-			sides[k] = &regression{quality.NewRegression()}
+			sides[k] = regression{quality.NewRegression()}
 		}
 	case target.whole.column.Type == TypeNumeric:
 		return fmt.Errorf("no quality of the model: target %q holds numbers and prediction %q texts", e.Target, e.Prediction)
@@ -88,65 +88,37 @@ func (e *engine) model(ctx context.Context, r *Result, all []done) error {
 		}
 	}
 	reference, current := sides[0].figures(), sides[1].figures()
-	for i := range reference {
-		a, b := reference[i], current[i]
+	for i, f := range reference {
 		q.Metrics = append(q.Metrics, Metric{
-			Metric: string(a.metric), LowerIsBetter: a.metric.LowerIsBetter(),
-			Reference: a.value, Current: b.value, ReferenceInterval: a.interval, CurrentInterval: b.interval,
+			Metric: string(f.Metric), LowerIsBetter: f.Metric.LowerIsBetter(),
+			Reference: f.Value, ReferenceInterval: interval(f), Current: current[i].Value, CurrentInterval: interval(current[i]),
 		})
 	}
 	r.Quality = q
 	return nil
 }
 
+func interval(f quality.Figure) *[2]float64 {
+	if f.Interval == nil {
+		return nil
+	}
+	return &[2]float64{f.Interval.Low, f.Interval.High}
+}
+
 // modelSide judges a model on one side.
 type modelSide interface {
 	add(target, prediction []float64) error
-	figures() []figure
-}
-
-type figure struct {
-	metric   quality.Metric
-	value    *float64 // nil where the rows give none
-	interval *[2]float64
-}
-
-// figureOf takes what a function of package quality answers; an error is a figure that does
-// not exist, as of no rows or of one class alone.
-func figureOf(m quality.Metric, value float64, err error) figure {
-	f := figure{metric: m}
-	if err == nil {
-		f.value = finite(value)
-	}
-	return f
-}
-
-func (f figure) within(i quality.Interval, err error) figure {
-	if err == nil && f.value != nil && finite(i.Low) != nil && finite(i.High) != nil {
-		f.interval = &[2]float64{i.Low, i.High}
-	}
-	return f
+	figures() []quality.Figure
 }
 
 type regression struct{ *quality.Regression }
 
-func (r *regression) add(target, prediction []float64) error {
+func (r regression) add(target, prediction []float64) error {
 	return r.Add(target, prediction, nil)
 }
 
-func (r *regression) figures() []figure {
-	of := func(m quality.Metric, f func() (float64, error)) figure {
-		value, err := f()
-		return figureOf(m, value, err)
-	}
-	return []figure{
-		of(quality.MetricMAE, r.MAE).within(r.MAEInterval(quality.DefaultConfidence)),
-		of(quality.MetricRMSE, r.RMSE),
-		of(quality.MetricBias, r.Bias).within(r.BiasInterval(quality.DefaultConfidence)),
-		of(quality.MetricR2, r.R2),
-		of(quality.MetricMAPE, r.MAPE),
-		of(quality.MetricSMAPE, r.SMAPE),
-	}
+func (r regression) figures() []quality.Figure {
+	return quality.RegressionFigures(r.Regression, quality.DefaultConfidence)
 }
 
 // classification finds the classes, and what the predictions are: labels, or of a target of
@@ -182,7 +154,7 @@ func (e *engine) classification(q *Quality, sides *[2]modelSide, target, predict
 				return err
 			}
 			sides[k] = &classes{
-				target: lookup(target, known), names: names, positive: 1,
+				target: lookup(target, known), positive: 1,
 				counts: [][]float64{{0, 0}, {0, 0}}, probabilities: p, ranking: quality.NewRanking(),
 			}
 		}
@@ -203,7 +175,7 @@ func (e *engine) classification(q *Quality, sides *[2]modelSide, target, predict
 		q.Task, q.Positive, positive = TaskBinary, names[1], 1
 	}
 	for k := range sides {
-		s := &classes{target: lookup(target, known), prediction: lookup(prediction, known), names: names, positive: positive}
+		s := &classes{target: lookup(target, known), prediction: lookup(prediction, known), positive: positive}
 		for range names {
 			s.counts = append(s.counts, make([]float64, len(names)))
 		}
@@ -244,8 +216,7 @@ func lookup(d *done, known map[string]int) func(v float64) int {
 
 type classes struct {
 	target, prediction func(v float64) int // the class of a value; prediction is nil of probabilities
-	names              []string
-	positive           int // -1 of more than two
+	positive           int                 // -1 of more than two
 	counts             [][]float64
 	probabilities      *quality.Probabilities
 	ranking            *quality.Ranking
@@ -280,44 +251,13 @@ func (c *classes) add(target, prediction []float64) error {
 	return c.ranking.Add(positive, prediction, nil)
 }
 
-func (c *classes) figures() []figure {
+func (c *classes) figures() []quality.Figure {
 	m, err := quality.ConfusionOf(c.counts)
-	if err != nil { // no rows
-		m, _ = quality.NewConfusion(len(c.names)) // the number of classes is right
+	if err != nil {
+		return nil // counts are whole numbers of as many classes as there are
 	}
-	of := func(metric quality.Metric, f func() (float64, error)) figure {
-		value, err := f()
-		return figureOf(metric, value, err)
+	if c.positive < 0 {
+		return quality.MulticlassFigures(m, nil, quality.DefaultConfidence)
 	}
-	o := quality.Options{Average: quality.AverageMacro}
-	if c.positive >= 0 {
-		o = quality.Options{Average: quality.AverageBinary, Labels: []int{c.positive}, ZeroDivision: quality.ZeroDivisionUndefined}
-	}
-	averaged := func(f func(quality.Options) (float64, error)) func() (float64, error) {
-		return func() (float64, error) { return f(o) }
-	}
-	precision := of(quality.MetricPrecision, averaged(m.Precision))
-	recall := of(quality.MetricRecall, averaged(m.Recall))
-	if c.positive >= 0 {
-		precision = precision.within(m.PrecisionInterval(c.positive, quality.DefaultConfidence))
-		recall = recall.within(m.RecallInterval(c.positive, quality.DefaultConfidence))
-	}
-	out := []figure{
-		of(quality.MetricAccuracy, m.Accuracy).within(m.AccuracyInterval(quality.DefaultConfidence)),
-		of(quality.MetricBalancedAccuracy, m.BalancedAccuracy),
-		precision, recall,
-		of(quality.MetricF1, func() (float64, error) { return m.FBeta(1, o) }),
-		of(quality.MetricMatthews, m.Matthews),
-		of(quality.MetricKappa, func() (float64, error) { return m.Kappa("") }),
-	}
-	if c.probabilities != nil {
-		out = append(out,
-			of(quality.MetricROCAUC, c.ranking.ROCAUC).within(c.ranking.ROCAUCInterval(quality.DefaultConfidence)),
-			of(quality.MetricAveragePrecision, c.ranking.AveragePrecision),
-			of(quality.MetricLogLoss, c.probabilities.LogLoss),
-			of(quality.MetricBrier, c.probabilities.Brier),
-			of(quality.MetricECE, c.probabilities.ECE),
-		)
-	}
-	return out
+	return quality.BinaryFigures(m, c.ranking, c.probabilities, quality.DefaultConfidence)
 }
