@@ -28,6 +28,7 @@ type engine struct {
 
 	mu    sync.Mutex
 	notes []string
+	rooms []*[]float64 // that are free; see room
 }
 
 // table2 is one side.
@@ -427,8 +428,29 @@ func (t *table2) changed() error {
 	return fmt.Errorf("%s changed while it was read: compare a copy that nothing writes to", t.source.Name())
 }
 
+// room returns scratch space for a sort, of which there is as much as sorts run at a time;
+// giveBack takes it again. (A sync.Pool forgets at every collection.)
+func (e *engine) room() *[]float64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if n := len(e.rooms); n > 0 {
+		r := e.rooms[n-1]
+		e.rooms = e.rooms[:n-1]
+		return r
+	}
+	return new([]float64)
+}
+
+func (e *engine) giveBack(room *[]float64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.rooms = append(e.rooms, room)
+}
+
 // finish judges a column that was read.
 func (e *engine) finish(p *plan, reference, current *side) (done, error) {
+	scratch := e.room()
+	defer e.giveBack(scratch)
 	d := done{plan: p, content: [2]uint64{reference.content, current.content}}
 	sides := [2]*side{reference, current}
 	if p.doubtful {
@@ -463,7 +485,7 @@ func (e *engine) finish(p *plan, reference, current *side) (done, error) {
 			if k == 0 && e.Calibrate.Chunks > 0 {
 				to.chunks = to.numbers.chunks(e.Calibrate.Chunks)
 			}
-			to.sample = to.numbers.finish()
+			to.sample = to.numbers.finish(scratch)
 		}
 		return e.judge(of)
 	}
@@ -497,7 +519,11 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 		if len(e.Columns) > 0 {
 			continue // rows are more than the columns that were read
 		}
-		if n, known := t.hashes.duplicated(t.rows); known {
+		all, scratch := e.room(), e.room()
+		n, known := t.hashes.duplicated(t.rows, all, scratch)
+		e.giveBack(all)
+		e.giveBack(scratch)
+		if known {
 			to.DuplicatedRows = &n
 		} else {
 			e.note("%s has too many rows for duplicated ones to be counted within the memory allowed", to.Name)

@@ -2,6 +2,7 @@ package compare
 
 import (
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/millrace/millrace/drift/stattest"
@@ -91,15 +92,17 @@ func (r *rowHashes) add(first int64, bits []uint64, salt uint64) {
 }
 
 // duplicated returns how many of the rows repeat an earlier one, and whether that is known.
-func (r *rowHashes) duplicated(rows int64) (int64, bool) {
+// It takes two rooms for what it sorts.
+func (r *rowHashes) duplicated(rows int64, room, scratch *[]float64) (int64, bool) {
 	if r.over || rows == 0 {
 		return 0, false
 	}
-	all := make([]float64, rows) // sorted as numbers of 52 bits and an exponent that is no NaN's
+	*room = slices.Grow((*room)[:0], int(rows))[:rows]
+	all := *room // sorted as numbers of 52 bits and an exponent that is no NaN's
 	for i := range all {
 		all[i] = math.Float64frombits(r.blocks[i/hashBlock].sum[i%hashBlock] &^ (1 << 62))
 	}
-	stattest.SortFloats(all, nil)
+	*scratch = stattest.SortFloats(all, *scratch)
 	repeats := int64(0)
 	for i := 1; i < len(all); i++ {
 		if all[i] == all[i-1] {

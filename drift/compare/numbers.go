@@ -27,8 +27,6 @@ type numbers struct {
 	infinite int64
 	min, max float64
 	mean, m2 float64 // m2 is the sum of squared deviations
-
-	scratch []float64 // of the sort
 }
 
 func newNumbers(limit int, seed, stream uint64) *numbers {
@@ -37,7 +35,7 @@ func newNumbers(limit int, seed, stream uint64) *numbers {
 
 // reset makes n ready for another column, with its memory.
 func (n *numbers) reset(seed, stream uint64) {
-	*n = numbers{limit: n.limit, values: n.values[:0], pending: n.pending[:0], scratch: n.scratch, rng: rand.New(rand.NewPCG(seed, stream))}
+	*n = numbers{limit: n.limit, values: n.values[:0], pending: n.pending[:0], rng: rand.New(rand.NewPCG(seed, stream))}
 }
 
 // add takes values; NaN is missing.
@@ -55,6 +53,9 @@ func (n *numbers) add(block []float64) {
 		to := n.values
 		if n.sampled {
 			to = n.pending
+		} else if cap(to)-len(to) < k {
+			// Twice the room, not append's quarter more: what is left behind is less.
+			to = append(make([]float64, 0, min(max(2*cap(to), len(to)+k), n.limit)), to...)
 		}
 		for _, v := range block[:k] {
 			if v-v == 0 { // neither NaN nor infinite
@@ -111,7 +112,7 @@ func (n *numbers) describe(values []float64) {
 // fold makes room: equal values become one with a count. Where that frees less than half,
 // the values are too many to be held, and a sample takes their place.
 func (n *numbers) fold() {
-	n.distinct, n.counts = n.folded()
+	n.distinct, n.counts = n.folded(new([]float64))
 	n.values = n.values[:0]
 	if len(n.distinct) <= n.limit/2 {
 		return
@@ -181,8 +182,8 @@ func (n *numbers) sample() {
 }
 
 // folded returns the distinct values, ascending, and their counts.
-func (n *numbers) folded() (distinct, counts []float64) {
-	n.sort()
+func (n *numbers) folded(scratch *[]float64) (distinct, counts []float64) {
+	n.sort(scratch)
 	for i, j := 0, 0; i < len(n.distinct) || j < len(n.values); {
 		var v, count float64
 		switch {
@@ -204,7 +205,7 @@ func (n *numbers) folded() (distinct, counts []float64) {
 	return distinct, counts
 }
 
-func (n *numbers) sort() { n.scratch = stattest.SortFloats(n.values, n.scratch) }
+func (n *numbers) sort(scratch *[]float64) { *scratch = stattest.SortFloats(n.values, *scratch) }
 
 // describeCounts finds the moments of distinct and counts.
 func (n *numbers) describeCounts() {
@@ -221,20 +222,21 @@ func (n *numbers) describeCounts() {
 }
 
 // finish returns the sample, which shares its memory with n. Nothing is added after it.
-func (n *numbers) finish() stattest.Sample {
+// scratch is room for a sort.
+func (n *numbers) finish(scratch *[]float64) stattest.Sample {
 	s := stattest.Sample{Missing: float64(n.missing)}
 	switch {
 	case n.sampled:
 		n.sample()
-		n.sort()
+		n.sort(scratch)
 	case len(n.distinct) > 0:
-		n.distinct, n.counts = n.folded()
+		n.distinct, n.counts = n.folded(scratch)
 		n.values = n.values[:0]
 		n.describeCounts()
 		s.Values, s.Weights = n.distinct, n.counts
 		return s
 	default:
-		n.sort()
+		n.sort(scratch)
 		for rest := n.values; len(rest) > 0; {
 			k := min(len(rest), blockRows)
 			n.describe(rest[:k])
