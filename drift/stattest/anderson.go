@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"gonum.org/v1/gonum/mat"
+	"gonum.org/v1/gonum/mathext"
 )
 
 // Anderson is the Anderson–Darling test of two samples: AndersonSamples with an effect size,
@@ -99,15 +100,25 @@ func anderson(samples []Sample) (raw float64, _ Result, _ error) {
 	return raw, Result{Score: score, PValue: &p, Method: method}, finite("anderson", score)
 }
 
+const eulerGamma = 0.57721566490153286060651209008240243
+
 // andersonVariance is equation 4: the variance of the statistic of k samples of n rows,
 // where reciprocals is the sum of 1/n over the samples.
 func andersonVariance(k, n, reciprocals float64) float64 {
+	// h = Σ 1/i, i = 1 ... n-1, and g = Σ Σ 1/((n-i)·j), i = 1 ... n-2, j = i+1 ... n-1.
 	var h, g float64
-	for i := 1.0; i < n-1; i++ {
-		h += 1 / (n - i)
-		g += h / (i + 1)
+	if n <= 1000 {
+		for i := 1.0; i < n-1; i++ {
+			h += 1 / (n - i)
+			g += h / (i + 1)
+		}
+		h++
+	} else {
+		// g = Σ 1/i² (i = 1 ... n) - (2h + 1/n)/n, by the identity
+		// Σ (H(n) - H(n-k))/k = Σ 1/k² (k = 1 ... n) of the harmonic numbers H.
+		h = mathext.Digamma(n) + eulerGamma
+		g = math.Pi*math.Pi/6 - mathext.Zeta(2, n+1) - (2*h+1/n)/n
 	}
-	h++
 	a := (4*g-6)*(k-1) + (10-6*g)*reciprocals
 	b := (2*g-4)*k*k + 8*h*k + (2*g-14*h-4)*reciprocals - 8*h + 4*g - 6
 	c := (6*h+2*g-2)*k*k + (4*h-4*g+6)*k + (2*h-6)*reciprocals + 4*h

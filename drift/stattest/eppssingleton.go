@@ -191,11 +191,9 @@ func characteristic(s Sample, rows, sigma float64) (out characteristicMoments, o
 // turned returns the moments of the cosines and sines of the angles plus angle, and of their
 // doubles plus 2·angle.
 func (c characteristicMoments) turned(angle float64) characteristicMoments {
-	var turn [4][4]float64
-	for i := 0; i < 4; i += 2 {
-		sin, cos := math.Sincos(angle * float64(1+i/2))
-		turn[i][i], turn[i][i+1], turn[i+1][i], turn[i+1][i+1] = cos, -sin, sin, cos
-	}
+	sin, cos := math.Sincos(angle)
+	sinTwo, cosTwo := math.Sincos(2 * angle)
+	turn := [4][4]float64{{cos, -sin}, {sin, cos}, {2: cosTwo, 3: -sinTwo}, {2: sinTwo, 3: cosTwo}}
 	var out characteristicMoments
 	for i := range 4 {
 		for j := range 4 {

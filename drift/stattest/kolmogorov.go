@@ -157,7 +157,7 @@ func pelzGood(n, d float64) float64 {
 	z8 := z4 * z4
 	const pi2 = math.Pi * math.Pi
 	var k0, k1, k2, k3 float64
-	for k := 0; k < 20; k++ { // k and -k-1 give the same terms
+	for k := range 20 { // k and -k-1 give the same terms
 		a := pi2 * (float64(k) + 0.5) * (float64(k) + 0.5)
 		e := 2 * math.Exp(-a/(2*z2))
 		k0 += e

@@ -147,7 +147,7 @@ func mmdPermute(x, y []float64, rate float64, permutations int, random *rand.Ran
 	}
 	order, side := make([]int32, total), make([]int32, n)
 	for i := range order {
-		order[i] = int32(i) //nolint:gosec // at most 2·mmdRows
+		order[i] = int32(i)
 	}
 	copy(side, order)
 	score = estimate(side)

@@ -149,15 +149,15 @@ func TestNumericRange(t *testing.T) {
 }
 
 func TestEmpiricalMMDDraws(t *testing.T) {
-	values := make([]float64, 3000)
+	values := make([]float64, 1200)
 	for i := range values {
 		values[i] = float64(i%997) / 100
 	}
-	a, b := stattest.NewSample(values), stattest.NewSample(values[:500])
+	a, b := stattest.NewSample(values), stattest.NewSample(values[:200])
 	seed := func(n uint64) stattest.Result {
 		r, err := stattest.EmpiricalMMD(a, b, stattest.Options{Seed: n, Permutations: 20})
 		require.NoError(t, err)
-		require.Equal(t, "permutation, of 1000 and 500 rows drawn", r.Method)
+		require.Equal(t, "permutation, of 1000 and 200 rows drawn", r.Method)
 		return r
 	}
 	require.Equal(t, seed(1), seed(1))
@@ -166,7 +166,7 @@ func TestEmpiricalMMDDraws(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "permutation", r.Method)
 
-	moved := make([]float64, 400)
+	moved := make([]float64, 150)
 	for i := range moved {
 		moved[i] = values[i] + 5
 	}

@@ -87,9 +87,10 @@ func wassersteinRows(a, b []float64) float64 {
 	}
 	// What is left in the middle: nothing, or one value, or values of one side.
 	for i <= k || j <= l {
-		z, change := 0.0, m
+		var z float64
+		var change int
 		if j > l || i <= k && a[i] <= b[j] {
-			z = a[i]
+			z, change = a[i], m
 			i++
 		} else {
 			z, change = b[j], -n

@@ -41,11 +41,11 @@ def pairs():
         for shift in [0.0, 0.02, 0.1, 0.3, 1.5]:
             seed += 2
             yield f"large {n}x{m} shift {shift}", spec(n=n, seed=seed), spec(n=m, seed=seed + 1, shift=shift)
-    for n, m in [(20000, 20000), (4000, 3000), (300, 500)]:
+    for n, m in [(20000, 20000), (2000, 1500), (300, 500)]:
         for shift in [0.15, 0.25, 0.3, 0.35, 0.4, 0.45, 0.55, 0.7, 0.9, 1.1, 1.4, 1.7, 2.2]:
             seed += 2
             yield f"tail {n}x{m} shift {shift}", spec(n=n, seed=seed), spec(n=m, seed=seed + 1, shift=shift)
-    for shift in [0.0, 0.002, 0.01, 0.045]:
+    for shift in [0.0, 0.002, 0.045]:
         seed += 2
         yield f"million shift {shift}", spec("uniform", 1000000, seed), spec("uniform", 1000000, seed + 1, shift=shift)
     for n, m, levels in [(6, 7, 3), (20, 20, 4), (30, 40, 2), (300, 200, 5), (2000, 3000, 11), (11000, 12000, 10), (12000, 11000, 300)]:
