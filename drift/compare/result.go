@@ -39,11 +39,20 @@ const (
 	TypeCategorical = "cat"
 )
 
+// Roles of a column.
+const (
+	RoleTarget     = "target"
+	RolePrediction = "prediction"
+)
+
 // Verdicts of a column.
 const (
 	VerdictDrifted = "drifted"
 	VerdictOK      = "ok"
 	VerdictTooFew  = "too_few" // fewer values than the minimum on a side: not judged
+
+	// VerdictNotJudged is of a column for which its test has no answer; the explanation says why.
+	VerdictNotJudged = "not_judged"
 )
 
 // Column is the comparison of one column.
@@ -57,6 +66,7 @@ type Column struct {
 	RawPValue        *float64         `json:"raw_p_value,omitempty"` // before the correction, where there is one
 	EffectSize       *float64         `json:"effect_size,omitempty"`
 	Threshold        float64          `json:"threshold"`
+	Calibrated       bool             `json:"calibrated,omitempty"` // the threshold comes from chunks of the reference
 	Drifted          bool             `json:"drifted"`
 	Verdict          string           `json:"verdict"`
 	Method           string           `json:"method,omitempty"`  // exact, asymptotic, permutation
@@ -136,14 +146,16 @@ type Contribution struct {
 
 // Quality is the model's, on both sides.
 type Quality struct {
-	Task    string   `json:"task"` // binary, multiclass, regression
-	Target  string   `json:"target"`
-	Metrics []Metric `json:"metrics"`
+	Task     string   `json:"task"` // binary, multiclass, regression
+	Target   string   `json:"target"`
+	Positive string   `json:"positive,omitempty"` // of a binary task, the class that precision and recall are of
+	Metrics  []Metric `json:"metrics"`
 }
 
 // Metric is one figure of quality with its confidence interval.
 type Metric struct {
 	Metric            string      `json:"metric"`
+	LowerIsBetter     bool        `json:"lower_is_better,omitempty"`
 	Reference         *float64    `json:"reference"`
 	Current           *float64    `json:"current"`
 	ReferenceInterval *[2]float64 `json:"reference_interval,omitempty"` // 95 %

@@ -143,6 +143,22 @@ func (c *Client) Select(ctx context.Context, dest any, query string, args ...any
 	return nil
 }
 
+// QueryArrow runs a query and returns its answer as an Arrow stream, texts as texts. The
+// caller reads it to its end and closes it. The query names no FORMAT.
+func (c *Client) QueryArrow(ctx context.Context, query string) (io.ReadCloser, error) {
+	ctx = ch.Context(ctx, ch.WithSettings(ch.Settings{
+		"output_format_arrow_string_as_string":                 1,
+		"output_format_arrow_low_cardinality_as_dictionary":    0,
+		"output_format_arrow_fixed_string_as_fixed_byte_array": 0,
+		"output_format_arrow_compression_method":               "none",
+	}))
+	stream, err := c.conn.QueryFormat(ctx, "ArrowStream", query)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", firstLine(query), err)
+	}
+	return stream, nil
+}
+
 // A connection can go silent without an end: what is known to take no longer is not waited for
 // longer. clickhouse-go makes max_execution_time of what is left of a context's time, and 5 s.
 const (

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipeline"
+)
+
+func driftCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "drift",
+		Short: "Compare data sets",
+		Args:  args(cobra.NoArgs),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(driftCompareCommand(o))
+	return cmd
+}
+
+func driftCompareCommand(o *options) *cobra.Command {
+	var c pipeline.CompareConfig
+	var share float64
+	var rows int
+	var memory size
+	cmd := &cobra.Command{
+		Use:   "compare --reference A --current B",
+		Short: "Compare two tables column by column: what drifted, how far, and why",
+		Long: "Compare two tables column by column. A table is a file (CSV, Parquet, Arrow IPC file or stream,\n" +
+			"JSON lines), which needs no server and no configuration, or a ClickHouse query.\n\n" +
+			"Tests and thresholds are given for all columns (ks), for a type (num=ks, cat=psi) or for one\n" +
+			"column (age=ks); the narrower stands. Without, they are Evidently's: up to 1,000 reference rows ks\n" +
+			"for numbers, chisquare for categories and z for two of them, below p = 0.05; for more rows the\n" +
+			"Wasserstein distance in standard deviations and the Jensen–Shannon distance, from 0.1.\n\n" +
+			"Exit codes: 0 compared; 1 a table cannot be read or compared; 2 wrong usage; 3 the data set\n" +
+			"drifted, with --fail-on-drift.",
+		Example: "  millrace drift compare --reference january.parquet --current may.parquet\n" +
+			"  millrace drift compare --reference a.csv --current b.csv --ignore id --test num=ks,cat=psi --correction bh\n" +
+			"  millrace drift compare --reference a.csv --current b.csv --output report.html --fail-on-drift\n" +
+			"  millrace drift compare --reference a.parquet --current-sql 'SELECT * FROM millrace.observations_flights'",
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("drift-share") {
+				c.Options.DriftShare = &share
+			}
+			if cmd.Flags().Changed("min-rows") {
+				c.Options.MinRows = &rows
+			}
+			c.Options.Memory = int64(memory)
+			if err := c.Validate(); err != nil {
+				return usage(err)
+			}
+			return pipeline.Compare(cmd.Context(), c, o.load, cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.Reference.Path, "reference", "", "file with the data to compare with")
+	f.StringVar(&c.Current.Path, "current", "", "file with the data that may have drifted")
+	f.StringVar(&c.Reference.SQL, "reference-sql", "", "ClickHouse query instead of --reference")
+	f.StringVar(&c.Current.SQL, "current-sql", "", "ClickHouse query instead of --current")
+	f.StringVar(&c.InputFormat, "input-format", "", "csv, parquet, arrow (IPC file), arrows (IPC stream) or jsonl; default by name and contents")
+	f.StringVar(&c.Delimiter, "delimiter", "", `character between the values of CSV, \t for a tab; default a comma`)
+	f.StringSliceVar(&c.Options.Columns, "columns", nil, "compare only these columns")
+	f.StringSliceVar(&c.Options.Ignore, "ignore", nil, "leave out these columns")
+	f.StringSliceVar(&c.Options.Categorical, "categorical", nil, "columns to compare by category, whatever they hold")
+	f.StringSliceVar(&c.Options.Numeric, "numeric", nil, "columns to compare by value: texts are read as numbers, times as seconds since 1970")
+	f.StringSliceVar(&c.Options.Tests, "test", nil, "test: NAME, num=NAME, cat=NAME or COLUMN=NAME")
+	f.BoolVar(&c.Options.AllTests, "all-tests", false, "report besides what every test says")
+	f.StringSliceVar(&c.Options.Thresholds, "threshold", nil, "threshold: X, num=X, cat=X or COLUMN=X")
+	f.Float64Var(&share, "drift-share", 0.5, "share of the columns from which the data set drifts")
+	f.StringVar(&c.Options.Correction, "correction", "", "correction of p-values over the columns: bh (false discovery rate) or bonferroni")
+	f.StringVar(&c.Options.Bins, "bins", "", "bins of numbers: quantile, width, sturges, evidently, quantile:N, width:N, or edges 0,10,100; default quantile:10")
+	f.IntVar(&rows, "min-rows", 30, "values that a column needs on each side to be judged")
+	f.IntVar(&c.Options.Calibrate.Chunks, "calibrate", 0, "find thresholds of distances from so many chunks of the reference")
+	f.Float64Var(&c.Options.Calibrate.Sigmas, "calibrate-sigmas", 3, "standard deviations above the mean of the chunks")
+	f.Float64Var(&c.Options.Calibrate.Quantile, "calibrate-quantile", 0, "instead, this quantile of the chunks, such as 0.99")
+	f.StringVar(&c.Options.Segment, "segment", "", "column each of whose values is compared on its own, too")
+	f.StringVar(&c.Options.Target, "target", "", "column of the true labels or values")
+	f.StringVar(&c.Options.Prediction, "prediction", "", "column of the model's answers; with --target, its quality is compared")
+	f.StringSliceVar(&c.Options.Multivariate, "multivariate", nil, "compare columns together: pca, domain, energy")
+	f.Uint64Var(&c.Options.Seed, "seed", 0, "of all that is random")
+	f.Var(&memory, "memory", "bytes of values held at most, such as 500MB or 4GiB; beyond, samples are compared; default 1GiB")
+	f.StringVar(&c.Format, "format", "", "table, json or html; default by the name of --output, else table")
+	f.StringVarP(&c.Output, "output", "o", "", "file to write; default standard output")
+	f.BoolVar(&c.FailOnDrift, "fail-on-drift", false, "exit with code 3 when the data set drifted")
+	return cmd
+}
+
+// size is a number of bytes as people write it.
+type size int64
+
+var sizeUnits = []struct {
+	name  string
+	bytes float64
+}{
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
+	{"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1}, {"", 1},
+}
+
+func (s *size) Set(text string) error {
+	for _, u := range sizeUnits {
+		number, ok := strings.CutSuffix(text, u.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		if bytes := n * u.bytes; err == nil && bytes >= 1 && bytes < 1<<62 {
+			*s = size(bytes)
+			return nil
+		}
+		break
+	}
+	return fmt.Errorf("%q is no number of bytes, such as 500MB or 4GiB", text)
+}
+
+func (s *size) String() string {
+	if *s == 0 {
+		return ""
+	}
+	return strconv.FormatInt(int64(*s), 10)
+}
+
+func (s *size) Type() string { return "bytes" }

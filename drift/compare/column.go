@@ -1,0 +1,368 @@
+package compare
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+)
+
+// class is what a table says that a column holds.
+type class int
+
+const (
+	classInteger class = iota
+	classFloat
+	classBoolean
+	classText
+	classTime
+)
+
+func (c class) String() string {
+	return [...]string{"integers", "numbers", "booleans", "text", "times"}[c]
+}
+
+func (c class) number() bool { return c == classInteger || c == classFloat }
+
+func classOf(t arrow.DataType) (class, bool) {
+	switch t.ID() {
+	case arrow.INT64, arrow.UINT64:
+		return classInteger, true
+	case arrow.FLOAT64, arrow.FLOAT32:
+		return classFloat, true
+	case arrow.BOOL:
+		return classBoolean, true
+	case arrow.STRING:
+		return classText, true
+	case arrow.DATE32, arrow.DATE64, arrow.TIMESTAMP:
+		return classTime, true
+	default:
+		return 0, false
+	}
+}
+
+// plan is what is done with one column.
+type plan struct {
+	name      string
+	role      string
+	declared  string // TypeNumeric or TypeCategorical where the caller says so, else empty
+	reference field
+	current   field
+
+	numeric bool  // collected as numbers, else as texts
+	as      class // of the column; values of the other side that are not of it are type errors
+	skip    string
+
+	// doubtful: the sides are of different types, of which one may only be what a reader
+	// takes a column without a value for. That is known once they were read.
+	doubtful bool
+}
+
+// field is a column of a table.
+type field struct {
+	index int
+	class class
+}
+
+// integers says that both sides hold nothing but whole numbers.
+func (p *plan) integers() bool {
+	return p.reference.class == classInteger && p.current.class == classInteger
+}
+
+// settle decides how the column is collected.
+func (p *plan) settle() {
+	r, c := p.reference.class, p.current.class
+	switch {
+	case p.declared == TypeNumeric:
+		p.numeric, p.as = true, classFloat
+	case p.declared == TypeCategorical:
+		p.numeric, p.as = r.number() && c.number(), classText
+	case r.number() && c.number():
+		p.numeric, p.as = true, max(r, c)
+	case r == c:
+		p.as = r
+	default:
+		p.doubtful = true
+		// Of a text and a number it is the number, which texts may hold; else what has
+		// nothing to do with numbers, as these may be of an empty column.
+		if p.as = r; r == classText || r.number() && c != classText {
+			p.as = c
+		}
+		p.numeric = p.as.number()
+	}
+	if p.as == classTime && p.declared == "" {
+		p.skip = "holds times, which every new period shifts; --numeric compares them as seconds since 1970"
+	}
+}
+
+const blockRows = 4096 // rows that are worked on at a time: they stay in the cache
+
+// side is one side of one column while it is read.
+type side struct {
+	plan    *plan
+	class   class
+	numbers []*numbers // of all rows, then of each segment; nil where the column is no numeric one
+	texts   []*texts
+	pending [][]float64 // by segment
+	segment []uint16    // of each row; nil without segments
+
+	rows       int64
+	nulls      int64
+	content    uint64
+	typeErrors int64
+	bad        string // the first of them
+
+	values []float64
+	bits   []uint64
+}
+
+// add takes the next rows of the column.
+func (s *side) add(a arrow.Array, rows *rowHashes, salt uint64) error {
+	s.nulls += int64(a.NullN())
+	for from := 0; from < a.Len(); from += blockRows {
+		to := min(from+blockRows, a.Len())
+		if cap(s.bits) < blockRows {
+			s.bits, s.values = make([]uint64, blockRows), make([]float64, blockRows)
+		}
+		s.bits = s.bits[:to-from]
+		switch {
+		case s.plan.skip != "":
+			if err := s.hashOnly(a, from, to); err != nil {
+				return err
+			}
+		case s.plan.numeric:
+			values, err := s.decode(a, from, to)
+			if err != nil {
+				return err
+			}
+			s.numbers[0].add(values)
+			if s.segment != nil {
+				s.addSegments(values)
+			}
+		default:
+			if err := s.addTexts(a, from, to); err != nil {
+				return err
+			}
+		}
+		content := s.content
+		for i, x := range s.bits {
+			content += mix(x + golden*uint64(s.rows+int64(i)+1))
+		}
+		s.content = content
+		rows.add(s.rows, s.bits, salt)
+		s.rows += int64(to - from)
+	}
+	return nil
+}
+
+func (s *side) addSegments(values []float64) {
+	for i, v := range values {
+		k := s.segment[s.rows+int64(i)]
+		if k == 0 {
+			continue
+		}
+		s.pending[k] = append(s.pending[k], v)
+		if len(s.pending[k]) == blockRows {
+			s.numbers[k].add(s.pending[k])
+			s.pending[k] = s.pending[k][:0]
+		}
+	}
+}
+
+// end follows the last add.
+func (s *side) end() {
+	for k, values := range s.pending {
+		if len(values) > 0 {
+			s.numbers[k].add(values)
+			s.pending[k] = nil
+		}
+	}
+}
+
+// decode returns numbers, NaN where there is none, and fills s.bits.
+func (s *side) decode(a arrow.Array, from, to int) ([]float64, error) {
+	values := s.values[:to-from]
+	nulls := a.NullN() > 0
+	switch a := a.(type) {
+	case *array.Float64:
+		given := a.Float64Values()[from:to]
+		if !nulls {
+			for i, v := range given {
+				s.bits[i] = floatBits(v)
+			}
+			return given, nil
+		}
+		copy(values, given)
+	case *array.Float32:
+		for i, v := range a.Float32Values()[from:to] {
+			values[i] = float64(v)
+		}
+	case *array.Int64:
+		for i, v := range a.Int64Values()[from:to] {
+			values[i], s.bits[i] = float64(v), uint64(v)
+		}
+	case *array.Uint64:
+		for i, v := range a.Uint64Values()[from:to] {
+			values[i], s.bits[i] = float64(v), v
+		}
+	default:
+		text, err := writer(a)
+		if err != nil {
+			return nil, err
+		}
+		for i := range values {
+			if values[i] = math.NaN(); a.IsValid(from + i) {
+				values[i] = s.number(a, from+i, text)
+			}
+		}
+	}
+	switch a.(type) {
+	case *array.Int64, *array.Uint64:
+		for i := range values {
+			if nulls && a.IsNull(from+i) {
+				values[i], s.bits[i] = math.NaN(), missingHash
+			}
+		}
+	default:
+		for i := range values {
+			if nulls && a.IsNull(from+i) {
+				values[i] = math.NaN()
+			}
+			s.bits[i] = floatBits(values[i])
+		}
+	}
+	return values, nil
+}
+
+// number makes a number of what is none: of a time the seconds since 1970, of a boolean 0
+// or 1, of a text what it says.
+func (s *side) number(a arrow.Array, i int, text func(int) string) float64 {
+	switch a := a.(type) {
+	case *array.Boolean:
+		if a.Value(i) {
+			return 1
+		}
+		return 0
+	case *array.Date32, *array.Date64, *array.Timestamp:
+		t := timeOf(a, i)
+		return float64(t.Unix()) + float64(t.Nanosecond())/1e9
+	}
+	given := strings.TrimSpace(text(i))
+	if given == "" {
+		return math.NaN()
+	}
+	v, err := strconv.ParseFloat(given, 64)
+	if err != nil && !math.IsInf(v, 0) {
+		s.typeError(given)
+		return math.NaN()
+	}
+	return v
+}
+
+func (s *side) typeError(text string) {
+	if s.typeErrors == 0 {
+		s.bad = strings.Clone(text)
+	}
+	s.typeErrors++
+}
+
+func timeOf(a arrow.Array, i int) time.Time {
+	switch a := a.(type) {
+	case *array.Date32:
+		return a.Value(i).ToTime()
+	case *array.Date64:
+		return a.Value(i).ToTime()
+	case *array.Timestamp:
+		return a.Value(i).ToTime(a.DataType().(*arrow.TimestampType).Unit)
+	}
+	return time.Time{}
+}
+
+// writer returns what writes the values of an array as text.
+func writer(a arrow.Array) (func(i int) string, error) {
+	switch a := a.(type) {
+	case *array.String:
+		return a.Value, nil
+	case *array.Boolean:
+		return func(i int) string { return strconv.FormatBool(a.Value(i)) }, nil
+	case *array.Int64:
+		return func(i int) string { return strconv.FormatInt(a.Value(i), 10) }, nil
+	case *array.Uint64:
+		return func(i int) string { return strconv.FormatUint(a.Value(i), 10) }, nil
+	case *array.Float64:
+		return func(i int) string { return writeNumber(a.Value(i)) }, nil
+	case *array.Float32:
+		return func(i int) string { return strconv.FormatFloat(float64(a.Value(i)), 'g', -1, 32) }, nil
+	case *array.Date32, *array.Date64:
+		return func(i int) string { return timeOf(a, i).Format(time.DateOnly) }, nil
+	case *array.Timestamp:
+		return func(i int) string { return timeOf(a, i).Format(time.RFC3339Nano) }, nil
+	default:
+		return nil, fmt.Errorf("values of type %s have no text", a.DataType())
+	}
+}
+
+// writeNumber writes a number so that it can be read back.
+func writeNumber(v float64) string {
+	if a := math.Abs(v); v == 0 || a >= 1e-5 && a < 1e15 {
+		return strconv.FormatFloat(v+0, 'f', -1, 64)
+	}
+	return strconv.FormatFloat(v, 'g', -1, 64)
+}
+
+// addTexts takes rows of a column that is collected as texts.
+func (s *side) addTexts(a arrow.Array, from, to int) error {
+	text, err := writer(a)
+	if err != nil {
+		return err
+	}
+	float, isFloat := a.(*array.Float64)
+	for i := from; i < to; i++ {
+		k := uint16(0)
+		if s.segment != nil {
+			k = s.segment[s.rows+int64(i-from)]
+		}
+		missing := a.IsNull(i) || isFloat && math.IsNaN(float.Value(i))
+		var t string
+		if !missing {
+			t = text(i)
+			if s.plan.doubtful && s.class != s.plan.as && !(s.plan.as == classBoolean && (t == "true" || t == "false")) {
+				s.typeError(t)
+				missing = true
+			}
+		}
+		if missing {
+			s.bits[i-from] = missingHash
+			s.texts[0].missing++
+			if k > 0 {
+				s.texts[k].missing++
+			}
+			continue
+		}
+		s.bits[i-from] = textBits(t)
+		s.texts[0].add(t)
+		if k > 0 {
+			s.texts[k].add(t)
+		}
+	}
+	return nil
+}
+
+// hashOnly takes rows of a column that is not compared.
+func (s *side) hashOnly(a arrow.Array, from, to int) error {
+	text, err := writer(a)
+	if err != nil {
+		return err
+	}
+	for i := from; i < to; i++ {
+		s.bits[i-from] = missingHash
+		if a.IsValid(i) {
+			s.bits[i-from] = textBits(text(i))
+		}
+	}
+	return nil
+}

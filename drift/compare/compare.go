@@ -1,0 +1,605 @@
+package compare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/millrace/millrace/drift/dataset"
+)
+
+// Version is that of the result's schema. It grows when a field changes its meaning.
+const Version = "1"
+
+// engine is one comparison at work.
+type engine struct {
+	*checked
+	tables [2]table2
+	plans  []*plan
+
+	segments []string // names of the compared segments; those of the rows count from 1
+
+	mu    sync.Mutex
+	notes []string
+	rooms []*[]float64 // that are free; see room
+}
+
+// table2 is one side.
+type table2 struct {
+	source  dataset.Source
+	what    string // reference or current
+	rows    int64
+	hashes  *rowHashes
+	segment []uint16 // of each row: 0 for none, else 1 + its index in engine.segments
+}
+
+// Compare compares the tables. It reads each as often as it needs to: once, and once more
+// for segments, for the model's quality and for the multivariate methods.
+func Compare(ctx context.Context, reference, current dataset.Source, options Options) (*Result, error) {
+	o, err := options.check()
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{checked: o}
+	e.tables = [2]table2{{source: reference, what: "reference"}, {source: current, what: "current"}}
+	for i := range e.tables {
+		// A quarter of the memory, of both sides, at 8 bytes a row.
+		e.tables[i].hashes = &rowHashes{limit: max(o.Memory/64, hashBlock), done: len(o.Columns) > 0}
+	}
+	if err := e.plan(); err != nil {
+		return nil, err
+	}
+	if o.Segment != "" {
+		if err := e.readSegments(ctx); err != nil {
+			return nil, err
+		}
+	}
+	all, err := e.read(ctx, e.plans)
+	if err != nil {
+		return nil, err
+	}
+	// What turned out to be text on one side, and nothing on the other, is read as such.
+	var again []*plan
+	for _, d := range all {
+		if d.again {
+			again = append(again, d.plan)
+		}
+	}
+	if len(again) > 0 {
+		e.tables[0].hashes.done, e.tables[1].hashes.done = true, true
+		texts, err := e.read(ctx, again)
+		if err != nil {
+			return nil, err
+		}
+		for i := range all {
+			if all[i].again {
+				all[i], texts = texts[0], texts[1:]
+			}
+		}
+	}
+	return e.result(ctx, all)
+}
+
+// read reads and judges columns.
+func (e *engine) read(ctx context.Context, plans []*plan) ([]done, error) {
+	if e.tables[0].source.Columnar() && e.tables[1].source.Columnar() {
+		return e.byColumn(ctx, plans)
+	}
+	return e.atOnce(ctx, plans)
+}
+
+// done is a column that was judged, as a whole and by segment.
+type done struct {
+	plan     *plan
+	whole    verdict
+	segments []verdict
+	content  [2]uint64
+	again    bool // it is text, and is to be read as such
+}
+
+func (e *engine) note(format string, args ...any) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.notes = append(e.notes, fmt.Sprintf(format, args...))
+}
+
+// plan decides which columns are compared, and how they are read.
+func (e *engine) plan() error {
+	fields := [2]map[string]field{}
+	var names [2][]string
+	nested := map[string]bool{}
+	for i, t := range e.tables {
+		fields[i] = map[string]field{}
+		for at, f := range t.source.Schema().Fields() {
+			c, ok := classOf(f.Type)
+			if !ok {
+				if slices.Contains(e.Columns, f.Name) {
+					return fmt.Errorf("%s: column %q has values of type %s, which cannot be compared: leave it out of --columns", t.source.Name(), f.Name, f.Type)
+				}
+				if e.wanted(f.Name) {
+					e.note("column %q of %s is left out: values of type %s cannot be compared", f.Name, t.source.Name(), f.Type)
+				}
+				nested[f.Name] = true
+				continue
+			}
+			if _, twice := fields[i][f.Name]; twice {
+				return fmt.Errorf("%s: two columns are named %q: rename one", t.source.Name(), f.Name)
+			}
+			fields[i][f.Name] = field{at, c}
+			names[i] = append(names[i], f.Name)
+		}
+	}
+	// Named columns must be there.
+	var errs []error
+	missing := func(option, name string) {
+		for i, t := range e.tables {
+			if _, ok := fields[i][name]; !ok {
+				errs = append(errs, fmt.Errorf("%s has no column %q, which %s names; it has %s", t.source.Name(), name, option, listed(names[i])))
+			}
+		}
+	}
+	for _, list := range []struct {
+		option string
+		names  []string
+	}{
+		{"--columns", e.Columns}, {"--categorical", e.Categorical}, {"--numeric", e.Numeric},
+		{"--segment", some(e.Segment)}, {"--target", some(e.Target)}, {"--prediction", some(e.Prediction)},
+		{"--test", keys(e.tests.column)}, {"--threshold", keys(e.thresholds.column)},
+	} {
+		for _, name := range list.names {
+			missing(list.option, name)
+		}
+	}
+	for _, name := range e.Ignore {
+		if _, r := fields[0][name]; !r {
+			if _, c := fields[1][name]; !c {
+				errs = append(errs, fmt.Errorf("neither side has a column %q, which --ignore names; the reference has %s", name, listed(names[0])))
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+
+	var only [2][]string
+	for _, name := range names[1] {
+		if _, ok := fields[0][name]; !ok && e.wanted(name) && !nested[name] {
+			only[1] = append(only[1], name)
+		}
+	}
+	for _, name := range names[0] {
+		if !e.wanted(name) || nested[name] {
+			continue
+		}
+		if _, ok := fields[1][name]; !ok {
+			only[0] = append(only[0], name)
+			continue
+		}
+		p := &plan{name: name, reference: fields[0][name], current: fields[1][name]}
+		switch {
+		case name == e.Target:
+			p.role = RoleTarget
+		case name == e.Prediction:
+			p.role = RolePrediction
+		}
+		switch {
+		case slices.Contains(e.Numeric, name):
+			p.declared = TypeNumeric
+		case slices.Contains(e.Categorical, name):
+			p.declared = TypeCategorical
+		}
+		p.settle()
+		if p.skip != "" {
+			e.note("column %q is left out: it %s", name, p.skip)
+		}
+		e.plans = append(e.plans, p)
+	}
+	for i, side := range []string{"reference", "current side"} {
+		if len(only[i]) > 0 {
+			e.note("only the %s has %s: not compared", side, listed(only[i]))
+		}
+	}
+	if !slices.ContainsFunc(e.plans, func(p *plan) bool { return p.skip == "" || p.doubtful }) {
+		return fmt.Errorf("%s and %s have no column to compare: the first has %s, the second %s",
+			e.tables[0].source.Name(), e.tables[1].source.Name(), listed(names[0]), listed(names[1]))
+	}
+	return nil
+}
+
+func (e *engine) wanted(name string) bool {
+	if name == e.Segment || slices.Contains(e.Ignore, name) {
+		return false
+	}
+	return len(e.Columns) == 0 || slices.Contains(e.Columns, name) || name == e.Target || name == e.Prediction
+}
+
+func some(name string) []string {
+	if name == "" {
+		return nil
+	}
+	return []string{name}
+}
+
+func keys[T any](m map[string]T) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// listed writes names for a sentence, not all of very many.
+func listed(names []string) string {
+	const most = 12
+	if len(names) == 0 {
+		return "no columns"
+	}
+	var out []string
+	for _, n := range names[:min(len(names), most)] {
+		out = append(out, shownName(n, 40))
+	}
+	text := strings.Join(out, ", ")
+	if more := len(names) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// byColumn reads one column after the other from both tables, several at a time: no more
+// is held than the workers' columns.
+func (e *engine) byColumn(ctx context.Context, plans []*plan) ([]done, error) {
+	all := make([]done, len(plans))
+	workers := min(e.Workers, len(plans))
+	next := make(chan int)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { // ends with the plans, or with ctx
+		defer close(next)
+		for i := range plans {
+			select {
+			case next <- i:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	for range workers {
+		g.Go(func() error { // ends when next closes
+			var held [2]*side // of this worker: their memory serves one column after the other
+			for i := range next {
+				p := plans[i]
+				for k := range e.tables {
+					held[k] = e.side(p, k, 2*workers, held[k])
+					if err := e.scan(ctx, k, []*side{held[k]}); err != nil {
+						return err
+					}
+				}
+				d, err := e.finish(p, held[0], held[1])
+				if err != nil {
+					return err
+				}
+				all[i] = d
+			}
+			return nil
+		})
+	}
+	return all, g.Wait()
+}
+
+// atOnce reads all columns in one pass over each table.
+func (e *engine) atOnce(ctx context.Context, plans []*plan) ([]done, error) {
+	var sides [2][]*side
+	g, scanning := errgroup.WithContext(ctx)
+	for k := range e.tables {
+		for _, p := range plans {
+			sides[k] = append(sides[k], e.side(p, k, 2*len(plans), nil))
+		}
+		g.Go(func() error { return e.scan(scanning, k, sides[k]) }) // ends with the table
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	all := make([]done, len(plans))
+	g = new(errgroup.Group)
+	g.SetLimit(e.Workers)
+	for i, p := range plans {
+		g.Go(func() (err error) { // ends with the column
+			all[i], err = e.finish(p, sides[0][i], sides[1][i])
+			sides[0][i], sides[1][i] = nil, nil
+			return err
+		})
+	}
+	return all, g.Wait()
+}
+
+// side returns what collects one side of a column, where so many are collected at a time.
+func (e *engine) side(p *plan, k, together int, before *side) *side {
+	t := &e.tables[k]
+	s := &side{plan: p, class: p.reference.class, segment: t.segment}
+	if k == 1 {
+		s.class = p.current.class
+	}
+	if before != nil {
+		s.values, s.bits = before.values, before.bits
+	}
+	if p.skip != "" {
+		if before != nil {
+			s.numbers = before.numbers // for the next
+		}
+		return s
+	}
+	parts := 1
+	if len(e.segments) > 0 {
+		parts += len(e.segments)
+		s.pending = make([][]float64, parts)
+	}
+	if !p.numeric {
+		for range parts {
+			s.texts = append(s.texts, newTexts())
+		}
+		if before != nil {
+			s.numbers = before.numbers
+		}
+		return s
+	}
+	// A value takes 8 bytes, and 8 more while it is sorted.
+	limit := e.Memory / int64(together) / 16
+	if parts > 1 {
+		limit /= 2 // the segments hold each value once more
+	}
+	for i := range parts {
+		size := limit
+		if i > 0 {
+			size /= int64(parts - 1)
+		}
+		stream := seedOf(p.name, k, i)
+		if before != nil && i < len(before.numbers) && before.numbers[i].limit == int(size) {
+			n := before.numbers[i]
+			n.reset(e.Seed, stream)
+			s.numbers = append(s.numbers, n)
+			continue
+		}
+		s.numbers = append(s.numbers, newNumbers(int(size), e.Seed, stream))
+	}
+	return s
+}
+
+// seedOf makes samples of columns, sides and segments independent of each other, and of
+// the order in which columns are read.
+func seedOf(column string, k, segment int) uint64 {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s\x00%d\x00%d", column, k, segment)
+	return h.Sum64()
+}
+
+// scan reads the columns of one table into their sides.
+func (e *engine) scan(ctx context.Context, k int, sides []*side) error {
+	t := &e.tables[k]
+	columns, salts := make([]int, len(sides)), make([]uint64, len(sides))
+	for i, s := range sides {
+		f := s.plan.reference
+		if k == 1 {
+			f = s.plan.current
+		}
+		columns[i], salts[i] = f.index, seedOf(s.plan.name, 0, 0)
+	}
+	rows := int64(0)
+	err := t.source.Scan(ctx, columns, func(batch arrow.Record) error {
+		if t.segment != nil && rows+batch.NumRows() > int64(len(t.segment)) {
+			return t.changed()
+		}
+		for i, s := range sides {
+			if err := s.add(batch.Column(i), t.hashes, salts[i]); err != nil {
+				return fmt.Errorf("%s: column %q: %w", t.source.Name(), s.plan.name, err)
+			}
+		}
+		rows += batch.NumRows()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if rows == 0 {
+		return fmt.Errorf("%s has no rows: there is nothing to compare", t.source.Name())
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if t.rows != 0 && t.rows != rows {
+		return t.changed()
+	}
+	t.rows = rows
+	byReader := t.source.TypeErrors()
+	for i, s := range sides {
+		s.end()
+		s.typeErrors += byReader[columns[i]]
+	}
+	return nil
+}
+
+func (t *table2) changed() error {
+	return fmt.Errorf("%s changed while it was read: compare a copy that nothing writes to", t.source.Name())
+}
+
+// room returns scratch space for a sort, of which there is as much as sorts run at a time;
+// giveBack takes it again. (A sync.Pool forgets at every collection.)
+func (e *engine) room() *[]float64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if n := len(e.rooms); n > 0 {
+		r := e.rooms[n-1]
+		e.rooms = e.rooms[:n-1]
+		return r
+	}
+	return new([]float64)
+}
+
+func (e *engine) giveBack(room *[]float64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.rooms = append(e.rooms, room)
+}
+
+// finish judges a column that was read.
+func (e *engine) finish(p *plan, reference, current *side) (done, error) {
+	scratch := e.room()
+	defer e.giveBack(scratch)
+	d := done{plan: p, content: [2]uint64{reference.content, current.content}}
+	sides := [2]*side{reference, current}
+	if p.doubtful {
+		for k, s := range sides {
+			empty := sides[1-k].nulls == sides[1-k].rows
+			switch {
+			case s.class == p.as || s.nulls == s.rows:
+			case s.typeErrors == 0 && p.skip == "":
+			case empty && s.class == classText && p.numeric:
+				p.numeric, p.as, d.again = false, classText, true
+				return d, nil
+			default:
+				return d, e.differ(p, sides, s.bad)
+			}
+		}
+	}
+	if p.skip != "" {
+		return d, nil
+	}
+	judge := func(i int) verdict {
+		of := pair{plan: p}
+		for k, to := range []*sideOf{&of.reference, &of.current} {
+			s := sides[k]
+			if i == 0 {
+				to.typeErrors = s.typeErrors
+			}
+			if !p.numeric {
+				to.texts = s.texts[i]
+				continue
+			}
+			to.numbers = s.numbers[i]
+			if k == 0 && e.Calibrate.Chunks > 0 {
+				to.chunks = to.numbers.chunks(e.Calibrate.Chunks)
+			}
+			to.sample = to.numbers.finish(scratch)
+		}
+		return e.judge(of)
+	}
+	d.whole = judge(0)
+	for i := range e.segments {
+		d.segments = append(d.segments, judge(i+1))
+	}
+	return d, nil
+}
+
+// differ is the error of sides that hold different things.
+func (e *engine) differ(p *plan, sides [2]*side, example string) error {
+	var holds []string
+	for k, s := range sides {
+		text := fmt.Sprintf("%v in %s", s.class, e.tables[k].source.Name())
+		if s.bad != "" && s.class == classText {
+			text = fmt.Sprintf("%v such as %q in %s", s.class, cut(example, 40), e.tables[k].source.Name())
+		}
+		holds = append(holds, text)
+	}
+	return fmt.Errorf("column %q holds %s: compare it as text with --categorical %s, as numbers with --numeric %s, where what is no number is counted as a type error, or leave it out with --ignore %s",
+		p.name, strings.Join(holds, " and "), p.name, p.name, p.name)
+}
+
+// result puts the columns together.
+func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
+	r := &Result{Seed: e.Seed, Version: Version}
+	for k, to := range []*Input{&r.Reference, &r.Current} {
+		t := &e.tables[k]
+		to.Name, to.Rows = t.source.Name(), t.rows
+		if len(e.Columns) > 0 {
+			continue // rows are more than the columns that were read
+		}
+		all, scratch := e.room(), e.room()
+		n, known := t.hashes.duplicated(t.rows, all, scratch)
+		e.giveBack(all)
+		e.giveBack(scratch)
+		if known {
+			to.DuplicatedRows = &n
+		} else {
+			e.note("%s has too many rows for duplicated ones to be counted within the memory allowed", to.Name)
+		}
+	}
+	var whole []verdict
+	first := map[[3]uint64]string{}
+	bySegment := make([][]verdict, len(e.segments))
+	for _, d := range all {
+		if d.plan.skip != "" {
+			continue
+		}
+		e.notes = append(e.notes, d.whole.notes...)
+		if d.whole.skip {
+			continue
+		}
+		key := [3]uint64{d.content[0], d.content[1], uint64(d.plan.as)}
+		if name, ok := first[key]; ok {
+			d.whole.column.DataQuality.DuplicateOf = name
+		} else {
+			first[key] = d.plan.name
+		}
+		whole = append(whole, d.whole)
+		for i, v := range d.segments {
+			if !v.skip {
+				bySegment[i] = append(bySegment[i], v)
+			}
+		}
+	}
+	if err := e.nothingToJudge(whole); err != nil {
+		return nil, err
+	}
+	var err error
+	if r.Columns, r.Dataset, err = e.settle(whole); err != nil {
+		return nil, err
+	}
+	for i, name := range e.segments {
+		s := Segment{Segment: name}
+		if s.Columns, s.Dataset, err = e.settle(bySegment[i]); err != nil {
+			return nil, err
+		}
+		r.Segments = append(r.Segments, s)
+	}
+	if err := e.model(ctx, r, all); err != nil {
+		return nil, err
+	}
+	if err := e.multivariate(ctx, r); err != nil {
+		return nil, err
+	}
+	r.Notes = e.notes
+	return r, nil
+}
+
+// nothingToJudge is the error of columns without any value: of those that were named, and
+// of all.
+func (e *engine) nothingToJudge(all []verdict) error {
+	empty := 0
+	for i := range all {
+		c := &all[i].column
+		if c.NReference > 0 && c.NCurrent > 0 {
+			continue
+		}
+		empty++
+		t := &e.tables[0]
+		if c.NReference > 0 {
+			t = &e.tables[1]
+		}
+		if slices.Contains(e.Columns, c.Column) {
+			return fmt.Errorf("column %q has no value in %s: all %s are missing; leave it out of --columns", c.Column, t.source.Name(), count(t.rows, "row"))
+		}
+	}
+	if len(all) == 0 {
+		return fmt.Errorf("no column is left to compare: %s", strings.Join(e.notes, "; "))
+	}
+	if empty == len(all) {
+		return fmt.Errorf("no column has values in both %s and %s: every value is missing on one side at least", e.tables[0].source.Name(), e.tables[1].source.Name())
+	}
+	return nil
+}

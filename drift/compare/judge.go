@@ -1,0 +1,521 @@
+package compare
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/millrace/millrace/drift/stattest"
+)
+
+const (
+	fewIntegers  = 10 // distinct values up to which integers are categories, as with Evidently
+	fewValues    = 20 // likewise, up to which binned tests take each value as a cell
+	shownCells   = 30 // categories in Column.Bins, the last of them for the rest
+	shownChanges = 20 // new and vanished categories
+)
+
+// pair is one column as it was collected, ready to be judged.
+type pair struct {
+	plan               *plan
+	reference, current sideOf
+}
+
+// sideOf is one side of a pair: numbers or texts.
+type sideOf struct {
+	numbers    *numbers
+	sample     stattest.Sample // of numbers; infinite values are left out, as with Evidently
+	chunks     []stattest.Sample
+	texts      *texts
+	typeErrors int64
+}
+
+func (s sideOf) rows() (n, missing int64) {
+	if s.numbers != nil {
+		return s.numbers.n, s.numbers.missing
+	}
+	return s.texts.n, s.texts.missing
+}
+
+// table is a column as cells: one of each category, or of each distinct value.
+type table struct {
+	names  []string
+	values []float64 // of names, where they are numbers
+	r, c   []float64
+}
+
+// verdict is a judged column before the correction over columns.
+type verdict struct {
+	column Column
+	test   *stattest.Test // nil where none was made
+	result stattest.Result
+	moved  []string  // what changed, for the explanation
+	names  []string  // of a target or prediction, all categories in ascending order, where there are few values
+	values []float64 // likewise, of numbers
+	notes  []string
+	skip   bool // it is not compared after all, which a note says
+}
+
+// judge compares one column.
+func (o *checked) judge(p pair) verdict {
+	v := verdict{}
+	c := &v.column
+	c.Column, c.Role = p.plan.name, p.plan.role
+	c.NReference, c.MissingReference = p.reference.rows()
+	c.NCurrent, c.MissingCurrent = p.current.rows()
+	note := func(format string, args ...any) { v.notes = append(v.notes, fmt.Sprintf(format, args...)) }
+
+	var t table
+	var distinct [3]int // of the reference, of the current side, of both
+	if p.plan.numeric {
+		r, k := p.reference.sample, p.current.sample
+		distinct = distincts(r, k)
+		c.Type = TypeNumeric
+		few := distinct[0] <= fewIntegers && distinct[1] <= fewIntegers
+		if p.plan.declared == TypeCategorical || p.plan.declared == "" && p.plan.integers() && few {
+			c.Type = TypeCategorical
+		}
+		if c.Type == TypeCategorical || distinct[0] <= fewValues && o.binning.rule != binsGiven {
+			t = valueTable(r, k)
+		}
+		c.Sampled = p.reference.numbers.sampled || p.current.numbers.sampled
+		if c.Sampled {
+			note("column %q: more values than fit the memory allowed: compared by a sample of %d reference and %d current values; raise --memory for all",
+				c.Column, len(r.Values), len(k.Values))
+		}
+	} else {
+		c.Type = TypeCategorical
+		t.names, t.r, t.c = cells(p.reference.texts, p.current.texts)
+		distinct = [3]int{len(p.reference.texts.names), len(p.current.texts.names), len(t.names)}
+		beyond := p.reference.texts.beyond+p.current.texts.beyond > 0
+		if p.plan.declared == "" && p.plan.role == "" && (beyond || unique(p.reference.texts) || unique(p.current.texts)) {
+			v.skip = true
+			note("column %q is left out: nearly every row has its own text (an identifier or free text); --categorical %s compares it nevertheless", c.Column, c.Column)
+			return v
+		}
+		if beyond {
+			note("column %q has more than %d categories on a side: those that came later are compared as one, %s", c.Column, maxCategories, other)
+		}
+	}
+
+	if c.Role != "" {
+		v.names, v.values = t.names, t.values
+	}
+
+	// The bins that are shown, and that binned tests take.
+	numericCells := func() (r, k []float64) { return t.r, t.c }
+	if c.Type == TypeNumeric && t.names == nil {
+		if c.NReference > 0 {
+			var err error
+			c.Bins.Edges, c.Bins.Reference, c.Bins.Current, err = o.binning.count(p)
+			if err != nil {
+				note("column %q: %v", c.Column, err)
+			}
+		}
+		numericCells = func() (r, k []float64) { return c.Bins.Reference, c.Bins.Current }
+	} else {
+		c.Bins = t.shown()
+	}
+	c.DataQuality = dataQuality(p, t, c.Type, distinct)
+
+	chosen, own := o.tests.of(c.Column, c.Type)
+	if !own {
+		chosen = stattest.Lookup(stattest.DefaultTest(c.Type == TypeNumeric, distinct[2], float64(c.NReference)))
+	}
+	c.Stattest = chosen.Name
+	c.Threshold = o.threshold(c, chosen)
+	if stattest.TooFew(float64(c.NReference), float64(c.NCurrent), float64(o.minRows)) {
+		c.Verdict = VerdictTooFew
+		c.Explanation = tooFew(c, o.minRows)
+		return v
+	}
+	run := func(test *stattest.Test) (stattest.Result, error) {
+		options := stattest.Options{Seed: o.Seed}
+		if o.binning.rule == binsEvidently {
+			if result, err, its := evidently(p, c.Type, t, test.Name); its {
+				return result, err
+			}
+		}
+		switch {
+		case c.Type == TypeNumeric && test.Numeric != nil:
+			return test.Numeric(p.reference.sample, p.current.sample, options)
+		case !applies(test, c.Type, t) && c.Type == TypeCategorical:
+			return stattest.Result{}, fmt.Errorf("%s compares values, not categories", test.Name)
+		case !applies(test, c.Type, t):
+			return stattest.Result{}, fmt.Errorf("%s compares categories, and the column has many values", test.Name)
+		default:
+			r, k := numericCells()
+			return test.Cells(r, k, options)
+		}
+	}
+	if o.AllTests {
+		c.Tests = map[string]Trial{}
+		for _, test := range stattest.Tests() {
+			if !applies(test, c.Type, t) {
+				continue
+			}
+			trial := Trial{Threshold: o.threshold(c, test)}
+			if result, err := run(test); err != nil {
+				trial.Error = err.Error()
+			} else {
+				trial.Score, trial.PValue = finite(result.Score), result.PValue
+				trial.Drifted = test.Drifted(result, trial.Threshold)
+			}
+			c.Tests[test.Name] = trial
+		}
+	}
+	result, err := run(chosen)
+	if err != nil {
+		c.Verdict = VerdictNotJudged
+		c.Explanation = fmt.Sprintf("Not judged: %v.", err)
+		return v
+	}
+	v.test, v.result = chosen, result
+	c.Score, c.PValue, c.EffectSize, c.Method = finite(result.Score), result.PValue, result.EffectSize, result.Method
+	if o.Calibrate.Chunks > 0 && !chosen.PValue {
+		if _, set := o.thresholds.of(c.Column, c.Type); !set {
+			if limit, err := o.calibrate(p, c, chosen); err != nil {
+				note("column %q: no calibrated threshold, the default stands: %v", c.Column, err)
+			} else {
+				c.Threshold, c.Calibrated = limit, true
+			}
+		}
+	}
+	c.Drifted = chosen.Drifted(result, c.Threshold)
+	v.moved = moved(c, t)
+	return v
+}
+
+// applies says whether a test is of a column's type, and of as many cells as it has.
+func applies(test *stattest.Test, kind string, t table) bool {
+	if kind == TypeNumeric {
+		return test.Numeric != nil || test.Binned || t.names != nil
+	}
+	return test.Cells != nil
+}
+
+func (o *checked) threshold(c *Column, test *stattest.Test) float64 {
+	if own, ok := o.thresholds.of(c.Column, c.Type); ok {
+		return own
+	}
+	return test.Threshold
+}
+
+// settle turns verdicts into columns, with p-values corrected over all of them, and the
+// data set's verdict.
+func (o *checked) settle(verdicts []verdict) ([]Column, Dataset, error) {
+	d := Dataset{Threshold: o.share, Correction: o.Correction}
+	var at []int
+	var raw []float64
+	for i := range verdicts {
+		if v := &verdicts[i]; v.test != nil && v.test.PValue && v.result.PValue != nil {
+			at, raw = append(at, i), append(raw, *v.result.PValue)
+		}
+	}
+	if o.Correction != "" {
+		adjust := stattest.BenjaminiHochberg
+		if o.Correction == correctBonferroni {
+			adjust = stattest.Bonferroni
+		}
+		corrected, err := adjust(raw)
+		if err != nil {
+			return nil, Dataset{}, err
+		}
+		for k, i := range at {
+			v := &verdicts[i]
+			c := &v.column
+			c.RawPValue, c.PValue = c.PValue, &corrected[k]
+			v.result.PValue = c.PValue
+			c.Drifted = v.test.Drifted(v.result, c.Threshold)
+		}
+	}
+	columns := make([]Column, 0, len(verdicts))
+	drifted := 0
+	for i := range verdicts {
+		v := &verdicts[i]
+		c := &v.column
+		if v.test != nil {
+			d.Columns++
+			c.Verdict = VerdictOK
+			if c.Drifted {
+				c.Verdict = VerdictDrifted
+				drifted++
+			}
+			c.Explanation = explain(c, v.test, v.moved)
+		}
+		columns = append(columns, *c)
+	}
+	if d.Columns > 0 {
+		d.Share = float64(drifted) / float64(d.Columns)
+		d.Drifted = d.Share >= d.Threshold
+	}
+	return columns, d, nil
+}
+
+// calibrate returns the threshold of a distance: what chunks of the reference reach.
+func (o *checked) calibrate(p pair, c *Column, test *stattest.Test) (float64, error) {
+	if c.Type != TypeNumeric {
+		return 0, errors.New("chunks are made of numeric columns only")
+	}
+	if len(p.reference.chunks) == 0 {
+		return 0, errors.New("the reference's values are too many to be held in the order of its rows: raise --memory")
+	}
+	var scores []float64
+	for _, chunk := range p.reference.chunks {
+		if len(chunk.Values) < o.minRows {
+			return 0, fmt.Errorf("a chunk has %d values, at least %d are needed: make fewer chunks", len(chunk.Values), o.minRows)
+		}
+		var r stattest.Result
+		var err error
+		switch {
+		case test.Numeric != nil:
+			r, err = test.Numeric(p.reference.sample, chunk, stattest.Options{Seed: o.Seed})
+		default:
+			var a, b []float64
+			if c.Bins.Edges != nil {
+				of := p
+				of.current.sample = chunk
+				_, a, b, err = o.binning.count(of)
+			} else {
+				t := valueTable(p.reference.sample, chunk)
+				a, b = t.r, t.c
+			}
+			if err == nil {
+				r, err = test.Cells(a, b, stattest.Options{Seed: o.Seed})
+			}
+		}
+		if err != nil {
+			return 0, err
+		}
+		scores = append(scores, r.Score)
+	}
+	if o.Calibrate.Quantile > 0 {
+		return stattest.QuantileThreshold(scores, o.Calibrate.Quantile)
+	}
+	_, upper, err := stattest.SigmaThresholds(scores, o.Calibrate.Sigmas)
+	return upper, err
+}
+
+// unique says that more than half of the values are distinct: Evidently's rule for text.
+func unique(t *texts) bool { return len(t.names) > 10 && float64(len(t.names)) > 0.5*float64(t.n) }
+
+// distincts counts the distinct values of the reference, of the current side and of both;
+// of both no further than it matters.
+func distincts(r, c stattest.Sample) (n [3]int) {
+	n[0], n[1] = distinct(r), distinct(c)
+	if n[2] = max(n[0], n[1]); n[2] <= fewValues {
+		n[2] = stattest.Distinct(fewValues+1, r, c)
+	}
+	return n
+}
+
+func distinct(s stattest.Sample) int {
+	if s.Weights != nil {
+		return len(s.Values)
+	}
+	n := 0
+	last := math.NaN()
+	for _, v := range s.Values {
+		if v != last {
+			n++
+		}
+		last = v
+	}
+	return n
+}
+
+// walk calls f with each value of either side, ascending, and its rows on both.
+func walk(r, c stattest.Sample, f func(v, r, c float64)) {
+	i, j := 0, 0
+	take := func(s stattest.Sample, i *int, v float64) (rows float64) {
+		for ; *i < len(s.Values) && s.Values[*i] == v; *i++ {
+			if s.Weights == nil {
+				rows++
+			} else {
+				rows += s.Weights[*i]
+			}
+		}
+		return rows
+	}
+	for i < len(r.Values) || j < len(c.Values) {
+		v := math.Inf(1)
+		if i < len(r.Values) {
+			v = r.Values[i]
+		}
+		if j < len(c.Values) {
+			v = min(v, c.Values[j])
+		}
+		f(v, take(r, &i, v), take(c, &j, v))
+	}
+}
+
+func valueTable(r, c stattest.Sample) (t table) {
+	walk(r, c, func(v, a, b float64) {
+		t.names, t.values = append(t.names, writeNumber(v)), append(t.values, v)
+		t.r, t.c = append(t.r, a), append(t.c, b)
+	})
+	return t
+}
+
+// shown returns the cells for people: texts by how many reference rows they have, numbers
+// ascending, and what is beyond shownCells as one.
+func (t table) shown() Bins {
+	order := make([]int, len(t.names))
+	for i := range order {
+		order[i] = i
+	}
+	byRows := func(a, b int) bool {
+		if t.r[a] != t.r[b] {
+			return t.r[a] > t.r[b]
+		}
+		return t.c[a] > t.c[b]
+	}
+	if t.values == nil || len(order) > shownCells {
+		sort.SliceStable(order, func(i, j int) bool { return byRows(order[i], order[j]) })
+	}
+	rest := []int(nil)
+	if len(order) > shownCells {
+		order, rest = order[:shownCells-1], order[shownCells-1:]
+		if t.values != nil {
+			slices.Sort(order)
+		}
+	}
+	b := Bins{}
+	for _, i := range order {
+		b.Categories = append(b.Categories, t.names[i])
+		b.Reference, b.Current = append(b.Reference, t.r[i]), append(b.Current, t.c[i])
+	}
+	if rest != nil {
+		r, c := 0.0, 0.0
+		for _, i := range rest {
+			r, c = r+t.r[i], c+t.c[i]
+		}
+		b.Categories = append(b.Categories, other)
+		b.Reference, b.Current = append(b.Reference, r), append(b.Current, c)
+	}
+	return b
+}
+
+// finite returns a pointer to a figure, nil for what is none.
+func finite(x float64) *float64 {
+	if x-x != 0 {
+		return nil
+	}
+	return &x
+}
+
+// dataQuality tells what is wrong with a column's values.
+func dataQuality(p pair, t table, kind string, distinct [3]int) DataQuality {
+	q := DataQuality{Reference: p.reference.quality(distinct[0]), Current: p.current.quality(distinct[1])}
+	if kind == TypeNumeric {
+		if s := p.current.sample; len(p.reference.sample.Values) > 0 && len(s.Values) > 0 {
+			low, high := p.reference.numbers.min, p.reference.numbers.max
+			outside := 0.0
+			inner := stattest.Sample{}
+			from, to := sort.SearchFloat64s(s.Values, low), sort.Search(len(s.Values), func(i int) bool { return s.Values[i] > high })
+			if inner.Values = s.Values[from:to]; s.Weights != nil {
+				inner.Weights = s.Weights[from:to]
+			}
+			if outside = s.Rows() - inner.Rows(); p.current.numbers.sampled {
+				outside *= float64(p.current.numbers.n) / s.Rows()
+			}
+			q.OutOfRange = int64(math.Round(outside))
+		}
+		return q
+	}
+	var fresh, gone []int
+	for i := range t.names {
+		if n, _ := p.reference.rows(); n > 0 && t.r[i] == 0 {
+			fresh = append(fresh, i)
+			q.NewRows += int64(t.c[i])
+		}
+		if n, _ := p.current.rows(); n > 0 && t.c[i] == 0 {
+			gone = append(gone, i)
+		}
+	}
+	top := func(at []int, rows []float64) (names []string) {
+		sort.SliceStable(at, func(i, j int) bool { return rows[at[i]] > rows[at[j]] })
+		for _, i := range at[:min(len(at), shownChanges)] {
+			names = append(names, t.names[i])
+		}
+		return names
+	}
+	q.NewCategories, q.VanishedCategories = top(fresh, t.c), top(gone, t.r)
+	return q
+}
+
+var quantiles = []float64{0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99}
+
+func (s sideOf) quality(distinct int) SideQuality {
+	q := SideQuality{TypeErrors: s.typeErrors, Distinct: int64(distinct), Constant: distinct == 1}
+	if s.numbers == nil {
+		return q
+	}
+	n := s.numbers
+	q.Infinite, q.Constant = n.infinite, n.n > 0 && n.min == n.max
+	if n.n == 0 {
+		return q
+	}
+	q.Min, q.Max, q.Mean = finite(n.min), finite(n.max), finite(n.mean)
+	if n.n > 1 {
+		q.Std = finite(math.Sqrt(n.m2 / float64(n.n-1)))
+	}
+	for _, p := range quantiles {
+		q.Quantiles = append(q.Quantiles, quantile(s.sample, p))
+	}
+	return q
+}
+
+// quantile interpolates between the two rows next to p of the way from the first to the
+// last, as numpy does by default (Hyndman and Fan's type 7).
+func quantile(s stattest.Sample, p float64) float64 {
+	rows := s.Rows()
+	h := p * (rows - 1)
+	low, high := math.Floor(h), math.Ceil(h)
+	a, b := row(s, low), row(s, high)
+	if a == b { // also where b-a would overflow
+		return a
+	}
+	return a*(1-(h-low)) + b*(h-low)
+}
+
+// row returns the value of the i-th row in ascending order.
+func row(s stattest.Sample, i float64) float64 {
+	if s.Weights == nil {
+		return s.Values[int(i)]
+	}
+	for k, w := range s.Weights {
+		if i -= w; i < 0 {
+			return s.Values[k]
+		}
+	}
+	return s.Values[len(s.Values)-1]
+}
+
+func tooFew(c *Column, least int) string {
+	var sides []string
+	for _, side := range []struct {
+		name       string
+		n, missing int64
+	}{{"the reference", c.NReference, c.MissingReference}, {"the current data", c.NCurrent, c.MissingCurrent}} {
+		if side.n >= int64(least) {
+			continue
+		}
+		text := fmt.Sprintf("%s of %s", count(side.n, "value"), side.name)
+		if side.n == 0 && side.missing > 0 {
+			text = fmt.Sprintf("no value in %s, where all %s are missing", side.name, count(side.missing, "row"))
+		}
+		sides = append(sides, text)
+	}
+	return fmt.Sprintf("Not judged: %s; at least %d are needed on each side.", strings.Join(sides, " and "), least)
+}
+
+func count(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return formatCount(n) + " " + what + "s"
+}

@@ -1,0 +1,69 @@
+package compare
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/millrace/millrace/drift/stattest"
+)
+
+// maxCategories is how many distinct texts are told apart: beyond, a column is an identifier
+// or free text, and what is new counts as one category.
+const maxCategories = 100_000
+
+// texts collects the texts of one side of a column.
+type texts struct {
+	index   map[string]int32
+	names   []string
+	counts  []float64
+	beyond  int64 // values of texts that were not told apart any more
+	n       int64
+	missing int64
+}
+
+func newTexts() *texts { return &texts{index: map[string]int32{}} }
+
+func (c *texts) add(text string) {
+	c.n++
+	if i, ok := c.index[text]; ok {
+		c.counts[i]++
+		return
+	}
+	if len(c.names) == maxCategories {
+		c.beyond++
+		return
+	}
+	name := strings.Clone(text) // of a batch that goes
+	c.index[name] = int32(len(c.names))
+	c.names, c.counts = append(c.names, name), append(c.counts, 1)
+}
+
+// other stands for what was not told apart, or is not shown.
+const other = stattest.OtherCategory
+
+// cells lines up both sides: the categories of either in ascending order, and the rows of
+// each side.
+func cells(reference, current *texts) (names []string, r, c []float64) {
+	names = make([]string, 0, len(reference.names))
+	names = append(names, reference.names...)
+	for _, name := range current.names {
+		if _, ok := reference.index[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	count := func(side *texts, name string) float64 {
+		if i, ok := side.index[name]; ok {
+			return side.counts[i]
+		}
+		return 0
+	}
+	for _, name := range names {
+		r, c = append(r, count(reference, name)), append(c, count(current, name))
+	}
+	if reference.beyond+current.beyond > 0 {
+		names = append(names, other)
+		r, c = append(r, float64(reference.beyond)), append(c, float64(current.beyond))
+	}
+	return names, r, c
+}

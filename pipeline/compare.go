@@ -1,0 +1,228 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"github.com/millrace/millrace/drift/compare"
+	"github.com/millrace/millrace/drift/dataset"
+	"github.com/millrace/millrace/sinks/clickhouse"
+)
+
+// ErrDrift is the error of a comparison that found drift, where that is to be one.
+var ErrDrift = errors.New("the data set drifted")
+
+// CompareConfig is a comparison of two tables.
+type CompareConfig struct {
+	Reference, Current CompareSide
+
+	InputFormat string // of files, one of dataset.Formats; empty: by name and contents
+	Delimiter   string // of CSV: one character, or \t; empty: a comma
+
+	Options compare.Options
+
+	Format      string // table, json or html; empty: by the name of Output, else table
+	Output      string // file to write; empty: standard output
+	FailOnDrift bool
+}
+
+// CompareSide is a file or a query.
+type CompareSide struct {
+	Path string
+	SQL  string // a query of ClickHouse
+}
+
+// Forms of the report.
+const (
+	formatTable = "table"
+	formatJSON  = "json"
+	formatHTML  = "html"
+)
+
+// Validate reports all that is wrong with the comparison, without reading anything.
+func (c CompareConfig) Validate() error {
+	var errs []error
+	for _, s := range []struct {
+		name string
+		side CompareSide
+	}{{"reference", c.Reference}, {"current", c.Current}} {
+		switch {
+		case s.side.Path == "" && s.side.SQL == "":
+			errs = append(errs, fmt.Errorf("--%[1]s: name a file, or give a query with --%[1]s-sql", s.name))
+		case s.side.Path != "" && s.side.SQL != "":
+			errs = append(errs, fmt.Errorf("--%[1]s and --%[1]s-sql: give one of them", s.name))
+		}
+	}
+	if c.InputFormat != "" && !slices.Contains(dataset.Formats, c.InputFormat) {
+		errs = append(errs, fmt.Errorf("--input-format: %q is not one of %s", c.InputFormat, strings.Join(dataset.Formats, ", ")))
+	}
+	if _, err := c.delimiter(); err != nil {
+		errs = append(errs, err)
+	}
+	if formats := []string{formatTable, formatJSON, formatHTML}; c.Format != "" && !slices.Contains(formats, c.Format) {
+		errs = append(errs, fmt.Errorf("--format: %q is not one of %s", c.Format, strings.Join(formats, ", ")))
+	}
+	return errors.Join(append(errs, c.Options.Validate())...)
+}
+
+func (c CompareConfig) delimiter() (byte, error) {
+	switch d := c.Delimiter; {
+	case d == "":
+		return 0, nil
+	case d == `\t`:
+		return '\t', nil
+	case len(d) == 1 && d[0] < utf8.RuneSelf && d != "\n" && d != "\r" && d != `"`:
+		return d[0], nil
+	default:
+		return 0, fmt.Errorf("--delimiter: %q is no single character; a tab is \\t", d)
+	}
+}
+
+func (c CompareConfig) format() string {
+	switch ext := strings.ToLower(filepath.Ext(c.Output)); {
+	case c.Format != "":
+		return c.Format
+	case ext == ".json":
+		return formatJSON
+	case ext == ".html" || ext == ".htm":
+		return formatHTML
+	default:
+		return formatTable
+	}
+}
+
+// Compare compares two tables and writes the report to out, or into the file that the
+// configuration names. cfg says where ClickHouse is, for a side that is a query.
+func Compare(ctx context.Context, c CompareConfig, cfg func() (Config, error), out io.Writer) error {
+	reference, err := c.open(ctx, c.Reference, "reference", cfg)
+	if err != nil {
+		return err
+	}
+	defer reference.Close() // was only read
+	current, err := c.open(ctx, c.Current, "current", cfg)
+	if err != nil {
+		return err
+	}
+	defer current.Close() // likewise
+	// What is held are numbers, in which a collection has nothing to follow: it is cheap, and
+	// what is read and let go would double the memory.
+	defer debug.SetGCPercent(debug.SetGCPercent(25))
+	result, err := compare.Compare(ctx, reference, current, c.Options)
+	if err != nil {
+		return err
+	}
+	if err := c.write(result, out); err != nil {
+		return err
+	}
+	if c.FailOnDrift && result.Dataset.Drifted {
+		return ErrDrift
+	}
+	return nil
+}
+
+func (c CompareConfig) open(ctx context.Context, side CompareSide, name string, cfg func() (Config, error)) (dataset.Source, error) {
+	if side.SQL != "" {
+		return openQuery(ctx, side.SQL, "query of the "+name, cfg)
+	}
+	delimiter, err := c.delimiter()
+	if err != nil {
+		return nil, err
+	}
+	return dataset.Open(side.Path, dataset.Options{Format: c.InputFormat, Delimiter: delimiter})
+}
+
+// query is the answer of a ClickHouse query, which is asked again for each scan.
+type query struct {
+	dataset.Source
+	client *clickhouse.Client
+}
+
+func (q query) Close() error { return errors.Join(q.Source.Close(), q.client.Close()) }
+
+func openQuery(ctx context.Context, sql, name string, load func() (Config, error)) (dataset.Source, error) {
+	cfg, err := load()
+	if err != nil {
+		return nil, err
+	}
+	client, err := clickhouse.Open(clickhouse.Options{
+		Addr: cfg.ClickHouse.Addr, Username: cfg.ClickHouse.Username, Password: cfg.ClickHouse.Password,
+		Storage: cfg.Storage(), Logger: zerolog.Nop(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	source, err := dataset.FromArrowStream(ctx, name, func(ctx context.Context) (io.ReadCloser, error) {
+		return client.QueryArrow(ctx, sql)
+	}, dataset.Options{})
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return query{source, client}, nil
+}
+
+// terminalWidth returns how many characters a line has, 0 where out is no terminal.
+func terminalWidth(out io.Writer) int {
+	file, ok := out.(*os.File)
+	if !ok {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
+}
+
+// write writes the report. A file is there as a whole or not at all.
+func (c CompareConfig) write(r *compare.Result, out io.Writer) error {
+	colour := c.Output == "" && isTerminal(out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	var report bytes.Buffer
+	var err error
+	switch c.format() {
+	case formatJSON:
+		err = compare.WriteJSON(&report, r, true)
+	case formatHTML:
+		err = compare.WriteHTML(&report, r, time.Now())
+	default:
+		width := 0
+		if c.Output == "" {
+			width = terminalWidth(out)
+		}
+		err = compare.WriteTable(&report, r, colour, width)
+	}
+	if err != nil {
+		return err
+	}
+	if c.Output == "" {
+		if _, err := out.Write(report.Bytes()); err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+		return nil
+	}
+	file, err := os.CreateTemp(filepath.Dir(c.Output), "."+filepath.Base(c.Output)+"-*")
+	if err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	_, err = file.Write(report.Bytes())
+	err = errors.Join(err, file.Chmod(0o644), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), c.Output)
+	}
+	if err != nil {
+		return fmt.Errorf("write the report: %w", errors.Join(err, os.Remove(file.Name())))
+	}
+	return nil
+}
