@@ -2,9 +2,6 @@ package drift
 
 import "time"
 
-// For tests in package drift_test.
-var KolmogorovSurvival = kolmogorovSurvival
-
 // Watermark computes the watermark of partitions that have come to eventTimes and from
 // which rows were last scored at scoredAt.
 func Watermark(eventTimes, scoredAt []time.Time, now time.Time, idleTimeout, lateness time.Duration) time.Time {

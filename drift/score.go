@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math"
 
-	"gonum.org/v1/gonum/stat"
-
 	"github.com/millrace/millrace/drift/stattest"
 	"github.com/millrace/millrace/schemas"
 )
@@ -88,51 +86,24 @@ func cells(reference, current Counts, numeric bool) (r, c []float64) {
 	return r, c
 }
 
-// ks is the two-sample Kolmogorov–Smirnov statistic over ordered bins: the greatest
-// distance of the two cumulative shares at the bins' edges, from 0 to 1. It is exact for
-// the binned data and a lower bound for the values behind them.
-//
-// The p-value is that of Kolmogorov's limiting distribution at sqrt(n·m/(n+m))·D. It holds
-// for many rows (either side from about 50), and errs on the large side for binned data.
-// A side without rows is ErrNoRows.
-func ks(reference, current []int64) (d, p float64, err error) {
-	positions := func(counts []int64) (x, weights []float64, total float64) {
+// ks is stattest.KS over ordered bins, each a value of its own: the statistic is exact for
+// the binned data and a lower bound for the values behind them, and the p-value errs on the
+// large side. A side without rows is ErrNoRows.
+func ks(reference, current []int64) (stattest.Result, error) {
+	positions := func(counts []int64) stattest.Sample {
+		var s stattest.Sample
 		for i, n := range counts {
 			if n > 0 {
-				x, weights = append(x, float64(i)), append(weights, float64(n))
-				total += float64(n)
+				s.Values, s.Weights = append(s.Values, float64(i)), append(s.Weights, float64(n))
 			}
 		}
-		return x, weights, total
+		return s
 	}
-	x, wx, nr := positions(reference)
-	y, wy, nc := positions(current)
-	if nr == 0 || nc == 0 {
-		return 0, 0, ErrNoRows
+	r, c := positions(reference), positions(current)
+	if len(r.Values) == 0 || len(c.Values) == 0 {
+		return stattest.Result{}, ErrNoRows
 	}
-	d = min(max(stat.KolmogorovSmirnov(x, wx, y, wy), 0), 1)
-	return d, kolmogorovSurvival(math.Sqrt(nr*nc/(nr+nc)) * d), nil
-}
-
-// kolmogorovSurvival is P(K > x) of Kolmogorov's distribution. Both of its series converge
-// in a few terms on their side of 1 (Feller 1948, equations 1.4 and 1.5; scipy.special.kolmogorov).
-func kolmogorovSurvival(x float64) float64 {
-	if x < 0.04 {
-		return 1 // 1 - P is below 1e-300
-	}
-	if x < 1 {
-		sum := 0.0
-		for k := 1.0; k < 40; k += 2 {
-			sum += math.Exp(-k * k * math.Pi * math.Pi / (8 * x * x))
-		}
-		return min(max(1-math.Sqrt(2*math.Pi)/x*sum, 0), 1)
-	}
-	sum, sign := 0.0, 1.0
-	for k := 1.0; k < 20; k++ {
-		sum += sign * math.Exp(-2*k*k*x*x)
-		sign = -sign
-	}
-	return min(max(2*sum, 0), 1)
+	return stattest.KS(r, c)
 }
 
 // Score is one drift score of a column.
@@ -167,8 +138,8 @@ func ColumnScore(test schemas.Stattest, reference, current Counts, numeric bool)
 		if !numeric {
 			return s, fmt.Errorf("%s needs ordered bins, and the reference lists categories", test)
 		}
-		var p float64
-		s.Value, p, err = ks(reference.Cells, current.Cells)
+		var r stattest.Result
+		r, err = ks(reference.Cells, current.Cells)
 		if errors.Is(err, ErrNoRows) && reference.Rows() > 0 && current.Rows() > 0 {
 			err = nil
 			if (reference.Rows() == reference.Missing) != (current.Rows() == current.Missing) {
@@ -176,7 +147,7 @@ func ColumnScore(test schemas.Stattest, reference, current Counts, numeric bool)
 			}
 			break // no p-value: there is nothing to test
 		}
-		s.PValue = &p
+		s.Value, s.PValue = r.Score, r.PValue
 	case schemas.StattestChiSquare:
 		var x stattest.Result
 		x, err = stattest.ChiSquare(cells(reference, current, numeric))

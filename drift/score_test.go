@@ -3,7 +3,6 @@ package drift_test
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"os"
 	"slices"
@@ -29,8 +28,7 @@ type goldenFile struct {
 		KS                 *float64
 		KSP                *float64 `json:"ks_p"`
 	}
-	Kolmogorov [][2]float64
-	Groups     []struct {
+	Groups []struct {
 		Reference []int64
 		Groups    []int
 	}
@@ -81,12 +79,6 @@ func TestGoldenMonitorScores(t *testing.T) {
 			golden.Equal(t, "monitor: ks", c.Name, *c.KS, s.Value, 1e-12)
 			golden.Equal(t, "monitor: ks p", c.Name, *c.KSP, *s.PValue, 1e-9)
 		})
-	}
-}
-
-func TestGoldenKolmogorov(t *testing.T) {
-	for _, c := range reference(t).Kolmogorov {
-		golden.Equal(t, "monitor: Kolmogorov's distribution", fmt.Sprint(c[0]), c[1], drift.KolmogorovSurvival(c[0]), 1e-11)
 	}
 }
 

@@ -149,9 +149,14 @@ func (e *engine) plan() error {
 		option string
 		names  []string
 	}{
-		{"--columns", e.Columns}, {"--categorical", e.Categorical}, {"--numeric", e.Numeric},
-		{"--segment", some(e.Segment)}, {"--target", some(e.Target)}, {"--prediction", some(e.Prediction)},
-		{"--test", keys(e.tests.column)}, {"--threshold", keys(e.thresholds.column)},
+		{"--columns", e.Columns},
+		{"--categorical", e.Categorical},
+		{"--numeric", e.Numeric},
+		{"--segment", some(e.Segment)},
+		{"--target", some(e.Target)},
+		{"--prediction", some(e.Prediction)},
+		{"--test", keys(e.tests.column)},
+		{"--threshold", keys(e.thresholds.column)},
 	} {
 		for _, name := range list.names {
 			missing(list.option, name)
