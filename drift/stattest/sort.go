@@ -61,14 +61,15 @@ func radixSort(values, scratch []float64) {
 		}
 		to = to[:len(from)]
 		for _, v := range from {
-			p := &c[math.Float64bits(v)>>shift%radixSize]
-			to[*p] = v
-			*p++
+			k := math.Float64bits(v) >> shift % radixSize
+			at := c[k]
+			c[k] = at + 1
+			to[at] = v
 		}
 		from, to = to, from
 	}
 
-	const shift, negative = 5 * radixBits, 1 << (63 - 5*radixBits) // the last digit has 9 bits
+	const shift, negative = uint(5 * radixBits), 1 << (63 - 5*radixBits) // the last digit has 9 bits
 	c := &counts[radixDigits-1]
 	if int(c[first>>shift]) == len(values) {
 		if first>>shift >= negative {
@@ -87,14 +88,10 @@ func radixSort(values, scratch []float64) {
 		}
 		to = to[:len(from)]
 		for _, v := range from {
-			p := &c[math.Float64bits(v)>>shift]
-			if math.Signbit(v) {
-				*p--
-				to[*p] = v
-			} else {
-				to[*p] = v
-				*p++
-			}
+			k := math.Float64bits(v) >> shift
+			at := c[k] - uint32(k/negative) // the last digits of negative numbers are filled from behind
+			c[k] = at + 1 - uint32(k/negative)
+			to[at] = v
 		}
 		from = to
 	}
