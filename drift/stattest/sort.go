@@ -2,24 +2,22 @@ package stattest
 
 import (
 	"math"
-	"math/bits"
 	"slices"
 )
 
 const (
-	radixBits    = 11 // of a digit
+	radixBits    = 11 // 6 digits of a float64
 	radixSize    = 1 << radixBits
-	radixUpper   = 3 * radixBits // bits that are sorted first
-	radixMinimum = 1500          // below it, slices.Sort is faster
-	radixFew     = 24            // values up to which insertion is fastest
+	radixDigits  = 6
+	radixMinimum = 1500 // below it, slices.Sort is faster
 )
 
 // SortFloats sorts values in ascending order, -0 and +0 as equals; NaN must not be among
 // them. It returns the scratch space that it used, which holds nothing of use, for the next
 // call: it grows to the length of values, and may be nil at first.
 //
-// Long slices are sorted by digits of their bits (LSD radix sort), but only by the 33 bits
-// from the highest that differs: few values are alike in these, and they are sorted after.
+// Long slices are sorted by digits of their bits from the lowest (LSD radix sort), where a
+// digit that all values share costs nothing.
 func SortFloats(values, scratch []float64) []float64 {
 	if slices.IsSorted(values) {
 		return scratch
@@ -35,33 +33,25 @@ func SortFloats(values, scratch []float64) []float64 {
 	return scratch
 }
 
-// key maps floats to integers in the same order: of positive numbers the bits with the
-// highest set, of negative ones all bits reversed.
-func key(v float64) uint64 {
-	b := math.Float64bits(v)
-	return b ^ (uint64(int64(b)>>63) | 1<<63)
-}
-
+// radixSort sorts by the bits as they are: those of positive numbers ascend with the
+// number, those of negative ones descend and have the highest bit. So the last pass puts
+// the negative ones first, in reverse.
 func radixSort(values, scratch []float64) {
-	first, differ := key(values[0]), uint64(0)
+	var counts [radixDigits][radixSize]uint32
 	for _, v := range values {
-		differ |= key(v) ^ first
+		b := math.Float64bits(v)
+		counts[0][b%radixSize]++
+		counts[1][b>>radixBits%radixSize]++
+		counts[2][b>>(2*radixBits)%radixSize]++
+		counts[3][b>>(3*radixBits)%radixSize]++
+		counts[4][b>>(4*radixBits)%radixSize]++
+		counts[5][b>>(5*radixBits)%radixSize]++
 	}
-	if differ == 0 {
-		return
-	}
-	low := uint(max(bits.Len64(differ)-radixUpper, 0)) & 63
-	var counts [radixUpper / radixBits][radixSize]uint32
-	for _, v := range values {
-		k := key(v) >> low
-		counts[0][k%radixSize]++
-		counts[1][k>>radixBits%radixSize]++
-		counts[2][k>>(2*radixBits)%radixSize]++
-	}
+	first := math.Float64bits(values[0])
 	from, to := values, scratch
-	for d := range counts {
-		c, shift := &counts[d], low+uint(d*radixBits)
-		if int(c[first>>(shift&63)%radixSize]) == len(values) {
+	for d := range radixDigits - 1 {
+		c, shift := &counts[d], uint(d*radixBits)
+		if int(c[first>>shift%radixSize]) == len(values) {
 			continue
 		}
 		var at uint32
@@ -71,36 +61,41 @@ func radixSort(values, scratch []float64) {
 		}
 		to = to[:len(from)]
 		for _, v := range from {
-			p := &c[key(v)>>(shift&63)%radixSize]
-			to[*p] = v
-			*p++
+			k := math.Float64bits(v) >> shift % radixSize
+			at := c[k]
+			c[k] = at + 1
+			to[at] = v
 		}
 		from, to = to, from
 	}
+
+	const shift, negative = uint(5 * radixBits), 1 << (63 - 5*radixBits) // the last digit has 9 bits
+	c := &counts[radixDigits-1]
+	if int(c[first>>shift]) == len(values) {
+		if first>>shift >= negative {
+			slices.Reverse(from)
+		}
+	} else {
+		var at uint32
+		for k := 2*negative - 1; k >= negative; k-- {
+			at += c[k]
+			c[k] = at // its end: filled from behind
+		}
+		for k := range negative {
+			n := c[k]
+			c[k] = at
+			at += n
+		}
+		to = to[:len(from)]
+		for _, v := range from {
+			k := math.Float64bits(v) >> shift
+			at := c[k] - uint32(k/negative) // the last digits of negative numbers are filled from behind
+			c[k] = at + 1 - uint32(k/negative)
+			to[at] = v
+		}
+		from = to
+	}
 	if &from[0] != &values[0] {
 		copy(values, from)
-	}
-	if low == 0 {
-		return
-	}
-	for i, j := 0, 0; i < len(values); i = j {
-		upper := key(values[i]) >> low
-		for j = i + 1; j < len(values) && key(values[j])>>low == upper; j++ {
-		}
-		if run := values[i:j]; len(run) > radixFew {
-			SortFloats(run, scratch[:len(run)])
-		} else if len(run) > 1 {
-			insert(run)
-		}
-	}
-}
-
-func insert(values []float64) {
-	for i := 1; i < len(values); i++ {
-		v, j := values[i], i
-		for ; j > 0 && values[j-1] > v; j-- {
-			values[j] = values[j-1]
-		}
-		values[j] = v
 	}
 }
