@@ -227,3 +227,15 @@ func BenchmarkSplit(b *testing.B) {
 		}
 	})
 }
+
+// TestLongTexts flushes batches early, at a size that does not depend on the rows.
+func TestLongTexts(t *testing.T) {
+	row := strings.Repeat("x", 1<<20) + "," + strings.Repeat("y", 1<<20) + "\n"
+	s := open(t, write(t, "a.csv.gz", gzipped("a,b\n"+strings.Repeat(row, 40))), dataset.Options{})
+	var rows []int64
+	require.NoError(t, s.Scan(t.Context(), []int{0, 1}, func(r arrow.Record) error {
+		rows = append(rows, r.NumRows())
+		return nil
+	}))
+	require.Equal(t, []int64{16, 16, 8}, rows)
+}
