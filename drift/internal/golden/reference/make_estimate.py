@@ -328,10 +328,10 @@ def regression_case(reference, analysis, size, metrics):
 
 # What NannyML estimates with its own nanny, for ours to be compared with.
 NANNY = [
-    (rdata(6000, 1001, shift=9, missing=True), rdata(4000, 2001, shift=9, missing=True), 1000, LOGS),
-    (rdata(6000, 3001, shift=9), rdata(4000, 4001, shift=9, scale=0.5, move=0.5), 1000, ["mae", "rmse"]),
-    (rdata(6000, 5001, shift=9, missing=True), rdata(4000, 6001, shift=9, levels=3, missing=True), 1000, ["mae", "rmse"]),
-    (rdata(6000, 7001, shift=20, slope=3.0), rdata(4000, 8001, shift=20, slope=3.0, scale=0.3), 1000, ["mae", "rmse"]),
+    (rdata(3000, 1001, shift=9, missing=True), rdata(2000, 2001, shift=9, missing=True), 500, LOGS),
+    (rdata(3000, 3001, shift=9), rdata(2000, 4001, shift=9, scale=0.5, move=0.5), 500, ["mae", "rmse"]),
+    (rdata(3000, 5001, shift=9, missing=True), rdata(2000, 6001, shift=9, levels=3, missing=True), 500, ["mae", "rmse"]),
+    (rdata(3000, 7001, shift=20, slope=3.0), rdata(2000, 8001, shift=20, slope=3.0, scale=0.3), 500, ["mae", "rmse"]),
     (rdata(2000, 9001, shift=9), rdata(2000, 9101, shift=9, scale=0.5, move=0.5), 500, LOGS),
 ]
 
