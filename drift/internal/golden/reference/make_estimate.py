@@ -166,6 +166,17 @@ def decide(y, s):
     return bool(needed), errors
 
 
+def calibration_case(k):
+    """Scores that are calibrated as they are, so that chance decides: the hardest to agree on."""
+    side = data(300 + 10 * k, 50000 + k)
+    f = binary_frame(side)
+    stable(False)
+    plain, _ = decide(f["y"], f["s"])
+    stable(True)
+    needed, errors = decide(f["y"], f["s"])
+    return {"part": "calibration", "reference": side, "plain": plain, "needed": needed, "errors": errors}
+
+
 BINARY_METRICS = ["roc_auc", "f1", "precision", "recall", "specificity", "accuracy"]
 
 
@@ -344,6 +355,7 @@ def nanny_case(reference, analysis, size, metrics):
 
 def main():
     cases = [isotonic_case(*c) for c in ISOTONIC]
+    cases += [calibration_case(k) for k in range(150)]
     cases += [binary_case(*c) for c in BINARY]
     cases += [multiclass_case(*c) for c in MULTICLASS]
     cases += [regression_case(*c) for c in REGRESSION]
