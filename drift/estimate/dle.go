@@ -259,7 +259,7 @@ func realizedLoss(m Metric, r Regression, c Chunk) *float64 {
 func regressionError(m Metric, stdMean [2]float64, n int) *float64 {
 	std, mean := stdMean[0], stdMean[1]
 	if m != m.loss() {
-		return exists(math.Sqrt(std * std / (4 * float64(n) * mean)))
+		return exists(std / (2 * math.Sqrt(float64(n)) * math.Sqrt(mean)))
 	}
 	return exists(std / math.Sqrt(float64(n)))
 }

@@ -47,9 +47,10 @@ func Chunks(rows, number int) ([]Chunk, error) {
 }
 
 // Estimate is what is said of a metric over a chunk. What does not exist is nil: the
-// sampling error where the reference has no row of the kind that the metric counts, the
-// realized value where targets are missing, have one class, or the metric is 0/0, thresholds
-// where no chunk of the reference has a realized value.
+// sampling error where the reference has no row of the kind that the metric counts, no error
+// at all (of roots) or a target of 0 (of MAPE); the realized value where targets are missing,
+// have one class, or the metric is 0/0; thresholds where no chunk of the reference has a
+// realized value.
 type Estimate struct {
 	Metric         Metric
 	Value          *float64 // estimated
@@ -111,14 +112,30 @@ func exists(v float64) *float64 {
 
 // meanStd returns the mean and the population standard deviation; NaN of nothing.
 func meanStd(v []float64) (mean, std float64) {
+	scale := magnitude(v) // squares must neither overflow nor vanish
 	for _, x := range v {
-		mean += x
+		mean += x / scale
 	}
 	mean /= float64(len(v))
 	for _, x := range v {
-		std += (x - mean) * (x - mean)
+		d := x/scale - mean
+		std += d * d
 	}
-	return mean, math.Sqrt(std / float64(len(v)))
+	return mean * scale, math.Sqrt(std/float64(len(v))) * scale
+}
+
+// magnitude returns the power of two next to the largest absolute value, 1 where all are 0.
+// Dividing by it changes no digit of values that are not vastly smaller.
+func magnitude(v []float64) float64 {
+	most := 0.0
+	for _, x := range v {
+		most = max(most, math.Abs(x))
+	}
+	if most == 0 || !finite(most) {
+		return 1
+	}
+	_, exp := math.Frexp(most)
+	return math.Ldexp(1, min(max(exp, -1000), 1000))
 }
 
 // checkScores wants probabilities.

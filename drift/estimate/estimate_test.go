@@ -285,3 +285,105 @@ func TestThresholds(t *testing.T) {
 	require.Nil(t, lower)
 	require.Nil(t, upper)
 }
+
+// requireSound wants what every estimate promises, whatever the data.
+func requireSound(t require.TestingT, got []estimate.ChunkEstimates, most float64) {
+	for _, c := range got {
+		for _, e := range c.Estimates {
+			for _, v := range []*float64{e.Value, e.SamplingError, e.Lower, e.Upper, e.Realized, e.LowerThreshold, e.UpperThreshold} {
+				if v != nil {
+					require.GreaterOrEqual(t, *v, 0.0, "%s", e.Metric)
+					require.LessOrEqual(t, *v, most+1e-9, "%s", e.Metric)
+				}
+			}
+			require.Equal(t, e.Value == nil || e.SamplingError == nil, e.Lower == nil, "%s", e.Metric)
+			if e.Lower != nil {
+				require.LessOrEqual(t, *e.Lower, *e.Value+1e-9, "%s", e.Metric)
+				require.GreaterOrEqual(t, *e.Upper, *e.Value-1e-9, "%s", e.Metric)
+			}
+			if e.Alert {
+				require.NotNil(t, e.Value, "%s", e.Metric)
+				require.NotNil(t, e.LowerThreshold, "%s", e.Metric)
+			}
+		}
+	}
+}
+
+// TestCBPEOfAnyRows takes few rows with many ties: an estimate, or an error, never a panic.
+func TestCBPEOfAnyRows(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 60).Draw(t, "n")
+		scores := rapid.SliceOfN(rapid.SampledFrom([]float64{0, 1e-300, 0.25, 0.5, 0.5000001, 0.75, 1}), n, n)
+		label := rapid.SliceOfN(rapid.IntRange(0, 1), n, n)
+		reference := estimate.Binary{Scores: scores.Draw(t, "scores"), Predicted: label.Draw(t, "predicted"), Targets: label.Draw(t, "targets")}
+		chunks, err := estimate.ChunksOf(n, rapid.IntRange(1, n).Draw(t, "size"))
+		require.NoError(t, err)
+		f, err := estimate.FitBinaryCBPE(reference, chunks)
+		if err != nil {
+			require.ErrorContains(t, err, "needed to choose")
+			return
+		}
+		data := estimate.Binary{
+			Scores: scores.Draw(t, "more scores"), Predicted: label.Draw(t, "more predicted"),
+			Targets: rapid.SliceOfN(rapid.IntRange(estimate.Unknown, 1), n, n).Draw(t, "more targets"),
+		}
+		got, err := f.Estimate(data, chunks)
+		require.NoError(t, err)
+		requireSound(t, got, 1)
+	})
+}
+
+func TestMulticlassCBPEOfAnyRows(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 60).Draw(t, "n")
+		m := estimate.Multiclass{Scores: make([][]float64, 3), Predicted: make([]int, n), Targets: make([]int, n)}
+		for i := range n {
+			s := rapid.SampledFrom([][3]float64{{1, 0, 0}, {0, 0, 1}, {0.25, 0.5, 0.25}, {0, 0.5, 0.5}, {0.125, 0.125, 0.75}}).Draw(t, "scores")
+			for k := range s {
+				m.Scores[k] = append(m.Scores[k], s[k])
+			}
+			m.Predicted[i] = rapid.IntRange(0, 2).Draw(t, "predicted")
+			m.Targets[i] = rapid.IntRange(0, 2).Draw(t, "target")
+		}
+		chunks, err := estimate.ChunksOf(n, rapid.IntRange(1, n).Draw(t, "size"))
+		require.NoError(t, err)
+		f, err := estimate.FitMulticlassCBPE(m, chunks)
+		if err != nil {
+			return // too few rows of a class
+		}
+		got, err := f.Estimate(m, chunks)
+		require.NoError(t, err)
+		requireSound(t, got, 1)
+	})
+}
+
+func TestDLEOfAnyRows(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 60).Draw(t, "n")
+		value := rapid.SliceOfN(rapid.SampledFrom([]float64{0, 1e-300, 1, 2, 3, 1e100}), n, n)
+		feature := rapid.SliceOfN(rapid.SampledFrom([]float64{math.Inf(-1), -1e300, 0, 1, 1e300, math.Inf(1), math.NaN()}), n, n)
+		r := estimate.Regression{
+			Features: []estimate.Feature{
+				{Name: "number", Values: feature.Draw(t, "number")},
+				{Name: "category", Values: feature.Draw(t, "category"), Categorical: true},
+			},
+			Predicted: value.Draw(t, "predicted"), Targets: value.Draw(t, "targets"),
+		}
+		r.Targets[n-1] = 1
+		if n > 1 && rapid.Bool().Draw(t, "unknown") {
+			r.Targets[0] = math.NaN()
+		}
+		chunks, err := estimate.ChunksOf(n, rapid.IntRange(1, n).Draw(t, "size"))
+		require.NoError(t, err)
+		f, err := estimate.FitDLE(r, chunks, nil, estimate.TrainTrees(estimate.TreeOptions{Trees: 5, MinRows: 2}))
+		require.NoError(t, err)
+		got, err := f.Estimate(r, chunks)
+		require.NoError(t, err)
+		requireSound(t, got, math.Inf(1))
+		for _, c := range got {
+			for _, e := range c.Estimates {
+				require.NotNil(t, e.Value, "%s", e.Metric)
+			}
+		}
+	})
+}

@@ -52,54 +52,66 @@ func FitIsotonic(x, y, weights []float64) (*Isotonic, error) {
 
 // block is a run of distinct x with one value.
 type block struct {
-	first, last float64 // x
-	sum, weight float64 // of y
+	first, last  float64 // x
+	mean, weight float64 // of y
 }
 
-func (b block) mean() float64 { return b.sum / b.weight }
+// with returns the block that pools b, whose weighted sum is given, and other, and the sum of
+// both. The operations are SciPy's, so that equal
+// means come out equal where SciPy's do: calibrated scores then have its ties.
+func (b block) with(sum float64, other block) (block, float64) {
+	sum += other.mean * other.weight
+	w := b.weight + other.weight
+	return block{min(b.first, other.first), max(b.last, other.last), sum / w, w}, sum
+}
 
 // fitOrdered fits the rows of order, ascending in x, that keep admits (nil: all).
 func fitOrdered(x, y, weights []float64, order []int, keep []bool) (*Isotonic, error) {
-	var blocks []block
-	pool := func() { // the last block into those before it, while they violate the order
-		for n := len(blocks); n > 1 && blocks[n-2].mean() >= blocks[n-1].mean(); n-- {
-			last := blocks[n-1]
-			b := &blocks[n-2]
-			b.last, b.sum, b.weight = last.last, b.sum+last.sum, b.weight+last.weight
-			blocks = blocks[:n-1]
-		}
-	}
-	open := block{first: math.NaN()}
+	var single []block // one a distinct x
 	for _, i := range order {
 		if keep != nil && !keep[i] {
 			continue
 		}
 		w := weightAt(weights, i)
-		if open.weight > 0 && x[i]-open.first < sameX {
-			open.sum, open.weight = open.sum+y[i]*w, open.weight+w
+		if n := len(single); n > 0 && x[i]-single[n-1].first < sameX {
+			single[n-1].mean += y[i] * w // the sum, for now
+			single[n-1].weight += w
 			continue
 		}
-		if open.weight > 0 {
-			blocks = append(blocks, open)
-			pool()
-		}
-		open = block{x[i], x[i], y[i] * w, w}
+		single = append(single, block{x[i], x[i], y[i] * w, w})
 	}
-	if open.weight == 0 {
+	if len(single) == 0 {
 		return nil, fmt.Errorf("isotonic fit: %w", ErrEmpty)
 	}
-	blocks = append(blocks, open)
-	pool()
+	for i := range single {
+		single[i].mean /= single[i].weight
+	}
+	blocks := single[:1] // never overtakes the reading of single
+	for i := 1; i < len(single); i++ {
+		b := single[i]
+		if last := blocks[len(blocks)-1]; last.mean >= b.mean {
+			blocks = blocks[:len(blocks)-1]
+			sum := last.weight * last.mean
+			b, sum = last.with(sum, b)
+			for ; i+1 < len(single) && b.mean >= single[i+1].mean; i++ {
+				b, sum = b.with(sum, single[i+1])
+			}
+			for len(blocks) > 0 && blocks[len(blocks)-1].mean >= b.mean {
+				b, sum = b.with(sum, blocks[len(blocks)-1])
+				blocks = blocks[:len(blocks)-1]
+			}
+		}
+		blocks = append(blocks, b)
+	}
 
 	f := &Isotonic{}
 	for _, b := range blocks {
-		m := b.mean()
-		if !finite(m) {
+		if !finite(b.mean) {
 			return nil, fmt.Errorf("isotonic fit: the mean of x from %v to %v overflows", b.first, b.last)
 		}
-		f.X, f.Y = append(f.X, b.first), append(f.Y, m)
+		f.X, f.Y = append(f.X, b.first), append(f.Y, b.mean)
 		if b.last > b.first {
-			f.X, f.Y = append(f.X, b.last), append(f.Y, m)
+			f.X, f.Y = append(f.X, b.last), append(f.Y, b.mean)
 		}
 	}
 	return f, nil

@@ -131,10 +131,17 @@ func FitTrees(features []Feature, target []float64, o TreeOptions) (*Trees, erro
 	for i, y := range target {
 		g.residual[i] = y - t.base
 	}
+	scale := magnitude(g.residual)
+	for i := range g.residual {
+		g.residual[i] /= scale
+	}
 	for range o.Trees {
 		tree := g.grow()
 		if len(tree) == 1 {
 			break // nothing to split: neither will the next find any
+		}
+		for i := range tree {
+			tree[i].value *= scale
 		}
 		t.trees = append(t.trees, tree)
 	}

@@ -79,6 +79,26 @@ func TestTreesUnseen(t *testing.T) {
 	}
 }
 
+// TestTreesScale trains on targets whose squares overflow or vanish: the trees are the same.
+func TestTreesScale(t *testing.T) {
+	n := 500
+	x, y := make([]float64, n), make([]float64, n)
+	for i := range n {
+		x[i], y[i] = float64(i%50), float64(i%50%7)
+	}
+	features := []estimate.Feature{{Name: "x", Values: x}}
+	want := must(must(estimate.FitTrees(features, y, estimate.TreeOptions{})).Predict(features))
+	for _, exp := range []int{-900, 900} {
+		scaled := make([]float64, n)
+		for i := range y {
+			scaled[i] = math.Ldexp(y[i], exp)
+		}
+		for i, v := range must(must(estimate.FitTrees(features, scaled, estimate.TreeOptions{})).Predict(features)) {
+			require.InEpsilon(t, math.Ldexp(want[i], exp)+1e-300, v+1e-300, 1e-9, "row %d, 2^%d", i, exp)
+		}
+	}
+}
+
 // TestTreesManyValues has more values than bins, numbers and categories.
 func TestTreesManyValues(t *testing.T) {
 	n := 20000

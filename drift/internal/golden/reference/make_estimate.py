@@ -58,7 +58,7 @@ U = {"kind": "uniform"}
 ISOTONIC = [
     # x, y, weights (or None)
     ({**U, "n": n, "seed": 10 + n}, {"kind": "int", "n": n, "seed": 20 + n, "levels": 2}, None)
-    for n in (1, 2, 3, 10, 100, 1000, 100000)
+    for n in (1, 2, 3, 10, 100, 1000, 100000, 1000000)
 ] + [
     ({**U, "n": 500, "seed": 1}, {"kind": "normal", "n": 500, "seed": 2}, {**U, "n": 500, "seed": 3}),
     ({**U, "n": 500, "seed": 4, "quantum": 0.0625}, {"kind": "normal", "n": 500, "seed": 5}, None),
@@ -164,6 +164,17 @@ def decide(y, s):
     finally:
         calibration._calculate_expected_calibration_error = inner
     return bool(needed), errors
+
+
+def calibration_case(k):
+    """Scores that are calibrated as they are, so that chance decides: the hardest to agree on."""
+    side = data(300 + 10 * k, 50000 + k)
+    f = binary_frame(side)
+    stable(False)
+    plain, _ = decide(f["y"], f["s"])
+    stable(True)
+    needed, errors = decide(f["y"], f["s"])
+    return {"part": "calibration", "reference": side, "plain": plain, "needed": needed, "errors": errors}
 
 
 BINARY_METRICS = ["roc_auc", "f1", "precision", "recall", "specificity", "accuracy"]
@@ -328,10 +339,10 @@ def regression_case(reference, analysis, size, metrics):
 
 # What NannyML estimates with its own nanny, for ours to be compared with.
 NANNY = [
-    (rdata(6000, 1001, shift=9, missing=True), rdata(4000, 2001, shift=9, missing=True), 1000, LOGS),
-    (rdata(6000, 3001, shift=9), rdata(4000, 4001, shift=9, scale=0.5, move=0.5), 1000, LOGS),
-    (rdata(6000, 5001, shift=9, missing=True), rdata(4000, 6001, shift=9, levels=3, missing=True), 1000, LOGS),
-    (rdata(6000, 7001, shift=20, slope=3.0), rdata(4000, 8001, shift=20, slope=3.0, scale=0.3), 1000, LOGS),
+    (rdata(3000, 1001, shift=9, missing=True), rdata(2000, 2001, shift=9, missing=True), 500, LOGS),
+    (rdata(3000, 3001, shift=9), rdata(2000, 4001, shift=9, scale=0.5, move=0.5), 500, ["mae", "rmse"]),
+    (rdata(3000, 5001, shift=9, missing=True), rdata(2000, 6001, shift=9, levels=3, missing=True), 500, ["mae", "rmse"]),
+    (rdata(3000, 7001, shift=20, slope=3.0), rdata(2000, 8001, shift=20, slope=3.0, scale=0.3), 500, ["mae", "rmse"]),
     (rdata(2000, 9001, shift=9), rdata(2000, 9101, shift=9, scale=0.5, move=0.5), 500, LOGS),
 ]
 
@@ -344,6 +355,7 @@ def nanny_case(reference, analysis, size, metrics):
 
 def main():
     cases = [isotonic_case(*c) for c in ISOTONIC]
+    cases += [calibration_case(k) for k in range(150)]
     cases += [binary_case(*c) for c in BINARY]
     cases += [multiclass_case(*c) for c in MULTICLASS]
     cases += [regression_case(*c) for c in REGRESSION]
