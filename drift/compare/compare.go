@@ -149,9 +149,14 @@ func (e *engine) plan() error {
 		option string
 		names  []string
 	}{
-		{"--columns", e.Columns}, {"--categorical", e.Categorical}, {"--numeric", e.Numeric},
-		{"--segment", some(e.Segment)}, {"--target", some(e.Target)}, {"--prediction", some(e.Prediction)},
-		{"--test", keys(e.tests.column)}, {"--threshold", keys(e.thresholds.column)},
+		{"--columns", e.Columns},
+		{"--categorical", e.Categorical},
+		{"--numeric", e.Numeric},
+		{"--segment", some(e.Segment)},
+		{"--target", some(e.Target)},
+		{"--prediction", some(e.Prediction)},
+		{"--test", keys(e.tests.column)},
+		{"--threshold", keys(e.thresholds.column)},
 	} {
 		for _, name := range list.names {
 			missing(list.option, name)
@@ -183,10 +188,10 @@ func (e *engine) plan() error {
 			continue
 		}
 		p := &plan{name: name, reference: fields[0][name], current: fields[1][name]}
-		switch {
-		case name == e.Target:
+		switch name {
+		case e.Target:
 			p.role = RoleTarget
-		case name == e.Prediction:
+		case e.Prediction:
 			p.role = RolePrediction
 		}
 		switch {
