@@ -717,10 +717,13 @@ func (c *ipcColumn) appendTexts(b *builder, present []byte, n int) error {
 			return errOffsets
 		}
 		if next+shift > maxText {
-			return fmt.Errorf("%d rows hold more than %d MiB of text", b.n+i+1, maxText>>20)
+			return b.take(maxText + 1)
 		}
 		c.at = next
 		b.offsets = append(b.offsets, int32(next+shift))
+	}
+	if err := b.take(int(c.at - from)); err != nil {
+		return err
 	}
 	data, err := c.data.next(m, int(c.at-from))
 	if err != nil {

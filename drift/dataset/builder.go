@@ -55,7 +55,7 @@ const (
 	defaultBatchRows = 1 << 16
 	maxCells         = 1 << 23   // rows times columns of one batch
 	flushText        = 32 << 20  // bytes of text after which a batch ends early
-	maxText          = 512 << 20 // bytes of text of one column in one batch
+	maxText          = 512 << 20 // bytes of text of one batch
 	stepRows         = 1 << 12   // rows between two looks at flushText
 	maxColumns       = 1 << 16
 )
@@ -64,7 +64,8 @@ const (
 // batches may be kept without a copy, and need no allocator.
 type builder struct {
 	kind  kind
-	n     int // rows
+	room  *int // bytes of text that all columns of the batch may still take; nil: maxText for this one
+	n     int  // rows
 	nulls int
 	valid []byte // bitmap, from the first null on
 
@@ -77,7 +78,7 @@ type builder struct {
 
 // reset makes the builder ready for at most rows rows.
 func (b *builder) reset(rows int) {
-	*b = builder{kind: b.kind}
+	*b = builder{kind: b.kind, room: b.room}
 	switch b.kind {
 	case kindBool:
 		b.b8 = make([]byte, 0, rows)
@@ -136,12 +137,23 @@ func (b *builder) appendBool(v bool) {
 
 // appendText fails where a batch would hold too much.
 func (b *builder) appendText(v []byte) error {
-	if len(b.text)+len(v) > maxText {
-		return fmt.Errorf("%d rows hold more than %d MiB of text", b.n+1, maxText>>20)
+	if err := b.take(len(v)); err != nil {
+		return err
 	}
 	b.text = append(b.text, v...)
 	b.offsets = append(b.offsets, int32(len(b.text)))
 	b.n++
+	return nil
+}
+
+// take counts n bytes of text.
+func (b *builder) take(n int) error {
+	if b.room != nil {
+		*b.room -= n
+	}
+	if len(b.text)+n > maxText || b.room != nil && *b.room < 0 {
+		return fmt.Errorf("%d rows hold more than %d MiB of text", b.n+1, maxText>>20)
+	}
 	return nil
 }
 
@@ -181,6 +193,7 @@ type builders struct {
 	schema  *arrow.Schema
 	rows    int // at most, in a batch
 	texts   bool
+	room    int // bytes of text that are left of maxText
 }
 
 func newBuilders(schema *arrow.Schema, columns []int, rows int) *builders {
@@ -189,6 +202,7 @@ func newBuilders(schema *arrow.Schema, columns []int, rows int) *builders {
 	for i, c := range columns {
 		fields[i] = schema.Field(c)
 		b.columns[i].kind = kindOf(fields[i].Type)
+		b.columns[i].room = &b.room
 		b.texts = b.texts || b.columns[i].kind == kindText
 	}
 	b.schema = arrow.NewSchema(fields, nil)
@@ -196,6 +210,7 @@ func newBuilders(schema *arrow.Schema, columns []int, rows int) *builders {
 }
 
 func (b *builders) reset(rows int) {
+	b.room = maxText
 	for i := range b.columns {
 		b.columns[i].reset(min(rows, b.rows))
 	}
@@ -203,11 +218,7 @@ func (b *builders) reset(rows int) {
 
 // full tells whether the batch holds so much text that it should end.
 func (b *builders) full() bool {
-	n := 0
-	for i := range b.columns {
-		n += len(b.columns[i].text)
-	}
-	return n >= flushText
+	return maxText-b.room >= flushText
 }
 
 func (b *builders) record(rows int) arrow.Record {

@@ -10,7 +10,7 @@ import (
 // Bounds of text formats.
 const (
 	maxRecord  = 64 << 20 // bytes of a line, or of a CSV record of several lines
-	blockBytes = 1 << 20
+	blockBytes = 1 << 16
 )
 
 // block is a window of a text that moves forward.

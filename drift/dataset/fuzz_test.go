@@ -12,11 +12,12 @@ func fuzz(f *testing.F, name string, seeds ...[]byte) {
 	for _, s := range seeds {
 		f.Add(s)
 	}
+	path := filepath.Join(f.TempDir(), name) // each worker has its own
 	f.Fuzz(func(t *testing.T, content []byte) {
 		if len(content) > 1<<16 {
 			return
 		}
-		exercise(t, filepath.Join(t.TempDir(), name), content)
+		exercise(t, path, content)
 	})
 }
 

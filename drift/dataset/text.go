@@ -227,7 +227,7 @@ type textScan struct {
 func (s *textScan) next() (arrow.Record, error) {
 	s.builders.reset(max(s.size, stepRows/4))
 	n := 0
-	for n < s.builders.rows && (n%(stepRows/4) != 0 || !s.builders.full()) {
+	for n < s.builders.rows && !s.builders.full() {
 		cells, err := s.rows.row()
 		if err != nil {
 			return nil, err

@@ -164,10 +164,10 @@ func gzipped(s string) string {
 	return b.String()
 }
 
-// TestLongLine reads a sparse file of one line of 2 GiB.
+// TestLongLine reads sparse files of one line of 2 GiB.
 func TestLongLine(t *testing.T) {
 	for name, want := range map[string]string{"a.csv": "line 1 is longer than 64 MiB", "a.jsonl": "line 1 is longer than 64 MiB"} {
-		path := write(t, name, "")
+		path := write(t, name, "\"") // a quote, since what follows is then searched fastest
 		require.NoError(t, os.Truncate(path, 2<<30))
 		_, err := dataset.Open(path, dataset.Options{})
 		require.EqualError(t, err, path+": "+want)
@@ -226,4 +226,16 @@ func BenchmarkSplit(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestLongTexts flushes batches early, at a size that does not depend on the rows.
+func TestLongTexts(t *testing.T) {
+	row := strings.Repeat("x", 1<<20) + "," + strings.Repeat("y", 1<<20) + "\n"
+	s := open(t, write(t, "a.csv.gz", gzipped("a,b\n"+strings.Repeat(row, 40))), dataset.Options{})
+	var rows []int64
+	require.NoError(t, s.Scan(t.Context(), []int{0, 1}, func(r arrow.Record) error {
+		rows = append(rows, r.NumRows())
+		return nil
+	}))
+	require.Equal(t, []int64{16, 16, 8}, rows)
 }
