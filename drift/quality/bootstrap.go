@@ -173,6 +173,10 @@ func BCa(value float64, resamples, jackknife []float64, confidence float64) (Int
 	if len(resamples) == 0 || len(jackknife) == 0 {
 		return Interval{}, fmt.Errorf("bca of %d resamples and %d rows left out: needs both", len(resamples), len(jackknife))
 	}
+	if err := errors.Join(checkFinite("figure", 1, []float64{value}), checkFinite("figure", len(resamples), resamples),
+		checkFinite("figure", len(jackknife), jackknife)); err != nil {
+		return Interval{}, fmt.Errorf("bca: %w", err)
+	}
 	sorted := slices.Clone(resamples)
 	slices.Sort(sorted)
 	if sorted[0] == value && sorted[len(sorted)-1] == value {
@@ -200,8 +204,11 @@ func BCa(value float64, resamples, jackknife []float64, confidence float64) (Int
 }
 
 // Bias is BCa's bias correction z₀: the normal quantile of the share of resamples below
-// value, those equal to it counted half.
+// value, those equal to it counted half; 0 of none.
 func Bias(value float64, resamples []float64) float64 {
+	if len(resamples) == 0 {
+		return 0
+	}
 	n := 0
 	for _, v := range resamples {
 		if v < value {
@@ -215,8 +222,11 @@ func Bias(value float64, resamples []float64) float64 {
 }
 
 // Acceleration is BCa's a: a sixth of the skewness of the jackknife's influences, over the
-// root of their number; 0 when they are all the same.
+// root of their number; 0 when they are all the same, or none.
 func Acceleration(jackknife []float64) float64 {
+	if len(jackknife) == 0 {
+		return 0
+	}
 	mean := total(jackknife) / float64(len(jackknife))
 	var largest float64
 	for _, v := range jackknife {

@@ -1,6 +1,7 @@
 package quality
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -69,10 +70,8 @@ func CompareROCAUC(positive []bool, a, b, weights []float64, confidence float64)
 	if err := checkConfidence(confidence); err != nil {
 		return Difference{}, err
 	}
-	for name, scores := range map[string][]float64{"score of a": a, "score of b": b} {
-		if err := checkFinite(name, len(positive), scores); err != nil {
-			return Difference{}, err
-		}
+	if err := errors.Join(checkFinite("score of a", len(positive), a), checkFinite("score of b", len(positive), b)); err != nil {
+		return Difference{}, err
 	}
 	if err := checkWeights(len(positive), weights); err != nil {
 		return Difference{}, err

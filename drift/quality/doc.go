@@ -23,4 +23,12 @@
 //
 // A weight is a number of rows: a row of weight 2 counts as two rows, one of weight 0 as
 // none. Accumulators are not safe for concurrent use.
+//
+// On purpose, these differ from scikit-learn's values:
+//
+//   - A class that only rows of weight 0 have does not occur: averages leave it out.
+//   - The target of R² is constant when all values are equal. scikit-learn finds a spread of
+//     rounding errors in three values of 0.1, and an R² of -1.7e31.
+//   - Average precision without positive rows is undefined rather than 0.
+//   - Probabilities of several classes that do not sum to 1 are an error rather than a warning.
 package quality

@@ -281,7 +281,7 @@ func drawRows(t *rapid.T) rows {
 	n := rapid.IntRange(2, 60).Draw(t, "rows")
 	var r rows
 	class, quantum := rapid.IntRange(0, classes-1), rapid.SampledFrom([]float64{0, 0.125}).Draw(t, "quantum")
-	number := rapid.Float64Range(-1e6, 1e6)
+	number := rapid.Map(rapid.IntRange(-1<<20, 1<<20), func(n int) float64 { return float64(n) / 1024 })
 	for range n {
 		r.labels = append(r.labels, class.Draw(t, "label"))
 		r.predictions = append(r.predictions, class.Draw(t, "prediction"))
@@ -468,7 +468,10 @@ func TestPropertyAUCFlips(t *testing.T) {
 		r := drawRows(t)
 		flipped, turned, stretched := make([]bool, len(r.positive)), make([]float64, len(r.scores)), make([]float64, len(r.scores))
 		for i, p := range r.positive {
-			flipped[i], turned[i], stretched[i] = !p, -r.scores[i], r.scores[i]*1024+math.Abs(r.scores[i])*512
+			flipped[i], turned[i], stretched[i] = !p, -r.scores[i], 8*r.scores[i]
+			if r.scores[i] > 0 {
+				stretched[i] *= 16 // exact
+			}
 		}
 		auc := func(positive []bool, scores []float64) (float64, error) {
 			k := quality.NewRanking()
@@ -559,4 +562,29 @@ func TestFigures(t *testing.T) {
 	for _, f := range quality.RegressionFigures(quality.NewRegression(), 0.95) {
 		require.ErrorIs(t, f.Err, quality.ErrNoRows)
 	}
+}
+
+// TestDiffersFromScikitLearn holds the differences that doc.go names.
+func TestDiffersFromScikitLearn(t *testing.T) {
+	c, err := quality.NewConfusion(3)
+	require.NoError(t, err)
+	require.NoError(t, c.Add([]int{0, 1, 2}, []int{0, 1, 1}, []float64{1, 1, 0}))
+	v, err := c.Precision(quality.Options{})
+	require.NoError(t, err)
+	require.Equal(t, 1.0, v) // 2/3
+
+	g := quality.NewRegression()
+	require.NoError(t, g.Add([]float64{0.1, 0.1, 0.1}, []float64{0.1, 0.1, 0.2}, nil))
+	v, err = g.R2()
+	require.NoError(t, err)
+	require.Zero(t, v) // -1.7e31
+
+	r := quality.NewRanking()
+	require.NoError(t, r.Add([]bool{false, false}, []float64{0.1, 0.2}, nil))
+	_, err = r.AveragePrecision()
+	require.ErrorIs(t, err, quality.ErrUndefined) // 0
+
+	p, err := quality.NewProbabilities(3, 0)
+	require.NoError(t, err)
+	require.ErrorContains(t, p.Add([]int{0}, [][]float64{{0.5}, {0.4}, {0.2}}, nil), "must sum to 1") // 0.69
 }

@@ -44,11 +44,11 @@ func TestInferenceRefused(t *testing.T) {
 		"confidence 0, must":                               second(quality.Student(1, 1, 3, 0)),
 		"student: mean NaN":                                second(quality.Student(math.NaN(), 1, 3, 0.9)),
 		"deviation -1":                                     second(quality.Student(0, -1, 3, 0.9)),
-		"student: undefined: 1 rows":                       second(quality.Student(0, 1, 1, 0.9)),
+		"student: undefined: 1.5 rows, needs":              second(quality.Student(0, 1, 1.5, 0.9)),
 		"student: overflow":                                second(quality.Student(0, 1e308, 2, 0.9999)),
 		"precision: undefined: class 1 has no rows":        second(m.PrecisionInterval(1, 0.9)),
 		"recall: class 2, must":                            errUnlabelled(second(m.RecallInterval(2, 0.9))),
-		"mae: undefined: the interval needs more":          second(g.MAEInterval(0.9)),
+		"mae: undefined: the interval needs at least two":  second(g.MAEInterval(0.9)),
 		"mae: overflow":                                    second(huge.MAEInterval(0.9)),
 		"confidence -1, must":                              second(r.ROCAUCInterval(-1)),
 		"confidence 2, must":                               second(quality.CompareROCAUC(yes, s, s, nil, 2)),
@@ -68,6 +68,8 @@ func TestInferenceRefused(t *testing.T) {
 		"the figure is NaN":                                one(5, math.NaN(), nil, quality.BootstrapOptions{}),
 		"no such figure":                                   one(5, 0, failed, quality.BootstrapOptions{}),
 		"bca of 0 resamples":                               second(quality.BCa(1, nil, s, 0.9)),
+		"bca: row 1: figure is NaN":                        second(quality.BCa(1, s, []float64{1, math.NaN()}, 0.9)),
+		"bca: row 0: figure is +Inf":                       second(quality.BCa(1, []float64{math.Inf(1)}, s, 0.9)),
 		"confidence 9, must":                               second(quality.BCa(1, s, s, 9)),
 		"the figure lies outside of all resamples":         second(quality.BCa(9, s, s, 0.9)),
 		"is too strong for confidence":                     second(quality.BCa(2.5, s, append(make([]float64, 100), 50), 1-1e-15)),
@@ -157,7 +159,7 @@ func TestPropertyPaired(t *testing.T) {
 		require.Equal(t, err == nil, err3 == nil)
 		if err == nil {
 			require.InDelta(t, ab.Value, -ba.Value, 1e-14)
-			require.InEpsilon(t, ab.PValue, ba.PValue, 1e-9)
+			require.InDelta(t, ab.PValue, ba.PValue, 1e-9)
 			require.InDelta(t, ab.Interval.Low, -ba.Interval.High, 1e-12)
 			require.InDelta(t, ab.Value, repeated.Value, 1e-12)
 			require.InDelta(t, ab.PValue, repeated.PValue, 1e-9)
@@ -280,14 +282,14 @@ func TestIntervalsCover(t *testing.T) {
 		covers(t, 1000, 0.5, 0.01, rejected(0.5))
 	})
 	t.Run("bootstrap", func(t *testing.T) { // of a skewed error
-		covers(t, 400, 0.9, 0.03, func(rng *rand.Rand) bool {
+		covers(t, 250, 0.9, 0.03, func(rng *rand.Rand) bool {
 			y, p := make([]float64, 40), make([]float64, 40)
 			for i := range p {
 				p[i] = rng.ExpFloat64()
 			}
 			b, err := quality.Bootstrap(len(y), func(w []float64) (float64, error) {
 				return bootstrapFigure("mae", [2][]float64{y, p}, w)
-			}, quality.BootstrapOptions{Seed: rng.Uint64(), Resamples: 400, Confidence: 0.9})
+			}, quality.BootstrapOptions{Seed: rng.Uint64(), Resamples: 300, Confidence: 0.9})
 			require.NoError(t, err)
 			return holds(b.Interval, 1)
 		})
@@ -346,6 +348,42 @@ func TestBCaPoint(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, quality.Interval{Low: 3, High: 3}, i)
 	require.Zero(t, quality.Acceleration([]float64{0.1, 0.1, 0.1}))
+	require.Zero(t, quality.Acceleration(nil))
+	require.Zero(t, quality.Bias(2, nil))
 	require.Zero(t, quality.Bias(2, []float64{1, 2, 3}))
 	require.InEpsilon(t, quality.Acceleration([]float64{1, 2, 9}), quality.Acceleration([]float64{1e-200, 2e-200, 9e-200}), 1e-12)
+}
+
+// TestPropertyIntervals: whatever the confidence, the share lies in its interval, a wider
+// confidence gives a wider one, and the complement has the complement.
+func TestPropertyIntervals(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.Float64Range(0.01, 1e12).Draw(t, "rows")
+		k := n * rapid.Float64Range(0, 1).Draw(t, "share")
+		a, b := rapid.Float64Range(1e-18, 1-0x1p-53).Draw(t, "confidence"), rapid.Float64Range(1e-18, 1-0x1p-53).Draw(t, "confidence")
+		narrow, err := quality.Wilson(k, n, min(a, b))
+		require.NoError(t, err)
+		wide, err := quality.Wilson(k, n, max(a, b))
+		require.NoError(t, err)
+		within := 1e-14
+		require.LessOrEqual(t, narrow.Low, k/n+within)
+		require.GreaterOrEqual(t, narrow.High, k/n-within)
+		require.LessOrEqual(t, wide.Low, narrow.Low+within)
+		require.GreaterOrEqual(t, wide.High, narrow.High-within)
+		require.GreaterOrEqual(t, wide.Low, 0.0)
+		require.LessOrEqual(t, wide.High, 1.0)
+		other, err := quality.Wilson(n-k, n, max(a, b))
+		require.NoError(t, err)
+		require.InDelta(t, 1-wide.Low, other.High, 1e-9)
+
+		m, d := 2+n, rapid.Float64Range(0, 100).Draw(t, "deviation")
+		inner, err := quality.Student(5, d, m, min(a, b))
+		require.NoError(t, err)
+		outer, err := quality.Student(5, d, m, max(a, b))
+		require.NoError(t, err)
+		require.LessOrEqual(t, inner.Low, inner.High)
+		slack := 1e-9 * (1 + outer.High - outer.Low)
+		require.LessOrEqual(t, outer.Low, inner.Low+slack)
+		require.GreaterOrEqual(t, outer.High, inner.High-slack)
+	})
 }

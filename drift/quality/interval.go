@@ -41,11 +41,14 @@ func Wilson(successes, rows, confidence float64) (Interval, error) {
 	// The other end of the complement: a difference would lose digits near 0.
 	p := successes / rows
 	top := high(p)
+	if p == 0 {
+		return Interval{High: top}, nil
+	}
 	return Interval{Low: p / top * p / (1 + z*z/rows), High: top}, nil
 }
 
 // Student is the interval of the mean of rows of the given mean and sample standard
-// deviation (Student 1908). It needs more than one row.
+// deviation (Student 1908). It needs at least two rows.
 func Student(mean, deviation, rows, confidence float64) (Interval, error) {
 	if err := checkConfidence(confidence); err != nil {
 		return Interval{}, err
@@ -53,8 +56,8 @@ func Student(mean, deviation, rows, confidence float64) (Interval, error) {
 	if math.IsNaN(mean) || math.IsInf(mean, 0) || !(deviation >= 0) || math.IsInf(deviation, 1) || math.IsNaN(rows) || math.IsInf(rows, 0) {
 		return Interval{}, fmt.Errorf("student: mean %v, deviation %v of %v rows, must be finite", mean, deviation, rows)
 	}
-	if rows <= 1 {
-		return Interval{}, fmt.Errorf("student: %w: %v rows have no deviation", ErrUndefined, rows)
+	if rows < 2 {
+		return Interval{}, fmt.Errorf("student: %w: %v rows, needs at least 2", ErrUndefined, rows)
 	}
 	half := student(confidence, rows-1) * deviation / math.Sqrt(rows)
 	if math.IsInf(half, 0) || math.IsNaN(half) {
@@ -65,18 +68,26 @@ func Student(mean, deviation, rows, confidence float64) (Interval, error) {
 
 // student returns the two-sided quantile of Student's distribution of nu degrees of freedom.
 func student(confidence, nu float64) float64 {
-	// gonum's quantile loses digits with nu, and all of them from 100,000.
-	if nu <= 32 {
-		return distuv.StudentsT{Sigma: 1, Nu: nu}.Quantile(1 - (1-confidence)/2)
+	// gonum's quantile loses digits with nu, all of them from 100,000, and near 0.
+	if nu <= 32 && confidence >= 0.5 {
+		return -distuv.StudentsT{Sigma: 1, Nu: nu}.Quantile((1 - confidence) / 2)
 	}
 	x := nu / 2
 	scale := math.Exp(x*math.Log1p(0.5/x)-0.5+stirling(x+0.5)-stirling(x)) / math.Sqrt(2*math.Pi)
 	density := func(t float64) float64 { return scale * math.Exp(-(nu+1)/2*math.Log1p(t*t/nu)) }
-	// From the Cornish–Fisher expansion (Abramowitz and Stegun 26.7.5), by Newton's method.
-	z := normal(confidence)
-	t := z + z*(z*z+1)/4/nu
-	for range 4 {
-		t -= (quad.Fixed(density, 0, t, 64, quad.Legendre{}, 0) - confidence/2) / density(t)
+	// By Newton's method, which does not overshoot from below: the density falls. Above the
+	// median, from the Cornish–Fisher expansion (Abramowitz and Stegun 26.7.5).
+	t := confidence / 2 / scale
+	if confidence >= 0.5 {
+		z := normal(confidence)
+		t = z + z*(z*z+1)/4/nu
+	}
+	for range 8 {
+		step := (quad.Fixed(density, 0, t, 64, quad.Legendre{}, 0) - confidence/2) / density(t)
+		if !(math.Abs(step) < t/2) {
+			break // a confidence so near 1 that the area knows no more digits: the expansion does
+		}
+		t -= step
 	}
 	return t
 }
@@ -137,8 +148,8 @@ func (r *Regression) errorInterval(m Metric, s sum, confidence float64) (Interva
 		return Interval{}, err
 	}
 	n := r.rows.value()
-	if n <= 1 {
-		return Interval{}, undefined(m, "the interval needs more than one row")
+	if n < 2 {
+		return Interval{}, undefined(m, "the interval needs at least two rows")
 	}
 	square, err := finite(m, max(deviations(s, r.squares, r.rows), 0)/(n-1))
 	if err != nil {

@@ -262,7 +262,7 @@ def probabilities():
     yield binary(500, 0.5, 5, u={**integers(500, 11), "scale": 0.1}, v={**integers(500, 11), "scale": 0.1})
     yield binary(100, 0, 10)
     yield binary(100, 1, 10, u=const(100, 2), v=const(100, 0))
-    for k, n, boost, bins in ((2, 200, 0.5, 10), (3, 60, 0.4, 10), (3, 2000, 0.2, 15), (10, 5000, 1, 10), (5, 100_000, 0.3, 10)):
+    for k, n, boost, bins in ((2, 200, 0.5, 10), (3, 60, 0.4, 10), (3, 2000, 0.2, 15), (10, 5000, 1, 10), (5, 20_000, 0.3, 10)):
         yield multiclass(k, n, boost, bins)
         yield multiclass(k, n, boost, bins, weights={**uniform(n), "shift": 0.01}, quantum=0.125)
     yield multiclass(4, 5, 0.5, 10)  # a class without rows
@@ -340,7 +340,7 @@ def exact_wilson(k, n, confidence):
 def students():
     for mean, deviation, n in ((0.5, 2, 2), (3, 0.1, 3), (-7, 1e-9, 10), (1e9, 4, 100), (0, 1, 1_000_000), (2, 0, 5),
                                (0, 1, 33), (0, 1, 34), (0, 3, 120), (0, 1, 1000), (0, 1, 100_001), (0, 1, 10**9)):
-        for confidence in (0.5, 0.9, 0.95, 0.9999):
+        for confidence in (0.01, 0.49, 0.5, 0.9, 0.95, 0.9999):
             t = stats.t.ppf(1 - (1 - confidence) / 2, n - 1) * deviation / math.sqrt(n)
             yield {"family": "student", "mean": mean, "deviation": deviation, "n": n, "confidence": confidence,
                    "want": {"interval": [inputs.number(mean - t), inputs.number(mean + t)]}}
