@@ -575,7 +575,7 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 	if err := e.model(ctx, r, all); err != nil {
 		return nil, err
 	}
-	if err := e.multivariate(ctx, r); err != nil {
+	if err := e.multivariate(ctx, r, all); err != nil {
 		return nil, err
 	}
 	r.Notes = e.notes
