@@ -117,9 +117,11 @@ func Compare(ctx context.Context, c CompareConfig, cfg func() (Config, error), o
 		return err
 	}
 	defer current.Close() // likewise
-	// What is held are numbers, in which a collection has nothing to follow: it is cheap, and
-	// what is read and let go would double the memory.
-	defer debug.SetGCPercent(debug.SetGCPercent(25))
+	if os.Getenv("GOGC") == "" {
+		// What is held are numbers, in which a collection has nothing to follow: it is cheap,
+		// and what is read and let go would double the memory.
+		defer debug.SetGCPercent(debug.SetGCPercent(25))
+	}
 	result, err := compare.Compare(ctx, reference, current, c.Options)
 	if err != nil {
 		return err

@@ -330,7 +330,7 @@ func (s *side) addTexts(a arrow.Array, from, to int) error {
 		var t string
 		if !missing {
 			t = text(i)
-			if s.plan.doubtful && s.class != s.plan.as && !(s.plan.as == classBoolean && (t == "true" || t == "false")) {
+			if s.plan.doubtful && s.class != s.plan.as && (s.plan.as != classBoolean || t != "true" && t != "false") {
 				s.typeError(t)
 				missing = true
 			}

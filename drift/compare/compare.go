@@ -188,10 +188,10 @@ func (e *engine) plan() error {
 			continue
 		}
 		p := &plan{name: name, reference: fields[0][name], current: fields[1][name]}
-		switch {
-		case name == e.Target:
+		switch name {
+		case e.Target:
 			p.role = RoleTarget
-		case name == e.Prediction:
+		case e.Prediction:
 			p.role = RolePrediction
 		}
 		switch {
@@ -575,7 +575,7 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 	if err := e.model(ctx, r, all); err != nil {
 		return nil, err
 	}
-	if err := e.multivariate(ctx, r); err != nil {
+	if err := e.multivariate(ctx, r, all); err != nil {
 		return nil, err
 	}
 	r.Notes = e.notes

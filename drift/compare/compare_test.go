@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -69,8 +70,6 @@ func column(t *testing.T, r *compare.Result, name string) compare.Column {
 	require.Fail(t, "no such column", "%s among %d, notes %q", name, len(r.Columns), r.Notes)
 	return compare.Column{}
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // TestChoice: the test of a column follows from its type, the reference's rows and the
 // distinct values of both sides, and may be set, the narrower setting standing.
@@ -138,8 +137,8 @@ func TestDatasetVerdict(t *testing.T) {
 	require.Equal(t, compare.Dataset{Drifted: true, Share: 2.0 / 3, Columns: 3, Threshold: 0.5}, r.Dataset)
 	require.Equal(t, []string{"x", "y", "z"}, []string{r.Columns[0].Column, r.Columns[1].Column, r.Columns[2].Column})
 	require.Equal(t, []bool{true, false, true}, []bool{r.Columns[0].Drifted, r.Columns[1].Drifted, r.Columns[2].Drifted})
-	require.False(t, run(t, reference, current, compare.Options{DriftShare: ptr(0.7)}).Dataset.Drifted)
-	require.True(t, run(t, reference, current, compare.Options{DriftShare: ptr(2.0 / 3)}).Dataset.Drifted)
+	require.False(t, run(t, reference, current, compare.Options{DriftShare: new(0.7)}).Dataset.Drifted)
+	require.True(t, run(t, reference, current, compare.Options{DriftShare: new(2.0 / 3)}).Dataset.Drifted)
 	r = run(t, reference, current, compare.Options{Columns: []string{"y"}})
 	require.Equal(t, compare.Dataset{Columns: 1, Threshold: 0.5}, r.Dataset)
 	r = run(t, reference, current, compare.Options{Ignore: []string{"x", "z"}})
@@ -206,7 +205,7 @@ func TestTooFewAndOnlyMissing(t *testing.T) {
 	}
 	require.Equal(t, "Not judged: 29 values of the current data; at least 30 are needed on each side.", column(t, r, "few").Explanation)
 	require.Equal(t, "Not judged: no value in the current data, where all 100 rows are missing; at least 30 are needed on each side.", column(t, r, "none").Explanation)
-	require.NotNil(t, column(t, run(t, reference, current, compare.Options{MinRows: ptr(29)}), "few").Score)
+	require.NotNil(t, column(t, run(t, reference, current, compare.Options{MinRows: new(29)}), "few").Score)
 
 	_, err := compare.Compare(t.Context(), reference, current, compare.Options{Columns: []string{"x", "none"}})
 	require.EqualError(t, err, `column "none" has no value in b.csv: all 100 rows are missing; leave it out of --columns`)
@@ -547,7 +546,7 @@ func TestSegments(t *testing.T) {
 
 	many := make([]string, n)
 	for i := range many {
-		many[i] = fmt.Sprint(i)
+		many[i] = strconv.Itoa(i)
 	}
 	r = run(t, newTable(t, "a", namedColumn{"x", x}, namedColumn{"g", many}), newTable(t, "b", namedColumn{"x", y}, namedColumn{"g", many}), compare.Options{Segment: "g"})
 	require.Len(t, r.Segments, 50)
@@ -556,8 +555,8 @@ func TestSegments(t *testing.T) {
 
 func TestOptionsThatAreWrong(t *testing.T) {
 	for want, o := range map[string]compare.Options{
-		"drift share: must be from 0 to 1, got 2":                            {DriftShare: ptr(2.0)},
-		"minimum of rows: must be at least 1, got 0":                         {MinRows: ptr(0)},
+		"drift share: must be from 0 to 1, got 2":                            {DriftShare: new(2.0)},
+		"minimum of rows: must be at least 1, got 0":                         {MinRows: new(0)},
 		`correction: "fdr" is not one of bh, bonferroni`:                     {Correction: "fdr"},
 		`multivariate: "umap" is not one of pca, domain, energy`:             {Multivariate: []string{"umap"}},
 		`column "x" cannot be numeric and categorical at once`:               {Numeric: []string{"x"}, Categorical: []string{"x"}},
@@ -572,7 +571,7 @@ func TestOptionsThatAreWrong(t *testing.T) {
 		"calibration: needs at least 2 chunks, got 1":                        {Calibrate: compare.Calibration{Chunks: 1}},
 		"calibration: quantile must be from 0 to 1, got 2":                   {Calibrate: compare.Calibration{Quantile: 2}},
 		"memory: must be above 0, got -1":                                    {Memory: -1},
-		"drift share: must be from 0 to 1, got NaN\nminimum of rows: must b": {DriftShare: ptr(math.NaN()), MinRows: ptr(-3)},
+		"drift share: must be from 0 to 1, got NaN\nminimum of rows: must b": {DriftShare: new(math.NaN()), MinRows: new(-3)},
 	} {
 		require.ErrorContains(t, o.Validate(), want)
 		_, err := compare.Compare(t.Context(), nil, nil, o)

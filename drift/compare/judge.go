@@ -413,13 +413,13 @@ func dataQuality(p pair, t table, kind string, distinct [3]int) DataQuality {
 	if kind == TypeNumeric {
 		if s := p.current.sample; len(p.reference.sample.Values) > 0 && len(s.Values) > 0 {
 			low, high := p.reference.numbers.min, p.reference.numbers.max
-			outside := 0.0
 			inner := stattest.Sample{}
 			from, to := sort.SearchFloat64s(s.Values, low), sort.Search(len(s.Values), func(i int) bool { return s.Values[i] > high })
 			if inner.Values = s.Values[from:to]; s.Weights != nil {
 				inner.Weights = s.Weights[from:to]
 			}
-			if outside = s.Rows() - inner.Rows(); p.current.numbers.sampled {
+			outside := s.Rows() - inner.Rows()
+			if p.current.numbers.sampled {
 				outside *= float64(p.current.numbers.n) / s.Rows()
 			}
 			q.OutOfRange = int64(math.Round(outside))

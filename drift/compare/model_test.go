@@ -1,9 +1,9 @@
 package compare_test
 
 import (
-	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -171,7 +171,7 @@ func TestModelThatCannotBeJudged(t *testing.T) {
 	require.Equal(t, compare.RoleTarget, r.Columns[0].Role)
 	many := make([]string, 2*maxClassesOfTest)
 	for i := range many {
-		many[i] = fmt.Sprint(i / 2)
+		many[i] = strconv.Itoa(i / 2)
 	}
 	_, err := compare.Compare(t.Context(), newTable(t, "a", namedColumn{"y", many}, namedColumn{"p", many}), newTable(t, "b", namedColumn{"y", many}, namedColumn{"p", many}), modelOptions)
 	require.ErrorContains(t, err, "more than 1000 classes")

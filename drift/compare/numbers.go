@@ -30,12 +30,17 @@ type numbers struct {
 }
 
 func newNumbers(limit int, seed, stream uint64) *numbers {
-	return &numbers{limit: max(limit, 2), rng: rand.New(rand.NewPCG(seed, stream))}
+	return &numbers{limit: max(limit, 2), rng: randomOf(seed, stream)}
+}
+
+// randomOf makes samples that a seed makes again.
+func randomOf(seed, stream uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, stream)) //nolint:gosec // a sample, not a secret
 }
 
 // reset makes n ready for another column, with its memory.
 func (n *numbers) reset(seed, stream uint64) {
-	*n = numbers{limit: n.limit, values: n.values[:0], pending: n.pending[:0], rng: rand.New(rand.NewPCG(seed, stream))}
+	*n = numbers{limit: n.limit, values: n.values[:0], pending: n.pending[:0], rng: randomOf(seed, stream)}
 }
 
 // add takes values; NaN is missing.

@@ -57,9 +57,6 @@ const (
 	defaultSigmas = 3 // NannyML's
 )
 
-// Methods of Options.Multivariate.
-var multivariateMethods = []string{"pca", "domain", "energy"}
-
 // Values of Options.Correction.
 const (
 	correctBH         = "bh"

@@ -23,20 +23,20 @@ type namedColumn struct {
 	values any // []float64 (NaN is null), []int64, []string ("\x00" is null), []bool
 }
 
-func newTable(t testing.TB, name string, columns ...namedColumn) *memoryTable {
-	t.Helper()
+func newTable(tb testing.TB, name string, columns ...namedColumn) *memoryTable {
+	tb.Helper()
 	var fields []arrow.Field
 	var arrays []arrow.Array
 	rows := int64(0)
 	for _, c := range columns {
 		a := buildArray(c.values)
-		t.Cleanup(a.Release)
+		tb.Cleanup(a.Release)
 		fields = append(fields, arrow.Field{Name: c.name, Type: a.DataType(), Nullable: true})
 		arrays = append(arrays, a)
 		rows = int64(a.Len())
 	}
 	record := array.NewRecord(arrow.NewSchema(fields, nil), arrays, rows)
-	t.Cleanup(record.Release)
+	tb.Cleanup(record.Release)
 	return &memoryTable{name: name, columnar: true, batch: 1000, record: record}
 }
 
