@@ -138,14 +138,14 @@ func durbin(n int, d float64) float64 {
 			top = max(top, next[j])
 		}
 		row, next = next, row
-		if top < 1e-100 {
+		if top < 1e-100 || top > 1e100 {
 			for j := range row {
 				row[j] /= top
 			}
 			log += math.Log(top)
 		}
 	}
-	return row[k-1] * math.Exp(log)
+	return math.Exp(math.Log(row[k-1]) + log)
 }
 
 // pelzGood returns P(D < d) by the expansion of Pelz and Good (Approximating the lower
