@@ -22,7 +22,7 @@ func kolmogorovSurvival(n int, d float64) float64 {
 	case d >= 0.5 || z2 >= 4 || n > 140 && z2 >= 2.2:
 		// The paths that leave on both sides have no weight left; exact for d >= 1/2.
 		return min(2*smirnovOneSided(n, d), 1)
-	case n <= 140 || f*math.Pow(d, 1.5) <= 1.4 && t <= 12:
+	case n <= 140 || n <= 100_000 && f*math.Pow(d, 1.5) <= 1.4 && t <= 12:
 		return max(1-durbin(n, d), 0)
 	default:
 		return min(max(1-pelzGood(f, d), 0), 1)

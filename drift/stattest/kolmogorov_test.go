@@ -16,7 +16,7 @@ func TestKSPValueFallsWithDistance(t *testing.T) {
 	for _, n := range []float64{10_001, 103_101, 1_000_000, 1e9} {
 		for _, m := range []float64{1, 2, 5, 100, 140, 141, 2828, 10_001, 1_000_000} {
 			last := 1.0
-			for share := 1e-5; share < 1; share *= 1.05 {
+			for share := 1e-5; share < 1; share *= 1.1 {
 				high := math.Round(n * share)
 				if high < 1 || high >= n {
 					continue
