@@ -475,7 +475,7 @@ func (e *engine) finish(p *plan, reference, current *side) (done, error) {
 	if p.skip != "" {
 		return d, nil
 	}
-	judge := func(i int) verdict {
+	judge := func(i int, kind string) verdict {
 		of := pair{plan: p}
 		for k, to := range []*sideOf{&of.reference, &of.current} {
 			s := sides[k]
@@ -492,11 +492,14 @@ func (e *engine) finish(p *plan, reference, current *side) (done, error) {
 			}
 			to.sample = to.numbers.finish(scratch)
 		}
-		return e.judge(of)
+		return e.judge(of, kind)
 	}
-	d.whole = judge(0)
+	d.whole = judge(0, "")
+	if d.whole.skip {
+		return d, nil
+	}
 	for i := range e.segments {
-		d.segments = append(d.segments, judge(i+1))
+		d.segments = append(d.segments, judge(i+1, d.whole.column.Type))
 	}
 	return d, nil
 }
@@ -553,9 +556,7 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 		}
 		whole = append(whole, d.whole)
 		for i, v := range d.segments {
-			if !v.skip {
-				bySegment[i] = append(bySegment[i], v)
-			}
+			bySegment[i] = append(bySegment[i], v)
 		}
 	}
 	if err := e.nothingToJudge(whole); err != nil {
