@@ -538,6 +538,8 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 		}
 	}
 	var whole []verdict
+	var sampled []string
+	held := 0
 	first := map[[3]uint64]string{}
 	bySegment := make([][]verdict, len(e.segments))
 	for _, d := range all {
@@ -554,10 +556,16 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 		} else {
 			first[key] = d.plan.name
 		}
+		if d.whole.held > 0 {
+			sampled, held = append(sampled, d.plan.name), max(held, d.whole.held)
+		}
 		whole = append(whole, d.whole)
 		for i, v := range d.segments {
 			bySegment[i] = append(bySegment[i], v)
 		}
+	}
+	if len(sampled) > 0 {
+		e.note("more values than fit the memory allowed: %s compared by samples of %s of a side at most; raise --memory for all", listed(sampled), count(int64(held), "value"))
 	}
 	if err := e.nothingToJudge(whole); err != nil {
 		return nil, err

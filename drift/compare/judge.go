@@ -56,6 +56,7 @@ type verdict struct {
 	names  []string  // of a target or prediction, all categories in ascending order, where there are few values
 	values []float64 // likewise, of numbers
 	notes  []string
+	held   int  // values of a sample, where it is one
 	skip   bool // it is not compared after all, which a note says
 }
 
@@ -84,10 +85,8 @@ func (o *checked) judge(p pair, kind string) verdict {
 		if c.Type == TypeCategorical || distinct[0] <= fewValues && o.binning.rule != binsGiven {
 			t = valueTable(r, k)
 		}
-		c.Sampled = p.reference.numbers.sampled || p.current.numbers.sampled
-		if c.Sampled {
-			note("column %q: more values than fit the memory allowed: compared by a sample of %d reference and %d current values; raise --memory for all",
-				c.Column, len(r.Values), len(k.Values))
+		if c.Sampled = p.reference.numbers.sampled || p.current.numbers.sampled; c.Sampled {
+			v.held = max(len(r.Values), len(k.Values))
 		}
 	} else {
 		c.Type = TypeCategorical
