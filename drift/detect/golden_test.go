@@ -17,6 +17,7 @@ type goldenCase struct {
 	Name       string          `json:"name"`
 	Detector   string          `json:"detector"`
 	Config     json.RawMessage `json:"config"`
+	Window     *golden.Spec    `json:"window"` // that KSWIN begins with
 	Stream     []golden.Spec   `json:"stream"`
 	Drifts     []int           `json:"drifts"` // the first of them
 	Detections int             `json:"detections"`
@@ -66,7 +67,11 @@ func (c goldenCase) detector(t *testing.T) detect.Detector {
 	case detect.KindKSWIN:
 		config := detect.DefaultKSWINConfig()
 		configure(&config)
-		d, err = detect.NewKSWIN(config)
+		var window []float64
+		if c.Window != nil {
+			window = c.Window.Generate()
+		}
+		d, err = detect.NewKSWIN(config, window...)
 	case detect.KindCUSUM:
 		config := detect.DefaultCUSUMConfig()
 		configure(&config)

@@ -62,6 +62,7 @@ type EnergyResult struct {
 // column's. Of one numeric column this is scipy.stats.energy_distance.
 //
 // The p-value is (1 + permutations of the sides that are as far apart) / (1 + permutations).
+// Permutations leave the scale as it is, the reference's.
 func Energy(reference, current Matrix, o EnergyOptions) (EnergyResult, error) {
 	r, err := energy(reference, current, o)
 	if err != nil {

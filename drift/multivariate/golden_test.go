@@ -94,10 +94,7 @@ func TestGoldenPCA(t *testing.T) {
 				t.Helper()
 				golden.Equal(t, "pca reconstruction", c.Name+": "+what, float64(want), got, tolerance)
 			}
-			tolerance := 1e-9
-			if c.Name == "offset" { // what 1e6 leaves of scikit-learn's digits of the mean
-				tolerance = 1e-8
-			}
+			const tolerance = 1e-9
 			equal("components", golden.Float(c.Components), float64(p.Components()), 0)
 			equal("explained", c.Explained, p.Explained, tolerance)
 			equal("reference error", c.ReferenceError, p.ReferenceError, tolerance)

@@ -221,10 +221,11 @@ func (p *PCA) encode(j int, v float64) float64 {
 	return p.frequency[j][v]
 }
 
-// block puts the standardised values of rows from first on into the columns of a matrix of
-// one row a column.
-func (p *PCA) block(m Matrix, first int, z *mat.Dense) {
-	_, rows := z.Dims()
+// block puts the standardised values of rows from first on into z, which has one row a column
+// of the data.
+func (p *PCA) block(m Matrix, first, rows int, z *mat.Dense) {
+	z.Reset()
+	z.ReuseAs(len(m.Columns), rows)
 	for j, values := range m.Columns {
 		out := z.RawRowView(j)
 		for i := range rows {
@@ -244,10 +245,10 @@ func (p *PCA) fitComponents(reference Matrix, o PCAOptions) error {
 	vectors := new(mat.Dense)
 	if n >= 10*d {
 		covariance := mat.NewSymDense(d, nil)
+		var z mat.Dense
 		for first := 0; first < n; first += blockRows {
-			z := mat.NewDense(d, min(blockRows, n-first), nil)
-			p.block(reference, first, z)
-			covariance.SymRankK(covariance, 1/float64(n-1), z)
+			p.block(reference, first, min(blockRows, n-first), &z)
+			covariance.SymRankK(covariance, 1/float64(n-1), &z)
 		}
 		var eigen mat.EigenSym
 		if !eigen.Factorize(covariance, true) {
@@ -263,8 +264,8 @@ func (p *PCA) fitComponents(reference Matrix, o PCAOptions) error {
 			vectors.SetCol(k, mat.Col(nil, d-1-k, &v))
 		}
 	} else {
-		z := mat.NewDense(d, n, nil)
-		p.block(reference, 0, z)
+		var z mat.Dense
+		p.block(reference, 0, n, &z)
 		var pc stat.PC
 		if !pc.PrincipalComponents(z.T(), nil) {
 			return errors.New("the reference has no principal components that could be found")
@@ -340,15 +341,14 @@ func (p *PCA) reconstruct(m Matrix) reconstruction {
 		t.chunks = append(t.chunks, Chunk{First: end - chunk.n, Rows: chunk.n, Error: chunk.mean, SamplingError: chunk.standardError()})
 		chunk = running{}
 	}
-	var scores, back mat.Dense
+	var z, scores, back mat.Dense
 	errs, norms := make([]float64, blockRows), make([]float64, blockRows)
 	for first := 0; first < n; first += blockRows {
 		rows := min(blockRows, n-first)
-		z := mat.NewDense(d, rows, nil)
-		p.block(m, first, z)
+		p.block(m, first, rows, &z)
 		scores.Reset()
 		back.Reset()
-		scores.Mul(p.components.T(), z)
+		scores.Mul(p.components.T(), &z)
 		back.Mul(p.components, &scores)
 		errs, norms = errs[:rows], norms[:rows]
 		clear(errs)

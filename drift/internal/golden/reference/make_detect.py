@@ -206,12 +206,12 @@ DETECTORS = {
 MOST = 60  # indices of a case that are written one by one
 
 
-def run(kind, config, stream):
+def run(kind, config, stream, window=None):
     make, figures, _, _ = DETECTORS[kind]
     values = np.concatenate([inputs.values(s) for s in stream]).tolist()
     if kind in ("ddm", "eddm"):
         values = [int(v) for v in values]
-    d = make(**config)
+    d = make(**config, window=inputs.values(window).tolist()) if window else make(**config)
     drifts, warnings, warned, at = [], [], 0, []
     checks = {len(values) * k // 4 - 1 for k in range(1, 5)} - {-1}
     for i, v in enumerate(values):
@@ -228,6 +228,7 @@ def run(kind, config, stream):
     return {
         "detector": kind,
         "config": config,
+        "window": window,
         "stream": stream,
         "drifts": drifts[:MOST],
         "detections": len(drifts),
@@ -245,6 +246,8 @@ def detectors():
                 if i > 1 and name == "long":
                     continue
                 yield {"name": name, **run(kind, config, stream)}
+    for n in (1, 60, 100, 250):
+        yield {"name": "window", **run("kswin", {"seed": n}, [normal(400, 80, shift=0.5)], normal(n, 81))}
 
 
 def samples():
