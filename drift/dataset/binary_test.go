@@ -350,13 +350,13 @@ func TestClaims(t *testing.T) {
 		for at := 0; at+4 <= len(good); at += 3 + at%11 {
 			bad := bytes.Clone(good)
 			binary.LittleEndian.PutUint32(bad[at:], []uint32{0x7fffffff, 0xffffffff, 0x3fffffff, 0xfffffffe}[at%4])
-			exercise(t, path, bad)
+			exercise(t, path, bad, 0)
 		}
 	}
 	for _, name := range []string{"default.parquet", "file.arrow", "stream.arrows", "rows.jsonl.zst", "pandas.csv.gz"} { // cut short
 		good := read(t, name)
 		for n := 0; n < len(good); n += 1 + len(good)/30 {
-			exercise(t, filepath.Join(dir, name), good[:n])
+			exercise(t, filepath.Join(dir, name), good[:n], 0)
 		}
 	}
 	var m runtime.MemStats
@@ -364,8 +364,8 @@ func TestClaims(t *testing.T) {
 	require.Less(t, m.Sys, uint64(3<<30))
 }
 
-// exercise opens and scans a file that may be broken.
-func exercise(tb testing.TB, path string, content []byte) {
+// exercise opens a file that may be broken, and scans its columns, at most so many (0: all).
+func exercise(tb testing.TB, path string, content []byte, most int) {
 	tb.Helper()
 	require.NoError(tb, os.WriteFile(path, content, 0o600))
 	s, err := dataset.Open(path, dataset.Options{BatchRows: 100})
@@ -376,7 +376,12 @@ func exercise(tb testing.TB, path string, content []byte) {
 	}
 	rows := int64(0)
 	enough := errors.New("enough")
-	for _, c := range all(s) {
+	columns := all(s)
+	if most > 0 && len(columns) > most { // a fuzzer comes again with another length
+		from := len(content) % (len(columns) - most + 1)
+		columns = columns[from : from+most]
+	}
+	for _, c := range columns {
 		err := s.Scan(context.Background(), []int{c}, func(r arrow.Record) error {
 			require.Len(tb, texts(r.Column(0)), int(r.NumRows())) // every value can be read
 			if rows += r.NumRows(); rows > 100_000 {              // a claim of rows without values is no error

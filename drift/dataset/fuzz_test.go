@@ -17,7 +17,7 @@ func fuzz(f *testing.F, name string, seeds ...[]byte) {
 		if len(content) > 1<<16 {
 			return
 		}
-		exercise(t, path, content)
+		exercise(t, path, content, 3)
 	})
 }
 
