@@ -71,9 +71,10 @@ func radixSort(values, scratch []float64) {
 		}
 		to = to[:len(from)]
 		for _, v := range from {
-			p := &c[key(v)>>(shift&63)%radixSize]
-			to[*p] = v
-			*p++
+			k := key(v) >> (shift & 63) % radixSize
+			at := c[k]
+			c[k] = at + 1
+			to[at] = v
 		}
 		from, to = to, from
 	}
