@@ -475,7 +475,7 @@ func (e *engine) finish(p *plan, reference, current *side) (done, error) {
 	if p.skip != "" {
 		return d, nil
 	}
-	judge := func(i int) verdict {
+	judge := func(i int, kind string) verdict {
 		of := pair{plan: p}
 		for k, to := range []*sideOf{&of.reference, &of.current} {
 			s := sides[k]
@@ -492,11 +492,14 @@ func (e *engine) finish(p *plan, reference, current *side) (done, error) {
 			}
 			to.sample = to.numbers.finish(scratch)
 		}
-		return e.judge(of)
+		return e.judge(of, kind)
 	}
-	d.whole = judge(0)
+	d.whole = judge(0, "")
+	if d.whole.skip {
+		return d, nil
+	}
 	for i := range e.segments {
-		d.segments = append(d.segments, judge(i+1))
+		d.segments = append(d.segments, judge(i+1, d.whole.column.Type))
 	}
 	return d, nil
 }
@@ -535,6 +538,8 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 		}
 	}
 	var whole []verdict
+	var sampled []string
+	held := 0
 	first := map[[3]uint64]string{}
 	bySegment := make([][]verdict, len(e.segments))
 	for _, d := range all {
@@ -551,12 +556,16 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 		} else {
 			first[key] = d.plan.name
 		}
+		if d.whole.held > 0 {
+			sampled, held = append(sampled, d.plan.name), max(held, d.whole.held)
+		}
 		whole = append(whole, d.whole)
 		for i, v := range d.segments {
-			if !v.skip {
-				bySegment[i] = append(bySegment[i], v)
-			}
+			bySegment[i] = append(bySegment[i], v)
 		}
+	}
+	if len(sampled) > 0 {
+		e.note("more values than fit the memory allowed: %s compared by samples of %s of a side at most; raise --memory for all", listed(sampled), count(int64(held), "value"))
 	}
 	if err := e.nothingToJudge(whole); err != nil {
 		return nil, err

@@ -384,13 +384,36 @@ func TestTimesAndIdentifiersAreLeftOut(t *testing.T) {
 	require.Len(t, r.Columns, 1)
 	require.Len(t, r.Notes, 2)
 	require.Contains(t, strings.Join(r.Notes, "\n"), `column "at" is left out: it holds times`)
-	require.Contains(t, strings.Join(r.Notes, "\n"), `column "id" is left out: nearly every row has its own text`)
+	require.Contains(t, strings.Join(r.Notes, "\n"), `column "id" is left out: more than half of the reference's texts are different`)
 	r = run(t, a, a, compare.Options{Numeric: []string{"at"}, Categorical: []string{"id"}})
 	require.Len(t, r.Columns, 3)
 	require.InDelta(t, 1_700_000_000, *column(t, r, "at").DataQuality.Reference.Min, 0)
 	require.Len(t, column(t, r, "id").Bins.Categories, 30)
 	require.Equal(t, "(other)", column(t, r, "id").Bins.Categories[29])
 	require.InDelta(t, 71, column(t, r, "id").Bins.Reference[29], 0)
+}
+
+// TestTypesAreTheReferences: a small current side, in which few values come twice and few
+// come at all, changes the type of no column; nor does a segment.
+func TestTypesAreTheReferences(t *testing.T) {
+	n := 2000
+	codes, fewer := make([]string, n), make([]string, 60)
+	for i := range codes {
+		codes[i] = fmt.Sprintf("code %d", i%200)
+	}
+	for i := range fewer {
+		fewer[i] = codes[i*7]
+	}
+	g := letters(5, n, 40, 1)
+	a := newTable(t, "a", namedColumn{"code", codes}, namedColumn{"i", integers(1, n, 12)}, namedColumn{"g", g})
+	b := newTable(t, "b", namedColumn{"code", fewer}, namedColumn{"i", integers(2, 60, 9)}, namedColumn{"g", g[:60]})
+	r := run(t, a, b, compare.Options{Segment: "g"})
+	require.Empty(t, r.Notes)
+	require.Equal(t, "cat", column(t, r, "code").Type)
+	require.Equal(t, "num", column(t, r, "i").Type)
+	for _, s := range r.Segments {
+		require.Equal(t, []string{"cat", "num"}, []string{s.Columns[0].Type, s.Columns[1].Type}, s.Segment)
+	}
 }
 
 // TestOrderOfReading: reading by column or all at once, in batches of any length and with
@@ -432,7 +455,7 @@ func TestSampleBeyondTheBudget(t *testing.T) {
 	c, want := column(t, r, "x"), column(t, exact, "x")
 	require.True(t, c.Sampled)
 	require.False(t, want.Sampled)
-	require.Contains(t, strings.Join(r.Notes, "\n"), `column "x": more values than fit the memory allowed: compared by a sample of 10000 reference and 10000 current values`)
+	require.Contains(t, r.Notes, "more values than fit the memory allowed: x compared by samples of 10,000 values of a side at most; raise --memory for all")
 	require.NotEqual(t, *want.Score, *c.Score)
 	require.InDelta(t, *want.Score, *c.Score, 0.05)
 	require.Equal(t, want.NReference, c.NReference)

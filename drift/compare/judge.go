@@ -56,11 +56,12 @@ type verdict struct {
 	names  []string  // of a target or prediction, all categories in ascending order, where there are few values
 	values []float64 // likewise, of numbers
 	notes  []string
+	held   int  // values of a sample, where it is one
 	skip   bool // it is not compared after all, which a note says
 }
 
-// judge compares one column.
-func (o *checked) judge(p pair) verdict {
+// judge compares one column. kind is its type where that is known, as of a segment.
+func (o *checked) judge(p pair, kind string) verdict {
 	v := verdict{}
 	c := &v.column
 	c.Column, c.Role = p.plan.name, p.plan.role
@@ -75,25 +76,26 @@ func (o *checked) judge(p pair) verdict {
 		distinct = distincts(r, k)
 		c.Type = TypeNumeric
 		few := distinct[0] <= fewIntegers && distinct[1] <= fewIntegers
-		if p.plan.declared == TypeCategorical || p.plan.declared == "" && p.plan.integers() && few {
+		switch {
+		case kind != "":
+			c.Type = kind
+		case p.plan.declared == TypeCategorical, p.plan.declared == "" && p.plan.integers() && few:
 			c.Type = TypeCategorical
 		}
 		if c.Type == TypeCategorical || distinct[0] <= fewValues && o.binning.rule != binsGiven {
 			t = valueTable(r, k)
 		}
-		c.Sampled = p.reference.numbers.sampled || p.current.numbers.sampled
-		if c.Sampled {
-			note("column %q: more values than fit the memory allowed: compared by a sample of %d reference and %d current values; raise --memory for all",
-				c.Column, len(r.Values), len(k.Values))
+		if c.Sampled = p.reference.numbers.sampled || p.current.numbers.sampled; c.Sampled {
+			v.held = max(len(r.Values), len(k.Values))
 		}
 	} else {
 		c.Type = TypeCategorical
 		t.names, t.r, t.c = cells(p.reference.texts, p.current.texts)
 		distinct = [3]int{len(p.reference.texts.names), len(p.current.texts.names), len(t.names)}
 		beyond := p.reference.texts.beyond+p.current.texts.beyond > 0
-		if p.plan.declared == "" && p.plan.role == "" && (beyond || unique(p.reference.texts) || unique(p.current.texts)) {
+		if kind == "" && p.plan.declared == "" && p.plan.role == "" && (p.reference.texts.beyond > 0 || unique(p.reference.texts)) {
 			v.skip = true
-			note("column %q is left out: nearly every row has its own text (an identifier or free text); --categorical %s compares it nevertheless", c.Column, c.Column)
+			note("column %q is left out: more than half of the reference's texts are different (an identifier or free text); --categorical %s compares it nevertheless", c.Column, c.Column)
 			return v
 		}
 		if beyond {
@@ -299,7 +301,8 @@ func (o *checked) calibrate(p pair, c *Column, test *stattest.Test) (float64, er
 	return upper, err
 }
 
-// unique says that more than half of the values are distinct: Evidently's rule for text.
+// unique says that more than half of the values are distinct: Evidently's rule for text,
+// which it asks of the current side. A small one has few values twice.
 func unique(t *texts) bool { return len(t.names) > 10 && float64(len(t.names)) > 0.5*float64(t.n) }
 
 // distincts counts the distinct values of the reference, of the current side and of both;

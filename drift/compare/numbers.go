@@ -50,6 +50,10 @@ func (n *numbers) add(block []float64) {
 		switch {
 		case n.sampled:
 			room = max(blockRows-len(n.pending), 1)
+		case room == 0 && block[0]-block[0] != 0: // takes none
+			n.notFinite(block[0])
+			block = block[1:]
+			continue
 		case room == 0:
 			n.fold()
 			continue
