@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
@@ -171,13 +172,22 @@ func (s *pqScan) next() (arrow.Record, error) {
 func (s *pqScan) do(column int, f func(c *pqColumn) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("it is broken: %v", p)
+			err = errPanic(p)
 		}
 		if err != nil {
 			err = fmt.Errorf("column %q, row group %d: %w", s.builders.schema.Field(column).Name, s.group, err)
 		}
 	}()
 	return f(s.columns[column])
+}
+
+// errPanic returns the error of a panic of the library; what Go says of an index or a slice
+// tells nobody anything.
+func errPanic(p any) error {
+	if _, ok := p.(runtime.Error); ok {
+		return errors.New("it is broken: there is less in it than it says")
+	}
+	return fmt.Errorf("it is broken: %v", p)
 }
 
 func (s *pqScan) close() {

@@ -237,7 +237,8 @@ func (c *pqColumn) push(h *format.PageHeader, plain []byte) {
 }
 
 func (c *pqColumn) checkPage(n int32, encoding format.Encoding) error {
-	if !c.words && (encoding == format.PlainDictionary || encoding == format.RLEDictionary) {
+	const old = 2 // PLAIN_DICTIONARY
+	if !c.words && (encoding == old || encoding == format.RLEDictionary) {
 		return errors.New("a page refers to a dictionary, and there is none")
 	}
 	return c.checkRows(n)
@@ -276,10 +277,10 @@ func (c *pqColumn) openPage(page parquet.Page) error {
 		values = dictionary.Page().Data()
 	}
 	c.data, c.offsets = values.Data()
-	switch {
-	case c.physical == parquet.ByteArray:
+	switch c.physical {
+	case parquet.ByteArray:
 		c.entries = max(0, len(c.offsets)-1)
-	case c.physical == parquet.Boolean:
+	case parquet.Boolean:
 		c.entries = len(c.data) * 8
 	default:
 		c.entries = len(c.data) / c.width
@@ -543,6 +544,7 @@ func (c *pqColumn) convert(b *builder, i int) error {
 	}
 	return nil
 }
+
 func (c *pqColumn) appendTime(b *builder, v []byte) {
 	if c.physical == parquet.Int96 { // nanoseconds of the day, and the Julian day
 		day := int64(binary.LittleEndian.Uint32(v[8:])) - 2440588

@@ -48,7 +48,12 @@ const maxNesting = 64
 
 // openSchema has the library open a file that has the columns of meta and one row group, whose
 // chunks are streams from 0 on: pqStream gives it the pages.
-func openSchema(meta *format.FileMetaData) (*parquet.File, error) {
+func openSchema(meta *format.FileMetaData) (f *parquet.File, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f, err = nil, errPanic(p)
+		}
+	}()
 	if err := checkDepth(meta.Schema); err != nil {
 		return nil, err
 	}
@@ -65,7 +70,7 @@ func openSchema(meta *format.FileMetaData) (*parquet.File, error) {
 	}
 	file := binary.LittleEndian.AppendUint32(append([]byte("PAR1"), footer...), uint32(len(footer)))
 	file = append(file, "PAR1"...)
-	f, err := parquet.OpenFile(bytes.NewReader(file), int64(len(file)), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	f, err = parquet.OpenFile(bytes.NewReader(file), int64(len(file)), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return nil, fmt.Errorf("its schema is broken: %w", err)
 	}
@@ -249,6 +254,7 @@ func logicalType(e *format.SchemaElement) (l pqLogical, scale int) {
 		return pqMicros, 0
 	case deprecated.Uint8, deprecated.Uint16, deprecated.Uint32, deprecated.Uint64:
 		return pqUnsigned, 0
+	default:
+		return pqPlain, 0
 	}
-	return pqPlain, 0
 }
