@@ -2,38 +2,105 @@ package dataset
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"runtime"
 
 	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
+	"github.com/parquet-go/parquet-go/format"
 )
 
-// parquetSource reads Parquet. The reader is our own: the arrow module's takes the memory
-// that a header claims, recurses and loops on broken files, and lacks BYTE_STREAM_SPLIT.
-// Pages are read one at a time, so that a row group of a whole file costs no more than a
-// small one.
+// parquetSource reads Parquet by github.com/parquet-go/parquet-go, one page of each column
+// at a time, so that a row group of a whole file costs no more than a small one.
+//
+// The library has the schema, the levels and the encodings. Pages are found and decompressed
+// here, because it believes what a file says: it allocates what counts and texts claim, loops
+// for broken LZ4, and loses pages of LZ4 that is less than three times compressed. Its panics
+// are errors. What a hostile file can still cost is the metadata, some hundred times the size
+// of a footer of at most maxFooter, and for each scanned column a page, a dictionary and what
+// they decode to, of at most maxBuffer each, maxScanMemory for all that is read of the file.
 type parquetSource struct {
 	table
 	file   *os.File
 	size   int64
-	footer *pqFooter
+	groups []format.RowGroup
+	leaves []*pqLeaf // of the schema's fields; nil for nested ones
 }
 
+const maxFooter = 64 << 20
+
 func openParquet(t table, file *os.File, size int64) (Source, error) {
-	footer, err := readFooter(file, size)
+	meta, err := readFooter(file, size)
+	if err != nil {
+		return nil, err
+	}
+	schema, err := openSchema(meta)
+	if err != nil {
+		return nil, err
+	}
+	fields, leaves, count, err := pqFields(schema, meta.Schema)
 	if err != nil {
 		return nil, err
 	}
 	rows := int64(0)
-	for _, g := range footer.groups {
-		rows |= g.rows
+	for i, g := range meta.RowGroups {
+		if g.NumRows < 0 || len(g.Columns) != count {
+			return nil, fmt.Errorf("its footer is broken: row group %d has %d columns of %d and %d rows", i, len(g.Columns), count, g.NumRows)
+		}
+		rows |= g.NumRows
 	}
 	if rows == 0 {
 		return nil, errNoRows
 	}
 	t.options.Types = nil // withTypes applies them
-	s := &parquetSource{table: t, file: file, size: size, footer: footer}
-	return s, s.setSchema(footer.fields)
+	s := &parquetSource{table: t, file: file, size: size, groups: meta.RowGroups, leaves: leaves}
+	return s, s.setSchema(fields)
+}
+
+// readFooter reads the metadata of a Parquet file of size bytes.
+func readFooter(r io.ReaderAt, size int64) (*format.FileMetaData, error) {
+	var tail [8]byte
+	if size < 12 {
+		return nil, fmt.Errorf("it has %d bytes, too few for a Parquet file", size)
+	}
+	if _, err := r.ReadAt(tail[:4], 0); err != nil {
+		return nil, err
+	}
+	head := string(tail[:4])
+	if _, err := r.ReadAt(tail[:], size-8); err != nil {
+		return nil, err
+	}
+	switch end := string(tail[4:]); {
+	case head == "PARE" || end == "PARE":
+		return nil, errors.New("it is encrypted, which is not supported")
+	case head != "PAR1":
+		return nil, errors.New("it is no Parquet file: it does not start with PAR1")
+	case end != "PAR1":
+		return nil, errors.New("it is cut short: a Parquet file ends with PAR1, and this one does not")
+	}
+	n := int64(binary.LittleEndian.Uint32(tail[:]))
+	if n > size-12 || n > maxFooter {
+		return nil, fmt.Errorf("its footer says that it has %d bytes, of a file of %d", n, size)
+	}
+	footer := make([]byte, n)
+	if _, err := r.ReadAt(footer, size-8-n); err != nil {
+		return nil, err
+	}
+	if _, ok := checkThrift(footer); !ok {
+		return nil, errors.New("its footer is broken")
+	}
+	meta := new(format.FileMetaData)
+	if err := thrift.NewDecoder(new(thrift.CompactProtocol).NewReaderFromBytes(footer)).Decode(meta); err != nil {
+		return nil, fmt.Errorf("its footer is broken: %w", err)
+	}
+	if meta.EncryptionAlgorithm.Value != nil {
+		return nil, errors.New("it is encrypted, which is not supported")
+	}
+	return meta, nil
 }
 
 func (s *parquetSource) Columnar() bool { return true }
@@ -46,7 +113,7 @@ func (s *parquetSource) Scan(ctx context.Context, columns []int, f func(arrow.Re
 	}
 	scan := &pqScan{source: s, builders: newBuilders(s.schema, columns, s.options.BatchRows), group: -1}
 	for _, i := range columns {
-		scan.columns = append(scan.columns, &pqColumn{pqLeaf: s.footer.leaves[i], file: s.file, memory: &scan.memory})
+		scan.columns = append(scan.columns, &pqColumn{pqLeaf: s.leaves[i], file: s.file, memory: &scan.memory})
 	}
 	defer scan.close()
 	if err := s.scan(ctx, scan.next, f); err != nil {
@@ -70,15 +137,15 @@ type pqScan struct {
 
 // next returns the next batch, nil at the end. A batch has rows of one row group.
 func (s *pqScan) next() (arrow.Record, error) {
+	groups := s.source.groups
 	for s.left == 0 {
-		if s.group++; s.group == len(s.source.footer.groups) {
+		if s.group++; s.group == len(groups) {
 			return nil, nil
 		}
-		g := &s.source.footer.groups[s.group]
-		s.left = g.rows
-		for i, c := range s.columns {
-			if err := c.start(&g.chunks[c.leaf], g.rows, s.source.size); err != nil {
-				return nil, s.in(i, err)
+		s.left = groups[s.group].NumRows
+		for i := range s.columns {
+			if err := s.do(i, func(c *pqColumn) error { return c.start(&groups[s.group], s.source.size) }); err != nil {
+				return nil, err
 			}
 		}
 	}
@@ -90,9 +157,9 @@ func (s *pqScan) next() (arrow.Record, error) {
 		if s.builders.texts {
 			n = min(n, stepRows)
 		}
-		for i, c := range s.columns {
-			if err := c.append(&s.builders.columns[i], n); err != nil {
-				return nil, s.in(i, err)
+		for i := range s.columns {
+			if err := s.do(i, func(c *pqColumn) error { return c.append(&s.builders.columns[i], n) }); err != nil {
+				return nil, err
 			}
 		}
 		rows += n
@@ -101,14 +168,30 @@ func (s *pqScan) next() (arrow.Record, error) {
 	return s.builders.record(rows), nil
 }
 
-func (s *pqScan) in(column int, err error) error {
-	return fmt.Errorf("column %q, row group %d: %w", s.builders.schema.Field(column).Name, s.group, err)
+// do calls f for a column, whose name is in errors; a panic of the library is one.
+func (s *pqScan) do(column int, f func(c *pqColumn) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errPanic(p)
+		}
+		if err != nil {
+			err = fmt.Errorf("column %q, row group %d: %w", s.builders.schema.Field(column).Name, s.group, err)
+		}
+	}()
+	return f(s.columns[column])
+}
+
+// errPanic returns the error of a panic of the library; what Go says of an index or a slice
+// tells nobody anything.
+func errPanic(p any) error {
+	if _, ok := p.(runtime.Error); ok {
+		return errors.New("it is broken: there is less in it than it says")
+	}
+	return fmt.Errorf("it is broken: %v", p)
 }
 
 func (s *pqScan) close() {
-	for _, c := range s.columns {
-		if c.zstd != nil {
-			c.zstd.Close()
-		}
+	for i := range s.columns {
+		_ = s.do(i, func(c *pqColumn) error { c.close(); return nil }) // after a panic, buffers are left to the collector
 	}
 }

@@ -16,6 +16,9 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
+	"github.com/parquet-go/parquet-go/format"
 	"github.com/pierrec/lz4/v4"
 )
 
@@ -25,6 +28,7 @@ const (
 	maxScanMemory = 1 << 30
 	maxPageHeader = 4 << 20
 	maxDecimal    = 64 // bytes
+	headerView    = 1 << 10
 )
 
 // budget counts the bytes of a scan's buffers.
@@ -43,153 +47,117 @@ func (m *budget) grow(buf []byte, n int) ([]byte, error) {
 	return make([]byte, n, size), nil
 }
 
-// Codecs and encodings of parquet.thrift.
-const (
-	codecNone = iota
-	codecSnappy
-	codecGzip
-	codecLZO
-	codecBrotli
-	codecLZ4
-	codecZstd
-	codecLZ4Raw
+var (
+	errValues = errors.New("a page has fewer values than it says, or broken ones")
+	errIndex  = errors.New("a page refers to more than the dictionary has")
+	errHeader = errors.New("the header of a page is broken")
+	errLength = errors.New("its length is not what its header says")
 )
-
-const (
-	encPlain             = 0
-	encPlainDictionary   = 2
-	encRLE               = 3
-	encDelta             = 5
-	encDeltaLength       = 6
-	encDeltaBytes        = 7
-	encDictionary        = 8
-	encByteStreamSplit   = 9
-	pageData             = 0
-	pageDictionary       = 2
-	pageDataV2           = 3
-	headerView           = 4 << 10
-	dictionaryPrefixSize = 4
-)
-
-// pageHeader is PageHeader of parquet.thrift with the one header in it.
-type pageHeader struct {
-	typ          int
-	uncompressed int
-	compressed   int
-	values       int
-	encoding     int
-	levels       int // encoding of definition levels
-	defLen       int
-	repLen       int
-	stored       bool // a page of version 2 whose values are not compressed
-}
-
-func readPageHeader(t *thrift) pageHeader {
-	h := pageHeader{typ: -1, levels: encRLE}
-	inner := func(version2 bool) func(id int, typ byte) bool {
-		return func(id int, typ byte) bool {
-			if version2 && id == 7 {
-				h.stored = typ == thriftFalse
-				return false
-			}
-			if typ != thriftI32 {
-				return false
-			}
-			switch {
-			case id == 1:
-				h.values = int(t.int())
-			case id == 2 && !version2 || id == 4 && version2:
-				h.encoding = int(t.int())
-			case id == 3 && !version2:
-				h.levels = int(t.int())
-			case id == 5 && version2:
-				h.defLen = int(t.int())
-			case id == 6 && version2:
-				h.repLen = int(t.int())
-			default:
-				return false
-			}
-			return true
-		}
-	}
-	t.structure(func(id int, typ byte) bool {
-		switch {
-		case typ == thriftI32 && id == 1:
-			h.typ = int(t.int())
-		case typ == thriftI32 && id == 2:
-			h.uncompressed = int(t.int())
-		case typ == thriftI32 && id == 3:
-			h.compressed = int(t.int())
-		case typ == thriftStruct && (id == 5 || id == 7 || id == 8):
-			t.structure(inner(id == 8))
-		default:
-			return false
-		}
-		return true
-	})
-	return h
-}
 
 // pqColumn reads a column, row group after row group, page after page.
 type pqColumn struct {
 	*pqLeaf
-	file   io.ReaderAt
-	memory *budget
 	errors int64 // values that the column's type cannot hold
 
-	at, end int64 // of the chunk, in the file
-	codec   int
+	file    io.ReaderAt
+	memory  *budget
+	codec   format.CompressionCodec
+	at, end int64 // of the chunk, in the file: the next page
 	left    int64 // rows of the row group not yet read
 
-	header   []byte // what was read ahead
-	headerAt int64
-	raw      []byte
-	page     []byte
+	stream pqStream
+	pages  *parquet.FilePages
+	page   parquet.Page
+	words  bool // the row group has a dictionary
+	pqPage
 
-	rows     int // of the page, not yet read
-	levels   hybrid
-	encoding int
-	values   []byte
-	bit      int // of values, of the next boolean
-	split    int // values of a page that is split by bytes, and those read
-	splitAt  int
-	indices  hybrid
-	ints     delta
-	prefixes delta
-	last     []byte // text, for prefixes
+	header, raw, plain, dictionary, fixed []byte // buffers
+	zstd                                  *zstd.Decoder
+	gzip                                  *gzip.Reader
+}
 
-	dictionary []byte
-	entries    int
-	starts     []byte // of texts in dictionary, four bytes each
-
-	present []uint32
-	index   []uint32
-	fixed   []byte
-
-	zstd *zstd.Decoder
-	gzip *gzip.Reader
+// pqPage is what is left of a page.
+type pqPage struct {
+	rows    int
+	levels  []byte // 0 for a null, of each row; empty where there are no nulls
+	value   int    // the next
+	values  int
+	index   []int32 // of values in the dictionary; nil where there is none
+	data    []byte  // of the page or the dictionary
+	offsets []uint32
+	entries int // values of data
 }
 
 // start goes to a row group.
-func (c *pqColumn) start(chunk *pqChunk, rows, size int64) error {
-	switch {
-	case chunk.encrypted:
-		return errors.New("it is encrypted, which is not supported")
-	case chunk.external:
-		return errors.New("its values are in another file, which is not supported")
-	case chunk.values != rows:
-		return fmt.Errorf("it has %d values in a row group of %d rows", chunk.values, rows)
-	case chunk.start < 4 || chunk.size < 0 || chunk.size > size || chunk.start > size-chunk.size:
-		return fmt.Errorf("its values lie outside of the file: %d bytes from byte %d", chunk.size, chunk.start)
+func (c *pqColumn) start(group *format.RowGroup, size int64) error {
+	c.closePages()
+	chunk := &group.Columns[c.leaf]
+	meta := &chunk.MetaData
+	start := meta.DataPageOffset
+	if d := meta.DictionaryPageOffset; d > 0 && d < start { // some writers set 0 where there is none
+		start = d
 	}
-	c.at, c.end, c.codec, c.left = chunk.start, chunk.start+chunk.size, chunk.codec, rows
-	c.rows, c.entries, c.header = 0, -1, c.header[:0]
+	switch {
+	case chunk.CryptoMetadata.Value != nil || len(chunk.EncryptedColumnMetadata) > 0:
+		return errors.New("it is encrypted, which is not supported")
+	case chunk.FilePath != "":
+		return errors.New("its values are in another file, which is not supported")
+	case meta.NumValues != group.NumRows:
+		return fmt.Errorf("it has %d values in a row group of %d rows", meta.NumValues, group.NumRows)
+	case start < 4 || meta.TotalCompressedSize < 0 || meta.TotalCompressedSize > size || start > size-meta.TotalCompressedSize:
+		return fmt.Errorf("its values lie outside of the file: %d bytes from byte %d", meta.TotalCompressedSize, start)
+	}
+	c.at, c.end, c.codec, c.left = start, start+meta.TotalCompressedSize, meta.Codec, group.NumRows
+	c.stream, c.words, c.pages = nil, false, c.chunk.PagesFrom(&c.stream)
 	return nil
+}
+
+// release lets go of the page.
+func (c *pqColumn) release() {
+	page := c.page
+	c.page, c.pqPage = nil, pqPage{}
+	if page != nil {
+		parquet.Release(page)
+	}
+}
+
+func (c *pqColumn) close() {
+	if c.zstd != nil {
+		c.zstd.Close()
+	}
+	c.closePages()
+}
+
+func (c *pqColumn) closePages() {
+	c.release()
+	if pages := c.pages; pages != nil {
+		c.pages = nil
+		_ = pages.Close() // there is nothing that could fail
+	}
+}
+
+// pqStream is what the library reads of a chunk, from its start to its end: pages that were
+// found and decompressed.
+type pqStream [][]byte
+
+func (s *pqStream) ReadAt(p []byte, _ int64) (n int, err error) {
+	for len(*s) > 0 && n < len(p) {
+		k := copy(p[n:], (*s)[0])
+		if (*s)[0] = (*s)[0][k:]; len((*s)[0]) == 0 {
+			*s = (*s)[1:]
+		}
+		n += k
+	}
+	if n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 // nextPage goes to the next page that has rows.
 func (c *pqColumn) nextPage() error {
 	for c.rows == 0 {
+		c.release()
 		if c.at >= c.end {
 			return fmt.Errorf("it ends %d rows early", c.left)
 		}
@@ -197,77 +165,157 @@ func (c *pqColumn) nextPage() error {
 		if err != nil {
 			return err
 		}
-		if h.compressed < 0 || h.uncompressed < 0 || h.values < 0 || h.defLen < 0 || h.repLen < 0 || int64(h.compressed) > c.end-c.at {
-			return errors.New("the header of a page is broken")
+		if h.CompressedPageSize < 0 || h.UncompressedPageSize < 0 || int64(h.CompressedPageSize) > c.end-c.at {
+			return errHeader
 		}
 		from := c.at
-		c.at += int64(h.compressed)
-		switch h.typ {
-		case pageData, pageDataV2:
-			if int64(h.values) > c.left {
-				return fmt.Errorf("a page has %d rows where %d are left", h.values, c.left)
+		c.at += int64(h.CompressedPageSize)
+		switch {
+		case h.Type == format.DataPage && h.DataPageHeader.Valid:
+			v := &h.DataPageHeader.V
+			if err := c.checkPage(v.NumValues, v.Encoding); err != nil {
+				return err
 			}
-			if h.values == 0 {
+			if v.NumValues == 0 {
 				continue
 			}
-			err = c.openPage(&h, from)
-		case pageDictionary:
-			err = c.openDictionary(&h, from)
+			c.plain, err = c.read(c.plain, h, from, 0, true)
+			c.push(h, c.plain)
+		case h.Type == format.DataPageV2 && h.DataPageHeaderV2.Valid:
+			v := &h.DataPageHeaderV2.V
+			if err := c.checkPage(v.NumValues, v.Encoding); err != nil {
+				return err
+			}
+			if v.NumValues == 0 {
+				continue
+			}
+			levels := int64(v.DefinitionLevelsByteLength) + int64(v.RepetitionLevelsByteLength)
+			if v.NumNulls < 0 || v.NumNulls > v.NumValues || min(v.DefinitionLevelsByteLength, v.RepetitionLevelsByteLength) < 0 || levels > int64(h.CompressedPageSize) {
+				return errHeader
+			}
+			c.plain, err = c.read(c.plain, h, from, int(levels), !v.IsCompressed.Valid || v.IsCompressed.V)
+			c.push(h, c.plain)
+		case h.Type == format.DictionaryPage && h.DictionaryPageHeader.Valid:
+			v := &h.DictionaryPageHeader.V
+			if c.words || v.NumValues < 0 || v.NumValues > h.UncompressedPageSize {
+				return errHeader
+			}
+			c.words = true
+			c.dictionary, err = c.read(c.dictionary, h, from, 0, true)
+			c.push(h, c.dictionary)
+			if err != nil {
+				return err
+			}
+			continue // the library reads it with the next page
+		default:
+			continue
 		}
 		if err != nil {
+			return err
+		}
+		if c.page, err = c.pages.ReadPage(); err != nil {
+			return fmt.Errorf("a page cannot be decoded: %w", err)
+		}
+		if len(c.stream) > 0 {
+			return errHeader
+		}
+		if err := c.openPage(c.page); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// readHeader reads a page header and moves behind it. Statistics may make it long.
-func (c *pqColumn) readHeader() (h pageHeader, err error) {
-	for size := int64(headerView); ; size *= 4 {
-		view := c.header
-		if used := c.at - c.headerAt; len(view) > 0 && used >= 0 && used < int64(len(view)) {
-			view = view[used:]
-		} else {
-			view = nil
+// push gives a page to the library.
+func (c *pqColumn) push(h *format.PageHeader, plain []byte) {
+	h.CompressedPageSize, h.UncompressedPageSize, h.CRC = int32(len(plain)), int32(len(plain)), 0
+	header, err := thrift.Marshal(new(thrift.CompactProtocol), h)
+	if err != nil { // it was read by the same library
+		panic(err)
+	}
+	c.stream = append(c.stream, header, plain)
+}
+
+func (c *pqColumn) checkPage(n int32, encoding format.Encoding) error {
+	const old = 2 // PLAIN_DICTIONARY
+	if !c.words && (encoding == old || encoding == format.RLEDictionary) {
+		return errors.New("a page refers to a dictionary, and there is none")
+	}
+	return c.checkRows(n)
+}
+
+func (c *pqColumn) checkRows(n int32) error {
+	if n < 0 || int64(n) > c.left {
+		return fmt.Errorf("a page has %d rows where %d are left", n, c.left)
+	}
+	return nil
+}
+
+// openPage takes the values of a page apart.
+func (c *pqColumn) openPage(page parquet.Page) error {
+	c.pqPage = pqPage{rows: int(page.NumRows())}
+	c.values = c.rows
+	if c.optional {
+		if c.levels = page.DefinitionLevels(); len(c.levels) != c.rows {
+			return errValues
 		}
-		want := min(size, c.end-c.at)
-		if size > headerView || len(view) == 0 {
-			if c.header, err = c.memory.grow(c.header, int(want)); err != nil {
-				return h, err
-			}
-			if _, err := c.file.ReadAt(c.header, c.at); err != nil {
-				return h, err
-			}
-			c.headerAt, view = c.at, c.header
-		}
-		t := &thrift{b: view}
-		if h = readPageHeader(t); !t.bad {
-			c.at += int64(t.pos)
-			return h, nil
-		}
-		if size >= maxPageHeader || int64(len(view)) >= c.end-c.at {
-			return h, errors.New("the header of a page is broken")
+		if c.values = bytes.Count(c.levels, []byte{1}); c.values == c.rows {
+			c.levels = nil
 		}
 	}
+	if int64(c.rows) > c.left {
+		return fmt.Errorf("a page has %d rows where %d are left", c.rows, c.left)
+	}
+	if c.values == 0 {
+		return nil
+	}
+	values := page.Data()
+	if dictionary := page.Dictionary(); dictionary != nil {
+		if c.index = values.Int32(); len(c.index) < c.values {
+			return errValues
+		}
+		values = dictionary.Page().Data()
+	}
+	c.data, c.offsets = values.Data()
+	switch c.physical {
+	case parquet.ByteArray:
+		c.entries = max(0, len(c.offsets)-1)
+	case parquet.Boolean:
+		c.entries = len(c.data) * 8
+	default:
+		c.entries = len(c.data) / c.width
+	}
+	if c.index == nil {
+		if c.entries < c.values {
+			return errValues
+		}
+		return nil
+	}
+	for _, k := range c.index[:c.values] {
+		if uint(k) >= uint(c.entries) {
+			return errIndex
+		}
+	}
+	return nil
 }
 
 // read returns the bytes of a page, decompressed but for the first plain ones.
-func (c *pqColumn) read(buf []byte, h *pageHeader, from int64, plain int) ([]byte, error) {
-	if plain > h.compressed || plain > h.uncompressed {
-		return nil, errors.New("the header of a page is broken")
+func (c *pqColumn) read(buf []byte, h *format.PageHeader, from int64, plain int, compressed bool) ([]byte, error) {
+	if plain > int(h.UncompressedPageSize) {
+		return nil, errHeader
 	}
-	buf, err := c.memory.grow(buf, h.uncompressed)
+	buf, err := c.memory.grow(buf, int(h.UncompressedPageSize))
 	if err != nil {
 		return nil, err
 	}
-	if c.codec == codecNone || h.stored {
-		if h.compressed != h.uncompressed {
-			return nil, errors.New("the header of a page is broken")
+	if c.codec == format.Uncompressed || !compressed {
+		if h.CompressedPageSize != h.UncompressedPageSize {
+			return nil, errHeader
 		}
 		_, err = c.file.ReadAt(buf, from)
 		return buf, err
 	}
-	if c.raw, err = c.memory.grow(c.raw, h.compressed); err != nil {
+	if c.raw, err = c.memory.grow(c.raw, int(h.CompressedPageSize)); err != nil {
 		return nil, err
 	}
 	if _, err := c.file.ReadAt(c.raw, from); err != nil {
@@ -280,15 +328,13 @@ func (c *pqColumn) read(buf []byte, h *pageHeader, from int64, plain int) ([]byt
 	return buf, nil
 }
 
-var errLength = errors.New("its length is not what its header says")
-
 // decompress fills dst, never writing behind it.
 func (c *pqColumn) decompress(dst, src []byte) error {
 	if len(dst) == 0 {
 		return nil
 	}
 	switch c.codec {
-	case codecSnappy:
+	case format.Snappy:
 		if n, err := snappy.DecodedLen(src); err != nil {
 			return err
 		} else if n != len(dst) {
@@ -296,7 +342,7 @@ func (c *pqColumn) decompress(dst, src []byte) error {
 		}
 		_, err := snappy.Decode(dst, src)
 		return err
-	case codecZstd:
+	case format.Zstd:
 		if c.zstd == nil {
 			var err error
 			if c.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxBuffer)); err != nil {
@@ -307,7 +353,7 @@ func (c *pqColumn) decompress(dst, src []byte) error {
 			return err
 		}
 		return readExactly(c.zstd, dst)
-	case codecGzip:
+	case format.Gzip:
 		if c.gzip == nil {
 			c.gzip = new(gzip.Reader)
 		}
@@ -315,9 +361,9 @@ func (c *pqColumn) decompress(dst, src []byte) error {
 			return err
 		}
 		return readExactly(c.gzip, dst)
-	case codecBrotli:
+	case format.Brotli:
 		return readExactly(brotli.NewReader(bytes.NewReader(src)), dst)
-	case codecLZ4Raw:
+	case format.Lz4Raw:
 		n, err := lz4.UncompressBlock(src, dst)
 		if err == nil && n != len(dst) {
 			err = errLength
@@ -342,141 +388,38 @@ func readExactly(r io.Reader, dst []byte) error {
 	return nil
 }
 
-// openPage decodes the start of a page of values.
-func (c *pqColumn) openPage(h *pageHeader, from int64) (err error) {
-	c.page, err = c.read(c.page, h, from, h.defLen+h.repLen)
-	if err != nil {
-		return err
-	}
-	b := c.page
-	switch {
-	case h.typ == pageDataV2:
-		c.levels = newHybrid(b[h.repLen:h.repLen+h.defLen], 1)
-		b = b[h.repLen+h.defLen:]
-	case c.optional:
-		if h.levels != encRLE {
-			return errors.New("its levels are bit-packed, which is not supported")
+// readHeader reads a page header and moves behind it. Statistics may make it long.
+func (c *pqColumn) readHeader() (*format.PageHeader, error) {
+	for size := int64(headerView); ; size *= 4 {
+		var err error
+		if c.header, err = c.memory.grow(c.header, int(min(size, c.end-c.at))); err != nil {
+			return nil, err
 		}
-		var levels []byte
-		if levels, b, err = prefixed(b); err != nil {
-			return err
+		if _, err := c.file.ReadAt(c.header, c.at); err != nil {
+			return nil, err
 		}
-		c.levels = newHybrid(levels, 1)
-	}
-	c.rows, c.encoding, c.values = h.values, h.encoding, b
-	return c.openValues(b, h.values)
-}
-
-// prefixed splits off a part that its length precedes.
-func prefixed(b []byte) (part, rest []byte, err error) {
-	if len(b) < 4 || uint64(binary.LittleEndian.Uint32(b)) > uint64(len(b)-4) {
-		return nil, nil, errValues
-	}
-	n := int(binary.LittleEndian.Uint32(b)) + 4
-	return b[4:n], b[n:], nil
-}
-
-// openValues starts the decoder of the page's encoding.
-func (c *pqColumn) openValues(b []byte, rows int) (err error) {
-	text := c.physical == pqByteArray
-	fits := false
-	switch c.encoding {
-	case encPlain:
-		c.bit, fits = 0, true
-	case encPlainDictionary, encDictionary:
-		if c.entries < 0 {
-			return errors.New("a page refers to a dictionary, and there is none")
-		}
-		width := 0
-		if len(b) > 0 { // empty where all rows are null
-			width, b = int(b[0]), b[1:]
-		}
-		if width > 32 {
-			return errValues
-		}
-		c.encoding, c.indices, fits = encDictionary, newHybrid(b, width), c.physical != pqBoolean
-	case encRLE:
-		if len(b) == 0 {
-			return nil
-		}
-		if b, _, err = prefixed(b); err != nil {
-			return err
-		}
-		c.indices, fits = newHybrid(b, 1), c.physical == pqBoolean
-	case encDelta:
-		if c.ints, err = newDelta(b, rows); err != nil {
-			return err
-		}
-		fits = c.physical == pqInt32 || c.physical == pqInt64
-	case encDeltaLength:
-		if c.ints, err = newDelta(b, rows); err != nil {
-			return err
-		}
-		c.values, err = c.ints.rest()
-		fits = text
-	case encDeltaBytes:
-		if c.prefixes, err = newDelta(b, rows); err != nil {
-			return err
-		}
-		if b, err = c.prefixes.rest(); err != nil {
-			return err
-		}
-		if c.ints, err = newDelta(b, rows); err != nil {
-			return err
-		}
-		c.values, err = c.ints.rest()
-		c.last, fits = c.last[:0], text || c.physical == pqFixed
-	case encByteStreamSplit:
-		fits = c.width > 0
-		if fits {
-			c.split, c.splitAt = len(b)/c.width, 0
-		}
-	}
-	if err == nil && !fits {
-		err = fmt.Errorf("a page's encoding, number %d in parquet.thrift, is not supported for its type", c.encoding)
-	}
-	return err
-}
-
-// openDictionary keeps the dictionary of the row group.
-func (c *pqColumn) openDictionary(h *pageHeader, from int64) (err error) {
-	if c.entries >= 0 || h.encoding != encPlain && h.encoding != encPlainDictionary {
-		return errors.New("it has a second dictionary, or one that is not plain")
-	}
-	h.stored = false
-	if c.dictionary, err = c.read(c.dictionary, h, from, 0); err != nil {
-		return err
-	}
-	switch {
-	case c.physical == pqBoolean:
-		return errors.New("it has a dictionary of booleans")
-	case c.width > 0:
-		if h.values > len(c.dictionary)/c.width {
-			return errValues
-		}
-	default:
-		if h.values > len(c.dictionary)/dictionaryPrefixSize {
-			return errValues
-		}
-		if c.starts, err = c.memory.grow(c.starts, 4*h.values); err != nil {
-			return err
-		}
-		at := 0
-		for i := range h.values {
-			text, _, err := prefixed(c.dictionary[at:])
-			if err != nil {
-				return err
+		if n, ok := checkThrift(c.header); ok {
+			c.at += int64(n)
+			h := new(format.PageHeader)
+			if err := thrift.Unmarshal(new(thrift.CompactProtocol), c.header[:n], h); err != nil {
+				return nil, fmt.Errorf("%w: %w", errHeader, err)
 			}
-			binary.LittleEndian.PutUint32(c.starts[4*i:], uint32(at))
-			at += len(text) + dictionaryPrefixSize
+			return h, nil
+		}
+		if size >= maxPageHeader || int64(len(c.header)) >= c.end-c.at {
+			return nil, errHeader
 		}
 	}
-	c.entries = h.values
-	return nil
 }
 
 // append reads n rows of the row group into b.
 func (c *pqColumn) append(b *builder, n int) error {
+	if c.logical == pqUnknown {
+		for range n {
+			b.appendNull()
+		}
+		return nil
+	}
 	for n > 0 {
 		if err := c.nextPage(); err != nil {
 			return err
@@ -492,233 +435,97 @@ func (c *pqColumn) append(b *builder, n int) error {
 
 // appendPage reads k rows of the page.
 func (c *pqColumn) appendPage(b *builder, k int) error {
-	c.present = c.present[:0]
+	var levels []byte
 	values := k
-	if c.optional && !c.levels.ones(k) {
-		c.present = resize(c.present, k)
-		if err := c.levels.read(c.present); err != nil {
-			return err
-		}
-		values = 0
-		for _, v := range c.present {
-			values += int(v)
-		}
+	if c.levels != nil {
+		levels, c.levels = c.levels[:k], c.levels[k:]
+		values = bytes.Count(levels, []byte{1})
 	}
-	if c.physical == pqByteArray || c.physical == pqFixed && c.encoding == encDeltaBytes {
-		return c.appendTexts(b, k)
-	}
-	raw, err := c.readFixed(values)
-	if err != nil {
-		return err
-	}
-	if c.kind == kindFloat64 && c.physical == pqDouble || c.physical == pqInt64 && (c.kind == kindInt64 || c.kind == kindUint64 || c.logical == pqMicros && c.kind == kindTimestamp) {
-		b.b64 = c.spread(b, b.b64, raw, 8, k)
+	first := c.value
+	c.value += values
+	switch {
+	case c.kind == kindFloat64 && c.physical == parquet.Double, c.physical == parquet.Int64 && c.logical != pqDecimal && c.logical != pqMillis && c.logical != pqNanos:
+		b.b64 = c.spread(b, b.b64, c.gather(first, values), levels, k)
+		return nil
+	case c.physical == parquet.Float, c.kind == kindDate:
+		b.b32 = c.spread(b, b.b32, c.gather(first, values), levels, k)
 		return nil
 	}
-	if c.kind == kindFloat32 && c.physical == pqFloat || c.kind == kindDate {
-		b.b32 = c.spread(b, b.b32, raw, 4, k)
-		return nil
-	}
-	width := max(1, c.width)
 	for i := range k {
-		if len(c.present) > 0 && c.present[i] == 0 {
+		if levels != nil && levels[i] == 0 {
 			b.appendNull()
 			continue
 		}
-		if err := c.convert(b, raw[:width]); err != nil {
+		at := first
+		if c.index != nil {
+			at = int(c.index[first])
+		}
+		first++
+		if err := c.convert(b, at); err != nil {
 			return err
 		}
-		raw = raw[width:]
 	}
 	return nil
 }
 
-// spread appends values of width bytes to dst as they are, and nulls between them.
-func (c *pqColumn) spread(b *builder, dst, raw []byte, width, k int) []byte {
-	if len(c.present) == 0 {
+// gather returns n values of fixed width.
+func (c *pqColumn) gather(first, n int) []byte {
+	if c.index == nil || n == 0 {
+		return c.data[first*c.width : (first+n)*c.width]
+	}
+	if cap(c.fixed) < n*c.width {
+		c.fixed = make([]byte, n*c.width)
+	}
+	out := c.fixed[:n*c.width]
+	if c.width == 8 {
+		dictionary, dst := arrow.Uint64Traits.CastFromBytes(c.data), arrow.Uint64Traits.CastFromBytes(out)
+		for i, k := range c.index[first : first+n] {
+			dst[i] = dictionary[k]
+		}
+		return out
+	}
+	for i, k := range c.index[first : first+n] {
+		copy(out[i*c.width:][:c.width], c.data[int(k)*c.width:])
+	}
+	return out
+}
+
+// spread appends values to dst as they are, and nulls between them.
+func (c *pqColumn) spread(b *builder, dst, raw, levels []byte, k int) []byte {
+	if levels == nil {
 		b.n += k
 		return append(dst, raw...)
 	}
 	from := len(dst)
-	dst = append(dst, make([]byte, k*width)...)
-	for i, p := range c.present {
+	dst = append(dst, make([]byte, k*c.width)...)
+	for i, p := range levels {
 		if p == 0 {
 			b.setNull(b.n + i)
 			continue
 		}
-		copy(dst[from+i*width:][:width], raw)
-		raw = raw[width:]
+		copy(dst[from+i*c.width:][:c.width], raw)
+		raw = raw[c.width:]
 	}
 	b.n += k
 	return dst
 }
 
-func resize(v []uint32, n int) []uint32 {
-	if cap(v) < n {
-		return make([]uint32, n)
-	}
-	return v[:n]
-}
-
-// readFixed returns n values of fixed width, booleans one a byte.
-func (c *pqColumn) readFixed(n int) ([]byte, error) {
-	width := max(1, c.width)
-	if c.encoding == encPlain && c.physical != pqBoolean {
-		if len(c.values) < n*width {
-			return nil, errValues
-		}
-		raw := c.values[:n*width]
-		c.values = c.values[n*width:]
-		return raw, nil
-	}
-	var err error
-	if c.fixed, err = c.memory.grow(c.fixed, n*width); err != nil {
-		return nil, err
-	}
-	out := c.fixed
-	switch c.encoding {
-	case encPlain:
-		if len(c.values)*8-c.bit < n {
-			return nil, errValues
-		}
-		for i := range out {
-			out[i] = c.values[c.bit>>3] >> (c.bit & 7) & 1
-			c.bit++
-		}
-	case encRLE:
-		c.index = resize(c.index, n)
-		if err := c.indices.read(c.index); err != nil {
-			return nil, err
-		}
-		for i, v := range c.index {
-			out[i] = byte(v & 1)
-		}
-	case encDictionary:
-		return out, c.lookUp(out, n, width)
-	case encDelta:
-		for i := range n {
-			v, ok := c.ints.next()
-			switch {
-			case !ok:
-				return nil, errValues
-			case width == 4:
-				binary.LittleEndian.PutUint32(out[4*i:], uint32(v))
-			default:
-				binary.LittleEndian.PutUint64(out[8*i:], uint64(v))
-			}
-		}
-	default: // split by bytes
-		if c.split-c.splitAt < n {
-			return nil, errValues
-		}
-		for i := range n {
-			for k := range width {
-				out[i*width+k] = c.values[k*c.split+c.splitAt]
-			}
-			c.splitAt++
-		}
-	}
-	return out, nil
-}
-
-// lookUp reads n indices and copies what they refer to.
-func (c *pqColumn) lookUp(out []byte, n, width int) error {
-	c.index = resize(c.index, n)
-	if err := c.indices.read(c.index); err != nil {
-		return err
-	}
-	if width == 8 {
-		dict, dst := arrow.Uint64Traits.CastFromBytes(c.dictionary[:8*c.entries]), arrow.Uint64Traits.CastFromBytes(out)
-		for i, k := range c.index {
-			if uint64(k) >= uint64(len(dict)) {
-				return errIndex
-			}
-			dst[i] = dict[k]
-		}
+// convert appends value i of data in the column's type.
+func (c *pqColumn) convert(b *builder, i int) error {
+	if c.physical == parquet.Boolean {
+		b.appendBool(c.data[i>>3]>>(i&7)&1 != 0)
 		return nil
 	}
-	for i, k := range c.index {
-		if uint64(k) >= uint64(c.entries) {
-			return errIndex
-		}
-		copy(out[i*width:][:width], c.dictionary[int(k)*width:])
-	}
-	return nil
-}
-
-var errIndex = errors.New("a page refers to more than the dictionary has")
-
-// appendTexts reads k rows of variable length.
-func (c *pqColumn) appendTexts(b *builder, k int) error {
-	if c.encoding == encDictionary {
-		values := k
-		if len(c.present) > 0 {
-			values = 0
-			for _, v := range c.present {
-				values += int(v)
-			}
-		}
-		c.index = resize(c.index, values)
-		if err := c.indices.read(c.index); err != nil {
-			return err
-		}
-	}
-	at := 0
-	for i := range k {
-		if len(c.present) > 0 && c.present[i] == 0 {
-			b.appendNull()
-			continue
-		}
-		text, err := c.nextText(at)
-		if err != nil {
-			return err
-		}
-		at++
-		if c.physical == pqFixed && len(text) != c.width {
+	var v []byte
+	if c.physical == parquet.ByteArray {
+		from, to := c.offsets[i], c.offsets[i+1]
+		if from > to || uint64(to) > uint64(len(c.data)) {
 			return errValues
 		}
-		if err := c.convert(b, text); err != nil {
-			return err
-		}
+		v = c.data[from:to]
+	} else {
+		v = c.data[i*c.width:][:c.width]
 	}
-	return nil
-}
-
-// nextText returns the next text; at counts those of this call.
-func (c *pqColumn) nextText(at int) (text []byte, err error) {
-	switch c.encoding {
-	case encDictionary:
-		i := c.index[at]
-		if uint64(i) >= uint64(c.entries) {
-			return nil, errIndex
-		}
-		text, _, err = prefixed(c.dictionary[binary.LittleEndian.Uint32(c.starts[4*i:]):])
-		return text, err
-	case encPlain:
-		text, c.values, err = prefixed(c.values)
-		return text, err
-	case encDeltaLength, encDeltaBytes:
-		n, ok := c.ints.next()
-		if !ok || n < 0 || n > int64(len(c.values)) {
-			return nil, errValues
-		}
-		text, c.values = c.values[:n], c.values[n:]
-		if c.encoding == encDeltaLength {
-			return text, nil
-		}
-		prefix, ok := c.prefixes.next()
-		if !ok || prefix < 0 || prefix > int64(len(c.last)) {
-			return nil, errValues
-		}
-		c.last = append(c.last[:prefix], text...)
-		return c.last, nil
-	default:
-		return nil, errValues
-	}
-}
-
-// convert appends a value in the column's type.
-func (c *pqColumn) convert(b *builder, v []byte) error {
 	switch {
 	case c.logical == pqDecimal && len(v) > maxDecimal:
 		return errValues
@@ -726,27 +533,20 @@ func (c *pqColumn) convert(b *builder, v []byte) error {
 		b.append64(math.Float64bits(c.decimal(v)))
 	case c.kind == kindText:
 		return c.convertText(b, v)
-	case c.kind == kindBool:
-		b.appendBool(v[0] != 0)
-	case c.logical == pqFloat16 && len(v) == 2:
+	case c.kind == kindFloat32:
 		b.append32(math.Float32bits(float16.FromBits(binary.LittleEndian.Uint16(v)).Float32()))
 	case c.kind == kindTimestamp:
 		c.appendTime(b, v)
-	case c.physical == pqInt32 && c.kind == kindInt64:
-		x := binary.LittleEndian.Uint32(v)
-		if c.logical == pqUnsigned {
-			b.append64(uint64(x))
-		} else {
-			b.append64(uint64(int64(int32(x))))
-		}
-	default: // a column of nothing but nulls has a value
-		return errValues
+	case c.logical == pqUnsigned:
+		b.append64(uint64(binary.LittleEndian.Uint32(v)))
+	default:
+		b.append64(uint64(int64(int32(binary.LittleEndian.Uint32(v)))))
 	}
 	return nil
 }
 
 func (c *pqColumn) appendTime(b *builder, v []byte) {
-	if c.physical == pqInt96 { // nanoseconds of the day, and the Julian day
+	if c.physical == parquet.Int96 { // nanoseconds of the day, and the Julian day
 		day := int64(binary.LittleEndian.Uint32(v[8:])) - 2440588
 		b.append64(uint64(day*86_400_000_000 + int64(binary.LittleEndian.Uint64(v))/1000))
 		return
@@ -789,9 +589,9 @@ func microseconds(v int64, unit arrow.TimeUnit) (us int64, ok bool) {
 func (c *pqColumn) decimal(v []byte) float64 {
 	var x int64
 	switch {
-	case c.physical == pqInt32:
+	case c.physical == parquet.Int32:
 		x = int64(int32(binary.LittleEndian.Uint32(v)))
-	case c.physical == pqInt64:
+	case c.physical == parquet.Int64:
 		x = int64(binary.LittleEndian.Uint64(v))
 	case len(v) == 0:
 	case len(v) <= 8: // big-endian
@@ -830,7 +630,7 @@ var pow10 = [23]float64{
 // convertText appends a text, and bytes of fixed width in hexadecimal.
 func (c *pqColumn) convertText(b *builder, v []byte) error {
 	switch {
-	case c.physical == pqByteArray:
+	case c.physical == parquet.ByteArray:
 		return b.appendText(v)
 	case c.logical == pqUUID && len(v) == 16:
 		return b.appendText(fmt.Appendf(nil, "%x-%x-%x-%x-%x", v[:4], v[4:6], v[6:8], v[8:10], v[10:]))

@@ -2,10 +2,18 @@ package dataset
 
 import "encoding/binary"
 
-// thrift reads the compact protocol of Apache Thrift, in which Parquet writes its metadata.
-// Every access is checked: bad is set by the first that fails, and all later ones return 0.
-// The module of arrow allocates what the metadata says, and recurses as deep.
-type thrift struct {
+// checkThrift tells whether b starts with a structure in the compact protocol of Apache
+// Thrift, in which Parquet writes its metadata, and how long it is. A structure that claims
+// more elements than there are bytes, or is nested too deep, is none.
+func checkThrift(b []byte) (n int, ok bool) {
+	t := &thriftChecker{b: b}
+	t.skip(thriftStruct, thriftDepth, true)
+	return t.pos, !t.bad
+}
+
+// thriftChecker passes over values. Every access is checked: bad is set by the first that
+// fails, and all later ones return 0.
+type thriftChecker struct {
 	b   []byte
 	pos int
 	bad bool
@@ -30,7 +38,7 @@ const (
 	thriftDepth = 32
 )
 
-func (t *thrift) byte() byte {
+func (t *thriftChecker) byte() byte {
 	if t.bad || t.pos >= len(t.b) {
 		t.bad = true
 		return 0
@@ -39,7 +47,7 @@ func (t *thrift) byte() byte {
 	return t.b[t.pos-1]
 }
 
-func (t *thrift) varint() uint64 {
+func (t *thriftChecker) varint() uint64 {
 	if t.bad {
 		return 0
 	}
@@ -52,45 +60,22 @@ func (t *thrift) varint() uint64 {
 	return v
 }
 
-func (t *thrift) int() int64 {
-	v := t.varint()
-	return int64(v>>1) ^ -int64(v&1)
-}
-
-func (t *thrift) bytes() []byte {
-	n := t.varint()
-	if t.bad || n > uint64(len(t.b)-t.pos) {
-		t.bad = true
-		return nil
-	}
-	t.pos += int(n)
-	return t.b[t.pos-int(n) : t.pos]
-}
-
-// structure calls f for each field of a structure; f returns false to have its value skipped.
-func (t *thrift) structure(f func(id int, typ byte) bool) { t.fields(f, thriftDepth) }
-
-func (t *thrift) fields(f func(id int, typ byte) bool, depth int) {
-	id := int64(0)
+// fields passes over the fields of a structure.
+func (t *thriftChecker) fields(depth int) {
 	for !t.bad {
 		head := t.byte()
-		typ := head & 15
-		if typ == 0 {
+		if head&15 == 0 {
 			return
 		}
-		if delta := int64(head >> 4); delta != 0 {
-			id += delta
-		} else {
-			id = t.int()
+		if head>>4 == 0 {
+			t.varint() // its number
 		}
-		if f == nil || !f(int(id), typ) {
-			t.skip(typ, depth, true)
-		}
+		t.skip(head&15, depth, true)
 	}
 }
 
 // list returns the number of elements, never more than there are bytes, and their type.
-func (t *thrift) list() (n int, typ byte) {
+func (t *thriftChecker) list() (n int, typ byte) {
 	head := t.byte()
 	size := uint64(head >> 4)
 	if size == 15 {
@@ -104,7 +89,7 @@ func (t *thrift) list() (n int, typ byte) {
 }
 
 // skip passes over a value; a field's boolean is in its type.
-func (t *thrift) skip(typ byte, depth int, field bool) {
+func (t *thriftChecker) skip(typ byte, depth int, field bool) {
 	if depth == 0 {
 		t.bad = true
 	}
@@ -125,7 +110,7 @@ func (t *thrift) skip(typ byte, depth int, field bool) {
 	case thriftUUID:
 		t.forward(16)
 	case thriftBinary:
-		t.bytes()
+		t.forward(t.varint())
 	case thriftList, thriftSet:
 		n, element := t.list()
 		for range n {
@@ -136,22 +121,25 @@ func (t *thrift) skip(typ byte, depth int, field bool) {
 		if n == 0 {
 			return
 		}
+		if t.bad = t.bad || n > uint64(len(t.b)-t.pos); t.bad {
+			return
+		}
 		types := t.byte()
 		for ; n > 0 && !t.bad; n-- {
 			t.skip(types>>4, depth-1, false)
 			t.skip(types&15, depth-1, false)
 		}
 	case thriftStruct:
-		t.fields(nil, depth-1)
+		t.fields(depth - 1)
 	default:
 		t.bad = true
 	}
 }
 
-func (t *thrift) forward(n int) {
-	if n > len(t.b)-t.pos {
+func (t *thriftChecker) forward(n uint64) {
+	if t.bad || n > uint64(len(t.b)-t.pos) {
 		t.bad = true
 		return
 	}
-	t.pos += n
+	t.pos += int(n)
 }
