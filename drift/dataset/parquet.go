@@ -20,9 +20,10 @@ import (
 // The library has the schema, the levels and the encodings. Pages are found and decompressed
 // here, because it believes what a file says: it allocates what counts and texts claim, loops
 // for broken LZ4, and loses pages of LZ4 that is less than three times compressed. Its panics
-// are errors. What a hostile file can still cost is the metadata, some hundred times the size
-// of a footer of at most maxFooter, and for each scanned column a page, a dictionary and what
-// they decode to, of at most maxBuffer each, maxScanMemory for all that is read of the file.
+// are errors. What a hostile file can still cost is the metadata, which takes many times the
+// bytes of a footer of at most maxFooter; a page and a dictionary of at most maxBuffer for each
+// column of a scan, read into maxScanMemory in all and copied by the library; and what the
+// library takes for the lengths that runs and differences within a page claim.
 type parquetSource struct {
 	table
 	file   *os.File

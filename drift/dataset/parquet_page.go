@@ -27,6 +27,7 @@ const (
 	maxBuffer     = 512 << 20
 	maxScanMemory = 1 << 30
 	maxPageHeader = 4 << 20
+	maxPageRows   = 1 << 26
 	maxDecimal    = 64 // bytes
 	headerView    = 1 << 10
 )
@@ -247,6 +248,9 @@ func (c *pqColumn) checkPage(n int32, encoding format.Encoding) error {
 func (c *pqColumn) checkRows(n int32) error {
 	if n < 0 || int64(n) > c.left {
 		return fmt.Errorf("a page has %d rows where %d are left", n, c.left)
+	}
+	if n > maxPageRows {
+		return fmt.Errorf("a page has %d rows, at most %d are read", n, maxPageRows)
 	}
 	return nil
 }
