@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -24,7 +25,7 @@ func TestCompareQueries(t *testing.T) {
 	var csv strings.Builder
 	csv.WriteString("i,x,c,flag\n")
 	for n := range 2000 {
-		flag := fmt.Sprint(1 - n%2)
+		flag := strconv.Itoa(1 - n%2)
 		if n%10 == 0 {
 			flag = ""
 		}
@@ -39,7 +40,8 @@ func TestCompareQueries(t *testing.T) {
 			Column, Type, Stattest string
 			Score                  float64
 		}
-	}) {
+	},
+	) {
 		c.Format = "json"
 		require.NoError(t, c.Validate())
 		var out bytes.Buffer

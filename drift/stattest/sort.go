@@ -84,15 +84,18 @@ func radixSort(values, scratch []float64) {
 	if low == 0 {
 		return
 	}
-	for i, j := 0, 0; i < len(values); i = j {
+	for i := 0; i < len(values); {
 		upper := key(values[i]) >> low
-		for j = i + 1; j < len(values) && key(values[j])>>low == upper; j++ {
+		j := i + 1
+		for j < len(values) && key(values[j])>>low == upper {
+			j++
 		}
 		if run := values[i:j]; len(run) > radixFew {
 			SortFloats(run, scratch[:len(run)])
 		} else if len(run) > 1 {
 			insert(run)
 		}
+		i = j
 	}
 }
 
