@@ -146,15 +146,16 @@ func (c CompareConfig) open(ctx context.Context, side CompareSide, name string, 
 	return dataset.Open(side.Path, dataset.Options{Format: c.InputFormat, Delimiter: delimiter})
 }
 
-// query is the answer of a ClickHouse query, which is asked again for each scan.
+// query is the answer of a ClickHouse query, kept in a file: it is read more than once, and
+// another run could give other rows, or the same in another order.
 type query struct {
 	dataset.Source
-	client *clickhouse.Client
+	file string
 }
 
-func (q query) Close() error { return errors.Join(q.Source.Close(), q.client.Close()) }
+func (q query) Close() error { return errors.Join(q.Source.Close(), os.Remove(q.file)) }
 
-func openQuery(ctx context.Context, sql, name string, load func() (Config, error)) (dataset.Source, error) {
+func openQuery(ctx context.Context, sql, name string, load func() (Config, error)) (_ dataset.Source, err error) {
 	cfg, err := load()
 	if err != nil {
 		return nil, err
@@ -166,13 +167,32 @@ func openQuery(ctx context.Context, sql, name string, load func() (Config, error
 	if err != nil {
 		return nil, err
 	}
-	source, err := dataset.FromArrowStream(ctx, name, func(ctx context.Context) (io.ReadCloser, error) {
-		return client.QueryArrow(ctx, sql)
+	defer client.Close() // the answer was read to its end, or is given up
+	answer, err := client.QueryArrow(ctx, sql)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	defer answer.Close() // likewise
+	file, err := os.CreateTemp("", "millrace-query-*.arrows")
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(file.Name()))
+		}
+	}()
+	_, err = io.Copy(file, answer)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, fmt.Errorf("%s: keep its answer: %w", name, err)
+	}
+	source, err := dataset.FromArrowStream(ctx, name, func(context.Context) (io.ReadCloser, error) {
+		return os.Open(file.Name())
 	}, dataset.Options{})
 	if err != nil {
-		return nil, errors.Join(err, client.Close())
+		return nil, err
 	}
-	return query{source, client}, nil
+	return query{source, file.Name()}, nil
 }
 
 // terminalWidth returns how many characters a line has, 0 where out is no terminal.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -18,13 +19,15 @@ import (
 // another answer.
 func TestCompareQueries(t *testing.T) {
 	h := newHarness(t, nil)
+	temporary := t.TempDir()
+	t.Setenv("TMPDIR", temporary)
 	load := func() (pipeline.Config, error) { return h.cfg, nil }
 	const rows = "SELECT toInt32(number % 40) AS i, number / 7 + %d AS x, toLowCardinality(if(number %% 3 = 0, 'a', 'b')) AS c, if(number %% 10 = 0, NULL, number %% 2 = 0) AS flag FROM numbers(2000)"
 	query := strings.ReplaceAll(rows, "(number % 40)", "(number %% 40)")
 	var csv strings.Builder
 	csv.WriteString("i,x,c,flag\n")
 	for n := range 2000 {
-		flag := fmt.Sprint(1 - n%2)
+		flag := strconv.Itoa(1 - n%2)
 		if n%10 == 0 {
 			flag = ""
 		}
@@ -39,7 +42,8 @@ func TestCompareQueries(t *testing.T) {
 			Column, Type, Stattest string
 			Score                  float64
 		}
-	}) {
+	},
+	) {
 		c.Format = "json"
 		require.NoError(t, c.Validate())
 		var out bytes.Buffer
@@ -63,9 +67,17 @@ func TestCompareQueries(t *testing.T) {
 	moved.FailOnDrift = true
 	require.ErrorIs(t, pipeline.Compare(t.Context(), moved, load, &bytes.Buffer{}), pipeline.ErrDrift)
 
+	// A segment's rows are found again in another scan.
+	segments := moved
+	segments.FailOnDrift, segments.Options.Segment = false, "c"
+	compare(segments)
+
 	wrong := moved
 	wrong.Current.SQL = "SELECT y FROM nothing"
 	err := pipeline.Compare(t.Context(), wrong, load, &bytes.Buffer{})
 	require.ErrorContains(t, err, "query of the current")
 	require.ErrorContains(t, err, "nothing")
+	left, err := os.ReadDir(temporary)
+	require.NoError(t, err)
+	require.Empty(t, left, "answers are kept no longer than they are read")
 }

@@ -485,7 +485,7 @@ func intervals(m Metric) template.HTML {
 			see(side.interval[1])
 		}
 	}
-	if !finite || !(high > low) || m.ReferenceInterval == nil && m.CurrentInterval == nil {
+	if !finite || !(high/2 > low/2) || m.ReferenceInterval == nil && m.CurrentInterval == nil {
 		return ""
 	}
 	at := func(v float64) float64 { return 4 + 92*((v/2-low/2)/(high/2-low/2)) }
