@@ -21,7 +21,7 @@ const Version = "1"
 // engine is one comparison at work.
 type engine struct {
 	*checked
-	tables [2]table2
+	tables [2]tableSide
 	plans  []*plan
 
 	segments []string // names of the compared segments; those of the rows count from 1
@@ -31,8 +31,8 @@ type engine struct {
 	rooms []*[]float64 // that are free; see room
 }
 
-// table2 is one side.
-type table2 struct {
+// tableSide is one of the tables.
+type tableSide struct {
 	source  dataset.Source
 	what    string // reference or current
 	rows    int64
@@ -48,7 +48,7 @@ func Compare(ctx context.Context, reference, current dataset.Source, options Opt
 		return nil, err
 	}
 	e := &engine{checked: o}
-	e.tables = [2]table2{{source: reference, what: "reference"}, {source: current, what: "current"}}
+	e.tables = [2]tableSide{{source: reference, what: "reference"}, {source: current, what: "current"}}
 	for i := range e.tables {
 		// A quarter of the memory, of both sides, at 8 bytes a row.
 		e.tables[i].hashes = &rowHashes{limit: max(o.Memory/64, hashBlock), done: len(o.Columns) > 0}
@@ -429,7 +429,7 @@ func (e *engine) scan(ctx context.Context, k int, sides []*side) error {
 	return nil
 }
 
-func (t *table2) changed() error {
+func (t *tableSide) changed() error {
 	return fmt.Errorf("%s changed while it was read: compare a copy that nothing writes to", t.source.Name())
 }
 

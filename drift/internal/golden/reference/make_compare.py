@@ -3,7 +3,12 @@ DataDriftPreset."""
 
 import math
 import os
+import sys
 import warnings
+
+# Evidently sums over sets of texts, whose order follows from it: the last digits do, too.
+if os.environ.get("PYTHONHASHSEED") != "0":
+    os.execve(sys.executable, [sys.executable] + sys.argv, {**os.environ, "PYTHONHASHSEED": "0"})
 
 import pandas as pd
 from scipy import stats
@@ -44,6 +49,17 @@ def homogeneity(reference, current):
     return stats.chi2_contingency(table, correction=False).pvalue
 
 
+def proportions(reference, current):
+    """p of Evidently's z test by the upper tail: 2 * (1 - cdf) has no digits where it is small."""
+    first = min(set(reference) | set(current))
+    n, m = len(reference), len(current)
+    p, q = (reference != first).mean(), (current != first).mean()
+    pooled = (p * n + q * m) / (n + m)
+    if pooled in (0, 1):
+        return 1.0
+    return 2 * stats.norm.sf(abs(p - q) / math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m)))
+
+
 def compare(name, columns, **options):
     reference = pd.DataFrame({c["name"]: column(c["kind"], c["reference"]) for c in columns})
     current = pd.DataFrame({c["name"]: column(c["kind"], c["current"]) for c in columns})
@@ -68,6 +84,10 @@ def compare(name, columns, **options):
                 want[c]["homogeneity"] = inputs.number(
                     homogeneity(reference[c].dropna(), current[c].dropna())
                 )
+            if method == "z":
+                p = proportions(reference[c].dropna(), current[c].dropna())
+                assert abs(p - m["value"]) < 1e-14
+                want[c]["tail"] = inputs.number(p)
         else:
             share, count = m["value"]["share"], m["value"]["count"]
     return {
