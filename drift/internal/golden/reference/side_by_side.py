@@ -13,9 +13,6 @@ import subprocess
 import sys
 import time
 
-import numpy as np
-import pandas as pd
-
 EVIDENTLY = """
 import json, sys, time
 start = time.perf_counter()
@@ -71,7 +68,7 @@ def compare(millrace, reference, current, columns, folder):
         mine = c["p_value"] if by_p else c["score"]
         if c["drifted"] != drifted:
             same = False
-            print("  verdicts differ: %s: Evidently %s %g, millrace %s %g" % (name, their["method"], their["value"], c["stattest"], mine))
+            print("  verdicts differ: %s: Evidently %s %g, millrace %s %s" % (name, their["method"], their["value"], c["stattest"], mine))
     return {"fast": fast, "fast_mb": fast_mb, "slow": slow, "report": theirs["seconds"], "slow_mb": slow_mb, "same": same,
             "drifted": sum(c["drifted"] for c in ours.values()), "columns": len(ours)}  # fmt: skip
 
@@ -86,16 +83,37 @@ def line(name, r):
         r["fast_mb"] / r["slow_mb"], r["drifted"], r["columns"], "equal" if r["same"] else "DIFFERENT"), flush=True)  # fmt: skip
 
 
-def table(path, rows, columns, seed, shift):
+def prepare(rows, columns, seed, shift, path):
     """Writes columns of normal and gamma values; every third is shifted."""
-    if os.path.exists(path):
-        return path
+    import numpy as np
+    import pandas as pd
+
     rng = np.random.default_rng(seed)
     data = {}
     for i in range(columns):
         x = rng.normal(size=rows) if i % 2 else rng.gamma(2.0, size=rows)
         data["f%03d" % i] = x + (shift if i % 3 == 0 else 0)
     pd.DataFrame(data).to_parquet(path)
+
+
+def prepare_flights(flights, folder):
+    """Writes a file for each month."""
+    import pandas as pd
+
+    data = pd.read_parquet(flights)
+    for month, part in data.groupby(data["date"].dt.month):
+        part.reset_index(drop=True).to_parquet(os.path.join(folder, "flights_%02d.parquet" % month))
+
+
+def apart(function, *args):
+    """Calls one of the above in a process of its own: what the kernel says of a child's peak
+    memory is at least that of its parent when it was started, so this one stays small."""
+    subprocess.run([sys.executable, __file__, function.__name__, json.dumps(args)], check=True)
+
+
+def table(path, *args):
+    if not os.path.exists(path):
+        apart(prepare, *args, path)
     return path
 
 
@@ -112,13 +130,8 @@ def main():
     line("%d x 20 against %d x 20" % (rows, rows), r)
     same &= r["same"]
 
-    data = pd.read_parquet(flights)
-    months = []
-    for month, part in data.groupby(data["date"].dt.month):
-        path = os.path.join(folder, "flights_%02d.parquet" % month)
-        part.reset_index(drop=True).to_parquet(path)
-        months.append(path)
-    del data
+    apart(prepare_flights, flights, folder)
+    months = [os.path.join(folder, "flights_%02d.parquet" % m) for m in range(1, 7)]
     for path in months[1:]:
         r = compare(millrace, months[0], path, ["delay", "distance", "origin", "destination"], folder)
         line("flights, January against %s" % path[-10:-8], r)
@@ -137,4 +150,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1] in ("prepare", "prepare_flights"):
+        globals()[sys.argv[1]](*json.loads(sys.argv[2]))
+    else:
+        sys.exit(main())
