@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // table writes a CSV file of rows: a number around mean, a letter, two flags.
@@ -95,6 +96,8 @@ func TestDriftCompareExitCodes(t *testing.T) {
 	a, b := table(t, "a.csv", 100, 0), table(t, "bb.csv", 100, 0)
 	words := file(t, "words.csv", "x\n"+strings.Repeat("p\nq\n", 50))
 	broken := file(t, "broken.parquet", "PAR1 and nothing that follows from it PAR1")
+	pipe := filepath.Join(t.TempDir(), "pipe.csv")
+	require.NoError(t, unix.Mkfifo(pipe, 0o600))
 	for name, tc := range map[string]struct {
 		args   []string
 		code   int
@@ -121,6 +124,7 @@ func TestDriftCompareExitCodes(t *testing.T) {
 		"no rows":             {[]string{"--reference", a, "--current", file(t, "head.csv", "x,letter,flag\n")}, 1, "head.csv: it has no rows"},
 		"broken":              {[]string{"--reference", a, "--current", broken}, 1, "broken.parquet"},
 		"only missing":        {[]string{"--reference", a, "--current", file(t, "nan.csv", "x\n"+strings.Repeat("NaN\n", 100))}, 1, "no column has values in both"},
+		"a pipe":              {[]string{"--reference", a, "--current", pipe}, 1, "pipe.csv: it is no regular file"},
 		"output not there":    {[]string{"--reference", a, "--current", b, "-o", filepath.Join(b, "report.json")}, 1, "write the report"},
 		"query, no settings":  {[]string{"--reference", a, "--current-sql", "SELECT 1", "--config", "/nowhere.yaml"}, 2, "/nowhere.yaml"},
 		"query, no server":    {[]string{"--reference", a, "--current-sql", "SELECT 1", "--set", "clickhouse.addr=127.0.0.1:1"}, 1, "query of the current"},

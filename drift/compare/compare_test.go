@@ -593,6 +593,11 @@ func TestOptionsThatAreWrong(t *testing.T) {
 		"must be above the one before":                                       {Bins: "0,1,1"},
 		"calibration: needs at least 2 chunks, got 1":                        {Calibrate: compare.Calibration{Chunks: 1}},
 		"calibration: quantile must be from 0 to 1, got 2":                   {Calibrate: compare.Calibration{Quantile: 2}},
+		"quantile 0.9 needs chunks":                                          {Calibrate: compare.Calibration{Quantile: 0.9}},
+		`target: column "y" is to be ignored, too`:                           {Target: "y", Prediction: "p", Ignore: []string{"y"}},
+		`prediction: column "p" is to be ignored, too`:                       {Target: "y", Prediction: "p", Ignore: []string{"p"}},
+		`segment: column "y" is constant within each of its segments`:        {Target: "y", Prediction: "p", Segment: "y"},
+		`segment: column "x" is constant within each of its segments`:        {Columns: []string{"x"}, Segment: "x"},
 		"memory: must be above 0, got -1":                                    {Memory: -1},
 		"drift share: must be from 0 to 1, got NaN\nminimum of rows: must b": {DriftShare: new(math.NaN()), MinRows: new(-3)},
 	} {
