@@ -142,3 +142,21 @@ func TestDriftCompareExitCodes(t *testing.T) {
 		})
 	}
 }
+
+// TestDriftCompareIntoAPipe keeps what is no file, such as /dev/null, from being replaced.
+func TestDriftCompareIntoAPipe(t *testing.T) {
+	a := table(t, "a.csv", 100, 0)
+	pipe := filepath.Join(t.TempDir(), "out")
+	require.NoError(t, unix.Mkfifo(pipe, 0o600))
+	end, err := os.OpenFile(pipe, os.O_RDWR, 0) // both ends: neither waits for the other
+	require.NoError(t, err)
+	defer end.Close()
+	must(t, "drift", "compare", "--reference", a, "--current", a, "-o", pipe)
+	info, err := os.Lstat(pipe)
+	require.NoError(t, err)
+	require.NotZero(t, info.Mode()&os.ModeNamedPipe)
+	buf := make([]byte, 3)
+	_, err = end.Read(buf)
+	require.NoError(t, err)
+	require.Equal(t, "OK:", string(buf))
+}

@@ -576,6 +576,23 @@ func TestSegments(t *testing.T) {
 	require.Contains(t, r.Notes[0], "the 50 values")
 }
 
+func TestCategoriesOfDifferentTypes(t *testing.T) {
+	flags, words, numbers, decimals := make([]bool, 100), make([]string, 100), make([]int64, 100), make([]string, 100)
+	for i := range flags {
+		flags[i], words[i], numbers[i], decimals[i] = i%2 == 0, "True", 1, "1.0"
+		if i%2 == 1 {
+			words[i], numbers[i], decimals[i] = "FALSE", 0, "0.00"
+		}
+	}
+	words[0], decimals[0] = "unknown", "unknown"
+	for _, sides := range [][2]any{{flags, words}, {words, flags}, {numbers, decimals}, {decimals, numbers}, {flags, numbers}, {numbers, flags}} {
+		c := column(t, run(t, newTable(t, "a", namedColumn{"x", sides[0]}), newTable(t, "b", namedColumn{"x", sides[1]}), compare.Options{Categorical: []string{"x"}}), "x")
+		require.False(t, c.Drifted, "%+v", c.Bins)
+		require.LessOrEqual(t, c.DataQuality.NewRows, int64(1), "%+v", c.Bins)
+		require.LessOrEqual(t, len(c.Bins.Categories), 3, "%+v", c.Bins)
+	}
+}
+
 func TestOptionsThatAreWrong(t *testing.T) {
 	for want, o := range map[string]compare.Options{
 		"drift share: must be from 0 to 1, got 2":                            {DriftShare: new(2.0)},
