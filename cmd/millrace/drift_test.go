@@ -117,6 +117,9 @@ func TestDriftCompareExitCodes(t *testing.T) {
 		"format":              {[]string{"--reference", a, "--current", b, "--format", "pdf"}, 2, `--format: "pdf" is not one of table, json, html`},
 		"input format":        {[]string{"--reference", a, "--current", b, "--input-format", "xls"}, 2, `--input-format: "xls" is not one of csv`},
 		"delimiter":           {[]string{"--reference", a, "--current", b, "--delimiter", "::"}, 2, `--delimiter: "::" is no single character`},
+		"no type":             {[]string{"--reference", a, "--current", b, "--type", "x"}, 2, `--type: "x" is not COLUMN=TYPE`},
+		"unknown type":        {[]string{"--reference", a, "--current", b, "--type", "x=number"}, 2, `--type x=number: unknown column type "number"`},
+		"type of no column":   {[]string{"--reference", a, "--current", b, "--type", "z=int"}, 1, `a.csv: a type is given for column "z", which is not there`},
 		"no such file":        {[]string{"--reference", a, "--current", b + "x"}, 1, "bb.csvx"},
 		"no such column":      {[]string{"--reference", a, "--current", b, "--columns", "x,y"}, 1, `a.csv has no column "y", which --columns names; it has x, letter, flag`},
 		"different types":     {[]string{"--reference", a, "--current", words}, 1, `text such as "p" in ` + words},
@@ -159,4 +162,11 @@ func TestDriftCompareIntoAPipe(t *testing.T) {
 	_, err = end.Read(buf)
 	require.NoError(t, err)
 	require.Equal(t, "OK:", string(buf))
+}
+
+// TestDriftCompareTypes: codes that look like numbers are told apart as texts.
+func TestDriftCompareTypes(t *testing.T) {
+	a, b := file(t, "a.csv", "zip\n"+strings.Repeat("01\n1\n2\n", 40)), file(t, "b.csv", "zip\n"+strings.Repeat("1\n1\n2\n", 40))
+	require.Contains(t, must(t, "drift", "compare", "--reference", a, "--current", b), "OK: 0 of 1")
+	require.Contains(t, must(t, "drift", "compare", "--reference", a, "--current", b, "--type", "zip=text"), "DRIFTED: 1 of 1")
 }

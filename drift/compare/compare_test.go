@@ -576,6 +576,16 @@ func TestSegments(t *testing.T) {
 	require.Contains(t, r.Notes[0], "the 50 values")
 }
 
+func TestLittleMemoryIsNoOtherType(t *testing.T) {
+	a := newTable(t, "a", namedColumn{"x", integers(1, 5000, 4000)})
+	r := run(t, a, newTable(t, "b", namedColumn{"x", integers(2, 5000, 4000)}), compare.Options{Memory: 1, Tests: []string{"ks"}})
+	c := column(t, r, "x")
+	require.True(t, c.Sampled)
+	require.Equal(t, compare.TypeNumeric, c.Type)
+	require.False(t, c.Drifted)
+	require.Contains(t, strings.Join(r.Notes, "\n"), "samples of 256 values")
+}
+
 func TestCategoriesOfDifferentTypes(t *testing.T) {
 	flags, words, numbers, decimals := make([]bool, 100), make([]string, 100), make([]int64, 100), make([]string, 100)
 	for i := range flags {
