@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
@@ -31,6 +32,8 @@ type CompareConfig struct {
 
 	InputFormat string // of files, one of dataset.Formats; empty: by name and contents
 	Delimiter   string // of CSV: one character, or \t; empty: a comma
+
+	Types []string // of columns of files, as age=float; the others' are the file's or inferred
 
 	Options compare.Options
 
@@ -72,6 +75,9 @@ func (c CompareConfig) Validate() error {
 	if _, err := c.delimiter(); err != nil {
 		errs = append(errs, err)
 	}
+	if _, err := c.types(); err != nil {
+		errs = append(errs, err)
+	}
 	if formats := []string{formatTable, formatJSON, formatHTML}; c.Format != "" && !slices.Contains(formats, c.Format) {
 		errs = append(errs, fmt.Errorf("--format: %q is not one of %s", c.Format, strings.Join(formats, ", ")))
 	}
@@ -89,6 +95,22 @@ func (c CompareConfig) delimiter() (byte, error) {
 	default:
 		return 0, fmt.Errorf("--delimiter: %q is no single character; a tab is \\t", d)
 	}
+}
+
+func (c CompareConfig) types() (map[string]arrow.DataType, error) {
+	types := make(map[string]arrow.DataType, len(c.Types))
+	for _, given := range c.Types {
+		i := strings.LastIndex(given, "=") // names of columns may hold =
+		if i < 1 {
+			return nil, fmt.Errorf("--type: %q is not COLUMN=TYPE, such as zip=text", given)
+		}
+		t, err := dataset.ParseType(given[i+1:])
+		if err != nil {
+			return nil, fmt.Errorf("--type %s: %w", given, err)
+		}
+		types[given[:i]] = t
+	}
+	return types, nil
 }
 
 func (c CompareConfig) format() string {
@@ -143,7 +165,11 @@ func (c CompareConfig) open(ctx context.Context, side CompareSide, name string, 
 	if err != nil {
 		return nil, err
 	}
-	return dataset.Open(side.Path, dataset.Options{Format: c.InputFormat, Delimiter: delimiter})
+	types, err := c.types()
+	if err != nil {
+		return nil, err
+	}
+	return dataset.Open(side.Path, dataset.Options{Format: c.InputFormat, Delimiter: delimiter, Types: types})
 }
 
 // query is the answer of a ClickHouse query, kept in a file: it is read more than once, and
@@ -230,6 +256,12 @@ func (c CompareConfig) write(r *compare.Result, out io.Writer) error {
 	}
 	if c.Output == "" {
 		if _, err := out.Write(report.Bytes()); err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+		return nil
+	}
+	if info, err := os.Stat(c.Output); err == nil && !info.Mode().IsRegular() { // such as /dev/stdout, which nothing is to replace
+		if err := os.WriteFile(c.Output, report.Bytes(), 0o600); err != nil {
 			return fmt.Errorf("write the report: %w", err)
 		}
 		return nil

@@ -63,6 +63,7 @@ func driftCompareCommand(o *options) *cobra.Command {
 	f.StringVar(&c.Current.SQL, "current-sql", "", "ClickHouse query instead of --current")
 	f.StringVar(&c.InputFormat, "input-format", "", "csv, parquet, arrow (IPC file), arrows (IPC stream) or jsonl; default by name and contents")
 	f.StringVar(&c.Delimiter, "delimiter", "", `character between the values of CSV, \t for a tab; default a comma`)
+	f.StringSliceVar(&c.Types, "type", nil, "type of a column of files, COLUMN=TYPE: int, uint, float, bool, text, date or timestamp; default the file's, or inferred")
 	f.StringSliceVar(&c.Options.Columns, "columns", nil, "compare only these columns")
 	f.StringSliceVar(&c.Options.Ignore, "ignore", nil, "leave out these columns")
 	f.StringSliceVar(&c.Options.Categorical, "categorical", nil, "columns to compare by category, whatever they hold")

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // table writes a CSV file of rows: a number around mean, a letter, two flags.
@@ -95,6 +96,8 @@ func TestDriftCompareExitCodes(t *testing.T) {
 	a, b := table(t, "a.csv", 100, 0), table(t, "bb.csv", 100, 0)
 	words := file(t, "words.csv", "x\n"+strings.Repeat("p\nq\n", 50))
 	broken := file(t, "broken.parquet", "PAR1 and nothing that follows from it PAR1")
+	pipe := filepath.Join(t.TempDir(), "pipe.csv")
+	require.NoError(t, unix.Mkfifo(pipe, 0o600))
 	for name, tc := range map[string]struct {
 		args   []string
 		code   int
@@ -114,6 +117,9 @@ func TestDriftCompareExitCodes(t *testing.T) {
 		"format":              {[]string{"--reference", a, "--current", b, "--format", "pdf"}, 2, `--format: "pdf" is not one of table, json, html`},
 		"input format":        {[]string{"--reference", a, "--current", b, "--input-format", "xls"}, 2, `--input-format: "xls" is not one of csv`},
 		"delimiter":           {[]string{"--reference", a, "--current", b, "--delimiter", "::"}, 2, `--delimiter: "::" is no single character`},
+		"no type":             {[]string{"--reference", a, "--current", b, "--type", "x"}, 2, `--type: "x" is not COLUMN=TYPE`},
+		"unknown type":        {[]string{"--reference", a, "--current", b, "--type", "x=number"}, 2, `--type x=number: unknown column type "number"`},
+		"type of no column":   {[]string{"--reference", a, "--current", b, "--type", "z=int"}, 1, `a.csv: a type is given for column "z", which is not there`},
 		"no such file":        {[]string{"--reference", a, "--current", b + "x"}, 1, "bb.csvx"},
 		"no such column":      {[]string{"--reference", a, "--current", b, "--columns", "x,y"}, 1, `a.csv has no column "y", which --columns names; it has x, letter, flag`},
 		"different types":     {[]string{"--reference", a, "--current", words}, 1, `text such as "p" in ` + words},
@@ -121,6 +127,7 @@ func TestDriftCompareExitCodes(t *testing.T) {
 		"no rows":             {[]string{"--reference", a, "--current", file(t, "head.csv", "x,letter,flag\n")}, 1, "head.csv: it has no rows"},
 		"broken":              {[]string{"--reference", a, "--current", broken}, 1, "broken.parquet"},
 		"only missing":        {[]string{"--reference", a, "--current", file(t, "nan.csv", "x\n"+strings.Repeat("NaN\n", 100))}, 1, "no column has values in both"},
+		"a pipe":              {[]string{"--reference", a, "--current", pipe}, 1, "pipe.csv: it is no regular file"},
 		"output not there":    {[]string{"--reference", a, "--current", b, "-o", filepath.Join(b, "report.json")}, 1, "write the report"},
 		"query, no settings":  {[]string{"--reference", a, "--current-sql", "SELECT 1", "--config", "/nowhere.yaml"}, 2, "/nowhere.yaml"},
 		"query, no server":    {[]string{"--reference", a, "--current-sql", "SELECT 1", "--set", "clickhouse.addr=127.0.0.1:1"}, 1, "query of the current"},
@@ -137,4 +144,29 @@ func TestDriftCompareExitCodes(t *testing.T) {
 			require.LessOrEqual(t, strings.Count(stderr, "\n"), 2, stderr)
 		})
 	}
+}
+
+// TestDriftCompareIntoAPipe keeps what is no file, such as /dev/null, from being replaced.
+func TestDriftCompareIntoAPipe(t *testing.T) {
+	a := table(t, "a.csv", 100, 0)
+	pipe := filepath.Join(t.TempDir(), "out")
+	require.NoError(t, unix.Mkfifo(pipe, 0o600))
+	end, err := os.OpenFile(pipe, os.O_RDWR, 0) // both ends: neither waits for the other
+	require.NoError(t, err)
+	defer end.Close()
+	must(t, "drift", "compare", "--reference", a, "--current", a, "-o", pipe)
+	info, err := os.Lstat(pipe)
+	require.NoError(t, err)
+	require.NotZero(t, info.Mode()&os.ModeNamedPipe)
+	buf := make([]byte, 3)
+	_, err = end.Read(buf)
+	require.NoError(t, err)
+	require.Equal(t, "OK:", string(buf))
+}
+
+// TestDriftCompareTypes: codes that look like numbers are told apart as texts.
+func TestDriftCompareTypes(t *testing.T) {
+	a, b := file(t, "a.csv", "zip\n"+strings.Repeat("01\n1\n2\n", 40)), file(t, "b.csv", "zip\n"+strings.Repeat("1\n1\n2\n", 40))
+	require.Contains(t, must(t, "drift", "compare", "--reference", a, "--current", b), "OK: 0 of 1")
+	require.Contains(t, must(t, "drift", "compare", "--reference", a, "--current", b, "--type", "zip=text"), "DRIFTED: 1 of 1")
 }

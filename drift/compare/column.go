@@ -306,6 +306,63 @@ func writer(a arrow.Array) (func(i int) string, error) {
 	}
 }
 
+// isMissing tells a null or NaN.
+func isMissing(a arrow.Array, i int) bool {
+	switch f := a.(type) {
+	case *array.Float64:
+		return f.IsNull(i) || math.IsNaN(f.Value(i))
+	case *array.Float32:
+		return f.IsNull(i) || f.Value(i) != f.Value(i)
+	default:
+		return a.IsNull(i)
+	}
+}
+
+// writer is that of an array of a column which both sides name the same value alike in: a
+// text that one side's reader has as true or as 1.50 is so of the other side, too, and a
+// boolean is 0 or 1 beside numbers.
+func (s *side) writer(a arrow.Array) (func(i int) string, error) {
+	text, err := writer(a)
+	r, c := s.plan.reference.class, s.plan.current.class
+	if err != nil || s.plan.declared != TypeCategorical || r == c {
+		return text, err
+	}
+	beside := r
+	if s.class == r {
+		beside = c
+	}
+	switch {
+	case s.class == classText && beside == classBoolean:
+		return func(i int) string {
+			given := text(i)
+			switch given {
+			case "True", "TRUE":
+				return "true"
+			case "False", "FALSE":
+				return "false"
+			}
+			return given
+		}, nil
+	case s.class == classText && beside.number():
+		return func(i int) string {
+			given := text(i)
+			if v, err := strconv.ParseFloat(strings.TrimSpace(given), 64); err == nil && v-v == 0 && math.Abs(v) < 1<<53 {
+				return writeNumber(v)
+			}
+			return given
+		}, nil
+	case s.class == classBoolean && beside.number():
+		return func(i int) string {
+			if text(i) == "true" {
+				return "1"
+			}
+			return "0"
+		}, nil
+	default:
+		return text, nil
+	}
+}
+
 // writeNumber writes a number so that it can be read back.
 func writeNumber(v float64) string {
 	if a := math.Abs(v); v == 0 || a >= 1e-5 && a < 1e15 {
@@ -316,17 +373,16 @@ func writeNumber(v float64) string {
 
 // addTexts takes rows of a column that is collected as texts.
 func (s *side) addTexts(a arrow.Array, from, to int) error {
-	text, err := writer(a)
+	text, err := s.writer(a)
 	if err != nil {
 		return err
 	}
-	float, isFloat := a.(*array.Float64)
 	for i := from; i < to; i++ {
 		k := uint16(0)
 		if s.segment != nil {
 			k = s.segment[s.rows+int64(i-from)]
 		}
-		missing := a.IsNull(i) || isFloat && math.IsNaN(float.Value(i))
+		missing := isMissing(a, i)
 		var t string
 		if !missing {
 			t = text(i)

@@ -325,6 +325,10 @@ func (e *engine) atOnce(ctx context.Context, plans []*plan) ([]done, error) {
 	return all, g.Wait()
 }
 
+// leastHeld values of a column are held however little memory is allowed: of fewer, a sample
+// tells neither a type nor a drift.
+const leastHeld = 256
+
 // side returns what collects one side of a column, where so many are collected at a time.
 func (e *engine) side(p *plan, k, together int, before *side) *side {
 	t := &e.tables[k]
@@ -365,6 +369,7 @@ func (e *engine) side(p *plan, k, together int, before *side) *side {
 		if i > 0 {
 			size /= int64(parts - 1)
 		}
+		size = max(size, leastHeld)
 		stream := seedOf(p.name, k, i)
 		if before != nil && i < len(before.numbers) && before.numbers[i].limit == int(size) {
 			n := before.numbers[i]

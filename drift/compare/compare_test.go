@@ -576,6 +576,33 @@ func TestSegments(t *testing.T) {
 	require.Contains(t, r.Notes[0], "the 50 values")
 }
 
+func TestLittleMemoryIsNoOtherType(t *testing.T) {
+	a := newTable(t, "a", namedColumn{"x", integers(1, 5000, 4000)})
+	r := run(t, a, newTable(t, "b", namedColumn{"x", integers(2, 5000, 4000)}), compare.Options{Memory: 1, Tests: []string{"ks"}})
+	c := column(t, r, "x")
+	require.True(t, c.Sampled)
+	require.Equal(t, compare.TypeNumeric, c.Type)
+	require.False(t, c.Drifted)
+	require.Contains(t, strings.Join(r.Notes, "\n"), "samples of 256 values")
+}
+
+func TestCategoriesOfDifferentTypes(t *testing.T) {
+	flags, words, numbers, decimals := make([]bool, 100), make([]string, 100), make([]int64, 100), make([]string, 100)
+	for i := range flags {
+		flags[i], words[i], numbers[i], decimals[i] = i%2 == 0, "True", 1, "1.0"
+		if i%2 == 1 {
+			words[i], numbers[i], decimals[i] = "FALSE", 0, "0.00"
+		}
+	}
+	words[0], decimals[0] = "unknown", "unknown"
+	for _, sides := range [][2]any{{flags, words}, {words, flags}, {numbers, decimals}, {decimals, numbers}, {flags, numbers}, {numbers, flags}} {
+		c := column(t, run(t, newTable(t, "a", namedColumn{"x", sides[0]}), newTable(t, "b", namedColumn{"x", sides[1]}), compare.Options{Categorical: []string{"x"}}), "x")
+		require.False(t, c.Drifted, "%+v", c.Bins)
+		require.LessOrEqual(t, c.DataQuality.NewRows, int64(1), "%+v", c.Bins)
+		require.LessOrEqual(t, len(c.Bins.Categories), 3, "%+v", c.Bins)
+	}
+}
+
 func TestOptionsThatAreWrong(t *testing.T) {
 	for want, o := range map[string]compare.Options{
 		"drift share: must be from 0 to 1, got 2":                            {DriftShare: new(2.0)},
@@ -593,6 +620,11 @@ func TestOptionsThatAreWrong(t *testing.T) {
 		"must be above the one before":                                       {Bins: "0,1,1"},
 		"calibration: needs at least 2 chunks, got 1":                        {Calibrate: compare.Calibration{Chunks: 1}},
 		"calibration: quantile must be from 0 to 1, got 2":                   {Calibrate: compare.Calibration{Quantile: 2}},
+		"quantile 0.9 needs chunks":                                          {Calibrate: compare.Calibration{Quantile: 0.9}},
+		`target: column "y" is to be ignored, too`:                           {Target: "y", Prediction: "p", Ignore: []string{"y"}},
+		`prediction: column "p" is to be ignored, too`:                       {Target: "y", Prediction: "p", Ignore: []string{"p"}},
+		`segment: column "y" is constant within each of its segments`:        {Target: "y", Prediction: "p", Segment: "y"},
+		`segment: column "x" is constant within each of its segments`:        {Columns: []string{"x"}, Segment: "x"},
 		"memory: must be above 0, got -1":                                    {Memory: -1},
 		"drift share: must be from 0 to 1, got NaN\nminimum of rows: must b": {DriftShare: new(math.NaN()), MinRows: new(-3)},
 	} {

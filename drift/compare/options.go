@@ -118,6 +118,14 @@ func (o Options) check() (*checked, error) {
 	} else if o.Target != "" && o.Target == o.Prediction {
 		bad("target and prediction are both %q", o.Target)
 	}
+	for _, role := range []struct{ option, column string }{{"segment", o.Segment}, {"target", o.Target}, {"prediction", o.Prediction}} {
+		if role.column != "" && slices.Contains(o.Ignore, role.column) {
+			bad("%s: column %q is to be ignored, too", role.option, role.column)
+		}
+	}
+	if o.Segment != "" && (o.Segment == o.Target || o.Segment == o.Prediction || slices.Contains(o.Columns, o.Segment)) {
+		bad("segment: column %q is constant within each of its segments: name it as nothing else", o.Segment)
+	}
 	var err error
 	if c.tests, err = parseRules("test", o.Tests, func(name string) (*stattest.Test, error) {
 		if t := stattest.Lookup(name); t != nil {
@@ -149,6 +157,8 @@ func (o Options) check() (*checked, error) {
 		bad("calibration: needs at least 2 chunks, got %d", k.Chunks)
 	case !(k.Quantile >= 0 && k.Quantile <= 1):
 		bad("calibration: quantile must be from 0 to 1, got %v", k.Quantile)
+	case k.Chunks == 0 && k.Quantile > 0:
+		bad("calibration: quantile %v needs chunks: say how many", k.Quantile)
 	case !(k.Sigmas >= 0):
 		bad("calibration: sigmas must be at least 0, got %v", k.Sigmas)
 	case k.Sigmas == 0:

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/array"
 )
 
 // codes number the texts of a column, alike on both sides.
@@ -63,14 +62,13 @@ func (e *engine) scanRows(ctx context.Context, k int, plans []*plan, texts []cod
 
 // encode returns the codes of texts, new ones for those that have none yet.
 func (s *side) encode(a arrow.Array, from, to int, texts codes) ([]float64, error) {
-	text, err := writer(a)
+	text, err := s.writer(a)
 	if err != nil {
 		return nil, err
 	}
-	float, isFloat := a.(*array.Float64)
 	values := s.values[:to-from]
 	for i := range values {
-		if a.IsNull(from+i) || isFloat && math.IsNaN(float.Value(from+i)) {
+		if isMissing(a, from+i) {
 			values[i] = math.NaN()
 			continue
 		}

@@ -4,12 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
 	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/array"
 )
 
 const (
@@ -34,10 +32,9 @@ func (e *engine) readSegments(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			float, isFloat := a.(*array.Float64)
 			for i := range a.Len() {
 				name := noSegment
-				if a.IsValid(i) && !(isFloat && math.IsNaN(float.Value(i))) {
+				if !isMissing(a, i) {
 					name = text(i)
 				}
 				id, ok := index[name]

@@ -80,6 +80,11 @@ func Open(path string, o Options) (Source, error) {
 	if o.Format != "" && !slices.Contains(Formats, o.Format) {
 		return nil, fmt.Errorf("unknown format %q: want one of %s", o.Format, strings.Join(Formats, ", "))
 	}
+	if info, err := os.Stat(path); err == nil { // first: a pipe that nobody writes to would not even open
+		if err := regular(info); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
 	file, err := os.Open(path) //nolint:gosec // the path is the user's
 	if err != nil {
 		return nil, err
@@ -99,15 +104,11 @@ func open(path string, file *os.File, o Options) (s Source, err error) {
 		}
 	}()
 	info, err := file.Stat()
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case info.IsDir():
-		return nil, errors.New("it is a directory: name a file")
-	case !info.Mode().IsRegular():
-		return nil, errors.New("it is no regular file, and a table is read more than once")
-	case info.Size() == 0:
-		return nil, errors.New("it is empty")
+	}
+	if err := regular(info); err != nil {
+		return nil, err
 	}
 	head := make([]byte, min(info.Size(), 512))
 	if _, err := file.ReadAt(head, 0); err != nil {
@@ -146,6 +147,20 @@ func open(path string, file *os.File, o Options) (s Source, err error) {
 		return nil, err
 	}
 	return withTypes(s, o)
+}
+
+// regular refuses what is no file with contents.
+func regular(info os.FileInfo) error {
+	switch {
+	case info.IsDir():
+		return errors.New("it is a directory: name a file")
+	case !info.Mode().IsRegular():
+		return errors.New("it is no regular file, and a table is read more than once: write it into a file first")
+	case info.Size() == 0:
+		return errors.New("it is empty")
+	default:
+		return nil
+	}
 }
 
 type compressionKind uint8
