@@ -143,7 +143,7 @@ golden-venv:
 
 .PHONY: golden
 golden: golden-venv ## make the golden values of drift again from SciPy, scikit-learn, River, Evidently and NannyML (by pip)
-	for script in $(GOLDEN)/make_*.py; do $(GOLDEN_PYTHON) $$script || exit 1; done
+	for script in $(GOLDEN)/make_*.py; do PYTHONHASHSEED=0 $(GOLDEN_PYTHON) $$script || exit 1; done
 
 .PHONY: bench-compare
 bench-compare: build golden-venv ## drift compare and Evidently on the same files: time, memory, verdicts; ARGS=--quick

@@ -153,7 +153,7 @@ func compareColumn(t *testing.T, file string, w column, typ arrow.DataType, got 
 				x, y = float64(float32(x)), float64(float32(y))
 			}
 			require.False(t, math.IsNaN(y))
-			golden.Equal(t, "dataset "+filepath.Ext(file), what, x, y, 0)
+			golden.Equal(t, golden.Read, what, x, y, 0)
 			continue
 		}
 		var v any

@@ -121,6 +121,10 @@ func Load[T any](t *testing.T, path string) []T {
 	return file.Cases
 }
 
+// Read is the function under which numbers that readers find in files are counted: they are
+// no statistics, and the report keeps them apart.
+const Read = "numbers read from files"
+
 // Equal requires got to be want within a relative error of tolerance (absolute where want
 // is below 1e-300 or exactly 0), NaN and infinities to be themselves; what names the case.
 // The comparison is counted under function.
