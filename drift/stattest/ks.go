@@ -33,7 +33,7 @@ func KS(reference, current Sample) (Result, error) {
 		p := smirnovExact(int(n), int(m), int(gap))
 		return Result{Score: d, PValue: &p, Method: "exact"}, nil
 	}
-	p := kolmogorovSurvival(int(max(1, math.RoundToEven(n*(m/(n+m))))), d)
+	p := kolmogorovSurvival(int(max(1, math.RoundToEven(n*m/(n+m)))), d)
 	return Result{Score: d, PValue: &p, Method: "asymptotic"}, nil
 }
 

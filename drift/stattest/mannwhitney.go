@@ -13,7 +13,7 @@ const (
 //
 // As in SciPy's mannwhitneyu, the p-value is exact where a side has at most 8 rows and no
 // values are equal, and else that of the normal approximation, corrected for ties and for
-// continuity; so it is, too, for a U above 1,000,000, which SciPy cannot finish. (Evidently
+// continuity; so it is, too, for a U above 10,000,000, which SciPy cannot finish. (Evidently
 // asks one-sidedly whether the reference is the smaller.) The effect size is the rank-biserial
 // correlation 2U/(n·m) - 1: 1 where every value of the reference is above every current one.
 func MannWhitney(reference, current Sample) (Result, error) {

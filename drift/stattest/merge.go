@@ -21,8 +21,15 @@ func needValues(test string, reference, current Sample) error {
 	case len(current.Values) == 0:
 		return fmt.Errorf("%s: current: %w", test, ErrNoValues)
 	}
+	// Beyond 2^53 rows cannot be counted; products of the least weights must not vanish.
+	if n, m := reference.Rows(), current.Rows(); !(max(n, m) <= 1<<53 && min(n, m) >= leastRows) {
+		return fmt.Errorf("%s: the weights add up to %v and %v rows, must be from %v to 2^53 on each side", test, n, m, leastRows)
+	}
 	return nil
 }
+
+// leastRows is the least sum of the weights of a side.
+const leastRows = 1e-100
 
 // needFinite returns the error of an empty side or of infinite values.
 func needFinite(test string, reference, current Sample) error {

@@ -44,7 +44,7 @@ func EmpiricalMMD(reference, current Sample, o Options) (Result, error) {
 
 	rate := 1 / mmdMedian(x)
 	if math.IsInf(rate, 0) {
-		rate = math.Ldexp(1, 2*exponent) // a kernel of width 1 before scaling
+		rate = math.Ldexp(1, min(2*exponent, 1023)) // a kernel of width 1 before scaling; finite, for 0·∞ is NaN
 	}
 	score, reached := mmdPermute(x, y, rate, permutations, random)
 	p := float64(1+reached) / float64(1+permutations)
