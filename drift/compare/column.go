@@ -312,7 +312,7 @@ func isMissing(a arrow.Array, i int) bool {
 	case *array.Float64:
 		return f.IsNull(i) || math.IsNaN(f.Value(i))
 	case *array.Float32:
-		return f.IsNull(i) || f.Value(i) != f.Value(i)
+		return f.IsNull(i) || math.IsNaN(float64(f.Value(i)))
 	default:
 		return a.IsNull(i)
 	}
