@@ -260,7 +260,7 @@ func (c CompareConfig) write(r *compare.Result, out io.Writer) error {
 		}
 		return nil
 	}
-	if info, err := os.Stat(c.Output); err == nil && !info.Mode().IsRegular() { // such as /dev/stdout, which nothing is to replace
+	if info, err := os.Lstat(c.Output); err == nil && !info.Mode().IsRegular() { // such as /dev/null or a link like /dev/stdout, which nothing is to replace
 		if err := os.WriteFile(c.Output, report.Bytes(), 0o600); err != nil {
 			return fmt.Errorf("write the report: %w", err)
 		}

@@ -162,6 +162,16 @@ func TestDriftCompareIntoAPipe(t *testing.T) {
 	_, err = end.Read(buf)
 	require.NoError(t, err)
 	require.Equal(t, "OK:", string(buf))
+
+	link, report := filepath.Join(t.TempDir(), "link"), file(t, "report.txt", "")
+	require.NoError(t, os.Symlink(report, link))
+	must(t, "drift", "compare", "--reference", a, "--current", a, "-o", link)
+	info, err = os.Lstat(link)
+	require.NoError(t, err)
+	require.NotZero(t, info.Mode()&os.ModeSymlink)
+	text, err := os.ReadFile(report)
+	require.NoError(t, err)
+	require.Contains(t, string(text), "OK:")
 }
 
 // TestDriftCompareTypes: codes that look like numbers are told apart as texts.
