@@ -212,3 +212,12 @@ func TestTreesErrors(t *testing.T) {
 	_, err = f.Predict([]estimate.Feature{{Name: "b", Values: y}})
 	require.EqualError(t, err, `trees: feature 0 is "b" (categorical: false), trained on "a" (categorical: false)`)
 }
+
+// TestOverflow takes finite numbers whose sums or differences are not.
+func TestOverflow(t *testing.T) {
+	_, err := estimate.FitIsotonic([]float64{1, 1}, []float64{0.1, 0.1}, []float64{1.5e308, 1.5e308})
+	require.ErrorContains(t, err, "overflow")
+
+	_, err = estimate.FitTrees([]estimate.Feature{{Name: "x", Values: []float64{1, 2, 3}}}, []float64{1.7e308, 1.7e308, -1.7e308}, estimate.TreeOptions{MinRows: 1})
+	require.ErrorContains(t, err, "overflow")
+}

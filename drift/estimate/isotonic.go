@@ -31,7 +31,7 @@ func FitIsotonic(x, y, weights []float64) (*Isotonic, error) {
 	if len(x) != len(y) || weights != nil && len(weights) != len(x) {
 		return nil, fmt.Errorf("isotonic fit: lengths of x %d, y %d and weights %d differ", len(x), len(y), len(weights))
 	}
-	order := make([]int, 0, len(x))
+	order, total := make([]int, 0, len(x)), 0.0
 	for i := range x {
 		if w := weightAt(weights, i); !(w >= 0) || math.IsInf(w, 0) {
 			return nil, fmt.Errorf("isotonic fit: weight %d is %v, must be finite and at least 0", i, w)
@@ -42,6 +42,10 @@ func FitIsotonic(x, y, weights []float64) (*Isotonic, error) {
 			return nil, fmt.Errorf("isotonic fit: row %d is (%v, %v), must be finite", i, x[i], y[i])
 		}
 		order = append(order, i)
+		total += weightAt(weights, i)
+	}
+	if math.IsInf(total, 1) { // the mean of pooled rows would be 0
+		return nil, errors.New("isotonic fit: the sum of the weights overflows: divide them by a common factor")
 	}
 	sort.Slice(order, func(a, b int) bool {
 		i, j := order[a], order[b]

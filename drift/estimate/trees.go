@@ -129,7 +129,9 @@ func FitTrees(features []Feature, target []float64, o TreeOptions) (*Trees, erro
 	}
 	g := &grower{options: o, columns: t.columns, data: t.bin(features), residual: make([]float64, len(target)), rows: make([]int32, len(target)), spare: make([]int32, len(target))}
 	for i, y := range target {
-		g.residual[i] = y - t.base
+		if g.residual[i] = y - t.base; !finite(g.residual[i]) {
+			return nil, fmt.Errorf("trees: target of row %d, %v, less the mean %v overflows: divide the target by a factor", i, y, t.base)
+		}
 	}
 	scale := magnitude(g.residual)
 	for i := range g.residual {

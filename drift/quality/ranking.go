@@ -112,15 +112,15 @@ func (r *Ranking) settle() {
 	batch := &Ranking{scores: make([]float64, 0, rows), positive: make([]float64, 0, rows), negative: make([]float64, 0, rows)}
 	for i := 0; i < len(r.pending); {
 		score := r.pending[i].score
-		var p, n float64
+		var p, n sum
 		for ; i < len(r.pending) && r.pending[i].score == score; i++ {
 			if r.pending[i].positive {
-				p += r.pending[i].weight
+				p.add(r.pending[i].weight)
 			} else {
-				n += r.pending[i].weight
+				n.add(r.pending[i].weight)
 			}
 		}
-		batch.append(score, p, n)
+		batch.append(score, p.value(), n.value())
 	}
 	pending := r.pending[:0]
 	*r = *merged(&Ranking{scores: r.scores, positive: r.positive, negative: r.negative}, batch)
