@@ -20,6 +20,7 @@ import (
 
 	"github.com/millrace/millrace/drift/compare"
 	"github.com/millrace/millrace/drift/dataset"
+	"github.com/millrace/millrace/drift/stattest"
 	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
@@ -81,7 +82,22 @@ func (c CompareConfig) Validate() error {
 	if formats := []string{formatTable, formatJSON, formatHTML}; c.Format != "" && !slices.Contains(formats, c.Format) {
 		errs = append(errs, fmt.Errorf("--format: %q is not one of %s", c.Format, strings.Join(formats, ", ")))
 	}
+	if ext := filepath.Ext(c.Output); c.Format == "" && ext != "" && !slices.Contains(outputExtensions, strings.ToLower(ext)) {
+		errs = append(errs, fmt.Errorf("--output: a name that ends in %s does not say what to write: give --format table, json or html", ext))
+	}
 	return errors.Join(append(errs, c.Options.Validate())...)
+}
+
+// outputExtensions are the ends of names from which the form of a report follows.
+var outputExtensions = []string{".txt", ".log", ".out", ".json", ".html", ".htm"}
+
+// StattestNames returns the names of all tests that a comparison can choose from.
+func StattestNames() []string {
+	var names []string
+	for _, t := range stattest.Tests() {
+		names = append(names, t.Name)
+	}
+	return names
 }
 
 func (c CompareConfig) delimiter() (byte, error) {
@@ -151,10 +167,14 @@ func Compare(ctx context.Context, c CompareConfig, cfg func() (Config, error), o
 	if err := c.write(result, out); err != nil {
 		return err
 	}
-	if c.FailOnDrift && result.Dataset.Drifted {
+	switch {
+	case c.FailOnDrift && result.Dataset.Drifted:
 		return ErrDrift
+	case c.FailOnDrift && result.Dataset.Columns == 0:
+		return errors.New("no column was judged, so drift is not known; the report says why of each")
+	default:
+		return nil
 	}
-	return nil
 }
 
 func (c CompareConfig) open(ctx context.Context, side CompareSide, name string, cfg func() (Config, error)) (dataset.Source, error) {

@@ -35,13 +35,19 @@ func driftCompareCommand(o *options) *cobra.Command {
 			"column (age=ks); the narrower stands. Without, they are Evidently's: up to 1,000 reference rows ks\n" +
 			"for numbers, chisquare for categories and z for two of them, below p = 0.05; for more rows the\n" +
 			"Wasserstein distance in standard deviations and the Jensen–Shannon distance, from 0.1.\n\n" +
-			"Exit codes: 0 compared; 1 a table cannot be read or compared; 2 wrong usage; 3 the data set\n" +
-			"drifted, with --fail-on-drift.",
+			"Tests: " + strings.Join(pipeline.StattestNames(), ", ") + ".\n\n" +
+			"Exit codes: 0 compared; 1 a table cannot be read or compared, or, with --fail-on-drift, no column\n" +
+			"was judged; 2 wrong usage; 3 the data set drifted, with --fail-on-drift.",
 		Example: "  millrace drift compare --reference january.parquet --current may.parquet\n" +
 			"  millrace drift compare --reference a.csv --current b.csv --ignore id --test num=ks,cat=psi --correction bh\n" +
 			"  millrace drift compare --reference a.csv --current b.csv --output report.html --fail-on-drift\n" +
 			"  millrace drift compare --reference a.parquet --current-sql 'SELECT * FROM millrace.observations_flights'",
-		Args: args(cobra.NoArgs),
+		Args: args(func(_ *cobra.Command, given []string) error {
+			if len(given) > 0 {
+				return fmt.Errorf("unexpected %q: name the files by --reference and --current", given[0])
+			}
+			return nil
+		}),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("drift-share") {
 				c.Options.DriftShare = &share

@@ -129,6 +129,9 @@ func (o *checked) judge(p pair, kind string) verdict {
 	}
 	c.Stattest = chosen.Name
 	c.Threshold = o.threshold(c, chosen)
+	if own, set := o.thresholds.of(c.Column, c.Type); set && own != c.Threshold {
+		note("column %q: the threshold %v is no level of significance, which %s is judged by: the default %v stands", c.Column, own, chosen.Name, c.Threshold)
+	}
 	if stattest.TooFew(float64(c.NReference), float64(c.NCurrent), float64(o.minRows)) {
 		c.Verdict = VerdictTooFew
 		c.Explanation = tooFew(c, o.minRows)
@@ -173,6 +176,7 @@ func (o *checked) judge(p pair, kind string) verdict {
 	if err != nil {
 		c.Verdict = VerdictNotJudged
 		c.Explanation = fmt.Sprintf("Not judged: %v.", err)
+		note("column %q is not judged: %v", c.Column, err)
 		return v
 	}
 	v.test, v.result = chosen, result
@@ -200,7 +204,7 @@ func applies(test *stattest.Test, kind string, t table) bool {
 }
 
 func (o *checked) threshold(c *Column, test *stattest.Test) float64 {
-	if own, ok := o.thresholds.of(c.Column, c.Type); ok {
+	if own, ok := o.thresholds.of(c.Column, c.Type); ok && (own <= 1 || !test.PValue) {
 		return own
 	}
 	return test.Threshold

@@ -91,7 +91,10 @@ func (e *engine) judgeTogether(method string, reference, current multivariate.Ma
 			return m, err
 		}
 		m = Multivariate{Method: "pca_reconstruction", Score: result.Error, Reference: &p.ReferenceError, Threshold: p.Lower, UpperLimit: &p.Upper, Drifted: result.Drifted}
-		m.Rows, parts = int64(max(reference.Rows(), current.Rows())), result.Contributions
+		m.Rows = int64(max(reference.Rows(), current.Rows()))
+		if result.Error > 0 { // else there are no parts of it
+			parts = result.Contributions
+		}
 	case multiDomain:
 		o := multivariate.ClassifierOptions{Threshold: domainThreshold, Seed: e.Seed}
 		result, err := multivariate.Classify(reference, current, o)

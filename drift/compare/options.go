@@ -86,8 +86,8 @@ func (o Options) check() (*checked, error) {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if o.DriftShare != nil {
-		if c.share = *o.DriftShare; !(c.share >= 0 && c.share <= 1) {
-			bad("drift share: must be from 0 to 1, got %v", c.share)
+		if c.share = *o.DriftShare; !(c.share > 0 && c.share <= 1) {
+			bad("drift share: must be above 0 and at most 1, got %v", c.share)
 		}
 	}
 	if o.MinRows != nil {
@@ -141,8 +141,8 @@ func (o Options) check() (*checked, error) {
 	}
 	if c.thresholds, err = parseRules("threshold", o.Thresholds, func(text string) (float64, error) {
 		v, err := strconv.ParseFloat(text, 64)
-		if err != nil || v-v != 0 {
-			return 0, fmt.Errorf("%q is not a number", text)
+		if err != nil || v-v != 0 || v < 0 {
+			return 0, fmt.Errorf("%q is no number from 0", text)
 		}
 		return v, nil
 	}); err != nil {

@@ -396,3 +396,36 @@ func exercise(tb testing.TB, path string, content []byte, most int) {
 	}
 	require.NoError(tb, s.Close())
 }
+
+// TestParquetNullsBetweenDictionaryValues reads batches of nothing but nulls at the end of
+// pages whose values lie in a dictionary shorter than the page.
+func TestParquetNullsBetweenDictionaryValues(t *testing.T) {
+	schema := arrow.NewSchema([]arrow.Field{{Name: "a", Type: arrow.PrimitiveTypes.Int64, Nullable: true}}, nil)
+	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
+	defer b.Release()
+	want := []string{"7", "7", "7", "", ""}
+	b.Field(0).(*array.Int64Builder).AppendValues([]int64{7, 7, 7, 0, 0}, []bool{true, true, true, false, false})
+	record := b.NewRecord()
+	defer record.Release()
+	var file bytes.Buffer
+	w, err := pqarrow.NewFileWriter(schema, &file, parquet.NewWriterProperties(parquet.WithDictionaryDefault(true)), pqarrow.DefaultWriterProps())
+	require.NoError(t, err)
+	require.NoError(t, w.WriteBuffered(record))
+	require.NoError(t, w.Close())
+	name := filepath.Join(t.TempDir(), "t.parquet")
+	require.NoError(t, os.WriteFile(name, file.Bytes(), 0o600))
+	s, err := dataset.Open(name, dataset.Options{BatchRows: 1})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	var got []string
+	require.NoError(t, s.Scan(t.Context(), []int{0}, func(r arrow.Record) error {
+		got = append(got, r.Column(0).ValueStr(0))
+		return nil
+	}))
+	for i, v := range got {
+		if v == array.NullValueStr {
+			got[i] = ""
+		}
+	}
+	require.Equal(t, want, got)
+}

@@ -49,6 +49,9 @@ func (b *block) fill() (bool, error) {
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && b.atEnd():
 		b.eof = true
 	case err != nil:
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = errors.New("the file is cut short")
+		}
 		return false, fmt.Errorf("line %d: %w", b.line, err)
 	}
 	return n > 0, nil

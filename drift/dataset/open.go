@@ -121,6 +121,9 @@ func open(path string, file *os.File, o Options) (s Source, err error) {
 	}
 	if o.Format == "" {
 		o.Format = extensions[extension]
+		if s := sniff(head); s == FormatParquet || s == FormatArrow {
+			o.Format = s // whatever the name says
+		}
 	}
 	if o.Format == "" && compressed == compressionNone {
 		o.Format = sniff(head)
@@ -128,7 +131,8 @@ func open(path string, file *os.File, o Options) (s Source, err error) {
 	if o.Format == "" {
 		o.Format = FormatCSV
 	}
-	if o.Delimiter == 0 {
+	guess := o.Delimiter == 0
+	if guess {
 		o.Delimiter = ','
 		if extension == ".tsv" {
 			o.Delimiter = '\t'
@@ -141,7 +145,11 @@ func open(path string, file *os.File, o Options) (s Source, err error) {
 	case FormatArrow, FormatArrowStream:
 		s, err = openArrow(t, file, info.Size())
 	default:
-		return openText(t, file, info.Size(), compressed)
+		s, err := openText(t, file, info.Size(), compressed)
+		if err == nil && guess && o.Format == FormatCSV && s.Schema().NumFields() == 1 && strings.ContainsAny(s.Schema().Field(0).Name, ";\t|") {
+			return nil, fmt.Errorf("its only column is called %q: give the character between values (--delimiter), or a comma where that is right", s.Schema().Field(0).Name)
+		}
+		return s, err
 	}
 	if err != nil {
 		return nil, err

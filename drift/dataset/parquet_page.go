@@ -474,7 +474,10 @@ func (c *pqColumn) appendPage(b *builder, k int) error {
 
 // gather returns n values of fixed width.
 func (c *pqColumn) gather(first, n int) []byte {
-	if c.index == nil || n == 0 {
+	if n == 0 {
+		return nil // nothing but nulls: data may be a dictionary, shorter than the page
+	}
+	if c.index == nil {
 		return c.data[first*c.width : (first+n)*c.width]
 	}
 	if cap(c.fixed) < n*c.width {

@@ -103,7 +103,7 @@ func TestGoldenTable(t *testing.T) {
 	for _, path := range files {
 		name := filepath.Base(path)
 		switch name {
-		case "table.json", "nested.parquet", "pandas_index.parquet":
+		case "table.json", "nested.parquet", "pandas_index.parquet", "fuzz", "rapid": // the last two are left by failures
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
