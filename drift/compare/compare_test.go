@@ -649,3 +649,17 @@ func TestBins(t *testing.T) {
 	evidently := column(t, run(t, a, b, compare.Options{Bins: "evidently"}), "x")
 	require.Equal(t, *evidently.DataQuality.Current.Max, evidently.Bins.Edges[len(evidently.Bins.Edges)-1], "Evidently's go to the end of both sides")
 }
+
+// TestLargeIntegersAreNoted: what a float64 cannot tell apart is not silently one value.
+func TestLargeIntegersAreNoted(t *testing.T) {
+	side := func(name string, from int64) *memoryTable {
+		large, small := make([]int64, 100), make([]int64, 100)
+		for i := range large {
+			large[i], small[i] = from+int64(i), int64(i)
+		}
+		return newTable(t, name, namedColumn{"large", large}, namedColumn{"small", small})
+	}
+	r, err := compare.Compare(t.Context(), side("a", 1<<60), side("b", 1<<60+50), compare.Options{})
+	require.NoError(t, err)
+	require.Equal(t, []string{`column "large" has integers beyond 2^53, of which neighbours are compared as one number; --type large=text tells them apart`}, r.Notes)
+}

@@ -75,6 +75,9 @@ func (o *checked) judge(p pair, kind string) verdict {
 		r, k := p.reference.sample, p.current.sample
 		distinct = distincts(r, k)
 		c.Type = TypeNumeric
+		if p.plan.integers() && (beyond53(r.Values) || beyond53(k.Values)) {
+			note("column %q has integers beyond 2^53, of which neighbours are compared as one number; --type %s=text tells them apart", c.Column, c.Column)
+		}
 		few := distinct[0] <= fewIntegers && distinct[1] <= fewIntegers
 		switch {
 		case kind != "":
@@ -193,6 +196,12 @@ func (o *checked) judge(p pair, kind string) verdict {
 	c.Drifted = chosen.Drifted(result, c.Threshold)
 	v.moved = moved(c, t)
 	return v
+}
+
+// beyond53 says whether ascending values reach past what a float64 tells apart.
+func beyond53(values []float64) bool {
+	const limit = 1 << 53
+	return len(values) > 0 && (values[0] <= -limit || values[len(values)-1] >= limit)
 }
 
 // applies says whether a test is of a column's type, and of as many cells as it has.
