@@ -141,26 +141,21 @@ func (g *gate) set(f Fault) {
 	if f.Kind != abandoned { // the second half of one
 		g.felt = false
 	}
-	close(g.changed)
-	g.changed = make(chan struct{})
 	conns := make([]*conn, 0, len(g.conns))
 	for c := range g.conns {
 		conns = append(conns, c)
-	}
-	g.mu.Unlock()
-	for _, c := range conns {
-		switch {
-		case f.Kind == Cut:
+		switch { // before what was held can go on
+		case f.Kind == Cut || before.Kind == Mute:
 			c.reset()
-			g.feel()
-		case before.Kind == Mute:
-			c.reset()
-		case f.Kind == HalfClose:
-			if c.halfClose() {
-				g.feel()
-			}
 		case f.Kind == abandoned:
 			c.abandon()
+		}
+	}
+	close(g.changed)
+	g.changed = make(chan struct{})
+	g.mu.Unlock()
+	for _, c := range conns {
+		if f.Kind == Cut || f.Kind == abandoned || f.Kind == HalfClose && before.Kind != Mute && c.halfClose() {
 			g.feel()
 		}
 	}
