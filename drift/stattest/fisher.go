@@ -117,7 +117,7 @@ func (h hypergeometric) logBinomial(k, n float64) float64 {
 		return n * logOf(h.p, h.q)
 	}
 	np, nq := n*h.p, n*h.q
-	return stirlingRest(n) - stirlingRest(k) - stirlingRest(n-k) -
+	return stirlingError(n) - stirlingError(k) - stirlingError(n-k) -
 		relativeEntropy(k, np, np-k) - relativeEntropy(n-k, nq, nq-(n-k)) -
 		0.5*math.Log(2*math.Pi*k*((n-k)/n))
 }
@@ -128,16 +128,6 @@ func logOf(p, q float64) float64 {
 		return math.Log1p(-q)
 	}
 	return math.Log(p)
-}
-
-// stirlingRest is ln(n!) less Stirling's approximation of it, for n from 1.
-func stirlingRest(n float64) float64 {
-	if n < 16 {
-		g, _ := math.Lgamma(n + 1)
-		return g - (n+0.5)*math.Log(n) + n - 0.5*math.Log(2*math.Pi)
-	}
-	x := 1 / (n * n)
-	return (1.0/12 - x*(1.0/360-x*(1.0/1260-x*(1.0/1680-x*(1.0/1188))))) / n
 }
 
 // logPMF is the logarithm of the probability of k, which is in the support: that of k of the

@@ -84,7 +84,7 @@ func deviance(x, m float64) float64 {
 	return x*math.Log(x/m) + m - x
 }
 
-// stirlingError is log n! less Stirling's formula for it.
+// stirlingError is log n! less Stirling's formula for it, for n from 1.
 func stirlingError(n float64) float64 {
 	if n < 16 {
 		log, _ := math.Lgamma(n + 1)
