@@ -259,9 +259,13 @@ func (l *loader) collect(v reflect.Value, prefix string) {
 }
 
 func (l *loader) file(path string) {
-	text, err := os.ReadFile(path) //nolint:gosec // the operator's own file
+	text, err := schemas.ReadYAML(path)
 	if err != nil {
 		l.fault("read configuration: %w", err)
+		return
+	}
+	if err := schemas.CheckYAML(text); err != nil {
+		l.fault("%s: %w", path, err)
 		return
 	}
 	// The YAML library panics on some texts that are no YAML.
@@ -369,6 +373,9 @@ func (l *loader) set(where, key, text string) {
 	fresh := reflect.New(field.Type())
 	if field.Kind() == reflect.String {
 		fresh.Elem().SetString(text)
+	} else if err := schemas.CheckYAML([]byte(text)); err != nil {
+		l.fault("%s: %w", where, err)
+		return
 	} else if err := yaml.UnmarshalWithOptions([]byte(text), fresh.Interface(), yaml.Strict()); err != nil {
 		l.fault("%s: %s", where, oneLine(err))
 		return

@@ -93,3 +93,16 @@ alerts:
 		require.ErrorContains(t, err, want)
 	}
 }
+
+func TestConfigurationThatWouldExhaustIsRefused(t *testing.T) {
+	deep := strings.Repeat("[", 200_000)
+	path := filepath.Join(t.TempDir(), "millrace.yaml")
+	require.NoError(t, os.WriteFile(path, []byte("alerts: "+deep), 0o600))
+	const says = "more than 100 collections within each other"
+	_, err := LoadConfig(path, nil, nil)
+	require.ErrorContains(t, err, says)
+	_, err = LoadConfig("", []string{"MILLRACE_ALERTS=" + deep}, nil)
+	require.ErrorContains(t, err, says)
+	_, err = LoadConfig("", nil, []string{"kafka.brokers=" + deep})
+	require.ErrorContains(t, err, says)
+}

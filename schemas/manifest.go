@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -322,7 +321,7 @@ func ParseManifest(name string, text []byte) (*Manifest, error) {
 // ReadManifest reads the manifest of the version whose folder dir is.
 func ReadManifest(dir string) (*Manifest, error) {
 	path := filepath.Join(dir, ManifestFile)
-	text, err := os.ReadFile(path) //nolint:gosec // the model repository is the operator's choice
+	text, err := ReadYAML(path)
 	if err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}
@@ -331,6 +330,9 @@ func ReadManifest(dir string) (*Manifest, error) {
 
 // decodeYAML reads YAML strictly. The decoder panics on some broken input.
 func decodeYAML(text []byte, into any) (err error) {
+	if err := CheckYAML(text); err != nil {
+		return err
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("not readable as YAML: %v", p)
