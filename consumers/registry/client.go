@@ -70,20 +70,26 @@ const maxUnknown = 10_000
 // maxReferences bounds how many schemas one schema may refer to, directly and indirectly.
 const maxReferences = 1000
 
+// room is what a schema and all that it refers to may still have.
+type room struct{ references, bytes int }
+
+var errSchemaTooLarge = fmt.Errorf("%w: it has more than %d MiB, with what it refers to", codec.ErrUnknownSchema, codec.MaxSchemaBytes>>20)
+
 // Client implements codec.Registry. It keeps every schema that it fetched: they never
 // change. Those who ask the same at the same time wait for one answer. It is safe for
 // concurrent use; one serves all lanes.
 type Client struct {
-	cfg    Config
-	http   *http.Client
-	sr     *sr.Client
-	flight singleflight.Group
+	cfg       Config
+	transport *http.Transport
+	sr        *sr.Client
+	flight    singleflight.Group
 
 	mu         sync.RWMutex
 	schemas    map[int]codec.Schema
 	versions   map[version]codec.Schema // what schemas refer to
 	unknown    map[int]time.Time        // until when
 	registered map[registration]int
+	kept       int // bytes of schemas and versions
 }
 
 type version struct {
@@ -106,7 +112,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	c := &Client{
-		cfg: cfg, http: &http.Client{Timeout: cfg.Timeout, Transport: transport},
+		cfg: cfg, transport: transport,
 		schemas: map[int]codec.Schema{}, versions: map[version]codec.Schema{},
 		unknown: map[int]time.Time{}, registered: map[registration]int{},
 	}
@@ -114,7 +120,7 @@ func New(cfg Config) (*Client, error) {
 	for u := range strings.SplitSeq(cfg.URL, ",") {
 		urls = append(urls, strings.TrimSpace(u))
 	}
-	opts := []sr.ClientOpt{sr.URLs(urls...), sr.HTTPClient(c.http), sr.UserAgent("millrace")}
+	opts := []sr.ClientOpt{sr.URLs(urls...), sr.HTTPClient(&http.Client{Timeout: cfg.Timeout, Transport: bounded{transport}, CheckRedirect: sameOrigin}), sr.UserAgent("millrace")}
 	if cfg.Username != "" {
 		opts = append(opts, sr.BasicAuth(cfg.Username, cfg.Password))
 	}
@@ -126,7 +132,7 @@ func New(cfg Config) (*Client, error) {
 }
 
 // Close ends idle connections. Questions that are open go on.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
 // Schema implements codec.Registry.
 func (c *Client) Schema(ctx context.Context, id int) (codec.Schema, error) {
@@ -146,6 +152,7 @@ func (c *Client) Schema(ctx context.Context, id int) (codec.Schema, error) {
 		defer c.mu.Unlock()
 		switch {
 		case err == nil:
+			c.keep(s)
 			c.schemas[id] = s
 		case errors.Is(err, codec.ErrUnknownSchema):
 			if len(c.unknown) >= maxUnknown {
@@ -169,16 +176,18 @@ func (c *Client) fetch(ctx context.Context, id int) (codec.Schema, error) {
 	if err != nil {
 		return codec.Schema{}, fmt.Errorf("ask the Schema Registry for schema %d: %w", id, err)
 	}
-	left := maxReferences
-	return c.resolve(ctx, got, nil, &left)
+	return c.resolve(ctx, got, nil, &room{references: maxReferences, bytes: codec.MaxSchemaBytes})
 }
 
 // resolve fetches what a schema refers to. open are the references that led to it.
-func (c *Client) resolve(ctx context.Context, got sr.Schema, open []version, left *int) (codec.Schema, error) {
+func (c *Client) resolve(ctx context.Context, got sr.Schema, open []version, left *room) (codec.Schema, error) {
 	s := codec.Schema{Type: codecOf(got.Type), Text: got.Schema}
+	if left.bytes -= len(s.Text); left.bytes < 0 {
+		return s, errSchemaTooLarge
+	}
 	for _, ref := range got.References {
 		v := version{ref.Subject, ref.Version}
-		if *left--; *left < 0 {
+		if left.references--; left.references < 0 {
 			return s, fmt.Errorf("%w: it refers to more than %d schemas", codec.ErrUnknownSchema, maxReferences)
 		}
 		if slices.Contains(open, v) {
@@ -193,11 +202,14 @@ func (c *Client) resolve(ctx context.Context, got sr.Schema, open []version, lef
 	return s, nil
 }
 
-func (c *Client) reference(ctx context.Context, v version, open []version, left *int) (codec.Schema, error) {
+func (c *Client) reference(ctx context.Context, v version, open []version, left *room) (codec.Schema, error) {
 	c.mu.RLock()
 	s, known := c.versions[v]
 	c.mu.RUnlock()
 	if known {
+		if left.bytes -= len(s.Text); left.bytes < 0 {
+			return s, errSchemaTooLarge
+		}
 		return s, nil
 	}
 	var got sr.SubjectSchema
@@ -216,6 +228,7 @@ func (c *Client) reference(ctx context.Context, v version, open []version, left 
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.keep(s)
 	c.versions[v] = s
 	return s, nil
 }
@@ -289,7 +302,7 @@ func (c *Client) try(ctx context.Context, ask func() error) error {
 func temporary(err error) bool {
 	var answer *sr.ResponseError
 	if !errors.As(err, &answer) {
-		return true // no answer at all
+		return !errors.Is(err, codec.ErrUnknownSchema) // no answer at all, or one that is too large
 	}
 	return answer.StatusCode >= 500 || answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusRequestTimeout
 }

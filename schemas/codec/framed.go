@@ -104,13 +104,13 @@ func (f *framedRequests) Append(ctx context.Context, rec *schemas.Record) (Decod
 	plan := f.last
 	number := binary.BigEndian.Uint32(rec.Value[1:])
 	if number > math.MaxInt32 { // no registry can be asked for it: ids are positive and have 32 bits
-		return Decoded{Fault: unknownSchema(number)}, nil
+		return Decoded{Fault: schemas.Errorf(schemas.ErrorClassUnknownSchema, "the Schema Registry has no schema %d", number)}, nil
 	}
 	if id := int(number); plan == nil || id != f.lastID {
 		var err error
 		switch plan, err = f.planOf(ctx, id); {
 		case errors.Is(err, ErrUnknownSchema):
-			return Decoded{Fault: unknownSchema(number)}, nil
+			return Decoded{Fault: schemas.Errorf(schemas.ErrorClassUnknownSchema, "%s", clipTo([]byte(err.Error()), 300))}, nil
 		case err != nil:
 			return Decoded{}, err
 		}
@@ -124,9 +124,8 @@ func (f *framedRequests) Append(ctx context.Context, rec *schemas.Record) (Decod
 	return decodedOne(fault), nil
 }
 
-func unknownSchema(id uint32) *schemas.RequestError {
-	return schemas.Errorf(schemas.ErrorClassUnknownSchema, "the Schema Registry has no schema %d", id)
-}
+// maxPlans bounds the schemas that are planned; one can take a megabyte.
+const maxPlans = 1000
 
 // planOf returns the plan for a schema.
 func (f *framedRequests) planOf(ctx context.Context, id int) (rowPlan, error) {
@@ -148,6 +147,9 @@ func (f *framedRequests) planOf(ctx context.Context, id int) (rowPlan, error) {
 		}
 		plan = unusable{schemas.Errorf(fault.Class, "schema %d: %s", id, fault.Reason)}
 	}
+	if len(f.plans) >= maxPlans {
+		clear(f.plans)
+	}
 	f.plans[id] = plan
 	return plan, nil
 }
@@ -155,6 +157,9 @@ func (f *framedRequests) planOf(ctx context.Context, id int) (rowPlan, error) {
 func (f *framedRequests) newPlan(ctx context.Context, s Schema) (rowPlan, error) {
 	if s.Type != f.codec {
 		return nil, schemas.Errorf(schemas.ErrorClassUnknownSchema, "it is a schema of %s, not of %s", s.Type, f.codec)
+	}
+	if err := checkSchema(s); err != nil {
+		return nil, err
 	}
 	return f.plan(ctx, &f.rowBuilder, s)
 }

@@ -310,7 +310,7 @@ func TestUnknownSchemas(t *testing.T) {
 		r, _, list := framed(t, m, Schema{Type: c, Text: "{"})
 		list.schemas = append(list.schemas, Schema{Type: JSON, Text: "{}"})
 		for id, want := range map[int]string{
-			1: "schema 1: cannot be read as " + string(c), 3: "schema 3: it is a schema of json, not of " + string(c), 4: "the Schema Registry has no schema 4",
+			1: "schema 1: cannot be read as " + string(c), 3: "schema 3: it is a schema of json, not of " + string(c), 4: "schema 4 of the Schema Registry: unknown schema",
 		} {
 			for range 2 {
 				got, err := r.Append(t.Context(), record(string(appendHeader(nil, id))+"x"))
@@ -325,7 +325,7 @@ func TestUnknownSchemas(t *testing.T) {
 			got, err := r.Append(t.Context(), record(string(appendHeader(nil, id))+"x"))
 			require.NoError(t, err)
 			require.Equal(t, schemas.ErrorClassUnknownSchema, got.Fault.Class)
-			require.Contains(t, got.Fault.Reason, fmt.Sprint("no schema ", id))
+			require.Contains(t, got.Fault.Reason, fmt.Sprint("schema ", id))
 		}
 		require.Equal(t, 5, list.asked, "a registry cannot be asked for ids of more than 31 bits")
 	}

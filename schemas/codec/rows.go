@@ -292,8 +292,9 @@ func (b *rowBuilder) absent(i int) *schemas.RequestError {
 	return nil
 }
 
-func clip(b []byte) []byte {
-	const most = 80
+func clip(b []byte) []byte { return clipTo(b, 80) }
+
+func clipTo(b []byte, most int) []byte {
 	if len(b) <= most {
 		return b
 	}
