@@ -291,7 +291,7 @@ func (c CompareConfig) write(r *compare.Result, out io.Writer) error {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	_, err = file.Write(report.Bytes())
-	err = errors.Join(err, file.Chmod(0o644), file.Close())
+	err = errors.Join(err, file.Close()) // 0600: a report quotes the data
 	if err == nil {
 		err = os.Rename(file.Name(), c.Output)
 	}

@@ -144,6 +144,7 @@ var reportText string
 var reportStyle string
 
 var reportTemplate = template.Must(template.New("compare").Funcs(template.FuncMap{
+	"policy":       func() template.HTML { return page.Policy },
 	"style":        func() template.CSS { return template.CSS(page.Style + reportStyle) }, //nolint:gosec // our own files
 	"time":         func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
 	"num":          formatNumber,

@@ -147,10 +147,11 @@ var indexTemplate string
 var style string
 
 var funcs = template.FuncMap{
-	"style": func() template.CSS { return template.CSS(page.Style + style) }, //nolint:gosec // our own files
-	"time":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-	"day":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") },
-	"num":   num,
+	"policy": func() template.HTML { return page.Policy },
+	"style":  func() template.CSS { return template.CSS(page.Style + style) }, //nolint:gosec // our own files
+	"time":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"day":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") },
+	"num":    num,
 	"opt": func(x *float64) string {
 		if x == nil {
 			return "–"
@@ -193,7 +194,7 @@ func file(model, version string, start time.Time) string {
 // appears whole, or not at all; a report of the same window is replaced.
 func Write(dir string, r Report) ([]string, error) {
 	base := filepath.Join(dir, file(r.Model, r.Version, r.WindowStart))
-	if err := os.MkdirAll(filepath.Dir(base), 0o755); err != nil { //nolint:gosec // reports are to be read
+	if err := makeFolder(dir, r.Model, r.Version); err != nil {
 		return nil, fmt.Errorf("write report: %w", err)
 	}
 	var out bytes.Buffer
@@ -215,14 +216,24 @@ func Write(dir string, r Report) ([]string, error) {
 	return paths, nil
 }
 
-// writeFile replaces a file as a whole.
+// makeFolder makes the folder of a version below dir, and dir, for their owner alone: reports
+// hold what people have sent. Folders of models are closed where an earlier release left them
+// open; dir, where it is there, is the operator's.
+func makeFolder(dir, model, version string) error {
+	if err := os.MkdirAll(filepath.Join(dir, model, version), 0o700); err != nil {
+		return err
+	}
+	return os.Chmod(filepath.Join(dir, model), 0o700) //nolint:gosec // a folder needs the bit for searching
+}
+
+// writeFile replaces a file as a whole. Only its owner can read it.
 func writeFile(path string, content []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".report-*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	_, err = f.Write(content)
-	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
@@ -273,7 +284,7 @@ func (b Bins) greatestChange() (name string, before, after float64) {
 }
 
 func writeIndexFile(dir string, page []byte) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // reports are to be read
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("write the report index: %w", err)
 	}
 	return writeFile(filepath.Join(dir, "index.html"), page)

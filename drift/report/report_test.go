@@ -132,6 +132,7 @@ func TestReporter(t *testing.T) {
 	require.Empty(t, paths)
 	index, err := os.ReadFile(filepath.Join(cfg.Dir, "index.html"))
 	require.NoError(t, err)
+	require.Contains(t, string(index), `http-equiv="Content-Security-Policy"`)
 	require.Contains(t, string(index), "No window has been judged yet")
 
 	stats, err := newMonitor(c).Tick(t.Context(), now, versions[:1])
@@ -275,4 +276,26 @@ func BenchmarkReports(b *testing.B) {
 		}
 		require.Equal(b, 181, written)
 	}
+}
+
+// Reports quote what people have sent: nobody else reads them, and what a page shows can
+// neither run nor load anything.
+func TestReportsAreForTheirOwnerAndRunNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "reports")
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "flights"), 0o755)) // as an earlier release made it
+	paths, err := report.Write(dir, report.Report{Model: "flights", Version: "1", WindowStart: time.Unix(0, 0), WindowEnd: time.Unix(3600, 0)})
+	require.NoError(t, err)
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), path)
+	}
+	for _, folder := range []string{"flights", "flights/1"} {
+		info, err := os.Stat(filepath.Join(dir, folder))
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o700), info.Mode().Perm(), folder)
+	}
+	text, err := os.ReadFile(paths[0])
+	require.NoError(t, err)
+	require.Contains(t, string(text), `http-equiv="Content-Security-Policy" content="default-src 'none';`)
 }
