@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -143,43 +144,104 @@ func (c CompareConfig) format() string {
 }
 
 // Compare compares two tables and writes the report to out, or into the file that the
-// configuration names. cfg says where ClickHouse is, for a side that is a query.
+// configuration names. cfg says where ClickHouse is, for a side that is a query. It returns
+// within a second when ctx ends: what still computes then is left behind, and the process is to end.
 func Compare(ctx context.Context, c CompareConfig, cfg func() (Config, error), out io.Writer) error {
-	reference, err := c.open(ctx, c.Reference, "reference", cfg)
-	if err != nil {
-		return err
-	}
-	defer reference.Close() // was only read
-	current, err := c.open(ctx, c.Current, "current", cfg)
-	if err != nil {
-		return err
-	}
-	defer current.Close() // likewise
 	if os.Getenv("GOGC") == "" {
 		// What is held are numbers, in which a collection has nothing to follow: it is cheap,
 		// and what is read and let go would double the memory.
 		defer debug.SetGCPercent(debug.SetGCPercent(25))
 	}
-	result, err := compare.Compare(ctx, reference, current, c.Options)
-	if err != nil {
-		return err
+	var kept keptFiles
+	defer kept.remove()
+	type answer struct {
+		result *compare.Result
+		err    error
 	}
-	if err := c.write(result, out); err != nil {
+	answers := make(chan answer, 1)
+	go func() { // ends with the comparison, or the process
+		result, err := c.compare(ctx, cfg, &kept)
+		answers <- answer{result, err}
+	}()
+	var got answer
+	select {
+	case got = <-answers:
+	case <-ctx.Done():
+		timer := time.NewTimer(compareGrace)
+		defer timer.Stop()
+		select {
+		case got = <-answers:
+		case <-timer.C:
+			return fmt.Errorf("the comparison was interrupted: %w", context.Cause(ctx))
+		}
+	}
+	if got.err != nil {
+		return got.err
+	}
+	if err := c.write(got.result, out); err != nil {
 		return err
 	}
 	switch {
-	case c.FailOnDrift && result.Dataset.Drifted:
+	case c.FailOnDrift && got.result.Dataset.Drifted:
 		return ErrDrift
-	case c.FailOnDrift && result.Dataset.Columns == 0:
+	case c.FailOnDrift && got.result.Dataset.Columns == 0:
 		return errors.New("no column was judged, so drift is not known; the report says why of each")
 	default:
 		return nil
 	}
 }
 
-func (c CompareConfig) open(ctx context.Context, side CompareSide, name string, cfg func() (Config, error)) (dataset.Source, error) {
+// compareGrace is how long a comparison that was interrupted may take to end by itself. One
+// page of a file can hold billions of values, and one test of a column takes a while.
+const compareGrace = 500 * time.Millisecond
+
+func (c CompareConfig) compare(ctx context.Context, cfg func() (Config, error), kept *keptFiles) (*compare.Result, error) {
+	reference, err := c.open(ctx, c.Reference, "reference", cfg, kept)
+	if err != nil {
+		return nil, err
+	}
+	defer reference.Close() // was only read
+	current, err := c.open(ctx, c.Current, "current", cfg, kept)
+	if err != nil {
+		return nil, err
+	}
+	defer current.Close() // likewise
+	return compare.Compare(ctx, reference, current, c.Options)
+}
+
+// keptFiles are files that go with the comparison, whatever becomes of it.
+type keptFiles struct {
+	mu    sync.Mutex
+	names []string
+	gone  bool
+}
+
+// create makes a file.
+func (k *keptFiles) create(pattern string) (*os.File, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.gone {
+		return nil, context.Canceled
+	}
+	file, err := os.CreateTemp("", pattern)
+	if err == nil {
+		k.names = append(k.names, file.Name())
+	}
+	return file, err
+}
+
+func (k *keptFiles) remove() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.gone = true
+	for _, name := range k.names {
+		_ = os.Remove(name) // a file of the system's temporary folder
+	}
+}
+
+func (c CompareConfig) open(ctx context.Context, side CompareSide, name string, cfg func() (Config, error), kept *keptFiles) (dataset.Source, error) {
 	if side.SQL != "" {
-		return openQuery(ctx, side.SQL, "query of the "+name, cfg)
+		return openQuery(ctx, side.SQL, "query of the "+name, cfg, kept)
 	}
 	delimiter, err := c.delimiter()
 	if err != nil {
@@ -189,19 +251,12 @@ func (c CompareConfig) open(ctx context.Context, side CompareSide, name string, 
 	if err != nil {
 		return nil, err
 	}
-	return dataset.Open(side.Path, dataset.Options{Format: c.InputFormat, Delimiter: delimiter, Types: types})
+	return dataset.Open(ctx, side.Path, dataset.Options{Format: c.InputFormat, Delimiter: delimiter, Types: types})
 }
 
-// query is the answer of a ClickHouse query, kept in a file: it is read more than once, and
+// openQuery keeps the answer of a ClickHouse query in a file: it is read more than once, and
 // another run could give other rows, or the same in another order.
-type query struct {
-	dataset.Source
-	file string
-}
-
-func (q query) Close() error { return errors.Join(q.Source.Close(), os.Remove(q.file)) }
-
-func openQuery(ctx context.Context, sql, name string, load func() (Config, error)) (_ dataset.Source, err error) {
+func openQuery(ctx context.Context, sql, name string, load func() (Config, error), kept *keptFiles) (dataset.Source, error) {
 	cfg, err := load()
 	if err != nil {
 		return nil, err
@@ -219,26 +274,17 @@ func openQuery(ctx context.Context, sql, name string, load func() (Config, error
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	defer answer.Close() // likewise
-	file, err := os.CreateTemp("", "millrace-query-*.arrows")
+	file, err := kept.create("millrace-query-*.arrows")
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(file.Name()))
-		}
-	}()
 	_, err = io.Copy(file, answer)
 	if err = errors.Join(err, file.Close()); err != nil {
 		return nil, fmt.Errorf("%s: keep its answer: %w", name, err)
 	}
-	source, err := dataset.FromArrowStream(ctx, name, func(context.Context) (io.ReadCloser, error) {
+	return dataset.FromArrowStream(ctx, name, func(context.Context) (io.ReadCloser, error) {
 		return os.Open(file.Name())
 	}, dataset.Options{})
-	if err != nil {
-		return nil, err
-	}
-	return query{source, file.Name()}, nil
 }
 
 // terminalWidth returns how many characters a line has, 0 where out is no terminal.

@@ -99,7 +99,18 @@ func (p *plan) settle() {
 	}
 }
 
-const blockRows = 4096 // rows that are worked on at a time: they stay in the cache
+const (
+	blockRows   = 4096 // rows that are worked on at a time: they stay in the cache
+	segmentRows = 256  // of one segment, which wait to be added
+)
+
+// scratch is what rows are worked on in, one column after the other.
+type scratch struct {
+	values []float64
+	bits   []uint64
+}
+
+func newScratch() scratch { return scratch{make([]float64, blockRows), make([]uint64, blockRows)} }
 
 // side is one side of one column while it is read.
 type side struct {
@@ -116,8 +127,7 @@ type side struct {
 	typeErrors int64
 	bad        string // the first of them
 
-	values []float64
-	bits   []uint64
+	scratch // set while rows are added
 }
 
 // add takes the next rows of the column.
@@ -125,9 +135,6 @@ func (s *side) add(a arrow.Array, rows *rowHashes, salt uint64) error {
 	s.nulls += int64(a.NullN())
 	for from := 0; from < a.Len(); from += blockRows {
 		to := min(from+blockRows, a.Len())
-		if cap(s.bits) < blockRows {
-			s.bits, s.values = make([]uint64, blockRows), make([]float64, blockRows)
-		}
 		s.bits = s.bits[:to-from]
 		switch {
 		case s.plan.skip != "":
@@ -166,7 +173,7 @@ func (s *side) addSegments(values []float64) {
 			continue
 		}
 		s.pending[k] = append(s.pending[k], v)
-		if len(s.pending[k]) == blockRows {
+		if len(s.pending[k]) == segmentRows {
 			s.numbers[k].add(s.pending[k])
 			s.pending[k] = s.pending[k][:0]
 		}

@@ -92,8 +92,26 @@ func (e *engine) read(ctx context.Context, plans []*plan) ([]done, error) {
 	if e.tables[0].source.Columnar() && e.tables[1].source.Columnar() {
 		return e.byColumn(ctx, plans)
 	}
-	return e.atOnce(ctx, plans)
+	// So many at a time that what each needs at least fits: a pass over the tables costs less
+	// than memory that is not there.
+	together := max(1, int(e.Memory/int64(2*e.parts()*leastOfColumn)))
+	var all []done
+	for some := range slices.Chunk(plans, together) {
+		d, err := e.atOnce(ctx, some)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d...)
+	}
+	return all, nil
 }
+
+// parts is how many parts of the rows a column is collected for: all, and each segment.
+func (e *engine) parts() int { return 1 + len(e.segments) }
+
+// leastOfColumn is about what one side of a column takes at least, of each part: the values
+// that are held and those that wait, twice, and what describes them.
+const leastOfColumn = 2*8*(leastHeld+segmentRows) + 2048
 
 // done is a column that was judged, as a whole and by segment.
 type done struct {
@@ -336,23 +354,19 @@ func (e *engine) side(p *plan, k, together int, before *side) *side {
 	if k == 1 {
 		s.class = p.current.class
 	}
-	if before != nil {
-		s.values, s.bits = before.values, before.bits
-	}
 	if p.skip != "" {
 		if before != nil {
 			s.numbers = before.numbers // for the next
 		}
 		return s
 	}
-	parts := 1
-	if len(e.segments) > 0 {
-		parts += len(e.segments)
+	parts := e.parts()
+	if parts > 1 {
 		s.pending = make([][]float64, parts)
 	}
 	if !p.numeric {
 		for range parts {
-			s.texts = append(s.texts, newTexts())
+			s.texts = append(s.texts, newTexts(max(e.Memory/int64(2*together*parts), leastHeld*2*textOverhead)))
 		}
 		if before != nil {
 			s.numbers = before.numbers
@@ -401,12 +415,13 @@ func (e *engine) scan(ctx context.Context, k int, sides []*side) error {
 		}
 		columns[i], salts[i] = f.index, seedOf(s.plan.name, 0, 0)
 	}
-	rows := int64(0)
+	rows, scratch := int64(0), newScratch()
 	err := t.source.Scan(ctx, columns, func(batch arrow.Record) error {
 		if t.segment != nil && rows+batch.NumRows() > int64(len(t.segment)) {
 			return t.changed()
 		}
 		for i, s := range sides {
+			s.scratch = scratch
 			if err := s.add(batch.Column(i), t.hashes, salts[i]); err != nil {
 				return fmt.Errorf("%s: column %q: %w", t.source.Name(), s.plan.name, err)
 			}

@@ -96,13 +96,18 @@ func (o *checked) judge(p pair, kind string) verdict {
 		t.names, t.r, t.c = cells(p.reference.texts, p.current.texts)
 		distinct = [3]int{len(p.reference.texts.names), len(p.current.texts.names), len(t.names)}
 		beyond := p.reference.texts.beyond+p.current.texts.beyond > 0
+		if kind == "" && p.plan.declared == "" && p.plan.role == "" && (p.reference.texts.cramped() || p.current.texts.cramped()) {
+			v.skip = true
+			note("column %q is left out: its categories are more than fit the memory allowed; raise --memory, or leave out other columns", c.Column)
+			return v
+		}
 		if kind == "" && p.plan.declared == "" && p.plan.role == "" && (p.reference.texts.beyond > 0 || unique(p.reference.texts)) {
 			v.skip = true
 			note("column %q is left out: more than half of the reference's texts are different (an identifier or free text); --categorical %s compares it nevertheless", c.Column, c.Column)
 			return v
 		}
 		if beyond {
-			note("column %q has more than %d categories on a side: those that came later are compared as one, %s", c.Column, maxCategories, other)
+			note("column %q has more than %d categories on a side: those that came later are compared as one, %s", c.Column, max(len(p.reference.texts.names), len(p.current.texts.names)), other)
 		}
 	}
 

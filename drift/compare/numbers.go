@@ -49,7 +49,7 @@ func (n *numbers) add(block []float64) {
 		room := n.limit - len(n.values) - len(n.distinct)
 		switch {
 		case n.sampled:
-			room = max(blockRows-len(n.pending), 1)
+			room = max(n.block()-len(n.pending), 1)
 		case room == 0 && block[0]-block[0] != 0: // takes none
 			n.notFinite(block[0])
 			block = block[1:]
@@ -75,12 +75,15 @@ func (n *numbers) add(block []float64) {
 		}
 		if !n.sampled {
 			n.values = to
-		} else if n.pending = to; len(to) == blockRows {
+		} else if n.pending = to; len(to) >= n.block() {
 			n.sample()
 		}
 		block = block[k:]
 	}
 }
+
+// block is how many values wait to be sampled: no more than are held.
+func (n *numbers) block() int { return min(blockRows, max(n.limit, leastHeld)) }
 
 func (n *numbers) notFinite(v float64) {
 	if math.IsNaN(v) {

@@ -9,6 +9,9 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 )
 
+// maxScratch bounds the values of all columns that are worked on at the same time.
+const maxScratch = 1 << 22
+
 // codes number the texts of a column, alike on both sides.
 type codes map[string]float64
 
@@ -18,13 +21,16 @@ func (e *engine) scanRows(ctx context.Context, k int, plans []*plan, texts []cod
 	t := &e.tables[k]
 	at := make([]int, len(plans))
 	sides := make([]*side, len(plans))
+	// The values of all columns are wanted at the same time: of many columns, fewer rows.
+	rowsOf := min(blockRows, max(16, maxScratch/max(1, len(plans))))
+	bits := make([]uint64, rowsOf)
 	for i, p := range plans {
 		of := p.reference
 		if k == 1 {
 			of = p.current
 		}
 		at[i], sides[i] = of.index, &side{plan: p, class: of.class}
-		sides[i].values, sides[i].bits = make([]float64, blockRows), make([]uint64, blockRows)
+		sides[i].scratch = scratch{make([]float64, rowsOf), bits}
 	}
 	first := int64(0)
 	columns := make([][]float64, len(plans))
@@ -33,8 +39,8 @@ func (e *engine) scanRows(ctx context.Context, k int, plans []*plan, texts []cod
 		if first+int64(rows) > t.rows {
 			return t.changed()
 		}
-		for from := 0; from < rows; from += blockRows {
-			to := min(from+blockRows, rows)
+		for from := 0; from < rows; from += rowsOf {
+			to := min(from+rowsOf, rows)
 			for i, s := range sides {
 				var err error
 				s.bits = s.bits[:to-from]

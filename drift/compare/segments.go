@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	maxSegmentValues = 1000 // a column with more is refused
-	maxSegments      = 50   // compared: those with the most rows of the reference
+	maxSegmentValues = 1000    // a column with more is refused
+	maxSegments      = 50      // compared: those with the most rows of the reference
+	maxSegmentCells  = 100_000 // segments times columns, each of which is some kilobytes of a report
 )
 
 // noSegment is the segment of rows where the column has no value.
@@ -75,6 +76,10 @@ func (e *engine) readSegments(ctx context.Context) error {
 	if len(order) > maxSegments {
 		e.note("segments: the %d values of %q with the most rows are compared, of %d", maxSegments, e.Segment, len(order))
 		order = order[:maxSegments]
+	}
+	if n := len(order) * len(e.plans); n > maxSegmentCells {
+		return fmt.Errorf("%s of %q times %s are more than the %d comparisons that --segment makes: choose fewer columns by --columns",
+			count(int64(len(order)), "segment"), e.Segment, count(int64(len(e.plans)), "column"), maxSegmentCells)
 	}
 	to := make([]uint16, len(names))
 	for i, id := range order {

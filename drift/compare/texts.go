@@ -19,9 +19,13 @@ type texts struct {
 	beyond  int64 // values of texts that were not told apart any more
 	n       int64
 	missing int64
+	room    int64 // bytes that further texts may take
 }
 
-func newTexts() *texts { return &texts{index: map[string]int32{}} }
+// textOverhead is about what a distinct text takes beside its bytes.
+const textOverhead = 80
+
+func newTexts(room int64) *texts { return &texts{index: map[string]int32{}, room: room} }
 
 func (c *texts) add(text string) {
 	c.n++
@@ -29,14 +33,19 @@ func (c *texts) add(text string) {
 		c.counts[i]++
 		return
 	}
-	if len(c.names) == maxCategories {
+	if size := int64(len(text)) + textOverhead; len(c.names) == maxCategories || size > c.room {
 		c.beyond++
+		c.room = min(c.room, 0) // and none that is shorter: which are told apart is a matter of order alone
 		return
 	}
+	c.room -= int64(len(text)) + textOverhead
 	name := strings.Clone(text) // of a batch that goes
 	c.index[name] = int32(len(c.names))
 	c.names, c.counts = append(c.names, name), append(c.counts, 1)
 }
+
+// cramped tells whether texts were not told apart for want of memory.
+func (c *texts) cramped() bool { return c.beyond > 0 && len(c.names) < maxCategories }
 
 // other stands for what was not told apart, or is not shown.
 const other = stattest.OtherCategory

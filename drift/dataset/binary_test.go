@@ -322,7 +322,7 @@ func TestAsArrowWrites(t *testing.T) {
 		}
 		record.Release()
 		require.NoError(t, os.WriteFile(name, file.Bytes(), 0o600))
-		s, err := dataset.Open(name, dataset.Options{BatchRows: rapid.IntRange(1, 250).Draw(t, "rows")})
+		s, err := dataset.Open(t.Context(), name, dataset.Options{BatchRows: rapid.IntRange(1, 250).Draw(t, "rows")})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, s.Close()) }()
 		columns := make([]int, len(want))
@@ -368,7 +368,7 @@ func TestClaims(t *testing.T) {
 func exercise(tb testing.TB, path string, content []byte, most int) {
 	tb.Helper()
 	require.NoError(tb, os.WriteFile(path, content, 0o600))
-	s, err := dataset.Open(path, dataset.Options{BatchRows: 100})
+	s, err := dataset.Open(tb.Context(), path, dataset.Options{BatchRows: 100})
 	if err != nil {
 		require.ErrorContains(tb, err, path+": ")
 		require.NotContains(tb, err.Error(), "runtime error")
@@ -422,7 +422,7 @@ func TestParquetNullsBetweenDictionaryValues(t *testing.T) {
 	require.NoError(t, w.Close())
 	name := filepath.Join(t.TempDir(), "t.parquet")
 	require.NoError(t, os.WriteFile(name, file.Bytes(), 0o600))
-	s, err := dataset.Open(name, dataset.Options{BatchRows: 10})
+	s, err := dataset.Open(t.Context(), name, dataset.Options{BatchRows: 10})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
 	var got []string

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -75,8 +76,8 @@ var extensions = map[string]string{
 }
 
 // Open opens a file. CSV and JSON lines are read once to infer the types, and may be
-// compressed by gzip or Zstandard (.gz, .zst).
-func Open(path string, o Options) (Source, error) {
+// compressed by gzip or Zstandard (.gz, .zst). The end of ctx ends that reading.
+func Open(ctx context.Context, path string, o Options) (Source, error) {
 	if o.Format != "" && !slices.Contains(Formats, o.Format) {
 		return nil, fmt.Errorf("unknown format %q: want one of %s", o.Format, strings.Join(Formats, ", "))
 	}
@@ -89,7 +90,7 @@ func Open(path string, o Options) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := open(path, file, o)
+	s, err := open(ctx, path, file, o)
 	if err != nil {
 		_ = file.Close() // the other error is the cause
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -97,7 +98,7 @@ func Open(path string, o Options) (Source, error) {
 	return s, nil
 }
 
-func open(path string, file *os.File, o Options) (s Source, err error) {
+func open(ctx context.Context, path string, file *os.File, o Options) (s Source, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s, err = nil, fmt.Errorf("it is broken: %v", p)
@@ -145,7 +146,7 @@ func open(path string, file *os.File, o Options) (s Source, err error) {
 	case FormatArrow, FormatArrowStream:
 		s, err = openArrow(t, file, info.Size())
 	default:
-		s, err := openText(t, file, info.Size(), compressed)
+		s, err := openText(ctx, t, file, info.Size(), compressed)
 		if err == nil && guess && o.Format == FormatCSV && s.Schema().NumFields() == 1 && strings.ContainsAny(s.Schema().Field(0).Name, ";\t|") {
 			return nil, fmt.Errorf("its only column is called %q: give the character between values (--delimiter), or a comma where that is right", s.Schema().Field(0).Name)
 		}

@@ -42,7 +42,7 @@ func loadTable(tb testing.TB) []column {
 
 func open(tb testing.TB, path string, o dataset.Options) dataset.Source {
 	tb.Helper()
-	s, err := dataset.Open(path, o)
+	s, err := dataset.Open(tb.Context(), path, o)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, s.Close()) })
 	return s

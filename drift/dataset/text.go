@@ -45,7 +45,7 @@ type textSource struct {
 	na         *words // nil: none
 }
 
-func openText(t table, file *os.File, size int64, compressed compressionKind) (Source, error) {
+func openText(ctx context.Context, t table, file *os.File, size int64, compressed compressionKind) (Source, error) {
 	s := &textSource{table: t, file: file, size: size, compressed: compressed}
 	if t.options.Format == FormatCSV {
 		if s.options.NA == nil {
@@ -56,16 +56,30 @@ func openText(t table, file *os.File, size int64, compressed compressionKind) (S
 			return nil, fmt.Errorf("the delimiter %q cannot separate values", d)
 		}
 	}
-	return s, s.infer()
+	return s, s.infer(ctx)
+}
+
+// untilDone reads until ctx ends.
+type untilDone struct {
+	ctx context.Context //nolint:containedctx // io.Reader has none
+	io.ReadCloser
+}
+
+// Read implements io.Reader.
+func (r untilDone) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.ReadCloser.Read(p)
 }
 
 // open returns the rows from the first one on.
-func (s *textSource) open() (rows, io.Closer, error) {
+func (s *textSource) open(ctx context.Context) (rows, io.Closer, error) {
 	r, err := decompressed(io.NewSectionReader(s.file, 0, s.size), s.compressed)
 	if err != nil {
 		return nil, nil, err
 	}
-	rows, err := s.rows(r)
+	rows, err := s.rows(untilDone{ctx, r})
 	if err != nil {
 		_ = r.Close() // the other error is the cause
 	}
@@ -140,9 +154,9 @@ func (i *inference) add(c cell, na *words) {
 }
 
 // infer reads all of the file for the names and types of its columns.
-func (s *textSource) infer() error {
+func (s *textSource) infer(ctx context.Context) error {
 	if s.options.Format == FormatCSV && s.options.NoHeader { // the names come from the first row
-		_, closer, err := s.open()
+		_, closer, err := s.open(ctx)
 		if err != nil {
 			return err
 		}
@@ -150,7 +164,7 @@ func (s *textSource) infer() error {
 			return err
 		}
 	}
-	rows, closer, err := s.open()
+	rows, closer, err := s.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -200,7 +214,7 @@ func (s *textSource) Scan(ctx context.Context, columns []int, f func(arrow.Recor
 	if err := s.check(columns); err != nil {
 		return err
 	}
-	rows, closer, err := s.open()
+	rows, closer, err := s.open(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}

@@ -140,15 +140,15 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := write(t, tc.file, tc.content)
-			_, err := dataset.Open(path, tc.options)
+			_, err := dataset.Open(t.Context(), path, tc.options)
 			require.EqualError(t, err, path+": "+tc.want)
 		})
 	}
-	_, err := dataset.Open("testdata", dataset.Options{})
+	_, err := dataset.Open(t.Context(), "testdata", dataset.Options{})
 	require.EqualError(t, err, "testdata: it is a directory: name a file")
-	_, err = dataset.Open("testdata/none.csv", dataset.Options{})
+	_, err = dataset.Open(t.Context(), "testdata/none.csv", dataset.Options{})
 	require.ErrorIs(t, err, os.ErrNotExist)
-	_, err = dataset.Open("testdata/table.json", dataset.Options{Format: "xml"})
+	_, err = dataset.Open(t.Context(), "testdata/table.json", dataset.Options{Format: "xml"})
 	require.EqualError(t, err, `unknown format "xml": want one of csv, parquet, arrow, arrows, jsonl`)
 	_, err = dataset.ParseType("decimal")
 	require.EqualError(t, err, `unknown column type "decimal": want int, uint, float, bool, text, date or timestamp`)
@@ -170,7 +170,7 @@ func TestLongLine(t *testing.T) {
 	for name, want := range map[string]string{"a.csv": "line 1 is longer than 64 MiB", "a.jsonl": "line 1 is longer than 64 MiB"} {
 		path := write(t, name, "\"") // a quote, since what follows is then searched fastest
 		require.NoError(t, os.Truncate(path, 2<<30))
-		_, err := dataset.Open(path, dataset.Options{})
+		_, err := dataset.Open(t.Context(), path, dataset.Options{})
 		require.EqualError(t, err, path+": "+want)
 	}
 }
