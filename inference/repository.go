@@ -154,9 +154,7 @@ func (r *Repository) Load(ctx context.Context, name, version string) (*Model, er
 		if a == nil {
 			continue
 		}
-		if err := checkDigest(dir, a); err != nil {
-			errs = append(errs, err)
-		}
+		errs = append(errs, checkDigests(dir, a)...)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("load model %s: %w", ref, err)
@@ -174,15 +172,45 @@ func (r *Repository) Load(ctx context.Context, name, version string) (*Model, er
 	return model, nil
 }
 
-func checkDigest(dir string, a *schemas.Artifact) error {
-	got, err := Digest(filepath.Join(dir, a.File))
+func checkDigests(dir string, a *schemas.Artifact) (errs []error) {
+	for _, e := range append([]schemas.External{{File: a.File, SHA256: a.SHA256}}, a.External...) {
+		if err := checkDigest(dir, e); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+func checkDigest(dir string, e schemas.External) error {
+	path, err := within(dir, e.File)
 	if err != nil {
 		return err
 	}
-	if got != a.SHA256 {
-		return fmt.Errorf("%s has sha256 %s, and the manifest says %s: the file was changed, or belongs to another version", a.File, got, a.SHA256)
+	got, err := Digest(path)
+	if err != nil {
+		return err
+	}
+	if got != e.SHA256 {
+		return fmt.Errorf("%s has sha256 %s, and the manifest says %s: the file was changed, or belongs to another version", e.File, got, e.SHA256)
 	}
 	return nil
+}
+
+// within returns the path of a file of the folder, and refuses a link that leads out of it.
+func within(dir, file string) (string, error) {
+	path := filepath.Join(dir, file)
+	root, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", fmt.Errorf("digest: %w", err)
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", fmt.Errorf("digest: %w", err)
+	}
+	if rel, err := filepath.Rel(root, real); err != nil || !filepath.IsLocal(rel) {
+		return "", fmt.Errorf("%s is a link out of %s: a version is one folder; copy the file into it", file, dir)
+	}
+	return path, nil
 }
 
 // Digest returns the SHA-256 digest of a file as a manifest writes it.
@@ -231,9 +259,10 @@ func InstallModel(root, artifactPath string, manifestYAML []byte) (Ref, error) {
 	err = errors.Join(
 		os.Chmod(temp, 0o755), //nolint:gosec // models are no secrets
 		copyFile(filepath.Join(temp, m.Artifact.File), artifactPath),
+		copyExternal(temp, filepath.Dir(artifactPath), &m.Artifact),
 		os.WriteFile(filepath.Join(temp, schemas.ManifestFile), manifestYAML, 0o644)) //nolint:gosec // models are no secrets
 	if err == nil {
-		err = checkDigest(temp, &m.Artifact)
+		err = errors.Join(checkDigests(temp, &m.Artifact)...)
 	}
 	if err == nil {
 		err = os.Rename(temp, dir)
@@ -242,6 +271,19 @@ func InstallModel(root, artifactPath string, manifestYAML []byte) (Ref, error) {
 		return ref, fmt.Errorf("install model %s: %w", ref, err)
 	}
 	return ref, nil
+}
+
+func copyExternal(to, from string, a *schemas.Artifact) error {
+	for _, e := range a.External {
+		path, err := within(from, e.File)
+		if err == nil {
+			err = copyFile(filepath.Join(to, e.File), path)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func copyFile(to, from string) (err error) {

@@ -289,6 +289,9 @@ func (a *App) runWorker(soft, hard context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.cfg.Models.tryModels(soft, models); err != nil {
+		return orderly(soft, err)
+	}
 	handlers := make([]*laneHandler, 0, a.cfg.Worker.Lanes)
 	defer func() {
 		for _, h := range handlers {

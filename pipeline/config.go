@@ -89,6 +89,10 @@ type ClickHouseConfig struct {
 type ModelsConfig struct {
 	Repository string            `yaml:"repository"`
 	Versions   map[string]string `yaml:"versions"` // model: version; default the newest of each model
+
+	// A graph is a program: it is loaded and run in a process of its own first, within these.
+	LoadTimeout time.Duration `yaml:"load_timeout"`
+	LoadMemory  int64         `yaml:"load_memory"` // bytes
 }
 
 // WorkerConfig sizes the worker.
@@ -195,7 +199,7 @@ func DefaultConfig() Config {
 			Partitions: 4, ReplicationFactor: -1, Retention: 7 * 24 * time.Hour, RetentionBytes: -1, Spread: 1,
 		}},
 		ClickHouse: ClickHouseConfig{Addr: []string{"127.0.0.1:8123"}, Username: "default", Database: "millrace", TTLDays: 90},
-		Models:     ModelsConfig{Repository: "models"},
+		Models:     ModelsConfig{Repository: "models", LoadTimeout: time.Minute, LoadMemory: 4 << 30},
 		// Two lanes keep two cores busy: one scores while the other waits for Kafka.
 		Worker: WorkerConfig{
 			Group: "millrace-workers", Lanes: 2, Delivery: consumers.ExactlyOnce, Deduplicate: DeduplicateConfig{MaxRequests: 1_000_000}, MaxBatchRows: 8192, MaxRequestBytes: 1 << 20, TransactionTimeout: 10 * time.Second,
@@ -461,6 +465,10 @@ func (c Config) Validate() error {
 	}
 	if c.Models.Repository == "" {
 		bad("models.repository: missing")
+	}
+	lasting("models.load_timeout", c.Models.LoadTimeout, time.Second)
+	if c.Models.LoadMemory < 256<<20 {
+		bad("models.load_memory: must be at least %d (256 MiB), got %d", 256<<20, c.Models.LoadMemory)
 	}
 	for key, name := range map[string]string{"worker.group": c.Worker.Group, "recorder.group": c.Recorder.Group} {
 		if !groupName.MatchString(name) {

@@ -14,12 +14,10 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/inference"
-	"github.com/millrace/millrace/inference/onnx"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 	"github.com/millrace/millrace/sinks/kafka"
@@ -157,16 +155,12 @@ func CheckModels(ctx context.Context, cfg Config) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	rt := onnx.Runtime{Log: zerolog.Nop()}
 	var lines []string
 	errs := []error{cfg.checkCodecs(router.Models())}
 	for _, ref := range refs {
 		m, err := repo.Load(ctx, ref.Name, ref.Version)
 		if err == nil {
-			var instance inference.Instance
-			if instance, err = inference.NewInstance(ctx, rt, m, memory.NewGoAllocator()); err == nil {
-				err = instance.Close()
-			}
+			err = cfg.Models.tryLoad(ctx, ref)
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -195,14 +189,14 @@ func InitModel(ctx context.Context, cfg Config, path, name, version string) (Ini
 	if name == "" {
 		name = modelNameOf(path)
 	}
-	manifest, err := onnx.Init(path, name, version)
+	made, err := cfg.Models.try(ctx, "read "+path, trial{Init: &initTrial{path, name, version}})
 	if err != nil {
 		return InitResult{}, err
 	}
 	if err := os.MkdirAll(cfg.Models.Repository, 0o750); err != nil {
 		return InitResult{}, fmt.Errorf("make the model repository: %w", err)
 	}
-	ref, err := inference.InstallModel(cfg.Models.Repository, path, manifest)
+	ref, err := inference.InstallModel(cfg.Models.Repository, path, made.Manifest)
 	if err != nil {
 		return InitResult{}, err
 	}
@@ -211,8 +205,11 @@ func InitModel(ctx context.Context, cfg Config, path, name, version string) (Ini
 		return InitResult{}, err
 	}
 	m, err := repo.Load(ctx, ref.Name, ref.Version)
-	if err != nil {
-		return InitResult{}, err
+	if err == nil {
+		err = cfg.Models.tryLoad(ctx, ref)
+	}
+	if err != nil { // the version is there whole, and able to serve, or not at all
+		return InitResult{}, errors.Join(err, os.RemoveAll(filepath.Join(cfg.Models.Repository, ref.Name, ref.Version)))
 	}
 	return InitResult{
 		Manifest: filepath.Join(m.Dir, schemas.ManifestFile), Requests: cfg.Topics.RequestsOf(ref.Name),

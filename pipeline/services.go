@@ -26,9 +26,12 @@ const (
 	childClickHouse = "embedded-clickhouse"
 )
 
-// RunChild runs an embedded service if args (without the program's name) ask for one, and
+// RunChild runs an embedded service, or tries a model out, if args (without the program's name) ask for one, and
 // tells whether they did. It returns when the parent has gone or asks for the end.
 func RunChild(args []string, stderr io.Writer) (isChild bool, code int) {
+	if len(args) > 0 && args[0] == childModel {
+		return true, runTrial(context.Background(), args[1:], os.Stdout)
+	}
 	if len(args) == 0 || (args[0] != childKafka && args[0] != childClickHouse) {
 		return false, 0
 	}

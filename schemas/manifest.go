@@ -60,6 +60,14 @@ const (
 type Artifact struct {
 	File   string `yaml:"file"`
 	SHA256 string `yaml:"sha256"` // hexadecimal
+	// External are the files that the artifact keeps its weights in, where they are not in it.
+	External []External `yaml:"external,omitempty"`
+}
+
+// External is a file beside the manifest that an artifact reads.
+type External struct {
+	File   string `yaml:"file"`
+	SHA256 string `yaml:"sha256"` // hexadecimal
 }
 
 // FeatureType is the type of one feature. The names are Arrow's, but for category.
@@ -700,8 +708,22 @@ func (v *violations) artifact(key string, a *Artifact) {
 	if a == nil {
 		return
 	}
-	if a.File == "" || filepath.Base(a.File) != a.File || a.File == "." || a.File == ".." {
-		v.add(key+".file", "%q is not the name of a file beside the manifest", a.File)
+	v.file(key, a.File, a.SHA256)
+	if key != "artifact" && len(a.External) > 0 {
+		v.add(key+".external", "only the artifact can have weights elsewhere")
+		return
 	}
-	v.match(key+".sha256", a.SHA256, digest, "a SHA-256 digest: 64 hexadecimal digits, lower case")
+	for i, e := range a.External {
+		v.file(fmt.Sprintf("%s.external[%d]", key, i), e.File, e.SHA256)
+		if e.File == a.File || e.File == ManifestFile || slices.ContainsFunc(a.External[:i], func(o External) bool { return o.File == e.File }) {
+			v.add(fmt.Sprintf("%s.external[%d].file", key, i), "%q is another file already", e.File)
+		}
+	}
+}
+
+func (v *violations) file(key, name, sum string) {
+	if name == "" || filepath.Base(name) != name || name == "." || name == ".." {
+		v.add(key+".file", "%q is not the name of a file beside the manifest", name)
+	}
+	v.match(key+".sha256", sum, digest, "a SHA-256 digest: 64 hexadecimal digits, lower case")
 }

@@ -47,6 +47,30 @@ func (t Tensor) String() string {
 	return t.Type + " [" + strings.Join(dims, ", ") + "]"
 }
 
+// maxElements bounds the values of one tensor in one run of a graph that insists on its rows,
+// and maxWidth its columns: what a graph declares is a claim, and memory is made for it.
+const (
+	maxElements = 1 << 26
+	maxWidth    = 1 << 20
+)
+
+// fits tells whether memory for the declared rows and columns may be made.
+func (t Tensor) fits() bool {
+	n := int64(1)
+	for i, d := range t.Shape {
+		switch {
+		case d <= 0: // open, or as good as absent
+		case d > maxElements, i > 0 && d > maxWidth:
+			return false
+		default:
+			if n *= d; n > maxElements {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // batch returns the fixed number of rows, 0 if it is open.
 func (t Tensor) batch() int {
 	if len(t.Shape) == 0 || t.Shape[0] < 1 {
@@ -79,6 +103,8 @@ func (t Tensor) readable() error {
 		return fmt.Errorf("%q is %s; millrace converts %s", t.Name, t, strings.Join(elements, ", "))
 	case len(t.Shape) > 2:
 		return fmt.Errorf("%q is %s; millrace knows [rows] and [rows, columns]", t.Name, t)
+	case !t.fits():
+		return fmt.Errorf("%q is %s: more than %d columns, or %d values in one run; export the graph with rows left open", t.Name, t, maxWidth, maxElements)
 	}
 	return nil
 }

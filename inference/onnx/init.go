@@ -13,6 +13,9 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
+// maxFeatures bounds how many columns of inputs Init writes down.
+const maxFeatures = 10_000
+
 // maxInitColumns bounds how many columns of one output tensor Init writes down.
 const maxInitColumns = 16
 
@@ -26,6 +29,10 @@ func Init(path, name, version string) (manifestYAML []byte, err error) {
 		return nil, err
 	}
 	digest, err := inference.Digest(path)
+	if err != nil {
+		return nil, err
+	}
+	external, err := external(path)
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +53,12 @@ func Init(path, name, version string) (manifestYAML []byte, err error) {
 	w.line("version: %s", quote(version))
 	w.line("runtime: %s", schemas.RuntimeONNX)
 	w.line("artifact:\n  file: %s\n  sha256: %s", quote(file), digest)
+	if len(external) > 0 {
+		w.line("  external: # weights that the graph reads")
+		for _, e := range external {
+			w.line("    - {file: %s, sha256: %s}", quote(e.File), e.SHA256)
+		}
+	}
 	err = errors.Join(w.inputs(g.Inputs), w.outputs(g.Outputs))
 	if err != nil {
 		return nil, fmt.Errorf("write a manifest for %s: %w", path, err)
@@ -113,6 +126,7 @@ func (w *manifestWriter) inputs(tensors []Tensor) error {
 	var errs []error
 	var inputs []string
 	named := true
+	count := 0
 	w.line("\n# Fields of a request that the model reads, in the order of its input.")
 	w.line("# CHECK: add min and max, and \"out_of_range: reject\" to refuse what lies outside.")
 	w.line("# CHECK: add \"optional: true\" or a default to what a request may leave out; \"sensitive: true\" to personal data.")
@@ -125,6 +139,10 @@ func (w *manifestWriter) inputs(tensors []Tensor) error {
 		if t.width() == 0 {
 			errs = append(errs, fmt.Errorf("graph input %q is %s: the number of features is not in the graph; "+
 				"export it with a fixed second dimension (skl2onnx: FloatTensorType([None, 20]))", t.Name, t))
+			continue
+		}
+		if count += t.width(); count > maxFeatures {
+			errs = append(errs, fmt.Errorf("graph input %q is %s: more than %d features in all, more than fit a manifest", t.Name, t, maxFeatures))
 			continue
 		}
 		w.line("  # Input %s, %s.", quote(t.Name), t)

@@ -35,6 +35,9 @@ func (r Runtime) NewInstance(ctx context.Context, m *inference.Model, alloc memo
 }
 
 func (r Runtime) newInstance(ctx context.Context, m *inference.Model, alloc memory.Allocator) (_ *instance, err error) {
+	if err := checkExternal(m); err != nil {
+		return nil, err
+	}
 	g, err := Describe(m.ArtifactPath())
 	if err != nil {
 		return nil, err

@@ -68,6 +68,9 @@ func tensorsOf(infos []ort.InputOutputInfo) []Tensor {
 // inspect describes a graph, with the output shapes that it has when it is run where that
 // is possible.
 func inspect(path string) (*Graph, error) {
+	if _, err := externalFiles(path); err != nil { // before anything reads them
+		return nil, err
+	}
 	g, err := Describe(path)
 	if err != nil {
 		return nil, err
