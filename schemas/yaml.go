@@ -28,7 +28,7 @@ func ReadYAML(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, MaxYAMLBytes+1))
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func CheckYAML(text []byte) (err error) {
 	}
 	file, err := parser.ParseBytes(text, 0)
 	if err != nil {
-		return nil //nolint:nilerr // whoever decodes it says so, with the reason
+		return nil // whoever decodes it says so, with the reason
 	}
 	a := aliases{sizes: map[string]int{}}
 	for _, doc := range file.Docs {

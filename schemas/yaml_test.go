@@ -114,7 +114,7 @@ func FuzzCheckYAML(f *testing.F) {
 		f.Add([]byte(tc.text[:min(len(tc.text), 400)]))
 	}
 	f.Add([]byte("a: &a {x: 1}\nb: {<<: *a}\n? c\n: - d\n  - !!str e\n--- |\n  text\n"))
-	f.Fuzz(func(t *testing.T, text []byte) {
+	f.Fuzz(func(_ *testing.T, text []byte) {
 		if schemas.CheckYAML(text) != nil {
 			return
 		}

@@ -26,12 +26,14 @@ func answering(t *testing.T, handler http.HandlerFunc) string {
 
 func TestRedirectsCarryNoPasswordToAnotherOrigin(t *testing.T) {
 	var asked atomic.Int64
-	elsewhere := answering(t, func(w http.ResponseWriter, r *http.Request) {
+	elsewhere := answering(t, func(w http.ResponseWriter, _ *http.Request) {
 		asked.Add(1)
 		fmt.Fprint(w, `{"schema":"\"string\""}`)
 	})
 	for _, to := range []string{elsewhere, strings.Replace(elsewhere, "http:", "https:", 1), strings.Replace(elsewhere, "127.0.0.1", "localhost", 1)} {
-		url := answering(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to+r.URL.Path, http.StatusTemporaryRedirect) })
+		url := answering(t, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, to+r.URL.Path, http.StatusTemporaryRedirect)
+		})
 		_, err := client(t, url, withPassword).Schema(t.Context(), 1)
 		require.ErrorContains(t, err, "redirects to "+to)
 		require.ErrorContains(t, err, "set registry.url to it")

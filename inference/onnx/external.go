@@ -56,7 +56,7 @@ func externalFiles(path string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read graph: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil || info.Size() == 0 {
 		return nil, err
@@ -158,7 +158,7 @@ func entry(text []byte) (key, value string) {
 			return key, value
 		}
 		text = text[n+m:]
-		switch number {
+		switch int(number) {
 		case entryKey:
 			key = string(v)
 		case entryValue:
