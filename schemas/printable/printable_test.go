@@ -34,10 +34,10 @@ func TestTextIsWhatATerminalShows(t *testing.T) {
 
 func TestJSONStaysTheSameValue(t *testing.T) {
 	for in, want := range map[string]string{
-		"{\n \"a\": [1, 2]\r\n}":          `{"a":[1,2]}`,
-		"\"\u009b31m\u202e\u007f\"":       `"\u009b31m\u202e\u007f"`,
-		"\"\U000e0041\"":                  `"\udb40\udc41"`,
-		"no JSON \x1b[2J\n":               `"no JSON \u001b[2J\n"`,
+		"{\n \"a\": [1, 2]\r\n}":           `{"a":[1,2]}`,
+		"\"\u009b31m\u202e\u007f\"":        `"\u009b31m\u202e\u007f"`,
+		"\"\U000e0041\"":                   `"\udb40\udc41"`,
+		"no JSON \x1b[2J\n":                `"no JSON \u001b[2J\n"`,
 		"{\"request_id\":\"é\\u001b[2J\"}": `{"request_id":"é\u001b[2J"}`,
 	} {
 		require.Equal(t, want, string(printable.JSON([]byte(in))))
