@@ -101,3 +101,100 @@ func ParseCoordinates(id string) (c Coordinates, ok bool) {
 	}
 	return Coordinates{TopicID: topic, Partition: int32(partition), Offset: offset, Row: int32(row)}, true
 }
+
+// ParkedEvent is an event that the receiver of a subscription has refused. It waits for an
+// operator to send it again.
+type ParkedEvent struct {
+	Subscription string // with Event, the key
+	Event        Place  // of the event, on the events topic
+
+	ID     string // of the event
+	Reason string // what the receiver answered
+	At     time.Time
+	Body   []byte // empty where it was too large to be kept here
+}
+
+// Header keys of parked events.
+const (
+	headerEventID  = "millrace-event-id"
+	headerParkedAt = "millrace-parked-at"
+)
+
+// maxParkedBytes leaves room for the key and the headers.
+const maxParkedBytes = MaxSmallRecordBytes - 64<<10
+
+// Key returns the key of the event's control record.
+func (p ParkedEvent) Key() []byte {
+	return Coordinates{TopicID: p.Event.TopicID, Partition: p.Event.Partition, Offset: p.Event.Offset}.
+		AppendID([]byte(controlParked + "/" + p.Subscription + "/"))
+}
+
+// Message returns the event as a record of a control topic.
+func (p ParkedEvent) Message(control string) Message {
+	body := p.Body
+	if len(body) > maxParkedBytes || body == nil {
+		body = []byte{} // nil would delete it
+	}
+	return Message{Topic: control, Partition: AnyPartition, Key: p.Key(), Value: body, Headers: []Header{
+		{Key: headerEventID, Value: []byte(p.ID)},
+		{Key: HeaderReason, Value: []byte(p.Reason)},
+		{Key: headerParkedAt, Value: []byte(p.At.UTC().Format(time.RFC3339Nano))},
+	}}
+}
+
+// ReadParkedEvent reads a control record. gone tells that the event is parked no more, and then
+// only its key is known; ok tells that the record is one of a parked event at all. The body is
+// the record's.
+func ReadParkedEvent(rec *Record) (p ParkedEvent, gone, ok bool) {
+	kind, rest, _ := strings.Cut(string(rec.Key), "/")
+	subscription, id, _ := strings.Cut(rest, "/")
+	place, ok := ParseCoordinates(id)
+	if kind != controlParked || subscription == "" || !ok || place.Row != 0 {
+		return p, false, false
+	}
+	p.Subscription, p.Event = subscription, Place{TopicID: place.TopicID, Partition: place.Partition, Offset: place.Offset}
+	if rec.Value == nil {
+		return p, true, true
+	}
+	text := func(key string) string {
+		v, _ := rec.Header(key)
+		return string(v)
+	}
+	p.ID, p.Reason, p.Body = text(headerEventID), text(HeaderReason), rec.Value
+	p.At, _ = time.Parse(time.RFC3339Nano, text(headerParkedAt)) // zero where it is not there
+	return p, false, true
+}
+
+// Receiver says that a subscription's receiver has accepted an event: what it answers then is
+// about the events, and not about who asks, or how.
+type Receiver struct {
+	Subscription string // the key
+
+	Address string // public part of where it was
+	At      time.Time
+}
+
+// receiver is the value of a Receiver.
+type receiver struct {
+	Address string    `json:"address"`
+	At      time.Time `json:"at"`
+}
+
+// Message returns the receiver as a record of a control topic.
+func (r Receiver) Message(control string) (Message, error) {
+	value, err := json.Marshal(receiver{r.Address, r.At.UTC()})
+	if err != nil {
+		return Message{}, fmt.Errorf("encode that the receiver of %s accepts events: %w", r.Subscription, err)
+	}
+	return Message{Topic: control, Partition: AnyPartition, Key: []byte(controlAccepts + "/" + r.Subscription), Value: value}, nil
+}
+
+// ReadReceiver reads a control record; ok tells whether it says that a receiver accepts events.
+func ReadReceiver(rec *Record) (r Receiver, ok bool) {
+	kind, subscription, _ := strings.Cut(string(rec.Key), "/")
+	var v receiver
+	if kind != controlAccepts || subscription == "" || json.Unmarshal(rec.Value, &v) != nil {
+		return Receiver{}, false
+	}
+	return Receiver{subscription, v.Address, v.At}, true
+}
