@@ -45,7 +45,7 @@ func WithoutSecrets(err error, addresses, secrets []string) error {
 		return nil
 	}
 	was := err.Error()
-	if text := removeSecrets(was, addresses, secrets); text != was {
+	if text := HideSecrets(was, addresses, secrets); text != was {
 		return &publicError{text, err}
 	}
 	return err
@@ -65,7 +65,8 @@ func (e *publicError) Unwrap() error { return e.err }
 // stand in many words, and can be guessed.
 const minSecret = 4
 
-func removeSecrets(text string, addresses, secrets []string) string {
+// HideSecrets does with a text what WithoutSecrets does with an error's.
+func HideSecrets(text string, addresses, secrets []string) string {
 	hidden := map[string]string{}
 	hide := func(secret, public string) {
 		if len(secret) >= minSecret && secret != public {
