@@ -43,10 +43,14 @@ func (r *readiness) snapshot() (ready bool, parts map[string]string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ready, parts = len(r.parts) > 0, map[string]string{} // before Run has begun, nothing is
+	for part, note := range r.notes {
+		if note != "" {
+			parts[part] = "ready; " + note
+		}
+	}
 	for part, reason := range r.parts {
-		parts[part] = "ready"
-		if note := r.notes[part]; note != "" {
-			parts[part] += "; " + note
+		if r.notes[part] == "" {
+			parts[part] = "ready"
 		}
 		if reason != "" {
 			ready, parts[part] = false, reason

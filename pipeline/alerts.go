@@ -74,7 +74,6 @@ func (a *App) runAlerts(soft, hard context.Context, producer *kafka.Producer) er
 			if receivers.wait(ctx) != nil {
 				return nil // the process ends before it knows whom to ask
 			}
-			a.ready.set(sub.part, "")
 			err := consumers.Subscribe(ctx, hard, a.connection(), a.group("millrace-alerts-"+s.Name), a.cfg.Topics.Events, maxAlertBackoff, sub.log, sub.handle)
 			if err != nil { // an alert that cannot be read must not stop inference
 				a.ready.set(sub.part, err.Error())
@@ -95,7 +94,16 @@ type subscriber struct {
 	producer  *kafka.Producer
 	receivers *receivers
 	part      string // of readiness
+	unready   bool   // and readiness says so
 	log       zerolog.Logger
+}
+
+// ready tells whether events come to the receiver, or why not.
+func (s *subscriber) ready(reason string) {
+	if reason != "" || s.unready {
+		s.app.ready.set(s.part, reason)
+		s.unready = reason != ""
+	}
 }
 
 // handle delivers, or parks, what the subscription wants. An error makes the event come again.
@@ -119,13 +127,13 @@ func (s *subscriber) deliver(ctx context.Context, rec *schemas.Record, id string
 	switch {
 	case err == nil:
 		s.accepted(ctx)
-		s.app.ready.set(s.part, "")
+		s.ready("")
 		return "delivered", nil
 	case !isRefusal:
 		return "failed", err
 	case refused.Ambiguous() && !s.receivers.accepts(s.Name, schemas.PublicAddress(s.hook.URL)):
 		err = fmt.Errorf("%w; it has never accepted an event, so that this is taken for a wrong address and tried again: %s", err, s.hook.Hint())
-		s.app.ready.set(s.part, err.Error())
+		s.ready(err.Error())
 		return "failed", err
 	}
 	parked := schemas.ParkedEvent{
@@ -135,7 +143,7 @@ func (s *subscriber) deliver(ctx context.Context, rec *schemas.Record, id string
 	if failure := s.producer.Send(ctx, parked.Message(s.app.cfg.Topics.Control)); failure != nil {
 		return "failed", fmt.Errorf("park an event: %w (%w)", failure, err)
 	}
-	s.app.ready.set(s.part, "")
+	s.ready("")
 	s.log.Error().Err(err).Str("event", id).Int32("partition", rec.Partition).Int64("offset", rec.Offset).
 		Msg("event refused and parked; see `millrace alerts parked`, and `millrace alerts send` when the receiver takes it")
 	return "refused", nil

@@ -28,7 +28,15 @@ func NewLogger(cfg LogConfig, out io.Writer) zerolog.Logger {
 		level = zerolog.InfoLevel // Validate has refused other words
 	}
 	if cfg.Format == "console" {
-		out = zerolog.ConsoleWriter{Out: out, TimeFormat: time.TimeOnly, NoColor: !isTerminal(out)}
+		out = zerolog.ConsoleWriter{
+			Out: out, TimeFormat: time.TimeOnly, NoColor: !isTerminal(out),
+			FormatPrepare: func(event map[string]any) error { // fields it quotes by itself
+				if text, ok := event[zerolog.MessageFieldName].(string); ok {
+					event[zerolog.MessageFieldName] = printable.Text(text)
+				}
+				return nil
+			},
+		}
 	}
 	return zerolog.New(out).Level(level).With().Timestamp().Logger()
 }

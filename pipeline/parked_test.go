@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -80,9 +81,15 @@ func (h *harness) event(revision int, more string) {
 func (h *harness) awaitReady(admin string, status int, text string) (body string) {
 	h.Helper()
 	h.eventually("/readyz says "+text, func() (string, bool) {
-		var got int
-		got, body = h.get("http://" + admin + "/readyz")
-		return body, got == status && strings.Contains(body, text)
+		resp, err := http.Get("http://" + admin + "/readyz")
+		if err != nil {
+			return "", false // it has not begun
+		}
+		defer resp.Body.Close()
+		got, err := io.ReadAll(resp.Body)
+		require.NoError(h, err)
+		body = string(got)
+		return body, resp.StatusCode == status && strings.Contains(body, text)
 	})
 	return body
 }
@@ -97,7 +104,8 @@ func TestWebhookThatHasNeverAcceptedAnythingLosesNoEvent(t *testing.T) {
 	for i := range 3 {
 		h.event(i, "")
 	}
-	r := h.start("monitor", "http.addr="+admin, `alerts=[{name: hook, webhook: {url: "http://`+strings.TrimPrefix(srv.URL, "https://")+`/canary"}}]`)
+	r := h.run(pipeline.New(h.config("roles=monitor", "http.addr="+admin,
+		`alerts=[{name: hook, webhook: {url: "http://`+strings.TrimPrefix(srv.URL, "https://")+`/canary"}}]`), h.log))
 	body := h.awaitReady(admin, http.StatusServiceUnavailable, "does it expect https://?")
 	require.NotContains(t, body, "canary")
 	h.eventually("the log says it", func() (string, bool) { return "", strings.Contains(h.logs.all(), "does it expect https://?") })
@@ -193,7 +201,10 @@ func TestRefusedEventsAreParkedAndSentAgain(t *testing.T) {
 	require.Equal(t, 2, n)
 	require.Equal(t, []int{0, 2, 3, 1, 4}, hook.taken(h, 5))
 	parked(0)
-	h.awaitReady(admin, http.StatusOK, `"alerts hook":"ready"`)
+	h.eventually("readiness names nothing parked", func() (string, bool) {
+		status, body := h.get("http://" + admin + "/readyz")
+		return body, status == http.StatusOK && !strings.Contains(body, "parked")
+	})
 
 	// Given up.
 	hook.answers(http.StatusUnprocessableEntity)
