@@ -18,9 +18,12 @@ import (
 type readiness struct {
 	mu    sync.Mutex
 	parts map[string]string // part: why it is not ready, "" if it is
+	notes map[string]string // part: what an operator is to know of it though it is ready
 }
 
-func newReadiness() *readiness { return &readiness{parts: map[string]string{}} }
+func newReadiness() *readiness {
+	return &readiness{parts: map[string]string{}, notes: map[string]string{}}
+}
 
 // set tells that a part is ready, or why not.
 func (r *readiness) set(part, reason string) {
@@ -29,12 +32,26 @@ func (r *readiness) set(part, reason string) {
 	r.parts[part] = reason
 }
 
+// note tells what an operator is to know of a part though it is ready; "" takes that back.
+func (r *readiness) note(part, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notes[part] = text
+}
+
 func (r *readiness) snapshot() (ready bool, parts map[string]string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ready, parts = len(r.parts) > 0, map[string]string{} // before Run has begun, nothing is
+	for part, note := range r.notes {
+		if note != "" {
+			parts[part] = "ready; " + note
+		}
+	}
 	for part, reason := range r.parts {
-		parts[part] = "ready"
+		if r.notes[part] == "" {
+			parts[part] = "ready"
+		}
 		if reason != "" {
 			ready, parts[part] = false, reason
 		}

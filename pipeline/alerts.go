@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/consumers"
@@ -35,45 +38,221 @@ const maxAlertBackoff = time.Minute
 // runAlerts delivers events to the subscriptions: one consumer group each, so that a
 // receiver that is away holds up nobody else, and that each goes on where it stopped.
 func (a *App) runAlerts(soft, hard context.Context, producer *kafka.Producer) error {
-	group, ctx := errgroup.WithContext(soft)
-	for _, sub := range a.cfg.Alerts {
-		var out channel
-		if sub.Webhook != nil {
-			out = alerts.NewWebhook(sub.Webhook.URL, sub.Webhook.Headers, sub.Webhook.Timeout)
-		} else {
-			out = kafkaChannel{producer, sub.Kafka.Topic}
+	if len(a.cfg.Alerts) == 0 {
+		return nil
+	}
+	admin, err := consumers.NewAdmin(a.connection())
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	receivers := newReceivers(func(subscription string, n int) {
+		a.Metrics.parked.WithLabelValues(subscription).Set(float64(n))
+		note := ""
+		if n > 0 {
+			note = fmt.Sprintf("%d events that the receiver refused are parked: see `millrace alerts parked`", n)
 		}
-		log := a.log.With().Str("subscription", sub.Name).Logger()
+		a.ready.note("alerts "+subscription, note)
+	})
+	group, ctx := errgroup.WithContext(soft)
+	group.Go(func() error { // ends with soft
+		admin.Follow(ctx, a.cfg.Topics.Control, a.log, receivers)
+		return nil
+	})
+	for _, s := range a.cfg.Alerts {
+		sub := &subscriber{
+			Subscription: s, app: a, producer: producer, receivers: receivers, part: "alerts " + s.Name,
+			log: a.log.With().Str("subscription", s.Name).Logger(),
+		}
+		if s.Webhook != nil {
+			sub.hook = alerts.NewWebhook(s.Webhook.URL, s.Webhook.Headers, s.Webhook.Timeout)
+			sub.out = sub.hook
+		} else {
+			sub.out = kafkaChannel{producer, s.Kafka.Topic}
+		}
 		group.Go(func() error { // ends with soft
-			err := consumers.Subscribe(ctx, hard, a.connection(), a.group("millrace-alerts-"+sub.Name), a.cfg.Topics.Events, maxAlertBackoff, log,
-				func(ctx context.Context, rec *schemas.Record) error {
-					var e schemas.Event
-					if err := json.Unmarshal(rec.Value, &e); err != nil {
-						log.Warn().Err(err).Int32("partition", rec.Partition).Int64("offset", rec.Offset).Msg("no CloudEvent; passed over")
-						return nil
-					}
-					if !sub.Matches(e.Data) {
-						return nil
-					}
-					err := out.Deliver(ctx, rec.Value)
-					outcome := "delivered"
-					var refused *alerts.RefusedError
-					switch {
-					case errors.As(err, &refused): // the next ones may be taken; this one stays in the table of events
-						log.Error().Err(err).Str("event", e.ID).Int32("partition", rec.Partition).Int64("offset", rec.Offset).Msg("event refused; passed over")
-						outcome, err = "refused", nil
-					case err != nil:
-						outcome = "failed"
-					}
-					a.Metrics.deliveries.WithLabelValues(sub.Name, outcome).Inc()
-					return err
-				})
+			if receivers.wait(ctx) != nil {
+				return nil // the process ends before it knows whom to ask
+			}
+			err := consumers.Subscribe(ctx, hard, a.connection(), a.group("millrace-alerts-"+s.Name), a.cfg.Topics.Events, maxAlertBackoff, sub.log, sub.handle)
 			if err != nil { // an alert that cannot be read must not stop inference
-				a.ready.set("alerts "+sub.Name, err.Error())
-				log.Error().Err(err).Msg("the subscription has ended")
+				a.ready.set(sub.part, err.Error())
+				sub.log.Error().Err(err).Msg("the subscription has ended")
 			}
 			return nil
 		})
 	}
 	return group.Wait()
+}
+
+// subscriber delivers the events of one subscription.
+type subscriber struct {
+	Subscription
+	app       *App
+	out       channel
+	hook      *alerts.Webhook // out, where that is one
+	producer  *kafka.Producer
+	receivers *receivers
+	part      string // of readiness
+	unready   bool   // and readiness says so
+	log       zerolog.Logger
+}
+
+// ready tells whether events come to the receiver, or why not.
+func (s *subscriber) ready(reason string) {
+	if reason != "" || s.unready {
+		s.app.ready.set(s.part, reason)
+		s.unready = reason != ""
+	}
+}
+
+// handle delivers, or parks, what the subscription wants. An error makes the event come again.
+func (s *subscriber) handle(ctx context.Context, rec *schemas.Record) error {
+	var e schemas.Event
+	if err := json.Unmarshal(rec.Value, &e); err != nil {
+		s.log.Warn().Err(err).Int32("partition", rec.Partition).Int64("offset", rec.Offset).Msg("no CloudEvent; passed over")
+		return nil
+	}
+	if !s.Matches(e.Data) {
+		return nil
+	}
+	outcome, err := s.deliver(ctx, rec, e.ID)
+	s.app.Metrics.deliveries.WithLabelValues(s.Name, outcome).Inc()
+	return err
+}
+
+func (s *subscriber) deliver(ctx context.Context, rec *schemas.Record, id string) (outcome string, err error) {
+	err = s.out.Deliver(ctx, rec.Value)
+	refused, isRefusal := errors.AsType[*alerts.RefusedError](err)
+	switch {
+	case err == nil:
+		s.accepted(ctx)
+		s.ready("")
+		return "delivered", nil
+	case !isRefusal:
+		return "failed", err
+	case refused.Ambiguous() && !s.receivers.accepts(s.Name, schemas.PublicAddress(s.hook.URL)):
+		err = fmt.Errorf("%w; it has never accepted an event, so that this is taken for a wrong address and tried again: %s", err, s.hook.Hint())
+		s.ready(err.Error())
+		return "failed", err
+	}
+	parked := schemas.ParkedEvent{
+		Subscription: s.Name, Event: schemas.Place{TopicID: rec.TopicID, Partition: rec.Partition, Offset: rec.Offset},
+		ID: id, Reason: err.Error(), At: time.Now(), Body: rec.Value,
+	}
+	if failure := s.producer.Send(ctx, parked.Message(s.app.cfg.Topics.Control)); failure != nil {
+		return "failed", fmt.Errorf("park an event: %w (%w)", failure, err)
+	}
+	s.ready("")
+	s.log.Error().Err(err).Str("event", id).Int32("partition", rec.Partition).Int64("offset", rec.Offset).
+		Msg("event refused and parked; see `millrace alerts parked`, and `millrace alerts send` when the receiver takes it")
+	return "refused", nil
+}
+
+// accepted remembers, over restarts, that the receiver has accepted an event.
+func (s *subscriber) accepted(ctx context.Context) {
+	if s.hook == nil {
+		return
+	}
+	address := schemas.PublicAddress(s.hook.URL)
+	if s.receivers.accepts(s.Name, address) {
+		return
+	}
+	m, err := schemas.Receiver{Subscription: s.Name, Address: address, At: time.Now()}.Message(s.app.cfg.Topics.Control)
+	if err == nil {
+		err = s.producer.Send(ctx, m)
+	}
+	if err != nil { // the next event that is accepted says it, too
+		s.log.Warn().Err(err).Msg("that the receiver accepts events could not be kept")
+		return
+	}
+	s.receivers.accept(s.Name, address)
+}
+
+// receivers follows what the control topic says of the subscriptions' receivers. It is safe
+// for concurrent use.
+type receivers struct {
+	changed func(subscription string, parked int)
+	ready   chan struct{} // closed when the topic has been read once
+
+	mu       sync.Mutex
+	accepted map[string]string          // subscription: address
+	parked   map[string]map[string]bool // subscription: keys
+	reading  bool                       // the topic is read from its start
+}
+
+func newReceivers(changed func(subscription string, parked int)) *receivers {
+	return &receivers{changed: changed, ready: make(chan struct{}), accepted: map[string]string{}, parked: map[string]map[string]bool{}}
+}
+
+// wait waits until the topic has been read once.
+func (r *receivers) wait(ctx context.Context) error {
+	select {
+	case <-r.ready:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (r *receivers) accepts(subscription, address string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.accepted[subscription] == address
+}
+
+func (r *receivers) accept(subscription, address string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.accepted[subscription] = address
+}
+
+// Reset implements consumers.Follower. What is known of receivers stays until it is known
+// better.
+func (r *receivers) Reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reading = true
+	for _, keys := range r.parked {
+		clear(keys)
+	}
+}
+
+// Visit implements consumers.Follower.
+func (r *receivers) Visit(rec *schemas.Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if receiver, ok := schemas.ReadReceiver(rec); ok {
+		r.accepted[receiver.Subscription] = receiver.Address
+	}
+	p, gone, ok := schemas.ReadParkedEvent(rec)
+	if !ok {
+		return
+	}
+	keys := r.parked[p.Subscription]
+	if keys == nil {
+		keys = map[string]bool{}
+		r.parked[p.Subscription] = keys
+	}
+	if keys[string(rec.Key)] = true; gone {
+		delete(keys, string(rec.Key))
+	}
+	if !r.reading {
+		r.changed(p.Subscription, len(keys))
+	}
+}
+
+// CaughtUp implements consumers.Follower.
+func (r *receivers) CaughtUp() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reading = false
+	for subscription, keys := range r.parked {
+		r.changed(subscription, len(keys))
+	}
+	select {
+	case <-r.ready:
+	default:
+		close(r.ready)
+	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/millrace/millrace/drift/compare"
 	"github.com/millrace/millrace/drift/dataset"
 	"github.com/millrace/millrace/drift/stattest"
+	"github.com/millrace/millrace/schemas/printable"
 	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
@@ -308,6 +309,11 @@ func (c CompareConfig) write(r *compare.Result, out io.Writer) error {
 	switch c.format() {
 	case formatJSON:
 		err = compare.WriteJSON(&report, r, true)
+		if c.Output == "" {
+			document := printable.Document(report.Bytes()) // the names of columns and categories are the data's
+			report.Reset()
+			report.Write(document)
+		}
 	case formatHTML:
 		err = compare.WriteHTML(&report, r, time.Now())
 	default:

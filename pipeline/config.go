@@ -225,7 +225,7 @@ func LoadConfig(path string, environ, flags []string) (Config, error) {
 	for _, f := range flags {
 		key, value, ok := strings.Cut(f, "=")
 		if !ok {
-			l.fault("--set %s: write key=value", f)
+			l.fault("--set %s: write key=value", schemas.PublicAddress(f))
 			continue
 		}
 		l.set("--set "+key, key, value)
@@ -535,8 +535,8 @@ func (c Config) Validate() error {
 }
 
 func address(bad func(string, ...any), key, addr string) {
-	if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" {
-		bad("%s: %q is not host:port", key, addr)
+	if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" || strings.ContainsAny(host, "@/") {
+		bad("%s: %q is not host:port", key, schemas.PublicAddress(addr))
 	}
 }
 
@@ -549,7 +549,7 @@ func (s Subscription) validate(bad func(string, ...any), key string) {
 	}
 	if s.Webhook != nil {
 		if u, err := url.Parse(s.Webhook.URL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			bad("%s.webhook.url: %q is no http or https URL", key, s.Webhook.URL)
+			bad("%s.webhook.url: %q is no http or https URL", key, schemas.PublicAddress(s.Webhook.URL))
 		}
 		if s.Webhook.Timeout < 0 {
 			bad("%s.webhook.timeout: must be at least 0, got %s", key, s.Webhook.Timeout)

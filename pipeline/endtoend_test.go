@@ -451,7 +451,7 @@ func testDeadLetters(t *testing.T, h *harness, letters []sent) {
 	require.Len(t, list(pipeline.LetterFilter{Class: "no_version", Model: "fares"}), 0)
 	category := list(pipeline.LetterFilter{Model: "fares", Class: "unknown_category"})
 	require.Len(t, category, 1)
-	require.Len(t, category[0], 6)
+	require.Len(t, category[0], 7)
 	require.Equal(t, "unknown_category", category[0][2])
 	require.Equal(t, h.cfg.Topics.RequestsOf("fares"), category[0][4])
 
@@ -468,16 +468,16 @@ func testDeadLetters(t *testing.T, h *harness, letters []sent) {
 	require.Error(t, pipeline.ShowDeadLetter(t.Context(), h.cfg, 0, 1_000_000, &shown))
 
 	// A replay is answered as the request was: by another dead letter.
-	n, err := pipeline.ReplayDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{Only: []pipeline.LetterID{id}})
+	done, err := pipeline.ReplayDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{Only: []pipeline.LetterID{id}})
 	require.NoError(t, err)
-	require.Equal(t, 1, n)
+	require.Equal(t, pipeline.Replayed{Sent: 1}, done)
 	h.settled(h.cfg.Topics.RequestsOf("fares"))
 	again := list(pipeline.LetterFilter{Class: "unknown_category"})
 	require.Len(t, again, 2)
 	require.NotEqual(t, again[0][3], again[1][3], "it has coordinates of its own")
-	n, err = pipeline.ReplayDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{Only: []pipeline.LetterID{{Partition: 0, Offset: 1_000_000}}})
+	done, err = pipeline.ReplayDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{Only: []pipeline.LetterID{{Partition: 0, Offset: 1_000_000}}})
 	require.Error(t, err)
-	require.Zero(t, n)
+	require.Zero(t, done)
 	require.Equal(t, "2", h.sqlOne("SELECT count() FROM millrace.dead_letters WHERE error_class = 'unknown_category'")[0])
 	require.Equal(t, letters[i].id, h.sqlOne("SELECT max(headers['millrace-replay-of']) FROM millrace.dead_letters WHERE error_class = 'unknown_category'")[0])
 }

@@ -502,7 +502,7 @@ func (h *harness) ended(requests ...string) {
 func (h *harness) settled(requests ...string) {
 	h.Helper()
 	h.eventually("every request is answered", func() (string, bool) {
-		lag := h.lag(h.cfg.Worker.Group, requests...)
+		lag := h.unread(h.cfg.Worker.Group, requests...)
 		return strconv.FormatInt(lag, 10), lag == 0
 	})
 	h.ended(requests...)

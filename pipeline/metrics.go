@@ -21,6 +21,7 @@ type Metrics struct {
 	stored      *prometheus.CounterVec // table
 	events      *prometheus.CounterVec // model, kind
 	deliveries  *prometheus.CounterVec // subscription, outcome
+	parked      *prometheus.GaugeVec   // subscription
 }
 
 // NewMetrics registers everything, and the Go and process collectors.
@@ -59,11 +60,14 @@ func NewMetrics() *Metrics {
 			Name: "millrace_events_total", Help: "Events published by the monitor.",
 		}, []string{"model", "kind"}),
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_alert_deliveries_total", Help: "Attempts to deliver an event to a subscription.",
+			Name: "millrace_alert_deliveries_total", Help: "Attempts to deliver an event to a subscription, by outcome (delivered, failed: tried again, refused: parked).",
 		}, []string{"subscription", "outcome"}),
+		parked: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "millrace_alerts_parked", Help: "Events that a subscription's receiver has refused and that wait for millrace alerts send.",
+		}, []string{"subscription"}),
 	}
 	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue, m.stored, m.events, m.deliveries)
+		m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue, m.stored, m.events, m.deliveries, m.parked)
 	return m
 }
 

@@ -7,12 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 
@@ -20,7 +16,7 @@ import (
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
-	"github.com/millrace/millrace/sinks/kafka"
+	"github.com/millrace/millrace/schemas/printable"
 )
 
 // NewLogger returns the logger that the configuration asks for.
@@ -30,7 +26,15 @@ func NewLogger(cfg LogConfig, out io.Writer) zerolog.Logger {
 		level = zerolog.InfoLevel // Validate has refused other words
 	}
 	if cfg.Format == "console" {
-		out = zerolog.ConsoleWriter{Out: out, TimeFormat: time.TimeOnly, NoColor: !isTerminal(out)}
+		out = zerolog.ConsoleWriter{
+			Out: out, TimeFormat: time.TimeOnly, NoColor: !isTerminal(out),
+			FormatPrepare: func(event map[string]any) error { // fields it quotes by itself
+				if text, ok := event[zerolog.MessageFieldName].(string); ok {
+					event[zerolog.MessageFieldName] = printable.Text(text)
+				}
+				return nil
+			},
+		}
 	}
 	return zerolog.New(out).Level(level).With().Timestamp().Logger()
 }
@@ -232,132 +236,9 @@ func modelNameOf(path string) string {
 	return name[:min(len(name), 60)]
 }
 
-// LetterID names a dead letter by its place in the dead-letter topic.
-type LetterID struct {
-	Partition int32
-	Offset    int64
-}
-
-// LetterFilter chooses dead letters; zero values choose all.
-type LetterFilter struct {
-	Model string
-	Class string
-	Only  []LetterID
-	Limit int
-}
-
-func (f LetterFilter) matches(rec *schemas.Record) bool {
-	return (f.Model == "" || headerText(rec, schemas.HeaderModel) == f.Model) &&
-		(f.Class == "" || headerText(rec, schemas.HeaderErrorClass) == f.Class) &&
-		(len(f.Only) == 0 || slices.Contains(f.Only, LetterID{rec.Partition, rec.Offset}))
-}
-
-func headerText(rec *schemas.Record, key string) string {
-	v, _ := rec.Header(key)
-	return string(v)
-}
-
-var errEnough = errors.New("enough")
-
-// eachLetter visits the dead letters that match, oldest first.
-func eachLetter(ctx context.Context, cfg Config, admin *consumers.Admin, filter LetterFilter, visit func(rec *schemas.Record) error) error {
-	n := 0
-	err := admin.Read(ctx, cfg.Topics.DeadLetters, func(rec *schemas.Record) error {
-		if !filter.matches(rec) {
-			return nil
-		}
-		if n++; filter.Limit > 0 && n > filter.Limit {
-			return errEnough
-		}
-		return visit(rec)
-	})
-	if errors.Is(err, errEnough) {
-		return nil
-	}
-	return err
-}
-
-// ListDeadLetters writes one line a letter.
-func ListDeadLetters(ctx context.Context, cfg Config, filter LetterFilter, out io.Writer) error {
-	return withAdmin(cfg, func(admin *consumers.Admin) error {
-		return eachLetter(ctx, cfg, admin, filter, func(rec *schemas.Record) error {
-			request := headerText(rec, schemas.HeaderPartition) + "/" + headerText(rec, schemas.HeaderOffset)
-			if row, ok := rec.Header(schemas.HeaderRow); ok {
-				request += "/" + string(row)
-			}
-			_, err := fmt.Fprintf(out, "%d/%d\t%s\t%s\t%s\t%s\t%s\n", rec.Partition, rec.Offset,
-				headerText(rec, schemas.HeaderFailedAt), headerText(rec, schemas.HeaderErrorClass), request,
-				headerText(rec, schemas.HeaderTopic), headerText(rec, schemas.HeaderReason))
-			return err
-		})
-	})
-}
-
-// ShowDeadLetter writes one letter whole: its headers as lines, then its key and value.
-// What is no printable text is quoted.
-func ShowDeadLetter(ctx context.Context, cfg Config, partition int32, offset int64, out io.Writer) error {
-	return withAdmin(cfg, func(admin *consumers.Admin) error {
-		return admin.FindRecord(ctx, cfg.Topics.DeadLetters, partition, offset, func(rec *schemas.Record) error {
-			for _, h := range rec.Headers {
-				fmt.Fprintf(out, "%s: %s\n", h.Key, printable(h.Value))
-			}
-			_, err := fmt.Fprintf(out, "key: %s\n\n%s\n", printable(rec.Key), printable(rec.Value))
-			return err
-		})
-	})
-}
-
-// printable returns text as it is, and anything else quoted.
-func printable(b []byte) string {
-	if !utf8.Valid(b) {
-		return strconv.Quote(string(b))
-	}
-	for _, r := range string(b) {
-		if !unicode.IsPrint(r) && r != '\n' && r != '\t' {
-			return strconv.Quote(string(b))
-		}
-	}
-	return string(b)
-}
-
-// ReplayDeadLetters produces the requests of the letters that match again, and returns how
-// many. It works on what the topic holds now, so that a replay that fails again is not
-// replayed in the same call.
-func ReplayDeadLetters(ctx context.Context, cfg Config, filter LetterFilter) (n int, err error) {
-	producer, err := kafka.NewProducer(cfg.Kafka.Brokers, cfg.Kafka.ClientID, 10_000, cfg.Topics.MaxBytes)
-	if err != nil {
-		return 0, err
-	}
-	defer producer.Close()
-	var passed []error // letters that cannot be replayed; they must not keep the others from it
-	pass := func(rec *schemas.Record, format string, args ...any) error {
-		passed = append(passed, fmt.Errorf("dead letter %d/%d: "+format, append([]any{rec.Partition, rec.Offset}, args...)...))
-		return nil
-	}
-	err = withAdmin(cfg, func(admin *consumers.Admin) error {
-		return eachLetter(ctx, cfg, admin, filter, func(rec *schemas.Record) error {
-			if _, ok := rec.Header(schemas.HeaderCut); ok {
-				return pass(rec, "the request was too large to be kept whole, and cannot be replayed")
-			}
-			m := kafka.Replay(rec)
-			if _, ok := cfg.Topics.ModelOf(m.Topic); !ok {
-				return pass(rec, "%q is no requests topic", m.Topic)
-			}
-			if err := producer.Send(ctx, m); err != nil {
-				return err
-			}
-			n++
-			return nil
-		})
-	})
-	if missing := len(filter.Only) - n - len(passed); err == nil && missing > 0 {
-		err = fmt.Errorf("%d of the %d dead letters named were not found", missing, len(filter.Only))
-	}
-	return n, errors.Join(append(passed, err)...)
-}
-
 // Predict sends requests to a model's topic, waits for all results and writes them, a line
-// each. Requests that became dead letters are named in the error.
+// each; what does not print is escaped as JSON does it. Requests that became dead letters are
+// named in the error.
 func Predict(ctx context.Context, cfg Config, model string, requests [][]byte, timeout time.Duration, out io.Writer) error {
 	if c := cfg.Worker.codec(model); c != codec.JSON {
 		return fmt.Errorf("predict sends JSON, and worker.codecs says that requests of %s are %s: send those by a Kafka client", model, c)
@@ -369,10 +250,10 @@ func Predict(ctx context.Context, cfg Config, model string, requests [][]byte, t
 		err := admin.Ask(ctx, cfg.Topics.RequestsOf(model), requests, []string{cfg.Topics.ResultsOf(model), cfg.Topics.DeadLetters},
 			func(rec *schemas.Record) error {
 				if rec.Topic == cfg.Topics.DeadLetters {
-					refused = append(refused, fmt.Errorf("%s: %s", headerText(rec, schemas.HeaderErrorClass), headerText(rec, schemas.HeaderReason)))
+					refused = append(refused, errors.New(printable.Text(headerText(rec, schemas.HeaderErrorClass)+": "+headerText(rec, schemas.HeaderReason))))
 					return nil
 				}
-				_, err := fmt.Fprintf(out, "%s\n", rec.Value)
+				_, err := fmt.Fprintf(out, "%s\n", printable.JSON(rec.Value))
 				return err
 			})
 		return errors.Join(append(refused, err)...)

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/schemas/printable"
 )
 
 func checkCommand(o *options) *cobra.Command {
@@ -18,7 +19,7 @@ func checkCommand(o *options) *cobra.Command {
 			cfg, err := o.load() // what is wrong in it has its default
 			lines, errModels := pipeline.CheckModels(cmd.Context(), cfg)
 			for _, line := range lines {
-				fmt.Fprintln(cmd.OutOrStdout(), line)
+				fmt.Fprintln(cmd.OutOrStdout(), printable.Text(line))
 			}
 			if err := errors.Join(err, errModels); err != nil {
 				return usage(err)

@@ -26,7 +26,7 @@ func deadLettersCommand(o *options) *cobra.Command {
 	}
 	list := filters(&cobra.Command{
 		Use:   "list",
-		Short: "List dead letters, oldest first: id, class, topic, coordinates, reason",
+		Short: "List dead letters, oldest first: id, time, class, coordinates, topic, when replayed, reason",
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := o.load()
@@ -57,9 +57,13 @@ func deadLettersCommand(o *options) *cobra.Command {
 	replay := filters(&cobra.Command{
 		Use:   "replay [ID…]",
 		Short: "Produce dead-lettered requests again, to the topic that they came from",
-		Long: "Produce dead-lettered requests again, with their bytes and headers, to the topic that they\n" +
-			"came from. Name the letters, or filter with --model and --class, or give --all. The result of\n" +
-			"a replay carries the header millrace-replay-of with the first request's coordinates.",
+		Long: "Produce dead-lettered requests again, with their bytes and headers, to the topic and partition\n" +
+			"that they came from. Name the letters, or filter with --model and --class, or give --all. The\n" +
+			"result of a replay carries the header millrace-replay-of with the request's coordinates.\n\n" +
+			"What was replayed is marked in the same transaction on the control topic, and skipped from then\n" +
+			"on: a replay that was interrupted goes on when the command is given again. A request that fails\n" +
+			"again becomes a letter of its own, which the next replay sends. --again sends what is marked,\n" +
+			"too, answered or not, but each request once: of those that failed again, the last letter.",
 		RunE: func(cmd *cobra.Command, given []string) error {
 			if len(given) == 0 && !all && filter.Model == "" && filter.Class == "" {
 				return usage(errors.New("name the letters to replay, or give --model, --class or --all"))
@@ -75,14 +79,30 @@ func deadLettersCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			n, err := pipeline.ReplayDeadLetters(cmd.Context(), cfg, filter)
-			fmt.Fprintf(cmd.OutOrStdout(), "%d replayed\n", n)
+			done, err := pipeline.ReplayDeadLetters(cmd.Context(), cfg, filter)
+			fmt.Fprintf(cmd.OutOrStdout(), "%d replayed, %d skipped%s\n", done.Sent, done.Skipped, skippedWhy(done, filter))
+			if done.Moved > 0 {
+				fmt.Fprintf(cmd.OutOrStdout(), "%d of them to another partition than their request's, which the topic does not have any more\n", done.Moved)
+			}
 			return err
 		},
 	})
 	replay.Flags().BoolVar(&all, "all", false, "replay every dead letter")
+	replay.Flags().BoolVar(&filter.Again, "again", false, "replay also what was replayed before, though it may be answered twice")
 	cmd.AddCommand(list, show, replay)
 	return cmd
+}
+
+// skippedWhy says why letters were skipped, where some were.
+func skippedWhy(done pipeline.Replayed, filter pipeline.LetterFilter) string {
+	switch {
+	case done.Skipped == 0:
+		return ""
+	case filter.Again:
+		return ": a later letter stands for each"
+	default:
+		return ": replayed before (--again sends them once more)"
+	}
 }
 
 func letterID(text string) (partition int32, offset int64, err error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/schemas/printable"
 )
 
 func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
@@ -33,7 +34,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "millrace: %s\n", indent(err.Error()))
+	fmt.Fprintf(stderr, "millrace: %s\n", indent(printable.Lines(err.Error()))) // of servers, files and arguments
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return 2
 	}
@@ -101,6 +102,6 @@ func rootCommand() *cobra.Command {
 	root.PersistentFlags().StringArrayVar(&o.set, "set", nil, "override one configuration key, as in --set worker.lanes=4; repeatable")
 	root.AddCommand(
 		runCommand(o), devCommand(o), demoCommand(o), checkCommand(o), topicsCommand(o),
-		deadLettersCommand(o), initCommand(o), predictCommand(o), driftCommand(o))
+		deadLettersCommand(o), alertsCommand(o), initCommand(o), predictCommand(o), driftCommand(o))
 	return root
 }

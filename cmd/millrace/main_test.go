@@ -253,7 +253,7 @@ func TestFirstPrediction(t *testing.T) {
 		shown := must(t, "deadletters", "show", id)
 		require.Contains(t, shown, "\n\n{\"speed\":3}\n")
 		require.Contains(t, shown, "millrace-error-class: missing_feature\n")
-		require.Equal(t, "1 replayed\n", must(t, "deadletters", "replay", id))
+		require.Equal(t, "1 replayed, 0 skipped\n", must(t, "deadletters", "replay", id))
 		eventually(t, "the replay is a dead letter too", func() bool {
 			return strings.Count(must(t, "deadletters", "list"), "\n") == 2
 		})

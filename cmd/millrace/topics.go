@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/schemas/printable"
 )
 
 func topicsCommand(o *options) *cobra.Command {
@@ -28,7 +29,7 @@ func topicsCommand(o *options) *cobra.Command {
 				}
 				done, err := pipeline.ApplyTopics(cmd.Context(), cfg)
 				for _, line := range done {
-					fmt.Fprintln(cmd.OutOrStdout(), line)
+					fmt.Fprintln(cmd.OutOrStdout(), printable.Text(line))
 				}
 				if err == nil {
 					fmt.Fprintf(cmd.OutOrStdout(), "%d changes\n", len(done))
@@ -50,7 +51,7 @@ func topicsCommand(o *options) *cobra.Command {
 					return err
 				}
 				for _, p := range problems {
-					fmt.Fprintln(cmd.OutOrStdout(), p)
+					fmt.Fprintln(cmd.OutOrStdout(), printable.Text(p.String()))
 				}
 				if len(problems) > 0 {
 					return errors.New("the topics differ from the configuration; `millrace topics apply` mends what can be mended")

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sr"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 )
 
@@ -52,7 +53,7 @@ func (c Config) Validate() error {
 		case u.User != nil:
 			errs = append(errs, errors.New("registry.url: it holds a user; set registry.username and registry.password"))
 		case (u.Scheme != "http" && u.Scheme != "https") || u.Host == "":
-			errs = append(errs, fmt.Errorf("registry.url: %q does not begin with http:// or https:// and a host", text))
+			errs = append(errs, fmt.Errorf("registry.url: %q does not begin with http:// or https:// and a host", schemas.PublicAddress(strings.TrimSpace(text))))
 		}
 	}
 	if c.Username == "" && c.Password != "" {
@@ -126,7 +127,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	var err error
 	if c.sr, err = sr.NewClient(opts...); err != nil {
-		return nil, fmt.Errorf("registry.url: %w", err)
+		return nil, fmt.Errorf("registry.url: %w", c.public(err))
 	}
 	return c, nil
 }
@@ -279,20 +280,25 @@ func share[T any](ctx context.Context, c *Client, key string, ask func(context.C
 	}
 }
 
+// public returns err without the secrets that an address can hold.
+func (c *Client) public(err error) error {
+	return schemas.WithoutSecrets(err, strings.Split(c.cfg.URL, ","), []string{c.cfg.Password})
+}
+
 // try asks again, with growing pauses, while the registry is away or busy.
 func (c *Client) try(ctx context.Context, ask func() error) error {
 	pause := c.cfg.Backoff
 	for attempt := 1; ; attempt++ {
 		err := ask()
 		if err == nil || attempt >= c.cfg.Attempts || !temporary(err) {
-			return err
+			return c.public(err)
 		}
 		timer := time.NewTimer(pause/2 + rand.N(pause/2+1)) //nolint:gosec // spreads the attempts, no secret
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return err
+			return c.public(err)
 		}
 		pause = min(2*pause, c.cfg.MaxBackoff)
 	}

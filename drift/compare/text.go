@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/millrace/millrace/schemas/printable"
 )
 
 // What the table and the HTML report say in the same words.
@@ -269,27 +269,7 @@ func shownName(s string, most int) string {
 }
 
 // shownText is shownName for prose; it reads no more of s than it shows.
-func shownText(s string, most int) string {
-	var b strings.Builder
-	for n := 0; s != ""; n++ {
-		if n == most {
-			b.WriteString("…")
-			break
-		}
-		r, size := utf8.DecodeRuneInString(s)
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[0])
-		case unicode.IsPrint(r) || r == '\u200c' || r == '\u200d' || r == '\u00a0': // joiners belong to words and emoji
-			b.WriteString(s[:size])
-		default:
-			q := strconv.QuoteRuneToASCII(r)
-			b.WriteString(q[1 : len(q)-1])
-		}
-		s = s[size:]
-	}
-	return b.String()
-}
+func shownText(s string, most int) string { return printable.Clip(s, most) }
 
 // cut shortens text to at most so many characters, an ellipsis included.
 func cut(s string, most int) string {

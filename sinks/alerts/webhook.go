@@ -5,15 +5,21 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/millrace/millrace/schemas"
 )
 
 // DefaultTimeout bounds one delivery whose subscription names no timeout.
 const DefaultTimeout = 10 * time.Second
 
 // Webhook posts events to a URL, as CloudEvents in structured mode (HTTP protocol binding
-// 1.0). It is safe for concurrent use.
+// 1.0). It is safe for concurrent use. Its errors hold nothing of the URL but its public part,
+// and none of the headers' values, also where the receiver repeats them.
 type Webhook struct {
 	URL     string
 	Headers map[string]string // added to each request
@@ -35,14 +41,15 @@ func NewWebhook(url string, headers map[string]string, timeout time.Duration) *W
 // RefusedError is an answer that says that the receiver does not take this event, however
 // often it is sent.
 type RefusedError struct {
-	URL    string
-	Status string
-	Text   string // the beginning of the answer
+	Status int
+	text   string
 }
 
-func (e *RefusedError) Error() string {
-	return fmt.Sprintf("post event to %s: refused for good: %s: %q", e.URL, e.Status, e.Text)
-}
+func (e *RefusedError) Error() string { return e.text }
+
+// Ambiguous tells that the answer can also be about the request as such, as that of a TLS port
+// to an http:// address is: whoever has accepted an event means the event by it.
+func (e *RefusedError) Ambiguous() bool { return e.Status == http.StatusBadRequest }
 
 // refuses tells whether a status is about the event itself. Others of 400 to 499, as of a
 // wrong path or token, are for an operator to mend, and the event is kept for then.
@@ -58,9 +65,13 @@ func refuses(status int) bool {
 // Deliver posts one event. Any answer but 2xx is an error, and the event is to be sent
 // again unless that is a RefusedError: the receiver recognises a repeat by the event's id.
 func (w *Webhook) Deliver(ctx context.Context, event []byte) error {
+	return schemas.WithoutSecrets(w.deliver(ctx, event), []string{w.URL}, slices.Collect(maps.Values(w.Headers)))
+}
+
+func (w *Webhook) deliver(ctx context.Context, event []byte) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(event))
-	if err != nil {
-		return fmt.Errorf("post event to %s: %w", w.URL, err)
+	if err != nil { // which repeats parts of the URL in ways of its own
+		return fmt.Errorf("post event to %s: its URL cannot be used", schemas.PublicAddress(w.URL))
 	}
 	req.Header.Set("Content-Type", "application/cloudevents+json; charset=UTF-8")
 	for k, v := range w.Headers {
@@ -73,7 +84,8 @@ func (w *Webhook) Deliver(ctx context.Context, event []byte) error {
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 200))
 	if refuses(resp.StatusCode) {
-		return &RefusedError{URL: w.URL, Status: resp.Status, Text: string(text)}
+		answer := fmt.Sprintf("post event to %s: refused: %s: %q", w.URL, resp.Status, text)
+		return &RefusedError{resp.StatusCode, schemas.HideSecrets(answer, []string{w.URL}, slices.Collect(maps.Values(w.Headers)))}
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return fmt.Errorf("post event to %s: %s: %.200q", w.URL, resp.Status, text)
@@ -82,4 +94,12 @@ func (w *Webhook) Deliver(ctx context.Context, event []byte) error {
 		return fmt.Errorf("post event to %s: read the answer: %w", w.URL, err)
 	}
 	return nil
+}
+
+// Hint says what a receiver may mean that has accepted nothing yet and answers 400.
+func (w *Webhook) Hint() string {
+	if strings.HasPrefix(strings.ToLower(w.URL), "http://") {
+		return "does it expect https://? A TLS port answers 400 to http://"
+	}
+	return "is the URL right, and does it take CloudEvents?"
 }

@@ -2,9 +2,11 @@ package alerts
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,4 +49,43 @@ func TestWebhook(t *testing.T) {
 	}
 	srv.Close()
 	require.Error(t, w.Deliver(t.Context(), nil))
+}
+
+// An address is where secrets of a webhook stand. None of them is in an error, also where the
+// receiver repeats what it was asked.
+func TestWebhookErrorsHoldNoSecret(t *testing.T) {
+	status := http.StatusOK
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if status == 0 { // it hangs up
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err == nil {
+				c.Close()
+			}
+			return
+		}
+		user, password, _ := r.BasicAuth()
+		http.Error(w, fmt.Sprint(r.URL, " ", user, ":", password, " ", r.Header.Get("X-Key")), status)
+	}))
+	defer srv.Close()
+	open := func(url string) *Webhook {
+		return NewWebhook(url, map[string]string{"X-Key": "Token canary-header"}, time.Second)
+	}
+	host := strings.TrimPrefix(srv.URL, "http://")
+	w := open("http://canary-user:canary-password@" + host + "/services/canary-path?key=canary-query")
+	for _, status = range []int{0, 302, 400, 403, 404, 413, 415, 422, 429, 500} {
+		err := w.Deliver(t.Context(), nil)
+		require.ErrorContains(t, err, host)
+		require.NotContains(t, err.Error(), "canary", "%d", status)
+		var refused *RefusedError
+		if errors.As(err, &refused) {
+			require.NotContains(t, refused.Error(), "canary")
+		}
+	}
+	srv.Close()
+	require.NotContains(t, w.Deliver(t.Context(), nil).Error(), "canary")
+	for _, url := range []string{"http://canary-user:canary-password@[::1/canary-path", "http://" + host + "/canary-path\x00", "canary-scheme:canary-path"} {
+		err := open(url).Deliver(t.Context(), nil)
+		require.Error(t, err)
+		require.NotContains(t, err.Error(), "canary-p")
+	}
 }

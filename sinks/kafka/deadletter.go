@@ -9,8 +9,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/google/uuid"
-
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -112,37 +110,35 @@ func sizeCut(rec *schemas.Record, limit int) int {
 // cut returns the start of b; nil stays nil.
 func cut(b []byte, limit int) []byte { return b[:min(len(b), limit)] }
 
-// Replay shapes the request that a dead letter was made of, for its requests topic, and
-// marks it as a replay.
+// Replay shapes the request that a dead letter was made of, for the topic and the partition
+// that it came from, and marks it as a replay. A letter that does not say where that is gets
+// an empty topic, or AnyPartition.
 func Replay(letter *schemas.Record) schemas.Message {
-	var topic string
-	if t, ok := letter.Header(schemas.HeaderTopic); ok {
-		topic = string(t)
+	c, known := LetterCoordinates(letter)
+	m := schemas.Message{Topic: headerText(letter, schemas.HeaderTopic), Partition: schemas.AnyPartition, Key: letter.Key, Value: letter.Value}
+	if known {
+		m.Partition = c.Partition
 	}
-	m := schemas.Message{Topic: topic, Partition: schemas.AnyPartition, Key: letter.Key, Value: letter.Value}
 	for _, h := range letter.Headers {
 		if !strings.HasPrefix(h.Key, "millrace-") {
 			m.Headers = append(m.Headers, h)
 		}
 	}
-	m.Headers = append(m.Headers, schemas.Header{Key: schemas.HeaderReplayOf, Value: LetterCoordinates(letter).AppendID(nil)})
+	m.Headers = append(m.Headers, schemas.Header{Key: schemas.HeaderReplayOf, Value: c.AppendID(nil)})
 	return m
 }
 
-// LetterCoordinates returns the coordinates of the request that a dead letter was made of.
-func LetterCoordinates(letter *schemas.Record) schemas.Coordinates {
-	text := func(key string) string {
-		v, _ := letter.Header(key)
-		return string(v)
+// LetterCoordinates returns the coordinates of the request that a dead letter was made of, and
+// whether the letter tells them all.
+func LetterCoordinates(letter *schemas.Record) (schemas.Coordinates, bool) {
+	id := headerText(letter, schemas.HeaderTopicID) + "/" + headerText(letter, schemas.HeaderPartition) + "/" + headerText(letter, schemas.HeaderOffset)
+	if row, ok := letter.Header(schemas.HeaderRow); ok {
+		id += "/" + string(row)
 	}
-	var c schemas.Coordinates
-	c.TopicID, _ = uuid.Parse(text(schemas.HeaderTopicID))
-	if n, err := strconv.ParseInt(text(schemas.HeaderPartition), 10, 32); err == nil {
-		c.Partition = int32(n)
-	}
-	c.Offset, _ = strconv.ParseInt(text(schemas.HeaderOffset), 10, 64)
-	if n, err := strconv.ParseInt(text(schemas.HeaderRow), 10, 32); err == nil {
-		c.Row = int32(n)
-	}
-	return c
+	return schemas.ParseCoordinates(id)
+}
+
+func headerText(rec *schemas.Record, key string) string {
+	v, _ := rec.Header(key)
+	return string(v)
 }

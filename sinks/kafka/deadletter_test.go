@@ -104,7 +104,9 @@ func TestDeadLetterOfARow(t *testing.T) {
 		id, _ := letter.Header(schemas.HeaderRequestID)
 		number, _ := letter.Header(schemas.HeaderRow)
 		require.Equal(t, want, []string{string(id), string(number)})
-		require.EqualValues(t, max(0, row), kafka.LetterCoordinates(&letter).Row)
+		c, ok := kafka.LetterCoordinates(&letter)
+		require.True(t, ok)
+		require.EqualValues(t, max(0, row), c.Row)
 		of, _ := (&schemas.Record{Headers: kafka.Replay(&letter).Headers}).Header(schemas.HeaderReplayOf)
 		require.Equal(t, string(schemas.Coordinates{Partition: 3, Offset: 42, Row: int32(max(0, row))}.AppendID(nil)), string(of))
 	}

@@ -130,7 +130,9 @@ func TestDeadLettersComeBackAsTheyWere(t *testing.T) {
 	}
 	letters := map[int64]schemas.Record{}
 	for _, l := range read(t, brokers, "millrace.deadletters", 4) {
-		letters[kafka.LetterCoordinates(&l).Offset] = l
+		c, ok := kafka.LetterCoordinates(&l)
+		require.True(t, ok)
+		letters[c.Offset] = l
 	}
 	require.Len(t, letters, 4)
 
@@ -143,11 +145,13 @@ func TestDeadLettersComeBackAsTheyWere(t *testing.T) {
 		header(schemas.HeaderModel, "m"), header(schemas.HeaderVersion, "1"),
 		header(schemas.HeaderFailedAt, "2026-03-04T04:06:07.000008Z"),
 	}, first.Headers)
-	require.Equal(t, schemas.Coordinates{TopicID: topicID, Partition: 3, Offset: 42}, kafka.LetterCoordinates(&first))
+	c, ok := kafka.LetterCoordinates(&first)
+	require.True(t, ok)
+	require.Equal(t, schemas.Coordinates{TopicID: topicID, Partition: 3, Offset: 42}, c)
 
 	replay := kafka.Replay(&first)
 	require.Equal(t, schemas.Message{
-		Topic: "millrace.requests.m", Partition: schemas.AnyPartition, Key: []byte("k"), Value: []byte(`{"a":1}`),
+		Topic: "millrace.requests.m", Partition: 3, Key: []byte("k"), Value: []byte(`{"a":1}`),
 		Headers: []schemas.Header{
 			header("request-id", "r"), header("traceparent", "00-x"), header("traceparent", "twice"),
 			header(schemas.HeaderReplayOf, topicID.String()+"/3/42"),
@@ -174,10 +178,17 @@ func TestDeadLettersComeBackAsTheyWere(t *testing.T) {
 }
 
 func TestCoordinatesOfWhatIsNoLetter(t *testing.T) {
-	require.Zero(t, kafka.LetterCoordinates(&schemas.Record{Offset: 7}))
-	require.Zero(t, kafka.LetterCoordinates(&schemas.Record{Headers: []schemas.Header{
-		header(schemas.HeaderTopicID, "x"), header(schemas.HeaderPartition, "99999999999"), header(schemas.HeaderOffset, "x"),
-	}}))
+	for _, letter := range []schemas.Record{
+		{Offset: 7},
+		{Headers: []schemas.Header{header(schemas.HeaderTopicID, "x"), header(schemas.HeaderPartition, "99999999999"), header(schemas.HeaderOffset, "x")}},
+		{Headers: []schemas.Header{header(schemas.HeaderTopicID, uuid.NewString()), header(schemas.HeaderPartition, "1")}},
+		{Headers: []schemas.Header{header(schemas.HeaderTopicID, uuid.NewString()), header(schemas.HeaderPartition, "1"), header(schemas.HeaderOffset, "-1")}},
+	} {
+		c, ok := kafka.LetterCoordinates(&letter)
+		require.False(t, ok)
+		require.Zero(t, c)
+		require.Equal(t, schemas.AnyPartition, kafka.Replay(&letter).Partition)
+	}
 	require.Empty(t, kafka.Replay(&schemas.Record{}).Topic)
 	require.ErrorContains(t, newProducer(t, serve(t)).Send(t.Context(), kafka.Replay(&schemas.Record{})), "produce to topic")
 }
