@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -96,6 +97,9 @@ func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, out *
 	out.open.Wait()
 	if !committed {
 		l.Stats.Aborted.Add(1)
+		if errors.Is(fault, kerr.UnknownTopicID) { // deleted, and perhaps made again: only a new session learns the new topic's id
+			return true, fault
+		}
 		return fault != nil, nil
 	}
 	l.polls.succeeded()
