@@ -169,7 +169,7 @@ func (a *App) connection() consumers.Connection {
 }
 
 func (a *App) group(name string) consumers.Group {
-	return consumers.Group{Name: name, SessionTimeout: a.cfg.Kafka.SessionTimeout}
+	return consumers.Group{Name: name, SessionTimeout: a.cfg.Kafka.SessionTimeout, Unreadable: a.cfg.Consumers.Unreadable}
 }
 
 // retry runs what until it succeeds or ctx ends, telling readiness what it waits for.
@@ -344,7 +344,7 @@ func (a *App) runWorker(soft, hard context.Context) error {
 			Delivery: a.cfg.Worker.Delivery, Static: a.cfg.Worker.StaticMembership,
 			Instance: a.cfg.Instance, Lane: lane, TopicPrefix: a.cfg.Topics.Requests,
 			MaxRecords: a.cfg.Worker.MaxBatchRows, MaxBytes: a.cfg.Topics.MaxBytes, TransactionTimeout: a.cfg.Worker.TransactionTimeout,
-			Lost: lost, Health: a.health(RoleWorker, lane),
+			Lost: lost, SetAside: h.setAside, Health: a.health(RoleWorker, lane),
 		}, a.log)
 		group.Go(func() error { return l.Run(groupSoft, groupHard, h) }) // ends with soft
 	}

@@ -339,6 +339,9 @@ func ReplayDeadLetters(ctx context.Context, cfg Config, filter LetterFilter) (n 
 	}
 	err = withAdmin(cfg, func(admin *consumers.Admin) error {
 		return eachLetter(ctx, cfg, admin, filter, func(rec *schemas.Record) error {
+			if headerText(rec, schemas.HeaderErrorClass) == string(schemas.ErrorClassUnreadableBatch) {
+				return pass(rec, "it stands for a record batch that could not be read, of which nothing was kept: its producer has to send the records again")
+			}
 			if _, ok := rec.Header(schemas.HeaderCut); ok {
 				return pass(rec, "the request was too large to be kept whole, and cannot be replayed")
 			}
