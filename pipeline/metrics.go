@@ -21,6 +21,7 @@ type Metrics struct {
 	stored      *prometheus.CounterVec // table
 	events      *prometheus.CounterVec // model, kind
 	deliveries  *prometheus.CounterVec // subscription, outcome
+	roleUp      *prometheus.GaugeVec   // role
 }
 
 // NewMetrics registers everything, and the Go and process collectors.
@@ -61,9 +62,12 @@ func NewMetrics() *Metrics {
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_alert_deliveries_total", Help: "Attempts to deliver an event to a subscription.",
 		}, []string{"subscription", "outcome"}),
+		roleUp: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "millrace_role_up", Help: "1 while a role of this process does its work, 0 before it is set up and when it has stopped.",
+		}, []string{"role"}),
 	}
 	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue, m.stored, m.events, m.deliveries)
+		m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue, m.stored, m.events, m.deliveries, m.roleUp)
 	return m
 }
 
