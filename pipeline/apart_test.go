@@ -116,7 +116,7 @@ func TestUnreadableBatchesLeaveEverythingElse(t *testing.T) {
 	r := h.run(pipeline.New(h.config("roles=worker,recorder"), h.log))
 	h.eventually("the other partitions are answered and stored", func() (string, bool) {
 		n := h.count("SELECT count() FROM millrace.observations_fares") + h.count("SELECT count() FROM millrace.observations_prices") + h.count("SELECT count() FROM millrace.feedback")
-		return fmt.Sprint(n), n == 5
+		return strconv.Itoa(n), n == 5
 	})
 	h.eventually("it is said which partitions stand still", func() (string, bool) {
 		status, body := h.get("http://" + addr + "/readyz")
@@ -126,7 +126,7 @@ func TestUnreadableBatchesLeaveEverythingElse(t *testing.T) {
 	h.produce(request(1), label(1), price)
 	h.eventually("the others go on", func() (string, bool) {
 		n := h.count("SELECT count() FROM millrace.observations_fares") + h.count("SELECT count() FROM millrace.observations_prices") + h.count("SELECT count() FROM millrace.feedback")
-		return fmt.Sprint(n), n == 8
+		return strconv.Itoa(n), n == 8
 	})
 	_, metrics := h.get("http://" + addr + "/metrics")
 	require.Contains(t, metrics, `millrace_role_up{role="worker"} 1`)
@@ -147,7 +147,7 @@ func TestUnreadableBatchesLeaveEverythingElse(t *testing.T) {
 	h.answered(requests)
 	h.eventually("all of it is stored", func() (string, bool) {
 		n := h.count("SELECT count() FROM millrace.observations_fares") + h.count("SELECT count() FROM millrace.feedback") + h.count("SELECT count() FROM millrace.dead_letters")
-		return fmt.Sprint(n), n == 4+4+2
+		return strconv.Itoa(n), n == 4+4+2
 	})
 	h.requireRows("observations_fares", "request", 4)
 	h.requireRows("observations_prices", "request", 2)

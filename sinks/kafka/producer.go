@@ -31,7 +31,7 @@ type Producer struct {
 func NewProducer(brokers []string, clientID string, maxBuffered int, maxBytes func(topic string) int) (*Producer, error) {
 	cl, err := kgo.NewClient(
 		kgo.SeedBrokers(brokers...), kgo.ClientID(clientID),
-		kgo.AlwaysRetryEOF(), // else a broker that ends when it has just accepted the connection loses messages
+		kgo.AlwaysRetryEOF(),                     // else a broker that ends when it has just accepted the connection loses messages
 		kgo.MetadataMinAge(250*time.Millisecond), // how late a topic that was made again is noticed
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partition)),
 		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 { return int32(maxBytes(topic)) }),
