@@ -292,13 +292,19 @@ func (a *Admin) Undecided(ctx context.Context, topics ...string) (int64, error) 
 
 // Read hands every committed record that the topic holds at the time of the call to visit,
 // those of each partition in offset order, and returns. No group is involved. rec is valid
-// until visit returns; an error from visit ends the reading and is returned.
+// until visit returns; an error from visit ends the reading and is returned. Batches that
+// cannot be read are passed over, and are in the error when everything else was visited.
 func (a *Admin) Read(ctx context.Context, topic string, visit func(rec *schemas.Record) error) error {
 	ranges, err := a.ranges(ctx, topic)
 	if err != nil {
 		return fmt.Errorf("read topic %s: %w", topic, err)
 	}
-	return a.read(ctx, topic, ranges, visit)
+	passed, err := a.read(ctx, topic, ranges, visit)
+	for _, e := range passed {
+		err = errors.Join(err, fmt.Errorf("topic %s partition %d: the record batch of the offsets %d to %d cannot be read and was passed over: %w",
+			topic, e.Partition, e.Offset, e.Next-1, e.Err))
+	}
+	return err
 }
 
 // FindRecord hands the committed record at an offset to visit. That there is none is an
@@ -310,10 +316,14 @@ func (a *Admin) FindRecord(ctx context.Context, topic string, partition int32, o
 	}
 	found := false
 	if r, ok := ranges[partition]; ok && offset >= r.start && offset < r.end {
-		err = a.read(ctx, topic, map[int32]offsetRange{partition: {offset, offset + 1}}, func(rec *schemas.Record) error {
+		var passed []*UnreadableBatchError
+		passed, err = a.read(ctx, topic, map[int32]offsetRange{partition: {offset, offset + 1}}, func(rec *schemas.Record) error {
 			found = true
 			return visit(rec)
 		})
+		if err == nil && len(passed) > 0 {
+			err = fmt.Errorf("topic %s partition %d: the record batch of offset %d cannot be read: %w", topic, partition, offset, passed[0].Err)
+		}
 	}
 	if err == nil && !found {
 		err = fmt.Errorf("topic %s partition %d has no record at offset %d", topic, partition, offset)
@@ -322,7 +332,8 @@ func (a *Admin) FindRecord(ctx context.Context, topic string, partition int32, o
 }
 
 // ReadBefore hands the committed records of a partition to visit, in offset order: those
-// appended since that time, or later, up to but without offset before.
+// appended since that time, or later, up to but without offset before. Batches that cannot be
+// read are passed over: whoever was to handle them has said so.
 func (a *Admin) ReadBefore(ctx context.Context, topic string, partition int32, since time.Time, before int64, visit func(rec *schemas.Record) error) error {
 	starts, err := a.adm.ListStartOffsets(ctx, topic)
 	if err == nil {
@@ -343,7 +354,8 @@ func (a *Admin) ReadBefore(ctx context.Context, topic string, partition int32, s
 	if !ok || from.Offset < 0 {
 		return nil
 	}
-	return a.read(ctx, topic, map[int32]offsetRange{partition: {max(start.Offset, from.Offset), before}}, visit)
+	_, err = a.read(ctx, topic, map[int32]offsetRange{partition: {max(start.Offset, from.Offset), before}}, visit)
+	return err
 }
 
 // offsetRange is from start to before end.
@@ -376,8 +388,9 @@ func (a *Admin) ranges(ctx context.Context, topic string) (map[int32]offsetRange
 // read hands the committed records of the ranges to visit. A range is at its end when a
 // record at its last offset or behind it has come, if only a control record: one ends every
 // transaction, and so, often, the topic. Where the range ends with what was aborted, and
-// another transaction is open behind it, that is awaited.
-func (a *Admin) read(ctx context.Context, topic string, ranges map[int32]offsetRange, visit func(rec *schemas.Record) error) error {
+// another transaction is open behind it, that is awaited. Batches that cannot be read are passed
+// over, and returned.
+func (a *Admin) read(ctx context.Context, topic string, ranges map[int32]offsetRange, visit func(rec *schemas.Record) error) (passed []*UnreadableBatchError, err error) {
 	from, ends := map[int32]kgo.Offset{}, map[int32]int64{}
 	for partition, r := range ranges {
 		if r.start < r.end {
@@ -385,22 +398,35 @@ func (a *Admin) read(ctx context.Context, topic string, ranges map[int32]offsetR
 		}
 	}
 	if len(ends) == 0 {
-		return nil
+		return nil, nil
 	}
 	cl, err := kgo.NewClient(append(a.conn.options(),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.KeepControlRecords(),
-		kgo.FetchMaxBytes(32<<20), kgo.FetchMaxPartitionBytes(8<<20), kgo.BrokerMaxReadBytes(128<<20))...)
+		kgo.FetchMaxBytes(32<<20), kgo.FetchMaxPartitionBytes(8<<20), kgo.BrokerMaxReadBytes(128<<20), kgo.MaxDecompressBatchBytes(maxBatchBytes))...)
 	if err != nil {
-		return fmt.Errorf("read topic %s: %w", topic, err)
+		return nil, fmt.Errorf("read topic %s: %w", topic, err)
 	}
 	defer cl.Close()
 	var in converter
+	next := map[int32]int64{}
+	for partition, r := range ranges {
+		next[partition] = r.start
+	}
 	for len(ends) > 0 {
 		fetches := cl.PollRecords(ctx, 65536)
 		for _, e := range fetches.Errors() {
-			return fmt.Errorf("read topic %s partition %d: %w", topic, e.Partition, e.Err)
+			over, err := passOver(ctx, cl, e, next[e.Partition])
+			if err != nil {
+				return passed, fmt.Errorf("read topic %s partition %d: %w", topic, e.Partition, err)
+			}
+			if over.Offset < ends[e.Partition] { // 0 when the partition is done
+				passed = append(passed, over)
+			}
+			if over.Next >= ends[e.Partition] {
+				delete(ends, e.Partition)
+			}
 		}
 		in.reset()
 		in.add(fetches)
@@ -410,14 +436,15 @@ func (a *Admin) read(ctx context.Context, topic string, ranges map[int32]offsetR
 				continue
 			}
 			if err := visit(rec); err != nil {
-				return err
+				return passed, err
 			}
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
+			next[r.Partition] = r.Offset + 1
 			if r.Offset >= ends[r.Partition]-1 {
 				delete(ends, r.Partition)
 			}
 		})
 	}
-	return nil
+	return passed, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -26,6 +27,8 @@ type assignments struct {
 	mu      sync.Mutex
 	members map[topicPartition]string
 	fresh   map[topicPartition]int64 // where those begin that were assigned since the last poll
+	aside   []*UnreadableBatchError  // whose partitions the next transaction moves behind them
+	stalls  *stalls                  // partitions of which nothing is committed; nil: none
 }
 
 func newAssignments(log zerolog.Logger) *assignments {
@@ -140,11 +143,46 @@ func (a *assignments) check(fetches kgo.Fetches) error {
 	return err
 }
 
+// setAside has the next transaction commit that nothing is read of these batches.
+func (a *assignments) setAside(aside []*UnreadableBatchError) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.aside = aside
+}
+
+// complete takes partitions that are stopped out of the commit of a transaction, of which the
+// client commits all that was polled, and adds those that go on behind a batch that was set aside.
+func (a *assignments) complete(req *kmsg.TxnOffsetCommitRequest) {
+	if a.stalls != nil && a.stalls.err() != nil {
+		for i := range req.Topics {
+			t := &req.Topics[i]
+			t.Partitions = slices.DeleteFunc(t.Partitions, func(p kmsg.TxnOffsetCommitRequestTopicPartition) bool {
+				return a.stalls.has(t.Topic, p.Partition)
+			})
+		}
+		req.Topics = slices.DeleteFunc(req.Topics, func(t kmsg.TxnOffsetCommitRequestTopic) bool { return len(t.Partitions) == 0 })
+	}
+	for _, e := range a.aside {
+		t := kmsg.NewTxnOffsetCommitRequestTopic()
+		t.Topic, t.TopicID = e.Topic, e.TopicID
+		p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+		p.Partition, p.Offset, p.LeaderEpoch = e.Partition, e.Next, e.epoch
+		t.Partitions = append(t.Partitions, p)
+		at := slices.IndexFunc(req.Topics, func(t kmsg.TxnOffsetCommitRequestTopic) bool { return t.Topic == e.Topic })
+		if at < 0 {
+			req.Topics = append(req.Topics, t)
+		} else {
+			req.Topics[at].Partitions = append(req.Topics[at].Partitions, p)
+		}
+	}
+}
+
 // guardTransaction returns a context under which a transaction of such records is aborted.
 func (a *assignments) guardTransaction(ctx context.Context) context.Context {
 	return kgo.PreTxnCommitFnContext(ctx, func(req *kmsg.TxnOffsetCommitRequest) error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
+		a.complete(req)
 		for i := range req.Topics {
 			for _, p := range req.Topics[i].Partitions {
 				if a.members[topicPartition{req.Topics[i].Topic, p.Partition}] != req.MemberID {

@@ -2,11 +2,14 @@ package consumers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Bounds of what is on its way to the brokers in a session that is not transactional.
@@ -134,11 +137,12 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	f := &flights{fail: fail, committed: func(b *flight) { l.done(b.outbox, b.records) }}
 	f.moved.L = &f.mu
 	defer context.AfterFunc(hard, func() { f.abandon(context.Cause(hard)) })()
+	faulty := l.faults()
 	assigned := newAssignments(l.log)
 	guarded := assigned.guardCommits(hard, fail)
-	landed := func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+	landed := func(ctx context.Context, cl *kgo.Client, partitions map[string][]int32) {
 		_ = f.settle() // whose error ends the session
-		l.lost(partitions)
+		l.revoked(ctx, cl, partitions)
 	}
 	cl, err := kgo.NewClient(append(l.options(guarded, assigned), // which the client commits marks under by itself
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(markCommitPeriod),
@@ -162,10 +166,10 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		if failed := cl.CommitMarkedOffsets(guarded); err == nil && failed != nil {
 			err = fmt.Errorf("commit offsets of group %s: %w", l.cfg.Name, failed)
 		}
+		l.endStopped(ctx, &err)
 		cl.CloseAllowingRebalance()
 	}()
 	var in converter
-	faulty := faults{group: l.cfg.Name, log: l.log}
 	var backoff time.Duration
 	for {
 		fetches := cl.PollRecords(polling, l.polls.next())
@@ -173,7 +177,8 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		if fetches.IsClientClosed() || polling.Err() != nil {
 			return cutShort(ctx, polling)
 		}
-		if err := faulty.of(polling, cl, fetches); err != nil {
+		aside, err := faulty.of(polling, cl, fetches)
+		if err != nil {
 			return err
 		}
 		if err := l.admit(assigned, fetches); err != nil {
@@ -181,7 +186,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		}
 		in.reset()
 		in.add(fetches)
-		if len(in.records) == 0 {
+		if len(in.records)+len(aside) == 0 {
 			recycle(fetches)
 			cl.AllowRebalance()
 			continue
@@ -192,7 +197,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		}
 		b.records, b.fetches = len(in.records), fetches
 		b.starts, b.ends = offsetsOf(fetches)
-		if fault := l.handle(hard, h, &in, fetched, b.outbox); fault != nil {
+		if fault := l.handle(hard, h, &in, aside, fetched, b.outbox); fault != nil {
 			l.failed(fault, len(in.records))
 			l.Stats.Aborted.Add(1)
 			if err := f.settle(); err != nil {
@@ -205,6 +210,9 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 			cl.SetOffsets(b.starts)
 			f.giveBack(b)
 			cl.AllowRebalance()
+			if len(aside) > 0 { // the client has told of the batches once, and would stand still there
+				return fmt.Errorf("set aside what cannot be read in topic %s: %w", aside[0].Topic, fault)
+			}
 			backoff = longer(backoff)
 			if sleep(polling, backoff) != nil {
 				return cutShort(ctx, polling)
@@ -214,8 +222,50 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		backoff = 0
 		l.polls.succeeded()
 		f.start(hard, b, cl.Produce)
+		if len(aside) > 0 {
+			if err := l.passBehind(guarded, f, cl, aside); err != nil {
+				return err
+			}
+		}
 		cl.AllowRebalance()
 	}
+}
+
+// passBehind commits that nothing is read of batches that were set aside, when their dead letters
+// are acknowledged.
+func (l *Lane) passBehind(guarded context.Context, f *flights, cl *kgo.Client, aside []*UnreadableBatchError) error {
+	if err := f.settle(); err != nil {
+		return err
+	}
+	// What was acknowledged is marked, and setting offsets would forget the marks.
+	err := cl.CommitMarkedOffsets(guarded)
+	for _, e := range aside {
+		err = errors.Join(err, commit(guarded, cl, e.behind()))
+	}
+	if err != nil {
+		return fmt.Errorf("commit offsets of group %s: %w", l.cfg.Name, err)
+	}
+	moveBehind(cl, aside)
+	return nil
+}
+
+// commit commits offsets, and returns what any of them was refused with.
+func commit(ctx context.Context, cl *kgo.Client, offsets map[string]map[int32]kgo.EpochOffset) error {
+	var failed error
+	cl.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+		failed = err
+		if resp == nil {
+			return
+		}
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				if e := kerr.ErrorForCode(p.ErrorCode); e != nil {
+					failed = errors.Join(failed, fmt.Errorf("topic %s partition %d: %w", t.Topic, p.Partition, e))
+				}
+			}
+		}
+	})
+	return failed
 }
 
 // cutShort returns why polling has ended before ctx, nil if it has not.

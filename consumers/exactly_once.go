@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // exactlyOnce is one life of a transactional session. An error means that it cannot be
 // used further.
-func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
+func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
+	faulty := l.faults()
 	assigned := newAssignments(l.log)
+	assigned.stalls = faulty.stalls
 	guarded := assigned.guardTransaction(hard)
 	sess, err := kgo.NewGroupTransactSession(append(l.options(hard, assigned),
 		kgo.TransactionalID(fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)),
@@ -24,6 +27,7 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 	out := newOutbox(nil)
 	defer out.open.Wait() // what was published is used until every promise is kept
 	defer sess.CloseAllowingRebalance()
+	defer l.endStopped(ctx, &err)
 	// Takes over the transactional id at once, and not with the first message: that ends what
 	// a killed lane of the same name left open, and the group's offsets cannot be read before.
 	if _, _, err := sess.Client().ProducerID(ctx); err != nil {
@@ -33,7 +37,6 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 		return fmt.Errorf("take over the transactional id: %w", err)
 	}
 	var in converter
-	faulty := faults{group: l.cfg.Name, log: l.log}
 	var backoff time.Duration
 	for {
 		fetches := sess.PollRecords(ctx, l.polls.next())
@@ -41,7 +44,8 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 		if fetches.IsClientClosed() || ctx.Err() != nil {
 			return nil
 		}
-		if err := faulty.of(ctx, sess.Client(), fetches); err != nil {
+		aside, err := faulty.of(ctx, sess.Client(), fetches)
+		if err != nil {
 			return err
 		}
 		if err := l.admit(assigned, fetches); err != nil {
@@ -49,13 +53,21 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 		}
 		in.reset()
 		in.add(fetches)
-		if len(in.records) == 0 {
+		if len(in.records)+len(aside) == 0 {
 			recycle(fetches)
 			continue
 		}
-		failed, err := l.round(guarded, sess, out, &in, fetched, h)
+		assigned.setAside(aside)
+		committed, failed, err := l.round(guarded, sess, out, &in, aside, fetched, h)
 		if err != nil {
 			return err
+		}
+		if len(aside) > 0 {
+			if !committed { // the client has told of the batches once, and would stand still there
+				return fmt.Errorf("set aside what cannot be read in topic %s: %w", aside[0].Topic, errAborted)
+			}
+			assigned.setAside(nil)
+			moveBehind(sess.Client(), aside)
 		}
 		recycle(fetches)
 		if !failed {
@@ -69,19 +81,23 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 	}
 }
 
+var errAborted = errors.New("the transaction was aborted")
+
 // round answers one batch in one transaction. failed tells that the batch is at fault when
 // the transaction was aborted, and not a rebalance.
-func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, out *outbox, in *converter, fetched time.Time, h Handler) (failed bool, err error) {
+func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, out *outbox, in *converter, aside []*UnreadableBatchError,
+	fetched time.Time, h Handler,
+) (committed, failed bool, err error) {
 	if err := sess.Begin(); err != nil {
-		return false, fmt.Errorf("begin a transaction: %w", err)
+		return false, false, fmt.Errorf("begin a transaction: %w", err)
 	}
 	out.reset()
-	fault := l.handle(hard, h, in, fetched, out)
+	fault := l.handle(hard, h, in, aside, fetched, out)
 	if fault == nil {
 		out.send(hard, sess.Produce)
 		// End commits although a message was refused before it was sent: ask first.
 		if err := sess.Client().Flush(hard); err != nil {
-			return false, fmt.Errorf("flush %d messages: %w", out.published, err)
+			return false, false, fmt.Errorf("flush %d messages: %w", out.published, err)
 		}
 		out.open.Wait()
 		fault = out.failure()
@@ -89,16 +105,19 @@ func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, out *
 	if fault != nil {
 		l.failed(fault, len(in.records))
 	}
-	committed, err := sess.End(hard, kgo.TransactionEndTry(fault == nil))
+	committed, err = sess.End(hard, kgo.TransactionEndTry(fault == nil))
 	if err != nil {
-		return false, fmt.Errorf("end the transaction of %d records: %w", len(in.records), errors.Join(err, fault))
+		return false, false, fmt.Errorf("end the transaction of %d records: %w", len(in.records), errors.Join(err, fault))
 	}
 	out.open.Wait()
 	if !committed {
 		l.Stats.Aborted.Add(1)
-		return fault != nil, nil
+		if errors.Is(fault, kerr.UnknownTopicID) { // deleted, and perhaps made again: only a new session learns the new topic's id
+			return false, true, fault
+		}
+		return false, fault != nil, nil
 	}
 	l.polls.succeeded()
 	l.done(out, len(in.records))
-	return false, nil
+	return true, false, nil
 }

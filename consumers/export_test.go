@@ -16,8 +16,9 @@ const (
 
 // FetchErrors sorts the errors of a poll.
 func FetchErrors(cl *kgo.Client, group string, fetches kgo.Fetches) error {
-	f := faults{group: group, log: zerolog.Nop()}
-	return f.of(context.Background(), cl, fetches)
+	f := faults{Group: Group{Name: group}, log: zerolog.Nop()}
+	_, err := f.of(context.Background(), cl, fetches)
+	return err
 }
 
 // PaceOf returns how long a flush of so many inserts puts off the next one.

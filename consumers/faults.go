@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -31,31 +30,6 @@ func (e *LostRangeError) Error() string {
 		"raise the topic's retention, then set the group's offset where reading shall go on (kafka-consumer-groups --reset-offsets)",
 		e.Group, e.Topic, e.Partition, e.Committed, e.LogStart, e.LogEnd)
 }
-
-// UnreadableBatchError says that a partition stands at a record batch of which nothing can
-// be read, not even what a dead letter would need.
-type UnreadableBatchError struct {
-	Group     string
-	Topic     string
-	Partition int32
-	Offset    int64 // of the batch's first record; -1 if it is not known
-	Next      int64 // behind its last record; -1 if it is not known
-	Err       error
-}
-
-func (e *UnreadableBatchError) Error() string {
-	next := "OFFSET"
-	if e.Next >= 0 {
-		next = strconv.FormatInt(e.Next, 10)
-	}
-	return fmt.Sprintf("group %s: topic %s partition %d: the record batch at offset %d cannot be read: %v; have its records sent again, "+
-		"then set the group's offset behind it (kafka-consumer-groups --group %s --topic %s:%d --reset-offsets --to-offset %s --execute)",
-		e.Group, e.Topic, e.Partition, e.Offset, e.Err, e.Group, e.Topic, e.Partition, next)
-}
-
-func (e *UnreadableBatchError) Unwrap() error { return e.Err }
-
-var errInflates = fmt.Errorf("it inflates to more than %d MiB", maxBatchBytes>>20)
 
 // hopeless tells that no new session gets further than the one that failed.
 func hopeless(err error) bool {
@@ -96,9 +70,10 @@ const (
 
 // faults sorts the errors of a session's polls.
 type faults struct {
-	group string
-	log   zerolog.Logger
-	since map[topicPartition]row // last records
+	Group
+	log    zerolog.Logger
+	stalls *stalls                // nil: what stops a partition ends the session
+	since  map[topicPartition]row // last records
 }
 
 // row is how many faults have come in a row, and the time of the last.
@@ -108,34 +83,34 @@ type row struct {
 }
 
 // of returns nil for errors that the client retries by itself, which are logged, and an
-// error for those that nobody but an operator can mend.
-func (f *faults) of(ctx context.Context, cl *kgo.Client, fetches kgo.Fetches) error {
+// error for those that end the session. It stops the partitions that only an operator can
+// get further, and takes out of fetches what came of them. aside are the record batches
+// that cannot be read and are to be set aside.
+func (f *faults) of(ctx context.Context, cl *kgo.Client, fetches kgo.Fetches) (aside []*UnreadableBatchError, err error) {
 	var fatal error
 	paused := false
-	fetches.EachError(func(topic string, partition int32, err error) {
-		var oversized *kgo.ErrDecompressTooLarge
-		switch {
-		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, kgo.ErrClientClosed):
-		case errors.As(err, &oversized): // the client tells it once, and goes no further
-			fatal = errors.Join(fatal, &UnreadableBatchError{
-				Group: f.group, Topic: topic, Partition: partition, Offset: oversized.Offset, Next: oversized.NextOffset, Err: errInflates,
-			})
-		case errors.Is(err, kerr.OffsetOutOfRange), isDataLoss(err):
-			fatal = errors.Join(fatal, lostRange(context.WithoutCancel(ctx), cl, f.group, topic, partition))
-		case errors.Is(err, kerr.UnknownTopicID): // deleted, and perhaps made again: only a new session learns its new id
-			fatal = errors.Join(fatal, fmt.Errorf("topic %s: %w", topic, err))
-		default:
-			paused = true
-			n := f.count(topicPartition{topic, partition})
-			if n >= mostFaults && partition >= 0 && ofBatch(err) {
-				fatal = errors.Join(fatal, &UnreadableBatchError{
-					Group: f.group, Topic: topic, Partition: partition, Offset: reached(cl, topic, partition), Next: -1, Err: err,
-				})
-			} else if n&(n-1) == 0 { // ever more rarely
-				f.log.Warn().Err(err).Str("topic", topic).Int32("partition", partition).Int("times", n).Msg("fetch failed; retrying")
+	for i := range fetches {
+		for j := range fetches[i].Topics {
+			t := &fetches[i].Topics[j]
+			for k := range t.Partitions {
+				p := &t.Partitions[k]
+				if p.Err == nil || f.stalls != nil && f.stalls.has(t.Topic, p.Partition) {
+					continue
+				}
+				unreadable, err, retried := f.sort(ctx, cl, t, p)
+				paused = paused || retried
+				switch {
+				case err != nil:
+					fatal = errors.Join(fatal, err)
+				case unreadable != nil:
+					aside = append(aside, unreadable)
+				}
 			}
 		}
-	})
+	}
+	if f.stalls != nil {
+		f.stalls.strip(fetches)
+	}
 	if len(f.since) > 0 {
 		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 			if len(p.Records) > 0 {
@@ -143,10 +118,72 @@ func (f *faults) of(ctx context.Context, cl *kgo.Client, fetches kgo.Fetches) er
 			}
 		})
 	}
-	if paused && fatal == nil && fetches.NumRecords() == 0 { // the client itself asks again at once
+	if paused && fatal == nil && len(aside) == 0 && fetches.NumRecords() == 0 { // the client itself asks again at once
 		_ = sleep(ctx, faultPause)
 	}
-	return fatal
+	return aside, fatal
+}
+
+// sort says what to do about the error of one partition: the batch that is to be set aside, the
+// error that ends the session, or whether the client tries again by itself.
+func (f *faults) sort(ctx context.Context, cl *kgo.Client, t *kgo.FetchTopic, p *kgo.FetchPartition) (aside *UnreadableBatchError, fatal error, retried bool) {
+	var oversized *kgo.ErrDecompressTooLarge
+	tp := topicPartition{t.Topic, p.Partition}
+	switch err := p.Err; {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, kgo.ErrClientClosed):
+		return nil, nil, false
+	case errors.As(err, &oversized): // the client tells it once, and goes no further
+		aside, fatal = f.unreadable(ctx, cl, t, p, &UnreadableBatchError{
+			Offset: max(oversized.Offset, reached(cl, tp)), Next: oversized.NextOffset, Err: errInflates,
+		})
+		return aside, fatal, false
+	case errors.Is(err, kerr.OffsetOutOfRange), isDataLoss(err):
+		return nil, f.stop(cl, tp, lostRange(context.WithoutCancel(ctx), cl, f.Name, t.Topic, p.Partition)), false
+	case errors.Is(err, kerr.UnknownTopicID): // deleted, and perhaps made again: only a new session learns its new id
+		return nil, fmt.Errorf("topic %s: %w", t.Topic, err), false
+	default:
+		n := f.count(tp)
+		if n >= mostFaults && p.Partition >= 0 && ofBatch(err) {
+			aside, fatal = f.unreadable(ctx, cl, t, p, &UnreadableBatchError{Offset: reached(cl, tp), Next: -1, Err: err})
+			return aside, fatal, aside == nil
+		}
+		if n&(n-1) == 0 { // ever more rarely
+			f.log.Warn().Err(err).Str("topic", t.Topic).Int32("partition", p.Partition).Int("times", n).Msg("fetch failed; retrying")
+		}
+		return nil, nil, true
+	}
+}
+
+// stop stops a partition, or returns the error where that ends the session.
+func (f *faults) stop(cl *kgo.Client, tp topicPartition, err error) error {
+	if f.stalls == nil {
+		return err
+	}
+	f.stalls.add(cl, tp, err)
+	return nil
+}
+
+// unreadable stops a partition at a batch that cannot be read, or has it set aside where the
+// operator allows it.
+func (f *faults) unreadable(ctx context.Context, cl *kgo.Client, t *kgo.FetchTopic, p *kgo.FetchPartition, e *UnreadableBatchError) (aside *UnreadableBatchError, fatal error) {
+	e.Group, e.Topic, e.TopicID, e.Partition = f.Name, t.Topic, t.TopicID, p.Partition
+	err := e.locate(context.WithoutCancel(ctx), cl)
+	if err != nil {
+		f.log.Warn().Err(err).Msg("the extent of a record batch that cannot be read is not known")
+	}
+	if f.Unreadable != UnreadableSkip {
+		return nil, f.stop(cl, topicPartition{e.Topic, e.Partition}, e)
+	}
+	if err == nil && len(p.Records) > 0 {
+		err = errors.New("records came with it")
+	}
+	if err != nil { // a new session fetches it again
+		return nil, fmt.Errorf("set aside what cannot be read (%w): %w", e.Err, err)
+	}
+	delete(f.since, topicPartition{e.Topic, e.Partition})
+	f.log.Error().Err(e.Err).Str("topic", e.Topic).Int32("partition", e.Partition).Int64("offset", e.Offset).Int64("next", e.Next).
+		Msg("a record batch cannot be read and is set aside")
+	return e, nil
 }
 
 func (f *faults) count(tp topicPartition) int {
@@ -173,9 +210,9 @@ func ofBatch(err error) bool {
 }
 
 // reached returns the offset that a group's member reads next, -1 if it has none.
-func reached(cl *kgo.Client, topic string, partition int32) int64 {
+func reached(cl *kgo.Client, tp topicPartition) int64 {
 	for _, known := range []map[string]map[int32]kgo.EpochOffset{cl.UncommittedOffsets(), cl.CommittedOffsets()} {
-		if at, ok := known[topic][partition]; ok {
+		if at, ok := known[tp.topic][tp.partition]; ok {
 			return at.Offset
 		}
 	}

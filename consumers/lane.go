@@ -2,6 +2,7 @@ package consumers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"sync/atomic"
@@ -44,9 +45,12 @@ type LaneConfig struct {
 	// it is assigned, before its first records: what comes need not continue what came before. It
 	// may be called by another goroutine than the handler.
 	Lost func(partitions map[string][]int32)
+	// SetAside publishes the dead letter of a record batch that cannot be read. It is needed
+	// where Unreadable is UnreadableSkip, and is called by the goroutine that calls the handler.
+	SetAside func(batch *UnreadableBatchError, out Publisher)
 	// Health, if set, is told what failed, and nil when a batch was committed, or when a new
-	// session has its partitions after one that failed. It may be called
-	// by several goroutines, and must not block.
+	// session has its partitions after one that failed; while partitions are stopped it is told
+	// which instead. It may be called by several goroutines, and must not block.
 	Health func(err error)
 }
 
@@ -90,7 +94,8 @@ type Lane struct {
 	polls *appetite
 	Stats LaneStats
 
-	reopened atomic.Bool // a session has failed, and the next one has no partitions yet
+	reopened atomic.Bool            // a session has failed, and the next one has no partitions yet
+	stalls   atomic.Pointer[stalls] // of the session
 }
 
 // NewLane prepares a lane; nothing is connected before Run.
@@ -99,16 +104,51 @@ func NewLane(cfg LaneConfig, log zerolog.Logger) *Lane {
 }
 
 func (l *Lane) health(err error) {
-	if l.cfg.Health != nil {
-		l.cfg.Health(err)
+	if l.cfg.Health == nil {
+		return
 	}
+	if err == nil {
+		err = l.stopped()
+	}
+	l.cfg.Health(err)
+}
+
+// stopped says which partitions are stopped, and why.
+func (l *Lane) stopped() error {
+	if s := l.stalls.Load(); s != nil {
+		return s.err()
+	}
+	return nil
+}
+
+// endStopped adds to the error of a session whose end was wanted which partitions are stopped.
+// It is called before the client is closed, which takes them away.
+func (l *Lane) endStopped(ctx context.Context, err *error) {
+	if ctx.Err() != nil {
+		*err = errors.Join(*err, l.stopped())
+	}
+}
+
+// moveBehind has the client go on behind record batches that were set aside.
+func moveBehind(cl *kgo.Client, aside []*UnreadableBatchError) {
+	for _, e := range aside {
+		cl.SetOffsets(e.behind())
+	}
+}
+
+// faults returns what sorts the errors of a new session.
+func (l *Lane) faults() faults {
+	s := newStalls(l.log, l.health)
+	l.stalls.Store(s)
+	return faults{Group: l.cfg.Group, log: l.log, stalls: s}
 }
 
 // Run polls until ctx ends; the batch in hand is then finished under hard, and the group
 // is left. It returns nil after such an orderly end. Kafka being away is waited for, and a
-// session that cannot be used further is opened anew: an error means that the settings are
-// unusable, that records were lost (LostRangeError) or cannot be read (UnreadableBatchError),
-// or that the last batch could not be finished, which leaves it to whoever gets its partitions.
+// session that cannot be used further is opened anew. A partition of which records were lost
+// (LostRangeError) or cannot be read (UnreadableBatchError) is stopped, and the others go on:
+// Run returns why when ctx has ended. Any other error means that the settings are unusable, or
+// that the last batch could not be finished, which leaves it to whoever gets its partitions.
 func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 	for backoff := time.Duration(0); ; {
 		began := time.Now()
@@ -183,8 +223,11 @@ func (l *Lane) assigned(context.Context, *kgo.Client, map[string][]int32) {
 	}
 }
 
-func (l *Lane) revoked(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
+func (l *Lane) revoked(_ context.Context, cl *kgo.Client, partitions map[string][]int32) {
 	l.lost(partitions)
+	if s := l.stalls.Load(); s != nil {
+		s.forget(cl, partitions)
+	}
 }
 
 // admit tells which partitions of a session were assigned before these records were polled,
@@ -196,11 +239,18 @@ func (l *Lane) admit(assigned *assignments, fetches kgo.Fetches) error {
 	return assigned.check(fetches)
 }
 
-// handle has the handler answer a batch, and learns how much it becomes.
-func (l *Lane) handle(ctx context.Context, h Handler, in *converter, fetched time.Time, out *outbox) error {
+// handle has the handler answer a batch, and learns how much it becomes. What cannot be read
+// is set aside first.
+func (l *Lane) handle(ctx context.Context, h Handler, in *converter, aside []*UnreadableBatchError, fetched time.Time, out *outbox) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	out.begin(len(in.records), end)
+	for _, e := range aside {
+		l.cfg.SetAside(e, out)
+	}
+	if len(in.records) == 0 {
+		return nil
+	}
 	err := h.Handle(ctx, in.records, fetched, out)
 	l.polls.handled(len(in.records), in.bytes, out.bytes)
 	if tooMuch := out.failure(); tooMuch != nil {

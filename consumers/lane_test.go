@@ -258,7 +258,9 @@ func TestLaneOutlivesTheBroker(t *testing.T) {
 	require.GreaterOrEqual(t, l.Stats.Batches.Load(), int64(1))
 }
 
-func TestLostRangeIsNamed(t *testing.T) {
+// TestLostRangeStopsItsPartitionAlone: it is named at once and at the end, and the other
+// partition goes on.
+func TestLostRangeStopsItsPartitionAlone(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		commit, deleteTo int64
@@ -267,23 +269,25 @@ func TestLostRangeIsNamed(t *testing.T) {
 		"before the start": {commit: 3, deleteTo: 8, partition: 1},
 		"behind the end":   {commit: 500, partition: 0},
 	} {
-		for role, run := range map[string]func(f *fixture, topic string) error{
-			"lane": func(f *fixture, _ string) error {
-				r, _ := f.lane(f.laneConfig("requests.", 0), handlerFunc(func(context.Context, []schemas.Record, consumers.Publisher) error { return nil }))
-				return r.wait()
+		for role, run := range map[string]func(f *fixture, topic string, told func(error)) *running{
+			"exactly once": func(f *fixture, _ string, told func(error)) *running {
+				return f.told(consumers.ExactlyOnce, told)
 			},
-			"recorder": func(f *fixture, topic string) error {
+			"at least once": func(f *fixture, _ string, told func(error)) *running {
+				return f.told(consumers.AtLeastOnce, told)
+			},
+			"recorder": func(f *fixture, topic string, told func(error)) *running {
 				cfg := f.recorderConfig(topic)
-				cfg.Group = f.group("workers")
+				cfg.Group, cfg.Health = f.group("workers"), told
 				return start(f, func(soft, hard context.Context) error {
 					return consumers.NewRecorder(cfg, f.log).Run(soft, hard, newMemory())
-				}).wait()
+				})
 			},
-			"subscriber": func(f *fixture, topic string) error {
+			"subscriber": func(f *fixture, topic string, _ func(error)) *running {
 				return start(f, func(soft, hard context.Context) error {
 					return consumers.Subscribe(soft, hard, f.conn, f.group("workers"), topic, time.Second, f.log,
 						func(context.Context, *schemas.Record) error { return nil })
-				}).wait()
+				})
 			},
 		} {
 			t.Run(name+"/"+role, func(t *testing.T) {
@@ -300,17 +304,53 @@ func TestLostRangeIsNamed(t *testing.T) {
 					_, err := f.adm.DeleteRecords(t.Context(), del)
 					require.NoError(t, err)
 				}
-				err := run(f, requests)
-				var lost *consumers.LostRangeError
-				require.ErrorAs(t, err, &lost)
-				require.Equal(t, &consumers.LostRangeError{
+				want := &consumers.LostRangeError{
 					Group: f.group("workers").Name, Topic: requests, Partition: tc.partition,
 					Committed: tc.commit, LogStart: tc.deleteTo, LogEnd: 10,
-				}, lost)
-				require.ErrorContains(t, err, "raise the topic's retention")
+				}
+				var health health
+				r := run(f, requests, health.set)
+				if role == "subscriber" { // one that cannot deliver everything delivers nothing: it is one of many
+					requireErrorAs(t, want, r.wait())
+					return
+				}
+				f.awaitCommit(requests, 1-tc.partition, 10)
+				await(t, "it is said", health.failing)
+				requireErrorAs(t, want, health.last)
+				f.fill(requests, 2, 20, 2)
+				f.awaitCommit(requests, 1-tc.partition, 11)
+				require.True(t, health.failing(), "what is committed makes it not well")
+				requireErrorAs(t, want, r.stop())
+				f.awaitCommit(requests, tc.partition, tc.commit)
 			})
 		}
 	}
+}
+
+// told runs a lane that answers nothing.
+func (f *fixture) told(delivery consumers.Delivery, told func(error)) *running {
+	cfg := f.laneConfig("requests.", 0)
+	cfg.Delivery, cfg.Health = delivery, told
+	r, _ := f.lane(cfg, handlerFunc(func(context.Context, []schemas.Record, consumers.Publisher) error { return nil }))
+	return r
+}
+
+// awaitCommit waits until the workers' group has committed an offset.
+func (f *fixture) awaitCommit(topic string, partition int32, want int64) {
+	f.Helper()
+	await(f, fmt.Sprintf("a commit of %d/%d", partition, want), func() bool {
+		offsets, err := f.adm.FetchOffsets(context.Background(), f.group("workers").Name)
+		at, ok := offsets.Lookup(topic, partition)
+		return err == nil && ok && at.At == want
+	})
+}
+
+// requireErrorAs checks the first error of a type in a tree of errors.
+func requireErrorAs[E error](t *testing.T, want E, err error) {
+	t.Helper()
+	var got E
+	require.ErrorAs(t, err, &got)
+	require.Equal(t, want, got)
 }
 
 func TestDataLossIsALostRange(t *testing.T) {

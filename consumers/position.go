@@ -108,20 +108,7 @@ func (s *recorderSession) commit() error {
 		}
 		return nil
 	})
-	var failed error
-	s.cl.CommitOffsetsSync(annotate, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
-		failed = err
-		if resp == nil {
-			return
-		}
-		for _, t := range resp.Topics {
-			for _, p := range t.Partitions {
-				if e := kerr.ErrorForCode(p.ErrorCode); e != nil {
-					failed = errors.Join(failed, fmt.Errorf("topic %s partition %d: %w", t.Topic, p.Partition, e))
-				}
-			}
-		}
-	})
+	failed := commit(annotate, s.cl, offsets)
 	if failed != nil {
 		return fmt.Errorf("commit offsets of group %s: %w", s.cfg.Name, failed)
 	}
@@ -261,6 +248,7 @@ func (s *recorderSession) lost(_ context.Context, _ *kgo.Client, lost map[string
 }
 
 func (s *recorderSession) forget(gone map[string][]int32) {
+	s.faults.stalls.forget(s.cl, gone)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for topic, partitions := range gone {

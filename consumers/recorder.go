@@ -132,14 +132,15 @@ const (
 
 // Run reads until ctx ends; what is in hand is then stored and committed under hard, and
 // the group is left. It returns nil after such an orderly end. Kafka and the store being
-// away are waited for: an error means that the settings are unusable, that records were
-// lost (LostRangeError) or cannot be read (UnreadableBatchError), or that the end was not orderly, which leaves what was in hand to
-// whoever gets its partitions.
+// away are waited for. A partition of which records were lost (LostRangeError) or cannot be
+// read (UnreadableBatchError) is stopped, and the others go on: Run returns why when ctx has
+// ended. Any other error means that the settings are unusable, or that the end was not orderly,
+// which leaves what was in hand to whoever gets its partitions.
 func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 	for {
 		s := &recorderSession{
 			Recorder: r, store: store, soft: ctx, hard: hard,
-			faults:    faults{group: r.cfg.Name, log: r.log},
+			faults:    faults{Group: r.cfg.Group, log: r.log, stalls: newStalls(r.log, r.health)},
 			positions: map[topicPartition]*position{}, hand: newHand(), spare: newHand(),
 		}
 		err := s.run(ctx)
@@ -223,8 +224,8 @@ type storing struct {
 	err  error
 }
 
-func (s *recorderSession) run(ctx context.Context) error {
-	budget := newFetchBudget(fetchBytes)
+func (s *recorderSession) run(ctx context.Context) (err error) {
+	budget, begins := newFetchBudget(fetchBytes), newAssignments(s.log)
 	opts := append(s.cfg.options(), groupOptions(s.hard, s.cfg.Group)...)
 	opts = append(opts,
 		kgo.ConsumeTopics(s.cfg.Topics...),
@@ -235,7 +236,7 @@ func (s *recorderSession) run(ctx context.Context) error {
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.FetchMaxBytes(budget.ask()),
 		kgo.FetchMaxPartitionBytes(budget.ask()),
-		kgo.WithHooks(budget),
+		kgo.WithHooks(budget, begins), kgo.AdjustFetchOffsetsFn(begins.fetched), // or the client would not move a partition of which it has read nothing
 		kgo.MaxConcurrentFetches(maxFetches),
 		kgo.OnPartitionsAssigned(s.assigned),
 		kgo.OnPartitionsRevoked(s.revoked),
@@ -246,12 +247,10 @@ func (s *recorderSession) run(ctx context.Context) error {
 	}
 	s.cl = cl
 	defer cl.CloseAllowingRebalance()
+	defer s.endStopped(ctx, &err)
 	defer s.abandon()
 	for ctx.Err() == nil {
 		if err := s.poll(ctx); err != nil {
-			if hopeless(err) { // as will be the next start: what lies before is stored now, or never
-				err = errors.Join(err, s.flush(), s.finish(), s.commit())
-			}
 			return err
 		}
 		if s.storing != nil && s.storing.done.Err() != nil {
@@ -312,11 +311,14 @@ func (s *recorderSession) poll(ctx context.Context) error {
 	if fetches.IsClientClosed() {
 		return errors.New("the Kafka client was closed")
 	}
-	if err := s.faults.of(ctx, s.cl, fetches); err != nil {
+	aside, err := s.faults.of(ctx, s.cl, fetches)
+	if err != nil {
 		return err
 	}
 	before := len(h.in.records)
 	h.add(fetches)
+	h.setAside(aside)
+	moveBehind(s.cl, aside)
 	s.Stats.Read.Add(int64(len(h.in.records) - before))
 	s.passed()
 	return nil

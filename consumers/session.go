@@ -24,10 +24,12 @@ func (c Connection) options() []kgo.Opt {
 	return []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID(c.ClientID), kgo.AlwaysRetryEOF()}
 }
 
-// Group names a consumer group and how fast a dead member of it is noticed.
+// Group names a consumer group, how fast a dead member of it is noticed, and what becomes of
+// what it cannot read.
 type Group struct {
 	Name           string
 	SessionTimeout time.Duration // a member that is silent for this long has left; at least 6s on most brokers
+	Unreadable     Unreadable    // "" is UnreadableStop
 }
 
 // groupOptions are those that all readers share: committed data only, cooperative

@@ -50,15 +50,22 @@ func subscribe(ctx, hard context.Context, conn Connection, g Group, topic string
 	}
 	defer cl.CloseAllowingRebalance()
 	var in converter
-	faulty := faults{group: g.Name, log: log}
+	faulty := faults{Group: g, log: log}
 	for ctx.Err() == nil {
 		fetches := cl.PollRecords(ctx, 100)
 		if fetches.IsClientClosed() {
 			return nil
 		}
-		if err := faulty.of(ctx, cl, fetches); err != nil {
+		aside, err := faulty.of(ctx, cl, fetches)
+		if err != nil {
 			return err
 		}
+		for _, e := range aside { // whoever reads the topic to keep its records, the recorder, keeps where it was
+			if err := commit(hard, cl, e.behind()); err != nil {
+				return fmt.Errorf("commit offsets of group %s: %w", g.Name, err)
+			}
+		}
+		moveBehind(cl, aside)
 		in.reset()
 		in.add(fetches)
 		raw := fetches.Records()

@@ -3,7 +3,9 @@ package consumers_test
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
+	"slices"
 	"testing"
 	"time"
 
@@ -65,87 +67,216 @@ func (f *fixture) garbage(topic string) {
 	require.Zero(f, resp.Topics[0].Partitions[0].ErrorCode)
 }
 
-// slow is a store whose inserts take a while, and can be given up meanwhile.
-type slow struct{ *memory }
-
-func (s slow) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
-	select {
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	case <-time.After(300 * time.Millisecond):
-		return s.memory.Store(ctx, records, replay, deadline)
-	}
+// faultStore keeps the classes of the records that stand for what could not be read.
+type faultStore struct {
+	*memory
+	classes []schemas.ErrorClass
 }
 
-// TestUnreadableBatch: what lies before it is handled and committed; then the partition
-// cannot go on, and the role ends and says where and why, each time it is started. Set
-// behind the batch, it goes on.
-func TestUnreadableBatch(t *testing.T) {
-	t.Parallel()
-	t.Run("inflates too far", func(t *testing.T) {
-		testUnreadable(t, (*fixture).bomb, 20, "at offset 3 cannot be read: it inflates to more than 128 MiB", "--reset-offsets --to-offset 20")
-	})
-	t.Run("does not inflate", func(t *testing.T) {
-		if cluster != nil {
-			t.Skip("Apache Kafka refuses it")
+func (s *faultStore) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
+	for i := range records {
+		if fault := records[i].Fault; fault != nil {
+			s.mu.Lock()
+			s.classes = append(s.classes, fault.Class)
+			s.mu.Unlock()
 		}
-		testUnreadable(t, (*fixture).garbage, -1, "at offset 3 cannot be read: unable to decompress batch", "--reset-offsets --to-offset OFFSET")
-	})
+	}
+	return s.memory.Store(ctx, records, replay, deadline)
 }
 
-func testUnreadable(t *testing.T, produce func(f *fixture, topic string), next int64, messages ...string) {
-	t.Helper()
-	f := newFixture(t, sharedAddr)
-	topic, results := f.topic("requests.a", 1, nil), f.topic("results", 1, nil)
-	f.fill(topic, 1, 0, 3)
-	produce(f, topic)
-	f.fill(topic, 1, 20, 5)
+// reader is a role that reads a topic.
+type reader struct {
+	name    string
+	results string      // of a lane
+	store   *faultStore // of a recorder
+	run     func(g consumers.Group, told func(error)) *running
+}
 
-	lane := func(delivery consumers.Delivery) func(t *testing.T, g consumers.Group) *running {
-		return func(t *testing.T, g consumers.Group) *running {
-			t.Helper()
+// readers returns every role that reads a topic, each with results of its own.
+func (f *fixture) readers(topic string) []reader {
+	f.Helper()
+	var all []reader
+	for _, delivery := range deliveries {
+		results := f.topic("results."+string(delivery), 2, nil)
+		all = append(all, reader{name: string(delivery), results: results, run: func(g consumers.Group, told func(error)) *running {
 			cfg := f.laneConfig("requests.", 0)
-			cfg.Delivery, cfg.Group = delivery, g
-			l := consumers.NewLane(cfg, f.log)
-			return start(t, func(soft, hard context.Context) error { return l.Run(soft, hard, echo(results)) })
-		}
+			cfg.Delivery, cfg.Group, cfg.Health = delivery, g, told
+			calls := 0
+			cfg.SetAside = func(e *consumers.UnreadableBatchError, out consumers.Publisher) {
+				if calls++; calls == 1 && delivery == consumers.ExactlyOnce {
+					out.Publish(schemas.Message{Value: []byte("lost")}) // has no topic, and aborts the transaction
+				}
+				text := fmt.Sprintf("aside %d to %d", e.Offset, e.Next)
+				out.Publish(schemas.Message{Topic: results, Partition: e.Partition, Value: []byte(text)})
+			}
+			r, _ := f.lane(cfg, echo(results))
+			return r
+		}})
 	}
-	for name, run := range map[string]func(t *testing.T, g consumers.Group) *running{
-		"exactly once":  lane(consumers.ExactlyOnce),
-		"at least once": lane(consumers.AtLeastOnce),
-		"recorder": func(t *testing.T, g consumers.Group) *running {
-			t.Helper()
-			cfg := f.recorderConfig(topic)
-			cfg.Group, cfg.FlushInterval = g, 2*time.Second // what lies before is in hand then
-			r := consumers.NewRecorder(cfg, f.log)
-			return start(t, func(soft, hard context.Context) error { return r.Run(soft, hard, slow{newMemory()}) })
-		},
-		"subscriber": func(t *testing.T, g consumers.Group) *running {
-			t.Helper()
-			return start(t, func(soft, hard context.Context) error {
-				return consumers.Subscribe(soft, hard, f.conn, g, topic, time.Second, f.log, func(context.Context, *schemas.Record) error { return nil })
-			})
-		},
-	} {
+	store := &faultStore{memory: newMemory()}
+	return append(all, reader{name: "recorder", store: store, run: func(g consumers.Group, told func(error)) *running {
+		cfg := f.recorderConfig(topic)
+		cfg.Group, cfg.Health = g, told
+		return start(f, func(soft, hard context.Context) error {
+			return consumers.NewRecorder(cfg, f.log).Run(soft, hard, store)
+		})
+	}}, reader{name: "subscriber", run: func(g consumers.Group, _ func(error)) *running {
+		return start(f, func(soft, hard context.Context) error {
+			return consumers.Subscribe(soft, hard, f.conn, g, topic, time.Second, f.log, func(context.Context, *schemas.Record) error { return nil })
+		})
+	}})
+}
+
+// unreadable are the batches that cannot be read. Each is of 17 records.
+var unreadable = map[string]struct {
+	produce func(f *fixture, topic string)
+	message string
+}{
+	"inflates too far": {(*fixture).bomb, "at offset 3 cannot be read: it inflates to more than 128 MiB"},
+	"does not inflate": {(*fixture).garbage, "at offset 3 cannot be read: unable to decompress batch"},
+}
+
+// eachUnreadable makes a topic of two partitions, of which the first has a batch that cannot be
+// read, as offsets 3 to 19.
+func eachUnreadable(t *testing.T, test func(t *testing.T, f *fixture, topic, message string, again func())) {
+	t.Helper()
+	for name, batch := range unreadable {
 		t.Run(name, func(t *testing.T) {
-			g := f.group("of " + name)
-			for range 2 {
-				err := run(t, g).wait()
-				var unreadable *consumers.UnreadableBatchError
-				require.ErrorAs(t, err, &unreadable)
-				require.Equal(t, []any{g.Name, topic, int32(0), int64(3), next},
-					[]any{unreadable.Group, unreadable.Topic, unreadable.Partition, unreadable.Offset, unreadable.Next})
-				for _, message := range messages {
-					require.ErrorContains(t, err, message)
+			if cluster != nil && name != "inflates too far" {
+				t.Skip("Apache Kafka refuses it")
+			}
+			f := newFixture(t, sharedAddr)
+			topic := f.topic("requests.a", 2, nil)
+			send := func(partition int32, values ...string) {
+				for _, v := range values {
+					require.NoError(t, f.cl.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Partition: partition, Value: []byte(v)}).FirstErr())
 				}
 			}
-			require.EqualValues(t, 22, f.lag(g.Name, topic), "what lies before the batch is committed")
-			behind := kadm.Offsets{}
-			behind.AddOffset(topic, 0, 20, -1)
-			require.NoError(t, f.adm.CommitAllOffsets(t.Context(), g.Name, behind))
-			r := run(t, g)
-			await(t, "the rest is handled", func() bool { return f.lag(g.Name, topic) == 0 })
-			require.NoError(t, r.stop())
+			send(0, "0", "1", "2")
+			batch.produce(f, topic)
+			send(0, "20", "21")
+			send(1, "3", "4")
+			test(t, f, topic, batch.message, func() { batch.produce(f, topic) })
 		})
 	}
+}
+
+// TestUnreadableBatchStopsItsPartitionAlone: what lies before it is handled and committed. Then
+// the partition stands still, it is said where, why and how to go on, each time that the role
+// is started, and the other partition goes on. Set behind the batch, the partition goes on.
+func TestUnreadableBatchStopsItsPartitionAlone(t *testing.T) {
+	t.Parallel()
+	eachUnreadable(t, func(t *testing.T, f *fixture, topic, message string, _ func()) {
+		t.Helper()
+		g := f.group("workers")
+		set := func(t *testing.T, first, second int64) {
+			t.Helper()
+			offsets := kadm.Offsets{}
+			offsets.AddOffset(topic, 0, first, -1)
+			offsets.AddOffset(topic, 1, second, -1)
+			require.NoError(t, f.adm.CommitAllOffsets(t.Context(), g.Name, offsets))
+		}
+		for _, reader := range f.readers(topic) {
+			t.Run(reader.name, func(t *testing.T) {
+				set(t, 0, 0)
+				for range 2 {
+					var health health
+					r := reader.run(g, health.set)
+					if reader.name != "subscriber" { // which is one of many, and ends
+						await(t, "it is said", health.failing)
+						f.awaitCommit(topic, 1, 2)
+						r.soft()
+					}
+					err := r.wait()
+					var stopped *consumers.UnreadableBatchError
+					require.ErrorAs(t, err, &stopped)
+					require.Equal(t, []any{g.Name, topic, int32(0), int64(3), int64(20)},
+						[]any{stopped.Group, stopped.Topic, stopped.Partition, stopped.Offset, stopped.Next})
+					require.ErrorContains(t, err, message)
+					f.awaitCommit(topic, 0, 3)
+				}
+				set(t, 20, 2)
+				var health health
+				r := reader.run(g, health.set)
+				f.awaitCommit(topic, 0, 22)
+				require.NoError(t, r.stop())
+				require.False(t, health.failing())
+			})
+		}
+	})
+}
+
+// TestReadingPassesOverAnUnreadableBatch: who reads a topic gets what can be read, and is told
+// what cannot. Who reads a partition back, as for its request ids, misses nothing else.
+func TestReadingPassesOverAnUnreadableBatch(t *testing.T) {
+	t.Parallel()
+	eachUnreadable(t, func(t *testing.T, f *fixture, topic, _ string, again func()) {
+		t.Helper()
+		again() // as the topic's last one
+		var got []string
+		visit := func(rec *schemas.Record) error {
+			got = append(got, string(rec.Value))
+			return nil
+		}
+		err := f.admin.Read(t.Context(), topic, visit)
+		slices.Sort(got)
+		require.Equal(t, []string{"0", "1", "2", "20", "21", "3", "4"}, got)
+		require.ErrorContains(t, err, "topic "+topic+" partition 0: the record batch of the offsets 3 to 19 cannot be read and was passed over: ")
+		require.ErrorContains(t, err, "topic "+topic+" partition 0: the record batch of the offsets 22 to 38 cannot be read and was passed over: ")
+
+		got = nil
+		require.NoError(t, f.admin.ReadBefore(t.Context(), topic, 0, time.Now().Add(-time.Hour), 21, visit))
+		require.Equal(t, []string{"0", "1", "2", "20"}, got)
+		require.NoError(t, f.admin.FindRecord(t.Context(), topic, 0, 20, visit))
+		require.ErrorContains(t, f.admin.FindRecord(t.Context(), topic, 0, 5, visit), "the record batch of offset 5 cannot be read: ")
+	})
+}
+
+// TestUnreadableBatchIsSetAside: where the operator allows it, the partition goes on behind a
+// batch that cannot be read, also where nothing is behind it. Of each batch there is one dead
+// letter, which says where it is; the records before and behind it are handled once.
+func TestUnreadableBatchIsSetAside(t *testing.T) {
+	t.Parallel()
+	eachUnreadable(t, func(t *testing.T, f *fixture, topic, _ string, again func()) {
+		t.Helper()
+		readers := f.readers(topic)
+		roles, healths := make([]*running, len(readers)), make([]health, len(readers))
+		handled := func() {
+			for _, reader := range readers {
+				await(t, reader.name+": the rest is handled", func() bool { return f.lag(f.group(reader.name).Name, topic) == 0 })
+			}
+		}
+		for i, reader := range readers {
+			g := f.group(reader.name)
+			g.Unreadable = consumers.UnreadableSkip
+			roles[i] = reader.run(g, healths[i].set)
+		}
+		handled()
+		again() // with nothing behind it
+		handled()
+		for i, reader := range readers {
+			t.Run(reader.name, func(t *testing.T) {
+				r, health := roles[i], &healths[i]
+				require.NoError(t, r.stop())
+				require.False(t, health.failing())
+				if reader.store != nil {
+					want := map[string]int{}
+					for _, place := range []string{"0/0", "0/1", "0/2", "0/3", "0/20", "0/21", "0/22", "1/0", "1/1"} {
+						want[topic+"/"+place] = 1
+					}
+					require.Equal(t, want, reader.store.rows)
+					require.Equal(t, []schemas.ErrorClass{schemas.ErrorClassUnreadableBatch, schemas.ErrorClassUnreadableBatch}, reader.store.classes)
+				}
+				if reader.results != "" {
+					f.ended(reader.results)
+					var got []string
+					for _, rec := range f.read(reader.results) {
+						got = append(got, string(rec.Value))
+					}
+					slices.Sort(got)
+					require.Equal(t, []string{"0", "1", "2", "20", "21", "3", "4", "aside 22 to 39", "aside 3 to 20"}, got)
+				}
+			})
+		}
+	})
 }

@@ -35,6 +35,7 @@ type App struct {
 	log     zerolog.Logger
 	alloc   memory.Allocator
 	ready   *readiness
+	begun   sync.Map // of Role: it was set up
 	Metrics *Metrics
 	Done    Progress
 }
@@ -65,9 +66,11 @@ func (a *App) Ready() bool {
 const endGrace = 5 * time.Second
 
 // Run runs the roles until ctx ends, then lets them finish what they have in hand, for at
-// most drain_timeout. It returns nil after an orderly end. The failure of one role ends
-// the others. A role that does not end although it was cut off is left behind, and named in
-// the error: the process is to end then.
+// most drain_timeout. It returns nil after an orderly end. A role that cannot be set up, such
+// as by its configuration or its models, ends the others. One that fails when it has begun its
+// work is stopped, unready and named, and the others go on: Run returns why when ctx has ended,
+// or when no role is left. A role that does not end although it was cut off is left behind,
+// and named in the error: the process is to end then.
 func (a *App) Run(ctx context.Context) error {
 	defer SetGCPercent()()
 	return a.run(ctx, map[Role]runRole{RoleWorker: a.runWorker, RoleRecorder: a.runRecorder, RoleMonitor: a.runMonitor})
@@ -113,13 +116,13 @@ func (a *App) run(ctx context.Context, roles map[Role]runRole) error {
 			continue
 		}
 		a.ready.set(string(role), "starting")
-		group.Go(func() error {
+		a.Metrics.roleUp.WithLabelValues(string(role)).Set(0)
+		group.Go(func() error { // ends with soft
 			err := roles[role](soft, groupCtx)
 			if err != nil {
 				err = fmt.Errorf("%s: %w", role, err)
 			}
-			late.ended(role, err)
-			return err
+			return a.ended(late, role, err, ctx.Err() != nil, stopIntake)
 		})
 	}
 	if a.cfg.HTTP.Addr != "" {
@@ -153,15 +156,41 @@ func (a *App) run(ctx context.Context, roles map[Role]runRole) error {
 		err = context.Cause(groupCtx)
 	}
 	if text := late.String(); text != "" && errors.Is(context.Cause(hard), ErrDrainTimeout) {
-		return fmt.Errorf("%w (%s): %s; what was in hand comes again after the restart", ErrDrainTimeout, a.cfg.DrainTimeout, text)
+		return errors.Join(late.failures(), fmt.Errorf("%w (%s): %s; what was in hand comes again after the restart", ErrDrainTimeout, a.cfg.DrainTimeout, text))
 	}
 	if stuck := late.stuck(); stuck != "" {
-		return errors.Join(err, errors.New(stuck))
+		return errors.Join(late.failures(), err, errors.New(stuck))
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return nil
+		err = nil
 	}
-	return err
+	return errors.Join(late.failures(), err)
+}
+
+// began notes that a role is set up and does its work: from now on it fails alone.
+func (a *App) began(role Role) {
+	a.begun.Store(role, true)
+	a.Metrics.roleUp.WithLabelValues(string(role)).Set(1)
+	a.ready.set(string(role), "")
+}
+
+// ended notes how a role has ended, and returns the error where that is to end the others. When
+// it was the last, done ends what is beside the roles.
+func (a *App) ended(late *roll, role Role, err error, stopping bool, done func()) error {
+	a.Metrics.roleUp.WithLabelValues(string(role)).Set(0)
+	_, begun := a.begun.Load(role)
+	left := late.ended(role, err, begun && (!stopping || !errors.Is(err, context.Canceled)))
+	switch {
+	case !begun:
+		return err
+	case err != nil && !stopping:
+		a.ready.set(string(role), "stopped: "+err.Error())
+		a.log.Error().Err(err).Str("role", string(role)).Int("left", left).Msg("the role has stopped; the roles that are left go on")
+	}
+	if left == 0 {
+		done()
+	}
+	return nil
 }
 
 func (a *App) connection() consumers.Connection {
@@ -169,7 +198,7 @@ func (a *App) connection() consumers.Connection {
 }
 
 func (a *App) group(name string) consumers.Group {
-	return consumers.Group{Name: name, SessionTimeout: a.cfg.Kafka.SessionTimeout}
+	return consumers.Group{Name: name, SessionTimeout: a.cfg.Kafka.SessionTimeout, Unreadable: a.cfg.Consumers.Unreadable}
 }
 
 // retry runs what until it succeeds or ctx ends, telling readiness what it waits for.
@@ -333,10 +362,10 @@ func (a *App) runWorker(soft, hard context.Context) error {
 	if err := a.needResultPartitions(soft, modelNames(models)); err != nil {
 		return orderly(soft, err)
 	}
-	group, groupHard := errgroup.WithContext(hard)
-	groupSoft, stop := context.WithCancel(groupHard)
+	lanesSoft, stop := context.WithCancel(soft)
 	defer stop()
-	defer context.AfterFunc(soft, stop)()
+	var group sync.WaitGroup
+	errs := make([]error, len(handlers))
 	for lane, h := range handlers {
 		var lost func(map[string][]int32)
 		if h.repeats != nil {
@@ -347,12 +376,16 @@ func (a *App) runWorker(soft, hard context.Context) error {
 			Delivery: a.cfg.Worker.Delivery, Static: a.cfg.Worker.StaticMembership,
 			Instance: a.cfg.Instance, Lane: lane, TopicPrefix: a.cfg.Topics.Requests,
 			MaxRecords: a.cfg.Worker.MaxBatchRows, MaxBytes: a.cfg.Topics.MaxBytes, TransactionTimeout: a.cfg.Worker.TransactionTimeout,
-			Lost: lost, Health: a.health(RoleWorker, lane),
+			Lost: lost, SetAside: h.setAside, Health: a.health(RoleWorker, lane),
 		}, a.log)
-		group.Go(func() error { return l.Run(groupSoft, groupHard, h) }) // ends with soft
+		group.Go(func() { // ends with soft
+			defer stop() // one that cannot go on leaves the others time for what they have in hand
+			errs[lane] = l.Run(lanesSoft, hard, h)
+		})
 	}
-	a.ready.set(string(RoleWorker), "")
-	return group.Wait()
+	a.began(RoleWorker)
+	group.Wait()
+	return errors.Join(errs...)
 }
 
 // needResultSchemas waits for the Schema Registry to take the schemas of the results.
@@ -437,7 +470,7 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 		FlushRows: a.cfg.Recorder.FlushRows, FlushBytes: a.cfg.Recorder.FlushBytes, FlushInterval: a.cfg.Recorder.FlushInterval,
 		InsertDeadline: a.cfg.Recorder.InsertDeadline, Health: a.health(RoleRecorder, 1),
 	}, a.log)
-	a.ready.set(string(RoleRecorder), "")
+	a.began(RoleRecorder)
 	return r.Run(soft, hard, recorderStore{store, a, a.health(RoleRecorder, 0)})
 }
 

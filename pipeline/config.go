@@ -41,6 +41,7 @@ type Config struct {
 	Log          LogConfig        `yaml:"log"`
 	HTTP         HTTPConfig       `yaml:"http"`
 	Kafka        KafkaConfig      `yaml:"kafka"`
+	Consumers    ConsumersConfig  `yaml:"consumers"`
 	Registry     RegistryConfig   `yaml:"registry"`
 	Topics       TopicsConfig     `yaml:"topics"`
 	ClickHouse   ClickHouseConfig `yaml:"clickhouse"`
@@ -68,6 +69,11 @@ type KafkaConfig struct {
 	Brokers        []string      `yaml:"brokers"`
 	ClientID       string        `yaml:"client_id"`
 	SessionTimeout time.Duration `yaml:"session_timeout"` // after which a silent group member is taken for dead
+}
+
+// ConsumersConfig is about what every reader of a topic meets.
+type ConsumersConfig struct {
+	Unreadable consumers.Unreadable `yaml:"unreadable"` // a record batch that cannot be read: stop or skip
 }
 
 // TopicsConfig names and sizes the topics.
@@ -195,6 +201,7 @@ func DefaultConfig() Config {
 		Log:          LogConfig{Level: "info", Format: "console"},
 		HTTP:         HTTPConfig{Addr: "127.0.0.1:8080"},
 		Kafka:        KafkaConfig{Brokers: []string{"127.0.0.1:9092"}, ClientID: "millrace", SessionTimeout: 10 * time.Second},
+		Consumers:    ConsumersConfig{Unreadable: consumers.UnreadableStop},
 		Topics: TopicsConfig{schemas.DefaultTopics(), schemas.TopicSettings{
 			Partitions: 4, ReplicationFactor: -1, Retention: 7 * 24 * time.Hour, RetentionBytes: -1, Spread: 1,
 		}},
@@ -442,6 +449,9 @@ func (c Config) Validate() error {
 		address(bad, "kafka.brokers", b)
 	}
 	lasting("kafka.session_timeout", c.Kafka.SessionTimeout, time.Second)
+	if u := c.Consumers.Unreadable; u != consumers.UnreadableStop && u != consumers.UnreadableSkip {
+		bad("consumers.unreadable: %q is not one of stop, skip", u)
+	}
 	if err := c.Topics.Validate(); err != nil {
 		errs = append(errs, err)
 	}

@@ -34,3 +34,6 @@ func NewHandler(ctx context.Context, cfg Config) (h interface {
 	}
 	return newLaneHandler(ctx, cfg, 0, models, workerParts{runtime: onnx.Runtime{Log: a.log}}, a.alloc, a.Metrics, &a.Done)
 }
+
+// Began tells that a role of the test's own is set up.
+func (a *App) Began(role Role) { a.began(role) }

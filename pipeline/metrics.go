@@ -22,6 +22,7 @@ type Metrics struct {
 	events      *prometheus.CounterVec // model, kind
 	deliveries  *prometheus.CounterVec // subscription, outcome
 	parked      *prometheus.GaugeVec   // subscription
+	roleUp      *prometheus.GaugeVec   // role
 }
 
 // NewMetrics registers everything, and the Go and process collectors.
@@ -65,9 +66,12 @@ func NewMetrics() *Metrics {
 		parked: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "millrace_alerts_parked", Help: "Events that a subscription's receiver has refused and that wait for millrace alerts send.",
 		}, []string{"subscription"}),
+		roleUp: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "millrace_role_up", Help: "1 while a role of this process does its work, 0 before it is set up and when it has stopped.",
+		}, []string{"role"}),
 	}
 	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue, m.stored, m.events, m.deliveries, m.parked)
+		m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue, m.stored, m.events, m.deliveries, m.parked, m.roleUp)
 	return m
 }
 

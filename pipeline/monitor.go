@@ -65,7 +65,7 @@ func (a *App) runMonitor(soft, hard context.Context) error {
 		return nil
 	})
 	group.Go(func() error { return a.runAlerts(ctx, hard, producer) }) // ends with soft
-	a.ready.set(string(RoleMonitor), "")
+	a.began(RoleMonitor)
 	return group.Wait()
 }
 

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ type roll struct {
 	running []Role
 	cut     bool
 	late    []string // how they ended
+	failed  []error  // of those that ended by themselves, and left the others alone
 }
 
 func newRoll(roles []Role) *roll { return &roll{running: slices.Clone(roles)} }
@@ -25,17 +27,29 @@ func (r *roll) cutOff() {
 	r.cut = true
 }
 
-func (r *roll) ended(role Role, err error) {
+// ended notes how a role has ended, and returns how many are left. failed says that its error
+// is to be told when all have ended.
+func (r *roll) ended(role Role, err error, failed bool) (left int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.running = slices.DeleteFunc(r.running, func(other Role) bool { return other == role })
 	switch {
+	case !r.cut && failed && err != nil:
+		r.failed = append(r.failed, err)
 	case !r.cut:
 	case err != nil:
 		r.late = append(r.late, err.Error())
 	default: // what it had in hand was finished, and it was leaving its consumer group
 		r.late = append(r.late, fmt.Sprintf("%s: it had nothing in hand, but could not take its leave", role))
 	}
+	return len(r.running)
+}
+
+// failures says which roles have failed, and left the others alone.
+func (r *roll) failures() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return errors.Join(r.failed...)
 }
 
 // stuck names the roles that have not ended, "" if all have.

@@ -459,17 +459,36 @@ func (h *laneHandler) spread(model string) int32 {
 	return int32((hash.Sum32()%uint32(h.cfg.Topics.Spread) + uint32(h.lane)) % uint32(h.cfg.Topics.Spread))
 }
 
+// setAside publishes the dead letter of a record batch that cannot be read: it has where the
+// batch is, and nothing of what is in it.
+func (h *laneHandler) setAside(e *consumers.UnreadableBatchError, out consumers.Publisher) {
+	rec := e.Record()
+	model, _ := h.cfg.Topics.ModelOf(e.Topic)
+	ref := inference.Ref{Name: model}
+	if s, ok := h.served[model]; ok {
+		ref = s.ref
+	}
+	m := h.deadLetter(&rec, kafka.WholeRecord, rec.Fault, ref, out)
+	m.Headers = append(m.Headers, rec.Headers...)
+	out.Publish(m)
+}
+
 // bury publishes the dead letter of a record.
 func (h *laneHandler) bury(out consumers.Publisher, rec *schemas.Record, fault *schemas.RequestError, ref inference.Ref) {
 	h.letter(out, rec, kafka.WholeRecord, fault, ref)
 }
 
 func (h *laneHandler) letter(out consumers.Publisher, rec *schemas.Record, row int, fault *schemas.RequestError, ref inference.Ref) {
-	out.Publish(kafka.DeadLetter(h.cfg.Topics.DeadLetters, rec, row, fault, ref.Name, ref.Version, time.Now()))
+	out.Publish(h.deadLetter(rec, row, fault, ref, out))
+}
+
+// deadLetter shapes a dead letter, and counts it when it is committed.
+func (h *laneHandler) deadLetter(rec *schemas.Record, row int, fault *schemas.RequestError, ref inference.Ref, out consumers.Publisher) schemas.Message {
 	out.OnCommit(func() {
 		h.done.DeadLetters.Add(1)
 		h.metrics.deadLetters.WithLabelValues(ref.Name, string(fault.Class)).Inc()
 	})
+	return kafka.DeadLetter(h.cfg.Topics.DeadLetters, rec, row, fault, ref.Name, ref.Version, time.Now())
 }
 
 // count notes what became of a batch, once it is committed.

@@ -48,7 +48,7 @@ func TestRecordHeader(t *testing.T) {
 func TestErrorClasses(t *testing.T) {
 	all := schemas.ErrorClasses()
 	require.Len(t, slices.Compact(slices.Sorted(slices.Values(all))), len(all))
-	require.Len(t, all, 12)
+	require.Len(t, all, 13)
 	err := schemas.Errorf(schemas.ErrorClassWrongType, "%q is odd", "x")
 	require.EqualError(t, err, `wrong_type: "x" is odd`)
 	row := schemas.RowError{Row: 3, RequestError: err}

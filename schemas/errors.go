@@ -22,6 +22,7 @@ const (
 	ErrorClassInferenceFailed   ErrorClass = "inference_failed"   // the runtime failed on this row
 	ErrorClassInvalidPrediction ErrorClass = "invalid_prediction" // the model answered NaN or an infinity
 	ErrorClassResultTooLarge    ErrorClass = "result_too_large"   // the answer exceeds what the results topic takes, or its texts are over MaxTextBytes
+	ErrorClassUnreadableBatch   ErrorClass = "unreadable_batch"   // a batch of Kafka records inflates beyond bounds, or is damaged
 )
 
 // ErrorClasses lists every class, in the order of the documentation.
@@ -30,6 +31,7 @@ func ErrorClasses() []ErrorClass {
 		ErrorClassMalformed, ErrorClassDuplicateKey, ErrorClassMissingFeature, ErrorClassWrongType,
 		ErrorClassOutOfRange, ErrorClassUnknownCategory, ErrorClassUnknownSchema, ErrorClassTooLarge,
 		ErrorClassNoVersion, ErrorClassInferenceFailed, ErrorClassInvalidPrediction, ErrorClassResultTooLarge,
+		ErrorClassUnreadableBatch,
 	}
 }
 

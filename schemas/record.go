@@ -66,6 +66,7 @@ type Record struct {
 	Key       []byte
 	Value     []byte
 	Headers   []Header
+	Fault     *RequestError // of a record that stands for a batch that could not be read; nil for all others
 }
 
 // Coordinates returns the record's coordinates, row 0.

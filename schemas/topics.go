@@ -24,9 +24,10 @@ const (
 	HeaderTopicID    = "millrace-topic-id"
 	HeaderPartition  = "millrace-partition"
 	HeaderOffset     = "millrace-offset"
-	HeaderRow        = "millrace-row"       // only where the dead letter is of one row of an Arrow record: decimal
-	HeaderFailedAt   = "millrace-failed-at" // RFC 3339, microseconds, UTC
-	HeaderCut        = "millrace-cut"       // only where the record was too large to be kept whole: its size in bytes
+	HeaderRow        = "millrace-row"         // only where the dead letter is of one row of an Arrow record: decimal
+	HeaderFailedAt   = "millrace-failed-at"   // RFC 3339, microseconds, UTC
+	HeaderCut        = "millrace-cut"         // only where the record was too large to be kept whole: its size in bytes
+	HeaderLastOffset = "millrace-last-offset" // only where the dead letter is of a batch of records, which could not be read: decimal
 
 	// HeaderReplayOf is set on a request that `millrace deadletters replay` produced:
 	// the default request id of the record that was dead-lettered.

@@ -117,13 +117,13 @@ func (c *Cluster) start(ctx context.Context, cfg Config, java []string) error {
 			voters = append(voters, fmt.Sprintf("%d@%s", n.id, n.controller))
 		}
 	}
-	clusterID := uuid.New()
+	clusterID := newClusterID(uuid.New)
 	formatting, formatCtx := errgroup.WithContext(ctx)
 	for _, n := range c.all() {
 		if err := n.configure(properties(n, voters, cfg.Nodes)); err != nil {
 			return err
 		}
-		formatting.Go(func() error { return n.format(formatCtx, base64.RawURLEncoding.EncodeToString(clusterID[:])) })
+		formatting.Go(func() error { return n.format(formatCtx, clusterID) })
 	}
 	if err := formatting.Wait(); err != nil {
 		return err
@@ -134,6 +134,17 @@ func (c *Cluster) start(ctx context.Context, cfg Config, java []string) error {
 		}
 	}
 	return c.Ready(ctx)
+}
+
+// newClusterID returns a random UUID in Kafka's writing, which has no dash in front: the tool
+// that formats a node would take it for an option.
+func newClusterID(random func() uuid.UUID) string {
+	for {
+		id := random()
+		if text := base64.RawURLEncoding.EncodeToString(id[:]); text[0] != '-' {
+			return text
+		}
+	}
 }
 
 // all returns the nodes, and the controller that is beside them.

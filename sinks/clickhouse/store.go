@@ -213,17 +213,18 @@ type part struct {
 
 // take sorts a record in.
 func (c *call) take(ctx context.Context, r *schemas.Record) error {
-	var refused *schemas.RequestError
-	switch r.Topic {
-	case c.topics.Observations:
+	refused := r.Fault
+	switch topic := r.Topic; {
+	case refused != nil: // there is nothing to take
+	case topic == c.topics.Observations:
 		refused = c.takeObservations(r)
-	case c.topics.Feedback:
+	case topic == c.topics.Feedback:
 		if refused = c.labels.Decode(r, &c.label); refused == nil {
 			c.feedback.addFeedback(r, &c.label)
 		}
-	case c.topics.DeadLetters:
+	case topic == c.topics.DeadLetters:
 		c.letters.addLetter(r)
-	case c.topics.Events:
+	case topic == c.topics.Events:
 		refused = c.events.addEvent(r)
 	default:
 		return fmt.Errorf("store: topic %s is none of observations, deadletters, feedback and events", r.Topic)

@@ -3,10 +3,13 @@ package kafka
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/schemas"
@@ -17,7 +20,7 @@ import (
 type Producer struct {
 	cl     *kgo.Client
 	done   func(*kgo.Record, error) // finished, bound once
-	failed atomic.Pointer[error]
+	failed atomic.Pointer[failure]
 
 	mu      sync.Mutex
 	records []kgo.Record // what is left of the current block
@@ -28,7 +31,8 @@ type Producer struct {
 func NewProducer(brokers []string, clientID string, maxBuffered int, maxBytes func(topic string) int) (*Producer, error) {
 	cl, err := kgo.NewClient(
 		kgo.SeedBrokers(brokers...), kgo.ClientID(clientID),
-		kgo.AlwaysRetryEOF(), // else a broker that ends when it has just accepted the connection loses messages
+		kgo.AlwaysRetryEOF(),                     // else a broker that ends when it has just accepted the connection loses messages
+		kgo.MetadataMinAge(250*time.Millisecond), // how late a topic that was made again is noticed
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partition)),
 		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 { return int32(maxBytes(topic)) }),
 		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression of pipeline/bench
@@ -77,12 +81,27 @@ func (p *Producer) record(m schemas.Message) *kgo.Record {
 	return r
 }
 
-// Send produces one message and returns when Kafka has acknowledged it.
+// Send produces one message and returns when Kafka has acknowledged it. A topic that was made
+// again since the last message takes it as well.
 func (p *Producer) Send(ctx context.Context, m schemas.Message) error {
-	if err := p.cl.ProduceSync(ctx, p.record(m)).FirstErr(); err != nil {
+	err := p.cl.ProduceSync(ctx, p.record(m)).FirstErr()
+	if p.forget(m.Topic, err) {
+		err = p.cl.ProduceSync(ctx, p.record(m)).FirstErr()
+	}
+	if err != nil {
 		return fmt.Errorf("produce to topic %s: %w", m.Topic, err)
 	}
 	return nil
+}
+
+// forget has the client learn anew what it knows of a topic that was deleted, and perhaps made
+// again: it knows a topic by its id, and would refuse every message for ever.
+func (p *Producer) forget(topic string, err error) bool {
+	gone := errors.Is(err, kerr.UnknownTopicID)
+	if gone {
+		p.cl.PurgeTopicsFromProducing(topic)
+	}
+	return gone
 }
 
 // Enqueue produces one message in the background; the first failure is returned by Flush.
@@ -93,22 +112,33 @@ func (p *Producer) Enqueue(ctx context.Context, m schemas.Message) {
 
 func (p *Producer) finished(r *kgo.Record, err error) {
 	if err != nil {
-		failure := fmt.Errorf("produce to topic %s: %w", r.Topic, err) // err itself would escape at each call
-		p.failed.CompareAndSwap(nil, &failure)
+		failure := &failure{topic: r.Topic, err: err} // err itself would escape at each call
+		p.failed.CompareAndSwap(nil, failure)
 	}
 }
 
 // Flush waits until everything enqueued is acknowledged, and returns the first failure
-// since the last Flush.
+// since the last Flush. What is enqueued after it goes to a topic that was made again, too.
 func (p *Producer) Flush(ctx context.Context) error {
 	if err := p.cl.Flush(ctx); err != nil {
 		return fmt.Errorf("flush the Kafka producer: %w", err)
 	}
 	if failed := p.failed.Swap(nil); failed != nil {
-		return *failed
+		p.forget(failed.topic, failed.err)
+		return failed
 	}
 	return nil
 }
+
+// failure is why a message could not be produced.
+type failure struct {
+	topic string
+	err   error
+}
+
+func (f *failure) Error() string { return fmt.Sprintf("produce to topic %s: %v", f.topic, f.err) }
+
+func (f *failure) Unwrap() error { return f.err }
 
 // EventPublisher sends events to the events topic, keyed by model.
 type EventPublisher struct {
