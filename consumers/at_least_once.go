@@ -134,7 +134,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	f := &flights{fail: fail, committed: func(b *flight) { l.done(b.outbox, b.records) }}
 	f.moved.L = &f.mu
 	defer context.AfterFunc(hard, func() { f.abandon(context.Cause(hard)) })()
-	assigned := newAssignments(l.log)
+	assigned := l.assignments(fail)
 	guarded := assigned.guardCommits(hard, fail)
 	landed := func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
 		_ = f.settle() // whose error ends the session

@@ -12,7 +12,9 @@ import (
 // exactlyOnce is one life of a transactional session. An error means that it cannot be
 // used further.
 func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
-	assigned := newAssignments(l.log)
+	polling, refuse := context.WithCancelCause(ctx)
+	defer refuse(nil)
+	assigned := l.assignments(refuse)
 	guarded := assigned.guardTransaction(hard)
 	sess, err := kgo.NewGroupTransactSession(append(l.options(hard, assigned),
 		kgo.TransactionalID(fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)),
@@ -36,12 +38,12 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 	faulty := faults{group: l.cfg.Name, log: l.log}
 	var backoff time.Duration
 	for {
-		fetches := sess.PollRecords(ctx, l.polls.next())
+		fetches := sess.PollRecords(polling, l.polls.next())
 		fetched := time.Now()
-		if fetches.IsClientClosed() || ctx.Err() != nil {
-			return nil
+		if fetches.IsClientClosed() || polling.Err() != nil {
+			return cutShort(ctx, polling)
 		}
-		if err := faulty.of(ctx, sess.Client(), fetches); err != nil {
+		if err := faulty.of(polling, sess.Client(), fetches); err != nil {
 			return err
 		}
 		if err := l.admit(assigned, fetches); err != nil {
@@ -63,8 +65,8 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) error {
 			continue
 		}
 		backoff = longer(backoff)
-		if sleep(ctx, backoff) != nil {
-			return nil
+		if sleep(polling, backoff) != nil {
+			return cutShort(ctx, polling)
 		}
 	}
 }

@@ -330,6 +330,7 @@ func (a *App) runWorker(soft, hard context.Context) error {
 	if err := a.needResultPartitions(soft, modelNames(models)); err != nil {
 		return orderly(soft, err)
 	}
+	start := newStarter(a.cfg, a.log, admin)
 	group, groupHard := errgroup.WithContext(hard)
 	groupSoft, stop := context.WithCancel(groupHard)
 	defer stop()
@@ -344,7 +345,7 @@ func (a *App) runWorker(soft, hard context.Context) error {
 			Delivery: a.cfg.Worker.Delivery, Static: a.cfg.Worker.StaticMembership,
 			Instance: a.cfg.Instance, Lane: lane, TopicPrefix: a.cfg.Topics.Requests,
 			MaxRecords: a.cfg.Worker.MaxBatchRows, MaxBytes: a.cfg.Topics.MaxBytes, TransactionTimeout: a.cfg.Worker.TransactionTimeout,
-			Lost: lost, Health: a.health(RoleWorker, lane),
+			Start: start.Start, Lost: lost, Health: a.health(RoleWorker, lane),
 		}, a.log)
 		group.Go(func() error { return l.Run(groupSoft, groupHard, h) }) // ends with soft
 	}
