@@ -332,9 +332,9 @@ func (a *Admin) FindRecord(ctx context.Context, topic string, partition int32, o
 }
 
 // ReadBefore hands the committed records of a partition to visit, in offset order: those
-// appended since that time, or later, up to but without offset before. Batches that cannot be
-// read are passed over: whoever was to handle them has said so.
-func (a *Admin) ReadBefore(ctx context.Context, topic string, partition int32, since time.Time, before int64, visit func(rec *schemas.Record) error) error {
+// appended since that time, or later, from offset from on up to but without offset before.
+// Batches that cannot be read are passed over: whoever was to handle them has said so.
+func (a *Admin) ReadBefore(ctx context.Context, topic string, partition int32, since time.Time, from, before int64, visit func(rec *schemas.Record) error) error {
 	starts, err := a.adm.ListStartOffsets(ctx, topic)
 	if err == nil {
 		err = starts.Error()
@@ -350,11 +350,11 @@ func (a *Admin) ReadBefore(ctx context.Context, topic string, partition int32, s
 		return fmt.Errorf("find where topic %s partition %d was at %s: %w", topic, partition, since.UTC().Format(time.RFC3339), err)
 	}
 	start, _ := starts.Lookup(topic, partition)
-	from, ok := after.Lookup(topic, partition)
-	if !ok || from.Offset < 0 {
+	first, ok := after.Lookup(topic, partition)
+	if !ok || first.Offset < 0 {
 		return nil
 	}
-	_, err = a.read(ctx, topic, map[int32]offsetRange{partition: {max(start.Offset, from.Offset), before}}, visit)
+	_, err = a.read(ctx, topic, map[int32]offsetRange{partition: {max(start.Offset, first.Offset, from), before}}, visit)
 	return err
 }
 

@@ -2,15 +2,11 @@ package consumers
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/rs/zerolog"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -21,8 +17,12 @@ import (
 // nothing had happened: it neither says that they were lost nor asks how far another member
 // has come meanwhile. It is safe for concurrent use.
 type assignments struct {
-	log zerolog.Logger
-	cl  atomic.Pointer[kgo.Client]
+	log      zerolog.Logger
+	cl       atomic.Pointer[kgo.Client]
+	group    string
+	instance string // of a static member
+	start    func(ctx context.Context, partitions []Unstarted) ([]int64, error)
+	refuse   func(err error) // ends the session
 
 	mu      sync.Mutex
 	members map[topicPartition]string
@@ -35,6 +35,13 @@ func newAssignments(log zerolog.Logger) *assignments {
 	return &assignments{log: log, members: map[topicPartition]string{}, fresh: map[topicPartition]int64{}}
 }
 
+// assignments returns those of a session of the lane, which refuse ends.
+func (l *Lane) assignments(refuse func(err error)) *assignments {
+	a := newAssignments(l.log)
+	a.group, a.instance, a.start, a.refuse = l.cfg.Name, l.staticInstance(), l.cfg.Start, refuse
+	return a
+}
+
 // OnNewClient implements kgo.HookNewClient.
 func (a *assignments) OnNewClient(cl *kgo.Client) { a.cl.Store(cl) }
 
@@ -42,9 +49,13 @@ func (a *assignments) OnNewClient(cl *kgo.Client) { a.cl.Store(cl) }
 func (a *assignments) fetched(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	cl := a.cl.Load()
 	for backoff := longer(0); ; backoff = longer(backoff) {
-		err := begin(ctx, cl, offsets)
+		err := a.begin(ctx, cl, offsets)
 		if err == nil {
 			break
+		}
+		if hopeless(err) {
+			a.refuse(err)
+			return nil, err
 		}
 		a.log.Warn().Err(err).Dur("retry_in", backoff).Msg("looking up where partitions begin failed; trying again")
 		if err := sleep(ctx, backoff); err != nil {
@@ -61,47 +72,6 @@ func (a *assignments) fetched(ctx context.Context, offsets map[string]map[int32]
 		}
 	}
 	return offsets, nil
-}
-
-// begin says of partitions without a commit where they begin now. The client would take 0
-// for what they go back to when their first transaction is aborted, and that may be long gone.
-func begin(ctx context.Context, cl *kgo.Client, offsets map[string]map[int32]kgo.Offset) error {
-	var topics []string
-	for topic, partitions := range offsets {
-		for _, o := range partitions {
-			if o.EpochOffset().Offset < 0 {
-				topics = append(topics, topic)
-				break
-			}
-		}
-	}
-	if len(topics) == 0 {
-		return nil
-	}
-	starts, err := kadm.NewClient(cl).ListStartOffsets(ctx, topics...)
-	if err != nil {
-		return fmt.Errorf("list the start offsets of topics %v: %w", topics, err)
-	}
-	for _, topic := range topics {
-		for partition, o := range offsets[topic] {
-			if o.EpochOffset().Offset >= 0 {
-				continue
-			}
-			start, ok := starts.Lookup(topic, partition)
-			if !ok {
-				start = starts[topic][-1] // what is wrong with the topic
-			}
-			switch {
-			case !ok && start.Err == nil, errors.Is(start.Err, kerr.UnknownTopicOrPartition), errors.Is(start.Err, kerr.UnknownTopicID):
-				// Deleted, so that nothing is read, or so new that it begins at 0.
-			case start.Err != nil:
-				return fmt.Errorf("list the start offset of topic %s partition %d: %w", topic, partition, start.Err)
-			default:
-				offsets[topic][partition] = kgo.NewOffset().At(start.Offset)
-			}
-		}
-	}
-	return nil
 }
 
 // since returns the partitions that were assigned before these records were polled, and

@@ -138,7 +138,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	f.moved.L = &f.mu
 	defer context.AfterFunc(hard, func() { f.abandon(context.Cause(hard)) })()
 	faulty := l.faults()
-	assigned := newAssignments(l.log)
+	assigned := l.assignments(fail)
 	guarded := assigned.guardCommits(hard, fail)
 	landed := func(ctx context.Context, cl *kgo.Client, partitions map[string][]int32) {
 		_ = f.settle() // whose error ends the session

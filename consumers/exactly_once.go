@@ -14,7 +14,9 @@ import (
 // used further.
 func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 	faulty := l.faults()
-	assigned := newAssignments(l.log)
+	polling, refuse := context.WithCancelCause(ctx)
+	defer refuse(nil)
+	assigned := l.assignments(refuse)
 	assigned.stalls = faulty.stalls
 	guarded := assigned.guardTransaction(hard)
 	sess, err := kgo.NewGroupTransactSession(append(l.options(hard, assigned),
@@ -39,12 +41,12 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 	var in converter
 	var backoff time.Duration
 	for {
-		fetches := sess.PollRecords(ctx, l.polls.next())
+		fetches := sess.PollRecords(polling, l.polls.next())
 		fetched := time.Now()
-		if fetches.IsClientClosed() || ctx.Err() != nil {
-			return nil
+		if fetches.IsClientClosed() || polling.Err() != nil {
+			return cutShort(ctx, polling)
 		}
-		aside, err := faulty.of(ctx, sess.Client(), fetches)
+		aside, err := faulty.of(polling, sess.Client(), fetches)
 		if err != nil {
 			return err
 		}
@@ -75,8 +77,8 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 			continue
 		}
 		backoff = longer(backoff)
-		if sleep(ctx, backoff) != nil {
-			return nil
+		if sleep(polling, backoff) != nil {
+			return cutShort(ctx, polling)
 		}
 	}
 }

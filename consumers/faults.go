@@ -35,7 +35,8 @@ func (e *LostRangeError) Error() string {
 func hopeless(err error) bool {
 	var lost *LostRangeError
 	var unreadable *UnreadableBatchError
-	return errors.As(err, &lost) || errors.As(err, &unreadable) || errors.Is(err, errConfiguration)
+	var start *StartError
+	return errors.As(err, &lost) || errors.As(err, &unreadable) || errors.As(err, &start) || errors.Is(err, errConfiguration)
 }
 
 // lostRange turns an out-of-range fetch error into a LostRangeError with its figures.

@@ -41,6 +41,10 @@ type LaneConfig struct {
 	// all of them. A larger one would be refused for ever, since it is made again from the same requests.
 	MaxBytes           func(topic string) int
 	TransactionTimeout time.Duration // after it the brokers abort; a message that cannot be produced for half of it fails its batch
+	// Start, if set, decides where partitions begin of which the group has no commit: it returns
+	// an offset for each. A StartError ends the lane; after any other error it is asked again. It
+	// may be called by another goroutine than the handler, while other partitions are answered.
+	Start func(ctx context.Context, partitions []Unstarted) ([]int64, error)
 	// Lost, if set, is told which partitions the lane no longer has, nil for all, and of each that
 	// it is assigned, before its first records: what comes need not continue what came before. It
 	// may be called by another goroutine than the handler.
@@ -147,8 +151,9 @@ func (l *Lane) faults() faults {
 // is left. It returns nil after such an orderly end. Kafka being away is waited for, and a
 // session that cannot be used further is opened anew. A partition of which records were lost
 // (LostRangeError) or cannot be read (UnreadableBatchError) is stopped, and the others go on:
-// Run returns why when ctx has ended. Any other error means that the settings are unusable, or
-// that the last batch could not be finished, which leaves it to whoever gets its partitions.
+// Run returns why when ctx has ended. Any other error means that the settings are unusable,
+// that it is not known where to start (StartError), or that the last batch could not be finished,
+// which leaves it to whoever gets its partitions.
 func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 	for backoff := time.Duration(0); ; {
 		began := time.Now()
@@ -188,8 +193,8 @@ func (l *Lane) ClientOptions(hard context.Context) []kgo.Opt {
 func (l *Lane) options(hard context.Context, assigned *assignments) []kgo.Opt {
 	budget := newFetchBudget(fetchedBytes) // what is not compressed as well
 	opts := append(l.cfg.options(), groupOptions(hard, l.cfg.Group)...)
-	if l.cfg.Static {
-		opts = append(opts, kgo.InstanceID(fmt.Sprintf("%s-%d", l.cfg.Instance, l.cfg.Lane)))
+	if id := l.staticInstance(); id != "" {
+		opts = append(opts, kgo.InstanceID(id))
 	}
 	return append(opts,
 		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.revoked), kgo.AdjustFetchOffsetsFn(assigned.fetched),
@@ -202,6 +207,14 @@ func (l *Lane) options(hard context.Context, assigned *assignments) []kgo.Opt {
 		kgo.FetchMaxBytes(budget.ask()), kgo.FetchMaxPartitionBytes(budget.ask()), kgo.WithHooks(budget, assigned),
 		kgo.MaxBufferedRecords(1<<20), kgo.MaxBufferedBytes(256<<20),
 	)
+}
+
+// staticInstance returns the id of a static member; "" where the lane is none.
+func (l *Lane) staticInstance() string {
+	if !l.cfg.Static {
+		return ""
+	}
+	return fmt.Sprintf("%s-%d", l.cfg.Instance, l.cfg.Lane)
 }
 
 func (l *Lane) maxBytes(topic string) int32 {

@@ -122,10 +122,18 @@ func (c *converter) topicID(t *kgo.FetchTopic) uuid.UUID {
 		if c.ids == nil {
 			c.ids = map[string]uuid.UUID{}
 		}
-		id = uuid.NewSHA1(uuid.NameSpaceURL, []byte("kafka:"+t.Topic))
+		id = topicIDOf(t.TopicID, t.Topic)
 		c.ids[t.Topic] = id
 	}
 	return id
+}
+
+// topicIDOf returns a topic's id, or what stands for it where the broker gave none.
+func topicIDOf(id [16]byte, topic string) uuid.UUID {
+	if id != [16]byte{} {
+		return id
+	}
+	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("kafka:"+topic))
 }
 
 func (c *converter) copyHeaders(in []kgo.RecordHeader) []schemas.Header {

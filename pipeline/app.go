@@ -362,6 +362,7 @@ func (a *App) runWorker(soft, hard context.Context) error {
 	if err := a.needResultPartitions(soft, modelNames(models)); err != nil {
 		return orderly(soft, err)
 	}
+	start := newStarter(a.cfg, a.log, admin)
 	lanesSoft, stop := context.WithCancel(soft)
 	defer stop()
 	var group sync.WaitGroup
@@ -376,7 +377,7 @@ func (a *App) runWorker(soft, hard context.Context) error {
 			Delivery: a.cfg.Worker.Delivery, Static: a.cfg.Worker.StaticMembership,
 			Instance: a.cfg.Instance, Lane: lane, TopicPrefix: a.cfg.Topics.Requests,
 			MaxRecords: a.cfg.Worker.MaxBatchRows, MaxBytes: a.cfg.Topics.MaxBytes, TransactionTimeout: a.cfg.Worker.TransactionTimeout,
-			Lost: lost, SetAside: h.setAside, Health: a.health(RoleWorker, lane),
+			Start: start.Start, Lost: lost, SetAside: h.setAside, Health: a.health(RoleWorker, lane),
 		}, a.log)
 		group.Go(func() { // ends with soft
 			defer stop() // one that cannot go on leaves the others time for what they have in hand

@@ -107,6 +107,7 @@ type WorkerConfig struct {
 	Lanes              int                    `yaml:"lanes"`
 	Delivery           consumers.Delivery     `yaml:"delivery"`          // exactly_once or at_least_once
 	StaticMembership   bool                   `yaml:"static_membership"` // a restart within kafka.session_timeout moves no partition
+	Start              string                 `yaml:"start"`             // where partitions begin that were answered and have no offset: earliest, latest, answered, a time; empty: nowhere
 	Deduplicate        DeduplicateConfig      `yaml:"deduplicate"`
 	Codecs             map[string]codec.Codec `yaml:"codecs"`            // model: json, avro, protobuf or arrow; default json
 	MaxBatchRows       int                    `yaml:"max_batch_rows"`    // of one poll, over all models
@@ -491,6 +492,9 @@ func (c Config) Validate() error {
 	atLeast("worker.lanes", c.Worker.Lanes, 1)
 	if c.Worker.Delivery != consumers.ExactlyOnce && c.Worker.Delivery != consumers.AtLeastOnce {
 		bad("worker.delivery: %q is not one of exactly_once, at_least_once", c.Worker.Delivery)
+	}
+	if !validStart(c.Worker.Start) {
+		bad("worker.start: %q is none of earliest, latest, answered and a time as 2006-01-02T15:04:05Z", c.Worker.Start)
 	}
 	lasting("worker.deduplicate.window", c.Worker.Deduplicate.Window, 0)
 	atLeast("worker.deduplicate.max_requests", c.Worker.Deduplicate.MaxRequests, 1)

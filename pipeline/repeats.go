@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"sync"
 	"time"
 
@@ -24,6 +25,11 @@ import (
 // timestamps: it follows from the partition alone. So a batch that comes again is not taken
 // for a repetition of itself, and a partition that the lane is given is read back.
 //
+// Producers set timestamps, and some are wrong. Only those of requests with the same id are
+// compared, so that no other request changes what becomes of one. A timestamp ahead of the clock
+// counts as the time at which the request is read: that is when it came, or later. When an id is
+// forgotten follows from the least of the last timestamps, which a few wrong ones do not move on.
+//
 // A request that was replayed on purpose is no repetition, though one that comes after it may
 // be one of it: its dead letter came of a request that had been seen.
 //
@@ -35,6 +41,8 @@ type repeats struct {
 	maxBytes int // of a request; a larger one was never decoded
 	past     past
 	seeds    [2]maphash.Seed
+	now      func() time.Time
+	clock    int64 // now, in milliseconds since 1970, for the batch in hand
 
 	partitions map[partitionKey]*remembered
 
@@ -44,7 +52,7 @@ type repeats struct {
 
 // past reads a partition back: see consumers.Admin.ReadBefore.
 type past interface {
-	ReadBefore(ctx context.Context, topic string, partition int32, since time.Time, before int64, visit func(rec *schemas.Record) error) error
+	ReadBefore(ctx context.Context, topic string, partition int32, since time.Time, from, before int64, visit func(rec *schemas.Record) error) error
 }
 
 type partitionKey struct {
@@ -55,22 +63,37 @@ type partitionKey struct {
 // idHash is 128 bits with secret seeds: equal hashes are equal ids.
 type idHash [2]uint64
 
-// remembered is what is known of one partition.
+// remembered is what is known of one partition. Times are milliseconds since 1970.
 type remembered struct {
 	topicID uuid.UUID
 	from    int64            // the offset up to which it was read back
+	since   int64            // the time from which on
+	again   int              // how often it was read back anew, since that turned out to be too late
 	end     int64            // behind the last offset seen
 	last    map[idHash]int64 // number of the id's last sighting
 	queue   []sighting       // in the order of offsets, from head on
 	head    int
 	base    int64 // number of queue[0]
+
+	// The least times of the last requests: of a block of them, and of the full one before.
+	block, full int64
+	inBlock     int
 }
+
+// blockRequests is how many requests in a row must have a wrong timestamp to make ids be forgotten
+// early; twice as many always do.
+const blockRequests = 64
+
+// mostRecalls is how often a partition is read back further. Else each of a row of timestamps that
+// lie ever further back would have that done.
+const mostRecalls = 8
 
 // sighting is one request.
 type sighting struct {
 	id       idHash
 	offset   int64
-	at       int64 // milliseconds since 1970
+	latest   int64 // the greatest time of it and of the id's sightings before
+	until    int64 // its time, or that of the partition where it was ahead: it is forgotten by that
 	before   int64 // number of the id's sighting before; -1 without one
 	repeated bool
 }
@@ -78,7 +101,7 @@ type sighting struct {
 func newRepeats(cfg WorkerConfig, past past) *repeats {
 	return &repeats{
 		cfg: cfg.Deduplicate, maxBytes: cfg.MaxRequestBytes, past: past, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
-		partitions: map[partitionKey]*remembered{},
+		now: time.Now, partitions: map[partitionKey]*remembered{},
 	}
 }
 
@@ -106,6 +129,18 @@ func (r *repeats) forgetLost() {
 	}
 }
 
+// look takes note of the time, for what is seen until it is called again.
+func (r *repeats) look() { r.clock = r.now().UnixMilli() }
+
+// timeOf returns the time of a request for the window.
+func (r *repeats) timeOf(at time.Time) int64 { return min(at.UnixMilli(), r.clock) }
+
+// needs returns the time from which on a request is compared with those before.
+func (r *repeats) needs(at time.Time) int64 { return r.timeOf(at) - r.cfg.Window.Milliseconds() }
+
+// disorder is by how much timestamps in a row may go back without more being read back.
+func (r *repeats) disorder() int64 { return min(r.cfg.Window, time.Minute).Milliseconds() }
+
 // partition returns what is known of the partition of a record, once it has been read back
 // as far as the record.
 func (r *repeats) partition(ctx context.Context, rec *schemas.Record, past codec.Requests) (*remembered, error) {
@@ -113,10 +148,17 @@ func (r *repeats) partition(ctx context.Context, rec *schemas.Record, past codec
 	p, ok := r.partitions[key]
 	// So is one of which a record comes again that had come before it was read back, or so long
 	// ago that it is forgotten.
-	if ok && p.topicID == rec.TopicID && (rec.Offset >= p.end || (rec.Offset >= p.from && p.head < len(p.queue) && rec.Offset >= p.queue[p.head].offset)) {
-		return p, nil
+	known := ok && p.topicID == rec.TopicID && (rec.Offset >= p.end || (rec.Offset >= p.from && p.head < len(p.queue) && rec.Offset >= p.queue[p.head].offset))
+	again := 0
+	if known {
+		// The record up to which it was read back may have had a timestamp that was ahead.
+		if p.since <= r.needs(rec.Timestamp) || p.again == mostRecalls {
+			return p, nil
+		}
+		again = p.again + 1
 	}
-	p = &remembered{topicID: rec.TopicID, from: rec.Offset, last: map[idHash]int64{}}
+	p = newRemembered(rec)
+	p.again, p.since = again, r.needs(rec.Timestamp)-r.disorder()
 	if err := r.recall(ctx, p, rec, past); err != nil {
 		return nil, fmt.Errorf("recall the request ids of topic %s partition %d: %w", rec.Topic, rec.Partition, err)
 	}
@@ -124,11 +166,16 @@ func (r *repeats) partition(ctx context.Context, rec *schemas.Record, past codec
 	return p, nil
 }
 
+func newRemembered(rec *schemas.Record) *remembered {
+	return &remembered{topicID: rec.TopicID, from: rec.Offset, last: map[idHash]int64{}, block: math.MaxInt64, full: math.MaxInt64}
+}
+
 // recallRows is how many requests are decoded at a time when a partition is read back.
 const recallRows = 1024
 
-// recall reads back what came before a record. What is too large or cannot be decoded was a
-// dead letter.
+// recall reads back what came before a record, and no more than what could be remembered, twice
+// as many offsets: each request may have been sent in a transaction of its own. What is too large
+// or cannot be decoded was a dead letter.
 func (r *repeats) recall(ctx context.Context, p *remembered, upTo *schemas.Record, decoder codec.Requests) error {
 	type place struct {
 		row      int
@@ -146,7 +193,7 @@ func (r *repeats) recall(ctx context.Context, p *remembered, upTo *schemas.Recor
 		}
 		places = places[:0]
 	}
-	err := r.past.ReadBefore(ctx, upTo.Topic, upTo.Partition, upTo.Timestamp.Add(-r.cfg.Window), upTo.Offset, func(rec *schemas.Record) error {
+	err := r.past.ReadBefore(ctx, upTo.Topic, upTo.Partition, time.UnixMilli(p.since), upTo.Offset-2*int64(r.cfg.MaxRequests), upTo.Offset, func(rec *schemas.Record) error {
 		if len(rec.Value) > r.maxBytes {
 			return nil
 		}
@@ -185,18 +232,32 @@ func (r *repeats) sight(p *remembered, id string, offset int64, at time.Time, re
 		}
 		return false
 	}
-	oldest := at.UnixMilli() - r.cfg.Window.Milliseconds()
-	for p.head < len(p.queue) && (p.queue[p.head].at < oldest || len(p.queue)-p.head >= r.cfg.MaxRequests) {
+	now := r.timeOf(at)
+	passed := p.pass(now)
+	forget := passed - r.cfg.Window.Milliseconds() - r.disorder()
+	for p.head < len(p.queue) && (p.queue[p.head].until < forget || len(p.queue)-p.head >= r.cfg.MaxRequests) {
 		p.forgetOldest()
 	}
-	s := sighting{id: key, offset: offset, at: at.UnixMilli(), before: -1}
+	s := sighting{id: key, offset: offset, latest: now, until: max(now, passed), before: -1}
 	if last := p.latest(key); last != nil {
-		s.before, s.repeated = p.last[key], last.at >= oldest && !replayed
+		s.before, s.repeated = p.last[key], last.latest >= r.needs(at) && !replayed
+		s.latest = max(now, last.latest)
 	}
 	p.last[key] = p.base + int64(len(p.queue))
 	p.queue = append(p.queue, s)
 	p.end = offset + 1
 	return s.repeated
+}
+
+// pass takes note of a request's time and returns the least time of the last requests, at least
+// blockRequests of them where there were so many.
+func (p *remembered) pass(at int64) int64 {
+	if p.inBlock == blockRequests {
+		p.full, p.block, p.inBlock = p.block, math.MaxInt64, 0
+	}
+	p.block = min(p.block, at)
+	p.inBlock++
+	return min(p.block, p.full)
 }
 
 // latest returns the id's last sighting, nil without one.
@@ -237,6 +298,7 @@ func requestIDs(batch arrow.Record) *array.String {
 // those out of what is to be answered. It releases the batch where it succeeds.
 func (h *laneHandler) withoutRepeats(ctx context.Context, s *served, batch arrow.Record, out consumers.Publisher) (arrow.Record, error) {
 	h.repeats.forgetLost()
+	h.repeats.look()
 	ids := requestIDs(batch)
 	var repeated []decoded
 	for i := range s.records {
