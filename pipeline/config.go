@@ -89,6 +89,8 @@ type ClickHouseConfig struct {
 	Password string   `yaml:"password"`
 	Database string   `yaml:"database"`
 	TTLDays  int      `yaml:"ttl_days"`
+	// Durability says whether an insert is answered before its rows have reached the disk.
+	Durability schemas.Durability `yaml:"durability"`
 }
 
 // ModelsConfig says where versions lie and which of them serve.
@@ -206,7 +208,7 @@ func DefaultConfig() Config {
 		Topics: TopicsConfig{schemas.DefaultTopics(), schemas.TopicSettings{
 			Partitions: 4, ReplicationFactor: -1, Retention: 7 * 24 * time.Hour, RetentionBytes: -1, Spread: 1,
 		}},
-		ClickHouse: ClickHouseConfig{Addr: []string{"127.0.0.1:8123"}, Username: "default", Database: "millrace", TTLDays: 90},
+		ClickHouse: ClickHouseConfig{Addr: []string{"127.0.0.1:8123"}, Username: "default", Database: "millrace", TTLDays: 90, Durability: schemas.DurabilityFsync},
 		Models:     ModelsConfig{Repository: "models", LoadTimeout: time.Minute, LoadMemory: 4 << 30},
 		// Two lanes keep two cores busy: one scores while the other waits for Kafka.
 		Worker: WorkerConfig{
@@ -591,7 +593,7 @@ func (s Subscription) Matches(e schemas.EventData) bool {
 
 // Storage returns what the tables need to know.
 func (c Config) Storage() schemas.Storage {
-	return schemas.Storage{Database: c.ClickHouse.Database, TTLDays: c.ClickHouse.TTLDays}
+	return schemas.Storage{Database: c.ClickHouse.Database, TTLDays: c.ClickHouse.TTLDays, Durability: c.ClickHouse.Durability}
 }
 
 // checkCodecs refuses codecs of models that there are not: the real ones would take JSON.

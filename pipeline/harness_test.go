@@ -169,7 +169,7 @@ func newHarness(t *testing.T, models []model, set ...string) *harness {
 		"instance=test", "log.level=debug", "log.format=json", "http.addr=", "drain_timeout=20s",
 		"models.repository=" + repository, "monitor.reports_dir=" + filepath.Join(dir, "reports"),
 		"topics.partitions=3", "worker.transaction_timeout=30s", "recorder.flush_interval=100ms",
-		"recorder.insert_deadline=2s", "monitor.interval=200ms", "monitor.report_interval=500ms",
+		"recorder.insert_deadline=2s", "clickhouse.durability=none", "monitor.interval=200ms", "monitor.report_interval=500ms",
 		"embedded.dir=" + filepath.Join(dir, "data"), "embedded.kafka_addr=127.0.0.1:0", "embedded.clickhouse_addr=127.0.0.1:0",
 	}, set...)
 	h.cfg = h.config()

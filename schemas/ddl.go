@@ -27,9 +27,22 @@ type Migration struct {
 
 // Storage is what an operator chooses about the ClickHouse tables.
 type Storage struct {
-	Database string
-	TTLDays  int
+	Database   string
+	TTLDays    int
+	Durability Durability // "" is DurabilityNone
 }
+
+// Durability says when ClickHouse calls a row stored.
+type Durability string
+
+const (
+	// DurabilityFsync is when it has reached the disk: a power cut loses nothing that was
+	// answered.
+	DurabilityFsync Durability = "fsync"
+	// DurabilityNone is when the kernel has it: a power cut can lose rows of the last half
+	// minute, of which Kafka's offsets say that they are stored.
+	DurabilityNone Durability = "none"
+)
 
 // maxTTLDays keeps expiry within what ClickHouse's DateTime holds: past 2106 it wraps
 // around, and new rows expire at once.
@@ -45,6 +58,9 @@ func (s Storage) Validate() error {
 	if s.TTLDays < 1 || s.TTLDays > maxTTLDays {
 		return fmt.Errorf("clickhouse.ttl_days: must be from 1 to %d, got %d", maxTTLDays, s.TTLDays)
 	}
+	if s.Durability != "" && s.Durability != DurabilityFsync && s.Durability != DurabilityNone {
+		return fmt.Errorf("clickhouse.durability: must be fsync or none, got %q", s.Durability)
+	}
 	return nil
 }
 
@@ -57,7 +73,8 @@ func Migrations(s Storage) ([]Migration, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list migrations: %w", err)
 	}
-	fill := strings.NewReplacer("{{database}}", s.Database, "{{ttl_days}}", strconv.Itoa(s.TTLDays))
+	fill := strings.NewReplacer("{{database}}", s.Database, "{{ttl_days}}", strconv.Itoa(s.TTLDays),
+		"{{stored_at}}", StoredAtDDL, "{{minute_stored_at}}", MinuteStoredAtDDL)
 	var out []Migration
 	for _, name := range names {
 		text, err := migrationFiles.ReadFile(name)
@@ -78,6 +95,23 @@ func Migrations(s Storage) ([]Migration, error) {
 	}
 	slices.SortFunc(out, func(a, b Migration) int { return cmp.Compare(a.Number, b.Number) })
 	return out, nil
+}
+
+// CreateTable returns the statement that makes a table of the migrations under another name.
+func CreateTable(s Storage, table, name string) (string, error) {
+	migrations, err := Migrations(s)
+	if err != nil {
+		return "", err
+	}
+	const create = "CREATE TABLE IF NOT EXISTS "
+	for _, m := range migrations {
+		for _, statement := range m.Statements {
+			if _, rest, ok := strings.Cut(statement, create+s.Database+"."+table+"\n"); ok {
+				return create + s.Database + "." + name + "\n" + rest, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("no migration makes a table %s", table)
 }
 
 // ClickHouseType returns the column type that an Arrow field is stored in.
@@ -147,6 +181,9 @@ func TableDDL(schema *arrow.Schema, s Storage) ([]string, error) {
 		if !columnName.MatchString(f.Name) {
 			return nil, fmt.Errorf("table %s: %q is no column name", table, f.Name)
 		}
+		if f.Name == ColumnStoredAt {
+			return nil, fmt.Errorf("table %s: column %q is the server's", table, f.Name)
+		}
 		c, err := columnDDL(f)
 		if err != nil {
 			return nil, fmt.Errorf("table %s: %w", table, err)
@@ -161,17 +198,29 @@ func TableDDL(schema *arrow.Schema, s Storage) ([]string, error) {
 	create := fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s
 (
 %s,
+    %s %s,
     INDEX by_offset %s TYPE minmax GRANULARITY 1,
     INDEX by_scored_at %s TYPE minmax GRANULARITY 1
 )
 ENGINE = MergeTree
 PARTITION BY toDate(%s)
 ORDER BY (version, event_time)
-TTL toDateTime(%s) + INTERVAL %d DAY
+TTL %s + INTERVAL %d DAY
 COMMENT 'One row per request that %s was asked to score.'`,
-		table, strings.Join(columns, ",\n"), ColumnOffset, ColumnScoredAt, ColumnScoredAt, ColumnScoredAt, s.TTLDays, model)
+		table, strings.Join(columns, ",\n"), ColumnStoredAt, StoredAtDDL, ColumnOffset, ColumnScoredAt, ColumnStoredAt, ColumnStoredAt, s.TTLDays, model)
 	return []string{create, "ALTER TABLE " + table + " " + strings.Join(adds, ", ")}, nil
 }
+
+// ColumnStoredAt is when the server stored the row, by its own clock. Nobody can insert
+// into it, and it is not part of SELECT *. Partitions and expiry of every table of rows
+// follow it: a time that a producer sets must not decide what is deleted.
+const ColumnStoredAt = "stored_at"
+
+// StoredAtDDL is the type of ColumnStoredAt and where its value comes from.
+const StoredAtDDL = "DateTime('UTC') MATERIALIZED now() COMMENT 'when this server stored the row; partitions and expiry follow it' CODEC(Delta, LZ4)"
+
+// MinuteStoredAtDDL is StoredAtDDL for minute_states: the time of the last row.
+const MinuteStoredAtDDL = "SimpleAggregateFunction(max, DateTime('UTC')) DEFAULT now() COMMENT 'when the last of these rows was stored; expiry follows it'"
 
 // Observation is what queries here call the observations table: no column can bear that
 // name, so a feature called like an alias changes no meaning.
@@ -209,7 +258,7 @@ func MinuteViewName(model string) string { return "minute_states_of_" + model }
 
 // MinuteStatesColumns are the columns of MinuteStatesSelect, in its order.
 const MinuteStatesColumns = "model, version, variant, minute, request_topic_id, request_partition, outcome, error_class, " +
-	"requests, latency_sum_us, latency_max_us, latency, queue, score, score_sum, event_time_max, scored_at_max"
+	"requests, latency_sum_us, latency_max_us, latency, queue, score, score_sum, event_time_max, scored_at_max, stored_at"
 
 // MinuteStatesSelect is the one definition of how rows become minute_states: the
 // materialised view uses it, and so does the repair of minutes. where is "" or a
@@ -236,7 +285,8 @@ func MinuteStatesSelect(model, score, table, where string) string {
     quantilesTDigestState(0.1, 0.25, 0.5, 0.75, 0.9)(%s) AS score,
     ifNull(sum(%s), 0) AS score_sum,
     maxIf("@o".event_time, "@o".event_time <= "@o".scored_at + INTERVAL 1 HOUR) AS event_time_max,
-    max("@o".scored_at) AS scored_at_max
+    max("@o".scored_at) AS scored_at_max,
+    max("@o".stored_at) AS stored_at
 FROM %s AS "@o"%s
 GROUP BY "@o".version, "@o".variant, toStartOfMinute(toDateTime("@o".scored_at, 'UTC')),
     "@o".request_topic_id, "@o".request_partition, "@o".outcome, "@o".error_class`,

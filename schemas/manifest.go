@@ -437,7 +437,7 @@ func (m *Manifest) Validate() error {
 	v.artifact("sample", m.Sample)
 
 	taken := map[string]string{}
-	for _, c := range SystemColumns() {
+	for _, c := range append(SystemColumns(), ColumnStoredAt) {
 		taken[strings.ToLower(c)] = "a system column"
 	}
 	if len(m.Features) == 0 {

@@ -18,7 +18,7 @@ const (
 	ColumnErrorClass = "error_class"
 	ColumnLatency    = "latency_us" // from fetched to encoded
 	ColumnQueue      = "queue_us"   // from appended to fetched
-	ColumnScoredAt   = "scored_at"  // one value per observation record; partitions and TTL follow it
+	ColumnScoredAt   = "scored_at"  // one value per observation record
 	ColumnTopicID    = "request_topic_id"
 	ColumnPartition  = "request_partition"
 	ColumnOffset     = "request_offset"

@@ -44,7 +44,7 @@ func Init(path, name, version string) (manifestYAML []byte, err error) {
 		version = "1"
 	}
 	w := &manifestWriter{taken: map[string]bool{}}
-	for _, c := range schemas.SystemColumns() {
+	for _, c := range append(schemas.SystemColumns(), schemas.ColumnStoredAt) {
 		w.taken[c] = true
 	}
 	w.line("# Written by `millrace init` from the graph in %s.", file)

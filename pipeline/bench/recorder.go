@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,20 +22,24 @@ import (
 
 // recorderRates are rows per second into one table, between the same shares of the rows.
 type recorderRates struct {
-	recorder float64
-	infile   float64
-	bytes    int64 // that both stored
+	recorder float64 // where an insert is answered when its rows have reached the disk
+	unsynced float64 // where it is not
+	infile   float64 // likewise not
+	bytes    int64   // that each stored
 	rows     int64
 }
 
 // infileRows is the most rows of one file, as it is of one insert of the recorder.
 const infileRows = 100_000
 
+// unsyncedDatabase holds what the recorder stores without fsync.
+const unsyncedDatabase = "bench_unsynced"
+
 // infileDatabase holds the table that files are inserted into.
 const infileDatabase = "bench_infile"
 
-// runRecorder stores the observations of recorderCase twice: by the recorder, then from
-// files.
+// runRecorder stores the observations of recorderCase three times: by the recorder, without
+// and with fsync, then from files.
 func (h *harness) runRecorder(ctx context.Context) (err error) {
 	last := len(h.runs[recorderCase]) - 1
 	of := h.runs[recorderCase][last]
@@ -45,29 +50,15 @@ func (h *harness) runRecorder(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, server.stop(context.WithoutCancel(ctx))) }()
 	set := append(h.settings(roundName(recorderCase, last)), "roles=recorder", "clickhouse.addr="+addr)
-	recorder, err := start(ctx, partRole, roleSpec{Set: set, Profile: h.profileName("recorder", recorderCase.Name())})
-	if err != nil {
+	unsynced := append(slices.Clone(set), "clickhouse.durability=none", "clickhouse.database="+unsyncedDatabase, "recorder.group=bench-unsynced")
+	if h.recorder.unsynced, err = h.record(ctx, roleSpec{Set: unsynced}, total); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, recorder.stop(context.WithoutCancel(ctx))) }()
-	var stats roleStats
-	if err := recorder.hear(ctx, &stats); err != nil {
+	h.say("recorder without fsync: %.0f rows/s", h.recorder.unsynced)
+	if h.recorder.recorder, err = h.record(ctx, roleSpec{Set: set, Profile: h.profileName("recorder", recorderCase.Name())}, total); err != nil {
 		return err
 	}
-	readings, err := watch(ctx, recorder, total, func(ctx context.Context) (int64, error) {
-		err := recorder.ask(ctx, struct{}{}, &stats)
-		return stats.Observations, err
-	})
-	if err != nil {
-		return err
-	}
-	if err := recorder.stop(ctx); err != nil {
-		return err
-	}
-	if h.recorder.recorder, err = steady(readings, total, windowToStored); err != nil {
-		return err
-	}
-	h.say("recorder: %.0f rows/s", h.recorder.recorder)
+	h.say("recorder: %.0f rows/s, %.2f of that", h.recorder.recorder, h.recorder.recorder/h.recorder.unsynced)
 	if err := h.infile(ctx, of.config.Topics.Observations, of.config.ClickHouse.Database, addr, total); err != nil {
 		return err
 	}
@@ -75,7 +66,31 @@ func (h *harness) runRecorder(ctx context.Context) (err error) {
 	return errors.Join(server.stop(ctx), h.kafka.drop(ctx, topicsOf(of.config.Topics.Topics)...))
 }
 
-// infile stores a topic's observations from files and checks that both tables have them all.
+// record stores observations by a recorder and returns rows per second.
+func (h *harness) record(ctx context.Context, spec roleSpec, total int64) (rate float64, err error) {
+	recorder, err := start(ctx, partRole, spec)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, recorder.stop(context.WithoutCancel(ctx))) }()
+	var stats roleStats
+	if err := recorder.hear(ctx, &stats); err != nil {
+		return 0, err
+	}
+	readings, err := watch(ctx, recorder, total, func(ctx context.Context) (int64, error) {
+		err := recorder.ask(ctx, struct{}{}, &stats)
+		return stats.Observations, err
+	})
+	if err != nil {
+		return 0, err
+	}
+	if err := recorder.stop(ctx); err != nil {
+		return 0, err
+	}
+	return steady(readings, total, windowToStored)
+}
+
+// infile stores a topic's observations from files and checks that all tables have them all.
 func (h *harness) infile(ctx context.Context, topic, database, addr string, total int64) (err error) {
 	client, err := clickhouse.Open(clickhouse.Options{
 		Addr: []string{addr}, Storage: schemas.Storage{Database: infileDatabase, TTLDays: 90}, Logger: zerolog.Nop(),
@@ -119,7 +134,7 @@ func (h *harness) infile(ctx context.Context, topic, database, addr string, tota
 		return err
 	}
 	h.recorder.bytes, h.recorder.rows = s.bytes, s.rows
-	for _, in := range []string{infileDatabase, database} {
+	for _, in := range []string{infileDatabase, unsyncedDatabase, database} {
 		var counts []struct {
 			N uint64 `ch:"n"`
 		}

@@ -1,5 +1,5 @@
 -- Tables that do not depend on a model. {{database}} is the configured database and
--- {{ttl_days}} the retention. Statements are separated by a line of two dashes and are
+-- {{ttl_days}} the retention. Nobody inserts into stored_at: the server does. Statements are separated by a line of two dashes and are
 -- safe to run twice.
 
 CREATE TABLE IF NOT EXISTS {{database}}.feedback
@@ -9,16 +9,17 @@ CREATE TABLE IF NOT EXISTS {{database}}.feedback
     label              Nullable(Float64) COMMENT 'a numeric or boolean label',
     label_class        LowCardinality(String) DEFAULT '' COMMENT 'a label that is a string',
     observed_at        DateTime64(6, 'UTC') COMMENT 'when the label became known; event time' CODEC(DoubleDelta, LZ4),
-    received_at        DateTime64(6, 'UTC') COMMENT 'when the feedback reached Kafka' CODEC(DoubleDelta, LZ4),
+    received_at        DateTime64(6, 'UTC') COMMENT 'the Kafka timestamp of the feedback, which its producer may have set' CODEC(DoubleDelta, LZ4),
     feedback_topic_id  LowCardinality(String),
     feedback_partition Int32,
     feedback_offset    Int64 CODEC(DoubleDelta, LZ4),
+    stored_at          {{stored_at}},
     INDEX by_offset feedback_offset TYPE minmax GRANULARITY 1
 )
 ENGINE = MergeTree
-PARTITION BY toDate(received_at)
+PARTITION BY toDate(stored_at)
 ORDER BY (model, request_id, feedback_partition, feedback_offset)
-TTL toDateTime(received_at) + INTERVAL {{ttl_days}} DAY
+TTL stored_at + INTERVAL {{ttl_days}} DAY
 COMMENT 'Labels that arrived after the prediction. A correction is a later row of the same request: take argMax(label, feedback_offset).'
 --
 CREATE TABLE IF NOT EXISTS {{database}}.dead_letters
@@ -39,12 +40,13 @@ CREATE TABLE IF NOT EXISTS {{database}}.dead_letters
     dead_letter_topic_id LowCardinality(String) COMMENT 'coordinates of the dead letter itself; of bad feedback, those of the feedback',
     dead_letter_partition Int32,
     dead_letter_offset   Int64 CODEC(DoubleDelta, LZ4),
+    stored_at            {{stored_at}},
     INDEX by_offset dead_letter_offset TYPE minmax GRANULARITY 1
 )
 ENGINE = MergeTree
-PARTITION BY toDate(failed_at)
+PARTITION BY toDate(stored_at)
 ORDER BY (model, error_class, failed_at)
-TTL toDateTime(failed_at) + INTERVAL {{ttl_days}} DAY
+TTL stored_at + INTERVAL {{ttl_days}} DAY
 COMMENT 'Records that could not be answered, with their bytes, the class of the error and the reason.'
 --
 CREATE TABLE IF NOT EXISTS {{database}}.events
@@ -59,11 +61,14 @@ CREATE TABLE IF NOT EXISTS {{database}}.events
     body             String COMMENT 'the CloudEvent as JSON' CODEC(ZSTD(1)),
     event_topic_id   LowCardinality(String),
     event_partition  Int32,
-    event_offset     Int64
+    event_offset     Int64,
+    stored_at        {{stored_at}},
+    INDEX by_offset event_offset TYPE minmax GRANULARITY 1
 )
 ENGINE = MergeTree
-PARTITION BY toYYYYMM(time)
+PARTITION BY toYYYYMM(stored_at)
 ORDER BY (model, time, id)
+TTL stored_at + INTERVAL {{ttl_days}} DAY
 COMMENT 'What was published on the events topic. A repeated event has the same id.'
 --
 CREATE TABLE IF NOT EXISTS {{database}}.model_versions
@@ -96,12 +101,13 @@ CREATE TABLE IF NOT EXISTS {{database}}.minute_states
     score             AggregateFunction(quantilesTDigest(0.1, 0.25, 0.5, 0.75, 0.9), Nullable(Float64)),
     score_sum         SimpleAggregateFunction(sum, Float64),
     event_time_max    SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
-    scored_at_max     SimpleAggregateFunction(max, DateTime64(6, 'UTC'))
+    scored_at_max     SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    stored_at         {{minute_stored_at}}
 )
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(minute)
 ORDER BY (model, version, variant, minute, request_topic_id, request_partition, outcome, error_class)
-TTL minute + INTERVAL {{ttl_days}} DAY
+TTL stored_at + INTERVAL {{ttl_days}} DAY
 COMMENT 'One row per minute, version, variant, request partition and outcome; read it through minute_statistics.'
 --
 CREATE OR REPLACE VIEW {{database}}.minute_statistics AS

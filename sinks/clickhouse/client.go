@@ -47,6 +47,8 @@ type Client struct {
 	conflicts map[string]bool // schemas whose conflict was logged
 	repairing time.Time       // the deadline of the last Reconcile, if it may not be over; else zero
 
+	refused sync.Once // logging that settings of tables cannot be changed
+
 	locksMu sync.Mutex
 	locks   map[string]*sync.RWMutex // by model; see modelLock
 }

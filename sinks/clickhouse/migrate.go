@@ -12,7 +12,8 @@ import (
 )
 
 // Migrate creates the database and applies the migrations that are not recorded in its
-// table migrations, in order. It is safe to run twice, and by several processes at once:
+// table migrations, in order. It also brings tables of earlier releases to partitions and
+// expiry by stored_at, and tables that exist to the TTL and durability of the configuration. It is safe to run twice, and by several processes at once:
 // every statement is, and a migration is recorded when all of its statements are done.
 func (c *Client) Migrate(ctx context.Context) error {
 	migrations, err := schemas.Migrations(c.storage)
@@ -35,6 +36,9 @@ COMMENT 'Migrations of this database that are done. Read with FINAL.'`,
 		if err := c.execRacing(ctx, statement); err != nil {
 			return fmt.Errorf("migrate: %w", err)
 		}
+	}
+	if err := c.storeByServerTime(ctx); err != nil {
+		return fmt.Errorf("migrate: %w", err)
 	}
 	var done []struct {
 		Number uint32 `ch:"number"`
@@ -67,6 +71,9 @@ COMMENT 'Migrations of this database that are done. Read with FINAL.'`,
 		c.log.Info().Str("database", db).Int("number", m.Number).Str("name", m.Name).
 			Dur("took", time.Since(start)).Msg("migration applied")
 	}
+	if err := c.align(ctx); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
 	return c.refreshPredictions(ctx)
 }
 
@@ -78,6 +85,14 @@ const (
 	codeCannotAssign    = 517 // the table's metadata changed while the ALTER waited
 	codeReplicaMetadata = 342
 )
+
+// exceptionCode returns the code of an error that the server has answered with, 0 for others.
+func exceptionCode(err error) int32 {
+	if e := (*ch.Exception)(nil); errors.As(err, &e) {
+		return e.Code
+	}
+	return 0
+}
 
 // execRacing runs a statement that is safe to run twice, again if another process ran it
 // at the same time.

@@ -41,7 +41,7 @@ type extent struct {
 	rows     int
 	spans    []span
 	last     int   // the span that the last row fell into
-	from, to int64 // least and greatest value of the time column, microseconds since 1970
+	from, to int64 // least and greatest scored_at, microseconds since 1970; 0 in other tables
 }
 
 // add counts a row.
@@ -76,9 +76,13 @@ func (e *extent) merge(o *extent) {
 	e.rows = rows
 }
 
-// placeColumns are the columns of a table that name and date its rows. row is "" where a
-// record is one row; the time column is what the table is partitioned by, so that a
-// query for new rows need not look at old parts.
+// placeColumns are the columns of a table that name its rows. row is "" where a record is
+// one row. time is a column whose values in the rows are known before they are looked for,
+// "" if there is none: a condition on it leaves out granules by its index.
+//
+// When a row was stored is not known to whoever looks for it after a crash, and so no
+// partition is left out then. It need not be: rows are stored in the order of offsets, so
+// that the index of offsets leaves out the granules of other days.
 type placeColumns struct{ topicID, partition, offset, row, time string }
 
 // observationPlaces are the place columns of observations tables.
@@ -94,7 +98,11 @@ const maxSpans = 1000
 func (c placeColumns) conditions(e *extent) []string {
 	var all []string
 	for spans := range slices.Chunk(e.spans, maxSpans) {
-		all = append(all, c.time+" >= "+microsSQL(e.from)+" AND "+c.time+" <= "+microsSQL(e.to)+" AND "+c.within(spans))
+		within := c.within(spans)
+		if c.time != "" {
+			within = c.time + " >= " + microsSQL(e.from) + " AND " + c.time + " <= " + microsSQL(e.to) + " AND " + within
+		}
+		all = append(all, within)
 	}
 	return all
 }

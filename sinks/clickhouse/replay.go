@@ -24,7 +24,7 @@ func (c *call) verify(ctx context.Context, table string, columns placeColumns, v
 		var count []struct {
 			Rows uint64 `ch:"rows"`
 		}
-		err := c.client.ask(ctx, &count, "SELECT count() AS rows FROM "+c.client.storage.Database+"."+table+" WHERE "+versionCondition(version)+where)
+		err := c.client.ask(ctx, &count, "SELECT count() AS rows FROM "+c.client.storage.Database+"."+table+" WHERE "+justStored(c.deadline)+versionCondition(version)+where)
 		if err != nil {
 			return fmt.Errorf("count the rows that were inserted into %s: %w", table, err)
 		}
@@ -49,13 +49,23 @@ func (c *call) verify(ctx context.Context, table string, columns placeColumns, v
 			missing++
 		}
 	}
-	// What is past its time to live may be gone already.
-	expiry := time.Now().AddDate(0, 0, -c.client.storage.TTLDays)
-	if missing > 0 && sum.from > expiry.UnixMicro() {
+	if missing > 0 {
 		return fmt.Errorf("%w: %d of %d rows are not in %s", ErrIncomplete, missing, len(want), table)
 	}
 	return nil
 }
+
+// justStored restricts a count of rows to the partitions that an insert of that deadline has
+// stored into. A count that it makes wrong is made up for: the rows are looked for without it.
+func justStored(deadline time.Time) string {
+	if deadline.IsZero() {
+		return ""
+	}
+	return schemas.ColumnStoredAt + " >= " + secondsSQL(deadline.Add(-justStoredWithin).Unix()) + " AND "
+}
+
+// justStoredWithin is longer than from an announcement to its deadline.
+const justStoredWithin = time.Hour
 
 // versionCondition restricts a query to the rows of a version: another version may have
 // scored the same request, as a shadow.
@@ -119,8 +129,6 @@ func (c *call) findPresent(ctx context.Context, records []schemas.Record) error 
 		if t.extent.rows == 0 {
 			continue
 		}
-		// When a row was dated is not always known before the record is read.
-		t.extent.from, t.extent.to = schemas.MinMicros, schemas.MaxMicros
 		if err := c.client.awaitInserts(ctx, t.rows.table.name); err != nil {
 			return err
 		}

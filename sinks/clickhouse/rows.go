@@ -28,8 +28,8 @@ type table struct {
 	source source
 }
 
-func newTable(name, places, time string, fields ...arrow.Field) *table {
-	t := &table{name: name, places: placeColumns{places + "_topic_id", places + "_partition", places + "_offset", "", time}}
+func newTable(name, places string, fields ...arrow.Field) *table {
+	t := &table{name: name, places: placeColumns{places + "_topic_id", places + "_partition", places + "_offset", "", ""}}
 	t.schema = arrow.NewSchema(append(fields,
 		arrow.Field{Name: t.places.topicID, Type: schemas.DictionaryType},
 		arrow.Field{Name: t.places.partition, Type: arrow.PrimitiveTypes.Int32},
@@ -44,7 +44,7 @@ func newTable(name, places, time string, fields ...arrow.Field) *table {
 // Bytes that come from outside are Arrow binaries and not strings: ClickHouse's String
 // takes any bytes, and they are kept as they came.
 var (
-	feedbackTable = newTable("feedback", "feedback", "received_at",
+	feedbackTable = newTable("feedback", "feedback",
 		arrow.Field{Name: "model", Type: schemas.DictionaryType},
 		arrow.Field{Name: "request_id", Type: arrow.BinaryTypes.Binary},
 		arrow.Field{Name: "label", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
@@ -52,7 +52,7 @@ var (
 		arrow.Field{Name: "observed_at", Type: schemas.TimestampType},
 		arrow.Field{Name: "received_at", Type: schemas.TimestampType})
 
-	deadLettersTable = newTable("dead_letters", "dead_letter", "failed_at",
+	deadLettersTable = newTable("dead_letters", "dead_letter",
 		arrow.Field{Name: "error_class", Type: schemas.DictionaryType},
 		arrow.Field{Name: "reason", Type: arrow.BinaryTypes.Binary},
 		arrow.Field{Name: "model", Type: schemas.DictionaryType},
@@ -67,7 +67,7 @@ var (
 		arrow.Field{Name: "value", Type: arrow.BinaryTypes.Binary},
 		arrow.Field{Name: "headers", Type: arrow.MapOf(arrow.BinaryTypes.Binary, arrow.BinaryTypes.Binary)})
 
-	eventsTable = newTable("events", "event", "time",
+	eventsTable = newTable("events", "event",
 		arrow.Field{Name: "id", Type: arrow.BinaryTypes.Binary},
 		arrow.Field{Name: "type", Type: schemas.DictionaryType},
 		arrow.Field{Name: "kind", Type: schemas.DictionaryType},
@@ -96,15 +96,14 @@ func newRows(mem memory.Allocator, t *table) *rows {
 }
 
 // begin tells whether the record's row is still to be stored, and if so notes its
-// coordinates, as the last columns. The caller appends the others; micros is what it
-// appends to the time column.
-func (t *rows) begin(r *schemas.Record, size int, micros int64) bool {
+// coordinates, as the last columns. The caller appends the others.
+func (t *rows) begin(r *schemas.Record, size int) bool {
 	p := placeOf(r)
 	if _, ok := t.present[p]; ok {
 		return false
 	}
 	t.places = append(t.places, p)
-	t.extent.add(p.topic, p.partition, p.offset, micros)
+	t.extent.add(p.topic, p.partition, p.offset, 0)
 	t.bytes += size
 	n := len(t.builder.Fields())
 	if t.topicText == nil || t.topicID != r.TopicID {
@@ -151,8 +150,7 @@ func (t *rows) micros(i int, v int64) {
 
 // addFeedback appends a label.
 func (t *rows) addFeedback(r *schemas.Record, l *codec.Label) {
-	received := schemas.ClampMicros(r.Timestamp)
-	if !t.begin(r, len(r.Value)+len(r.Key), received) {
+	if !t.begin(r, len(r.Value)+len(r.Key)) {
 		return
 	}
 	t.dict(0, l.Model)
@@ -165,7 +163,7 @@ func (t *rows) addFeedback(r *schemas.Record, l *codec.Label) {
 	}
 	t.dict(3, l.Class)
 	t.micros(4, l.ObservedAt)
-	t.micros(5, received)
+	t.micros(5, schemas.ClampMicros(r.Timestamp))
 }
 
 // deadLetter is a row of dead_letters beside the coordinates of its own record.
@@ -180,8 +178,7 @@ type deadLetter struct {
 }
 
 func (t *rows) addDeadLetter(r *schemas.Record, d *deadLetter) {
-	failedAt := schemas.ClampMicros(d.failedAt)
-	if !t.begin(r, len(r.Value)+len(r.Key), failedAt) {
+	if !t.begin(r, len(r.Value)+len(r.Key)) {
 		return
 	}
 	t.name(0, string(d.class))
@@ -193,7 +190,7 @@ func (t *rows) addDeadLetter(r *schemas.Record, d *deadLetter) {
 	t.int32(6, d.request.Partition)
 	t.int64(7, d.request.Offset)
 	t.int32(8, d.request.Row)
-	t.micros(9, failedAt)
+	t.micros(9, schemas.ClampMicros(d.failedAt))
 	t.binary(10, r.Key)
 	t.binary(11, r.Value)
 	headers := t.builder.Field(12).(*array.MapBuilder)
@@ -311,8 +308,7 @@ func (t *rows) addEvent(r *schemas.Record) *schemas.RequestError {
 	if e.ID == "" {
 		return schemas.Errorf(schemas.ErrorClassMissingFeature, "the event has no id")
 	}
-	at := schemas.ClampMicros(e.Time)
-	if !t.begin(r, len(r.Value), at) {
+	if !t.begin(r, len(r.Value)) {
 		return nil
 	}
 	t.binary(0, []byte(e.ID))
@@ -321,7 +317,7 @@ func (t *rows) addEvent(r *schemas.Record) *schemas.RequestError {
 	t.name(3, string(e.Data.Severity))
 	t.name(4, e.Data.Model)
 	t.name(5, e.Data.Version)
-	t.micros(6, at)
+	t.micros(6, schemas.ClampMicros(e.Time))
 	t.binary(7, r.Value)
 	return nil
 }

@@ -199,6 +199,9 @@ func newLayout(m message) (*layout, error) {
 			return nil, malformed("the schema has no column %s", name)
 		}
 	}
+	if seen[schemas.ColumnStoredAt] {
+		return nil, malformed("column %s is the server's", schemas.ColumnStoredAt)
+	}
 	if l.source, err = newSource(l.schema); err != nil {
 		return nil, malformed("%v", err)
 	}

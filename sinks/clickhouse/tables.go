@@ -78,7 +78,15 @@ func (c *Client) ensureColumns(ctx context.Context, model string, schema *arrow.
 			return err
 		}
 		c.log.Info().Str("table", table).Msg("table created")
+		if err := c.align(ctx, table); err != nil {
+			return err
+		}
 		if have, err = c.columnTypes(ctx, table); err != nil {
+			return err
+		}
+	}
+	if have[schemas.ColumnStoredAt] == "" { // an earlier release has just made it
+		if err := errors.Join(c.stamp(ctx, table), c.align(ctx, table)); err != nil {
 			return err
 		}
 	}
@@ -112,7 +120,7 @@ func (c *Client) ensureColumns(ctx context.Context, model string, schema *arrow.
 	}
 	// A column that this version does not have any more is NULL in its rows, not zero.
 	for _, name := range slices.Sorted(maps.Keys(have)) {
-		if typ := have[name]; !schema.HasField(name) && !strings.Contains(typ, "Nullable(") {
+		if typ := have[name]; name != schemas.ColumnStoredAt && !schema.HasField(name) && !strings.Contains(typ, "Nullable(") {
 			typ = "Nullable(" + typ + ")"
 			if inner, ok := strings.CutPrefix(have[name], "LowCardinality("); ok {
 				typ = "LowCardinality(Nullable(" + inner + ")"

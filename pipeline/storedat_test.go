@@ -1,0 +1,53 @@
+package pipeline_test
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/sinks/clickhouse"
+)
+
+// A backfill, or a mirrored topic, brings labels of any date: they stay for clickhouse.ttl_days
+// from when they were stored, and so do the dead letters of those that cannot be used. Another
+// clickhouse.ttl_days holds for the tables that are there from the next start on.
+func TestLabelsOfAnyDateStayForTTLDays(t *testing.T) {
+	h := newHarness(t, []model{fares}, "clickhouse.durability=fsync")
+	r := h.start("recorder")
+	dates := []time.Time{time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC), time.UnixMilli(1), time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC), time.Now()}
+	var labels []*kgo.Record
+	for i := range 1000 {
+		value := []byte(`{"model":"fares","request_id":"` + strconv.Itoa(i) + `","label":1}`)
+		if i%10 == 0 {
+			value = []byte("bad")
+		}
+		labels = append(labels, &kgo.Record{Topic: h.cfg.Topics.Feedback, Partition: int32(i % 3), Timestamp: dates[i%len(dates)].Add(time.Duration(i) * time.Hour), Value: value})
+	}
+	h.produce(labels...)
+	settle := func() {
+		h.eventually("the labels are stored", func() (string, bool) {
+			lag := h.lag(h.cfg.Recorder.Group, h.cfg.Topics.Feedback)
+			return strconv.FormatInt(lag, 10), lag == 0
+		})
+		client, err := clickhouse.Open(clickhouse.Options{Addr: []string{h.services.ClickHouse.Addr()}, Storage: h.cfg.Storage(), Logger: h.log})
+		require.NoError(t, err)
+		defer client.Close()
+		for _, table := range []string{"feedback", "dead_letters"} { // whatever a TTL deletes is gone afterwards
+			require.NoError(t, client.Exec(t.Context(), "OPTIMIZE TABLE millrace."+table+" FINAL"))
+		}
+		h.requireRows("feedback", "feedback", 900)
+		h.requireRows("dead_letters", "dead_letter", 100)
+	}
+	settle()
+	r.drain()
+	h.start("recorder", "clickhouse.ttl_days=365")
+	settle()
+	for _, table := range []string{"feedback", "dead_letters", "events", "minute_states"} {
+		query := h.sqlOne("SELECT create_table_query FROM system.tables WHERE database = 'millrace' AND name = '" + table + "'")[0]
+		require.Contains(t, query, "TTL stored_at + toIntervalDay(365)", table)
+		require.Contains(t, query, "fsync_after_insert = 1", table)
+	}
+}
