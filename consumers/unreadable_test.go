@@ -225,7 +225,7 @@ func TestReadingPassesOverAnUnreadableBatch(t *testing.T) {
 		require.ErrorContains(t, err, "topic "+topic+" partition 0: the record batch of the offsets 22 to 38 cannot be read and was passed over: ")
 
 		got = nil
-		require.NoError(t, f.admin.ReadBefore(t.Context(), topic, 0, time.Now().Add(-time.Hour), 21, visit))
+		require.NoError(t, f.admin.ReadBefore(t.Context(), topic, 0, time.Now().Add(-time.Hour), 0, 21, visit))
 		require.Equal(t, []string{"0", "1", "2", "20"}, got)
 		require.NoError(t, f.admin.FindRecord(t.Context(), topic, 0, 20, visit))
 		require.ErrorContains(t, f.admin.FindRecord(t.Context(), topic, 0, 5, visit), "the record batch of offset 5 cannot be read: ")

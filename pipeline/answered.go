@@ -162,7 +162,10 @@ func (s *starter) searchLetters(ctx context.Context, all []*unstarted) error {
 		find[u.known()] = u
 	}
 	return s.backwards(ctx, s.topics.DeadLetters, func(rec *schemas.Record) {
-		c := kafka.LetterCoordinates(rec)
+		c, ok := kafka.LetterCoordinates(rec)
+		if !ok {
+			return
+		}
 		if u, ok := find[known{c.TopicID, c.Partition}]; ok {
 			u.buried, u.last = true, max(u.last, c.Offset)
 		}
@@ -314,8 +317,9 @@ func (s *starter) scan(ctx context.Context, byTopic map[string][]*unstarted) err
 	}
 	err = s.read.ReadRanges(ctx, s.topics.DeadLetters, letters, func(rec *schemas.Record) error {
 		records++
-		c := kafka.LetterCoordinates(rec)
-		take(c.TopicID, c.Partition, c.Offset)
+		if c, ok := kafka.LetterCoordinates(rec); ok {
+			take(c.TopicID, c.Partition, c.Offset)
+		}
 		return nil
 	})
 	if err != nil {

@@ -33,7 +33,7 @@ func (h *harness) unread(group string, topics ...string) int64 {
 			if at.At >= end.Offset {
 				continue
 			}
-			require.NoError(h, h.reader.ReadBefore(h.Context(), topic, partition, time.UnixMilli(0), end.Offset, func(rec *schemas.Record) error {
+			require.NoError(h, h.reader.ReadBefore(h.Context(), topic, partition, time.UnixMilli(0), 0, end.Offset, func(rec *schemas.Record) error {
 				if rec.Offset >= at.At {
 					unread++
 				}
