@@ -120,11 +120,14 @@ func (c *converter) topicID(t *kgo.FetchTopic) uuid.UUID {
 		if c.ids == nil {
 			c.ids = map[string]uuid.UUID{}
 		}
-		id = uuid.NewSHA1(uuid.NameSpaceURL, []byte("kafka:"+t.Topic))
+		id = nameID(t.Topic)
 		c.ids[t.Topic] = id
 	}
 	return id
 }
+
+// nameID is the id of a topic of a broker that knows no topic ids.
+func nameID(topic string) uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceURL, []byte("kafka:"+topic)) }
 
 func (c *converter) copyHeaders(in []kgo.RecordHeader) []schemas.Header {
 	if len(in) == 0 {

@@ -1,0 +1,43 @@
+package pipeline
+
+import (
+	"context"
+
+	"github.com/rs/zerolog"
+
+	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/pipeline/verify"
+	"github.com/millrace/millrace/sinks/clickhouse"
+)
+
+// ErrDifferent says that a verification found differences, and has not repaired them.
+var ErrDifferent = verify.ErrDifferent
+
+// VerifyOptions choose what Verify looks at, and whether it repairs.
+type VerifyOptions struct {
+	verify.Options
+	Repair bool
+	Logger zerolog.Logger
+}
+
+// Verify compares what ClickHouse holds with Kafka's log, by coordinates; see package verify.
+// Differences are no error: they are in the report.
+func Verify(ctx context.Context, cfg Config, o VerifyOptions) (report *verify.Report, err error) {
+	tables, err := clickhouse.Open(clickhouse.Options{
+		Addr: cfg.ClickHouse.Addr, Username: cfg.ClickHouse.Username, Password: cfg.ClickHouse.Password,
+		Storage: cfg.Storage(), Logger: o.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer tables.Close()
+	err = withAdmin(cfg, func(admin *consumers.Admin) error {
+		report, err = verify.Run(ctx, cfg.verifyParts(admin, tables, o.Logger), o.Options)
+		return err
+	})
+	return report, err
+}
+
+func (c Config) verifyParts(log *consumers.Admin, tables *clickhouse.Client, logger zerolog.Logger) verify.Parts {
+	return verify.Parts{Log: log, Tables: tables, Topics: c.Topics.Topics, Group: c.Recorder.Group, TTLDays: c.ClickHouse.TTLDays, Logger: logger}
+}
