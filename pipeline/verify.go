@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 
+	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/consumers"
@@ -32,7 +33,12 @@ func Verify(ctx context.Context, cfg Config, o VerifyOptions) (report *verify.Re
 	}
 	defer tables.Close()
 	err = withAdmin(cfg, func(admin *consumers.Admin) error {
-		report, err = verify.Run(ctx, cfg.verifyParts(admin, tables, o.Logger), o.Options)
+		parts := cfg.verifyParts(admin, tables, o.Logger)
+		if o.Repair {
+			report, err = verify.RunRepair(ctx, parts, o.Options, cfg.repairing(memory.NewGoAllocator()))
+		} else {
+			report, err = verify.Run(ctx, parts, o.Options)
+		}
 		return err
 	})
 	return report, err
@@ -40,4 +46,11 @@ func Verify(ctx context.Context, cfg Config, o VerifyOptions) (report *verify.Re
 
 func (c Config) verifyParts(log *consumers.Admin, tables *clickhouse.Client, logger zerolog.Logger) verify.Parts {
 	return verify.Parts{Log: log, Tables: tables, Topics: c.Topics.Topics, Group: c.Recorder.Group, TTLDays: c.ClickHouse.TTLDays, Logger: logger}
+}
+
+func (c Config) repairing(mem memory.Allocator) verify.Repairing {
+	return verify.Repairing{
+		Connection: consumers.Connection{Brokers: c.Kafka.Brokers, ClientID: c.Kafka.ClientID}, Session: c.Kafka.SessionTimeout,
+		Deadline: c.Recorder.InsertDeadline, Memory: mem,
+	}
 }
