@@ -72,7 +72,7 @@ func RunRepair(ctx context.Context, p Parts, o Options, with Repairing) (*Report
 		if !r.repairable() || done.Rounds >= rounds {
 			report.Before, report.Repaired = before, done
 			report.Seconds = time.Since(began).Seconds()
-			return report, nil
+			return report, lease.Announce(ctx, time.Time{}) // all is over
 		}
 		o.Each = nil // once
 		done.Rounds++
