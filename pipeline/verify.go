@@ -32,6 +32,7 @@ func Verify(ctx context.Context, cfg Config, o VerifyOptions) (report *verify.Re
 		return nil, err
 	}
 	defer tables.Close()
+	o.Answers = true
 	err = withAdmin(cfg, func(admin *consumers.Admin) error {
 		parts := cfg.verifyParts(admin, tables, o.Logger)
 		if o.Repair {
@@ -45,7 +46,7 @@ func Verify(ctx context.Context, cfg Config, o VerifyOptions) (report *verify.Re
 }
 
 func (c Config) verifyParts(log *consumers.Admin, tables *clickhouse.Client, logger zerolog.Logger) verify.Parts {
-	return verify.Parts{Log: log, Tables: tables, Topics: c.Topics.Topics, Group: c.Recorder.Group, TTLDays: c.ClickHouse.TTLDays, Logger: logger}
+	return verify.Parts{Log: log, Tables: tables, Topics: c.Topics.Topics, Group: c.Recorder.Group, Workers: c.Worker.Group, TTLDays: c.ClickHouse.TTLDays, Logger: logger}
 }
 
 func (c Config) repairing(mem memory.Allocator) verify.Repairing {

@@ -237,7 +237,7 @@ func (r *run) recall(ctx context.Context, b *book, of []part, key func(string, s
 			at = &located{}
 			rows[k] = at
 		}
-		if r.aged(r.class(b.scan, rec), e.at) == inScope {
+		if r.aged(r.class(b.scan, rec, r.committed), e.at) == inScope {
 			at.want++
 			at.where = consumers.Place{Partition: rec.Partition, Offset: rec.Offset}
 		} else {
@@ -248,6 +248,7 @@ func (r *run) recall(ctx context.Context, b *book, of []part, key func(string, s
 
 // again calls visit with the entries of a book in some spans of its log.
 func (r *run) again(ctx context.Context, b *book, spans map[int32]consumers.Span, visit func(rec *schemas.Record, e entry)) error {
+	r.rereading = true
 	return r.Log.ReadSpans(ctx, b.scan.Topic, spans, func(rec *schemas.Record) error {
 		return b.scan.entries(rec, func(e entry) {
 			if e.book == b {

@@ -88,7 +88,10 @@ func (r *run) scanTopic(ctx context.Context, topic string) error {
 		if _, ok := s.first[rec.Partition]; !ok {
 			s.first[rec.Partition] = rec.Timestamp
 		}
-		base := r.class(s, rec)
+		base := r.class(s, rec, r.committed)
+		if topic == r.Topics.DeadLetters && r.Answers {
+			r.bury(rec)
+		}
 		return s.entries(rec, func(e entry) {
 			piece := clickhouse.PieceOf(e.version, e.TopicID, e.Partition, e.Offset)
 			if last.tally == nil || last.book != e.book || last.piece != piece {
@@ -130,12 +133,12 @@ const (
 )
 
 // class tells what is asked for of a record's rows, unless they are too old.
-func (r *run) class(s *logScan, rec *schemas.Record) class {
+func (r *run) class(s *logScan, rec *schemas.Record, committed map[string]map[int32]int64) class {
 	scope := s.scope[rec.Partition]
 	switch {
 	case rec.Offset < scope.Start || rec.Offset >= scope.End:
 		return besides
-	case rec.Offset >= r.committed[s.Topic][rec.Partition]:
+	case rec.Offset >= committed[s.Topic][rec.Partition]:
 		return notStored
 	}
 	return inScope
@@ -202,6 +205,11 @@ func (r *run) entries(ctx context.Context, s *logScan) (func(rec *schemas.Record
 		model, version, err := r.places.Of(rec, func(c schemas.Coordinates, scoredAt int64) {
 			rows = append(rows, placed{c, scoredAt})
 		})
+		if r.Answers && !r.rereading && err == nil {
+			for _, row := range rows {
+				r.answersOf(row.TopicID, row.Partition).observe(row.Coordinates)
+			}
+		}
 		if err != nil || refused[rec.Partition][rec.Offset] {
 			emit(entry{letters, "", rec.Coordinates(), schemas.ClampMicros(rec.Timestamp)})
 			return nil //nolint:nilerr // a record that cannot be used is a dead letter, and no fault of its reader

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 
@@ -22,8 +23,12 @@ type Parts struct {
 	Tables  *clickhouse.Client
 	Topics  schemas.Topics
 	Group   string // the recorder's: what it has committed is stored
+	Workers string // the workers' group: what it has committed is answered
 	TTLDays int
 	Logger  zerolog.Logger
+	// Repeats, if set, returns which of the requests were not answered because they repeat
+	// another one.
+	Repeats func(ctx context.Context, model string, partition int32, unanswered *roaring64.Bitmap) (*roaring64.Bitmap, error)
 }
 
 // Options choose what is verified.
@@ -34,6 +39,8 @@ type Options struct {
 	// Since, if set, bounds the offsets instead, by topic and partition; a partition that it
 	// does not name is read from its start.
 	Since map[string]map[int32]int64
+	// Answers adds the comparison of requests with their results and dead letters.
+	Answers bool
 	// Each, if set, is called with every difference.
 	Each func(d Difference)
 }
@@ -49,15 +56,20 @@ type run struct {
 	Parts
 	Options
 	places    *clickhouse.Places
-	committed map[string]map[int32]int64
-	names     map[uuid.UUID]string
-	expiry    int64 // microseconds since 1970: what is older may have been removed
-	lines     map[lineKey]*Line
-	logs      map[string]*logScan
-	books     []*book
-	lost      map[string]map[consumers.Place]struct{} // records with missing rows, by topic
-	doubled   map[string][]doubledRow                 // by table
-	minutes   map[string][]clickhouse.Minute          // by model
+	committed map[string]map[int32]int64 // by the recorder's group
+	workers   map[string]map[int32]int64 // by the workers'
+	answered  map[partitionKey]*answers
+	rereading bool // every log has been read once
+	// answersSince is when the oldest answers came that the logs still hold, if they have lost any.
+	answersSince time.Time
+	names        map[uuid.UUID]string
+	expiry       int64 // microseconds since 1970: what is older may have been removed
+	lines        map[lineKey]*Line
+	logs         map[string]*logScan
+	books        []*book
+	lost         map[string]map[consumers.Place]struct{} // records with missing rows, by topic
+	doubled      map[string][]doubledRow                 // by table
+	minutes      map[string][]clickhouse.Minute          // by model
 }
 
 type lineKey struct {
@@ -155,7 +167,7 @@ func Run(ctx context.Context, p Parts, o Options) (*Report, error) {
 
 func verify(ctx context.Context, p Parts, o Options) (*run, error) {
 	r := &run{
-		Parts: p, Options: o, places: clickhouse.NewPlaces(), lines: map[lineKey]*Line{}, logs: map[string]*logScan{}, names: map[uuid.UUID]string{},
+		Parts: p, Options: o, places: clickhouse.NewPlaces(), lines: map[lineKey]*Line{}, answered: map[partitionKey]*answers{}, logs: map[string]*logScan{}, names: map[uuid.UUID]string{},
 		lost: map[string]map[consumers.Place]struct{}{}, doubled: map[string][]doubledRow{}, minutes: map[string][]clickhouse.Minute{},
 	}
 	// A day more, since what expires is removed when parts are merged.
@@ -171,6 +183,9 @@ func verify(ctx context.Context, p Parts, o Options) (*run, error) {
 	if r.committed, err = p.Log.Committed(ctx, p.Group); err != nil {
 		return nil, err
 	}
+	if r.workers, err = p.Log.Committed(ctx, p.Workers); err != nil {
+		return nil, err
+	}
 	for _, topic := range []string{p.Topics.Observations, p.Topics.Feedback, p.Topics.DeadLetters, p.Topics.Events} {
 		if err := r.scanTopic(ctx, topic); err != nil {
 			return nil, err
@@ -181,7 +196,11 @@ func verify(ctx context.Context, p Parts, o Options) (*run, error) {
 			return nil, err
 		}
 	}
-	return r, r.compareMinutes(ctx)
+	if err := r.compareMinutes(ctx); err != nil || !o.Answers {
+		return r, err
+	}
+	r.answersSince = r.answersHeldSince()
+	return r, r.compareAnswers(ctx)
 }
 
 // line returns the line that a place belongs to.
@@ -232,7 +251,7 @@ func (r *run) report() *Report {
 		report.Notes = append(report.Notes, fmt.Sprintf("%d lie behind what group %s has committed: they are not stored yet", sum.NotStored, r.Group))
 	}
 	if sum.OutOfScope > 0 {
-		report.Notes = append(report.Notes, fmt.Sprintf("%d may be past clickhouse.ttl_days and are not asked for", sum.OutOfScope))
+		report.Notes = append(report.Notes, fmt.Sprintf("%d are out of scope: rows that may be past clickhouse.ttl_days, and requests whose answers may have been deleted with the start of their log", sum.OutOfScope))
 	}
 	if sum.Alien > 0 {
 		report.Notes = append(report.Notes, fmt.Sprintf("%d are alien: nothing in the log stands for them, so nothing tells whether they are wrong; they are not removed", sum.Alien))
