@@ -133,3 +133,48 @@ type Place struct {
 	Partition int32
 	Offset    int64
 }
+
+// Note commits offsets for a group that has no members, with the same text as the metadata of
+// each: what is remembered about a place in the log, and outlives the process.
+func (a *Admin) Note(ctx context.Context, group, text string, offsets map[string]map[int32]int64) error {
+	all := kadm.Offsets{}
+	for topic, partitions := range offsets {
+		for p, at := range partitions {
+			all.Add(kadm.Offset{Topic: topic, Partition: p, At: at, LeaderEpoch: -1, Metadata: text})
+		}
+	}
+	committed, err := a.adm.CommitOffsets(ctx, group, all)
+	if err == nil {
+		err = committed.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("note offsets of group %s: %w", group, err)
+	}
+	return nil
+}
+
+// Noted returns what Note has committed last: the text is "" where there is nothing.
+func (a *Admin) Noted(ctx context.Context, group string) (text string, offsets map[string]map[int32]int64, err error) {
+	fetched, err := a.adm.FetchOffsets(ctx, group)
+	if err == nil {
+		err = fetched.Error()
+	}
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return "", nil, nil
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("fetch the offsets that group %s has noted: %w", group, err)
+	}
+	offsets = map[string]map[int32]int64{}
+	fetched.Each(func(o kadm.OffsetResponse) {
+		if o.At < 0 {
+			return
+		}
+		if offsets[o.Topic] == nil {
+			offsets[o.Topic] = map[int32]int64{}
+		}
+		offsets[o.Topic][o.Partition] = o.At
+		text = max(text, o.Metadata)
+	})
+	return text, offsets, nil
+}

@@ -434,6 +434,11 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 		FlushRows: a.cfg.Recorder.FlushRows, FlushBytes: a.cfg.Recorder.FlushBytes, FlushInterval: a.cfg.Recorder.FlushInterval,
 		InsertDeadline: a.cfg.Recorder.InsertDeadline, Health: a.health(RoleRecorder, 1),
 	}, a.log)
+	endKeeper, err := a.keep(soft, client)
+	if err != nil {
+		return err
+	}
+	defer endKeeper()
 	a.ready.set(string(RoleRecorder), "")
 	return r.Run(soft, hard, recorderStore{store, a, a.health(RoleRecorder, 0)})
 }

@@ -35,6 +35,7 @@ func Verify(ctx context.Context, cfg Config, o VerifyOptions) (report *verify.Re
 	o.Answers = true
 	err = withAdmin(cfg, func(admin *consumers.Admin) error {
 		parts := cfg.verifyParts(admin, tables, o.Logger)
+		parts.Repeats = cfg.repeatedRequests(admin)
 		if o.Repair {
 			report, err = verify.RunRepair(ctx, parts, o.Options, cfg.repairing(memory.NewGoAllocator()))
 		} else {

@@ -23,6 +23,8 @@ type Repairing struct {
 	Session    time.Duration // after which a repair that is silent has ended
 	Deadline   time.Duration // recorder.insert_deadline
 	Memory     memory.Allocator
+	// KeepDoubled leaves doubled rows where they are.
+	KeepDoubled bool
 	// Restored, if set, is called with the rows that were stored again, as it goes.
 	Restored func(table string, rows int)
 }
@@ -60,6 +62,9 @@ func RunRepair(ctx context.Context, p Parts, o Options, with Repairing) (*Report
 		r, err := verify(ctx, p, o)
 		if err != nil {
 			return nil, err
+		}
+		if with.KeepDoubled {
+			clear(r.doubled)
 		}
 		report := r.report()
 		if done.Rounds == 0 {

@@ -112,6 +112,28 @@ func (r *Report) Sum() Line {
 	return sum
 }
 
+// Incomplete tells whether rows are missing, or minutes do not tell of their rows.
+func (r *Report) Incomplete() bool {
+	for i := range r.Lines {
+		l := &r.Lines[i]
+		if l.Kind != KindResults && l.Missing > 0 || l.Kind == KindMinutes && l.differs() {
+			return true
+		}
+	}
+	return false
+}
+
+// First returns a few coordinates of what differs, with the tables.
+func (r *Report) First() []string {
+	var first []string
+	for i := range r.Lines {
+		if l := &r.Lines[i]; l.differs() && len(first) < firstOf {
+			first = append(first, l.Table+" "+strings.Join(l.First, ", "))
+		}
+	}
+	return first
+}
+
 // WriteJSON writes the report.
 func (r *Report) WriteJSON(out io.Writer) error {
 	e := json.NewEncoder(out)

@@ -61,7 +61,7 @@ func (r *run) open(ctx context.Context, topic string) (*logScan, error) {
 	for p, held := range log.Partitions {
 		s.scope[p] = within(held, bounds[0][p], bounds[1][p])
 		s.read[p] = within(held, bounds[2][p], bounds[3][p])
-		if since, ok := r.Since[topic][p]; ok {
+		if since, ok := r.Since[topic][p]; ok && since <= held.End { // or the topic was made again
 			s.scope[p] = within(held, max(since, s.scope[p].Start), s.scope[p].End)
 			s.read[p] = within(held, s.scope[p].Start, s.read[p].End)
 		}
