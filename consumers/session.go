@@ -122,7 +122,7 @@ func (c *converter) topicID(t *kgo.FetchTopic) uuid.UUID {
 		if c.ids == nil {
 			c.ids = map[string]uuid.UUID{}
 		}
-		id = topicIDOf(t.TopicID, t.Topic)
+		id = nameID(t.Topic)
 		c.ids[t.Topic] = id
 	}
 	return id
@@ -133,8 +133,11 @@ func topicIDOf(id [16]byte, topic string) uuid.UUID {
 	if id != [16]byte{} {
 		return id
 	}
-	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("kafka:"+topic))
+	return nameID(topic)
 }
+
+// nameID is the id of a topic of a broker that knows no topic ids.
+func nameID(topic string) uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceURL, []byte("kafka:"+topic)) }
 
 func (c *converter) copyHeaders(in []kgo.RecordHeader) []schemas.Header {
 	if len(in) == 0 {

@@ -39,7 +39,7 @@ var errFound = errors.New("found")
 // at all the same, so that a results topic that was made again hides nothing. Dead letters, which
 // are few, are read as far as needed.
 func (s *starter) answered(ctx context.Context, byTopic map[string][]*unstarted) (map[string][]*unstarted, error) {
-	results := map[string]map[int32]consumers.Range{}
+	results := map[string]map[int32]consumers.Span{}
 	var unseen []*unstarted
 	for topic, all := range byTopic {
 		var err error
@@ -69,7 +69,7 @@ func (s *starter) answered(ctx context.Context, byTopic map[string][]*unstarted)
 				continue
 			}
 			// Nothing can be answered again where no request is left, only the ends of transactions.
-			_, left, err := s.first(ctx, topic, u.Partition, consumers.Range{Start: u.Unstarted.Start, End: u.End}, nil)
+			_, left, err := s.first(ctx, topic, u.Partition, consumers.Span{Start: u.Unstarted.Start, End: u.End}, nil)
 			if err != nil {
 				return nil, err
 			}
@@ -83,7 +83,7 @@ func (s *starter) answered(ctx context.Context, byTopic map[string][]*unstarted)
 
 // missObservations notes that a partition has results without observations. A results topic that
 // has lost nothing, and holds nothing but what was aborted, never had any.
-func (s *starter) missObservations(ctx context.Context, topic string, u *unstarted, results consumers.Range) error {
+func (s *starter) missObservations(ctx context.Context, topic string, u *unstarted, results consumers.Span) error {
 	if results.End == 0 || u.observed || u.other {
 		return nil
 	}
@@ -101,8 +101,8 @@ func (s *starter) missObservations(ctx context.Context, topic string, u *unstart
 }
 
 // first returns the first committed record of a range of a partition that is not among others.
-func (s *starter) first(ctx context.Context, topic string, partition int32, r consumers.Range, others *offsetSet) (at int64, ok bool, err error) {
-	err = s.read.ReadRanges(ctx, topic, map[int32]consumers.Range{partition: r}, func(rec *schemas.Record) error {
+func (s *starter) first(ctx context.Context, topic string, partition int32, r consumers.Span, others *offsetSet) (at int64, ok bool, err error) {
+	err = s.read.ReadRanges(ctx, topic, map[int32]consumers.Span{partition: r}, func(rec *schemas.Record) error {
 		if others != nil && others.has(rec.Offset) {
 			return nil
 		}
@@ -121,7 +121,7 @@ const (
 )
 
 // searchObservations looks for observations of partitions from the end of their topic on.
-func (s *starter) searchObservations(ctx context.Context, model string, all []*unstarted, results map[int32]consumers.Range) error {
+func (s *starter) searchObservations(ctx context.Context, model string, all []*unstarted, results map[int32]consumers.Span) error {
 	find := map[int32]*unstarted{}
 	for _, u := range all {
 		find[u.Partition] = u
@@ -157,16 +157,16 @@ func (s *starter) searchObservations(ctx context.Context, model string, all []*u
 
 // searchLetters looks for dead letters of partitions.
 func (s *starter) searchLetters(ctx context.Context, all []*unstarted) error {
-	find := map[known]*unstarted{}
+	find := map[origin]*unstarted{}
 	for _, u := range all {
-		find[u.known()] = u
+		find[u.origin()] = u
 	}
 	return s.backwards(ctx, s.topics.DeadLetters, func(rec *schemas.Record) {
 		c, ok := kafka.LetterCoordinates(rec)
 		if !ok {
 			return
 		}
-		if u, ok := find[known{c.TopicID, c.Partition}]; ok {
+		if u, ok := find[origin{c.TopicID, c.Partition}]; ok {
 			u.buried, u.last = true, max(u.last, c.Offset)
 		}
 	}, func(int64, time.Time) bool {
@@ -192,7 +192,7 @@ func (s *starter) backwards(ctx context.Context, topic string, visit func(rec *s
 		for to, n := r.End, int64(firstPiece); to > r.Start && !enough(r.End-to, oldest); n *= 4 {
 			from := max(r.Start, to-n)
 			first := true
-			err := s.read.ReadRanges(ctx, topic, map[int32]consumers.Range{partition: {Start: from, End: to}}, func(rec *schemas.Record) error {
+			err := s.read.ReadRanges(ctx, topic, map[int32]consumers.Span{partition: {Start: from, End: to}}, func(rec *schemas.Record) error {
 				if first {
 					first, oldest = false, rec.Timestamp
 				}
@@ -214,7 +214,7 @@ func (s *starter) backwards(ctx context.Context, topic string, visit func(rec *s
 // rest of the topics' partitions. A place is given once: it is out of date when its partition has
 // been answered further.
 func (s *starter) behind(ctx context.Context, byTopic map[string][]*unstarted) error {
-	var found map[known]int64
+	var found map[origin]int64
 	select {
 	case found = <-s.found:
 	case <-ctx.Done():
@@ -224,10 +224,10 @@ func (s *starter) behind(ctx context.Context, byTopic map[string][]*unstarted) e
 	rest := map[string][]*unstarted{}
 	for topic, all := range byTopic {
 		for _, u := range all {
-			at, ok := found[u.known()]
+			at, ok := found[u.origin()]
 			if ok {
 				u.at = max(u.at, at)
-				delete(found, u.known())
+				delete(found, u.origin())
 			} else if !isLost(u) {
 				rest[topic] = append(rest[topic], u)
 			}
@@ -236,10 +236,10 @@ func (s *starter) behind(ctx context.Context, byTopic map[string][]*unstarted) e
 	if len(rest) == 0 {
 		return nil
 	}
-	asked := map[known]bool{}
+	asked := map[origin]bool{}
 	for topic, all := range rest {
 		for _, u := range all {
-			asked[u.known()] = true
+			asked[u.origin()] = true
 		}
 		ranges, err := s.read.Ranges(ctx, topic)
 		if err != nil {
@@ -247,7 +247,7 @@ func (s *starter) behind(ctx context.Context, byTopic map[string][]*unstarted) e
 		}
 		id := all[0].TopicID
 		for partition, r := range ranges {
-			if !asked[known{id, partition}] {
+			if !asked[origin{id, partition}] {
 				other := consumers.Unstarted{Topic: topic, TopicID: id, Partition: partition, Start: r.Start, End: r.End}
 				rest[topic] = append(rest[topic], &unstarted{Unstarted: other, at: r.Start})
 			}
@@ -258,8 +258,8 @@ func (s *starter) behind(ctx context.Context, byTopic map[string][]*unstarted) e
 	}
 	for _, all := range rest {
 		for _, u := range all {
-			if !asked[u.known()] && !isLost(u) {
-				found[u.known()] = u.at
+			if !asked[u.origin()] && !isLost(u) {
+				found[u.origin()] = u.at
 			}
 		}
 	}
@@ -274,21 +274,21 @@ func (s *starter) behind(ctx context.Context, byTopic map[string][]*unstarted) e
 func (s *starter) scan(ctx context.Context, byTopic map[string][]*unstarted) error {
 	began := time.Now()
 	s.log.Info().Int("topics", len(byTopic)).Msg("looking in all observations and dead letters for what was answered")
-	find := map[known]*unstarted{}
-	sets := map[known]*offsetSet{}
+	find := map[origin]*unstarted{}
+	sets := map[origin]*offsetSet{}
 	models := map[string]bool{}
 	for topic, all := range byTopic {
 		model, _ := s.topics.ModelOf(topic)
 		models[model] = true
 		for _, u := range all {
-			find[u.known()], u.last = u, -1
+			find[u.origin()], u.last = u, -1
 			if s.delivery == consumers.AtLeastOnce {
-				sets[u.known()] = &offsetSet{from: u.Unstarted.Start, to: u.End}
+				sets[u.origin()] = &offsetSet{from: u.Unstarted.Start, to: u.End}
 			}
 		}
 	}
 	take := func(id uuid.UUID, partition int32, offset int64) {
-		key := known{id, partition}
+		key := origin{id, partition}
 		if u, ok := find[key]; ok {
 			u.last = max(u.last, offset)
 			if set := sets[key]; set != nil {
@@ -326,7 +326,7 @@ func (s *starter) scan(ctx context.Context, byTopic map[string][]*unstarted) err
 		return err
 	}
 	for _, u := range find {
-		if err := s.placeBehind(ctx, u, sets[u.known()], trimmed(observations)); err != nil {
+		if err := s.placeBehind(ctx, u, sets[u.origin()], trimmed(observations)); err != nil {
 			return err
 		}
 	}
@@ -345,7 +345,7 @@ func (s *starter) placeBehind(ctx context.Context, u *unstarted, answered *offse
 	if answered == nil {
 		return nil
 	}
-	gap, ok, err := s.first(ctx, u.Topic, u.Partition, consumers.Range{Start: answered.firstGap(), End: u.at}, answered)
+	gap, ok, err := s.first(ctx, u.Topic, u.Partition, consumers.Span{Start: answered.firstGap(), End: u.at}, answered)
 	if err != nil || !ok {
 		return err
 	}
@@ -356,7 +356,7 @@ func (s *starter) placeBehind(ctx context.Context, u *unstarted, answered *offse
 }
 
 // trimmed tells whether a topic has lost its first records, to retention most often.
-func trimmed(ranges map[int32]consumers.Range) bool {
+func trimmed(ranges map[int32]consumers.Span) bool {
 	for _, r := range ranges {
 		if r.Start > 0 {
 			return true

@@ -471,6 +471,11 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 		FlushRows: a.cfg.Recorder.FlushRows, FlushBytes: a.cfg.Recorder.FlushBytes, FlushInterval: a.cfg.Recorder.FlushInterval,
 		InsertDeadline: a.cfg.Recorder.InsertDeadline, Health: a.health(RoleRecorder, 1),
 	}, a.log)
+	endKeeper, err := a.keep(soft, client)
+	if err != nil {
+		return err
+	}
+	defer endKeeper()
 	a.began(RoleRecorder)
 	return r.Run(soft, hard, recorderStore{store, a, a.health(RoleRecorder, 0)})
 }

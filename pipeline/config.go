@@ -153,6 +153,9 @@ type RecorderConfig struct {
 	// InsertDeadline is how long after a range was announced ClickHouse takes its inserts.
 	// After a crash the range is stored again when it has passed.
 	InsertDeadline time.Duration `yaml:"insert_deadline"`
+	// VerifyInterval is how often ClickHouse is asked whether it was started anew or has set parts
+	// aside; what was stored last is compared with the log then.
+	VerifyInterval time.Duration `yaml:"verify_interval"`
 }
 
 // MonitorConfig schedules the drift and accuracy jobs.
@@ -215,7 +218,7 @@ func DefaultConfig() Config {
 			Group: "millrace-workers", Lanes: 2, Delivery: consumers.ExactlyOnce, Deduplicate: DeduplicateConfig{MaxRequests: 1_000_000}, MaxBatchRows: 8192, MaxRequestBytes: 1 << 20, TransactionTimeout: 10 * time.Second,
 		},
 		// 65,536 rows of 200 bytes are 13 MB: large enough for ClickHouse, small enough to repeat.
-		Recorder: RecorderConfig{Group: "millrace-recorders", FlushRows: 200_000, FlushBytes: 64 << 20, FlushInterval: time.Second, InsertDeadline: 15 * time.Second},
+		Recorder: RecorderConfig{Group: "millrace-recorders", FlushRows: 200_000, FlushBytes: 64 << 20, FlushInterval: time.Second, InsertDeadline: 15 * time.Second, VerifyInterval: 10 * time.Second},
 		Monitor:  MonitorConfig{Interval: 30 * time.Second, ReportInterval: time.Minute, ReportsDir: "reports"},
 		Embedded: EmbeddedConfig{Dir: "data", KafkaAddr: "127.0.0.1:9092", ClickHouseAddr: "127.0.0.1:8123"},
 	}
@@ -526,6 +529,7 @@ func (c Config) Validate() error {
 	atLeast("recorder.flush_bytes", c.Recorder.FlushBytes, 1)
 	lasting("recorder.flush_interval", c.Recorder.FlushInterval, 10*time.Millisecond)
 	lasting("recorder.insert_deadline", c.Recorder.InsertDeadline, time.Second)
+	lasting("recorder.verify_interval", c.Recorder.VerifyInterval, 100*time.Millisecond)
 	lasting("monitor.interval", c.Monitor.Interval, 100*time.Millisecond)
 	lasting("monitor.report_interval", c.Monitor.ReportInterval, 100*time.Millisecond)
 	if c.Monitor.ReportsDir == "" {

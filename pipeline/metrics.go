@@ -19,6 +19,7 @@ type Metrics struct {
 	latency     prometheus.Histogram
 	queue       prometheus.Histogram
 	stored      *prometheus.CounterVec // table
+	restored    *prometheus.CounterVec // table
 	events      *prometheus.CounterVec // model, kind
 	deliveries  *prometheus.CounterVec // subscription, outcome
 	parked      *prometheus.GaugeVec   // subscription
@@ -57,6 +58,9 @@ func NewMetrics() *Metrics {
 		stored: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_stored_rows_total", Help: "Rows stored in ClickHouse, by table.",
 		}, []string{"table"}),
+		restored: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_recorder_rows_restored_total", Help: "Rows that ClickHouse had lost after they were committed, and that were stored again, by table.",
+		}, []string{"table"}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_events_total", Help: "Events published by the monitor.",
 		}, []string{"model", "kind"}),
@@ -71,7 +75,7 @@ func NewMetrics() *Metrics {
 		}, []string{"role"}),
 	}
 	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue, m.stored, m.events, m.deliveries, m.parked, m.roleUp)
+		m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue, m.stored, m.restored, m.events, m.deliveries, m.parked, m.roleUp)
 	return m
 }
 

@@ -46,22 +46,22 @@ type starter struct {
 	log      zerolog.Logger
 	read     requestLog
 
-	found chan map[known]int64 // holds one: behind what was answered, of partitions that no lane has asked about yet
+	found chan map[origin]int64 // holds one: behind what was answered, of partitions that no lane has asked about yet
 }
 
 func newStarter(cfg Config, log zerolog.Logger, read requestLog) *starter {
 	s := &starter{
 		group: cfg.Worker.Group, setting: cfg.Worker.Start, delivery: cfg.Worker.Delivery, topics: cfg.Topics.Topics, log: log, read: read,
-		found: make(chan map[known]int64, 1),
+		found: make(chan map[origin]int64, 1),
 	}
-	s.found <- map[known]int64{}
+	s.found <- map[origin]int64{}
 	return s
 }
 
 // requestLog is what starter reads of Kafka: see consumers.Admin.
 type requestLog interface {
-	Ranges(ctx context.Context, topic string) (map[int32]consumers.Range, error)
-	ReadRanges(ctx context.Context, topic string, ranges map[int32]consumers.Range, visit func(rec *schemas.Record) error) error
+	Ranges(ctx context.Context, topic string) (map[int32]consumers.Span, error)
+	ReadRanges(ctx context.Context, topic string, ranges map[int32]consumers.Span, visit func(rec *schemas.Record) error) error
 	OffsetsAt(ctx context.Context, topic string, at time.Time) (map[int32]int64, error)
 }
 
@@ -72,13 +72,13 @@ type unstarted struct {
 	at int64 // where it begins
 }
 
-// known is a partition as answers name it.
-type known struct {
+// origin is a partition as answers name it.
+type origin struct {
 	topic     uuid.UUID
 	partition int32
 }
 
-func (u *unstarted) known() known { return known{u.TopicID, u.Partition} }
+func (u *unstarted) origin() origin { return origin{u.TopicID, u.Partition} }
 
 // Start is consumers.LaneConfig.Start.
 func (s *starter) Start(ctx context.Context, partitions []consumers.Unstarted) ([]int64, error) {

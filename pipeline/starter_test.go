@@ -23,16 +23,16 @@ import (
 
 // memoryKafka is topics in memory. Offsets without a record are those of control records.
 type memoryKafka struct {
-	ends    map[string]map[int32]consumers.Range
+	ends    map[string]map[int32]consumers.Span
 	records map[string][]schemas.Record // in the order of each partition's offsets
 	read    map[string]int              // records that were read, by topic
 }
 
-func (k *memoryKafka) Ranges(_ context.Context, topic string) (map[int32]consumers.Range, error) {
+func (k *memoryKafka) Ranges(_ context.Context, topic string) (map[int32]consumers.Span, error) {
 	return k.ends[topic], nil
 }
 
-func (k *memoryKafka) ReadRanges(_ context.Context, topic string, ranges map[int32]consumers.Range, visit func(rec *schemas.Record) error) error {
+func (k *memoryKafka) ReadRanges(_ context.Context, topic string, ranges map[int32]consumers.Span, visit func(rec *schemas.Record) error) error {
 	for i := range k.records[topic] {
 		rec := &k.records[topic][i]
 		if r, ok := ranges[rec.Partition]; ok && rec.Offset >= r.Start && rec.Offset < r.End {
@@ -61,7 +61,7 @@ func (k *memoryKafka) OffsetsAt(_ context.Context, topic string, at time.Time) (
 // append adds a record, at the end of its partition, and returns its offset.
 func (k *memoryKafka) append(topic string, rec schemas.Record) int64 {
 	if k.ends[topic] == nil {
-		k.ends[topic] = map[int32]consumers.Range{}
+		k.ends[topic] = map[int32]consumers.Span{}
 	}
 	r := k.ends[topic][rec.Partition]
 	rec.Topic, rec.Offset = topic, r.End
@@ -82,7 +82,7 @@ func (k *memoryKafka) skip(topic string, partition int32, n int64) {
 
 // trim deletes the records of a partition before an offset.
 func (k *memoryKafka) trim(topic string, partition int32, to int64) {
-	k.ends[topic][partition] = consumers.Range{Start: to, End: k.ends[topic][partition].End}
+	k.ends[topic][partition] = consumers.Span{Start: to, End: k.ends[topic][partition].End}
 	k.records[topic] = slices.DeleteFunc(k.records[topic], func(rec schemas.Record) bool { return rec.Partition == partition && rec.Offset < to })
 }
 
@@ -107,7 +107,7 @@ func newWorld(ctx context.Context, tb require.TestingT) *world {
 	encoder, err := codec.NewObservationEncoder(m)
 	require.NoError(tb, err)
 	return &world{
-		memoryKafka: &memoryKafka{ends: map[string]map[int32]consumers.Range{}, records: map[string][]schemas.Record{}, read: map[string]int{}},
+		memoryKafka: &memoryKafka{ends: map[string]map[int32]consumers.Span{}, records: map[string][]schemas.Record{}, read: map[string]int{}},
 		tb:          tb, topics: schemas.DefaultTopics(), id: uuid.New(), decoder: decoder, encoder: encoder,
 		outputs: arrow.NewSchema(m.OutputFields(), nil), now: time.UnixMilli(1_700_000_000_000),
 	}
@@ -184,7 +184,7 @@ func TestStartBehindWhatWasAnswered(t *testing.T) {
 		var rest [partitions][]int64                 // not answered, repetitions aside
 		trim := map[int32]int64{}
 		for p := range int32(partitions) {
-			w.ends[w.requests()] = map[int32]consumers.Range{0: w.ends[w.requests()][0], 1: w.ends[w.requests()][1]}
+			w.ends[w.requests()] = map[int32]consumers.Span{0: w.ends[w.requests()][0], 1: w.ends[w.requests()][1]}
 			for range rapid.IntRange(0, 6).Draw(t, "batches") {
 				var scored []int64
 				for range rapid.IntRange(1, 8).Draw(t, "requests") {
@@ -333,7 +333,7 @@ func TestStartIsRefusedWhereObservationsAreGone(t *testing.T) {
 		}, consumers.ExactlyOnce, true},
 		"the results topic was made again": {func(w *world) { delete(w.ends, w.results()) }, consumers.ExactlyOnce, false},
 		"the log of the requests has lost its end": {func(w *world) {
-			w.ends[w.requests()][0] = consumers.Range{End: 90}
+			w.ends[w.requests()][0] = consumers.Span{End: 90}
 		}, consumers.ExactlyOnce, true},
 	} {
 		t.Run(name, func(t *testing.T) {

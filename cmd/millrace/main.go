@@ -19,7 +19,7 @@ import (
 func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run executes a command line and returns the exit code: 0 done, 1 failed, 2 wrong usage
-// or configuration, 3 drift where that is to fail.
+// or configuration, 3 drift where that is to fail, or what verify found to differ.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if isChild, code := pipeline.RunChild(args, stderr); isChild {
 		return code
@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return 2
 	}
-	if errors.Is(err, pipeline.ErrDrift) {
+	if errors.Is(err, pipeline.ErrDrift) || errors.Is(err, pipeline.ErrDifferent) {
 		return 3
 	}
 	return 1
@@ -102,6 +102,6 @@ func rootCommand() *cobra.Command {
 	root.PersistentFlags().StringArrayVar(&o.set, "set", nil, "override one configuration key, as in --set worker.lanes=4; repeatable")
 	root.AddCommand(
 		runCommand(o), devCommand(o), demoCommand(o), checkCommand(o), topicsCommand(o),
-		deadLettersCommand(o), alertsCommand(o), initCommand(o), predictCommand(o), driftCommand(o))
+		deadLettersCommand(o), alertsCommand(o), verifyCommand(o), initCommand(o), predictCommand(o), driftCommand(o))
 	return root
 }

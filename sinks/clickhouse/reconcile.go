@@ -76,9 +76,7 @@ func (c *Client) reconcile(ctx context.Context, model string, from, to int64, de
 	if !schemas.ValidModelName(model) {
 		return 0, fmt.Errorf("reconcile: %q is no model name", model)
 	}
-	const minute = 60_000_000
-	from -= ((from % minute) + minute) % minute
-	to += minute - ((to%minute)+minute)%minute // exclusive
+	from, to = wholeMinutes(from, to)
 	known, err := c.scores(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("reconcile %s: %w", model, err)

@@ -1,0 +1,151 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// ErrLeaseLost says that the group has given up on the holder of a lease.
+var ErrLeaseLost = errors.New("the lease was lost")
+
+// Lease is held by one process at a time: by the member of a group that has partition 0 of a
+// topic, of which nothing is read. What its holder begins bears a deadline that it has
+// announced before, as a recorder does: in the metadata of a commit, which is refused when the
+// group has another holder. Whoever gets the lease waits for the deadline that it finds, so
+// that a holder that was frozen cannot act beside it.
+type Lease struct {
+	group, topic string
+	cl           *kgo.Client
+	got          chan struct{} // closed when it is held
+	lost         context.Context
+	lose         context.CancelCauseFunc
+
+	mu      sync.Mutex
+	member  string
+	earlier time.Time
+}
+
+const leasePrefix = "millrace lease deadline="
+
+// AcquireLease waits until the lease is held, or ctx ends. The topic must have one partition,
+// or the lease can move while it is held. Release it.
+func AcquireLease(ctx context.Context, conn Connection, group Group, topic string) (*Lease, error) {
+	l := &Lease{group: group.Name, topic: topic, got: make(chan struct{})}
+	l.lost, l.lose = context.WithCancelCause(context.Background())
+	cl, err := kgo.NewClient(append(conn.options(),
+		kgo.ConsumerGroup(group.Name), kgo.SessionTimeout(group.SessionTimeout), kgo.HeartbeatInterval(group.SessionTimeout/4),
+		kgo.RebalanceTimeout(6*group.SessionTimeout), kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.MetadataMinAge(250*time.Millisecond),
+		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.gone), kgo.OnPartitionsLost(l.gone))...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errConfiguration, err)
+	}
+	l.cl = cl
+	cl.PauseFetchTopics(topic)
+	select {
+	case <-l.got:
+	case <-ctx.Done():
+		cl.Close()
+		return nil, fmt.Errorf("wait for the lease of group %s: %w", group.Name, context.Cause(ctx))
+	}
+	// Of who held it before.
+	adm := kadm.NewClient(cl)
+	fetched, err := adm.FetchOffsets(ctx, group.Name)
+	if err == nil {
+		err = fetched.Error()
+	}
+	if err != nil {
+		cl.Close()
+		return nil, fmt.Errorf("fetch what the last holder of the lease of group %s has announced: %w", group.Name, err)
+	}
+	if o, ok := fetched.Lookup(topic, 0); ok {
+		if text, ok := strings.CutPrefix(o.Metadata, leasePrefix); ok {
+			if micros, err := strconv.ParseInt(text, 10, 64); err == nil && micros > 0 {
+				l.earlier = time.UnixMicro(micros)
+			}
+		}
+	}
+	return l, nil
+}
+
+func (l *Lease) assigned(_ context.Context, cl *kgo.Client, assigned map[string][]int32) {
+	for _, p := range assigned[l.topic] {
+		if p == 0 {
+			l.mu.Lock()
+			l.member, _ = cl.GroupMetadata()
+			l.mu.Unlock()
+			close(l.got)
+		}
+	}
+}
+
+func (l *Lease) gone(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
+	for _, p := range gone[l.topic] {
+		if p == 0 {
+			l.lose(fmt.Errorf("%w: group %s has another holder", ErrLeaseLost, l.group))
+		}
+	}
+}
+
+// Earlier returns the deadline of whoever held the lease before; zero is none.
+func (l *Lease) Earlier() time.Time { return l.earlier }
+
+// Announce says that something may be begun until the deadline; zero is nothing. It fails
+// where the lease is lost.
+func (l *Lease) Announce(ctx context.Context, deadline time.Time) error {
+	if l.lost.Err() != nil {
+		return context.Cause(l.lost)
+	}
+	micros := int64(0)
+	if !deadline.IsZero() {
+		micros = deadline.UnixMicro()
+	}
+	text := leasePrefix + strconv.FormatInt(micros, 10)
+	l.mu.Lock()
+	member := l.member
+	l.mu.Unlock()
+	annotate := kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		if req.MemberID != member {
+			return ErrLeaseLost
+		}
+		for i := range req.Topics {
+			for j := range req.Topics[i].Partitions {
+				req.Topics[i].Partitions[j].Metadata = &text
+			}
+		}
+		return nil
+	})
+	var failed error
+	l.cl.CommitOffsetsSync(annotate, map[string]map[int32]kgo.EpochOffset{l.topic: {0: {Epoch: -1, Offset: 0}}},
+		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+			failed = err
+			if resp == nil {
+				return
+			}
+			for _, t := range resp.Topics {
+				for _, p := range t.Partitions {
+					failed = errors.Join(failed, kerr.ErrorForCode(p.ErrorCode))
+				}
+			}
+		})
+	if failed != nil {
+		return fmt.Errorf("announce to group %s: %w", l.group, failed)
+	}
+	return nil
+}
+
+// Release gives the lease up.
+func (l *Lease) Release() {
+	l.lose(ErrLeaseLost)
+	l.cl.Close()
+}

@@ -1,0 +1,174 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// Span is a range of offsets of a partition, from Start to before End.
+type Span struct{ Start, End int64 }
+
+// Log is what a topic holds of ended transactions.
+type Log struct {
+	Topic      string
+	ID         uuid.UUID
+	Partitions map[int32]Span
+}
+
+// Log returns what a topic holds. A topic that does not exist holds nothing and has no id.
+func (a *Admin) Log(ctx context.Context, topic string) (Log, error) {
+	l := Log{Topic: topic, Partitions: map[int32]Span{}}
+	details, err := a.adm.ListTopics(kadm.WithAuthorizedOps(ctx), topic)
+	if err == nil {
+		err = details.Error()
+	}
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return l, nil
+	}
+	if err != nil {
+		return l, fmt.Errorf("look at topic %s: %w", topic, err)
+	}
+	l.ID = topicIDOf(details[topic].ID, topic)
+	ranges, err := a.ranges(ctx, topic)
+	if err != nil {
+		return l, fmt.Errorf("look at topic %s: %w", topic, err)
+	}
+	for p, r := range ranges {
+		l.Partitions[p] = Span{r.start, max(r.start, r.end)}
+	}
+	return l, nil
+}
+
+// Topics returns the ids of all topics, by name.
+func (a *Admin) Topics(ctx context.Context) (map[string]uuid.UUID, error) {
+	details, err := a.adm.ListTopics(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list topics: %w", err)
+	}
+	ids := make(map[string]uuid.UUID, len(details))
+	for name, d := range details {
+		if d.Err == nil {
+			ids[name] = topicIDOf(d.ID, name)
+		}
+	}
+	return ids, nil
+}
+
+// OffsetsAt returns, for each partition of a topic, the first offset whose record bears that
+// time or a later one; the end of the partition where there is none.
+func (a *Admin) OffsetsAt(ctx context.Context, topic string, at time.Time) (map[int32]int64, error) {
+	listed, err := a.adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topic)
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find where topic %s was at %s: %w", topic, at.UTC().Format(time.RFC3339), err)
+	}
+	offsets := map[int32]int64{}
+	listed.Each(func(o kadm.ListedOffset) { offsets[o.Partition] = o.Offset })
+	return offsets, nil
+}
+
+// Committed returns the offsets that a group has committed, by topic and partition. A group
+// that does not exist has committed none.
+func (a *Admin) Committed(ctx context.Context, group string) (map[string]map[int32]int64, error) {
+	fetched, err := a.adm.FetchOffsets(ctx, group)
+	if err == nil {
+		err = fetched.Error()
+	}
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("fetch offsets of group %s: %w", group, err)
+	}
+	offsets := map[string]map[int32]int64{}
+	fetched.Each(func(o kadm.OffsetResponse) {
+		if o.At < 0 {
+			return
+		}
+		if offsets[o.Topic] == nil {
+			offsets[o.Topic] = map[int32]int64{}
+		}
+		offsets[o.Topic][o.Partition] = o.At
+	})
+	return offsets, nil
+}
+
+// ReadSpans hands the committed records of the spans to visit, those of each partition in
+// offset order. Spans are cut to what the topic still holds. rec is valid until visit
+// returns; an error from visit ends the reading and is returned. Batches that cannot be read
+// are passed over: whoever was to handle them has said so.
+func (a *Admin) ReadSpans(ctx context.Context, topic string, spans map[int32]Span, visit func(rec *schemas.Record) error) error {
+	held, err := a.ranges(ctx, topic)
+	if err != nil {
+		return fmt.Errorf("read topic %s: %w", topic, err)
+	}
+	ranges := map[int32]offsetRange{}
+	for p, s := range spans {
+		if h, ok := held[p]; ok {
+			ranges[p] = offsetRange{max(s.Start, h.start), min(s.End, h.end)}
+		}
+	}
+	_, err = a.read(ctx, topic, ranges, visit)
+	return err
+}
+
+// Place is where a record lies in its topic.
+type Place struct {
+	Partition int32
+	Offset    int64
+}
+
+// Note commits offsets for a group that has no members, with the same text as the metadata of
+// each: what is remembered about a place in the log, and outlives the process.
+func (a *Admin) Note(ctx context.Context, group, text string, offsets map[string]map[int32]int64) error {
+	all := kadm.Offsets{}
+	for topic, partitions := range offsets {
+		for p, at := range partitions {
+			all.Add(kadm.Offset{Topic: topic, Partition: p, At: at, LeaderEpoch: -1, Metadata: text})
+		}
+	}
+	committed, err := a.adm.CommitOffsets(ctx, group, all)
+	if err == nil {
+		err = committed.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("note offsets of group %s: %w", group, err)
+	}
+	return nil
+}
+
+// Noted returns what Note has committed last: the text is "" where there is nothing.
+func (a *Admin) Noted(ctx context.Context, group string) (text string, offsets map[string]map[int32]int64, err error) {
+	fetched, err := a.adm.FetchOffsets(ctx, group)
+	if err == nil {
+		err = fetched.Error()
+	}
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return "", nil, nil
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("fetch the offsets that group %s has noted: %w", group, err)
+	}
+	offsets = map[string]map[int32]int64{}
+	fetched.Each(func(o kadm.OffsetResponse) {
+		if o.At < 0 {
+			return
+		}
+		if offsets[o.Topic] == nil {
+			offsets[o.Topic] = map[int32]int64{}
+		}
+		offsets[o.Topic][o.Partition] = o.At
+		text = max(text, o.Metadata)
+	})
+	return text, offsets, nil
+}

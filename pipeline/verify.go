@@ -1,0 +1,58 @@
+package pipeline
+
+import (
+	"context"
+
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/rs/zerolog"
+
+	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/pipeline/verify"
+	"github.com/millrace/millrace/sinks/clickhouse"
+)
+
+// ErrDifferent says that a verification found differences, and has not repaired them.
+var ErrDifferent = verify.ErrDifferent
+
+// VerifyOptions choose what Verify looks at, and whether it repairs.
+type VerifyOptions struct {
+	verify.Options
+	Repair bool
+	Logger zerolog.Logger
+}
+
+// Verify compares what ClickHouse holds with Kafka's log, by coordinates; see package verify.
+// Differences are no error: they are in the report.
+func Verify(ctx context.Context, cfg Config, o VerifyOptions) (report *verify.Report, err error) {
+	tables, err := clickhouse.Open(clickhouse.Options{
+		Addr: cfg.ClickHouse.Addr, Username: cfg.ClickHouse.Username, Password: cfg.ClickHouse.Password,
+		Storage: cfg.Storage(), Logger: o.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer tables.Close()
+	o.Answers = true
+	err = withAdmin(cfg, func(admin *consumers.Admin) error {
+		parts := cfg.verifyParts(admin, tables, o.Logger)
+		parts.Repeats = cfg.repeatedRequests(admin)
+		if o.Repair {
+			report, err = verify.RunRepair(ctx, parts, o.Options, cfg.repairing(memory.NewGoAllocator()))
+		} else {
+			report, err = verify.Run(ctx, parts, o.Options)
+		}
+		return err
+	})
+	return report, err
+}
+
+func (c Config) verifyParts(log *consumers.Admin, tables *clickhouse.Client, logger zerolog.Logger) verify.Parts {
+	return verify.Parts{Log: log, Tables: tables, Topics: c.Topics.Topics, Group: c.Recorder.Group, Workers: c.Worker.Group, TTLDays: c.ClickHouse.TTLDays, Logger: logger}
+}
+
+func (c Config) repairing(mem memory.Allocator) verify.Repairing {
+	return verify.Repairing{
+		Connection: consumers.Connection{Brokers: c.Kafka.Brokers, ClientID: c.Kafka.ClientID}, Session: c.Kafka.SessionTimeout,
+		Deadline: c.Recorder.InsertDeadline, Memory: mem,
+	}
+}

@@ -1,0 +1,265 @@
+package verify
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow/memory"
+
+	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse"
+)
+
+// Repairing is what a repair needs beside the parts.
+type Repairing struct {
+	Connection consumers.Connection
+	Session    time.Duration // after which a repair that is silent has ended
+	Deadline   time.Duration // recorder.insert_deadline
+	Memory     memory.Allocator
+	// KeepDoubled leaves doubled rows where they are.
+	KeepDoubled bool
+	// Restored, if set, is called with the rows that were stored again, as it goes.
+	Restored func(table string, rows int)
+}
+
+// LeaseGroup names the consumer group whose member repairs: one at a time.
+func LeaseGroup(recorder string) string { return recorder + "-repairs" }
+
+// rounds bounds how often a repair looks whether it has left anything.
+const rounds = 4
+
+// Bounds of what is stored again at a time.
+const (
+	repairBytes   = 32 << 20
+	repairRecords = 50_000
+	repairGap     = 1000 // offsets of records that are read between two that are wanted, at most
+)
+
+// RunRepair verifies, repairs, and verifies again until nothing is left that can be repaired.
+// Killed at any point, it is run again: what is stored is looked for before it is stored, and
+// rows are removed by name.
+func RunRepair(ctx context.Context, p Parts, o Options, with Repairing) (*Report, error) {
+	began := time.Now()
+	lease, err := consumers.AcquireLease(ctx, with.Connection, consumers.Group{Name: LeaseGroup(p.Group), SessionTimeout: with.Session}, p.Topics.Control)
+	if err != nil {
+		return nil, err
+	}
+	defer lease.Release()
+	done := &Repair{}
+	f := &repair{Parts: p, Repairing: with, lease: lease, store: clickhouse.NewStore(p.Tables, p.Topics, with.Memory), done: done}
+	if err := f.settle(ctx, lease.Earlier()); err != nil {
+		return nil, err
+	}
+	var before []Line
+	for {
+		r, err := verify(ctx, p, o)
+		if err != nil {
+			return nil, err
+		}
+		if with.KeepDoubled {
+			clear(r.doubled)
+		}
+		report := r.report()
+		if done.Rounds == 0 {
+			for _, l := range report.Lines {
+				if l.differs() {
+					before = append(before, l)
+				}
+			}
+		}
+		if !r.repairable() || done.Rounds >= rounds {
+			report.Before, report.Repaired = before, done
+			report.Seconds = time.Since(began).Seconds()
+			return report, lease.Announce(ctx, time.Time{}) // all is over
+		}
+		o.Each = nil // once
+		done.Rounds++
+		if err := f.round(ctx, r); err != nil {
+			return nil, fmt.Errorf("repair, after %d rows stored and %d removed: %w; run it again", done.Stored, done.Removed, err)
+		}
+	}
+}
+
+func (r *run) repairable() bool { return len(r.lost)+len(r.doubled)+len(r.minutes) > 0 }
+
+// repair is a repair under way.
+type repair struct {
+	Parts
+	Repairing
+	lease *consumers.Lease
+	store *clickhouse.Store
+	done  *Repair
+	took  time.Duration // by the last replay
+}
+
+// round repairs what a verification has found.
+func (f *repair) round(ctx context.Context, r *run) error {
+	for _, table := range slices.Sorted(maps.Keys(r.doubled)) {
+		if err := f.remove(ctx, table, r.doubled[table]); err != nil {
+			return err
+		}
+	}
+	for _, topic := range slices.Sorted(maps.Keys(r.lost)) {
+		if err := f.restore(ctx, topic, r.lost[topic]); err != nil {
+			return err
+		}
+	}
+	// The rows that were removed and stored have changed what the minutes should be.
+	for _, b := range r.books {
+		if b.kind != KindObservations || b.maxAt < b.minAt && len(r.minutes[b.model]) == 0 {
+			continue
+		}
+		from, to := time.UnixMicro(max(b.minAt, r.expiry)), time.UnixMicro(b.maxAt)
+		for _, m := range r.minutes[b.model] {
+			if m.At.Before(from) {
+				from = m.At
+			}
+			if m.At.After(to) {
+				to = m.At
+			}
+		}
+		n, err := f.Tables.Reconcile(ctx, b.model, from, to)
+		f.done.Minutes += int64(n)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *repair) remove(ctx context.Context, table string, rows []doubledRow) error {
+	for _, keep := range []int{0, 1} {
+		var places []clickhouse.Single
+		var ledger clickhouse.Ledger
+		for _, row := range rows {
+			if (row.keep > 0) == (keep > 0) {
+				places, ledger = append(places, row.Single), row.ledger
+			}
+		}
+		if len(places) == 0 {
+			continue
+		}
+		if err := f.lease.Announce(ctx, time.Time{}); err != nil {
+			return err
+		}
+		what := f.Tables.KeepOne
+		if keep == 0 {
+			what = f.Tables.Remove
+		}
+		n, err := what(ctx, ledger, places)
+		f.done.Removed += int64(n)
+		if err != nil {
+			return err
+		}
+		f.Logger.Warn().Str("table", table).Int("rows", n).Msg("doubled rows removed; one of each is left")
+	}
+	return nil
+}
+
+// restore stores records again of which rows are missing.
+func (f *repair) restore(ctx context.Context, topic string, lost map[consumers.Place]struct{}) error {
+	places := slices.SortedFunc(maps.Keys(lost), func(a, b consumers.Place) int {
+		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
+	})
+	var records []schemas.Record
+	size := 0
+	flush := func() error {
+		if len(records) == 0 {
+			return nil
+		}
+		err := f.replay(ctx, topic, records)
+		records, size = records[:0], 0
+		return err
+	}
+	for len(places) > 0 {
+		n := 1
+		for n < len(places) && places[n].Partition == places[0].Partition && places[n].Offset-places[n-1].Offset <= repairGap {
+			n++
+		}
+		span := consumers.Span{Start: places[0].Offset, End: places[n-1].Offset + 1}
+		err := f.Log.ReadSpans(ctx, topic, map[int32]consumers.Span{places[0].Partition: span}, func(rec *schemas.Record) error {
+			if _, ok := lost[consumers.Place{Partition: rec.Partition, Offset: rec.Offset}]; !ok {
+				return nil
+			}
+			records = append(records, clone(rec))
+			size += len(rec.Key) + len(rec.Value)
+			if size >= repairBytes || len(records) >= repairRecords {
+				return flush()
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		places = places[n:]
+	}
+	return flush()
+}
+
+// replay stores records of which rows may be there, until it is done.
+func (f *repair) replay(ctx context.Context, topic string, records []schemas.Record) error {
+	var last error
+	for try := range 5 {
+		if err := f.settle(ctx, time.Time{}); err != nil {
+			return err
+		}
+		now, err := f.store.Now(ctx)
+		if err != nil {
+			return err
+		}
+		deadline := now.Add(f.Deadline + min(f.took, 10*time.Minute))
+		if err := f.lease.Announce(ctx, deadline); err != nil {
+			return err
+		}
+		began := time.Now()
+		stats, err := f.store.Store(ctx, records, true, deadline)
+		f.took = time.Since(began)
+		f.done.Minutes += int64(stats.Repaired)
+		for table, rows := range map[string]int{"observations": stats.Observations, "feedback": stats.Feedback, "dead_letters": stats.DeadLetters, "events": stats.Events} {
+			if rows > 0 {
+				f.done.Stored += int64(rows)
+				f.Logger.Warn().Str("table", table).Str("topic", topic).Int("rows", rows).Msg("rows that were committed as stored were missing, and are stored again")
+				if f.Restored != nil {
+					f.Restored(table, rows)
+				}
+			}
+		}
+		if err == nil {
+			return nil
+		}
+		last = err
+		f.Logger.Error().Err(err).Int("try", try+1).Int("records", len(records)).Msg("storing missing rows failed; trying again")
+		select {
+		case <-time.After(time.Duration(try+1) * 250 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return last
+}
+
+// settle waits until nothing that was begun with an earlier deadline is stored any more.
+func (f *repair) settle(ctx context.Context, earlier time.Time) error {
+	if err := f.store.Settle(ctx, earlier); err != nil {
+		return fmt.Errorf("wait for the inserts of an earlier repair: %w", err)
+	}
+	return nil
+}
+
+// clone returns a record that outlives its fetch.
+func clone(rec *schemas.Record) schemas.Record {
+	r := *rec
+	r.Topic, r.Key, r.Value = strings.Clone(rec.Topic), bytes.Clone(rec.Key), bytes.Clone(rec.Value)
+	r.Headers = make([]schemas.Header, len(rec.Headers))
+	for i, h := range rec.Headers {
+		r.Headers[i] = schemas.Header{Key: strings.Clone(h.Key), Value: bytes.Clone(h.Value)}
+	}
+	return r
+}

@@ -1,0 +1,97 @@
+package pipeline_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/pipeline/verify"
+	"github.com/millrace/millrace/schemas"
+)
+
+// Results that are not there, or twice, or of no request, requests that were passed over, and
+// dead letters that are there twice are found by the coordinates of their requests.
+func TestVerifyFindsRequestsThatWereNotAnsweredOnce(t *testing.T) {
+	h := newHarness(t, []model{fares, prices})
+	tr := newTraffic(h, seeded(t), 60)
+	r := h.start("worker,recorder")
+	tr.sendHour()
+	h.produceOddities(30)
+	requests := h.cfg.Topics.RequestsOf("fares")
+	h.settled(requests, h.cfg.Topics.RequestsOf("prices"))
+	h.requireEqual()
+	r.drain()
+
+	// Answered elsewhere.
+	for _, name := range []string{"fares", "prices"} {
+		_, err := h.admin.CreateTopic(t.Context(), 3, 1, nil, "elsewhere."+name)
+		require.NoError(t, err)
+	}
+	r = h.start("worker,recorder", "topics.results=elsewhere.")
+	want := map[string]bool{}
+	from := h.ends(requests)
+	tr.sendHour()
+	h.settled(requests)
+	r.drain()
+	h.each(requests, func(rec *schemas.Record) {
+		if rec.Offset >= from[rec.Partition] {
+			want[verify.Missing+" "+place{rec.Partition, rec.Offset}.String()] = true
+		}
+	})
+	// Passed over: an operator has set the offsets of the group.
+	from = h.ends(requests)
+	tr.sendHour()
+	ends := h.ends(requests)
+	skip := kadm.Offsets{}
+	for p, end := range ends {
+		skip.Add(kadm.Offset{Topic: requests, Partition: p, At: end, LeaderEpoch: -1})
+		for offset := from[p]; offset < end; offset++ {
+			want[verify.Missing+" "+place{p, offset}.String()] = true
+		}
+	}
+	require.NoError(t, h.admin.CommitAllOffsets(t.Context(), h.cfg.Worker.Group, skip))
+	// A result and a dead letter twice, and a result of nothing.
+	again := h.read(h.cfg.Topics.ResultsOf("fares"))[7]
+	twice := &kgo.Record{Topic: again.Topic, Partition: again.Partition, Key: again.Key, Value: again.Value}
+	for _, header := range again.Headers {
+		twice.Headers = append(twice.Headers, kgo.RecordHeader{Key: header.Key, Value: header.Value})
+	}
+	h.each(requests, func(rec *schemas.Record) {
+		if string(rec.Key) == string(again.Key) {
+			want[verify.Doubled+" "+place{rec.Partition, rec.Offset}.String()] = true
+		}
+	})
+	letter := h.read(h.cfg.Topics.DeadLetters)[3]
+	buried := &kgo.Record{Topic: letter.Topic, Partition: letter.Partition, Key: letter.Key, Value: letter.Value}
+	for _, header := range letter.Headers {
+		buried.Headers = append(buried.Headers, kgo.RecordHeader{Key: header.Key, Value: header.Value})
+	}
+	want[verify.Doubled+" "+headerOf(&letter, schemas.HeaderPartition)+"/"+headerOf(&letter, schemas.HeaderOffset)] = true
+	h.produce(twice, buried, &kgo.Record{Topic: again.Topic, Partition: 1, Key: []byte("nobody's"), Value: []byte(`{"request_id":"nobody's"}`)})
+	want[verify.Alien+" "+place{1, -1}.String()] = true
+	h.start("recorder")
+	h.settled(h.cfg.Topics.RequestsOf("prices"))
+
+	report, all := h.verify(false)
+	require.False(t, report.Equal)
+	got := map[string]bool{}
+	for _, d := range all {
+		require.Equal(t, verify.KindResults, d.Kind, "%+v", d)
+		got[d.Fault+" "+place{d.Partition, d.Offset}.String()] = true
+	}
+	require.Equal(t, want, got)
+	report, _ = h.verify(true)
+	require.False(t, report.Equal, "what was not answered cannot be repaired")
+}
+
+// ends returns where each partition of a topic ends.
+func (h *harness) ends(topic string) map[int32]int64 {
+	h.Helper()
+	listed, err := h.admin.ListEndOffsets(h.Context(), topic)
+	require.NoError(h, err)
+	ends := map[int32]int64{}
+	listed.Each(func(o kadm.ListedOffset) { ends[o.Partition] = o.Offset })
+	return ends
+}

@@ -1,0 +1,395 @@
+package clickhouse
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// What a table holds is compared with Kafka's log by pieces: how many rows bear coordinates
+// of a piece, and the sum of the hashes of these. Only where that differs do coordinates
+// travel.
+
+// PieceSize is how many offsets a piece has.
+const PieceSize = 4096
+
+// Piece is a range of offsets of one partition: those that PieceSize divides Number times.
+// Rows of a version are counted apart: another one may have scored the same requests.
+type Piece struct {
+	Version   string // "" where a table has none
+	Topic     uuid.UUID
+	Partition int32
+	Number    int64
+}
+
+// PieceOf returns the piece that an offset belongs to.
+func PieceOf(version string, topic uuid.UUID, partition int32, offset int64) Piece {
+	return Piece{version, topic, partition, offset / PieceSize}
+}
+
+// Sum is a number of rows and the sum of the hashes of their offsets and rows. Two sums of a
+// piece are equal only where the same rows have been added, but by a chance of 1 in 2^64.
+type Sum struct{ Rows, Hash uint64 }
+
+// Add adds a row.
+func (s *Sum) Add(offset int64, row int32) {
+	s.Rows++
+	s.Hash += placeHash(offset, row)
+}
+
+// Plus returns the sum of what both have.
+func (s Sum) Plus(o Sum) Sum { return Sum{s.Rows + o.Rows, s.Hash + o.Hash} }
+
+// placeMultiplier spreads offsets, so that the places of a piece are different numbers.
+const placeMultiplier = 11400714819323198485 // 2^64 / golden ratio
+
+// placeHash is ClickHouse's intHash64 of the place; see placeHashSQL.
+func placeHash(offset int64, row int32) uint64 {
+	x := (uint64(offset)*placeMultiplier + uint64(row)) ^ 0x4CF2D2BAAE6DA887
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
+}
+
+func placeHashSQL(offset, row string) string {
+	return "intHash64(toUInt64(" + offset + ") * " + strconv.FormatUint(placeMultiplier, 10) + " + toUInt64(" + row + "))"
+}
+
+// Ledger is a table whose rows are compared with the log by their coordinates.
+type Ledger struct {
+	Table  string
+	places placeColumns
+	// versioned tables hold one row for each version that has scored a request.
+	versioned bool
+}
+
+// ObservationsLedger is the observations table of a model.
+func ObservationsLedger(model string) Ledger {
+	return Ledger{schemas.ObservationsTable(model), observationPlaces, true}
+}
+
+// The tables whose rows are one for each record.
+var (
+	FeedbackLedger    = Ledger{feedbackTable.name, feedbackTable.places, false}
+	DeadLettersLedger = Ledger{deadLettersTable.name, deadLettersTable.places, false}
+	EventsLedger      = Ledger{eventsTable.name, eventsTable.places, false}
+)
+
+// Reach is the part of a ledger that is looked at.
+type Reach struct {
+	Topic    uuid.UUID // coordinates of another topic are left out; the zero UUID leaves none out
+	From, To time.Time // of the time column, both inclusive; zero is no bound
+}
+
+func (l Ledger) version() string {
+	if l.versioned {
+		return schemas.ColumnVersion
+	}
+	return "''"
+}
+
+func (l Ledger) row() string {
+	if l.places.row == "" {
+		return "toInt32(0)"
+	}
+	return l.places.row
+}
+
+func (l Ledger) where(r Reach) string {
+	conditions := []string{"1"}
+	if r.Topic != (uuid.UUID{}) {
+		conditions = append(conditions, l.places.topicID+" = '"+r.Topic.String()+"'")
+	}
+	if !r.From.IsZero() {
+		conditions = append(conditions, l.places.time+" >= "+microsSQL(schemas.ClampMicros(r.From)))
+	}
+	if !r.To.IsZero() {
+		conditions = append(conditions, l.places.time+" <= "+microsSQL(schemas.ClampMicros(r.To)))
+	}
+	return strings.Join(conditions, " AND ")
+}
+
+// Sums returns what a ledger holds, by piece. A table that does not exist holds nothing.
+func (c *Client) Sums(ctx context.Context, l Ledger, r Reach) (map[Piece]Sum, error) {
+	if ok, err := c.hasTable(ctx, l.Table); err != nil || !ok {
+		return nil, err
+	}
+	var found []struct {
+		Version   string `ch:"v"`
+		Topic     string `ch:"t"`
+		Partition int32  `ch:"p"`
+		Number    int64  `ch:"k"`
+		Rows      uint64 `ch:"n"`
+		Hash      uint64 `ch:"h"`
+	}
+	p := l.places
+	err := c.Select(ctx, &found, "SELECT toString("+l.version()+") AS v, toString("+p.topicID+") AS t, "+p.partition+" AS p, intDiv("+p.offset+", "+
+		strconv.Itoa(PieceSize)+") AS k, count() AS n, sum("+placeHashSQL(p.offset, l.row())+") AS h FROM "+c.qualified(l.Table)+
+		" WHERE "+l.where(r)+" GROUP BY "+l.version()+", "+p.topicID+", "+p.partition+", k")
+	if err != nil {
+		return nil, fmt.Errorf("count the rows of %s: %w", l.Table, err)
+	}
+	sums := make(map[Piece]Sum, len(found))
+	for _, f := range found {
+		topic, _ := uuid.Parse(f.Topic) // what is no UUID is nobody's
+		at := Piece{f.Version, topic, f.Partition, f.Number}
+		sums[at] = sums[at].Plus(Sum{f.Rows, f.Hash})
+	}
+	return sums, nil
+}
+
+// StoredRow is what a table holds at one place.
+type StoredRow struct {
+	Version string
+	schemas.Coordinates
+	Copies uint64
+	At     time.Time // by the time column; of several copies the earliest
+}
+
+// Range is a range of offsets of one partition, from Start to before End.
+type Range struct {
+	Version    string
+	Topic      uuid.UUID
+	Partition  int32
+	Start, End int64
+}
+
+// StoredRows returns what a ledger holds of some ranges, which do not overlap.
+func (c *Client) StoredRows(ctx context.Context, l Ledger, r Reach, ranges []Range) ([]StoredRow, error) {
+	if ok, err := c.hasTable(ctx, l.Table); err != nil || !ok {
+		return nil, err
+	}
+	p := l.places
+	var rows []StoredRow
+	for chunk := range slices.Chunk(ranges, maxSpans) {
+		var found []struct {
+			Version   string `ch:"v"`
+			Topic     string `ch:"t"`
+			Partition int32  `ch:"p"`
+			Offset    int64  `ch:"o"`
+			Row       int32  `ch:"r"`
+			Copies    uint64 `ch:"n"`
+			At        int64  `ch:"at"`
+		}
+		conditions := make([]string, len(chunk))
+		for i, r := range chunk {
+			conditions[i] = "(" + l.versionIs(r.Version) + p.within([]span{{r.Topic, r.Partition, r.Start, r.End - 1}}) + ")"
+		}
+		err := c.Select(ctx, &found, "SELECT toString("+l.version()+") AS v, toString("+p.topicID+") AS t, "+p.partition+" AS p, "+p.offset+" AS o, "+
+			l.row()+" AS r, count() AS n, toUnixTimestamp64Micro(min("+p.time+")) AS at FROM "+c.qualified(l.Table)+
+			" WHERE "+l.where(r)+" AND ("+strings.Join(conditions, " OR ")+") GROUP BY v, t, p, o, r")
+		if err != nil {
+			return nil, fmt.Errorf("look for rows of %s: %w", l.Table, err)
+		}
+		for _, f := range found {
+			topic, _ := uuid.Parse(f.Topic)
+			rows = append(rows, StoredRow{
+				f.Version, schemas.Coordinates{TopicID: topic, Partition: f.Partition, Offset: f.Offset, Row: f.Row},
+				f.Copies, time.UnixMicro(f.At),
+			})
+		}
+	}
+	return rows, nil
+}
+
+// versionIs begins a condition on the rows of a version, where the ledger has versions. A
+// version that a table holds may be any text.
+func (l Ledger) versionIs(version string) string {
+	if !l.versioned {
+		return ""
+	}
+	return schemas.ColumnVersion + " = '" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(version) + "' AND "
+}
+
+// Single is a place of which a table holds several rows.
+type Single struct {
+	Version string
+	schemas.Coordinates
+}
+
+// KeepOne removes all rows but one of each of the places, and returns how many it removed. A
+// row is named by its part and its position in it, so that nothing else can be removed: a
+// part never changes, and a statement that comes late, after a merge, finds no part of that
+// name. Which row stays follows from these names alone: who does it again, or beside another
+// who does it, removes the same rows.
+func (c *Client) KeepOne(ctx context.Context, l Ledger, doubled []Single) (removed int, err error) {
+	return c.remove(ctx, l, doubled, 1)
+}
+
+// Remove removes all rows at the places, as KeepOne does but one.
+func (c *Client) Remove(ctx context.Context, l Ledger, places []Single) (removed int, err error) {
+	return c.remove(ctx, l, places, 0)
+}
+
+func (c *Client) remove(ctx context.Context, l Ledger, places []Single, keep int) (removed int, err error) {
+	p := l.places
+	for chunk := range slices.Chunk(places, maxSpans) {
+		var conditions []string
+		for _, s := range chunk {
+			at := span{s.TopicID, s.Partition, s.Offset, s.Offset}
+			condition := l.versionIs(s.Version) + p.within([]span{at})
+			if p.row != "" {
+				condition += " AND " + p.row + " = " + strconv.Itoa(int(s.Row))
+			}
+			conditions = append(conditions, "("+condition+")")
+		}
+		var found []struct {
+			Version   string `ch:"v"`
+			Topic     string `ch:"t"`
+			Partition int32  `ch:"p"`
+			Offset    int64  `ch:"o"`
+			Row       int32  `ch:"r"`
+			Part      string `ch:"part"`
+			Position  uint64 `ch:"position"`
+		}
+		err := c.Select(ctx, &found, "SELECT toString("+l.version()+") AS v, toString("+p.topicID+") AS t, "+p.partition+" AS p, "+p.offset+" AS o, "+
+			l.row()+" AS r, toString(_part) AS part, _part_offset AS position FROM "+c.qualified(l.Table)+
+			" WHERE "+strings.Join(conditions, " OR ")+" ORDER BY v, t, p, o, r, part, position")
+		if err != nil {
+			return removed, fmt.Errorf("look for doubled rows of %s: %w", l.Table, err)
+		}
+		victims := map[string][]string{}
+		n, same := 0, 0
+		for i, f := range found {
+			if i > 0 && f.Version == found[i-1].Version && f.Topic == found[i-1].Topic && f.Partition == found[i-1].Partition &&
+				f.Offset == found[i-1].Offset && f.Row == found[i-1].Row {
+				same++
+			} else {
+				same = 0
+			}
+			if same >= keep {
+				victims[f.Part] = append(victims[f.Part], strconv.FormatUint(f.Position, 10))
+				n++
+			}
+		}
+		if n == 0 {
+			continue
+		}
+		var of []string
+		for part, positions := range victims {
+			of = append(of, "(_part = '"+part+"' AND _part_offset IN ("+strings.Join(positions, ", ")+"))")
+		}
+		slices.Sort(of)
+		err = c.Exec(ctx, "DELETE FROM "+c.qualified(l.Table)+" WHERE "+strings.Join(of, " OR ")+" SETTINGS lightweight_deletes_sync = 2")
+		if err != nil {
+			return removed, fmt.Errorf("remove %d doubled rows of %s: %w", n, l.Table, err)
+		}
+		removed += n
+	}
+	return removed, nil
+}
+
+func (c *Client) hasTable(ctx context.Context, table string) (bool, error) {
+	columns, err := c.columnTypes(ctx, table)
+	return len(columns) > 0, err
+}
+
+// Minute is a minute of a model in which the statistics and the rows differ.
+type Minute struct {
+	At              time.Time
+	Rows, Requests  int64 // in the observations table; by the statistics
+	RowsUS, StatsUS int64 // sums of latency
+}
+
+// DifferingMinutes returns the minutes from from to to in which the statistics of a model
+// and its rows differ, and go on differing when the inserts that run are over.
+func (c *Client) DifferingMinutes(ctx context.Context, model string, from, to time.Time) ([]Minute, error) {
+	lo, hi := wholeMinutes(schemas.ClampMicros(from), schemas.ClampMicros(to))
+	seconds, err := c.differing(ctx, model, lo, hi)
+	if err != nil {
+		return nil, fmt.Errorf("compare the minutes of %s: %w", model, err)
+	}
+	minutes := make([]Minute, 0, len(seconds))
+	for chunk := range slices.Chunk(seconds, maxSpans) {
+		list := make([]string, len(chunk))
+		for i, s := range chunk {
+			list[i] = secondsSQL(s)
+		}
+		in := " IN (" + strings.Join(list, ", ") + ")"
+		var found []struct {
+			At       int64 `ch:"at"`
+			Rows     int64 `ch:"r"`
+			Requests int64 `ch:"q"`
+			RowsUS   int64 `ch:"rl"`
+			StatsUS  int64 `ch:"ql"`
+		}
+		err := c.Select(ctx, &found, `SELECT toInt64(toUnixTimestamp(m)) AS at, sum(a) AS r, sum(b) AS q, sum(la) AS rl, sum(lb) AS ql FROM (
+    SELECT toStartOfMinute(toDateTime("@o".scored_at, 'UTC')) AS m, toInt64(count()) AS a, toInt64(0) AS b, sum("@o".latency_us) AS la, toInt64(0) AS lb
+    FROM `+c.qualified(schemas.ObservationsTable(model))+` AS "@o" WHERE `+scoredWithin(chunk[0]*1e6, (chunk[len(chunk)-1]+60)*1e6)+` GROUP BY m
+    UNION ALL
+    SELECT s.minute AS m, 0, toInt64(sum(s.requests)), 0, sum(s.latency_sum_us) FROM `+c.qualified("minute_states")+` AS s WHERE s.model = '`+model+`' GROUP BY m)
+WHERE m`+in+` GROUP BY m ORDER BY m`)
+		if err != nil {
+			return nil, fmt.Errorf("compare the minutes of %s: %w", model, err)
+		}
+		for _, f := range found {
+			minutes = append(minutes, Minute{time.Unix(f.At, 0).UTC(), f.Rows, f.Requests, f.RowsUS, f.StatsUS})
+		}
+	}
+	return minutes, nil
+}
+
+// wholeMinutes widens a range of microseconds to whole minutes; to becomes exclusive.
+func wholeMinutes(from, to int64) (lo, hi int64) {
+	const minute = 60_000_000
+	from -= ((from % minute) + minute) % minute
+	if to > math.MaxInt64-minute {
+		to = math.MaxInt64 - minute
+	}
+	return from, to + minute - ((to%minute)+minute)%minute
+}
+
+// Refused returns the records of a topic that have become dead letters in the recorder: the
+// offsets, by partition.
+func (c *Client) Refused(ctx context.Context, topic uuid.UUID) (map[int32]map[int64]bool, error) {
+	if ok, err := c.hasTable(ctx, deadLettersTable.name); err != nil || !ok {
+		return nil, err
+	}
+	var found []struct {
+		Partition int32 `ch:"p"`
+		Offset    int64 `ch:"o"`
+	}
+	l := DeadLettersLedger
+	err := c.Select(ctx, &found, "SELECT DISTINCT "+l.places.partition+" AS p, "+l.places.offset+" AS o FROM "+c.qualified(l.Table)+" WHERE "+l.where(Reach{Topic: topic}))
+	if err != nil {
+		return nil, fmt.Errorf("look for refused records in %s: %w", l.Table, err)
+	}
+	refused := map[int32]map[int64]bool{}
+	for _, f := range found {
+		if refused[f.Partition] == nil {
+			refused[f.Partition] = map[int64]bool{}
+		}
+		refused[f.Partition][f.Offset] = true
+	}
+	return refused, nil
+}
+
+// Places takes observation records apart as Store does. It is used by one goroutine at a time.
+type Places struct{ store *Store }
+
+// NewPlaces returns a Places.
+func NewPlaces() *Places { return &Places{&Store{layouts: map[string]*layout{}}} }
+
+// Of calls visit with the coordinates and scored_at of each row of an observation record, and
+// returns the model and version that they are of. It may have called visit for some where it
+// returns an error: the record is malformed, and Store makes a dead letter of it.
+func (p *Places) Of(r *schemas.Record, visit func(c schemas.Coordinates, scoredAt int64)) (model, version string, err error) {
+	l, of, err := p.store.split(r)
+	if err != nil {
+		return "", "", err
+	}
+	_, err = l.places(of.messages, func(at place, scoredAt int64) {
+		visit(schemas.Coordinates{TopicID: at.topic, Partition: at.partition, Offset: at.offset, Row: at.row}, scoredAt)
+	})
+	return l.model, l.version, err
+}
