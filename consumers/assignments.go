@@ -27,6 +27,7 @@ type assignments struct {
 	mu      sync.Mutex
 	members map[topicPartition]string
 	fresh   map[topicPartition]int64 // where those begin that were assigned since the last poll
+	times   int                      // that partitions were assigned
 	aside   []*UnreadableBatchError  // whose partitions the next transaction moves behind them
 	stalls  *stalls                  // partitions of which nothing is committed; nil: none
 }
@@ -65,6 +66,7 @@ func (a *assignments) fetched(ctx context.Context, offsets map[string]map[int32]
 	member, _ := cl.GroupMetadata()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.times++
 	for topic, partitions := range offsets {
 		for partition, o := range partitions {
 			tp := topicPartition{topic, partition}
@@ -113,11 +115,13 @@ func (a *assignments) check(fetches kgo.Fetches) error {
 	return err
 }
 
-// setAside has the next transaction commit that nothing is read of these batches.
-func (a *assignments) setAside(aside []*UnreadableBatchError) {
+// setAside has the next transaction commit that nothing is read of these batches. It returns how
+// often partitions were assigned.
+func (a *assignments) setAside(aside []*UnreadableBatchError) (times int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.aside = aside
+	return a.times
 }
 
 // complete takes partitions that are stopped out of the commit of a transaction, of which the

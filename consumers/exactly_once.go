@@ -59,7 +59,7 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 			recycle(fetches)
 			continue
 		}
-		assigned.setAside(aside)
+		times := assigned.setAside(aside)
 		committed, failed, err := l.round(guarded, sess, out, &in, aside, fetched, h)
 		if err != nil {
 			return err
@@ -68,7 +68,9 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 			if !committed { // the client has told of the batches once, and would stand still there
 				return fmt.Errorf("set aside what cannot be read in topic %s: %w", aside[0].Topic, errAborted)
 			}
-			assigned.setAside(nil)
+			if assigned.setAside(nil) != times { // the partition may have been another's meanwhile, and be further by now
+				return fmt.Errorf("go on behind what was set aside in topic %s: %w", aside[0].Topic, errReassigned)
+			}
 			moveBehind(sess.Client(), aside)
 		}
 		recycle(fetches)
@@ -83,7 +85,10 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 	}
 }
 
-var errAborted = errors.New("the transaction was aborted")
+var (
+	errAborted    = errors.New("the transaction was aborted")
+	errReassigned = errors.New("partitions were assigned meanwhile")
+)
 
 // round answers one batch in one transaction. failed tells that the batch is at fault when
 // the transaction was aborted, and not a rebalance.

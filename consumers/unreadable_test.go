@@ -67,6 +67,17 @@ func (f *fixture) garbage(topic string) {
 	require.Zero(f, resp.Topics[0].Partitions[0].ErrorCode)
 }
 
+// unreadable produces a batch of 17 records that cannot be read, in the cheaper way where the
+// broker takes it.
+func (f *fixture) unreadable(topic string) {
+	f.Helper()
+	if cluster != nil {
+		f.bomb(topic)
+	} else {
+		f.garbage(topic)
+	}
+}
+
 // faultStore keeps the classes of the records that stand for what could not be read.
 type faultStore struct {
 	*memory
@@ -156,7 +167,7 @@ func eachUnreadable(t *testing.T, test func(t *testing.T, f *fixture, topic, mes
 			batch.produce(f, topic)
 			send(0, "20", "21")
 			send(1, "3", "4")
-			test(t, f, topic, batch.message, func() { batch.produce(f, topic) })
+			test(t, f, topic, batch.message, func() { f.unreadable(topic) })
 		})
 	}
 }
@@ -204,6 +215,39 @@ func TestUnreadableBatchStopsItsPartitionAlone(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestStoppedPartitionIsStoppedWhereverItGoes: a member that leaves hands a partition that is
+// stopped to another one, which stops it as well, and says so; the first has nothing to say then.
+func TestStoppedPartitionIsStoppedWhereverItGoes(t *testing.T) {
+	t.Parallel()
+	for _, delivery := range deliveries {
+		t.Run(string(delivery), func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, sharedAddr)
+			requests, results := f.topic("requests.a", 2, nil), f.topic("results.a", 2, nil)
+			f.fill(requests, 2, 0, 2)
+			f.unreadable(requests)
+			lane := func(n int) (*running, *health) {
+				cfg, told := f.laneConfig("requests.", n), &health{}
+				cfg.Delivery, cfg.Health = delivery, told.set
+				r, _ := f.lane(cfg, echo(results))
+				return r, told
+			}
+			first, told := lane(0)
+			await(t, "the first lane says it", told.failing)
+			second, other := lane(1)
+			await(t, "both have joined", func() bool { return len(f.members()) == 2 })
+			first.soft()
+			_ = first.wait() // it says so, or has given the partition away already
+			await(t, "the second lane says it", other.failing)
+			f.fill(requests, 2, 3, 1) // to the other partition
+			f.awaitCommit(requests, 1, 2)
+			var stopped *consumers.UnreadableBatchError
+			require.ErrorAs(t, second.stop(), &stopped)
+			require.EqualValues(t, 1, stopped.Offset)
+		})
+	}
 }
 
 // TestReadingPassesOverAnUnreadableBatch: who reads a topic gets what can be read, and is told
