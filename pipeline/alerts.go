@@ -71,8 +71,8 @@ func (a *App) runAlerts(soft, hard context.Context, producer *kafka.Producer) er
 			sub.out = kafkaChannel{producer, s.Kafka.Topic}
 		}
 		group.Go(func() error { // ends with soft
-			if receivers.wait(ctx) != nil {
-				return nil // the process ends before it knows whom to ask
+			if !receivers.known(ctx) {
+				return nil // the process ends
 			}
 			err := consumers.Subscribe(ctx, hard, a.connection(), a.group("millrace-alerts-"+s.Name), a.cfg.Topics.Events, maxAlertBackoff, sub.log, sub.handle)
 			if err != nil { // an alert that cannot be read must not stop inference
@@ -185,13 +185,13 @@ func newReceivers(changed func(subscription string, parked int)) *receivers {
 	return &receivers{changed: changed, ready: make(chan struct{}), accepted: map[string]string{}, parked: map[string]map[string]bool{}}
 }
 
-// wait waits until the topic has been read once.
-func (r *receivers) wait(ctx context.Context) error {
+// known waits until the topic has been read once; it returns false when ctx ends before.
+func (r *receivers) known(ctx context.Context) bool {
 	select {
 	case <-r.ready:
-		return nil
+		return true
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return false
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -82,14 +83,15 @@ func ListDeadLetters(ctx context.Context, cfg Config, filter LetterFilter, out i
 					replayed = "replayed " + mark.At.UTC().Format(time.RFC3339)
 				}
 			}
-			line := strconv.Itoa(int(rec.Partition)) + "/" + strconv.FormatInt(rec.Offset, 10)
-			for _, column := range []string{
+			columns := []string{
+				strconv.Itoa(int(rec.Partition)) + "/" + strconv.FormatInt(rec.Offset, 10),
 				headerText(rec, schemas.HeaderFailedAt), headerText(rec, schemas.HeaderErrorClass), request,
 				headerText(rec, schemas.HeaderTopic), replayed, headerText(rec, schemas.HeaderReason),
-			} {
-				line += "\t" + printable.Text(column)
 			}
-			_, err := fmt.Fprintln(out, line)
+			for i, column := range columns {
+				columns[i] = printable.Text(column)
+			}
+			_, err := fmt.Fprintln(out, strings.Join(columns, "\t"))
 			return err
 		})
 	})

@@ -74,18 +74,20 @@ func needControl(ctx context.Context, cfg Config, admin *consumers.Admin) error 
 	specs := cfg.Topics.Specs(nil, cfg.Topics.TopicSettings)
 	i := slices.IndexFunc(specs, func(s schemas.TopicSpec) bool { return s.Name == cfg.Topics.Control })
 	spec := specs[i]
+	spec.ReplicationFactor = -1 // any will do
 	spec.Config = map[string]string{"cleanup.policy": spec.Config["cleanup.policy"]}
 	problems, err := admin.CheckTopics(ctx, []schemas.TopicSpec{spec})
 	if err != nil {
 		return err
 	}
-	for _, p := range problems {
-		if p.Missing {
-			return fmt.Errorf("topic %s", p)
-		}
-		return fmt.Errorf("topic %s, or what is kept there would be lost; `millrace topics apply` sets it", p)
+	switch {
+	case len(problems) == 0:
+		return nil
+	case problems[0].Missing:
+		return fmt.Errorf("topic %s", problems[0])
+	default:
+		return fmt.Errorf("topic %s, or what is kept there would be lost; `millrace topics apply` sets it", problems[0])
 	}
-	return nil
 }
 
 // readReplayMarks returns the marks of all requests that were sent again.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func TestReplayedRequestsComeToTheirPartitionAndOnceForEachRun(t *testing.T) {
 		t.Helper()
 		h.eventually("dead letters", func() (string, bool) {
 			n := len(h.read(h.cfg.Topics.DeadLetters))
-			return fmt.Sprint(n), n >= want && h.unread(h.cfg.Worker.Group, requests) == 0
+			return strconv.Itoa(n), n >= want && h.unread(h.cfg.Worker.Group, requests) == 0
 		})
 		h.ended(requests)
 		require.Len(t, h.read(h.cfg.Topics.DeadLetters), want)
@@ -103,7 +104,7 @@ func (h *harness) requireSentOnce(topic string, want int) {
 	h.eventually("no transaction is open on "+topic, func() (string, bool) {
 		open, err := h.reader.Undecided(h.Context(), topic, h.cfg.Topics.Control)
 		require.NoError(h, err)
-		return fmt.Sprint(open), open == 0
+		return strconv.FormatInt(open, 10), open == 0
 	})
 	seen := map[string]bool{}
 	h.each(topic, func(rec *schemas.Record) {
@@ -206,7 +207,7 @@ func TestReplay(t *testing.T) {
 		sent := 0
 		h.eventually("all are sent", func() (string, bool) {
 			sent = len(h.read(topic))
-			return fmt.Sprint(sent), sent >= 10
+			return strconv.Itoa(sent), sent >= 10
 		})
 		require.Equal(t, 10, sent)
 	})

@@ -2,7 +2,7 @@ package main
 
 import (
 	"encoding/csv"
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
@@ -28,7 +28,7 @@ func TestCommandsWriteNothingThatATerminalObeys(t *testing.T) {
 		w := csv.NewWriter(&b)
 		require.NoError(t, w.Write([]string{"x", name}))
 		for i := range 100 {
-			require.NoError(t, w.Write([]string{fmt.Sprint(i), category + fmt.Sprint(i%3)}))
+			require.NoError(t, w.Write([]string{strconv.Itoa(i), category + strconv.Itoa(i%3)}))
 		}
 		w.Flush()
 		require.NoError(t, w.Error())

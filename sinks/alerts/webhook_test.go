@@ -76,8 +76,7 @@ func TestWebhookErrorsHoldNoSecret(t *testing.T) {
 		err := w.Deliver(t.Context(), nil)
 		require.ErrorContains(t, err, host)
 		require.NotContains(t, err.Error(), "canary", "%d", status)
-		var refused *RefusedError
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*RefusedError](err); ok {
 			require.NotContains(t, refused.Error(), "canary")
 		}
 	}

@@ -59,7 +59,7 @@ func (t *Transactor) Commit(ctx context.Context, messages []schemas.Message) err
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), 2*transactionTimeout, errors.New("Kafka did not answer in time"))
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), 2*transactionTimeout, errors.New("no answer of Kafka in time"))
 	defer cancel()
 	if err := t.cl.BeginTransaction(); err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
