@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/sinks/clickhouse"
@@ -17,14 +18,21 @@ import (
 func TestLabelsOfAnyDateStayForTTLDays(t *testing.T) {
 	h := newHarness(t, []model{fares}, "clickhouse.durability=fsync")
 	r := h.start("recorder")
-	dates := []time.Time{time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC), time.UnixMilli(1), time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC), time.Now()}
+	// Kafka dates what arrives by its own clock, but for a topic of an earlier release.
+	producers := "CreateTime"
+	_, err := h.admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "message.timestamp.type", Value: &producers}}, h.cfg.Topics.Feedback)
+	require.NoError(t, err)
+	dates := []time.Time{time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC), time.UnixMilli(1), time.Now().Add(-1000 * time.Hour)}
+	if cluster == nil { // Apache Kafka 4 refuses what is more than an hour ahead
+		dates = append(dates, time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC))
+	}
 	var labels []*kgo.Record
 	for i := range 1000 {
 		value := []byte(`{"model":"fares","request_id":"` + strconv.Itoa(i) + `","label":1}`)
 		if i%10 == 0 {
 			value = []byte("bad")
 		}
-		labels = append(labels, &kgo.Record{Topic: h.cfg.Topics.Feedback, Partition: int32(i % 3), Timestamp: dates[i%len(dates)].Add(time.Duration(i) * time.Hour), Value: value})
+		labels = append(labels, &kgo.Record{Topic: h.cfg.Topics.Feedback, Partition: int32(i % 3), Timestamp: dates[i%len(dates)].Add(time.Duration(i) * time.Minute), Value: value})
 	}
 	h.produce(labels...)
 	settle := func() {
@@ -42,6 +50,7 @@ func TestLabelsOfAnyDateStayForTTLDays(t *testing.T) {
 		h.requireRows("dead_letters", "dead_letter", 100)
 	}
 	settle()
+	require.NotZero(t, h.count("SELECT countIf(toYear(received_at) = 2001) FROM millrace.feedback"), "the dates came through Kafka")
 	r.drain()
 	h.start("recorder", "clickhouse.ttl_days=365")
 	settle()
@@ -50,4 +59,19 @@ func TestLabelsOfAnyDateStayForTTLDays(t *testing.T) {
 		require.Contains(t, query, "TTL stored_at + toIntervalDay(365)", table)
 		require.Contains(t, query, "fsync_after_insert = 1", table)
 	}
+}
+
+// Kafka deletes by timestamps, and so a backfill that waits for ClickHouse must not bear those
+// of its producer.
+func TestFeedbackTopicDatesLabelsByTheirArrival(t *testing.T) {
+	if cluster == nil {
+		t.Skip("the embedded Kafka knows no LogAppendTime, and deletes nothing by time")
+	}
+	h := newHarness(t, nil)
+	before := time.Now().Add(-time.Minute)
+	h.produce(&kgo.Record{Topic: h.cfg.Topics.Feedback, Timestamp: time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC), Value: []byte("{}")})
+	for _, r := range h.read(h.cfg.Topics.Feedback) {
+		require.Greater(t, r.Timestamp, before)
+	}
+	require.EqualValues(t, 1, h.end(h.cfg.Topics.Feedback))
 }

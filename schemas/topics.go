@@ -204,6 +204,10 @@ func (t Topics) Specs(models []string, s TopicSettings) []TopicSpec {
 		spec.Config["retention.bytes"] = "-1"
 		return spec
 	}
+	// Kafka deletes by timestamps: the one that counts is when a label arrived, since a backfill
+	// is dated as its producer likes. (Requests keep theirs, which can be their event time.)
+	feedback := stream(t.Feedback, s.Partitions)
+	feedback.Config["message.timestamp.type"] = "LogAppendTime"
 	var specs []TopicSpec
 	for _, m := range models {
 		specs = append(specs,
@@ -213,7 +217,7 @@ func (t Topics) Specs(models []string, s TopicSettings) []TopicSpec {
 	return append(specs,
 		stream(t.Observations, s.Spread),
 		kept(t.DeadLetters, 1),
-		stream(t.Feedback, s.Partitions),
+		feedback,
 		TopicSpec{t.Control, 1, s.ReplicationFactor, map[string]string{
 			"cleanup.policy": "compact", "max.message.bytes": strconv.Itoa(t.MaxBytes(t.Control)),
 		}},
