@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/schemas"
@@ -120,10 +121,18 @@ func (c *converter) topicID(t *kgo.FetchTopic) uuid.UUID {
 		if c.ids == nil {
 			c.ids = map[string]uuid.UUID{}
 		}
-		id = uuid.NewSHA1(uuid.NameSpaceURL, []byte("kafka:"+t.Topic))
+		id = topicIDOf(t.Topic, kadm.TopicID{})
 		c.ids[t.Topic] = id
 	}
 	return id
+}
+
+// topicIDOf returns what stands for a topic of that id.
+func topicIDOf(topic string, id kadm.TopicID) uuid.UUID {
+	if id != (kadm.TopicID{}) {
+		return uuid.UUID(id)
+	}
+	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("kafka:"+topic))
 }
 
 func (c *converter) copyHeaders(in []kgo.RecordHeader) []schemas.Header {

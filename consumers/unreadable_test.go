@@ -68,12 +68,12 @@ func (f *fixture) garbage(topic string) {
 // slow is a store whose inserts take a while, and can be given up meanwhile.
 type slow struct{ *memory }
 
-func (s slow) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
+func (s slow) Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (int, error) {
 	select {
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	case <-time.After(300 * time.Millisecond):
-		return s.memory.Store(ctx, records, replay, deadline)
+		return s.memory.Store(ctx, records, replay, lease)
 	}
 }
 

@@ -60,13 +60,18 @@ type Store struct {
 	label   codec.Label  // the last that was decoded
 	buf     bytes.Buffer // streams built here
 
-	unsettled time.Time // the deadline of the last call, if it may not be over; else zero
+	waiting   func(reason error) // told why Settle takes strangely long, and nil when it goes on
+	unsettled []schemas.Lease    // of calls that may not be over
 }
 
 // NewStore returns a Store for the records of these topics. mem is what rows are built in.
 func NewStore(c *Client, topics schemas.Topics, mem memory.Allocator) *Store {
-	return &Store{client: c, topics: topics, mem: mem, log: c.log, layouts: map[string]*layout{}}
+	return &Store{client: c, topics: topics, mem: mem, log: c.log, layouts: map[string]*layout{}, waiting: func(error) {}}
 }
+
+// OnWait has fn told why Settle cannot go on, as where the clock of a server was set back,
+// and nil when it does. fn may be called by several goroutines, and must not block.
+func (s *Store) OnWait(fn func(reason error)) { s.waiting = fn }
 
 // Now returns the time by the clock that deadlines are checked with.
 func (s *Store) Now(ctx context.Context) (time.Time, error) { return s.client.Now(ctx) }
@@ -99,50 +104,51 @@ func (s *Store) Empty(ctx context.Context, topic string) (bool, error) {
 	return true, nil
 }
 
-// Settle waits until no insert with that deadline, or of an earlier call of this Store,
-// begins any more on any server. It is for whoever replays, before the deadline of the
-// replay is chosen. The zero time stands for no deadline.
-func (s *Store) Settle(ctx context.Context, deadline time.Time) error {
-	if s.unsettled.After(deadline) {
-		deadline = s.unsettled
+// Settle waits until no insert with that lease, or of an earlier call of this Store,
+// begins any more on any server. It is for whoever replays, before the lease of the
+// replay is chosen. The zero lease stands for none.
+func (s *Store) Settle(ctx context.Context, lease schemas.Lease) error {
+	if !lease.IsZero() {
+		if err := s.client.over(ctx, lease, s.waiting); err != nil {
+			return err
+		}
 	}
-	if deadline.IsZero() {
-		return nil
+	for len(s.unsettled) > 0 {
+		if err := s.client.over(ctx, s.unsettled[0], s.waiting); err != nil {
+			return err
+		}
+		s.unsettled = s.unsettled[1:]
 	}
-	if err := s.client.passed(ctx, deadline); err != nil {
-		return err
-	}
-	s.unsettled = time.Time{}
 	return nil
 }
 
 // Store stores the rows of the records exactly once: observations, dead letters, feedback
 // and events, by topic. It does not keep the records. The server refuses each insert that
-// it begins after the deadline, by its own clock.
+// it begins outside of the lease, by its own clock.
 //
 // replay says that they, or part of them, may be stored already: then inserts that still
 // run are waited for, rows are looked for by their coordinates, only what is missing is
 // inserted, and the minute statistics that the records belong to are reconciled. After an
-// error the caller repeats the call with the same records, replay true and a new deadline.
+// error the caller repeats the call with the same records, replay true and a new lease.
 // Where another Store may have begun to store them, Settle comes before.
 //
 // A record that cannot be used becomes a row of dead_letters, with its bytes and the
 // reason; it is no error. So does every observation record of a version whose columns
 // conflict with the model's table, until the operator has acted: see ErrSchemaConflict.
-func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (Stats, error) {
+func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (Stats, error) {
 	if replay {
-		if err := s.Settle(ctx, time.Time{}); err != nil {
+		if err := s.Settle(ctx, schemas.Lease{}); err != nil {
 			return Stats{}, err
 		}
 	}
 	c := &call{
-		Store: s, replay: replay, deadline: deadline, groups: map[*layout]*group{},
+		Store: s, replay: replay, lease: lease, groups: map[*layout]*group{},
 		feedback: newRows(s.mem, feedbackTable), letters: newRows(s.mem, deadLettersTable), events: newRows(s.mem, eventsTable),
 	}
 	defer c.release()
 	err := c.store(ctx, records)
 	if err != nil && !answered(err) {
-		s.unsettled = deadline
+		s.unsettled = append(s.unsettled, lease)
 	}
 	return c.stats, err
 }
@@ -180,8 +186,8 @@ func (c *call) store(ctx context.Context, records []schemas.Record) error {
 // call is one call of Store.
 type call struct {
 	*Store
-	replay   bool
-	deadline time.Time
+	replay bool
+	lease  schemas.Lease
 
 	mu    sync.Mutex // of inserts that run at the same time
 	stats Stats
@@ -314,7 +320,7 @@ func (c *call) insertGroup(ctx context.Context, g *group) error {
 	if !c.replay || touched.rows == 0 {
 		return nil
 	}
-	repaired, err := c.client.reconcile(ctx, g.layout.model, touched.from, touched.to, c.deadline)
+	repaired, err := c.client.reconcile(ctx, g.layout.model, touched.from, touched.to, c.lease)
 	c.stats.Repaired += repaired
 	return err
 }
@@ -463,7 +469,7 @@ func (c *call) insertObservations(ctx context.Context, l *layout, stream net.Buf
 	table := schemas.ObservationsTable(l.model)
 	lock := c.client.modelLock(l.model)
 	lock.RLock()
-	err := c.client.insert(ctx, table, l.source, c.deadline, &stream)
+	err := c.client.insert(ctx, table, l.source, c.lease, &stream)
 	lock.RUnlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -487,7 +493,7 @@ func (c *call) flush(ctx context.Context, t *rows) error {
 		return fmt.Errorf("encode %d rows for %s: %w", n, t.table.name, err)
 	}
 	c.stats.Inserts++
-	if err := c.client.insert(ctx, t.table.name, t.table.source, c.deadline, bytes.NewReader(c.buf.Bytes())); err != nil {
+	if err := c.client.insert(ctx, t.table.name, t.table.source, c.lease, bytes.NewReader(c.buf.Bytes())); err != nil {
 		return fmt.Errorf("insert %d rows into %s: %w", n, t.table.name, err)
 	}
 	c.stats.Bytes += int64(c.buf.Len())
