@@ -29,7 +29,7 @@ import (
 // memory is a Storer that looks for what it has only when it is told that it may have it.
 type memory struct {
 	mu      sync.Mutex
-	rows    map[string]int // by topic, partition and value
+	rows    map[string]int // by topic, its id, partition and offset
 	calls   []call
 	settled []schemas.Lease                     // of Settle
 	claims  map[uuid.UUID]schemas.Claim
@@ -86,7 +86,7 @@ func (m *memory) Store(_ context.Context, records []schemas.Record, replay bool,
 	}
 	keep := func() {
 		for i := range records {
-			key := fmt.Sprintf("%s/%d/%d", records[i].Topic, records[i].Partition, records[i].Offset)
+			key := fmt.Sprintf("%s/%s/%d/%d", records[i].Topic, records[i].TopicID, records[i].Partition, records[i].Offset)
 			if m.rows[key] == 0 || !replay {
 				m.rows[key]++
 			}
