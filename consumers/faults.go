@@ -28,8 +28,19 @@ type LostRangeError struct {
 
 func (e *LostRangeError) Error() string {
 	return fmt.Sprintf("group %s: topic %s partition %d: offset %d is out of range, the log has %d to %d: records were lost; "+
-		"raise the topic's retention, then set the group's offset where reading shall go on (kafka-consumer-groups --reset-offsets)",
-		e.Group, e.Topic, e.Partition, e.Committed, e.LogStart, e.LogEnd)
+		"raise the topic's retention, stop all members of the group, then let it go on where the log does: `%s`",
+		e.Group, e.Topic, e.Partition, e.Committed, e.LogStart, e.LogEnd, offsetsCommand(e.Group, e.Topic, e.Partition, e.next()))
+}
+
+// next returns where reading can go on.
+func (e *LostRangeError) next() string {
+	switch {
+	case e.LogEnd >= 0 && e.Committed > e.LogEnd:
+		return Latest
+	case e.LogStart < 0:
+		return Earliest
+	}
+	return strconv.FormatInt(e.LogStart, 10)
 }
 
 // UnreadableBatchError says that a partition stands at a record batch of which nothing can
@@ -49,8 +60,8 @@ func (e *UnreadableBatchError) Error() string {
 		next = strconv.FormatInt(e.Next, 10)
 	}
 	return fmt.Sprintf("group %s: topic %s partition %d: the record batch at offset %d cannot be read: %v; have its records sent again, "+
-		"then set the group's offset behind it (kafka-consumer-groups --group %s --topic %s:%d --reset-offsets --to-offset %s --execute)",
-		e.Group, e.Topic, e.Partition, e.Offset, e.Err, e.Group, e.Topic, e.Partition, next)
+		"stop all members of the group, and let it go on behind the batch: `%s`",
+		e.Group, e.Topic, e.Partition, e.Offset, e.Err, offsetsCommand(e.Group, e.Topic, e.Partition, next))
 }
 
 func (e *UnreadableBatchError) Unwrap() error { return e.Err }
@@ -123,7 +134,7 @@ func (f *faults) of(ctx context.Context, cl *kgo.Client, fetches kgo.Fetches) er
 		case errors.Is(err, kerr.OffsetOutOfRange), isDataLoss(err):
 			fatal = errors.Join(fatal, lostRange(context.WithoutCancel(ctx), cl, f.group, topic, partition))
 		case errors.Is(err, kerr.UnknownTopicID): // deleted, and perhaps made again: only a new session learns its new id
-			fatal = errors.Join(fatal, fmt.Errorf("topic %s: %w", topic, err))
+			fatal = errors.Join(fatal, fmt.Errorf("topic %s was deleted, and perhaps made again: %w", topic, err))
 		default:
 			paused = true
 			n := f.count(topicPartition{topic, partition})

@@ -83,13 +83,13 @@ func (s slow) Store(ctx context.Context, records []schemas.Record, replay bool, 
 func TestUnreadableBatch(t *testing.T) {
 	t.Parallel()
 	t.Run("inflates too far", func(t *testing.T) {
-		testUnreadable(t, (*fixture).bomb, 20, "at offset 3 cannot be read: it inflates to more than 128 MiB", "--reset-offsets --to-offset 20")
+		testUnreadable(t, (*fixture).bomb, 20, "at offset 3 cannot be read: it inflates to more than 128 MiB", ":0 --to 20`")
 	})
 	t.Run("does not inflate", func(t *testing.T) {
 		if cluster != nil {
 			t.Skip("Apache Kafka refuses it")
 		}
-		testUnreadable(t, (*fixture).garbage, -1, "at offset 3 cannot be read: unable to decompress batch", "--reset-offsets --to-offset OFFSET")
+		testUnreadable(t, (*fixture).garbage, -1, "at offset 3 cannot be read: unable to decompress batch", ":0 --to OFFSET`")
 	})
 }
 

@@ -215,22 +215,33 @@ type part struct {
 	value    []byte // all of it
 	messages []byte // without schema and end-of-stream: a slice of value
 	extent   extent
+	bad      error // why its content cannot be used; only found with replay
 }
 
 // take sorts a record in.
 func (c *call) take(ctx context.Context, r *schemas.Record) error {
 	var refused *schemas.RequestError
+	// What is stored already decides what becomes of a record, not what would be decided now: types
+	// that were in conflict may no longer be, or the other way round, and versions differ.
+	if r.Topic != c.topics.DeadLetters && c.letters.has(r) {
+		c.stats.Present++
+		return nil
+	}
 	switch r.Topic {
 	case c.topics.Observations:
 		refused = c.takeObservations(r)
 	case c.topics.Feedback:
 		if refused = c.labels.Decode(r, &c.label); refused == nil {
 			c.feedback.addFeedback(r, &c.label)
+		} else if c.feedback.has(r) {
+			refused = nil
 		}
 	case c.topics.DeadLetters:
 		c.letters.addLetter(r)
 	case c.topics.Events:
-		refused = c.events.addEvent(r)
+		if refused = c.events.addEvent(r); refused != nil && c.events.has(r) {
+			refused = nil
+		}
 	default:
 		return fmt.Errorf("store: topic %s is none of observations, deadletters, feedback and events", r.Topic)
 	}
@@ -250,11 +261,11 @@ func (c *call) take(ctx context.Context, r *schemas.Record) error {
 
 func (c *call) takeObservations(r *schemas.Record) *schemas.RequestError {
 	l, p, err := c.split(r)
-	if err == nil && c.replay {
-		err = checkContent(r.Value) // perhaps it is what the insert failed on
-	}
 	if err != nil {
 		return schemas.Errorf(schemas.ErrorClassMalformed, "%v", err)
+	}
+	if c.replay { // perhaps it is what the insert failed on
+		p.bad = checkContent(r.Value)
 	}
 	g := c.groups[l]
 	if g == nil {
@@ -300,6 +311,11 @@ func (s *Store) split(r *schemas.Record) (*layout, part, error) {
 
 // insertGroup stores the records of one schema, in as few inserts as the limits allow.
 func (c *call) insertGroup(ctx context.Context, g *group) error {
+	if c.replay {
+		if err := c.refuseBad(ctx, g); err != nil || len(g.parts) == 0 {
+			return err
+		}
+	}
 	if err := c.ensure(ctx, g.layout); errors.Is(err, ErrSchemaConflict) {
 		return c.refuseGroup(ctx, g, err)
 	} else if err != nil {
@@ -386,12 +402,60 @@ func (c *call) insertPieces(ctx context.Context, l *layout, pieces [][]part) err
 	return errors.Join(errs...)
 }
 
+// refuseBad makes dead letters of the records of a group whose content cannot be used.
+func (c *call) refuseBad(ctx context.Context, g *group) error {
+	var bad []part
+	good := g.parts[:0]
+	for _, p := range g.parts {
+		if p.bad != nil {
+			bad = append(bad, p)
+		} else {
+			good = append(good, p)
+		}
+	}
+	g.parts = good
+	return c.refuse(ctx, g.layout, bad, func(p *part) *schemas.RequestError {
+		return schemas.Errorf(schemas.ErrorClassMalformed, "%v", p.bad)
+	})
+}
+
 // refuseGroup makes dead letters of records that their table cannot take.
 func (c *call) refuseGroup(ctx context.Context, g *group, conflict error) error {
 	refused := schemas.Errorf(schemas.ErrorClassMalformed, "%s; %s", strings.ReplaceAll(conflict.Error(), "\n", "; "), conflictRemedy)
-	for i := range g.parts {
+	return c.refuse(ctx, g.layout, g.parts, func(*part) *schemas.RequestError { return refused })
+}
+
+// refuse makes dead letters of observation records, but not of those whose rows are stored: a
+// record is either rows or a dead letter. Where some of its rows are, as after an insert over
+// midnight that was cut, the others must come in the end: that is an error.
+func (c *call) refuse(ctx context.Context, l *layout, parts []part, reason func(*part) *schemas.RequestError) error {
+	have, err := c.rowsOf(ctx, l, parts)
+	if err != nil {
+		return err
+	}
+	for i := range parts {
+		p := &parts[i]
+		stored := 0
+		if len(have) > 0 {
+			if _, err := l.places(p.messages, func(at place, _ int64) {
+				if _, ok := have[at]; ok {
+					stored++
+				}
+			}); err != nil {
+				return err
+			}
+			c.stats.Present += stored
+			if stored > 0 && stored == p.extent.rows {
+				continue
+			}
+		}
+		refused := reason(p)
+		if stored > 0 {
+			return fmt.Errorf("observation record of topic %s, partition %d, offset %d: %d of its %d rows are in %s, and the others cannot be stored: %w",
+				p.record.Topic, p.record.Partition, p.record.Offset, stored, p.extent.rows, schemas.ObservationsTable(l.model), refused)
+		}
 		c.stats.Refused++
-		c.letters.addRefused(g.parts[i].record, refused)
+		c.letters.addRefused(p.record, refused)
 		if c.letters.full() {
 			if err := c.flush(ctx, c.letters); err != nil {
 				return err
@@ -399,6 +463,25 @@ func (c *call) refuseGroup(ctx context.Context, g *group, conflict error) error 
 		}
 	}
 	return nil
+}
+
+// rowsOf returns which rows of records are stored, of any of which none is before a replay.
+func (c *call) rowsOf(ctx context.Context, l *layout, parts []part) (map[place]struct{}, error) {
+	var sum extent
+	for i := range parts {
+		sum.merge(&parts[i].extent)
+	}
+	if !c.replay || sum.rows == 0 {
+		return nil, nil
+	}
+	table := schemas.ObservationsTable(l.model)
+	if types, err := c.client.columnTypes(ctx, table); err != nil || len(types) == 0 {
+		return nil, err // there is no table
+	}
+	if err := c.client.awaitInserts(ctx, table); err != nil {
+		return nil, err
+	}
+	return c.present(ctx, table, observationPlaces, l.version, &sum)
 }
 
 func (c *call) ensure(ctx context.Context, l *layout) error {
