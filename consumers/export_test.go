@@ -4,15 +4,17 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/schemas"
 )
 
-// The metadata of a commit that announces a range.
-const (
-	PendingPrefix  = pendingPrefix
-	DeadlinePrefix = deadlinePrefix
-)
+// Marker is the metadata of a commit at an offset that announces a range up to pending.
+func Marker(topic uuid.UUID, claim schemas.Claim, at, pending int64, lease schemas.Lease) string {
+	return marker{topic: topic, at: at, claim: claim.At.UnixMicro(), pending: pending, lease: lease}.String()
+}
 
 // FetchErrors sorts the errors of a poll.
 func FetchErrors(cl *kgo.Client, group string, fetches kgo.Fetches) error {

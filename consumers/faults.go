@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -27,8 +28,19 @@ type LostRangeError struct {
 
 func (e *LostRangeError) Error() string {
 	return fmt.Sprintf("group %s: topic %s partition %d: offset %d is out of range, the log has %d to %d: records were lost; "+
-		"raise the topic's retention, then set the group's offset where reading shall go on (kafka-consumer-groups --reset-offsets)",
-		e.Group, e.Topic, e.Partition, e.Committed, e.LogStart, e.LogEnd)
+		"raise the topic's retention, stop all members of the group, then let it go on where the log does: `%s`",
+		e.Group, e.Topic, e.Partition, e.Committed, e.LogStart, e.LogEnd, offsetsCommand(e.Group, e.Topic, e.Partition, e.next()))
+}
+
+// next returns where reading can go on.
+func (e *LostRangeError) next() string {
+	switch {
+	case e.LogEnd >= 0 && e.Committed > e.LogEnd:
+		return Latest
+	case e.LogStart < 0:
+		return Earliest
+	}
+	return strconv.FormatInt(e.LogStart, 10)
 }
 
 // hopeless tells that no new session gets further than the one that failed.
@@ -141,7 +153,7 @@ func (f *faults) sort(ctx context.Context, cl *kgo.Client, t *kgo.FetchTopic, p 
 	case errors.Is(err, kerr.OffsetOutOfRange), isDataLoss(err):
 		return nil, f.stop(cl, tp, lostRange(context.WithoutCancel(ctx), cl, f.Name, t.Topic, p.Partition)), false
 	case errors.Is(err, kerr.UnknownTopicID): // deleted, and perhaps made again: only a new session learns its new id
-		return nil, fmt.Errorf("topic %s: %w", t.Topic, err), false
+		return nil, fmt.Errorf("topic %s was deleted, and perhaps made again: %w", t.Topic, err), false
 	default:
 		n := f.count(tp)
 		if n >= mostFaults && p.Partition >= 0 && ofBatch(err) {

@@ -13,6 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/millrace/millrace/schemas"
 )
 
 // ErrLeaseLost says that the group has given up on the holder of a lease.
@@ -32,10 +34,31 @@ type Lease struct {
 
 	mu      sync.Mutex
 	member  string
-	earlier time.Time
+	earlier schemas.Lease
 }
 
-const leasePrefix = "millrace lease deadline="
+const (
+	leasePrefix   = "millrace lease announced="
+	leaseDeadline = " deadline="
+)
+
+func leaseText(l schemas.Lease) string {
+	if l.IsZero() {
+		return leasePrefix + "0" + leaseDeadline + "0"
+	}
+	return leasePrefix + strconv.FormatInt(l.Announced.UnixMicro(), 10) + leaseDeadline + strconv.FormatInt(l.Deadline.UnixMicro(), 10)
+}
+
+func parseLease(text string) (l schemas.Lease) {
+	text, ok := strings.CutPrefix(text, leasePrefix)
+	announced, deadline, limited := strings.Cut(text, leaseDeadline)
+	from, errFrom := strconv.ParseInt(announced, 10, 64)
+	to, errTo := strconv.ParseInt(deadline, 10, 64)
+	if ok && limited && errFrom == nil && errTo == nil && to > 0 {
+		l = schemas.Lease{Announced: time.UnixMicro(from), Deadline: time.UnixMicro(to)}
+	}
+	return l
+}
 
 // AcquireLease waits until the lease is held, or ctx ends. The topic must have one partition,
 // or the lease can move while it is held. Release it.
@@ -69,11 +92,7 @@ func AcquireLease(ctx context.Context, conn Connection, group Group, topic strin
 		return nil, fmt.Errorf("fetch what the last holder of the lease of group %s has announced: %w", group.Name, err)
 	}
 	if o, ok := fetched.Lookup(topic, 0); ok {
-		if text, ok := strings.CutPrefix(o.Metadata, leasePrefix); ok {
-			if micros, err := strconv.ParseInt(text, 10, 64); err == nil && micros > 0 {
-				l.earlier = time.UnixMicro(micros)
-			}
-		}
+		l.earlier = parseLease(o.Metadata)
 	}
 	return l, nil
 }
@@ -97,20 +116,16 @@ func (l *Lease) gone(_ context.Context, _ *kgo.Client, gone map[string][]int32) 
 	}
 }
 
-// Earlier returns the deadline of whoever held the lease before; zero is none.
-func (l *Lease) Earlier() time.Time { return l.earlier }
+// Earlier returns what whoever held the lease before has announced; zero is nothing.
+func (l *Lease) Earlier() schemas.Lease { return l.earlier }
 
-// Announce says that something may be begun until the deadline; zero is nothing. It fails
-// where the lease is lost.
-func (l *Lease) Announce(ctx context.Context, deadline time.Time) error {
+// Announce says in which time something may be begun; zero is nothing. It fails where the
+// lease is lost.
+func (l *Lease) Announce(ctx context.Context, within schemas.Lease) error {
 	if l.lost.Err() != nil {
 		return context.Cause(l.lost)
 	}
-	micros := int64(0)
-	if !deadline.IsZero() {
-		micros = deadline.UnixMicro()
-	}
-	text := leasePrefix + strconv.FormatInt(micros, 10)
+	text := leaseText(within)
 	l.mu.Lock()
 	member := l.member
 	l.mu.Unlock()

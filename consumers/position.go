@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
-	"time"
 
+	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/millrace/millrace/schemas"
 )
 
 type topicPartition struct {
@@ -24,75 +24,70 @@ type topicPartition struct {
 // position is what is known of one assigned partition. What lies from next to pending may
 // be stored already, in part or in whole: every commit says so.
 type position struct {
-	next     int64     // everything before it is stored; -1 until the first record
-	epoch    int32     // the leader's of the last record before next, by which its loss shows; -1 if it is not known
-	pending  int64     // at or before next when nothing is
-	deadline time.Time // of whoever stores up to pending; zero is none
-	earlier  time.Time // the deadline that was found with the partition
-	unproven bool      // nothing was committed: pending is the end of the log, until prove has asked
-	changed  bool      // since the last commit
-	member   string    // the id in the group that the partition was assigned to
+	topicID  uuid.UUID       // of the log that the offsets are of
+	claim    int64           // of the group on the topic's rows; see marker
+	next     int64           // everything before it is stored; -1 until the first record
+	epoch    int32           // the leader's of the last record before next, by which its loss shows; -1 if it is not known
+	start    bool            // the partition is read from its start, whatever is committed
+	pending  int64           // at or before next when nothing is
+	lease    schemas.Lease   // of whoever stores up to pending, or may have begun to
+	earlier  []schemas.Lease // of those who may have begun to store before, and which are not over for certain
+	unproven bool            // no commit says how far it is stored: pending is the end of the log, until prove has asked
+	owned    bool            // since it was assigned, the topic's rows were seen to be the group's
+	gone     bool            // the topic was deleted: nobody reads this log any more, and nothing of it can be committed
+	changed  bool            // since the last commit
+	member   string          // the id in the group that the partition was assigned to
 }
 
 // errReplaced is a member that the group had given up, and that has joined anew: its
 // partitions were another's meanwhile, though kgo has not said that they were lost.
 var errReplaced = errors.New("the group has replaced this member")
 
-const (
-	pendingPrefix  = "millrace pending="
-	deadlinePrefix = " deadline="
-)
-
-// metadata says what may be stored beyond next, and until when; "" if nothing may.
+// metadata is the marker of a commit at next.
 func (p *position) metadata() string {
-	if p.pending <= max(p.next, 0) {
-		return ""
+	m := marker{topic: p.topicID, at: p.next, claim: p.claim}
+	if p.unproven {
+		m.at = -1
 	}
-	text := pendingPrefix + strconv.FormatInt(p.pending, 10)
-	if !p.deadline.IsZero() {
-		text += deadlinePrefix + strconv.FormatInt(p.deadline.UnixMicro(), 10)
+	if p.unproven || p.pending > max(p.next, 0) {
+		m.lease = p.lease
 	}
-	return text
-}
-
-// pendingTo reads the end of the range that a commit announces, and its deadline; 0 is
-// none.
-func pendingTo(metadata string) (end int64, deadline time.Time) {
-	text, ok := strings.CutPrefix(metadata, pendingPrefix)
-	if !ok {
-		return 0, deadline
+	if p.pending > max(p.next, 0) {
+		m.pending = p.pending
 	}
-	text, until, limited := strings.Cut(text, deadlinePrefix)
-	end, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return 0, deadline // not of this program
-	}
-	if micros, err := strconv.ParseInt(until, 10, 64); limited && err == nil {
-		deadline = time.UnixMicro(micros)
-	}
-	return end, deadline
+	return m.String()
 }
 
 // commit says how far the changed partitions are stored, and in the metadata how much more
-// may be. It returns when the broker has accepted that of this member.
+// may be. It returns when the broker has accepted that of this member. Nothing is committed of a
+// topic that is gone, but this member must still be one.
 func (s *recorderSession) commit() error {
 	s.mu.Lock() // until it is done, so that no partition goes to another member meanwhile
 	defer s.mu.Unlock()
 	offsets := map[string]map[int32]kgo.EpochOffset{}
 	metadata := map[topicPartition]string{}
 	members := map[topicPartition]string{}
+	topics := map[uuid.UUID]string{} // those that are committed
+	memberOf := ""                   // of a topic that is gone
 	for tp, p := range s.positions {
-		if !p.changed {
+		switch {
+		case !p.changed:
 			continue
-		}
-		if offsets[tp.topic] == nil {
+		case p.gone:
+			memberOf, p.changed = p.member, false
+			continue
+		case offsets[tp.topic] == nil:
 			offsets[tp.topic] = map[int32]kgo.EpochOffset{}
+			topics[p.topicID] = tp.topic
 		}
 		offsets[tp.topic][tp.partition] = kgo.EpochOffset{Epoch: p.epoch, Offset: p.next}
 		metadata[tp], members[tp] = p.metadata(), p.member
 	}
 	if len(offsets) == 0 {
-		return nil
+		if memberOf == "" {
+			return nil
+		}
+		return s.isMember(memberOf)
 	}
 	annotate := kgo.PreCommitFnContext(s.hard, func(req *kmsg.OffsetCommitRequest) error {
 		for i := range req.Topics {
@@ -108,7 +103,40 @@ func (s *recorderSession) commit() error {
 		}
 		return nil
 	})
-	failed := commit(annotate, s.cl, offsets)
+	var failed error
+	accepted := false
+	unknown := map[string]error{} // topics, with what the broker says
+	s.cl.CommitOffsetsSync(annotate, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+		failed = err
+		if resp == nil {
+			return
+		}
+		for _, t := range resp.Topics {
+			topic := t.Topic
+			if topic == "" { // from version 10 on the answer has the id alone
+				topic = topics[t.TopicID]
+			}
+			for _, p := range t.Partitions {
+				switch e := kerr.ErrorForCode(p.ErrorCode); {
+				case e == nil:
+					accepted = true
+				case errors.Is(e, kerr.UnknownTopicID), errors.Is(e, kerr.UnknownTopicOrPartition):
+					unknown[topic] = fmt.Errorf("topic %s partition %d: %w", topic, p.Partition, e)
+				default:
+					failed = errors.Join(failed, fmt.Errorf("topic %s partition %d: %w", topic, p.Partition, e))
+				}
+			}
+		}
+	})
+	if failed == nil && len(unknown) > 0 {
+		failed = s.letGo(unknown)
+		for tp := range members {
+			memberOf = members[tp]
+		}
+	}
+	if failed == nil && !accepted && memberOf != "" {
+		failed = s.isMember(memberOf)
+	}
 	if failed != nil {
 		return fmt.Errorf("commit offsets of group %s: %w", s.cfg.Name, failed)
 	}
@@ -138,7 +166,7 @@ func (s *recorderSession) assigned(ctx context.Context, cl *kgo.Client, assigned
 	defer s.mu.Unlock()
 	for tp, p := range positions {
 		p.member = member
-		if p.next >= 0 && p.pending > p.next {
+		if !p.unproven && p.next >= 0 && p.pending > p.next {
 			s.log.Info().Str("topic", tp.topic).Int32("partition", tp.partition).Int64("from", p.next).Int64("to", p.pending).
 				Msg("a range was being stored when its recorder ended; its rows will be looked for")
 		}
@@ -147,43 +175,52 @@ func (s *recorderSession) assigned(ctx context.Context, cl *kgo.Client, assigned
 	s.joined.Store(true)
 }
 
+// fetched has the client read where learn says: the commit of a topic that was made again is
+// of another log.
+func (s *recorderSession) fetched(_ context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for topic, partitions := range offsets {
+		for partition := range partitions {
+			if p, ok := s.positions[topicPartition{topic, partition}]; ok && p.start {
+				partitions[partition] = kgo.NewOffset().AtStart()
+			}
+		}
+	}
+	return offsets, nil
+}
+
 // learn returns what the commits say of partitions. Nothing is known of one that is gone by
-// now.
+// now, or of a topic that was made since the session began.
 //
-// Without a commit, everything that its log holds may be stored already: Kafka drops the
-// offsets of a group that has no member for a week, and the group may have another name now.
+// Where no commit with a marker says how far a partition is stored, everything that its log
+// holds from there may be: Kafka drops the offsets of a group that has no member for a week,
+// the group may have another name now, and tools that set offsets keep no metadata.
 func (s *recorderSession) learn(cl *kgo.Client, assigned map[string][]int32) (map[topicPartition]*position, error) {
 	adm := kadm.NewClient(cl)
-	committed, err := adm.FetchOffsets(s.soft, s.cfg.Name)
-	if err == nil {
-		err = committed.Error()
-	}
+	committed, err := committedBy(s.soft, adm, s.cfg.Name)
 	if err != nil {
 		return nil, err
 	}
-	positions := map[topicPartition]*position{}
-	bare := map[string][]int32{}
-	for topic, partitions := range assigned {
-		for _, partition := range partitions {
-			o, ok := committed.Lookup(topic, partition)
-			if !ok || o.At < 0 {
-				bare[topic] = append(bare[topic], partition)
-				continue
-			}
-			p := &position{next: o.At, epoch: o.LeaderEpoch}
-			p.pending, p.earlier = pendingTo(o.Metadata)
-			p.deadline = p.earlier
-			positions[topicPartition{topic, partition}] = p
-		}
+	topics := slices.Collect(maps.Keys(assigned))
+	if len(topics) == 0 {
+		return nil, nil
 	}
-	if len(bare) == 0 {
-		return positions, nil
+	details, err := adm.ListTopics(s.soft, topics...)
+	if err != nil {
+		return nil, fmt.Errorf("list topics: %w", err)
 	}
-	ends, err := adm.ListEndOffsets(s.soft, slices.Collect(maps.Keys(bare))...)
+	ends, err := adm.ListEndOffsets(s.soft, topics...)
 	if err != nil {
 		return nil, fmt.Errorf("list end offsets: %w", err)
 	}
-	for topic, partitions := range bare {
+	positions := map[topicPartition]*position{}
+	for topic, partitions := range assigned {
+		id := topicIDOf(details[topic].ID, topic)
+		claim, claimed := s.claims[id]
+		if !claimed {
+			continue
+		}
 		for _, partition := range partitions {
 			end, ok := ends.Lookup(topic, partition)
 			err := errors.Join(ends[topic][-1].Err, end.Err) // -1 is the topic
@@ -193,41 +230,143 @@ func (s *recorderSession) learn(cl *kgo.Client, assigned map[string][]int32) (ma
 			if err != nil {
 				return nil, fmt.Errorf("list end offsets: topic %s partition %d: %w", topic, partition, err)
 			}
-			positions[topicPartition{topic, partition}] = &position{next: -1, epoch: -1, pending: end.Offset, unproven: end.Offset > 0}
+			o, ok := committed.Lookup(topic, partition)
+			if !ok || o.At < 0 {
+				o = kadm.OffsetResponse{Offset: kadm.Offset{At: -1, LeaderEpoch: -1}}
+			}
+			m, marked := parseMarker(o.Metadata)
+			if marked && isOther(m.topic, id, topic) {
+				s.log.Warn().Str("topic", topic).Int32("partition", partition).Stringer("id_of_the_offset", m.topic).Stringer("id", id).Int64("offset", o.At).
+					Msg("the topic was made again since this offset was committed; it is read from its start")
+				o.At, o.LeaderEpoch = -1, -1
+			}
+			p := &position{topicID: id, claim: claim.At.UnixMicro(), next: o.At, epoch: o.LeaderEpoch, start: o.At < 0, pending: max(end.Offset, m.pending)}
+			if marked && !m.lease.IsZero() {
+				p.earlier, p.lease = []schemas.Lease{m.lease}, m.lease
+			}
+			if marked && o.At >= 0 && m.at == o.At && m.claim == p.claim {
+				p.pending = m.pending
+			} else {
+				p.unproven = p.pending > max(p.next, 0)
+			}
+			if !p.unproven && p.next < 0 {
+				p.next, p.changed = 0, true // a commit says that there was nothing
+			}
+			positions[topicPartition{topic, partition}] = p
 		}
 	}
-	return positions, nil
+	return positions, s.inherit(adm, positions)
 }
 
-// prove asks of the partitions without a commit whether anything of their topics is stored.
-// Where nothing is, as when recording starts for the first time, no row is looked for. That
-// cannot change meanwhile: nobody stores what is not announced by a commit.
-func (s *recorderSession) prove(ctx context.Context) error {
-	unproven := map[string]map[int32]*position{}
-	s.mu.Lock()
-	for tp, p := range s.positions {
-		if p.unproven {
-			if unproven[tp.topic] == nil {
-				unproven[tp.topic] = map[int32]*position{}
+// isOther tells that a marker's id is of another log than the topic's. Brokers that know no
+// ids, and markers of their times, cannot tell.
+func isOther(marked, id uuid.UUID, topic string) bool {
+	unknown := nameID(topic)
+	return marked != uuid.Nil && marked != id && marked != unknown && id != unknown
+}
+
+// inherit adds the leases of the groups that owned the rows before: what they have announced
+// can still be stored until those are over.
+func (s *recorderSession) inherit(adm *kadm.Client, positions map[topicPartition]*position) error {
+	before := map[string]kadm.OffsetResponses{}
+	for tp, p := range positions {
+		from := s.claims[p.topicID].From
+		if !p.unproven || from == "" {
+			continue
+		}
+		if before[from] == nil {
+			var err error
+			if before[from], err = committedBy(s.soft, adm, from); err != nil {
+				return err
 			}
-			unproven[tp.topic][tp.partition] = p
+		}
+		o, _ := before[from].Lookup(tp.topic, tp.partition)
+		if m, ok := parseMarker(o.Metadata); ok && !m.lease.IsZero() {
+			p.earlier = append(p.earlier, m.lease)
+			p.lease = later(p.lease, m.lease)
 		}
 	}
+	return nil
+}
+
+// later returns the lease that ends later.
+func later(a, b schemas.Lease) schemas.Lease {
+	if b.Deadline.After(a.Deadline) {
+		return b
+	}
+	return a
+}
+
+// committedBy returns the offsets of a group; none where there is no such group.
+func committedBy(ctx context.Context, adm *kadm.Client, group string) (kadm.OffsetResponses, error) {
+	committed, err := adm.FetchOffsets(ctx, group)
+	if err == nil {
+		err = committed.Error()
+	}
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return kadm.OffsetResponses{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("fetch offsets of group %s: %w", group, err)
+	}
+	return committed, nil
+}
+
+// prove makes sure, of the partitions that were assigned since the last call, that their rows
+// are still this group's, and asks of those that no commit speaks of whether anything of
+// their topics is stored. Where nothing is, as when recording starts for the first time, no row is
+// looked for, and nothing is waited for. That cannot change meanwhile: nobody stores what is
+// not announced by a commit. Else somebody may have announced what no commit says any more: as
+// much as InsertDeadline is waited for.
+func (s *recorderSession) prove(ctx context.Context) error {
+	fresh := map[string]map[int32]*position{}
+	ids := map[string]uuid.UUID{}
+	s.mu.Lock()
+	for tp, p := range s.positions {
+		if p.owned {
+			continue
+		}
+		if fresh[tp.topic] == nil {
+			fresh[tp.topic] = map[int32]*position{}
+		}
+		fresh[tp.topic][tp.partition], ids[tp.topic] = p, p.topicID
+	}
 	s.mu.Unlock()
-	for topic, positions := range unproven {
-		empty, err := s.store.Empty(ctx, topic)
+	adm := kadm.NewClient(s.cl)
+	for topic, positions := range fresh {
+		claim, err := s.own(ctx, adm, s.store, topic, ids[topic])
 		if err != nil {
 			return err
 		}
+		if known := s.claims[ids[topic]]; !claim.At.Equal(known.At) {
+			return fmt.Errorf("%w: topic %s, group %s", errReclaimed, topic, s.cfg.Name)
+		}
+		unproven := slices.ContainsFunc(slices.Collect(maps.Values(positions)), func(p *position) bool { return p.unproven })
+		empty, unknown := true, schemas.Lease{}
+		if unproven {
+			if empty, err = s.store.Empty(ctx, topic); err != nil {
+				return err
+			}
+			empty = empty && s.claims[ids[topic]].First
+			if unknown.Announced, err = s.store.Now(ctx); err != nil {
+				return err
+			}
+			unknown.Deadline = unknown.Announced.Add(s.cfg.InsertDeadline)
+		}
 		s.mu.Lock()
 		for partition, p := range positions {
+			p.owned = true
+			if !p.unproven {
+				continue
+			}
 			p.unproven = false
 			if empty {
 				p.pending = -1
 				continue
 			}
-			s.log.Info().Str("topic", topic).Int32("partition", partition).Int64("to", p.pending).
-				Msg("the group has no offset here, and rows are stored already; those of this range will be looked for")
+			p.earlier, p.lease = append(p.earlier, unknown), later(p.lease, unknown)
+			s.log.Info().Str("topic", topic).Int32("partition", partition).Int64("from", max(p.next, 0)).Int64("to", p.pending).
+				Msg("no commit of a recorder says how far this partition is stored; rows of this range will be looked for")
 		}
 		s.mu.Unlock()
 	}

@@ -11,7 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/schemas"
@@ -40,18 +42,21 @@ type Storer interface {
 	// Empty tells whether nothing at all of a topic's records is stored. It may say no where
 	// that is not known.
 	Empty(ctx context.Context, topic string) (bool, error)
-	// Settle waits until no Store with that deadline, whoever has called it, and no earlier
-	// one of this Storer can begin to store any more. Zero is no deadline.
-	Settle(ctx context.Context, deadline time.Time) error
+	// Settle waits until no Store with that lease, whoever has called it, and no earlier
+	// one of this Storer can begin to store any more. The zero lease is none.
+	Settle(ctx context.Context, lease schemas.Lease) error
 	// Store stores records, sorted by topic, partition and offset, which are valid until it
-	// returns. What it has not begun to store by the deadline must not be stored at all,
+	// returns. What it has not begun to store within the lease must not be stored at all,
 	// even if this process stands still meanwhile.
 	//
 	// replay says that the records may be there already, in part or in whole: it then stores
 	// only what is missing. After an error it is called again with the same records, replay
-	// set and a later deadline, after Settle, unless the group has given up on this recorder
+	// set and a later lease, after Settle, unless the group has given up on this recorder
 	// meanwhile. inserts is how many times it has written, also with an error.
-	Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (inserts int, err error)
+	Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (inserts int, err error)
+	// Claim makes a group the owner of the rows of a topic, given by its name and id, where
+	// nobody owns them yet or the group named by from does, and returns whose they are then.
+	Claim(ctx context.Context, topic string, id uuid.UUID, group, from string) (schemas.Claim, error)
 }
 
 // RecorderStats count over the life of a recorder; they may be read at any time.
@@ -66,15 +71,23 @@ type RecorderStats struct {
 // Recorder stores records once, in two steps that Kafka remembers:
 //
 //  1. The range of offsets about to be stored goes into the metadata of the commit of the
-//     offset where it begins, with the deadline by which it will be stored or refused.
+//     offset where it begins, with the lease within which it is stored or refused.
 //  2. The range is stored; the commit of its end comes with step 1 of the next one, or
 //     after FlushInterval.
 //
 // Whoever gets the partition after a crash finds the range in the metadata, waits until the
-// deadline has passed, and stores it with replay set; so does a recorder whose Storer
-// failed, and one whose group has no commit, unless the tables are empty. Only then are rows
-// looked for. A recorder that was frozen and wakes up late can
+// lease is over, and stores it with replay set; so does a recorder whose Storer
+// failed. Only then are rows looked for. A recorder that was frozen and wakes up late can
 // announce nothing, being no member any more, and its Storer refuses what it has announced.
+//
+// Every commit bears a marker. Where there is none, or one that is not of this offset, topic or
+// owner, an operator or a tool has set the offset, Kafka has dropped it, the topic was made again,
+// or another group has stored meanwhile: rows of all that the log holds from there are looked
+// for, unless recording starts for the first time. The rows of a topic belong to one group, which
+// the Storer knows. Another one waits as long as that group has members, and then takes them over.
+//
+// What was read of a topic that is deleted, or made again, is stored all the same: nobody
+// can read it again, so that it needs no announcement, but this recorder must still be a member.
 //
 // A replay spends time before it inserts, on inserts that still run and on looking for rows,
 // and has announced its deadline before. So it is given as much more as the last one took: one
@@ -130,7 +143,7 @@ const (
 	maxExtension = 10 * time.Minute
 )
 
-// Run reads until ctx ends; what is in hand is then stored and committed under hard, and
+// Run waits until the rows are this group's, and reads until ctx ends; what is in hand is then stored and committed under hard, and
 // the group is left. It returns nil after such an orderly end. Kafka and the store being
 // away are waited for. A partition of which records were lost (LostRangeError) or cannot be
 // read (UnreadableBatchError) is stopped, and the others go on: Run returns why when ctx has
@@ -138,12 +151,17 @@ const (
 // which leaves what was in hand to whoever gets its partitions.
 func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 	for {
-		s := &recorderSession{
-			Recorder: r, store: store, soft: ctx, hard: hard,
-			faults:    faults{Group: r.cfg.Group, log: r.log, stalls: newStalls(r.log, r.health)},
-			positions: map[topicPartition]*position{}, hand: newHand(), spare: newHand(),
+		claims, err := r.claims(ctx, store)
+		if err == nil {
+			s := &recorderSession{
+				Recorder: r, store: store, claims: claims, soft: ctx, hard: hard,
+				faults:    faults{Group: r.cfg.Group, log: r.log, stalls: newStalls(r.log, r.health)},
+				positions: map[topicPartition]*position{}, hand: newHand(), spare: newHand(),
+			}
+			err = s.run(ctx)
+		} else if ctx.Err() != nil {
+			return nil //nolint:nilerr // nothing was begun: this is an orderly end
 		}
-		err := s.run(ctx)
 		if err == nil || hopeless(err) || ctx.Err() != nil || hard.Err() != nil {
 			return cutOff(hard, err)
 		}
@@ -166,7 +184,8 @@ func (r *Recorder) health(err error) {
 type recorderSession struct {
 	*Recorder
 	store      Storer
-	soft, hard context.Context //nolint:containedctx // callbacks of the client need them
+	claims     map[uuid.UUID]schemas.Claim // of the group, by topic id
+	soft, hard context.Context             //nolint:containedctx // callbacks of the client need them
 	cl         *kgo.Client
 
 	mu        sync.Mutex // the client's callbacks run in its own goroutine, though never while records are in hand
@@ -236,9 +255,16 @@ func (s *recorderSession) run(ctx context.Context) (err error) {
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.FetchMaxBytes(budget.ask()),
 		kgo.FetchMaxPartitionBytes(budget.ask()),
-		kgo.WithHooks(budget, begins), kgo.AdjustFetchOffsetsFn(begins.fetched), // or the client would not move a partition of which it has read nothing
+		kgo.WithHooks(budget, begins),
 		kgo.MaxConcurrentFetches(maxFetches),
 		kgo.OnPartitionsAssigned(s.assigned),
+		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+			offsets, err := s.fetched(ctx, offsets)
+			if err != nil {
+				return nil, err
+			}
+			return begins.fetched(ctx, offsets) // or the client would not move a partition of which it has read nothing
+		}),
 		kgo.OnPartitionsRevoked(s.revoked),
 		kgo.OnPartitionsLost(s.lost))
 	cl, err := kgo.NewClient(opts...)
@@ -251,6 +277,9 @@ func (s *recorderSession) run(ctx context.Context) (err error) {
 	defer s.abandon()
 	for ctx.Err() == nil {
 		if err := s.poll(ctx); err != nil {
+			if hopeless(err) || errors.Is(err, kerr.UnknownTopicID) { // as will be the next start: what was read is stored now, or never
+				err = errors.Join(err, s.flush(), s.finish(), s.commit())
+			}
 			return err
 		}
 		if s.storing != nil && s.storing.done.Err() != nil {
@@ -312,16 +341,13 @@ func (s *recorderSession) poll(ctx context.Context) error {
 		return errors.New("the Kafka client was closed")
 	}
 	aside, err := s.faults.of(ctx, s.cl, fetches)
-	if err != nil {
-		return err
-	}
 	before := len(h.in.records)
 	h.add(fetches)
 	h.setAside(aside)
 	moveBehind(s.cl, aside)
 	s.Stats.Read.Add(int64(len(h.in.records) - before))
 	s.passed()
-	return nil
+	return err
 }
 
 // add takes what was fetched.
@@ -458,6 +484,9 @@ func (s *recorderSession) storeHand(going context.Context, h *hand) error {
 		if err == nil {
 			break
 		}
+		if owned := (*ownedError)(nil); errors.As(err, &owned) || errors.Is(err, errReclaimed) {
+			return err
+		}
 		if err := s.retry(going, &backoff, len(h.in.records), err); err != nil {
 			return err
 		}
@@ -469,7 +498,7 @@ func (s *recorderSession) storeHand(going context.Context, h *hand) error {
 	if err := s.storeAll(going, h, h.in.records[:replays], true, earlier); err != nil {
 		return err
 	}
-	return s.storeAll(going, h, h.in.records[replays:], false, time.Time{})
+	return s.storeAll(going, h, h.in.records[replays:], false, nil)
 }
 
 // finish waits until nothing is being stored and moves the positions behind what was.
@@ -511,15 +540,18 @@ func (s *recorderSession) passed() {
 }
 
 // plan moves the records that may be stored already to the front, and tells how many they
-// are, and the last deadline that was given to storing them.
-func (s *recorderSession) plan(records []schemas.Record) (replays int, earlier time.Time, err error) {
+// are, and the leases of those who may have begun to store them.
+func (s *recorderSession) plan(records []schemas.Record) (replays int, earlier []schemas.Lease, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var fresh []schemas.Record
 	for _, rec := range records {
 		p, ok := s.positions[topicPartition{rec.Topic, rec.Partition}]
 		if !ok {
-			return 0, earlier, fmt.Errorf("topic %s partition %d: a record came in, but its committed offset could not be learned", rec.Topic, rec.Partition)
+			return 0, nil, fmt.Errorf("topic %s partition %d: a record came in, but its committed offset could not be learned", rec.Topic, rec.Partition)
+		}
+		if rec.TopicID != p.topicID && isOther(rec.TopicID, p.topicID, rec.Topic) {
+			return 0, nil, fmt.Errorf("topic %s partition %d: it was made again while the session began", rec.Topic, rec.Partition)
 		}
 		if p.next < 0 {
 			p.next = rec.Offset
@@ -527,8 +559,10 @@ func (s *recorderSession) plan(records []schemas.Record) (replays int, earlier t
 		if rec.Offset < p.pending {
 			records[replays] = rec
 			replays++
-			if p.earlier.After(earlier) {
-				earlier = p.earlier
+			for _, l := range p.earlier {
+				if !slices.Contains(earlier, l) {
+					earlier = append(earlier, l)
+				}
 			}
 		} else {
 			fresh = append(fresh, rec)
@@ -538,15 +572,22 @@ func (s *recorderSession) plan(records []schemas.Record) (replays int, earlier t
 	return replays, earlier, nil
 }
 
-// announce commits that a hand may be stored from now on, until the deadline.
-func (s *recorderSession) announce(h *hand, deadline time.Time) error {
+// settled takes note that these leases are over.
+func (s *recorderSession) settled(leases []schemas.Lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.positions {
+		p.earlier = slices.DeleteFunc(p.earlier, func(l schemas.Lease) bool { return slices.Contains(leases, l) })
+	}
+}
+
+// announce commits that a hand may be stored from now on, within the lease. The leases of
+// all that may have been stored up to there before are over.
+func (s *recorderSession) announce(h *hand, lease schemas.Lease) error {
 	s.mu.Lock()
 	for tp, end := range h.ends {
 		if p, ok := s.positions[tp]; ok && p.next >= 0 {
-			p.pending, p.changed = max(p.pending, end.Offset), true
-			if deadline.After(p.deadline) {
-				p.deadline = deadline
-			}
+			p.pending, p.lease, p.changed = max(p.pending, end.Offset), lease, true
 		}
 	}
 	s.mu.Unlock()
@@ -559,6 +600,9 @@ func (s *recorderSession) stored(h *hand) {
 	for tp, end := range h.ends {
 		if p, ok := s.positions[tp]; ok {
 			p.next, p.epoch, p.changed = end.Offset, end.Epoch, true
+			if p.next >= p.pending { // the lease is that of its range
+				p.lease, p.earlier = schemas.Lease{}, nil
+			}
 		}
 	}
 	s.mu.Unlock()
@@ -567,17 +611,17 @@ func (s *recorderSession) stored(h *hand) {
 }
 
 // storeAll stores records of a hand, however often it takes, until the group, going or hard
-// ends it; going ends no try that has begun. A replay waits for earlier, the deadline of a
-// recorder that had begun to store them.
-func (s *recorderSession) storeAll(going context.Context, h *hand, records []schemas.Record, replay bool, earlier time.Time) error {
+// ends it; going ends no try that has begun. A replay waits for earlier, the leases of
+// recorders that may have begun to store them.
+func (s *recorderSession) storeAll(going context.Context, h *hand, records []schemas.Record, replay bool, earlier []schemas.Lease) error {
 	if len(records) == 0 {
 		return nil
 	}
 	for backoff := time.Duration(0); ; {
-		deadline, err := s.deadline(going, replay, earlier)
+		lease, err := s.lease(going, replay, &earlier)
 		if err == nil {
 			// Others may be storing them by now if the group has given up on this recorder.
-			if err := s.announce(h, deadline); err != nil {
+			if err := s.announce(h, lease); err != nil {
 				return err
 			}
 			if replay {
@@ -588,7 +632,7 @@ func (s *recorderSession) storeAll(going context.Context, h *hand, records []sch
 				s.paced = began
 			}
 			var inserts int
-			inserts, err = s.store.Store(s.hard, records, replay, deadline)
+			inserts, err = s.store.Store(s.hard, records, replay, lease)
 			if replay || err != nil {
 				s.took = time.Since(began)
 			}
@@ -619,17 +663,25 @@ func (s *recorderSession) retry(going context.Context, backoff *time.Duration, r
 	return nil
 }
 
-// deadline returns a new deadline, for a replay after everything before it is settled.
-func (s *recorderSession) deadline(ctx context.Context, replay bool, earlier time.Time) (time.Time, error) {
+// lease returns a new lease, for a replay after everything before it is settled, which
+// empties earlier.
+func (s *recorderSession) lease(ctx context.Context, replay bool, earlier *[]schemas.Lease) (schemas.Lease, error) {
 	within := s.cfg.InsertDeadline
 	if replay {
-		if err := s.store.Settle(ctx, earlier); err != nil {
-			return time.Time{}, err
+		if len(*earlier) == 0 {
+			*earlier = []schemas.Lease{{}} // what this recorder itself has begun
 		}
+		for _, l := range *earlier {
+			if err := s.store.Settle(ctx, l); err != nil {
+				return schemas.Lease{}, err
+			}
+		}
+		s.settled(*earlier)
+		*earlier = nil
 		within += min(s.took, maxExtension)
 	}
 	now, err := s.store.Now(ctx)
-	return now.Add(within), err
+	return schemas.Lease{Announced: now, Deadline: now.Add(within)}, err
 }
 
 // paced returns when the next flush may begin, after one that was to be the last until

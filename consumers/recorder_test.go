@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -28,19 +29,22 @@ import (
 // memory is a Storer that looks for what it has only when it is told that it may have it.
 type memory struct {
 	mu      sync.Mutex
-	rows    map[string]int // by topic, partition and value
+	rows    map[string]int // by topic, its id, partition and offset
 	calls   []call
-	settled []time.Time                         // the deadlines of Settle
+	settled []schemas.Lease // of Settle
+	claims  map[uuid.UUID]schemas.Claim
 	fail    func(call int, stored func()) error // nil: never; stored says that the rows are kept all the same
 }
 
 type call struct {
-	replay   bool
-	deadline time.Time
-	places   []string // "partition/offset"
+	replay bool
+	lease  schemas.Lease
+	places []string // "partition/offset"
 }
 
-func newMemory() *memory { return &memory{rows: map[string]int{}} }
+func newMemory() *memory {
+	return &memory{rows: map[string]int{}, claims: map[uuid.UUID]schemas.Claim{}}
+}
 
 func (m *memory) Now(context.Context) (time.Time, error) { return time.Now(), nil }
 
@@ -55,21 +59,34 @@ func (m *memory) Empty(_ context.Context, topic string) (bool, error) {
 	return true, nil
 }
 
-func (m *memory) Settle(_ context.Context, deadline time.Time) error {
+func (m *memory) Settle(_ context.Context, lease schemas.Lease) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.settled = append(m.settled, deadline)
+	m.settled = append(m.settled, lease)
 	return nil
 }
 
-func (m *memory) Store(_ context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
-	c := call{replay: replay, deadline: deadline}
+func (m *memory) Claim(_ context.Context, _ string, id uuid.UUID, group, from string) (schemas.Claim, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	claim := m.claims[id]
+	if claim.Group == "" || claim.Group == from {
+		m.claims[id] = schemas.Claim{Group: group, From: from, At: time.Now().Truncate(time.Microsecond)}
+		first := claim.Group == ""
+		claim = m.claims[id]
+		claim.First = first
+	}
+	return claim, nil
+}
+
+func (m *memory) Store(_ context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (int, error) {
+	c := call{replay: replay, lease: lease}
 	for i := range records {
 		c.places = append(c.places, fmt.Sprintf("%d/%d", records[i].Partition, records[i].Offset))
 	}
 	keep := func() {
 		for i := range records {
-			key := fmt.Sprintf("%s/%d/%d", records[i].Topic, records[i].Partition, records[i].Offset)
+			key := fmt.Sprintf("%s/%s/%d/%d", records[i].Topic, records[i].TopicID, records[i].Partition, records[i].Offset)
 			if m.rows[key] == 0 || !replay {
 				m.rows[key]++
 			}
@@ -104,11 +121,11 @@ func (m *memory) waited() []int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []int64
-	for _, d := range m.settled {
-		if d.IsZero() {
+	for _, l := range m.settled {
+		if l.IsZero() {
 			out = append(out, 0)
 		} else {
-			out = append(out, d.UnixMicro())
+			out = append(out, l.Deadline.UnixMicro())
 		}
 	}
 	return out
@@ -158,6 +175,24 @@ func (f *fixture) committed(topic string) (int64, string) {
 	o, ok := offsets.Lookup(topic, 0)
 	require.True(f, ok)
 	return o.At, o.Metadata
+}
+
+// claim returns the claim on the rows of a topic, and the topic's id.
+func (f *fixture) claim(m *memory, topic string) (schemas.Claim, uuid.UUID) {
+	f.Helper()
+	details, err := f.adm.ListTopics(context.Background(), topic)
+	require.NoError(f, err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	id := uuid.UUID(details[topic].ID)
+	return m.claims[id], id
+}
+
+// marker is what the owner of a topic's rows writes into a commit at an offset.
+func (f *fixture) marker(m *memory, topic string, at, pending int64, lease schemas.Lease) string {
+	f.Helper()
+	claim, id := f.claim(m, topic)
+	return consumers.Marker(id, claim, at, pending, lease)
 }
 
 func TestRecorderStoresOnce(t *testing.T) {
@@ -241,7 +276,7 @@ func TestRecorderThatWasReplacedCommitsNothing(t *testing.T) {
 	require.NoError(t, err)
 	// Another one has stored up to 20, and is storing up to 25.
 	offsets := kadm.Offsets{}
-	offsets.Add(kadm.Offset{Topic: "a", Partition: 0, At: 20, LeaderEpoch: -1, Metadata: "millrace pending=25"})
+	offsets.Add(kadm.Offset{Topic: "a", Partition: 0, At: 20, LeaderEpoch: -1, Metadata: f.marker(m, "a", 20, 25, schemas.Lease{})})
 	require.NoError(t, f.adm.CommitAllOffsets(t.Context(), group, offsets))
 	code.Store(int32(kerr.RebalanceInProgress.Code))
 	await(t, "it has joined anew", func() bool { now := member(); return now != "" && now != old })
@@ -389,8 +424,8 @@ func TestRecorderTriesAgainWithReplay(t *testing.T) {
 	calls := m.seen()
 	require.Equal(t, []bool{false, true, true}, []bool{calls[0].replay, calls[1].replay, calls[2].replay})
 	require.Equal(t, []int64{0, 0}, m.waited(), "the Storer itself knows the deadlines of its own calls")
-	require.True(t, calls[1].deadline.After(calls[0].deadline), "each try has a later deadline")
-	require.True(t, calls[2].deadline.After(calls[1].deadline), "each try has a later deadline")
+	require.True(t, calls[1].lease.Deadline.After(calls[0].lease.Deadline), "each try has a later deadline")
+	require.True(t, calls[2].lease.Deadline.After(calls[1].lease.Deadline), "each try has a later deadline")
 	require.Equal(t, calls[0].places, calls[2].places)
 	require.EqualValues(t, 2, rec.Stats.Retries.Load())
 	require.EqualValues(t, 2*len(calls[0].places), rec.Stats.Replayed.Load())
@@ -421,7 +456,7 @@ type slowLook struct {
 	takes time.Duration // of the real clock, as deadlines are
 }
 
-func (s *slowLook) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
+func (s *slowLook) Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (int, error) {
 	if !replay {
 		return 0, errors.New("the answer was lost")
 	}
@@ -432,10 +467,10 @@ func (s *slowLook) Store(ctx context.Context, records []schemas.Record, replay b
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
-	if time.Now().After(deadline) {
+	if time.Now().After(lease.Deadline) {
 		return 0, errors.New("the deadline of this insert has passed")
 	}
-	return s.memory.Store(ctx, records, replay, deadline)
+	return s.memory.Store(ctx, records, replay, lease)
 }
 
 // crash leaves a range of records announced, and stored though nobody knows.
@@ -466,8 +501,8 @@ func TestRecorderReplaysExactlyTheAnnouncedRange(t *testing.T) {
 	require.Equal(t, places(0, 0, len(announced)), announced)
 	at, metadata := f.committed(topic)
 	require.Zero(t, at)
-	deadline := m.seen()[0].deadline
-	require.Equal(t, consumers.PendingPrefix+strconv.Itoa(len(announced))+consumers.DeadlinePrefix+strconv.FormatInt(deadline.UnixMicro(), 10), metadata)
+	deadline := m.seen()[0].lease.Deadline
+	require.Equal(t, f.marker(m, topic, 0, int64(len(announced)), m.seen()[0].lease), metadata)
 
 	f.fill(topic, 1, 30, 20)
 	r, rec := f.recorder(cfg, m)
@@ -490,7 +525,7 @@ func TestRecorderReplaysExactlyTheAnnouncedRange(t *testing.T) {
 	require.Equal(t, places(0, len(announced), 50), fresh)
 	at, metadata = f.committed(topic)
 	require.EqualValues(t, 50, at)
-	require.Empty(t, metadata)
+	require.NotContains(t, metadata, "pending")
 }
 
 // A range that is replayed in parts stays announced to its end: a crash, a rebalance or an
@@ -523,7 +558,8 @@ func TestRecorderKeepsTheRestOfARangeAnnounced(t *testing.T) {
 			receive(t, storing, "second part")
 			at, metadata := f.committed(topic)
 			require.EqualValues(t, 10, at)
-			require.Contains(t, metadata, consumers.PendingPrefix+"40"+consumers.DeadlinePrefix)
+			require.Contains(t, metadata, " at=10 ")
+			require.Contains(t, metadata, " pending=40 announced=")
 			r.soft()
 			if name == "killed" {
 				r.hard()
@@ -616,11 +652,11 @@ type stuckStorer struct {
 	stuck *stuck
 }
 
-func (s stuckStorer) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
+func (s stuckStorer) Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (int, error) {
 	if err := s.stuck.wait(ctx); err != nil {
 		return 0, err
 	}
-	return s.memory.Store(ctx, records, replay, deadline)
+	return s.memory.Store(ctx, records, replay, lease)
 }
 
 // While a range is stored the next one is read, but neither announced nor joined to it. Whoever
@@ -642,7 +678,7 @@ func TestRecorderReadsAheadWhileItStores(t *testing.T) {
 			await(t, "the next range is in hand", func() bool { return rec.Stats.Read.Load() == 20 })
 			at, metadata := f.committed(topic)
 			require.Zero(t, at)
-			require.Contains(t, metadata, consumers.PendingPrefix+"10"+consumers.DeadlinePrefix)
+			require.Contains(t, metadata, " pending=10 announced=")
 			require.EqualValues(t, 20, rec.Stats.Read.Load(), "one range ahead and no more")
 			if crash {
 				require.ErrorIs(t, r.kill(), context.Canceled)
@@ -664,7 +700,7 @@ func TestRecorderReadsAheadWhileItStores(t *testing.T) {
 			}
 			at, metadata = f.committed(topic)
 			require.EqualValues(t, 50, at)
-			require.Empty(t, metadata)
+			require.NotContains(t, metadata, "pending")
 		})
 	}
 }
@@ -735,7 +771,7 @@ type feeding struct {
 	enough atomic.Bool
 }
 
-func (s *feeding) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
+func (s *feeding) Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (int, error) {
 	s.taken += int64(len(records))
 	if !s.enough.Load() {
 		s.f.fill(s.topic, 2, s.sent, 2*len(records))
@@ -744,7 +780,7 @@ func (s *feeding) Store(ctx context.Context, records []schemas.Record, replay bo
 			time.Sleep(time.Millisecond)
 		}
 	}
-	return s.memory.Store(ctx, records, replay, deadline)
+	return s.memory.Store(ctx, records, replay, lease)
 }
 
 func TestRecorderFlushesByRowsBytesAndTime(t *testing.T) {
@@ -790,7 +826,7 @@ func TestRecorderFlushesByRowsBytesAndTime(t *testing.T) {
 				require.Equal(t, 2, rows)
 				at, metadata := f.committed(topic)
 				require.EqualValues(t, 2, at)
-				require.Empty(t, metadata)
+				require.NotContains(t, metadata, "pending")
 			}
 		})
 	}
@@ -910,11 +946,11 @@ type inserting struct {
 	at      []time.Time
 }
 
-func (s *inserting) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
+func (s *inserting) Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (int, error) {
 	s.mu.Lock()
 	s.at = append(s.at, time.Now())
 	s.mu.Unlock()
-	_, err := s.memory.Store(ctx, records, replay, deadline)
+	_, err := s.memory.Store(ctx, records, replay, lease)
 	return s.inserts, err
 }
 

@@ -47,8 +47,8 @@ func (e *UnreadableBatchError) Error() string {
 		next = strconv.FormatInt(e.Next, 10)
 	}
 	return fmt.Sprintf("group %s: topic %s partition %d: the record batch at offset %d cannot be read: %v; have its records sent again, "+
-		"then set the group's offset behind it (kafka-consumer-groups --group %s --topic %s:%d --reset-offsets --to-offset %s --execute)",
-		e.Group, e.Topic, e.Partition, e.Offset, e.Err, e.Group, e.Topic, e.Partition, next)
+		"stop all members of the group, and let it go on behind the batch: `%s`",
+		e.Group, e.Topic, e.Partition, e.Offset, e.Err, offsetsCommand(e.Group, e.Topic, e.Partition, next))
 }
 
 func (e *UnreadableBatchError) Unwrap() error { return e.Err }

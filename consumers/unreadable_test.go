@@ -84,7 +84,7 @@ type faultStore struct {
 	classes []schemas.ErrorClass
 }
 
-func (s *faultStore) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
+func (s *faultStore) Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (int, error) {
 	for i := range records {
 		if fault := records[i].Fault; fault != nil {
 			s.mu.Lock()
@@ -92,7 +92,7 @@ func (s *faultStore) Store(ctx context.Context, records []schemas.Record, replay
 			s.mu.Unlock()
 		}
 	}
-	return s.memory.Store(ctx, records, replay, deadline)
+	return s.memory.Store(ctx, records, replay, lease)
 }
 
 // reader is a role that reads a topic.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
@@ -476,6 +477,7 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 		return err
 	}
 	defer endKeeper()
+	store.OnWait(a.health(RoleRecorder, 2))
 	a.began(RoleRecorder)
 	return r.Run(soft, hard, recorderStore{store, a, a.health(RoleRecorder, 0)})
 }
@@ -527,9 +529,18 @@ func (s recorderStore) Empty(ctx context.Context, topic string) (bool, error) {
 	return empty, err
 }
 
+// Claim implements consumers.Storer.
+func (s recorderStore) Claim(ctx context.Context, topic string, id uuid.UUID, group, from string) (schemas.Claim, error) {
+	claim, err := s.store.Claim(ctx, topic, id, group, from)
+	if err != nil {
+		s.health(err)
+	}
+	return claim, err
+}
+
 // Settle implements consumers.Storer.
-func (s recorderStore) Settle(ctx context.Context, deadline time.Time) error {
-	err := s.store.Settle(ctx, deadline)
+func (s recorderStore) Settle(ctx context.Context, lease schemas.Lease) error {
+	err := s.store.Settle(ctx, lease)
 	if err != nil {
 		s.health(err)
 	}
@@ -537,8 +548,8 @@ func (s recorderStore) Settle(ctx context.Context, deadline time.Time) error {
 }
 
 // Store implements consumers.Storer.
-func (s recorderStore) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (int, error) {
-	stats, err := s.store.Store(ctx, records, replay, deadline)
+func (s recorderStore) Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (int, error) {
+	stats, err := s.store.Store(ctx, records, replay, lease)
 	s.health(err)
 	for table, rows := range map[string]int{
 		"observations": stats.Observations, "feedback": stats.Feedback, "dead_letters": stats.DeadLetters, "events": stats.Events,

@@ -77,7 +77,7 @@ func RunRepair(ctx context.Context, p Parts, o Options, with Repairing) (*Report
 		if !r.repairable() || done.Rounds >= rounds {
 			report.Before, report.Repaired = before, done
 			report.Seconds = time.Since(began).Seconds()
-			return report, lease.Announce(ctx, time.Time{}) // all is over
+			return report, lease.Announce(ctx, schemas.Lease{}) // all is over
 		}
 		o.Each = nil // once
 		done.Rounds++
@@ -146,7 +146,7 @@ func (f *repair) remove(ctx context.Context, table string, rows []doubledRow) er
 		if len(places) == 0 {
 			continue
 		}
-		if err := f.lease.Announce(ctx, time.Time{}); err != nil {
+		if err := f.lease.Announce(ctx, schemas.Lease{}); err != nil {
 			return err
 		}
 		what := f.Tables.KeepOne
@@ -207,19 +207,19 @@ func (f *repair) restore(ctx context.Context, topic string, lost map[consumers.P
 func (f *repair) replay(ctx context.Context, topic string, records []schemas.Record) error {
 	var last error
 	for try := range 5 {
-		if err := f.settle(ctx, time.Time{}); err != nil {
+		if err := f.settle(ctx, schemas.Lease{}); err != nil {
 			return err
 		}
 		now, err := f.store.Now(ctx)
 		if err != nil {
 			return err
 		}
-		deadline := now.Add(f.Deadline + min(f.took, 10*time.Minute))
-		if err := f.lease.Announce(ctx, deadline); err != nil {
+		within := schemas.Lease{Announced: now, Deadline: now.Add(f.Deadline + min(f.took, 10*time.Minute))}
+		if err := f.lease.Announce(ctx, within); err != nil {
 			return err
 		}
 		began := time.Now()
-		stats, err := f.store.Store(ctx, records, true, deadline)
+		stats, err := f.store.Store(ctx, records, true, within)
 		f.took = time.Since(began)
 		f.done.Minutes += int64(stats.Repaired)
 		for table, rows := range map[string]int{"observations": stats.Observations, "feedback": stats.Feedback, "dead_letters": stats.DeadLetters, "events": stats.Events} {
@@ -245,8 +245,8 @@ func (f *repair) replay(ctx context.Context, topic string, records []schemas.Rec
 	return last
 }
 
-// settle waits until nothing that was begun with an earlier deadline is stored any more.
-func (f *repair) settle(ctx context.Context, earlier time.Time) error {
+// settle waits until nothing that was begun within an earlier lease is stored any more.
+func (f *repair) settle(ctx context.Context, earlier schemas.Lease) error {
 	if err := f.store.Settle(ctx, earlier); err != nil {
 		return fmt.Errorf("wait for the inserts of an earlier repair: %w", err)
 	}

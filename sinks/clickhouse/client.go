@@ -45,7 +45,7 @@ type Client struct {
 	mu        sync.Mutex
 	tables    map[string]bool // schemas that their tables were seen to take; by schema text
 	conflicts map[string]bool // schemas whose conflict was logged
-	repairing time.Time       // the deadline of the last Reconcile, if it may not be over; else zero
+	repairing schemas.Lease   // of the last Reconcile, if it may not be over; else zero
 
 	refused sync.Once // logging that settings of tables cannot be changed
 
@@ -205,10 +205,10 @@ func insertSettings() ch.Settings {
 }
 
 // insert sends the stream, an Arrow stream of the source's columns, as one INSERT into the
-// table, which the server refuses after the deadline.
-func (c *Client) insert(ctx context.Context, table string, from source, deadline time.Time, stream io.Reader) error {
+// table, which the server refuses outside of the lease.
+func (c *Client) insert(ctx context.Context, table string, from source, lease schemas.Lease, stream io.Reader) error {
 	ctx = ch.Context(ctx, ch.WithSettings(insertSettings()))
-	ctx = context.WithValue(ctx, statementKey{}, from.statement(c.qualified(table), deadline))
+	ctx = context.WithValue(ctx, statementKey{}, from.statement(c.qualified(table), lease))
 	return within(ctx, c.insertTimeout, func(ctx context.Context) error {
 		return c.conn.InsertFormat(ctx, "ArrowStream", "INSERT INTO "+c.qualified(table), stream)
 	})

@@ -19,15 +19,27 @@ import (
 // Why a replay finds every row that the tries before it have stored or will ever store.
 //
 // An insert may reach the server long after its client has got an error, was replaced or
-// has died. So each bears a deadline D: the server reads its own clock at a time c, and
-// refuses the insert unless c <= D. It reads the clock while it plans the query, and the
+// has died. So each bears a lease, from A, the server's time at its announcement, to a deadline
+// D: the server reads its own clock at a time c, and refuses the insert unless
+// A - clockSlack <= c <= D. It reads the clock while it plans the query, and the
 // query is in system.processes from before that until its rows are visible or it has failed.
 // Whoever replays waits, at each server, until the server's clock shows w > D, then reads
 // system.processes, then waits until none of the inserts that it has found there is there
 // any more, and only then looks for rows. An insert that is not refused has c <= D < w: it
 // was in system.processes when that was read, or was over. Either way it is over when rows
-// are looked for. No clock but the server's own matters, and each only against itself. (It
-// must not be set back by more than the lease.)
+// are looked for. No clock but the server's own matters, and each only against itself.
+//
+// That needs a clock that is not set back by more than the lease, between the time of w and
+// the arrival of an insert. Where it was ahead at the announcement and is right by
+// now, D is a time that comes much later, and is not waited for: as long as the clock shows
+// w < A - clockSlack, no insert of the lease begins. One that has begun was begun
+// before the clock was set back: it is in system.processes, or over. So it is enough that the
+// server shows such a time for as long as the lease was to last, by the clock of whoever
+// waits, and then what is said above. What is left is an insert that is on its way for as long
+// as the clock was ahead, an hour or more perhaps, while connections are given up after
+// minutes. A clock that was ahead by less than clockSlack is waited for.
+//
+// Servers may differ by less than clockSlack and the lease: A is of one of them.
 //
 // A client that waits no longer for an answer is one more that has got an error: its insert
 // may run on, and is awaited like any other.
@@ -38,15 +50,24 @@ import (
 // system.processes when it failed, and is refused or over. The rows of its first table may
 // be stored all the same, without those of a view.
 
-// lease is for statements that no recorder has announced: repairs when a recorder starts.
-const lease = 15 * time.Second
+const (
+	// repairLease is for statements that no recorder has announced: repairs when a recorder starts.
+	repairLease = 15 * time.Second
+	// clockSlack is how far behind the announcement of an insert the clock of a server may be.
+	clockSlack = 10 * time.Second
+	// longWait is a wait that is worth a word.
+	longWait = time.Second
+	// clockPoll bounds the time between two looks at a clock that is waited for.
+	clockPoll = time.Second
+)
 
 // qualified returns the name that every statement calls the table by.
 func (c *Client) qualified(table string) string { return c.storage.Database + "." + table }
 
-// beforeDeadline is a condition that is always true, or fails the query.
-func beforeDeadline(deadline time.Time) string {
-	return "throwIf(now64(6) > " + microsSQL(deadline.UnixMicro()) + ", 'the deadline of this insert has passed') = 0"
+// whileLeased is a condition that is always true, or fails the query.
+func whileLeased(lease schemas.Lease) string {
+	return "throwIf(now64(6) > " + microsSQL(lease.Deadline.UnixMicro()) + ", 'the deadline of this insert has passed') = 0 AND " +
+		"throwIf(now64(6) < " + microsSQL(lease.Announced.Add(-clockSlack).UnixMicro()) + ", 'the clock of this server is behind the announcement of this insert') = 0"
 }
 
 // source is the part of an INSERT of Arrow rows that names their columns: the list and the
@@ -80,9 +101,9 @@ func newSource(schema *arrow.Schema) (source, error) {
 }
 
 // statement returns the INSERT for the columns, with its rows as an Arrow stream behind it.
-func (s source) statement(table string, deadline time.Time) string {
+func (s source) statement(table string, lease schemas.Lease) string {
 	return "INSERT INTO " + table + " (" + s.columns + ") SELECT * FROM input('" + s.structure + "') WHERE " +
-		beforeDeadline(deadline) + " FORMAT ArrowStream"
+		whileLeased(lease) + " FORMAT ArrowStream"
 }
 
 // statements puts the statement of the request's context in the place of the plain INSERT
@@ -117,32 +138,57 @@ func (c *Client) now(ctx context.Context, conn driver.Conn) (at time.Time, err e
 	return at, nil
 }
 
-// passed waits until the clock of every server has passed the deadline. A server that is
-// away is waited for: who knows what still reaches it.
-func (c *Client) passed(ctx context.Context, deadline time.Time) error {
+// over waits until no server takes an insert of the lease any more. A server that is
+// away is waited for: who knows what still reaches it. say is told of what makes the wait a
+// strange one, and nil when it ends.
+func (c *Client) over(ctx context.Context, lease schemas.Lease, say func(error)) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for i, conn := range c.servers {
-		g.Go(func() error {
-			for {
-				at, err := c.now(ctx, conn)
-				if err != nil {
-					return fmt.Errorf("%s: %w", c.addr[i], err)
-				}
-				if at.After(deadline) {
-					return nil
-				}
-				timer := time.NewTimer(deadline.Sub(at) + time.Millisecond)
-				select {
-				case <-timer.C:
-				case <-ctx.Done():
-					timer.Stop()
-					return fmt.Errorf("wait until inserts of an earlier try are refused: %w", context.Cause(ctx))
-				}
-			}
-		})
+		g.Go(func() error { return c.overAt(ctx, i, conn, lease, say) })
 	}
 	return g.Wait()
 }
+
+func (c *Client) overAt(ctx context.Context, server int, conn driver.Conn, lease schemas.Lease, say func(error)) error {
+	var behind time.Time // since when the clock was seen behind the announcement
+	for polls := 0; ; polls++ {
+		at, err := c.now(ctx, conn)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.addr[server], err)
+		}
+		wait := lease.Deadline.Sub(at) + time.Millisecond
+		switch {
+		case at.After(lease.Deadline):
+			return nil
+		case at.Before(lease.Announced.Add(-clockSlack)):
+			if behind.IsZero() {
+				behind = time.Now()
+				err := fmt.Errorf("the clock of clickhouse at %s shows %s, and inserts were announced there at %s: it was ahead then, or is behind now; "+
+					"nothing is stored for %s, in which it must not be set forward again", c.addr[server], rfc3339(at), rfc3339(lease.Announced), lease.Span())
+				c.log.Warn().Err(err).Msg("waiting until inserts that were announced are given up")
+				say(err)
+				defer say(nil)
+			}
+			if wait = lease.Span() - time.Since(behind); wait <= 0 {
+				return nil
+			}
+		default:
+			behind = time.Time{}
+			if polls == 0 && wait > longWait {
+				c.log.Info().Str("server", c.addr[server]).Dur("for", wait).Time("until", lease.Deadline).Msg("waiting until inserts that were announced are refused")
+			}
+		}
+		timer := time.NewTimer(min(wait, clockPoll))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("wait until inserts of an earlier try are refused: %w", context.Cause(ctx))
+		}
+	}
+}
+
+func rfc3339(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
 // insertsPoll is how often awaitInserts looks.
 const insertsPoll = 50 * time.Millisecond

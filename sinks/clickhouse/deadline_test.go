@@ -164,7 +164,7 @@ func TestDelayedInserts(t *testing.T) {
 				proxy.delay("")
 				require.Len(t, proxy.kept, i+1)
 				if late {
-					require.NoError(t, s.Settle(t.Context(), time.Time{}))
+					require.NoError(t, s.Settle(t.Context(), schemas.Lease{}))
 				}
 				status, text := proxy.kept[i]()
 				if late {
@@ -215,7 +215,7 @@ func TestAnswersThatNeverCome(t *testing.T) {
 
 			clickhouse.SetTimeouts(through, tc.answer, tc.insert)
 			proxy.to.Store(strings.ReplaceAll(tc.to, "{db}", c.Database()))
-			_, err = s.leased.Store(t.Context(), records, false, at.Add(2*testLease))
+			_, err = s.leased.Store(t.Context(), records, false, schemas.Lease{Announced: at, Deadline: at.Add(2 * testLease)})
 			require.ErrorContains(t, err, "no answer within 1s")
 			require.EqualValues(t, 1, proxy.silences.Load())
 			proxy.to.Store("")
@@ -246,9 +246,9 @@ func TestQuestionsWithoutAnswer(t *testing.T) {
 	proxy.to.Store("SELECT now64(")
 	_, err = s.Now(t.Context())
 	require.ErrorContains(t, err, "read the clock of clickhouse: no answer within 1s")
-	require.ErrorContains(t, s.Settle(t.Context(), at), "no answer within 1s")
+	require.ErrorContains(t, s.Settle(t.Context(), schemas.Lease{Announced: at, Deadline: at}), "no answer within 1s")
 	proxy.to.Store("SELECT query_id FROM system.processes")
-	_, err = s.leased.Store(t.Context(), oneOfEach(t), true, at.Add(time.Minute))
+	_, err = s.leased.Store(t.Context(), oneOfEach(t), true, schemas.Lease{Announced: at, Deadline: at.Add(time.Minute)})
 	require.ErrorContains(t, err, "that still run: no answer within 1s")
 	require.EqualValues(t, 3, proxy.silences.Load())
 }
@@ -307,12 +307,12 @@ func TestSettle(t *testing.T) {
 	require.NoError(t, err)
 	short, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	require.NoError(t, s.Settle(short, at.Add(-time.Hour)))
-	require.NoError(t, s.Settle(short, at.Add(time.Second)))
+	require.NoError(t, s.Settle(short, leaseTo(at.Add(-time.Hour))))
+	require.NoError(t, s.Settle(short, leaseTo(at.Add(time.Second))))
 	after, err := s.Now(t.Context())
 	require.NoError(t, err)
 	require.Greater(t, after.Sub(at), time.Second)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, s.Settle(ended, after.Add(time.Hour)), context.Canceled)
+	require.ErrorIs(t, s.Settle(ended, leaseTo(after.Add(time.Hour))), context.Canceled)
 }

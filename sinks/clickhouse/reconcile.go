@@ -51,7 +51,7 @@ func (c *Client) Reconcile(ctx context.Context, model string, from, to time.Time
 	before := c.repairing
 	c.mu.Unlock()
 	if !before.IsZero() {
-		if err := c.passed(ctx, before); err != nil {
+		if err := c.over(ctx, before, func(error) {}); err != nil {
 			return 0, fmt.Errorf("reconcile %s: %w", model, err)
 		}
 	}
@@ -59,20 +59,20 @@ func (c *Client) Reconcile(ctx context.Context, model string, from, to time.Time
 	if err != nil {
 		return 0, fmt.Errorf("reconcile %s: %w", model, err)
 	}
-	deadline := at.Add(lease)
-	repaired, err = c.reconcile(ctx, model, schemas.ClampMicros(from), schemas.ClampMicros(to), deadline)
+	lease := schemas.Lease{Announced: at, Deadline: at.Add(repairLease)}
+	repaired, err = c.reconcile(ctx, model, schemas.ClampMicros(from), schemas.ClampMicros(to), lease)
 	if err == nil || answered(err) {
-		deadline = time.Time{}
+		lease = schemas.Lease{}
 	}
 	c.mu.Lock()
-	c.repairing = deadline
+	c.repairing = lease
 	c.mu.Unlock()
 	return repaired, err
 }
 
-// reconcile is Reconcile with times in microseconds since 1970. It begins no repair after
-// the deadline.
-func (c *Client) reconcile(ctx context.Context, model string, from, to int64, deadline time.Time) (repaired int, err error) {
+// reconcile is Reconcile with times in microseconds since 1970. It begins no repair outside
+// of the lease.
+func (c *Client) reconcile(ctx context.Context, model string, from, to int64, lease schemas.Lease) (repaired int, err error) {
 	if !schemas.ValidModelName(model) {
 		return 0, fmt.Errorf("reconcile: %q is no model name", model)
 	}
@@ -103,7 +103,7 @@ func (c *Client) reconcile(ctx context.Context, model string, from, to int64, de
 		for _, m := range minutes {
 			done[m] = true
 		}
-		if err := c.derive(ctx, model, schemas.ScoreSQL(known[model]), minutes, deadline); err != nil {
+		if err := c.derive(ctx, model, schemas.ScoreSQL(known[model]), minutes, lease); err != nil {
 			return len(done), fmt.Errorf("reconcile %s: %w", model, err)
 		}
 		// One that ran beside the repair may have had its row counted by it, and its view
@@ -186,7 +186,7 @@ GROUP BY minute`
 // instead that hold the states now. One that comes late finds them gone, since a repair
 // that came before it has renamed all parts; one that misses a part because of a merge
 // leaves a difference too.
-func (c *Client) derive(ctx context.Context, model, score string, minutes []int64, deadline time.Time) error {
+func (c *Client) derive(ctx context.Context, model, score string, minutes []int64, lease schemas.Lease) error {
 	db := c.storage.Database
 	for list := range slices.Chunk(minutes, 1000) {
 		var in strings.Builder
@@ -214,7 +214,7 @@ func (c *Client) derive(ctx context.Context, model, score string, minutes []int6
 			}
 		}
 		where = scoredWithin(list[0]*1e6, (list[len(list)-1]+60)*1e6) +
-			" AND toStartOfMinute(toDateTime(" + schemas.Observation + ".scored_at, 'UTC')) IN (" + in.String() + ") AND " + beforeDeadline(deadline)
+			" AND toStartOfMinute(toDateTime(" + schemas.Observation + ".scored_at, 'UTC')) IN (" + in.String() + ") AND " + whileLeased(lease)
 		err := c.Exec(ctx, "INSERT INTO "+db+".minute_states ("+schemas.MinuteStatesColumns+")\n"+
 			schemas.MinuteStatesSelect(model, score, db+"."+schemas.ObservationsTable(model), where))
 		if err != nil {

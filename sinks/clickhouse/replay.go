@@ -24,7 +24,7 @@ func (c *call) verify(ctx context.Context, table string, columns placeColumns, v
 		var count []struct {
 			Rows uint64 `ch:"rows"`
 		}
-		err := c.client.ask(ctx, &count, "SELECT count() AS rows FROM "+c.client.storage.Database+"."+table+" WHERE "+justStored(c.deadline)+versionCondition(version)+where)
+		err := c.client.ask(ctx, &count, "SELECT count() AS rows FROM "+c.client.storage.Database+"."+table+" WHERE "+justStored(c.lease.Deadline)+versionCondition(version)+where)
 		if err != nil {
 			return fmt.Errorf("count the rows that were inserted into %s: %w", table, err)
 		}

@@ -115,6 +115,15 @@ func (t *rows) begin(r *schemas.Record, size int) bool {
 	return true
 }
 
+// has tells whether the record's row is stored; that is only known in a replay.
+func (t *rows) has(r *schemas.Record) bool {
+	if len(t.present) == 0 {
+		return false
+	}
+	_, ok := t.present[placeOf(r)]
+	return ok
+}
+
 func (t *rows) full() bool { return len(t.places) >= maxInsertRows || t.bytes >= maxBuiltBytes }
 
 // encode writes the rows as an Arrow IPC stream to out and empties t.

@@ -60,13 +60,18 @@ type Store struct {
 	label   codec.Label  // the last that was decoded
 	buf     bytes.Buffer // streams built here
 
-	unsettled time.Time // the deadline of the last call, if it may not be over; else zero
+	waiting   func(reason error) // told why Settle takes strangely long, and nil when it goes on
+	unsettled []schemas.Lease    // of calls that may not be over
 }
 
 // NewStore returns a Store for the records of these topics. mem is what rows are built in.
 func NewStore(c *Client, topics schemas.Topics, mem memory.Allocator) *Store {
-	return &Store{client: c, topics: topics, mem: mem, log: c.log, layouts: map[string]*layout{}}
+	return &Store{client: c, topics: topics, mem: mem, log: c.log, layouts: map[string]*layout{}, waiting: func(error) {}}
 }
+
+// OnWait has fn told why Settle cannot go on, as where the clock of a server was set back,
+// and nil when it does. fn may be called by several goroutines, and must not block.
+func (s *Store) OnWait(fn func(reason error)) { s.waiting = fn }
 
 // Now returns the time by the clock that deadlines are checked with.
 func (s *Store) Now(ctx context.Context) (time.Time, error) { return s.client.Now(ctx) }
@@ -99,50 +104,51 @@ func (s *Store) Empty(ctx context.Context, topic string) (bool, error) {
 	return true, nil
 }
 
-// Settle waits until no insert with that deadline, or of an earlier call of this Store,
-// begins any more on any server. It is for whoever replays, before the deadline of the
-// replay is chosen. The zero time stands for no deadline.
-func (s *Store) Settle(ctx context.Context, deadline time.Time) error {
-	if s.unsettled.After(deadline) {
-		deadline = s.unsettled
+// Settle waits until no insert with that lease, or of an earlier call of this Store,
+// begins any more on any server. It is for whoever replays, before the lease of the
+// replay is chosen. The zero lease stands for none.
+func (s *Store) Settle(ctx context.Context, lease schemas.Lease) error {
+	if !lease.IsZero() {
+		if err := s.client.over(ctx, lease, s.waiting); err != nil {
+			return err
+		}
 	}
-	if deadline.IsZero() {
-		return nil
+	for len(s.unsettled) > 0 {
+		if err := s.client.over(ctx, s.unsettled[0], s.waiting); err != nil {
+			return err
+		}
+		s.unsettled = s.unsettled[1:]
 	}
-	if err := s.client.passed(ctx, deadline); err != nil {
-		return err
-	}
-	s.unsettled = time.Time{}
 	return nil
 }
 
 // Store stores the rows of the records exactly once: observations, dead letters, feedback
 // and events, by topic. It does not keep the records. The server refuses each insert that
-// it begins after the deadline, by its own clock.
+// it begins outside of the lease, by its own clock.
 //
 // replay says that they, or part of them, may be stored already: then inserts that still
 // run are waited for, rows are looked for by their coordinates, only what is missing is
 // inserted, and the minute statistics that the records belong to are reconciled. After an
-// error the caller repeats the call with the same records, replay true and a new deadline.
+// error the caller repeats the call with the same records, replay true and a new lease.
 // Where another Store may have begun to store them, Settle comes before.
 //
 // A record that cannot be used becomes a row of dead_letters, with its bytes and the
 // reason; it is no error. So does every observation record of a version whose columns
 // conflict with the model's table, until the operator has acted: see ErrSchemaConflict.
-func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool, deadline time.Time) (Stats, error) {
+func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (Stats, error) {
 	if replay {
-		if err := s.Settle(ctx, time.Time{}); err != nil {
+		if err := s.Settle(ctx, schemas.Lease{}); err != nil {
 			return Stats{}, err
 		}
 	}
 	c := &call{
-		Store: s, replay: replay, deadline: deadline, groups: map[*layout]*group{},
+		Store: s, replay: replay, lease: lease, groups: map[*layout]*group{},
 		feedback: newRows(s.mem, feedbackTable), letters: newRows(s.mem, deadLettersTable), events: newRows(s.mem, eventsTable),
 	}
 	defer c.release()
 	err := c.store(ctx, records)
 	if err != nil && !answered(err) {
-		s.unsettled = deadline
+		s.unsettled = append(s.unsettled, lease)
 	}
 	return c.stats, err
 }
@@ -180,8 +186,8 @@ func (c *call) store(ctx context.Context, records []schemas.Record) error {
 // call is one call of Store.
 type call struct {
 	*Store
-	replay   bool
-	deadline time.Time
+	replay bool
+	lease  schemas.Lease
 
 	mu    sync.Mutex // of inserts that run at the same time
 	stats Stats
@@ -209,10 +215,17 @@ type part struct {
 	value    []byte // all of it
 	messages []byte // without schema and end-of-stream: a slice of value
 	extent   extent
+	bad      error // why its content cannot be used; only found with replay
 }
 
 // take sorts a record in.
 func (c *call) take(ctx context.Context, r *schemas.Record) error {
+	// What is stored already decides what becomes of a record, not what would be decided now: types
+	// that were in conflict may no longer be, or the other way round, and versions differ.
+	if r.Topic != c.topics.DeadLetters && c.letters.has(r) {
+		c.stats.Present++
+		return nil
+	}
 	refused := r.Fault
 	switch topic := r.Topic; {
 	case refused != nil: // there is nothing to take
@@ -221,11 +234,15 @@ func (c *call) take(ctx context.Context, r *schemas.Record) error {
 	case topic == c.topics.Feedback:
 		if refused = c.labels.Decode(r, &c.label); refused == nil {
 			c.feedback.addFeedback(r, &c.label)
+		} else if c.feedback.has(r) {
+			refused = nil
 		}
 	case topic == c.topics.DeadLetters:
 		c.letters.addLetter(r)
 	case topic == c.topics.Events:
-		refused = c.events.addEvent(r)
+		if refused = c.events.addEvent(r); refused != nil && c.events.has(r) {
+			refused = nil
+		}
 	default:
 		return fmt.Errorf("store: topic %s is none of observations, deadletters, feedback and events", r.Topic)
 	}
@@ -245,11 +262,11 @@ func (c *call) take(ctx context.Context, r *schemas.Record) error {
 
 func (c *call) takeObservations(r *schemas.Record) *schemas.RequestError {
 	l, p, err := c.split(r)
-	if err == nil && c.replay {
-		err = checkContent(r.Value) // perhaps it is what the insert failed on
-	}
 	if err != nil {
 		return schemas.Errorf(schemas.ErrorClassMalformed, "%v", err)
+	}
+	if c.replay { // perhaps it is what the insert failed on
+		p.bad = checkContent(r.Value)
 	}
 	g := c.groups[l]
 	if g == nil {
@@ -295,6 +312,11 @@ func (s *Store) split(r *schemas.Record) (*layout, part, error) {
 
 // insertGroup stores the records of one schema, in as few inserts as the limits allow.
 func (c *call) insertGroup(ctx context.Context, g *group) error {
+	if c.replay {
+		if err := c.refuseBad(ctx, g); err != nil || len(g.parts) == 0 {
+			return err
+		}
+	}
 	if err := c.ensure(ctx, g.layout); errors.Is(err, ErrSchemaConflict) {
 		return c.refuseGroup(ctx, g, err)
 	} else if err != nil {
@@ -315,7 +337,7 @@ func (c *call) insertGroup(ctx context.Context, g *group) error {
 	if !c.replay || touched.rows == 0 {
 		return nil
 	}
-	repaired, err := c.client.reconcile(ctx, g.layout.model, touched.from, touched.to, c.deadline)
+	repaired, err := c.client.reconcile(ctx, g.layout.model, touched.from, touched.to, c.lease)
 	c.stats.Repaired += repaired
 	return err
 }
@@ -381,12 +403,60 @@ func (c *call) insertPieces(ctx context.Context, l *layout, pieces [][]part) err
 	return errors.Join(errs...)
 }
 
+// refuseBad makes dead letters of the records of a group whose content cannot be used.
+func (c *call) refuseBad(ctx context.Context, g *group) error {
+	var bad []part
+	good := g.parts[:0]
+	for _, p := range g.parts {
+		if p.bad != nil {
+			bad = append(bad, p)
+		} else {
+			good = append(good, p)
+		}
+	}
+	g.parts = good
+	return c.refuse(ctx, g.layout, bad, func(p *part) *schemas.RequestError {
+		return schemas.Errorf(schemas.ErrorClassMalformed, "%v", p.bad)
+	})
+}
+
 // refuseGroup makes dead letters of records that their table cannot take.
 func (c *call) refuseGroup(ctx context.Context, g *group, conflict error) error {
 	refused := schemas.Errorf(schemas.ErrorClassMalformed, "%s; %s", strings.ReplaceAll(conflict.Error(), "\n", "; "), conflictRemedy)
-	for i := range g.parts {
+	return c.refuse(ctx, g.layout, g.parts, func(*part) *schemas.RequestError { return refused })
+}
+
+// refuse makes dead letters of observation records, but not of those whose rows are stored: a
+// record is either rows or a dead letter. Where some of its rows are, as after an insert over
+// midnight that was cut, the others must come in the end: that is an error.
+func (c *call) refuse(ctx context.Context, l *layout, parts []part, reason func(*part) *schemas.RequestError) error {
+	have, err := c.rowsOf(ctx, l, parts)
+	if err != nil {
+		return err
+	}
+	for i := range parts {
+		p := &parts[i]
+		stored := 0
+		if len(have) > 0 {
+			if _, err := l.places(p.messages, func(at place, _ int64) {
+				if _, ok := have[at]; ok {
+					stored++
+				}
+			}); err != nil {
+				return err
+			}
+			c.stats.Present += stored
+			if stored > 0 && stored == p.extent.rows {
+				continue
+			}
+		}
+		refused := reason(p)
+		if stored > 0 {
+			return fmt.Errorf("observation record of topic %s, partition %d, offset %d: %d of its %d rows are in %s, and the others cannot be stored: %w",
+				p.record.Topic, p.record.Partition, p.record.Offset, stored, p.extent.rows, schemas.ObservationsTable(l.model), refused)
+		}
 		c.stats.Refused++
-		c.letters.addRefused(g.parts[i].record, refused)
+		c.letters.addRefused(p.record, refused)
 		if c.letters.full() {
 			if err := c.flush(ctx, c.letters); err != nil {
 				return err
@@ -394,6 +464,25 @@ func (c *call) refuseGroup(ctx context.Context, g *group, conflict error) error 
 		}
 	}
 	return nil
+}
+
+// rowsOf returns which rows of records are stored, of any of which none is before a replay.
+func (c *call) rowsOf(ctx context.Context, l *layout, parts []part) (map[place]struct{}, error) {
+	var sum extent
+	for i := range parts {
+		sum.merge(&parts[i].extent)
+	}
+	if !c.replay || sum.rows == 0 {
+		return nil, nil
+	}
+	table := schemas.ObservationsTable(l.model)
+	if types, err := c.client.columnTypes(ctx, table); err != nil || len(types) == 0 {
+		return nil, err // there is no table
+	}
+	if err := c.client.awaitInserts(ctx, table); err != nil {
+		return nil, err
+	}
+	return c.present(ctx, table, observationPlaces, l.version, &sum)
 }
 
 func (c *call) ensure(ctx context.Context, l *layout) error {
@@ -464,7 +553,7 @@ func (c *call) insertObservations(ctx context.Context, l *layout, stream net.Buf
 	table := schemas.ObservationsTable(l.model)
 	lock := c.client.modelLock(l.model)
 	lock.RLock()
-	err := c.client.insert(ctx, table, l.source, c.deadline, &stream)
+	err := c.client.insert(ctx, table, l.source, c.lease, &stream)
 	lock.RUnlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -488,7 +577,7 @@ func (c *call) flush(ctx context.Context, t *rows) error {
 		return fmt.Errorf("encode %d rows for %s: %w", n, t.table.name, err)
 	}
 	c.stats.Inserts++
-	if err := c.client.insert(ctx, t.table.name, t.table.source, c.deadline, bytes.NewReader(c.buf.Bytes())); err != nil {
+	if err := c.client.insert(ctx, t.table.name, t.table.source, c.lease, bytes.NewReader(c.buf.Bytes())); err != nil {
 		return fmt.Errorf("insert %d rows into %s: %w", n, t.table.name, err)
 	}
 	c.stats.Bytes += int64(c.buf.Len())
