@@ -341,7 +341,7 @@ func (l *loader) environment(environ []string) {
 		names["MILLRACE_"+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))] = key
 	}
 	// Set by people for other parts: where the native libraries lie, and what tests use.
-	foreign := regexp.MustCompile(`^MILLRACE_(LIBCHDB|ONNXRUNTIME|TEST_.*|CONFIG)$`)
+	foreign := regexp.MustCompile(`^MILLRACE_(LIBCHDB|ONNXRUNTIME|LIBCHDB_SHA256|ONNXRUNTIME_SHA256|NATIVE_DIR|TEST_.*|CONFIG)$`)
 	for _, e := range environ {
 		name, value, _ := strings.Cut(e, "=")
 		if !strings.HasPrefix(name, "MILLRACE_") || foreign.MatchString(name) {
