@@ -22,8 +22,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-// childDir names the data directory when the test binary is to be a server instead of a test.
-const childDir = "MILLRACE_TEST_EMBEDDED_DIR"
+// childDir names the data directory when the test binary is to be a server instead of a test, and
+// childSettings is how it is confined, as JSON of settings.
+const (
+	childDir      = "MILLRACE_TEST_EMBEDDED_DIR"
+	childSettings = "MILLRACE_TEST_EMBEDDED_SETTINGS"
+)
 
 // The engine that the tests share, and its address; each uses a database of its own.
 var (
@@ -76,13 +80,20 @@ func failed(err error) int {
 func serveChild(dir string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	engine, err := Open(Config{Dir: dir})
-	if err != nil {
-		return failed(err)
-	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return failed(err)
+	}
+	cfg, err := childConfig(dir)
+	if err != nil {
+		return failed(err)
+	}
+	engine, err := Open(cfg)
+	if err != nil {
+		return failed(err)
+	}
+	if engine.Lacking() != "" {
+		fmt.Fprintln(os.Stderr, "this kernel cannot keep queries from", engine.Lacking())
 	}
 	fmt.Println(ln.Addr())
 	if err := engine.Serve(ctx, ln); err != nil {
