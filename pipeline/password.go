@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,11 +26,18 @@ func (c Config) clickHouseOptions(log zerolog.Logger) clickhouse.Options {
 	switch file := c.ClickHouse.PasswordFile; {
 	case file != "":
 		o.PasswordFrom = (&passwordFile{path: file}).read
-	case c.ClickHouse.Password == "" && len(c.ClickHouse.Addr) == 1:
+	case c.ClickHouse.Password == "" && len(c.ClickHouse.Addr) == 1 && isLoopback(c.ClickHouse.Addr[0]):
 		// The embedded ClickHouse may start later, or again; a server on its address needs none.
 		o.PasswordFrom = (&passwordFile{path: c.Embedded.passwordFile(c.ClickHouse.Addr[0]), optional: true}).read
 	}
 	return o
+}
+
+// isLoopback tells whether host:port is this machine.
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip, notIP := netip.ParseAddr(host)
+	return err == nil && (host == "localhost" || notIP == nil && ip.IsLoopback())
 }
 
 // passwordFile is where the embedded ClickHouse keeps the password of its present run on addr.

@@ -42,7 +42,7 @@ func (e *Engine) authenticate(r *http.Request, args url.Values) (reader bool, er
 var readerLimits = map[string]string{
 	"max_execution_time":                        "30",
 	"timeout_before_checking_execution_speed":   "0", // else a query whose end is foretold late enough is given up early
-	"max_memory_usage":                          "1000000000",
+	"max_memory_usage":                          "500000000",
 	"max_rows_to_read":                          "1000000000",
 	"max_bytes_to_read":                         "20000000000",
 	"max_result_rows":                           "10000000",

@@ -25,8 +25,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/millrace/millrace/deploy/native"
 )
 
 // settings are how a server process of a test is confined.
@@ -38,7 +36,7 @@ type settings struct {
 
 // childConfig is the Config of this process, which a test has started.
 func childConfig(dir string) (Config, error) {
-	cfg := Config{Dir: dir}
+	cfg := Config{Dir: dir, Library: os.Getenv(childLibrary)}
 	if text := os.Getenv(childSettings); text != "" {
 		var s settings
 		if err := json.Unmarshal([]byte(text), &s); err != nil {
@@ -63,7 +61,7 @@ func startConfined(t *testing.T, dir string, s settings) *confined {
 	text, err := json.Marshal(s)
 	require.NoError(t, err)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = []string{childDir + "=" + dir, childSettings + "=" + string(text), native.DirVariable + "=" + os.Getenv(native.DirVariable)}
+	cmd.Env = []string{childDir + "=" + dir, childSettings + "=" + string(text), childLibrary + "=" + os.Getenv(childLibrary)}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)

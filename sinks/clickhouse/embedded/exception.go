@@ -15,6 +15,7 @@ const (
 	codeUnknownSetting       = 115
 	codeReadonly             = 164
 	codeTooManyQueries       = 202
+	codeResultTooLarge       = 396
 	codeTooManyBytes         = 307
 	codeAccessDenied         = 497
 	codeAuthenticationFailed = 516

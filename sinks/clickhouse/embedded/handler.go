@@ -36,6 +36,8 @@ const (
 	maxQueryBytes = 16 << 20
 	// maxReadingBytes bounds the text of a query without a password.
 	maxReadingBytes = 256 << 10
+	// maxReadingResult bounds its result; the engine's own limit is for what is not formatted yet.
+	maxReadingResult = 64 << 20
 	// insertHeadBytes is how far into a body the rows of an INSERT must begin.
 	insertHeadBytes = 64 << 10
 )
@@ -165,6 +167,9 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Val
 	defer res.free()
 
 	body := res.data()
+	if reader && len(body) > maxReadingResult {
+		return newException(codeResultTooLarge, "Limit for result exceeded: it has %d bytes, and %d are the most without a password: use LIMIT", len(body), maxReadingResult)
+	}
 	if revision, _ := strconv.ParseUint(args.Get("client_protocol_version"), 10, 64); revision > 0 && format == "Native" {
 		if body, err = nativeAt(revision, body); err != nil {
 			return newException(codeNotImplemented, "%s: ask for another FORMAT", err)
