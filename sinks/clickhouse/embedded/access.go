@@ -86,5 +86,5 @@ func checkReading(text string) error {
 }
 
 func needsPassword(format string, args ...any) error {
-	return newException(codeReadonly, "without a password queries here only read, with the settings that there are: refused are "+format, args...)
+	return newException(codeReadonly, "without a password queries here only read, with the settings that there are (it stands in clickhouse-<port>.password below embedded.dir, and the user is default): refused are "+format, args...)
 }
