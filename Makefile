@@ -35,8 +35,15 @@ $(STAMP): $(NATIVE)/package.json $(NATIVE)/package-lock.json
 	@if [ "$$(uname -sm)" != "Linux x86_64" ]; then \
 	  echo "make native: libchdb and ONNX Runtime are pinned for Linux x86_64 only; this is $$(uname -sm)" >&2; exit 1; fi
 	@command -v npm >/dev/null || { echo "make native: npm is needed; install Node.js 20 or newer" >&2; exit 1; }
-	cd $(NATIVE) && npm ci --no-progress --loglevel=error
+	cd $(NATIVE) && npm ci --no-progress --loglevel=error && sha256sum --quiet -c SHA256SUMS
 	@touch $@
+
+.PHONY: native-digests
+native-digests: ## write deploy/native/SHA256SUMS for the versions that are installed
+	@cd $(NATIVE) && for p in @chdb/lib-linux-x64-gnu/libchdb.so onnxruntime-node/bin/napi-v6/linux/x64/libonnxruntime.so.1; do \
+	  name=$$(sed -E 's,^((@[^/]+/)?[^/]+)/.*,\1,' <<<"$$p"); \
+	  echo "# node_modules/$$name $$(sed -nE 's/.*"version": "([^"]+)".*/\1/p' node_modules/$$name/package.json)"; \
+	  sha256sum node_modules/$$p; done > SHA256SUMS
 
 .PHONY: kafka
 kafka: $(KAFKA_STAMP) ## fetch Apache Kafka, for test-kafka (44 MB, by mvn)

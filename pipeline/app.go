@@ -441,10 +441,7 @@ func orderly(soft context.Context, err error) error {
 }
 
 func (a *App) openClickHouse() (*clickhouse.Client, error) {
-	return clickhouse.Open(clickhouse.Options{
-		Addr: a.cfg.ClickHouse.Addr, Username: a.cfg.ClickHouse.Username, Password: a.cfg.ClickHouse.Password,
-		Storage: a.cfg.Storage(), Logger: a.log,
-	})
+	return clickhouse.Open(a.cfg.clickHouseOptions(a.log))
 }
 
 // runRecorder moves observations, dead letters, feedback and events into ClickHouse.

@@ -262,10 +262,7 @@ func openQuery(ctx context.Context, sql, name string, load func() (Config, error
 	if err != nil {
 		return nil, err
 	}
-	client, err := clickhouse.Open(clickhouse.Options{
-		Addr: cfg.ClickHouse.Addr, Username: cfg.ClickHouse.Username, Password: cfg.ClickHouse.Password,
-		Storage: cfg.Storage(), Logger: zerolog.Nop(),
-	})
+	client, err := clickhouse.Open(cfg.clickHouseOptions(zerolog.Nop()))
 	if err != nil {
 		return nil, err
 	}

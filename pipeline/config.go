@@ -87,8 +87,11 @@ type ClickHouseConfig struct {
 	Addr     []string `yaml:"addr"` // of the HTTP interface, host:port
 	Username string   `yaml:"username"`
 	Password string   `yaml:"password"`
-	Database string   `yaml:"database"`
-	TTLDays  int      `yaml:"ttl_days"`
+	// PasswordFile holds the password, and is read again when it has changed. By default it is
+	// the one that the embedded ClickHouse writes, where Addr is its address.
+	PasswordFile string `yaml:"password_file"`
+	Database     string `yaml:"database"`
+	TTLDays      int    `yaml:"ttl_days"`
 	// Durability says whether an insert is answered before its rows have reached the disk.
 	Durability schemas.Durability `yaml:"durability"`
 }
@@ -192,6 +195,7 @@ type EmbeddedConfig struct {
 	Dir            string `yaml:"dir"`             // data of both services
 	KafkaAddr      string `yaml:"kafka_addr"`      // a free port is taken when this one is in use
 	ClickHouseAddr string `yaml:"clickhouse_addr"` // likewise
+	Sandbox        string `yaml:"sandbox"`         // of the embedded ClickHouse: auto, required, off
 }
 
 // DefaultConfig returns the defaults.
@@ -220,7 +224,7 @@ func DefaultConfig() Config {
 		// 65,536 rows of 200 bytes are 13 MB: large enough for ClickHouse, small enough to repeat.
 		Recorder: RecorderConfig{Group: "millrace-recorders", FlushRows: 200_000, FlushBytes: 64 << 20, FlushInterval: time.Second, InsertDeadline: 15 * time.Second, VerifyInterval: 10 * time.Second},
 		Monitor:  MonitorConfig{Interval: 30 * time.Second, ReportInterval: time.Minute, ReportsDir: "reports"},
-		Embedded: EmbeddedConfig{Dir: "data", KafkaAddr: "127.0.0.1:9092", ClickHouseAddr: "127.0.0.1:8123"},
+		Embedded: EmbeddedConfig{Dir: "data", KafkaAddr: "127.0.0.1:9092", ClickHouseAddr: "127.0.0.1:8123", Sandbox: "auto"},
 	}
 }
 
@@ -362,7 +366,7 @@ func (l *loader) environment(environ []string) {
 		names["MILLRACE_"+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))] = key
 	}
 	// Set by people for other parts: where the native libraries lie, and what tests use.
-	foreign := regexp.MustCompile(`^MILLRACE_(LIBCHDB|ONNXRUNTIME|TEST_.*|CONFIG)$`)
+	foreign := regexp.MustCompile(`^MILLRACE_(LIBCHDB|ONNXRUNTIME|LIBCHDB_SHA256|ONNXRUNTIME_SHA256|NATIVE_DIR|TEST_.*|CONFIG)$`)
 	for _, e := range environ {
 		name, value, _ := strings.Cut(e, "=")
 		if !strings.HasPrefix(name, "MILLRACE_") || foreign.MatchString(name) {
@@ -476,6 +480,9 @@ func (c Config) Validate() error {
 	for _, a := range c.ClickHouse.Addr {
 		address(bad, "clickhouse.addr", a)
 	}
+	if c.ClickHouse.Password != "" && c.ClickHouse.PasswordFile != "" {
+		bad("clickhouse.password_file: clickhouse.password is set too: keep one of them")
+	}
 	if err := c.Storage().Validate(); err != nil {
 		errs = append(errs, err)
 	}
@@ -540,6 +547,9 @@ func (c Config) Validate() error {
 	}
 	address(bad, "embedded.kafka_addr", c.Embedded.KafkaAddr)
 	address(bad, "embedded.clickhouse_addr", c.Embedded.ClickHouseAddr)
+	if !slices.Contains([]string{"auto", "required", "off"}, c.Embedded.Sandbox) {
+		bad("embedded.sandbox: %q is not one of auto, required, off", c.Embedded.Sandbox)
+	}
 	seen := map[string]bool{}
 	for i, s := range c.Alerts {
 		s.validate(bad, fmt.Sprintf("alerts[%d]", i))

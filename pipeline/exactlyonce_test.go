@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -111,7 +112,12 @@ func TestClickHouseKilledBetweenTableAndView(t *testing.T) {
 // exec runs a statement on ClickHouse that changes it.
 func (h *harness) exec(statement string) {
 	h.Helper()
-	resp, err := http.Post("http://"+h.services.ClickHouse.Addr(), "text/plain", strings.NewReader(statement))
+	req, err := http.NewRequestWithContext(h.Context(), http.MethodPost, "http://"+h.services.ClickHouse.Addr(), strings.NewReader(statement))
+	require.NoError(h, err)
+	password, err := os.ReadFile(h.cfg.ClickHouse.PasswordFile)
+	require.NoError(h, err)
+	req.SetBasicAuth("default", strings.TrimSpace(string(password)))
+	resp, err := http.DefaultClient.Do(req)
 	require.NoError(h, err)
 	body, err := io.ReadAll(resp.Body)
 	require.NoError(h, errors.Join(err, resp.Body.Close()))

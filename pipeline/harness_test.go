@@ -183,7 +183,8 @@ func newHarness(t *testing.T, models []model, set ...string) *harness {
 		require.NoError(t, cluster.Reset(t.Context()))
 		h.cfg.Kafka.Brokers = cluster.Brokers()
 	}
-	h.set = append(h.set, "kafka.brokers="+strings.Join(h.cfg.Kafka.Brokers, ","), "clickhouse.addr="+h.services.ClickHouse.Addr())
+	h.set = append(h.set, "kafka.brokers="+strings.Join(h.cfg.Kafka.Brokers, ","), "clickhouse.addr="+h.services.ClickHouse.Addr(),
+		"clickhouse.password_file="+h.cfg.ClickHouse.PasswordFile) // some tests put a proxy in between
 	_, err = pipeline.ApplyTopics(t.Context(), h.cfg)
 	require.NoError(t, err)
 

@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/consumers/embedded"
+	"github.com/millrace/millrace/deploy/native"
 	"github.com/millrace/millrace/pipeline/supervisor"
 	engine "github.com/millrace/millrace/sinks/clickhouse/embedded"
 )
@@ -43,10 +46,21 @@ func RunChild(args []string, stderr io.Writer) (isChild bool, code int) {
 	addr := flags.String("addr", "", "loopback address to listen on")
 	retention := flags.Int64("retention-bytes", 0, "bytes kept of each partition; 0 takes the default")
 	advertise := flags.String("advertise", "", "address that Kafka's clients are told; by default addr")
+	library := flags.String("library", "", "path of libchdb.so, which the parent has checked; by default it is looked for")
+	libraryState := flags.String("library-state", "", "state of that file when it was checked")
+	sandbox := flags.String("sandbox", string(engine.SandboxAuto), "auto, required or off")
+	password := flags.String("password-sha256", "", "digest of the password without which queries only read; none: everybody may do everything")
 	if err := flags.Parse(args[1:]); err != nil {
 		return true, 2
 	}
-	serve := func() error { return serveClickHouse(ctx, *dir, *addr) }
+	if err := engine.Harden(supervisor.Files); err != nil {
+		log.Error().Err(err).Msg(args[0] + " ended")
+		return true, 1
+	}
+	serve := func() error {
+		cfg := engine.Config{Dir: *dir, Library: *library, Sandbox: engine.Sandbox(*sandbox)}
+		return serveClickHouse(ctx, cfg, *addr, *libraryState, *password, log)
+	}
 	if args[0] == childKafka {
 		cfg := embedded.DefaultConfig()
 		cfg.Dir, cfg.Listen, cfg.Advertise, cfg.Log = *dir, *addr, *advertise, log
@@ -70,14 +84,30 @@ func serveKafka(ctx context.Context, cfg embedded.Config) error {
 	})
 }
 
-func serveClickHouse(ctx context.Context, dir, addr string) error {
-	e, err := engine.Open(engine.Config{Dir: dir, Listen: addr})
-	if err != nil {
-		return err
+func serveClickHouse(ctx context.Context, cfg engine.Config, addr, libraryState, password string, log zerolog.Logger) error {
+	if password != "" {
+		digest, err := hex.DecodeString(password)
+		if err != nil || len(digest) != sha256.Size {
+			return errors.New("--password-sha256: not a SHA-256 in hexadecimal digits")
+		}
+		cfg.Password = (*[sha256.Size]byte)(digest)
 	}
+	if cfg.Library != "" {
+		if err := native.ClickHouse.Recheck(cfg.Library, libraryState); err != nil {
+			return err
+		}
+	}
+	// Before the engine: a process that is confined can open no listener.
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return errors.Join(fmt.Errorf("listen on %s: %w", addr, err), e.Close())
+		return fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	e, err := engine.Open(cfg)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	if lacking := e.Lacking(); lacking != "" {
+		log.Warn().Msg("the embedded ClickHouse runs without a full sandbox: this kernel cannot keep its queries from " + lacking)
 	}
 	if err := supervisor.Ready(ln.Addr().String()); err != nil {
 		return errors.Join(err, ln.Close(), e.Close())
@@ -89,14 +119,20 @@ func serveClickHouse(ctx context.Context, dir, addr string) error {
 type Services struct {
 	Kafka      *supervisor.Process
 	ClickHouse *supervisor.Process
+
+	passwordFile string // of ClickHouse; removed by Stop
 }
+
+// childEnvironment are the variables that the services get: how Go runs, and the time zone.
+// Others may be secrets, and what does not reach a process nobody finds there.
+var childEnvironment = []string{"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GORACE", "GOTRACEBACK", "GOCOVERDIR", "TZ"}
 
 // StartServices starts both under cfg.Embedded.Dir and points cfg at them. A preferred
 // address that is in use is replaced by a free one, and logged. Stop them.
 func StartServices(ctx context.Context, cfg *Config, retentionBytes int64, log zerolog.Logger) (*Services, error) {
 	s := &Services{}
 	var err error
-	start := func(name, preferred string, health func(addr string) func(context.Context) error, extra ...string) *supervisor.Process {
+	start := func(name, preferred string, health func(addr string) func(context.Context) error, extra func(addr string) ([]string, error)) *supervisor.Process {
 		if err != nil {
 			return nil
 		}
@@ -109,27 +145,49 @@ func StartServices(ctx context.Context, cfg *Config, retentionBytes int64, log z
 			log.Warn().Str("wanted", preferred).Str("addr", addr).Msg(name + ": the address is in use; taking another")
 		}
 		dir := filepath.Join(cfg.Embedded.Dir, name)
-		if err = os.MkdirAll(dir, 0o750); err != nil {
+		if err = ownDir(dir); err != nil {
 			err = fmt.Errorf("make the data directory of %s: %w", name, err)
+			return nil
+		}
+		var more []string
+		if more, err = extra(addr); err != nil {
 			return nil
 		}
 		var p *supervisor.Process
 		p, err = supervisor.Start(ctx, supervisor.Child{
-			Name: name, Args: append([]string{"embedded-" + name, "--dir", dir, "--addr", addr}, extra...),
-			Log: log, Health: health(addr), HealthInterval: 2 * time.Second, HealthTimeout: 10 * time.Second,
+			Name: name, Args: append([]string{"embedded-" + name, "--dir", dir, "--addr", addr}, more...),
+			Environment: childEnvironment, Log: log, Health: health(addr), HealthInterval: 2 * time.Second, HealthTimeout: 10 * time.Second,
 		})
 		return p
 	}
 	s.Kafka = start("kafka", cfg.Embedded.KafkaAddr, func(addr string) func(context.Context) error {
 		return func(ctx context.Context) error { return embedded.Ping(ctx, addr) }
-	}, "--retention-bytes", strconv.FormatInt(retentionBytes, 10))
-	s.ClickHouse = start("clickhouse", cfg.Embedded.ClickHouseAddr, pingHTTP)
+	}, func(string) ([]string, error) {
+		return []string{"--retention-bytes", strconv.FormatInt(retentionBytes, 10)}, nil
+	})
+	s.ClickHouse = start("clickhouse", cfg.Embedded.ClickHouseAddr, pingHTTP, func(addr string) ([]string, error) {
+		library, err := native.ClickHouse.Find()
+		if err != nil {
+			return nil, err
+		}
+		file := cfg.Embedded.passwordFile(addr)
+		password, err := newPassword(file)
+		if err != nil {
+			return nil, err
+		}
+		s.passwordFile = file
+		return []string{
+			"--library", library, "--library-state", native.State(library), "--sandbox", cfg.Embedded.Sandbox,
+			"--password-sha256", fmt.Sprintf("%x", engine.PasswordDigest(password)),
+		}, nil
+	})
 	if err != nil {
 		s.Stop(context.WithoutCancel(ctx), cfg.DrainTimeout, log)
 		return nil, err
 	}
 	cfg.Kafka.Brokers = []string{s.Kafka.Addr()}
 	cfg.ClickHouse.Addr = []string{s.ClickHouse.Addr()}
+	cfg.ClickHouse.Username, cfg.ClickHouse.Password, cfg.ClickHouse.PasswordFile = "default", "", s.passwordFile
 	return s, nil
 }
 
@@ -145,6 +203,19 @@ func (s *Services) Stop(ctx context.Context, deadline time.Duration, log zerolog
 		}
 		cancel()
 	}
+	if s.passwordFile != "" {
+		if err := os.Remove(s.passwordFile); err != nil {
+			log.Warn().Err(err).Msg("the embedded ClickHouse's old password was not removed")
+		}
+	}
+}
+
+// ownDir makes a folder that only this user may enter, or makes it so.
+func ownDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o700) //nolint:gosec // a folder
 }
 
 func pingHTTP(addr string) func(context.Context) error {

@@ -1,5 +1,5 @@
 // Package onnx executes ONNX graphs with ONNX Runtime, a native library that is loaded
-// when the first model is (FindLibrary). It is the only package that imports
+// when the first model is and that package native has checked. It is the only package that imports
 // onnxruntime_go; built without cgo, everything in it fails with a sentence that says so.
 //
 // An instance is one session of one thread. It plans once, at load: which feature goes

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	ort "github.com/yalue/onnxruntime_go"
 
+	"github.com/millrace/millrace/deploy/native"
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/schemas"
 )
@@ -101,7 +102,7 @@ func (r Runtime) open(m *inference.Model, inputs, outputs []Tensor) (s *ort.Dyna
 	}
 	if !m.Manifest.CPUFallback {
 		return nil, false, fmt.Errorf("device cuda is not available (%w): set device: cpu or cpu_fallback: true in the manifest, "+
-			"or let %s name an ONNX Runtime that is built with CUDA", err, LibraryVariable)
+			"or let %s name an ONNX Runtime that is built with CUDA", err, native.ONNXRuntime.Variable)
 	}
 	r.Log.Warn().Err(err).Stringer("model", m.Ref()).Msg("device cuda is not available, falling back to the CPU")
 	s, err = openSession(m.ArtifactPath(), schemas.DeviceCPU, inputs, outputs)

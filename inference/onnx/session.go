@@ -10,13 +10,14 @@ import (
 
 	ort "github.com/yalue/onnxruntime_go"
 
+	"github.com/millrace/millrace/deploy/native"
 	"github.com/millrace/millrace/schemas"
 )
 
 // environment loads the library and makes the one environment of the process. It lives
 // until the process ends. What the runtime would log on stderr comes back as an error anyway.
 var environment = sync.OnceValue(func() error {
-	path, err := FindLibrary()
+	path, err := native.ONNXRuntime.Find()
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,9 @@ const (
 	// exec.Cmd.ExtraFiles, which follow stdin, stdout and stderr.
 	parentFd = 3
 	readyFd  = 4
+
+	// Files is how many open files a child is given: those, stdin, stdout and stderr.
+	Files = readyFd + 1
 )
 
 // ErrParentGone is the cause of a context that ended because the parent ended, or closed

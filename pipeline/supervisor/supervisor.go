@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -21,6 +22,9 @@ type Child struct {
 	Name string   // in logs and errors
 	Args []string // arguments to this process's own binary; must fix the port, see Start
 	Env  []string // "key=value", added to the environment of this process
+	// Environment, unless nil, is all that the child's environment has of this process's:
+	// names of variables. Env comes on top.
+	Environment []string
 
 	// Health returns nil when the child is well. It must end when ctx does. Nil is no check.
 	Health func(ctx context.Context) error
@@ -54,6 +58,17 @@ func orDefault[T int | time.Duration](v, byDefault T) T {
 		return byDefault
 	}
 	return v
+}
+
+// inherited returns what of this process's environment the child gets.
+func (c Child) inherited(environ []string) []string {
+	if c.Environment == nil {
+		return environ
+	}
+	return slices.DeleteFunc(environ, func(variable string) bool {
+		name, _, _ := strings.Cut(variable, "=")
+		return !slices.Contains(c.Environment, name)
+	})
 }
 
 // Process is a supervised child and its replacements. Its methods are safe for concurrent use.
@@ -267,7 +282,7 @@ func (p *Process) spawn() (in *instance, ready *os.File, err error) {
 		since:  time.Now(),
 		exited: make(chan struct{}),
 	}
-	in.cmd.Env = append(append(os.Environ(), p.child.Env...), supervisedEnv+"=1")
+	in.cmd.Env = append(append(p.child.inherited(os.Environ()), p.child.Env...), supervisedEnv+"=1")
 	in.cmd.Stdout, in.cmd.Stderr = in.out, in.out
 	in.cmd.ExtraFiles = []*os.File{parentRead, readyWrite} // parentFd, readyFd
 	in.cmd.WaitDelay = time.Second                         // a process that it left behind may hold its output open

@@ -26,9 +26,12 @@ type Options struct {
 	Addr     []string
 	Username string // default: "default"
 	Password string
-	TLS      *tls.Config // nil: plain HTTP
-	Storage  schemas.Storage
-	Logger   zerolog.Logger
+	// PasswordFrom, unless nil, is asked for the password of each request: it can change. It is
+	// safe for concurrent use.
+	PasswordFrom func() (string, error)
+	TLS          *tls.Config // nil: plain HTTP
+	Storage      schemas.Storage
+	Logger       zerolog.Logger
 }
 
 // Client is a connection pool to ClickHouse that knows millrace's tables. It is safe for
@@ -78,7 +81,7 @@ func Open(o Options) (*Client, error) {
 		MaxIdleConns: 8,
 		TransportFunc: func(t *http.Transport) (http.RoundTripper, error) {
 			t.WriteBufferSize = 256 << 10 // inserts are large
-			return statements{t}, nil
+			return statements{t, o.PasswordFrom}, nil
 		},
 	}
 	c := &Client{

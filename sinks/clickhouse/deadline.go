@@ -108,21 +108,48 @@ func (s source) statement(table string, lease schemas.Lease) string {
 
 // statements puts the statement of the request's context in the place of the plain INSERT
 // that clickhouse-go makes of each: it knows no INSERT … SELECT with rows behind it.
-type statements struct{ *http.Transport }
+type statements struct {
+	*http.Transport
+	password func() (string, error) // see Options.PasswordFrom
+}
 
 type statementKey struct{}
 
 // RoundTrip implements http.RoundTripper.
 func (s statements) RoundTrip(r *http.Request) (*http.Response, error) {
 	statement, ok := r.Context().Value(statementKey{}).(string)
-	if !ok || !r.URL.Query().Has("query") { // the first request of a connection has it in its body
+	ok = ok && r.URL.Query().Has("query") // the first request of a connection has it in its body
+	if !ok && s.password == nil {
 		return s.Transport.RoundTrip(r)
 	}
 	r = r.Clone(r.Context())
+	if s.password != nil {
+		password, err := s.password()
+		if err != nil {
+			return nil, errors.Join(err, closeBody(r))
+		}
+		// Servers refuse a request that has both of them.
+		if name, _, ok := r.BasicAuth(); ok && password != "" {
+			r.SetBasicAuth(name, password)
+		} else if password != "" {
+			r.Header.Set("X-ClickHouse-Key", password)
+		}
+	}
+	if !ok {
+		return s.Transport.RoundTrip(r)
+	}
 	query := r.URL.Query()
 	query.Set("query", statement)
 	r.URL.RawQuery = query.Encode()
 	return s.Transport.RoundTrip(r)
+}
+
+// closeBody closes the body of a request that is not sent.
+func closeBody(r *http.Request) error {
+	if r.Body == nil {
+		return nil
+	}
+	return r.Body.Close()
 }
 
 // Now returns the time by the clock of the server that answers.

@@ -1,18 +1,18 @@
 package embedded
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"runtime"
 )
 
 // Config says where the engine lies, where it keeps its data and where it listens.
 type Config struct {
-	// Library is the path of libchdb.so. Default: FindLibrary.
+	// Library is the path of libchdb.so, which the caller has checked. Default: the one that
+	// package native finds.
 	Library string
 	// Dir is the data directory, created when missing. One process at a time may open it.
 	// A config.xml in it is read as ClickHouse's configuration, else defaults.xml, which is
@@ -24,55 +24,30 @@ type Config struct {
 	// AllowExternal lets queries read and write files and reach other hosts, by table
 	// functions such as file and url, by engines, and by INTO OUTFILE and FROM INFILE.
 	AllowExternal bool
+	// Sandbox says whether Open confines this process, for ever, to the data directory, the
+	// connections that it accepts, and itself. Its listener must be open before. Default: SandboxOff.
+	Sandbox Sandbox
+	// Password is PasswordDigest of the password. Who has none may read, within limits. Nil lets
+	// everybody do everything.
+	Password *[sha256.Size]byte
 }
+
+// Sandbox says whether the process is confined.
+type Sandbox string
+
+// The choices: as far as the kernel can, fully or not at all, and not at all.
+const (
+	SandboxAuto     Sandbox = "auto"
+	SandboxRequired Sandbox = "required"
+	SandboxOff      Sandbox = "off"
+)
+
+func (s Sandbox) on() bool { return s == SandboxAuto || s == SandboxRequired }
 
 var errPlatform = errors.New("the embedded ClickHouse engine is available for linux/amd64 only: point clickhouse.addr at a ClickHouse server instead")
 
-// nativeLibrary is where `make native` puts the library, below the root of the module.
-const nativeLibrary = "deploy/native/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so"
-
-// FindLibrary returns the path of libchdb.so. It looks at MILLRACE_LIBCHDB, then beside the
-// executable, in lib next to the executable's folder, and in deploy/native of the executable's
-// folder, of the folder above it and of the module that the working directory belongs to.
-func FindLibrary() (string, error) {
-	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
-		return "", errPlatform
-	}
-	if path := os.Getenv("MILLRACE_LIBCHDB"); path != "" {
-		if !isFile(path) {
-			return "", fmt.Errorf("MILLRACE_LIBCHDB is %s, where there is no file: correct or unset it", path)
-		}
-		return path, nil
-	}
-	var candidates []string
-	if exe, err := os.Executable(); err == nil {
-		dir := filepath.Dir(exe)
-		candidates = append(candidates,
-			filepath.Join(dir, "libchdb.so"),
-			filepath.Join(dir, "../lib/libchdb.so"),
-			filepath.Join(dir, nativeLibrary),
-			filepath.Join(dir, "..", nativeLibrary))
-	}
-	// Only the module's own folder is trusted, not every folder above the working directory:
-	// one of them may be writable by others, such as /tmp.
-	if dir, err := os.Getwd(); err == nil {
-		for !isFile(filepath.Join(dir, "go.mod")) && dir != filepath.Dir(dir) {
-			dir = filepath.Dir(dir)
-		}
-		if isFile(filepath.Join(dir, "go.mod")) {
-			candidates = append(candidates, filepath.Join(dir, nativeLibrary))
-		}
-	}
-	for _, path := range candidates {
-		if isFile(path) {
-			return path, nil
-		}
-	}
-	return "", errors.New("libchdb.so, the embedded ClickHouse engine, is not installed: run `make native`, or set MILLRACE_LIBCHDB to its path")
-}
-
 func isFile(path string) bool {
-	info, err := os.Stat(path) //nolint:gosec // the user names the library that this process loads
+	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()
 }
 
@@ -83,7 +58,7 @@ func checkLoopback(addr string) error {
 		return fmt.Errorf("listen address %q: %w", addr, err)
 	}
 	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
-		return fmt.Errorf("listen address %s is not a loopback address: the embedded ClickHouse has no users or passwords, so choose 127.0.0.1, ::1 or localhost", addr)
+		return fmt.Errorf("listen address %s is not a loopback address: the embedded ClickHouse lets everybody who reaches it read, so choose 127.0.0.1, ::1 or localhost", addr)
 	}
 	return nil
 }

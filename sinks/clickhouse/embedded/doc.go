@@ -8,12 +8,20 @@
 //
 // A request is served by a fresh session of the engine (0.1 ms), so that no database, setting,
 // parameter or temporary table passes from one request to the next. Insert data goes from the
-// socket into an anonymous file in memory, which the engine reads once it is complete: a body that
+// socket into an anonymous file, which the engine reads once it is complete: a body that
 // ends early inserts nothing. A result goes from the engine's buffer to the socket; it is complete
 // before the first byte is sent, so an error always has its HTTP status.
 //
-// What differs from a ClickHouse server: there are no users (whoever reaches the loopback port may
-// do everything with the tables, but see Config.AllowExternal; the database default also takes the
+// Three things keep queries where they belong. With Config.Sandbox the kernel confines the process,
+// for ever and before the engine is loaded, to the data directory and the connections that it
+// accepts. Without Config.Password's password a request reads, by one statement, within
+// limits, in slots of its own. And unless Config.AllowExternal says otherwise, queries that name
+// files or hosts are refused with an error that says so: a courtesy, since words hide in many ways.
+//
+// A request has its slot before its body is read; a client that is too slow loses it. Rows of an
+// insert beyond 64 MiB wait in a file of the data directory that has no name.
+//
+// What differs from a ClickHouse server: there is one user (and the database default also takes the
 // name of a file in the working directory for a table), no HTTP sessions, no external tables, and no KILL QUERY by the client's query id.
 // async_insert is 0 unless the request sets it, so that an insert is stored when it is answered.
 // Native results lack the time zone of a DateTime column (not of a DateTime64 one): the instants

@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -15,12 +16,20 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/millrace/millrace/deploy/native"
 )
 
 const (
-	// maxQueries is how many queries run at a time; more wait for their turn. The engine shares
-	// the machine with the rest of a development setup.
+	// maxQueries is how many queries run at a time, and maxReaders how many more of those that have
+	// no password; others wait for their turn, for so long. The engine shares the machine with
+	// the rest of a development setup.
 	maxQueries = 16
+	maxReaders = 4
+	queryWait  = 2 * time.Minute // as long as the pipeline waits for an insert
+	readerWait = 15 * time.Second
+	// maxConnections bounds the connections; more wait to be accepted.
+	maxConnections = 256
 	// maxHeaderBytes bounds a request's headers and URL, which may hold a query.
 	maxHeaderBytes = 1 << 20
 	// drainTimeout is how long Serve lets requests end by themselves, killTimeout how long it then
@@ -34,14 +43,19 @@ var opened atomic.Bool
 
 // Engine is the embedded ClickHouse, open on its data directory until Serve or Close ends it.
 type Engine struct {
-	lib    *library
-	args   []string
-	keeper *connection // runs no queries; while it is open the engine runs
-	lock   *os.File
-	listen string
-	allow  bool          // see Config.AllowExternal
-	slots  chan struct{} // holds one value per running query
-	closed atomic.Bool
+	lib      *library
+	args     []string
+	keeper   *connection // runs no queries; while it is open the engine runs
+	lock     *os.File
+	dir      string
+	listen   string
+	allow    bool               // see Config.AllowExternal
+	password *[sha256.Size]byte // see Config.Password
+	lacking  []string           // see Lacking
+	slots    slots              // of queries
+	readers  slots              // of queries without the password
+	pace     pace
+	closed   atomic.Bool
 }
 
 // Open loads libchdb and opens the data directory. The caller ends the engine by Serve or Close.
@@ -61,7 +75,7 @@ func Open(cfg Config) (_ *Engine, err error) {
 	}
 	path := cfg.Library
 	if path == "" {
-		if path, err = FindLibrary(); err != nil {
+		if path, err = native.ClickHouse.Find(); err != nil {
 			return nil, err
 		}
 	}
@@ -82,11 +96,17 @@ func Open(cfg Config) (_ *Engine, err error) {
 			_ = lock.Close()
 		}
 	}()
-	lib, err := loadLibrary(path)
+	file, err := configFile(dir)
 	if err != nil {
 		return nil, err
 	}
-	file, err := configFile(dir)
+	var lacking []string
+	if cfg.Sandbox.on() {
+		if lacking, err = confineFiles(dir, path); err != nil {
+			return nil, err
+		}
+	}
+	lib, err := loadLibrary(path)
 	if err != nil {
 		return nil, err
 	}
@@ -96,11 +116,26 @@ func Open(cfg Config) (_ *Engine, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Sandbox.on() {
+		more, err := confineCalls()
+		if err != nil {
+			return nil, err
+		}
+		lacking = append(lacking, more...)
+		if cfg.Sandbox == SandboxRequired && len(lacking) > 0 {
+			return nil, fmt.Errorf("embedded.sandbox is required, and this kernel cannot keep queries from %s: set it to auto to run without", strings.Join(lacking, ", nor from "))
+		}
+	}
 	return &Engine{
-		lib: lib, args: args, keeper: keeper, lock: lock, listen: cfg.Listen, allow: cfg.AllowExternal,
-		slots: make(chan struct{}, maxQueries),
+		lacking: lacking,
+		lib:     lib, args: args, keeper: keeper, lock: lock, listen: cfg.Listen, allow: cfg.AllowExternal,
+		dir: dir, slots: newSlots(maxQueries, queryWait), readers: newSlots(maxReaders, readerWait), password: cfg.Password, pace: defaultPace,
 	}, nil
 }
+
+// Lacking says what the sandbox that Config.Sandbox asked for does not keep queries from, since
+// the kernel has no means; nothing where it is complete or was not asked for.
+func (e *Engine) Lacking() string { return strings.Join(e.lacking, ", nor from ") }
 
 // defaults are the engine's configuration where the user gives none. Statistics of columns,
 // which newer versions make by themselves, took 3 of 20 s of inserting and 3 of 9 s of
@@ -170,7 +205,7 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 		IdleTimeout:       2 * time.Minute,
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(ln) }() // ended by Shutdown
+	go func() { failed <- server.Serve(limitListener(ln, maxConnections)) }() // ended by Shutdown
 	var err error
 	select {
 	case <-ctx.Done():
@@ -207,9 +242,13 @@ func (e *Engine) Close() error {
 		return nil
 	}
 	timeout := time.After(killTimeout)
-	for range maxQueries {
+	for i := range maxQueries + maxReaders {
+		taken := e.slots.taken
+		if i >= maxQueries {
+			taken = e.readers.taken
+		}
 		select {
-		case e.slots <- struct{}{}: // kept, so that no query starts any more
+		case taken <- struct{}{}: // kept, so that no query starts any more
 		case <-timeout:
 			// Closing under a running query would crash; the data is safe without it.
 			return fmt.Errorf("embedded ClickHouse: queries still ran after %s, the engine is left to the end of the process", killTimeout)

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -103,26 +102,6 @@ func TestOpenRefuses(t *testing.T) {
 	for _, listen := range []string{"127.0.0.1:8123", "localhost:0", "[::1]:8123"} {
 		require.NoError(t, checkLoopback(listen))
 	}
-}
-
-func TestFindLibrary(t *testing.T) {
-	path, err := FindLibrary()
-	require.NoError(t, err)
-	require.True(t, strings.HasSuffix(path, nativeLibrary), path)
-
-	mine := filepath.Join(t.TempDir(), "libchdb.so")
-	t.Setenv("MILLRACE_LIBCHDB", mine)
-	_, err = FindLibrary()
-	require.EqualError(t, err, "MILLRACE_LIBCHDB is "+mine+", where there is no file: correct or unset it")
-	require.NoError(t, os.WriteFile(mine, nil, 0o600))
-	path, err = FindLibrary()
-	require.NoError(t, err)
-	require.Equal(t, mine, path)
-
-	t.Setenv("MILLRACE_LIBCHDB", "")
-	t.Chdir(t.TempDir())
-	_, err = FindLibrary()
-	require.ErrorContains(t, err, "run `make native`")
 }
 
 func TestLibraryOfAnotherVersion(t *testing.T) {

@@ -9,13 +9,17 @@ import (
 
 // ClickHouse's codes of the errors that the front itself answers with.
 const (
-	codeCannotReadAllData = 33
-	codeNotImplemented    = 48
-	codeSyntaxError       = 62
-	codeUnknownSetting    = 115
-	codeTooManyBytes      = 307
-	codeAccessDenied      = 497
-	codeUnknown           = 1002
+	codeCannotReadAllData    = 33
+	codeNotImplemented       = 48
+	codeSyntaxError          = 62
+	codeUnknownSetting       = 115
+	codeReadonly             = 164
+	codeTooManyQueries       = 202
+	codeResultTooLarge       = 396
+	codeTooManyBytes         = 307
+	codeAccessDenied         = 497
+	codeAuthenticationFailed = 516
+	codeUnknown              = 1002
 )
 
 // exception is an error as ClickHouse answers it: a code and a text that begins with it.
@@ -51,7 +55,7 @@ func (e *exception) status() int {
 		return http.StatusNotFound
 	case 159:
 		return http.StatusRequestTimeout
-	case codeAccessDenied:
+	case codeAccessDenied, codeAuthenticationFailed:
 		return http.StatusForbidden
 	case codeTooManyBytes:
 		return http.StatusRequestEntityTooLarge

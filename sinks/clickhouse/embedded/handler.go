@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unsafe"
 
 	"github.com/ClickHouse/ch-go/compress"
@@ -32,6 +34,10 @@ const (
 	// maxQueryBytes bounds the text of any other query. The engine has its own, lower limit,
 	// max_query_size, which a request can raise.
 	maxQueryBytes = 16 << 20
+	// maxReadingBytes bounds the text of a query without a password.
+	maxReadingBytes = 256 << 10
+	// maxReadingResult bounds its result; the engine's own limit is for what is not formatted yet.
+	maxReadingResult = 64 << 20
 	// insertHeadBytes is how far into a body the rows of an INSERT must begin.
 	insertHeadBytes = 64 << 10
 )
@@ -95,6 +101,23 @@ func checkOrigin(r *http.Request) error {
 // serveQuery runs the request's query and writes its result. On an error, which is mostly an
 // *exception, it has written nothing.
 func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Values) error {
+	reader, err := e.authenticate(r, args)
+	if err != nil {
+		return err
+	}
+	// A slot comes before the body: what waits for one takes no memory. Who only reads has slots
+	// of its own, so that it never keeps the pipeline waiting.
+	slots := e.slots
+	if reader {
+		slots = e.readers
+		w.Header().Set("Connection", "close") // nor by connections that it leaves open
+	}
+	if err := slots.take(r.Context()); err != nil {
+		return err
+	}
+	defer slots.give()
+	e.pace.paced(w, r)
+
 	check := func(string) error { return nil }
 	if !e.allow {
 		var values []string
@@ -108,23 +131,21 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Val
 		}
 		check = func(text string) error { return checkExternal(text, values) }
 	}
-	sql, rows, err := readQuery(r, args, check)
+	prologue, params, err := session(r, args, reader)
 	if err != nil {
 		return err
 	}
-	if rows != nil {
-		defer rows.Close() // and with it its memory, after the engine has read it
+	var sql string
+	if reader {
+		sql, err = readReading(r, args, check)
+	} else {
+		var rows *spool
+		if sql, rows, err = e.readQuery(r, args, check); rows != nil {
+			defer rows.Close() // and with it its memory, after the engine has read it
+		}
 	}
-	prologue, params, err := session(r, args)
 	if err != nil {
 		return err
-	}
-
-	select {
-	case e.slots <- struct{}{}:
-		defer func() { <-e.slots }()
-	case <-r.Context().Done():
-		return r.Context().Err()
 	}
 	conn, err := e.lib.open(e.args)
 	if err != nil {
@@ -146,6 +167,9 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Val
 	defer res.free()
 
 	body := res.data()
+	if reader && len(body) > maxReadingResult {
+		return newException(codeResultTooLarge, "Limit for result exceeded: it has %d bytes, and %d are the most without a password: use LIMIT", len(body), maxReadingResult)
+	}
 	if revision, _ := strconv.ParseUint(args.Get("client_protocol_version"), 10, 64); revision > 0 && format == "Native" {
 		if body, err = nativeAt(revision, body); err != nil {
 			return newException(codeNotImplemented, "%s: ask for another FORMAT", err)
@@ -165,6 +189,9 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Val
 	h.Set("X-ClickHouse-Format", format)
 	h.Set("Content-Type", contentType(format))
 	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(e.pace.after(int64(len(body))))); err != nil {
+		return err
+	}
 	_, _ = w.Write(body) //nolint:gosec // no type that a browser renders, and nosniff; it fails when the client has gone
 	return nil
 }
@@ -195,8 +222,8 @@ var reserved = []string{
 var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
 
 // session returns the statements that give a fresh session the request's database and settings,
-// and the query parameters.
-func session(r *http.Request, args url.Values) (prologue []string, params map[string]string, err error) {
+// and the query parameters. Who only reads gets limits and sets nothing.
+func session(r *http.Request, args url.Values, reader bool) (prologue []string, params map[string]string, err error) {
 	if database := firstOf(args.Get("database"), r.Header.Get("X-ClickHouse-Database")); database != "" {
 		prologue = append(prologue, "USE "+quote(database, '`'))
 	}
@@ -214,18 +241,25 @@ func session(r *http.Request, args url.Values) (prologue []string, params map[st
 		case slices.Contains(reserved, name):
 		case !settingName.MatchString(name):
 			return nil, nil, newException(codeUnknownSetting, "URL parameter %q is no name of a setting", name)
+		case reader:
+			return nil, nil, needsPassword("settings such as %s", name)
 		default:
 			settings[name] = args.Get(name)
 		}
 	}
-	if r.Method != http.MethodPost && settings["readonly"] != "1" {
-		settings["readonly"] = "2" // as in ClickHouse: a GET changes no data
+	if reader {
+		maps.Copy(settings, readerLimits)
 	}
 	assignments := make([]string, 0, len(settings))
 	for name, value := range settings {
 		assignments = append(assignments, name+" = "+quote(value, '\''))
 	}
-	return append(prologue, "SET "+strings.Join(assignments, ", ")), params, nil
+	prologue = append(prologue, "SET "+strings.Join(assignments, ", "))
+	if reader || r.Method != http.MethodPost {
+		// After all others, since it lets no more be set: not by the query either. A GET changes no data.
+		prologue = append(prologue, "SET readonly = 1")
+	}
+	return prologue, params, nil
 }
 
 func firstOf(values ...string) string {
@@ -247,7 +281,7 @@ func quote(s string, mark rune) string {
 // INSERT end up in a file in memory, which the returned query reads; the caller closes it.
 // Nothing may be run when the body ended early, which is an error here, nor when check returns an
 // error for what the engine will read as SQL.
-func readQuery(r *http.Request, args url.Values, check func(text string) error) (sql string, rows *os.File, err error) {
+func (e *Engine) readQuery(r *http.Request, args url.Values, check func(text string) error) (sql string, rows *spool, err error) {
 	decoded, err := decodeBody(r, args.Get("decompress") == "1")
 	if err != nil {
 		return "", nil, err
@@ -263,24 +297,22 @@ func readQuery(r *http.Request, args url.Values, check func(text string) error) 
 		return "", nil, bodyCut(err)
 	}
 	var query strings.Builder
-	var inserted *os.File
+	var inserted *spool
 	into, limit := io.Writer(&query), int64(maxQueryBytes)
 	ins, ok := parseInsert(string(head))
 	if ok {
 		if err := check(string(head[:ins.data])); err != nil {
 			return "", nil, err
 		}
-		fd, err := unix.MemfdCreate("insert", unix.MFD_CLOEXEC)
-		if err != nil {
-			return "", nil, fmt.Errorf("create a file in memory for the rows: %w", err)
+		if inserted, err = newSpool(e.dir); err != nil {
+			return "", nil, err
 		}
-		inserted = os.NewFile(uintptr(fd), "insert")
 		defer func() {
 			if rows == nil { // an error is returned
 				_ = inserted.Close()
 			}
 		}()
-		query.WriteString(ins.statement(string(head), "/proc/self/fd/"+strconv.Itoa(fd)))
+		query.WriteString(ins.statement(string(head), inserted.path()))
 		if _, err := body.Discard(ins.data); err != nil {
 			return "", nil, bodyCut(err)
 		}
@@ -288,12 +320,15 @@ func readQuery(r *http.Request, args url.Values, check func(text string) error) 
 	}
 	n, err := io.Copy(into, io.LimitReader(body, limit+1))
 	if n > limit {
-		return "", nil, newException(codeTooManyBytes, "the request is larger than %d bytes: split it", limit)
+		return "", nil, tooLarge(limit)
 	}
 	if err == nil {
-		_, err = io.Copy(io.Discard, r.Body) // a decoder may stop before the end
+		err = drain(r.Body, limit) // a decoder may stop before the end
 	}
 	if err != nil {
+		if ex, ok := errors.AsType[*exception](err); ok {
+			return "", nil, ex
+		}
 		return "", nil, bodyCut(err)
 	}
 	if strings.TrimSpace(query.String()) == "" {
@@ -302,12 +337,47 @@ func readQuery(r *http.Request, args url.Values, check func(text string) error) 
 	if !ok {
 		err = check(query.String())
 	} else if strings.EqualFold(ins.format, "Values") { // rows of expressions
-		err = checkRows(inserted, n, check)
+		err = checkRows(inserted.file, n, check)
 	}
 	if err != nil {
 		return "", nil, err
 	}
 	return query.String(), inserted, nil
+}
+
+// readReading reads the query of somebody who may only read: a text, without rows and encodings.
+func readReading(r *http.Request, args url.Values, check func(text string) error) (string, error) {
+	if r.Header.Get("Content-Encoding") != "" || args.Get("decompress") == "1" {
+		return "", needsPassword("compressed queries")
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxReadingBytes+1))
+	if err != nil {
+		return "", bodyCut(err)
+	}
+	text := strings.TrimSpace(args.Get("query") + "\n" + string(body))
+	switch {
+	case len(text) > maxReadingBytes:
+		return "", tooLarge(maxReadingBytes)
+	case text == "":
+		return "", newException(codeSyntaxError, "Empty query: send it in the body or as the URL parameter query")
+	}
+	if err := checkReading(text); err != nil {
+		return "", err
+	}
+	return text, check(text)
+}
+
+func tooLarge(limit int64) error {
+	return newException(codeTooManyBytes, "the request is larger than %d bytes: split it", limit)
+}
+
+// drain reads the rest of a body, of at most limit bytes.
+func drain(body io.Reader, limit int64) error {
+	n, err := io.Copy(io.Discard, io.LimitReader(body, limit+1))
+	if n > limit {
+		return tooLarge(limit)
+	}
+	return err
 }
 
 func checkRows(rows *os.File, size int64, check func(text string) error) error {
@@ -344,7 +414,7 @@ func decodeBody(r *http.Request, framed bool) (io.ReadCloser, error) {
 		body = io.NopCloser(brotli.NewReader(r.Body))
 	case "zstd":
 		var decoder *zstd.Decoder
-		if decoder, err = zstd.NewReader(r.Body, zstd.WithDecoderConcurrency(1)); err == nil {
+		if decoder, err = zstd.NewReader(r.Body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(64<<20)); err == nil {
 			body = decoder.IOReadCloser()
 		}
 	default:

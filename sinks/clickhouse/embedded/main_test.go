@@ -20,10 +20,18 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/millrace/millrace/deploy/native"
 )
 
-// childDir names the data directory when the test binary is to be a server instead of a test.
-const childDir = "MILLRACE_TEST_EMBEDDED_DIR"
+// childDir names the data directory when the test binary is to be a server instead of a test, and
+// childSettings is how it is confined, as JSON of settings; childLibrary is the library, which
+// need not be checked again.
+const (
+	childDir      = "MILLRACE_TEST_EMBEDDED_DIR"
+	childSettings = "MILLRACE_TEST_EMBEDDED_SETTINGS"
+	childLibrary  = "MILLRACE_TEST_EMBEDDED_LIBRARY"
+)
 
 // The engine that the tests share, and its address; each uses a database of its own.
 var (
@@ -44,7 +52,14 @@ func serveAndRun(m *testing.M) int {
 		return failed(err)
 	}
 	defer os.RemoveAll(dir)
-	if engine, err = Open(Config{Dir: dir}); err != nil {
+	library, err := native.ClickHouse.Find()
+	if err != nil {
+		return failed(err)
+	}
+	if err := os.Setenv(childLibrary, library); err != nil {
+		return failed(err)
+	}
+	if engine, err = Open(Config{Dir: dir, Library: library}); err != nil {
 		return failed(err)
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -76,13 +91,20 @@ func failed(err error) int {
 func serveChild(dir string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	engine, err := Open(Config{Dir: dir})
-	if err != nil {
-		return failed(err)
-	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return failed(err)
+	}
+	cfg, err := childConfig(dir)
+	if err != nil {
+		return failed(err)
+	}
+	engine, err := Open(cfg)
+	if err != nil {
+		return failed(err)
+	}
+	if engine.Lacking() != "" {
+		fmt.Fprintln(os.Stderr, "this kernel cannot keep queries from", engine.Lacking())
 	}
 	fmt.Println(ln.Addr())
 	if err := engine.Serve(ctx, ln); err != nil {

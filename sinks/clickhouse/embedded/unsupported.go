@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"context"
+	"crypto/sha256"
 	"net"
 )
 
@@ -12,6 +13,15 @@ type Engine struct{}
 
 // Open says that the engine is not available for this platform.
 func Open(Config) (*Engine, error) { return nil, errPlatform }
+
+// Harden does nothing.
+func Harden(int) error { return nil }
+
+// Lacking says nothing.
+func (*Engine) Lacking() string { return "" }
+
+// PasswordDigest returns the SHA-256 of a password.
+func PasswordDigest(password string) [sha256.Size]byte { return sha256.Sum256([]byte(password)) }
 
 // Serve says that the engine is not available for this platform.
 func (*Engine) Serve(context.Context, net.Listener) error { return errPlatform }

@@ -1,0 +1,73 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestEmbeddedServicesAreOnlyTheirUsers(t *testing.T) {
+	t.Setenv("MILLRACE_TEST_SECRET", "canary")
+	h := newHarness(t, []model{fares})
+
+	// What a process does not get, nobody finds there.
+	for _, pid := range []int{h.services.Kafka.Pid(), h.services.ClickHouse.Pid()} {
+		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		require.NoError(t, err)
+		require.NotContains(t, string(environ), "canary")
+		for variable := range strings.SplitSeq(strings.Trim(string(environ), "\x00"), "\x00") {
+			require.Regexp(t, `^(GO|TZ=|MILLRACE_SUPERVISED=)`, variable)
+		}
+		cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		require.NoError(t, err)
+		password, err := os.ReadFile(h.cfg.ClickHouse.PasswordFile)
+		require.NoError(t, err)
+		require.NotContains(t, string(cmdline), strings.TrimSpace(string(password)))
+	}
+
+	// Roles in another process find the password by the address; the README's curl needs none.
+	tr := newTraffic(h, seeded(t), 200)
+	h.start("worker,recorder", "clickhouse.password_file=")
+	tr.sendHour()
+	tr.requireOnce()
+	before := h.count("SELECT count() FROM millrace.predictions")
+	resp, err := http.Post("http://"+h.services.ClickHouse.Addr(), "text/plain", strings.NewReader("TRUNCATE TABLE millrace.observations_fares"))
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusInternalServerError, resp.StatusCode)
+	require.Equal(t, before, h.count("SELECT count() FROM millrace.predictions"))
+
+	// A replacement takes the same password.
+	pid := h.services.ClickHouse.Pid()
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	h.eventually("ClickHouse is back", func() (string, bool) {
+		_, err := h.query("SELECT 1")
+		return fmt.Sprint(err), err == nil && h.services.ClickHouse.Pid() != pid
+	})
+	h.exec("CREATE DATABASE again")
+
+	// Nobody else may read what lies there.
+	files := 0
+	require.NoError(t, filepath.WalkDir(h.cfg.Embedded.Dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		switch {
+		case os.IsNotExist(err): // merged away
+			return nil
+		case err == nil && info.Mode()&fs.ModeSymlink == 0 && path != h.cfg.Embedded.Dir && info.Mode().Perm()&0o077 != 0:
+			return fmt.Errorf("%s has mode %s", path, info.Mode())
+		}
+		files++
+		return err
+	}))
+	require.Greater(t, files, 20)
+}
