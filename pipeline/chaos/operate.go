@@ -166,11 +166,17 @@ func (c *cluster) topicOf(holds string) string {
 // answered already. They are told to look for it, once.
 func (r *run) strand(ctx context.Context, in Incident) error {
 	c, workers := r.cluster, r.topology.members(worker)
+	group := c.cfg.Worker.Group + "-renamed"
+	if in.Kind == Rename {
+		if err := r.joinRenamed(ctx, in, group, asksWhere); err != nil {
+			return err
+		}
+	}
 	if err := r.empty(ctx, worker, false); err != nil {
 		return err
 	}
 	if in.Kind == Rename {
-		c.rename(worker, c.cfg.Worker.Group+"-renamed")
+		c.rename(worker, group)
 	} else if err := r.op.DeleteGroup(ctx, c.cfg.Worker.Group); err != nil {
 		return err
 	}
@@ -262,24 +268,33 @@ func (r *run) rewind(ctx context.Context, in Incident) error {
 	return nil
 }
 
-// renameRecorders first renames them as a rolling update does, which must be refused, and
-// then as it must be done.
-func (r *run) renameRecorders(ctx context.Context, in Incident) error {
-	c, joiner := r.cluster, extra(recorder)
-	group := c.cfg.Recorder.Group + "-renamed"
+// joinRenamed renames a group as a rolling update does: one more of the role has the new
+// name while the others have the old one. That must be refused.
+func (r *run) joinRenamed(ctx context.Context, in Incident, group string, words *regexp.Regexp) error {
+	c, joiner := r.cluster, []string{extra(in.Target)}
 	since := c.mark()
-	c.set([]string{joiner}, "recorder.group", group)
-	if err := c.startAll(ctx, []string{joiner}); err != nil {
+	c.set(joiner, in.Target+".group", group)
+	if err := c.startAll(ctx, joiner); err != nil {
 		return err
 	}
-	if _, err := c.hear(ctx, in, since, demand{of: []string{joiner}, words: oldOneFirst, level: zerolog.WarnLevel, refuses: true}); err != nil {
+	if _, err := c.hear(ctx, in, since, demand{of: joiner, words: words, level: zerolog.WarnLevel, refuses: true}); err != nil {
 		return err
 	}
-	c.stopAll(ctx, []string{joiner}, true)
+	c.stopAll(ctx, joiner, true)
+	c.set(joiner, in.Target+".group", c.group(in.Target))
+	return nil
+}
+
+// renameRecorders renames them, which must be refused while the old ones run.
+func (r *run) renameRecorders(ctx context.Context, in Incident) error {
+	group := r.cluster.cfg.Recorder.Group + "-renamed"
+	if err := r.joinRenamed(ctx, in, group, oldOneFirst); err != nil {
+		return err
+	}
 	if err := r.empty(ctx, recorder, false); err != nil {
 		return err
 	}
-	c.rename(recorder, group)
+	r.cluster.rename(recorder, group)
 	return r.startAndHear(ctx, in, recorder, demand{words: looksFor, level: zerolog.InfoLevel})
 }
 

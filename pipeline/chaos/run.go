@@ -372,6 +372,7 @@ func ghosts(members, sessions map[string]int) []string {
 
 // verify judges what is there.
 func (r *run) verify(ctx context.Context) error {
+	r.findings = append(r.findings, r.cluster.Findings()...) // first: what is wrong in the data may follow from them
 	e, err := collect(ctx, r.op, r.cluster.cfg, &r.kept, r.unreadable)
 	if err != nil {
 		return fmt.Errorf("read what is there: %w", err)
@@ -379,7 +380,6 @@ func (r *run) verify(ctx context.Context) error {
 	r.findings = append(r.findings, e.setAside(r.skipped, r.cluster.topicOf(requests))...)
 	r.verdict = judge(r.load, e)
 	r.findings = append(r.findings, r.verdict.Findings...)
-	r.findings = append(r.findings, r.cluster.Findings()...)
 	return nil
 }
 
