@@ -96,7 +96,11 @@ func (r *run) happen(ctx context.Context, in Incident, from, to int) error {
 		return produce(ctx, half, to, beforehand)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return produce(ctx, from, to, flowing) })
+	r.flowed = make(chan struct{})
+	group.Go(func() error {
+		defer close(r.flowed)
+		return produce(ctx, from, to, flowing)
+	})
 	group.Go(func() error {
 		if err := sleep(ctx, beforehand); err != nil {
 			return err
@@ -420,9 +424,14 @@ func (r *run) poison(ctx context.Context, in Incident) error {
 	return r.recovered(ctx, in)
 }
 
-// othersGoOn waits until a group has come in the other partitions of the topic to where they
-// end now.
+// othersGoOn waits until a group has come to the end of the other partitions of the topic, with
+// all that is sent while the one of the batch stands still.
 func (r *run) othersGoOn(ctx context.Context, in Incident, group string, batch kafkatest.Batch) error {
+	select {
+	case <-r.flowed:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	ends, err := r.op.Extents(ctx, group, batch.Topic)
 	if err != nil {
 		return err

@@ -93,6 +93,7 @@ type run struct {
 
 	op         *kafkatest.Operator
 	happened   []happened
+	flowed     chan struct{}     // closed when the requests of the incident have been sent
 	unfinished bool              // not everything was answered and stored in time
 	kept       evidence          // of topics that were deleted
 	unreadable []kafkatest.Batch // that were produced
