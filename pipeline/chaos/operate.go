@@ -406,7 +406,7 @@ func (r *run) poison(ctx context.Context, in Incident) error {
 		_, err := c.hear(ctx, in, since, demand{of: names, words: wasSkipped, level: zerolog.WarnLevel})
 		return err
 	}
-	if _, err := c.hear(ctx, in, since, demand{of: names, words: cannotRead, level: zerolog.WarnLevel, refuses: true}); err != nil {
+	if _, err := c.hear(ctx, in, since, demand{of: names, words: cannotRead, level: zerolog.WarnLevel, refuses: true, lives: true}); err != nil {
 		return err
 	}
 	if err := r.othersGoOn(ctx, in, c.group(role), batch); err != nil {

@@ -62,6 +62,7 @@ type demand struct {
 	words   *regexp.Regexp
 	level   zerolog.Level // of the line, at the least
 	refuses bool          // it is unready too, and says the words there, or has ended
+	lives   bool          // it must not have ended
 	within  time.Duration // of hearing; 0 is saidWithin
 }
 
@@ -84,7 +85,7 @@ func (c *cluster) hear(ctx context.Context, in Incident, since mark, d demand) (
 			if err != nil {
 				return false, err
 			}
-			if line == "" || d.refuses && !c.refuses(waiting, p, d.words) {
+			if line == "" || d.refuses && !c.refuses(waiting, p, d) {
 				continue
 			}
 			c.log.Info().Str("incident", in.String()).Str("process", name).Str("said", line).Msg("it was said")
@@ -105,14 +106,14 @@ func (c *cluster) hear(ctx context.Context, in Incident, since mark, d demand) (
 	return false, nil
 }
 
-// refuses tells whether a process has ended, or is not ready and says the words there.
-func (c *cluster) refuses(ctx context.Context, p *process, words *regexp.Regexp) bool {
+// refuses tells whether a process is not ready and says the words there, or has ended where that is allowed.
+func (c *cluster) refuses(ctx context.Context, p *process, d demand) bool {
 	running := p.current()
 	if running == nil || p.Ended() {
-		return true
+		return !d.lives
 	}
 	ready, why, err := readiness(ctx, running.Addr())
-	return err == nil && !ready && words.Match(why)
+	return err == nil && !ready && d.words.Match(why)
 }
 
 // readiness asks an admin endpoint whether its process is ready, and if not why.

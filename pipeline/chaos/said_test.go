@@ -46,6 +46,7 @@ func TestMissingRefusalIsFound(t *testing.T) {
 	require.True(t, hear(since, demand{words: oldOneFirst, level: zerolog.InfoLevel}))
 	log.Error().Msg("stop the old one first")
 	require.True(t, hear(since, demand{words: oldOneFirst, level: zerolog.WarnLevel, refuses: true}))
+	silent(since, demand{words: oldOneFirst, level: zerolog.WarnLevel, refuses: true, lives: true})
 	silent(c.mark(), demand{words: oldOneFirst, level: zerolog.InfoLevel})
 
 	// It runs and is not ready, for the reason that is demanded and for no other.
@@ -55,5 +56,5 @@ func TestMissingRefusalIsFound(t *testing.T) {
 	log.Error().Msg("stop the old one first")
 	require.Contains(t, silent(since, demand{words: oldOneFirst, level: zerolog.WarnLevel, refuses: true}), "by a role that is not ready")
 	require.True(t, hear(since, demand{words: oldOneFirst, level: zerolog.WarnLevel}), "it need not refuse to work")
-	require.Equal(t, 8, c.Demanded())
+	require.Equal(t, 9, c.Demanded())
 }
