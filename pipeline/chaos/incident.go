@@ -37,11 +37,16 @@ type Incident struct {
 	Target string  // a role, a topic or a service
 	How    string  // where there are several ways
 	Dice   float64 // 0 to 1, for what the kind leaves open
+	Amid   []Fault // of connections, which happen meanwhile
 }
 
 // String is the incident in a few words.
 func (in Incident) String() string {
-	return strings.TrimSpace(fmt.Sprintf("%s %s %s", in.Kind, in.Target, in.How))
+	text := strings.TrimSpace(fmt.Sprintf("%s %s %s", in.Kind, in.Target, in.How))
+	for i, f := range in.Amid {
+		text += []string{" amid", ","}[min(i, 1)] + " " + string(f.Kind) + " " + f.key()
+	}
+	return text
 }
 
 // Ways in which an incident can go.
@@ -77,27 +82,44 @@ func allIncidents(only []Kind) []Incident {
 	return all
 }
 
+// faultsAmid is how many faults there are amid an incident.
+const faultsAmid = 2
+
+// amid deals faults of single connections: what is done to a process would get into the
+// operator's way.
+func amid(seed uint64, t Topology) []Fault {
+	wanted := []Kind{Cut, BlackHole, Mute, Delay, HalfClose, Late}
+	if len(t.Only) > 0 {
+		wanted = slices.DeleteFunc(wanted, func(k Kind) bool { return !slices.Contains(t.Only, k) })
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	t.Only = wanted
+	return slices.DeleteFunc(NewPlan(seed, faultsAmid, t, 0).Faults, func(f Fault) bool { return f.Target == everyone })
+}
+
 // EachIncident asks for every incident once.
 const EachIncident = -1
 
 // NewIncidents deals n incidents, or each once, the same for the same arguments: every one
 // before any a second time.
-func NewIncidents(seed uint64, n int, only []Kind) []Incident {
+func NewIncidents(seed uint64, n int, t Topology) []Incident {
 	rnd := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // repeatable, not secret
 	if n == EachIncident {
-		n = len(allIncidents(only))
+		n = len(allIncidents(t.Only))
 	}
 	var dealt, hand []Incident
 	for len(dealt) < n {
 		if len(hand) == 0 {
-			hand = allIncidents(only)
+			hand = allIncidents(t.Only)
 			if len(hand) == 0 { // none of the kinds that are wanted is one of incidents
 				return nil
 			}
 			rnd.Shuffle(len(hand), func(i, j int) { hand[i], hand[j] = hand[j], hand[i] })
 		}
 		in := hand[0]
-		in.Dice = rnd.Float64()
+		in.Dice, in.Amid = rnd.Float64(), amid(rnd.Uint64(), t)
 		dealt, hand = append(dealt, in), hand[1:]
 	}
 	return dealt

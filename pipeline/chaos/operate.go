@@ -90,7 +90,7 @@ func (r *run) happen(ctx context.Context, in Incident, from, to int) error {
 		if err := r.settle(ctx); err != nil || r.unfinished {
 			return err
 		}
-		if err := r.befall(ctx, in); err != nil {
+		if err := r.befallAmid(ctx, in); err != nil {
 			return err
 		}
 		return produce(ctx, half, to, beforehand)
@@ -105,8 +105,24 @@ func (r *run) happen(ctx context.Context, in Incident, from, to int) error {
 		if err := sleep(ctx, beforehand); err != nil {
 			return err
 		}
-		return r.befall(ctx, in)
+		return r.befallAmid(ctx, in)
 	})
+	return group.Wait()
+}
+
+// befallAmid does the incident, and meanwhile the faults.
+func (r *run) befallAmid(ctx context.Context, in Incident) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, f := range in.Amid {
+		r.amid++
+		group.Go(func() error {
+			if err := sleep(ctx, f.At); err != nil {
+				return err
+			}
+			return r.cluster.Do(ctx, f)
+		})
+	}
+	group.Go(func() error { return r.befall(ctx, in) })
 	return group.Wait()
 }
 

@@ -93,6 +93,7 @@ type run struct {
 
 	op         *kafkatest.Operator
 	happened   []happened
+	amid       int               // faults, amid incidents
 	flowed     chan struct{}     // closed when the requests of the incident have been sent
 	unfinished bool              // not everything was answered and stored in time
 	kept       evidence          // of topics that were deleted
@@ -122,7 +123,7 @@ func newRun(o Options, log zerolog.Logger) (*run, error) {
 	r := &run{o: o, log: log, verdict: &Verdict{}}
 	r.topology = Topology{Workers: o.Workers, Recorders: o.Recorders, Brokers: o.Brokers, KillBrokers: o.Kafka == RealKafka, Only: o.Only}
 	r.plan = NewPlan(o.Seed, o.Faults, r.topology, o.Outage)
-	r.plan.Incidents = NewIncidents(o.Seed, o.Incidents, o.Only)
+	r.plan.Incidents = NewIncidents(o.Seed, o.Incidents, r.topology)
 	return r, nil
 }
 
@@ -389,7 +390,7 @@ func (r *run) summary() *Summary {
 	s := &Summary{
 		Seed: r.o.Seed, Kafka: r.o.Kafka, Brokers: r.o.Brokers, Requests: v.Requests, Results: v.Results, Observations: v.Observations,
 		DeadLetters: v.DeadLetters, Duplicates: v.Duplicates, Lost: v.Lost, Reordered: v.Reordered, Wrong: v.Wrong,
-		Faults: len(r.plan.Faults), Incidents: len(r.happened), Kinds: r.plan.Kinds(), LoadSeconds: r.loaded.Seconds(), DrainSeconds: r.drained.Seconds(), Unstuck: r.unstuck,
+		Faults: len(r.plan.Faults) + r.amid, Incidents: len(r.happened), Kinds: r.plan.Kinds(), LoadSeconds: r.loaded.Seconds(), DrainSeconds: r.drained.Seconds(), Unstuck: r.unstuck,
 	}
 	if r.cluster != nil {
 		s.Effective, s.Demanded = r.cluster.Effective(), r.cluster.Demanded()
