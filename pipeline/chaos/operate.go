@@ -205,7 +205,7 @@ func (r *run) strand(ctx context.Context, in Incident) error {
 		return err
 	}
 	said, err := c.hear(ctx, in, since, demand{of: workers, words: asksWhere, level: zerolog.WarnLevel, refuses: true})
-	if err != nil || !said {
+	if err != nil || said == "" {
 		return err
 	}
 	for _, where := range []string{"answered", ""} { // once is enough
@@ -431,13 +431,18 @@ func (r *run) poison(ctx context.Context, in Incident) error {
 	if err := r.empty(ctx, role, true); err != nil {
 		return err
 	}
-	if err := r.op.Commit(ctx, c.group(role), topic, map[int32]int64{batch.Partition: batch.Last + 1}); err != nil {
+	if err := r.passOver(ctx, c.group(role), batch); err != nil {
 		return err
 	}
 	if err := c.startAll(ctx, names); err != nil {
 		return err
 	}
 	return r.recovered(ctx, in)
+}
+
+// passOver sets the offset of a group behind a batch.
+func (r *run) passOver(ctx context.Context, group string, batch kafkatest.Batch) error {
+	return r.op.Commit(ctx, group, batch.Topic, map[int32]int64{batch.Partition: batch.Last + 1})
 }
 
 // othersGoOn waits until a group has come to the end of the other partitions of the topic, with

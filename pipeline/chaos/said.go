@@ -70,9 +70,9 @@ type demand struct {
 // topics every 10 s, and a recorder that waits for a member that is gone takes longer.
 const saidWithin = 45 * time.Second
 
-// hear waits until one of the processes says what is demanded, since the mark. That none does
-// is a finding, and false.
-func (c *cluster) hear(ctx context.Context, in Incident, since mark, d demand) (bool, error) {
+// hear waits until one of the processes says what is demanded, since the mark, and returns the
+// line of its log. That none does is a finding, and "".
+func (c *cluster) hear(ctx context.Context, in Incident, since mark, d demand) (said string, err error) {
 	c.mu.Lock()
 	c.demanded++
 	c.mu.Unlock()
@@ -83,27 +83,27 @@ func (c *cluster) hear(ctx context.Context, in Incident, since mark, d demand) (
 			p := c.roles[name]
 			line, err := p.saidSince(since[name], d.level, d.words)
 			if err != nil {
-				return false, err
+				return "", err
 			}
 			if line == "" || d.refuses && !c.refuses(waiting, p, d) {
 				continue
 			}
 			c.log.Info().Str("incident", in.String()).Str("process", name).Str("said", line).Msg("it was said")
-			return true, nil
+			return line, nil
 		}
 		if sleep(waiting, 50*time.Millisecond) != nil {
 			break
 		}
 	}
 	if ctx.Err() != nil {
-		return false, context.Cause(ctx)
+		return "", context.Cause(ctx)
 	}
 	how := "said"
 	if d.refuses {
 		how = "said, by a role that is not ready,"
 	}
 	c.find(Finding{What: fmt.Sprintf("unsaid: after %q none of %q has %s %q", in, d.of, how, d.words), At: time.Now()})
-	return false, nil
+	return "", nil
 }
 
 // refuses tells whether a process is not ready and says the words there, or has ended where that is allowed.
