@@ -43,8 +43,12 @@ type Incident struct {
 // String is the incident in a few words.
 func (in Incident) String() string {
 	text := strings.TrimSpace(fmt.Sprintf("%s %s %s", in.Kind, in.Target, in.How))
+	faults := make([]string, len(in.Amid))
 	for i, f := range in.Amid {
-		text += []string{" amid", ","}[min(i, 1)] + " " + string(f.Kind) + " " + f.key()
+		faults[i] = string(f.Kind) + " " + f.key()
+	}
+	if len(faults) > 0 {
+		text += " amid " + strings.Join(faults, ", ")
 	}
 	return text
 }
@@ -66,13 +70,22 @@ func (in Incident) names() []Kind {
 // allIncidents are those that some names select, each once; no names select all.
 func allIncidents(only []Kind) []Incident {
 	all := []Incident{
-		{Kind: Forget, Target: worker}, {Kind: Forget, Target: recorder},
-		{Kind: Rewind, Target: recorder, How: toEarliest}, {Kind: Rewind, Target: recorder, How: backwards},
-		{Kind: Again, Target: requests}, {Kind: Again, Target: results}, {Kind: Again, Target: observations}, {Kind: Again, Target: deadLetters},
-		{Kind: Clock, Target: clickHouse}, {Kind: Parts, Target: clickHouse},
-		{Kind: Rename, Target: worker}, {Kind: Rename, Target: recorder},
-		{Kind: Poison, Target: requests, How: stopped}, {Kind: Poison, Target: requests, How: skipped},
-		{Kind: Poison, Target: observations, How: stopped}, {Kind: Poison, Target: observations, How: skipped},
+		{Kind: Forget, Target: worker},
+		{Kind: Forget, Target: recorder},
+		{Kind: Rewind, Target: recorder, How: toEarliest},
+		{Kind: Rewind, Target: recorder, How: backwards},
+		{Kind: Again, Target: requests},
+		{Kind: Again, Target: results},
+		{Kind: Again, Target: observations},
+		{Kind: Again, Target: deadLetters},
+		{Kind: Clock, Target: clickHouse},
+		{Kind: Parts, Target: clickHouse},
+		{Kind: Rename, Target: worker},
+		{Kind: Rename, Target: recorder},
+		{Kind: Poison, Target: requests, How: stopped},
+		{Kind: Poison, Target: requests, How: skipped},
+		{Kind: Poison, Target: observations, How: stopped},
+		{Kind: Poison, Target: observations, How: skipped},
 	}
 	if len(only) > 0 {
 		all = slices.DeleteFunc(all, func(in Incident) bool {

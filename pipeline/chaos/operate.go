@@ -399,7 +399,6 @@ func (r *run) poison(ctx context.Context, in Incident) error {
 			return err
 		}
 		c.set(names, policy, "skip")
-		defer c.set(names, policy, "") // from the next start
 		if err := c.startAll(ctx, names); err != nil {
 			return r.cannotStart(ctx, in, names, policy, err)
 		}
@@ -419,10 +418,20 @@ func (r *run) poison(ctx context.Context, in Incident) error {
 	r.unreadable = append(r.unreadable, batch)
 	if in.How == skipped {
 		r.skipped = append(r.skipped, batch)
-		_, err := c.hear(ctx, in, since, demand{of: names, words: wasSkipped, level: zerolog.WarnLevel})
-		return err
+		if _, err := c.hear(ctx, in, since, demand{of: names, words: wasSkipped, level: zerolog.WarnLevel}); err != nil {
+			return err
+		}
+		c.set(names, policy, "")
+		if err := r.empty(ctx, role, false); err != nil {
+			return err
+		}
+		if err := c.startAll(ctx, names); err != nil {
+			return err
+		}
+		return r.recovered(ctx, in)
 	}
-	if _, err := c.hear(ctx, in, since, demand{of: names, words: cannotRead, level: zerolog.WarnLevel, refuses: true, lives: true}); err != nil {
+	said, err := c.hear(ctx, in, since, demand{of: names, words: cannotRead, level: zerolog.WarnLevel, refuses: true, lives: true})
+	if err != nil || said == "" { // who has not stopped there is not set there
 		return err
 	}
 	if err := r.othersGoOn(ctx, in, c.group(role), batch); err != nil {

@@ -71,7 +71,8 @@ func TestJudge(t *testing.T) {
 					}
 				}
 			},
-			Verdict{}, nil,
+			Verdict{},
+			nil,
 		},
 		"a result is lost": {
 			func(e *evidence) { e.results = slices.Delete(e.results, 7, 8) },
