@@ -123,7 +123,7 @@ test-kafka: native kafka ## the tests, and a short chaos, against Apache Kafka, 
 	MILLRACE_TEST_KAFKA=3 $(GO) test -race -count=1 -p 1 -timeout 10m -skip '$(NOT_KAFKA)|^TestRecorderReplaced|^TestInsertComes|^TestRepeat|^TestArrow|^TestRegistry' ./consumers/kafkatest ./consumers ./pipeline ./pipeline/chaos
 
 .PHONY: chaos
-chaos: native $(if $(findstring real,$(ARGS)),kafka) ## kill, freeze and cut off everything under load, then look for what is lost or doubled; ARGS="--seed S --faults N --requests N --kafka real --brokers 3"
+chaos: native $(if $(findstring real,$(ARGS)),kafka) ## kill, freeze and cut off everything under load, do what operators do, then look for what is lost or doubled; ARGS="--seed S --faults N --incidents N --only KIND,KIND --kafka real --brokers 3"
 	@$(GO) build -o bin/chaos ./cmd/chaos
 	@./bin/chaos $(ARGS)
 

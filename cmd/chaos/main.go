@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"strings"
 
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/chaos"
@@ -31,13 +32,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	flags.Uint64Var(&o.Seed, "seed", rand.Uint64()>>32, "which faults are done, and when; by default a new one") //nolint:gosec // to be repeated, not secret
 	flags.IntVar(&o.Faults, "faults", o.Faults, "how many")
+	flags.IntVar(&o.Incidents, "incidents", o.Incidents, "how many, one after the other when the faults are over; -1: each once")
 	flags.IntVar(&o.Requests, "requests", o.Requests, "how many")
 	flags.StringVar(&o.Kafka, "kafka", o.Kafka, "embedded or real")
 	flags.IntVar(&o.Brokers, "brokers", o.Brokers, "1 or, with real Kafka, 3")
 	flags.IntVar(&o.Workers, "workers", o.Workers, "how many processes, of two lanes each")
 	flags.IntVar(&o.Recorders, "recorders", o.Recorders, "how many processes")
-	flags.Func("only", "one kind of faults, and no others; repeatable", func(kind string) error {
-		o.Only = append(o.Only, chaos.Kind(kind))
+	flags.Func("only", "kinds of faults and incidents, and no others: NAME,NAME…, of incidents also KIND:TARGET and KIND:TARGET:HOW; repeatable", func(kinds string) error {
+		for kind := range strings.SplitSeq(kinds, ",") {
+			o.Only = append(o.Only, chaos.Kind(kind))
+		}
 		return nil
 	})
 	flags.DurationVar(&o.Outage, "outage", o.Outage, "how long ClickHouse is away, once, while requests flow; 0: not")

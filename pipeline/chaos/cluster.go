@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +30,7 @@ const drainTimeout = 30 * time.Second
 // cluster is everything that runs. Faults of different targets may overlap.
 type cluster struct {
 	log        zerolog.Logger
+	dir        string          // for data and logs
 	cfg        pipeline.Config // what all roles share, and Kafka and ClickHouse as the run itself reaches them
 	broker     broker
 	clickHouse *process
@@ -41,12 +41,13 @@ type cluster struct {
 	restarts  map[string]int         // of processes that ended by themselves
 	busy      map[string]*sync.Mutex // by target
 	effective int                    // faults
+	demanded  int                    // how many times something had to be said
 	findings  []Finding
 }
 
 // startCluster starts everything in dir, and waits until the roles are ready. Close it.
 func startCluster(ctx context.Context, o Options, t Topology, dir string, log zerolog.Logger) (*cluster, error) {
-	c := &cluster{log: log, proxies: map[string]*proxy{}, roles: map[string]*process{}, restarts: map[string]int{}, busy: map[string]*sync.Mutex{}}
+	c := &cluster{log: log, dir: dir, proxies: map[string]*proxy{}, roles: map[string]*process{}, restarts: map[string]int{}, busy: map[string]*sync.Mutex{}}
 	if err := c.start(ctx, o, t, dir); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -137,20 +138,17 @@ func (c *cluster) ready(ctx context.Context) error {
 		if running == nil {
 			continue
 		}
+		last := ""
 		for {
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+running.Addr()+"/readyz", nil)
-			if err != nil {
-				return fmt.Errorf("ask %s whether it is ready: %w", name, err)
+			ready, why, err := readiness(ctx, running.Addr())
+			if err == nil && ready {
+				break
 			}
-			req.Close = true
-			if resp, err := http.DefaultClient.Do(req); err == nil {
-				_ = resp.Body.Close()
-				if resp.StatusCode == http.StatusOK {
-					break
-				}
+			if ctx.Err() == nil && err == nil {
+				last = string(why)
 			}
 			if err := sleep(ctx, 50*time.Millisecond); err != nil {
-				return fmt.Errorf("%s does not get ready: %w", name, err)
+				return fmt.Errorf("%s does not get ready: %w; it last said: %s", name, err, last)
 			}
 		}
 	}
@@ -353,6 +351,13 @@ func (c *cluster) sessions(role string) map[string]int {
 		}
 	}
 	return sessions
+}
+
+// Demanded returns how many times something had to be said.
+func (c *cluster) Demanded() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.demanded
 }
 
 // Findings are what went wrong on the way.

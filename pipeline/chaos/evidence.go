@@ -10,10 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
 // place is where a record lies in its topic.
@@ -28,9 +27,11 @@ func (p place) String() string { return fmt.Sprintf("%d/%d", p.partition, p.offs
 type entry struct {
 	id      string
 	at      time.Time // when it was appended to Kafka, scored or refused
-	request place     // coordinates of the request; of a result, unknown
+	topic   string    // id of the requests topic, which is another after it was made again; of a result, unknown
+	request place     // coordinates of the request in it; of a result, unknown
 	own     place     // of a record, and of a dead letter's row: where the record lies
-	topic   string    // of a row: id of the requests topic
+	letters string    // of a dead letter and its row: id of the topic that own is in
+	row     bool      // it is of a table
 	value   float64   // of results and rows: the prediction
 	class   string    // of dead letters
 
@@ -50,9 +51,9 @@ type minute struct {
 	latency, counting int64
 }
 
-// evidence is all that a run has left behind. Records are in the order of their partitions.
+// evidence is all that a run has left behind. Records are in the order of their partitions,
+// those of a topic that was deleted before those of the one that was made in its place.
 type evidence struct {
-	topicID    string // of the requests
 	requests   []entry
 	results    []entry
 	letters    []entry
@@ -73,76 +74,83 @@ func originalHeaders(headers []schemas.Header) string {
 	return strings.Join(lines, "\n")
 }
 
-// collect reads the topics as committed, and the tables.
-func collect(ctx context.Context, cfg pipeline.Config) (*evidence, error) {
-	admin, err := consumers.NewAdmin(consumers.Connection{Brokers: cfg.Kafka.Brokers, ClientID: cfg.Kafka.ClientID})
-	if err != nil {
-		return nil, err
-	}
-	defer admin.Close()
-	e := &evidence{}
-	base := func(rec *schemas.Record) entry {
-		id, _ := rec.Header(schemas.HeaderRequestID)
-		return entry{
-			id: string(id), at: rec.Timestamp, own: place{rec.Partition, rec.Offset},
-			key: string(rec.Key), headers: originalHeaders(rec.Headers),
+// collect reads the topics as committed, and the tables, and returns it with what was kept
+// of topics that were deleted.
+func collect(ctx context.Context, op *kafkatest.Operator, cfg pipeline.Config, kept *evidence, unreadable []kafkatest.Batch) (*evidence, error) {
+	e := &evidence{requests: slices.Clone(kept.requests), results: slices.Clone(kept.results), letters: slices.Clone(kept.letters)}
+	for _, topic := range []string{cfg.Topics.RequestsOf(model), cfg.Topics.ResultsOf(model), cfg.Topics.DeadLetters} {
+		if err := e.read(ctx, op, cfg, topic, unreadable); err != nil {
+			return nil, err
 		}
-	}
-	err = admin.Read(ctx, cfg.Topics.RequestsOf(model), func(rec *schemas.Record) error {
-		r := base(rec)
-		r.request = r.own
-		e.topicID = rec.TopicID.String()
-		e.requests = append(e.requests, r)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = admin.Read(ctx, cfg.Topics.ResultsOf(model), func(rec *schemas.Record) error {
-		var result struct {
-			ID          string             `json:"request_id"`
-			Predictions map[string]float64 `json:"predictions"`
-		}
-		if err := json.Unmarshal(rec.Value, &result); err != nil {
-			return fmt.Errorf("result %s: %w", place{rec.Partition, rec.Offset}, err)
-		}
-		r := base(rec)
-		if r.id != result.ID {
-			return fmt.Errorf("result %s is of %q by its header and of %q by its value", r.own, r.id, result.ID)
-		}
-		r.value = result.Predictions["y"]
-		e.results = append(e.results, r)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = admin.Read(ctx, cfg.Topics.DeadLetters, func(rec *schemas.Record) error {
-		r := base(rec)
-		class, _ := rec.Header(schemas.HeaderErrorClass)
-		partition, _ := rec.Header(schemas.HeaderPartition)
-		offset, _ := rec.Header(schemas.HeaderOffset)
-		p, err := strconv.ParseInt(string(partition), 10, 32)
-		if err == nil {
-			r.request.partition = int32(p)
-			r.request.offset, err = strconv.ParseInt(string(offset), 10, 64)
-		}
-		if err != nil {
-			return fmt.Errorf("dead letter %s: %w", r.own, err)
-		}
-		r.class, r.bytes = string(class), string(rec.Value)
-		e.letters = append(e.letters, r)
-		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
 	return e, e.collectTables(ctx, cfg)
 }
 
+// read adds what one of the topics holds. Observations are judged by their rows alone.
+func (e *evidence) read(ctx context.Context, op *kafkatest.Operator, cfg pipeline.Config, topic string, unreadable []kafkatest.Batch) error {
+	visit := map[string]func(rec *schemas.Record) error{
+		cfg.Topics.RequestsOf(model): e.addRequest, cfg.Topics.ResultsOf(model): e.addResult, cfg.Topics.DeadLetters: e.addLetter,
+	}[topic]
+	if visit == nil {
+		return nil
+	}
+	return op.Read(ctx, topic, unreadable, visit)
+}
+
+func newEntry(rec *schemas.Record) entry {
+	id, _ := rec.Header(schemas.HeaderRequestID)
+	return entry{
+		id: string(id), at: rec.Timestamp, own: place{rec.Partition, rec.Offset},
+		key: string(rec.Key), headers: originalHeaders(rec.Headers),
+	}
+}
+
+func (e *evidence) addRequest(rec *schemas.Record) error {
+	r := newEntry(rec)
+	r.topic, r.request = rec.TopicID.String(), r.own
+	e.requests = append(e.requests, r)
+	return nil
+}
+
+func (e *evidence) addResult(rec *schemas.Record) error {
+	var result struct {
+		ID          string             `json:"request_id"`
+		Predictions map[string]float64 `json:"predictions"`
+	}
+	if err := json.Unmarshal(rec.Value, &result); err != nil {
+		return fmt.Errorf("result %s: %w", place{rec.Partition, rec.Offset}, err)
+	}
+	r := newEntry(rec)
+	if r.id != result.ID {
+		return fmt.Errorf("result %s is of %q by its header and of %q by its value", r.own, r.id, result.ID)
+	}
+	r.value = result.Predictions["y"]
+	e.results = append(e.results, r)
+	return nil
+}
+
+func (e *evidence) addLetter(rec *schemas.Record) error {
+	r := newEntry(rec)
+	text := func(key string) string {
+		value, _ := rec.Header(key)
+		return string(value)
+	}
+	p, err := strconv.ParseInt(text(schemas.HeaderPartition), 10, 32)
+	if err == nil {
+		r.request.partition = int32(p)
+		r.request.offset, err = strconv.ParseInt(text(schemas.HeaderOffset), 10, 64)
+	}
+	if err != nil {
+		return fmt.Errorf("dead letter %s: %w", r.own, err)
+	}
+	r.topic, r.letters, r.class, r.bytes = text(schemas.HeaderTopicID), rec.TopicID.String(), text(schemas.HeaderErrorClass), string(rec.Value)
+	e.letters = append(e.letters, r)
+	return nil
+}
+
 // noInserts waits until ClickHouse has none under way.
 func (c *cluster) noInserts(ctx context.Context) error {
-	db, err := clickhouse.Open(clickhouse.Options{Addr: c.cfg.ClickHouse.Addr, Username: c.cfg.ClickHouse.Username, Storage: c.cfg.Storage()})
+	db, err := openTables(c.cfg)
 	if err != nil {
 		return err
 	}
@@ -164,7 +172,7 @@ func (c *cluster) noInserts(ctx context.Context) error {
 }
 
 func (e *evidence) collectTables(ctx context.Context, cfg pipeline.Config) error {
-	db, err := clickhouse.Open(clickhouse.Options{Addr: cfg.ClickHouse.Addr, Username: cfg.ClickHouse.Username, Storage: cfg.Storage()})
+	db, err := openTables(cfg)
 	if err != nil {
 		return err
 	}
@@ -187,13 +195,14 @@ func (e *evidence) collectTables(ctx context.Context, cfg pipeline.Config) error
 		if r.Y != nil {
 			value = *r.Y
 		}
-		e.rows = append(e.rows, entry{id: r.ID, topic: r.Topic, request: place{r.Partition, r.Offset}, at: r.At, value: value})
+		e.rows = append(e.rows, entry{row: true, id: r.ID, topic: r.Topic, request: place{r.Partition, r.Offset}, at: r.At, value: value})
 	}
 	var letters []struct {
 		Class        string            `ch:"class"`
 		Topic        string            `ch:"request_topic_id"`
 		Partition    int32             `ch:"request_partition"`
 		Offset       int64             `ch:"request_offset"`
+		OwnTopic     string            `ch:"dead_letter_topic_id"`
 		OwnPartition int32             `ch:"dead_letter_partition"`
 		OwnOffset    int64             `ch:"dead_letter_offset"`
 		At           time.Time         `ch:"failed_at"`
@@ -202,7 +211,7 @@ func (e *evidence) collectTables(ctx context.Context, cfg pipeline.Config) error
 		Bytes        string            `ch:"value"`
 	}
 	if err := db.Select(ctx, &letters, "SELECT toString(error_class) AS class, toString(request_topic_id) AS request_topic_id, request_partition, request_offset, "+
-		"dead_letter_partition, dead_letter_offset, failed_at, headers, key, value FROM "+db.Database()+".dead_letters"); err != nil {
+		"toString(dead_letter_topic_id) AS dead_letter_topic_id, dead_letter_partition, dead_letter_offset, failed_at, headers, key, value FROM "+db.Database()+".dead_letters"); err != nil {
 		return err
 	}
 	for _, r := range letters {
@@ -211,7 +220,7 @@ func (e *evidence) collectTables(ctx context.Context, cfg pipeline.Config) error
 			headers = append(headers, schemas.Header{Key: key, Value: []byte(value)})
 		}
 		e.letterRows = append(e.letterRows, entry{
-			id: r.Headers[schemas.HeaderRequestID], topic: r.Topic, request: place{r.Partition, r.Offset},
+			row: true, letters: r.OwnTopic, id: r.Headers[schemas.HeaderRequestID], topic: r.Topic, request: place{r.Partition, r.Offset},
 			own: place{r.OwnPartition, r.OwnOffset}, at: r.At, class: r.Class,
 			key: r.Key, headers: originalHeaders(headers), bytes: r.Bytes,
 		})

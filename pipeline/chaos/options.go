@@ -12,6 +12,7 @@ import (
 type Options struct {
 	Seed      uint64
 	Faults    int
+	Incidents int // after the faults; EachIncident is each once
 	Requests  int
 	Kafka     string // EmbeddedKafka or RealKafka
 	Brokers   int
@@ -29,7 +30,7 @@ type Options struct {
 // DefaultOptions returns those of `make chaos`. Seed is to be set.
 func DefaultOptions() Options {
 	return Options{
-		Faults: 50, Requests: 300_000, Kafka: EmbeddedKafka, Brokers: 1, Workers: 3, Recorders: 2,
+		Faults: 50, Incidents: EachIncident, Requests: 300_000, Kafka: EmbeddedKafka, Brokers: 1, Workers: 3, Recorders: 2,
 		Outage: time.Minute, Patience: 3 * time.Minute, Graph: "inference/onnx/testdata/linear.onnx",
 		Bounds: Bounds{WorkerRSS: 300 << 20, RecorderRSS: 400 << 20, Goroutines: 12, Files: 10, Heap: 12 << 20, RSS: 48 << 20},
 	}
@@ -46,9 +47,16 @@ func (o Options) Validate() error {
 	if o.Faults < 0 {
 		errs = append(errs, fmt.Errorf("--faults must be at least 0, got %d", o.Faults))
 	}
+	if o.Incidents < EachIncident {
+		errs = append(errs, fmt.Errorf("--incidents must be at least %d, got %d", EachIncident, o.Incidents))
+	}
+	known := slices.Concat(kinds(), incidentKinds())
+	for _, in := range allIncidents(nil) {
+		o.Only = slices.DeleteFunc(slices.Clone(o.Only), func(k Kind) bool { return slices.Contains(in.names(), k) })
+	}
 	for _, k := range o.Only {
-		if !slices.Contains(kinds(), k) {
-			errs = append(errs, fmt.Errorf("--only %q: it is not one of %q", k, kinds()))
+		if !slices.Contains(known, k) {
+			errs = append(errs, fmt.Errorf("--only %q: it is not one of %q", k, known))
 		}
 	}
 	if o.Kafka != EmbeddedKafka && o.Kafka != RealKafka {
@@ -65,10 +73,14 @@ func (o Options) Validate() error {
 
 // Command returns the command that repeats the run.
 func (o Options) Command() string {
-	var only strings.Builder
-	for _, k := range o.Only {
-		only.WriteString(" --only " + string(k))
+	only := ""
+	if len(o.Only) > 0 {
+		names := make([]string, len(o.Only))
+		for i, k := range o.Only {
+			names[i] = string(k)
+		}
+		only = " --only " + strings.Join(names, ",")
 	}
-	return fmt.Sprintf(`make chaos ARGS="--seed %d --faults %d --requests %d --kafka %s --brokers %d --workers %d --recorders %d --outage %s%s"`,
-		o.Seed, o.Faults, o.Requests, o.Kafka, o.Brokers, o.Workers, o.Recorders, o.Outage, &only)
+	return fmt.Sprintf(`make chaos ARGS="--seed %d --faults %d --incidents %d --requests %d --kafka %s --brokers %d --workers %d --recorders %d --outage %s%s"`,
+		o.Seed, o.Faults, o.Incidents, o.Requests, o.Kafka, o.Brokers, o.Workers, o.Recorders, o.Outage, only)
 }

@@ -106,6 +106,8 @@ type Plan struct {
 	Seed   uint64
 	Faults []Fault // by At
 	Length time.Duration
+
+	Incidents []Incident // after the faults
 }
 
 // card is one kind of fault that a plan deals.
@@ -187,8 +189,11 @@ func NewPlan(seed uint64, n int, t Topology, outage time.Duration) Plan {
 		return (least + time.Duration(rnd.Int64N(int64(most-least)))).Truncate(time.Millisecond)
 	}
 	p := Plan{Seed: seed}
-	if n > 0 && outage > 0 {
+	if n > 0 && outage > 0 && len(t.deck()) > 0 {
 		p.Faults = append(p.Faults, Fault{At: between(5*time.Second, 25*time.Second), For: outage, Kind: Kill, Target: clickHouse})
+	}
+	if len(t.deck()) == 0 { // none of the kinds that are wanted is one of faults
+		return p
 	}
 	var hand []card
 	for at := time.Duration(0); len(p.Faults) < n; {
@@ -238,11 +243,14 @@ func (p *Plan) sort() {
 	slices.SortStableFunc(p.Faults, func(a, b Fault) int { return cmp.Compare(a.At, b.At) })
 }
 
-// Kinds counts the faults by kind.
+// Kinds counts the faults and incidents by kind.
 func (p *Plan) Kinds() map[Kind]int {
 	kinds := map[Kind]int{}
 	for _, f := range p.Faults {
 		kinds[f.Kind]++
+	}
+	for _, in := range p.Incidents {
+		kinds[in.Kind]++
 	}
 	return kinds
 }

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,8 +30,9 @@ type process struct {
 	logs    *os.File
 	signals bool // SIGTERM drains it; without, only the end of its pipe does
 
-	mu      sync.Mutex
-	running *supervisor.Process // nil while it is down on purpose
+	mu       sync.Mutex
+	running  *supervisor.Process // nil while it is down on purpose
+	settings map[string]string   // of the configuration, beside its arguments; from the next start
 }
 
 // newProcess prepares a program; its output goes to a file of its own in dir. Close it.
@@ -47,7 +50,9 @@ func newProcess(dir, name string, signals bool, args ...string) (*process, error
 
 // Start starts it and waits until it says that it runs.
 func (p *process) Start(ctx context.Context) error {
-	running, err := supervisor.Start(ctx, p.child)
+	child := p.child
+	child.Args = p.arguments()
+	running, err := supervisor.Start(ctx, child)
 	if err != nil {
 		return err
 	}
@@ -55,6 +60,28 @@ func (p *process) Start(ctx context.Context) error {
 	defer p.mu.Unlock()
 	p.running = running
 	return nil
+}
+
+// set gives a key of the configuration another value; "" is the one that it had first.
+func (p *process) set(key, value string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.settings == nil {
+		p.settings = map[string]string{}
+	}
+	if p.settings[key] = value; value == "" {
+		delete(p.settings, key)
+	}
+}
+
+func (p *process) arguments() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	args := slices.Clone(p.child.Args)
+	for _, key := range slices.Sorted(maps.Keys(p.settings)) {
+		args = append(args, key+"="+p.settings[key])
+	}
+	return args
 }
 
 func (p *process) current() *supervisor.Process {

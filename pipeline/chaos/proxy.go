@@ -56,6 +56,16 @@ func (p *proxy) Close() {
 	p.open.Wait()
 }
 
+// retarget leads new connections to another address, and resets those that are there.
+func (p *proxy) retarget(addr string) {
+	p.mu.Lock()
+	p.target = addr
+	p.mu.Unlock()
+	all := p.gate(everyone)
+	all.set(Fault{Kind: Cut})
+	all.set(Fault{})
+}
+
 // gate returns the gate of a client, or of everyone.
 func (p *proxy) gate(client string) *gate {
 	p.mu.Lock()

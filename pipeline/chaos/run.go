@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/consumers/kafkatest"
 )
 
 // Summary is the outcome of a run, which is printed as one line of JSON.
@@ -32,6 +33,8 @@ type Summary struct {
 	Reordered       int             `json:"reordered"`
 	Wrong           int             `json:"wrong"` // answers, coordinates, classes and minutes
 	Faults          int             `json:"faults"`
+	Incidents       int             `json:"incidents"`
+	Demanded        int             `json:"demanded"`  // times that a role had to say something; what was not said is a finding
 	Effective       int             `json:"effective"` // of them: a connection was cut or held up, a process stopped or ended
 	Kinds           map[Kind]int    `json:"kinds"`
 	WorkerPeakRSS   int64           `json:"worker_peak_rss_bytes"`
@@ -51,9 +54,12 @@ func Run(ctx context.Context, o Options, log zerolog.Logger, report io.Writer) (
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(report, "seed %d: %d faults over %s; data and logs in %s\n", o.Seed, len(r.plan.Faults), r.plan.Length.Round(time.Second), r.o.Dir)
+	fmt.Fprintf(report, "seed %d: %d faults over %s and %d incidents; data and logs in %s\n", o.Seed, len(r.plan.Faults), r.plan.Length.Round(time.Second), len(r.plan.Incidents), r.o.Dir)
 	for _, f := range r.plan.Faults {
 		fmt.Fprintln(report, " ", f)
+	}
+	for _, in := range r.plan.Incidents {
+		fmt.Fprintln(report, "  then", in)
 	}
 	err = r.all(ctx)
 	s := r.summary()
@@ -84,6 +90,16 @@ type run struct {
 	loaded   time.Duration
 	drained  time.Duration
 	hung     bool // nothing moved for a while
+
+	op         *kafkatest.Operator
+	happened   []happened
+	amid       int               // faults, amid incidents
+	flowed     chan struct{}     // closed when the requests of the incident have been sent
+	unfinished bool              // not everything was answered and stored in time
+	kept       evidence          // of topics that were deleted
+	unreadable []kafkatest.Batch // that were produced
+	skipped    []kafkatest.Batch // those of them that become dead letters
+
 	unstuck  int
 	verdict  *Verdict
 	findings []Finding
@@ -107,6 +123,7 @@ func newRun(o Options, log zerolog.Logger) (*run, error) {
 	r := &run{o: o, log: log, verdict: &Verdict{}}
 	r.topology = Topology{Workers: o.Workers, Recorders: o.Recorders, Brokers: o.Brokers, KillBrokers: o.Kafka == RealKafka, Only: o.Only}
 	r.plan = NewPlan(o.Seed, o.Faults, r.topology, o.Outage)
+	r.plan.Incidents = NewIncidents(o.Seed, o.Incidents, r.topology)
 	return r, nil
 }
 
@@ -123,6 +140,7 @@ func (r *run) steps() []step {
 		{"requests flow, and faults happen", r.play},
 		{"waiting until everything is stored", r.settle},
 		{"looking for what has grown", r.rest},
+		{"incidents happen, one after the other", r.incidents},
 		{"ending every process in order", r.end},
 		{"reading everything", r.verify},
 	}
@@ -169,6 +187,9 @@ func (r *run) start(ctx context.Context) error {
 	if r.cluster, err = startCluster(starting, r.o, r.topology, r.o.Dir, r.log); err != nil {
 		return fmt.Errorf("start the processes: %w", err)
 	}
+	if r.op, err = kafkatest.NewOperator(r.cluster.cfg.Kafka.Brokers); err != nil {
+		return errors.Join(err, r.cluster.Close())
+	}
 	r.load = load{total: r.o.Requests, topic: r.cluster.cfg.Topics.RequestsOf(model)}
 	spared := slices.DeleteFunc(slices.Sorted(maps.Keys(r.cluster.roles)), func(name string) bool { return !r.topology.spared(name) })
 	r.watch = watchCluster(ctx, r.cluster, spared)
@@ -177,6 +198,7 @@ func (r *run) start(ctx context.Context) error {
 
 func (r *run) close() error {
 	r.watch.Close()
+	r.op.Close()
 	return r.cluster.Close()
 }
 
@@ -190,6 +212,14 @@ const (
 
 // first is how many requests flow without faults.
 func (r *run) first() int { return r.load.total / 10 }
+
+// flooded is how many have been sent when the faults are over: the others are for incidents.
+func (r *run) flooded() int {
+	if len(r.plan.Incidents) == 0 {
+		return r.load.total
+	}
+	return r.load.total - r.load.total/3
+}
 
 // warmUp sends the first requests and measures the roles when these are stored.
 func (r *run) warmUp(ctx context.Context) error {
@@ -209,7 +239,7 @@ func (r *run) play(ctx context.Context) error {
 	defer func() { r.loaded = time.Since(began) }()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		if err := r.load.Produce(ctx, r.cluster.cfg.Kafka.Brokers, r.first(), r.load.total, lead+r.plan.Length); err != nil {
+		if err := r.load.Produce(ctx, r.cluster.cfg.Kafka.Brokers, r.first(), r.flooded(), lead+r.plan.Length); err != nil {
 			return fmt.Errorf("send the requests: %w", err)
 		}
 		return nil
@@ -290,7 +320,8 @@ func (r *run) settle(ctx context.Context) error {
 			}
 		}
 		if time.Since(began) > r.o.Patience {
-			r.findings = append(r.findings, Finding{What: fmt.Sprintf("not finished %s after the last fault: %s %v", r.o.Patience, what, err)})
+			r.unfinished = true
+			r.findings = append(r.findings, Finding{What: fmt.Sprintf("not finished %s after the last fault: %s %v", r.o.Patience, what, err), At: time.Now()})
 			return nil // it is a finding, and what is there can be verified
 		}
 		if err := sleep(ctx, 250*time.Millisecond); err != nil {
@@ -343,13 +374,14 @@ func ghosts(members, sessions map[string]int) []string {
 
 // verify judges what is there.
 func (r *run) verify(ctx context.Context) error {
-	e, err := collect(ctx, r.cluster.cfg)
+	r.findings = append(r.findings, r.cluster.Findings()...) // first: what is wrong in the data may follow from them
+	e, err := collect(ctx, r.op, r.cluster.cfg, &r.kept, r.unreadable)
 	if err != nil {
 		return fmt.Errorf("read what is there: %w", err)
 	}
+	r.findings = append(r.findings, e.setAside(r.skipped, r.cluster.topicOf(requests))...)
 	r.verdict = judge(r.load, e)
 	r.findings = append(r.findings, r.verdict.Findings...)
-	r.findings = append(r.findings, r.cluster.Findings()...)
 	return nil
 }
 
@@ -358,10 +390,10 @@ func (r *run) summary() *Summary {
 	s := &Summary{
 		Seed: r.o.Seed, Kafka: r.o.Kafka, Brokers: r.o.Brokers, Requests: v.Requests, Results: v.Results, Observations: v.Observations,
 		DeadLetters: v.DeadLetters, Duplicates: v.Duplicates, Lost: v.Lost, Reordered: v.Reordered, Wrong: v.Wrong,
-		Faults: len(r.plan.Faults), Kinds: r.plan.Kinds(), LoadSeconds: r.loaded.Seconds(), DrainSeconds: r.drained.Seconds(), Unstuck: r.unstuck,
+		Faults: len(r.plan.Faults) + r.amid, Incidents: len(r.happened), Kinds: r.plan.Kinds(), LoadSeconds: r.loaded.Seconds(), DrainSeconds: r.drained.Seconds(), Unstuck: r.unstuck,
 	}
 	if r.cluster != nil {
-		s.Effective = r.cluster.Effective()
+		s.Effective, s.Demanded = r.cluster.Effective(), r.cluster.Demanded()
 	}
 	if r.watch != nil {
 		s.Rest = r.watch.Rests()
@@ -387,15 +419,20 @@ func (r *run) tell(report io.Writer) {
 	}
 }
 
-// around returns the faults that lasted shortly before or after a time, a line each.
+// around returns the faults and incidents that lasted shortly before or after a time, a line each.
 func (r *run) around(at time.Time) []string {
 	const near, clock = 15 * time.Second, "15:04:05.000"
 	var lines []string
-	for _, f := range r.plan.Faults {
-		from := r.began.Add(f.At)
-		if until := from.Add(f.For); !at.IsZero() && from.Before(at.Add(near)) && until.After(at.Add(-near)) {
-			lines = append(lines, from.UTC().Format(clock)+" to "+until.UTC().Format(clock)+"  "+f.String())
+	add := func(from, until time.Time, what fmt.Stringer) {
+		if !at.IsZero() && from.Before(at.Add(near)) && until.After(at.Add(-near)) {
+			lines = append(lines, from.UTC().Format(clock)+" to "+until.UTC().Format(clock)+"  "+what.String())
 		}
+	}
+	for _, f := range r.plan.Faults {
+		add(r.began.Add(f.At), r.began.Add(f.At+f.For), f)
+	}
+	for _, h := range r.happened {
+		add(h.from, h.until, h.Incident)
 	}
 	return lines
 }

@@ -55,7 +55,7 @@ func testOptions(t *testing.T) Options {
 	o.Faults = int(number(t, "MILLRACE_TEST_CHAOS", 10))
 	o.Seed = number(t, "MILLRACE_TEST_SEED", testSeed)
 	o.Requests = 1500 * (1 + o.Faults)
-	o.Outage = 0
+	o.Outage, o.Incidents = 0, 0
 	o.Graph = filepath.Join("..", "..", "inference", "onnx", "testdata", "linear.onnx")
 	o.Dir = t.TempDir()
 	b := &o.Bounds // the race detector takes memory of its own
@@ -270,14 +270,14 @@ func TestEffect(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	require.NoError(t, DefaultOptions().Validate())
-	o := Options{Seed: 7, Faults: -1, Kafka: "redpanda", Brokers: 2, Outage: -time.Second, Only: []Kind{"flood"}}
-	for _, want := range []string{"--requests", "--workers", "--recorders", "--faults", "--kafka", "--brokers", "--outage", "--only"} {
+	o := Options{Seed: 7, Faults: -1, Incidents: -2, Kafka: "redpanda", Brokers: 2, Outage: -time.Second, Only: []Kind{"flood", "again:flood"}}
+	for _, want := range []string{"--requests", "--workers", "--recorders", "--faults", "--incidents", "--kafka", "--brokers", "--outage", "--only"} {
 		require.ErrorContains(t, o.Validate(), want)
 	}
 	_, err := Run(t.Context(), o, zerolog.Nop(), nil)
 	require.ErrorContains(t, err, "--kafka")
 	o = DefaultOptions()
-	o.Seed, o.Only = 7, []Kind{Late, Kill}
+	o.Seed, o.Only = 7, []Kind{Late, Kill, "again:results"}
 	require.NoError(t, o.Validate())
-	require.Equal(t, `make chaos ARGS="--seed 7 --faults 50 --requests 300000 --kafka embedded --brokers 1 --workers 3 --recorders 2 --outage 1m0s --only late --only kill"`, o.Command())
+	require.Equal(t, `make chaos ARGS="--seed 7 --faults 50 --incidents -1 --requests 300000 --kafka embedded --brokers 1 --workers 3 --recorders 2 --outage 1m0s --only late,kill,again:results"`, o.Command())
 }

@@ -31,7 +31,7 @@ const mostFindings = 8
 // judge compares what is there with what was sent.
 func judge(l load, e *evidence) *Verdict {
 	v := &Verdict{Requests: len(e.requests), Results: len(e.results), Observations: len(e.rows), DeadLetters: len(e.letters)}
-	j := &judgement{load: l, e: e, verdict: v, told: map[string]int{}, requests: make([]*entry, l.total), byPlace: make(map[place]int, l.total)}
+	j := &judgement{load: l, e: e, verdict: v, told: map[string]int{}, requests: make([]int, l.total), byPlace: make(map[lies]int, l.total)}
 	j.locate()
 	all := func(int) bool { return true }
 	good := func(i int) bool { return l.class(i) == "" }
@@ -65,8 +65,22 @@ type judgement struct {
 	e        *evidence
 	verdict  *Verdict
 	told     map[string]int
-	requests []*entry // by number; nil where it is not in Kafka
-	byPlace  map[place]int
+	requests []int // by number: 1 + the index of the request in e.requests; 0 where it is not in Kafka
+	byPlace  map[lies]int
+}
+
+// lies is where a record lies in all of Kafka, ever: a topic that is made again has another id.
+type lies struct {
+	topic string
+	place
+}
+
+// sent returns the request of that number as it is in Kafka, or nil.
+func (j *judgement) sent(i int) *entry {
+	if k := j.requests[i]; k > 0 {
+		return &j.e.requests[k-1]
+	}
+	return nil
 }
 
 func (j *judgement) find(kind string, at time.Time, format string, args ...any) {
@@ -79,9 +93,9 @@ func (j *judgement) find(kind string, at time.Time, format string, args ...any) 
 func (j *judgement) locate() {
 	for k := range j.e.requests {
 		r := &j.e.requests[k]
-		if i, err := j.indexOf(r.id); err == nil && j.requests[i] == nil {
-			j.requests[i] = r
-			j.byPlace[r.own] = i
+		if i, err := j.indexOf(r.id); err == nil && j.requests[i] == 0 {
+			j.requests[i] = k + 1
+			j.byPlace[lies{r.topic, r.own}] = i
 		}
 	}
 }
@@ -90,9 +104,9 @@ func (j *judgement) locate() {
 func (j *judgement) byID(x *entry) (int, error) { return j.indexOf(x.id) }
 
 func (j *judgement) byRequest(x *entry) (int, error) {
-	i, ok := j.byPlace[x.request]
+	i, ok := j.byPlace[lies{x.topic, x.request}]
 	if !ok {
-		return 0, fmt.Errorf("no request lies at %s", x.request)
+		return 0, fmt.Errorf("no request lies at %s of topic %q", x.request, x.topic)
 	}
 	return i, nil
 }
@@ -121,7 +135,7 @@ func (j *judgement) once(what string, entries []entry, due func(i int) bool, of 
 		if x == nil && due(i) {
 			j.verdict.Lost++
 			var at time.Time
-			if r := j.requests[i]; r != nil {
+			if r := j.sent(i); r != nil {
 				at = r.at
 			}
 			j.find("lost "+what, at, "of %s", j.tell(i))
@@ -131,14 +145,14 @@ func (j *judgement) once(what string, entries []entry, due func(i int) bool, of 
 
 func (j *judgement) describe(x *entry) string {
 	var parts []string
-	if x.own != (place{}) || x.topic == "" {
+	if x.own != (place{}) || !x.row {
 		parts = append(parts, "at "+x.own.String())
 	}
 	return strings.Join(append(parts, x.at.UTC().Format("15:04:05.000")), " ")
 }
 
 func (j *judgement) tell(i int) string {
-	r := j.requests[i]
+	r := j.sent(i)
 	if r == nil {
 		return "request " + idOf(i) + ", which Kafka does not have"
 	}
@@ -195,23 +209,27 @@ func (j *judgement) originals(what string, entries []entry, of func(*entry) (int
 // the order of each key.
 func (j *judgement) order() {
 	last := map[int32]*entry{} // the result of the latest request, by partition
-	at := func(x *entry) place {
-		if i, err := j.indexOf(x.id); err == nil && j.requests[i] != nil {
-			return j.requests[i].own
+	at := func(x *entry) (index int, from *entry) {
+		if i, err := j.indexOf(x.id); err == nil && j.requests[i] > 0 {
+			return j.requests[i] - 1, j.sent(i)
 		}
-		return place{-1, -1}
+		return -1, nil
 	}
 	for k := range j.e.results {
 		x := &j.e.results[k]
-		from := at(x)
+		index, from := at(x)
 		switch before := last[x.own.partition]; {
-		case from.partition < 0: // told already
-		case from.partition != x.own.partition:
+		case from == nil: // told already
+		case from.own.partition != x.own.partition:
 			j.verdict.Wrong++
-			j.find("result on another partition", x.at, "%s of the request at %s", j.describe(x), from)
-		case before != nil && from.offset < at(before).offset:
-			j.verdict.Reordered++
-			j.find("reordered result", x.at, "%s of the request at %s comes after %s of that at %s", j.describe(x), from, j.describe(before), at(before))
+			j.find("result on another partition", x.at, "%s of the request at %s", j.describe(x), from.own)
+		case before != nil:
+			if latest, of := at(before); index < latest {
+				j.verdict.Reordered++
+				j.find("reordered result", x.at, "%s of the request at %s comes after %s of that at %s", j.describe(x), from.own, j.describe(before), of.own)
+				continue
+			}
+			fallthrough
 		default:
 			last[x.own.partition] = x
 		}
@@ -220,32 +238,32 @@ func (j *judgement) order() {
 
 // lineage checks that rows and dead letters name the request that their coordinates lead to.
 func (j *judgement) lineage() {
-	letters := make(map[place]int, len(j.e.letters)) // by where they lie
+	letters := make(map[lies]int, len(j.e.letters))
 	for k := range j.e.letters {
 		if i, err := j.byRequest(&j.e.letters[k]); err == nil {
-			letters[j.e.letters[k].own] = i
+			letters[lies{j.e.letters[k].letters, j.e.letters[k].own}] = i
 		}
 	}
-	check := func(what string, entries []entry, rows bool) {
+	check := func(what string, entries []entry) {
 		for k := range entries {
 			x := &entries[k]
 			i, err := j.byRequest(x)
 			if err != nil {
 				continue // told already
 			}
-			if x.id != idOf(i) || (rows && x.topic != j.e.topicID) {
+			if x.id != idOf(i) {
 				j.verdict.Wrong++
-				j.find("wrong coordinates of "+what, x.at, "%s names %q of topic %q, of %s", j.describe(x), x.id, x.topic, j.tell(i))
+				j.find("wrong coordinates of "+what, x.at, "%s names %q, of %s", j.describe(x), x.id, j.tell(i))
 			}
 		}
 	}
-	check("dead letter", j.e.letters, false)
-	check("row", j.e.rows, true)
-	check("dead letter's row", j.e.letterRows, true)
+	check("dead letter", j.e.letters)
+	check("row", j.e.rows)
+	check("dead letter's row", j.e.letterRows)
 	for k := range j.e.letterRows {
 		x := &j.e.letterRows[k]
 		i, err := j.byRequest(x)
-		if of, ok := letters[x.own]; err == nil && (!ok || of != i) {
+		if of, ok := letters[lies{x.letters, x.own}]; err == nil && (!ok || of != i) {
 			j.verdict.Wrong++
 			j.find("wrong coordinates of dead letter's row", x.at, "no dead letter of %s lies at %s", j.tell(i), x.own)
 		}

@@ -11,25 +11,25 @@ import (
 // whole is what a run of some requests leaves behind when all is well.
 func whole(l load) *evidence {
 	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	e := &evidence{topicID: "t"}
+	e := &evidence{}
 	results, letters := map[int32]int64{}, int64(0)
 	for i := range l.total {
 		lies := place{int32(i % 3), int64(i / 3)}
 		x := original(l, i)
-		x.at, x.request, x.own = at.Add(time.Duration(i)*time.Millisecond), lies, lies
+		x.at, x.topic, x.request, x.own = at.Add(time.Duration(i)*time.Millisecond), "t", lies, lies
 		e.requests = append(e.requests, x)
 		if class := l.class(i); class != "" {
-			x.class, x.own = string(class), place{0, letters}
+			x.class, x.letters, x.own = string(class), "d", place{0, letters}
 			letters++
 			e.letters = append(e.letters, x)
-			x.topic = "t"
+			x.row = true
 			e.letterRows = append(e.letterRows, x)
 			continue
 		}
 		row := x
-		row.topic, row.own, row.value = "t", place{}, prediction(i)
+		row.row, row.own, row.value = true, place{}, prediction(i)
 		e.rows = append(e.rows, row)
-		x.request, x.own, x.value = place{}, place{lies.partition, results[lies.partition]}, prediction(i)
+		x.topic, x.request, x.own, x.value = "", place{}, place{lies.partition, results[lies.partition]}, prediction(i)
 		results[lies.partition]++
 		e.results = append(e.results, x)
 	}
@@ -53,6 +53,27 @@ func TestJudge(t *testing.T) {
 		tells  []string
 	}{
 		"all is well": {func(*evidence) {}, Verdict{}, nil},
+		"the topics are made again": { // and their offsets begin anew
+			func(e *evidence) {
+				for _, list := range [][]entry{e.requests, e.rows, e.letters, e.letterRows} {
+					for i := range list {
+						x := &list[i]
+						if x.request.offset >= 20 {
+							x.topic = "u"
+							x.request.offset -= 20
+						}
+						if k, _ := l.indexOf(x.id); k >= 60 && x.class != "" {
+							x.letters = "e"
+							x.own.offset--
+						} else if x.class == "" && !x.row {
+							x.own = x.request
+						}
+					}
+				}
+			},
+			Verdict{},
+			nil,
+		},
 		"a result is lost": {
 			func(e *evidence) { e.results = slices.Delete(e.results, 7, 8) },
 			Verdict{Lost: 1},
@@ -119,13 +140,13 @@ func TestJudge(t *testing.T) {
 		},
 		"a row of another topic": {
 			func(e *evidence) { e.rows[5].topic = "u" },
-			Verdict{Wrong: 1},
-			[]string{`wrong coordinates of row: 12:00:00.005 names "r5" of topic "u", of request r5 at 2/1 12:00:00.005`},
+			Verdict{Wrong: 1, Lost: 1},
+			[]string{`foreign row: 12:00:00.005: no request lies at 2/1 of topic "u"`, "lost row: of request r5 at 2/1 12:00:00.005"},
 		},
 		"a row names another request": {
 			func(e *evidence) { e.rows[5].id, e.rows[5].value = "r6", prediction(6) },
 			Verdict{Wrong: 1},
-			[]string{`wrong coordinates of row: 12:00:00.005 names "r6" of topic "t", of request r5 at 2/1 12:00:00.005`},
+			[]string{`wrong coordinates of row: 12:00:00.005 names "r6", of request r5 at 2/1 12:00:00.005`},
 		},
 		"a dead letter is lost": {
 			func(e *evidence) { e.letters, e.letterRows = e.letters[:4], e.letterRows[:4] },
@@ -156,7 +177,7 @@ func TestJudge(t *testing.T) {
 		"a good request is refused": {
 			func(e *evidence) {
 				needless := original(l, 1)
-				needless.request, needless.own = place{1, 0}, place{0, 5}
+				needless.topic, needless.letters, needless.request, needless.own = "t", "d", place{1, 0}, place{0, 5}
 				e.letters = append(e.letters, needless)
 			},
 			Verdict{Wrong: 1},
