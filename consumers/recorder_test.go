@@ -31,7 +31,7 @@ type memory struct {
 	mu      sync.Mutex
 	rows    map[string]int // by topic, its id, partition and offset
 	calls   []call
-	settled []schemas.Lease                     // of Settle
+	settled []schemas.Lease // of Settle
 	claims  map[uuid.UUID]schemas.Claim
 	fail    func(call int, stored func()) error // nil: never; stored says that the rows are kept all the same
 }

@@ -215,7 +215,7 @@ func TestAnswersThatNeverCome(t *testing.T) {
 
 			clickhouse.SetTimeouts(through, tc.answer, tc.insert)
 			proxy.to.Store(strings.ReplaceAll(tc.to, "{db}", c.Database()))
-			_, err = s.leased.Store(t.Context(), records, false, schemas.Lease{Announced: at, Deadline: at.Add(2*testLease)})
+			_, err = s.leased.Store(t.Context(), records, false, schemas.Lease{Announced: at, Deadline: at.Add(2 * testLease)})
 			require.ErrorContains(t, err, "no answer within 1s")
 			require.EqualValues(t, 1, proxy.silences.Load())
 			proxy.to.Store("")
