@@ -53,7 +53,7 @@ func isGone(ctx context.Context, cl *kgo.Client, topic string, id uuid.UUID) (bo
 	for _, b := range brokers {
 		req := kmsg.NewPtrMetadataRequest()
 		of := kmsg.NewMetadataRequestTopic()
-		of.Topic = kmsg.StringPtr(topic)
+		of.Topic = new(topic)
 		req.Topics = append(req.Topics, of)
 		resp, err := req.RequestWith(ctx, cl.Broker(int(b.NodeID)))
 		if err != nil {

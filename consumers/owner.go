@@ -29,8 +29,10 @@ func (e *ownedError) Error() string {
 // knows of them is from before.
 var errReclaimed = errors.New("another group has owned the rows since this session began")
 
-// claimPause is how long claims waits between two tries.
-const claimPause = time.Second
+const (
+	claimPause   = time.Second      // between two tries
+	claimTimeout = 30 * time.Second // of a try
+)
 
 // claims waits until the rows of all topics that there are are this group's, and returns its claims by topic id.
 func (r *Recorder) claims(ctx context.Context, store Storer) (map[uuid.UUID]schemas.Claim, error) {
@@ -59,6 +61,8 @@ func (r *Recorder) claims(ctx context.Context, store Storer) (map[uuid.UUID]sche
 }
 
 func (r *Recorder) claim(ctx context.Context, adm *kadm.Client, store Storer) (map[uuid.UUID]schemas.Claim, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
 	details, err := adm.ListTopics(ctx, r.cfg.Topics...)
 	if err != nil {
 		return nil, fmt.Errorf("list topics: %w", err)

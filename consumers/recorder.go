@@ -143,12 +143,12 @@ const (
 	maxExtension = 10 * time.Minute
 )
 
-// Run waits until the rows are this group's, and reads until ctx ends; what is in hand is then stored and committed under hard, and
-// the group is left. It returns nil after such an orderly end. Kafka and the store being
-// away are waited for. A partition of which records were lost (LostRangeError) or cannot be
-// read (UnreadableBatchError) is stopped, and the others go on: Run returns why when ctx has
-// ended. Any other error means that the settings are unusable, or that the end was not orderly,
-// which leaves what was in hand to whoever gets its partitions.
+// Run waits until the rows are this group's, and reads until ctx ends; what is in hand is
+// then stored and committed under hard, and the group is left. It returns nil after such an
+// orderly end. Kafka and the store being away are waited for. A partition of which records were
+// lost (LostRangeError) or cannot be read (UnreadableBatchError) is stopped, and the others go on:
+// Run returns why when ctx has ended. Any other error means that the settings are unusable, or
+// that the end was not orderly, which leaves what was in hand to whoever gets its partitions.
 func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 	for {
 		claims, err := r.claims(ctx, store)
@@ -548,7 +548,7 @@ func (s *recorderSession) plan(records []schemas.Record) (replays int, earlier [
 	for _, rec := range records {
 		p, ok := s.positions[topicPartition{rec.Topic, rec.Partition}]
 		if !ok {
-			return 0, nil, fmt.Errorf("topic %s partition %d: a record came in, but its committed offset could not be learned", rec.Topic, rec.Partition)
+			return 0, nil, fmt.Errorf("topic %s partition %d: a record came in, but it is not known how far it is stored: the topic was made, or Kafka was away, when the partition was assigned", rec.Topic, rec.Partition)
 		}
 		if rec.TopicID != p.topicID && isOther(rec.TopicID, p.topicID, rec.Topic) {
 			return 0, nil, fmt.Errorf("topic %s partition %d: it was made again while the session began", rec.Topic, rec.Partition)

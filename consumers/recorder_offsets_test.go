@@ -153,14 +153,21 @@ func (s *skewed) Now(ctx context.Context) (time.Time, error) {
 // again deletes a topic and makes it again.
 func (f *fixture) again(topic string) {
 	f.Helper()
+	idOf := func() kadm.TopicID {
+		details, err := f.adm.ListTopics(f.Context(), topic)
+		require.NoError(f, err)
+		return details[topic].ID
+	}
+	before := idOf()
 	_, err := f.adm.DeleteTopics(f.Context(), topic)
 	require.NoError(f, err)
-	f.cl.PurgeTopicsFromClient(topic) // which does not follow it to its new id
 	spec := schemas.TopicSpec{Name: topic, Partitions: 1, ReplicationFactor: -1}
 	await(f, "the topic is made again", func() bool { // Kafka may still be deleting it
 		_, err := f.admin.ApplyTopics(f.Context(), []schemas.TopicSpec{spec})
-		return err == nil
+		id := idOf()
+		return err == nil && id != before && id != (kadm.TopicID{})
 	})
+	f.cl.PurgeTopicsFromClient(topic) // which does not follow it to its new id
 }
 
 // What was read of a topic that is deleted, or made again, under a running recorder is

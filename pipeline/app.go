@@ -529,9 +529,7 @@ func (s recorderStore) Empty(ctx context.Context, topic string) (bool, error) {
 // Claim implements consumers.Storer.
 func (s recorderStore) Claim(ctx context.Context, topic string, id uuid.UUID, group, from string) (schemas.Claim, error) {
 	claim, err := s.store.Claim(ctx, topic, id, group, from)
-	if err != nil {
-		s.health(err)
-	}
+	s.health(err)
 	return claim, err
 }
 

@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -38,6 +39,25 @@ func (h *harness) rewind(group string, topics ...string) {
 	offsets := kadm.Offsets{}
 	starts.Each(func(o kadm.ListedOffset) { offsets.AddOffset(o.Topic, o.Partition, o.Offset, -1) })
 	require.NoError(h, h.admin.CommitAllOffsets(h.Context(), group, offsets))
+}
+
+// again deletes a topic and makes it again.
+func (h *harness) again(topic string) {
+	h.Helper()
+	idOf := func() kadm.TopicID {
+		details, err := h.admin.ListTopics(h.Context(), topic)
+		require.NoError(h, err)
+		return details[topic].ID
+	}
+	before := idOf()
+	_, err := h.admin.DeleteTopics(h.Context(), topic)
+	require.NoError(h, err)
+	h.eventually("the topic is made again", func() (string, bool) { // Kafka may still be deleting it
+		_, err := pipeline.ApplyTopics(h.Context(), h.cfg)
+		id := idOf()
+		return "", err == nil && id != before && id != (kadm.TopicID{})
+	})
+	h.client.PurgeTopicsFromClient(topic) // which does not follow it to its new id
 }
 
 // Rows are lost, and the operator rewinds the recorders' group by a tool that knows nothing of
@@ -101,13 +121,7 @@ func TestRecorderStoresWhatItReadOfADeletedTopic(t *testing.T) {
 	r = h.start("recorder", "clickhouse.addr="+addr)
 	labels(300, 90)
 	g.hold()
-	_, err := h.admin.DeleteTopics(t.Context(), topic)
-	require.NoError(t, err)
-	h.eventually("the topic is made again", func() (string, bool) { // Kafka may still be deleting it
-		_, err := pipeline.ApplyTopics(t.Context(), h.cfg)
-		return "", err == nil
-	})
-	h.client.PurgeTopicsFromClient(topic) // which does not follow it to its new id
+	h.again(topic)
 	labels(390, 60)
 	g.pass()
 	held := h.count("SELECT count() FROM millrace.feedback")
@@ -165,9 +179,7 @@ func (p *clockProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer resp.Body.Close()
-	for key, values := range resp.Header {
-		w.Header()[key] = values
-	}
+	maps.Copy(w.Header(), resp.Header)
 	w.WriteHeader(resp.StatusCode)
 	_, _ = io.Copy(w, resp.Body) // fails when the client has gone
 }

@@ -117,9 +117,9 @@ func TestLostRangeIsMendedAsItsMessageSays(t *testing.T) {
 
 func TestUsageOfOffsets(t *testing.T) {
 	for args, text := range map[string]string{
-		"offsets show":                           "name the group",
-		"offsets set --group a --to earliest":    "name the group, the topic and where to",
-		"offsets set --group a --topic b --to c": "--to c: give earliest, latest, an offset, or a time",
+		"offsets show":                                    "name the group",
+		"offsets set --group a --to earliest":             "name the group, the topic and where to",
+		"offsets set --group a --topic b --to c":          "--to c: give earliest, latest, an offset, or a time",
 		"offsets set --group a --topic b --to -1":         "--to -1",
 		"offsets set --group a --topic b:c --to earliest": "write topic or topic:partition",
 	} {
