@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/schemas/printable"
 )
 
 func initCommand(o *options) *cobra.Command {
@@ -26,7 +27,7 @@ func initCommand(o *options) *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "manifest  %s\nrequests  %s\nresults   %s\nexample   %s\n",
-				made.Manifest, made.Requests, made.Results, made.Example)
+				printable.Text(made.Manifest), made.Requests, made.Results, printable.JSON([]byte(made.Example)))
 			return nil
 		},
 	}
