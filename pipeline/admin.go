@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/pprof"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 )
 
 // readiness collects whether each part is ready. It is safe for concurrent use.
@@ -59,18 +59,22 @@ func (r *readiness) snapshot() (ready bool, parts map[string]string) {
 	return ready, parts
 }
 
-// serveAdmin serves /metrics, /healthz, /readyz and, on loopback only, /debug/pprof until ctx
-// ends.
-func serveAdmin(ctx context.Context, addr string, m *Metrics, r *readiness) error {
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+// serveAdmin serves /metrics, /healthz, /readyz and, where it is wanted and on loopback only,
+// /debug/pprof until ctx ends.
+func serveAdmin(ctx context.Context, cfg HTTPConfig, m *Metrics, r *readiness) error {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {
-		return fmt.Errorf("http.addr %s: %w", addr, err)
+		return fmt.Errorf("http.addr %s: %w", cfg.Addr, err)
+	}
+	host, _, err := net.SplitHostPort(ln.Addr().String())
+	loopback := err == nil && net.ParseIP(host).IsLoopback()
+	if cfg.Pprof && !loopback {
+		return errors.Join(fmt.Errorf("http.pprof: http.addr %s is not on loopback; listen on 127.0.0.1, or leave profiles off", cfg.Addr), ln.Close())
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{}))
-	if host, _, err := net.SplitHostPort(ln.Addr().String()); err == nil && net.ParseIP(host).IsLoopback() {
-		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	if cfg.Pprof {
+		handleProfiles(mux)
 	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok")
@@ -85,7 +89,7 @@ func serveAdmin(ctx context.Context, addr string, m *Metrics, r *readiness) erro
 			return // the client is gone
 		}
 	})
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	srv := adminServer(guarded(mux, cfg.Addr, loopback))
 	stop := context.AfterFunc(ctx, func() {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
@@ -94,8 +98,8 @@ func serveAdmin(ctx context.Context, addr string, m *Metrics, r *readiness) erro
 		}
 	})
 	defer stop()
-	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("http.addr %s: %w", addr, err)
+	if err := srv.Serve(netutil.LimitListener(ln, adminConnections)); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("http.addr %s: %w", cfg.Addr, err)
 	}
 	return nil
 }

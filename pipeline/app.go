@@ -131,7 +131,7 @@ func (a *App) run(ctx context.Context, roles map[Role]runRole) error {
 		adminCtx, stopAdmin := context.WithCancel(groupCtx)
 		defer stopAdmin()
 		admin := make(chan error, 1)
-		go func() { admin <- serveAdmin(adminCtx, a.cfg.HTTP.Addr, a.Metrics, a.ready) }() // ends with adminCtx
+		go func() { admin <- serveAdmin(adminCtx, a.cfg.HTTP, a.Metrics, a.ready) }() // ends with adminCtx
 		defer func() {
 			stopAdmin()
 			if err := <-admin; err != nil {

@@ -61,7 +61,8 @@ type LogConfig struct {
 
 // HTTPConfig is the admin endpoint: /metrics, /healthz, /readyz.
 type HTTPConfig struct {
-	Addr string `yaml:"addr"` // empty: none
+	Addr  string `yaml:"addr"`  // empty: none
+	Pprof bool   `yaml:"pprof"` // /debug/pprof too, on loopback only
 }
 
 // KafkaConfig says how Kafka is reached.

@@ -118,7 +118,7 @@ func (c *cluster) add(dir, role, name string, shared []string, ports *ports) err
 		return err
 	}
 	args := append([]string{childRole}, shared...)
-	args = append(args, "roles="+role, "instance="+name, "kafka.client_id="+name, "http.addr="+addr)
+	args = append(args, "roles="+role, "instance="+name, "kafka.client_id="+name, "http.addr="+addr, "http.pprof=true")
 	if role == "recorder" {
 		p, err := newProxy(c.cfg.ClickHouse.Addr[0], nil)
 		if err != nil {

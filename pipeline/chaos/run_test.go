@@ -222,7 +222,7 @@ func TestDrain(t *testing.T) {
 	c := &cluster{log: zerolog.Nop()}
 	addr, _, err := supervisor.FreePort("127.0.0.1:0")
 	require.NoError(t, err)
-	p, err := newProcess(t.TempDir(), "worker-1", true, childRole, "roles=worker", "http.addr="+addr, "kafka.brokers=127.0.0.1:1", "models.repository="+t.TempDir())
+	p, err := newProcess(t.TempDir(), "worker-1", true, childRole, "roles=worker", "http.addr="+addr, "http.pprof=true", "kafka.brokers=127.0.0.1:1", "models.repository="+t.TempDir())
 	require.NoError(t, err)
 	defer func() { require.NoError(t, p.Close()) }()
 	require.NoError(t, p.Start(t.Context()))
