@@ -120,3 +120,22 @@ func TestVerifyTakesRepeatedRequestsForAnswered(t *testing.T) {
 	require.EqualValues(t, 1, all[0].Partition)
 	require.Equal(t, h.ends(requests)[1]-2, all[0].Offset)
 }
+
+// The database is gone as a whole: all that the log still holds is stored again.
+func TestVerifyRestoresADatabaseThatIsGone(t *testing.T) {
+	h := newHarness(t, []model{fares, prices})
+	tr := newTraffic(h, seeded(t), 300)
+	r := h.start("worker,recorder")
+	tr.sendHour()
+	h.produceOddities(20)
+	h.settled(h.cfg.Topics.RequestsOf("fares"), h.cfg.Topics.RequestsOf("prices"))
+	r.drain()
+	h.exec("DROP DATABASE millrace SYNC")
+	report, all := h.verify(false)
+	require.False(t, report.Equal)
+	require.Len(t, all, 300+20+300+20+10+20, "rows, labels and what is no label, dead letters, events")
+	report, _ = h.verify(true)
+	require.True(t, report.Equal, "%+v", report.Lines)
+	h.requireEqual()
+	h.requireMinutes("fares")
+}
