@@ -147,8 +147,9 @@ func (a *Admin) Note(ctx context.Context, group, text string, offsets map[string
 	return nil
 }
 
-// Noted returns what Note has committed last: the text is "" where there is nothing.
-func (a *Admin) Noted(ctx context.Context, group string) (text string, offsets map[string]map[int32]int64, err error) {
+// Noted returns what Note has committed last. The text is that of partition 0 of a topic, ""
+// where there is none.
+func (a *Admin) Noted(ctx context.Context, group, topic string) (text string, offsets map[string]map[int32]int64, err error) {
 	fetched, err := a.adm.FetchOffsets(ctx, group)
 	if err == nil {
 		err = fetched.Error()
@@ -168,7 +169,9 @@ func (a *Admin) Noted(ctx context.Context, group string) (text string, offsets m
 			offsets[o.Topic] = map[int32]int64{}
 		}
 		offsets[o.Topic][o.Partition] = o.At
-		text = max(text, o.Metadata)
+		if o.Topic == topic && o.Partition == 0 {
+			text = o.Metadata
+		}
 	})
 	return text, offsets, nil
 }

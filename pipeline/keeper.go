@@ -124,7 +124,7 @@ func (k *keeper) look(ctx context.Context) error {
 		return err
 	}
 	if k.known == nil {
-		text, offsets, err := k.log.Noted(ctx, durableGroup(k.parts.Group))
+		text, offsets, err := k.log.Noted(ctx, durableGroup(k.parts.Group), k.parts.Topics.Observations)
 		if err != nil {
 			return err
 		}
@@ -219,9 +219,21 @@ func (k *keeper) remember(ctx context.Context, servers []clickhouse.Server, comm
 		if err != nil {
 			return err
 		}
-		note := k.offsets
-		if len(note) == 0 { // a note needs an offset to stand at
-			note = map[string]map[int32]int64{k.parts.Topics.Observations: {0: 0}}
+		// What was noted of a partition before must not stand where nothing is safe now.
+		note := map[string]map[int32]int64{k.parts.Topics.Observations: {0: 0}}
+		for topic, partitions := range committed {
+			if note[topic] == nil {
+				note[topic] = map[int32]int64{}
+			}
+			for p := range partitions {
+				note[topic][p] = 0
+			}
+		}
+		for topic, partitions := range k.offsets {
+			if note[topic] == nil {
+				note[topic] = map[int32]int64{}
+			}
+			maps.Copy(note[topic], partitions)
 		}
 		if err := k.log.Note(ctx, durableGroup(k.parts.Group), string(text), note); err != nil {
 			return err

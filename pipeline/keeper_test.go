@@ -22,7 +22,7 @@ func TestRecorderStoresAgainWhatAPowerCutTook(t *testing.T) {
 	tr.sendHour()
 	tr.requireOnce()
 	h.eventually("the recorder has noted what it knows of the server", func() (string, bool) {
-		_, offsets, err := h.reader.Noted(t.Context(), h.cfg.Recorder.Group+"-durable")
+		_, offsets, err := h.reader.Noted(t.Context(), h.cfg.Recorder.Group+"-durable", h.cfg.Topics.Observations)
 		require.NoError(t, err)
 		return "", len(offsets) > 0
 	})

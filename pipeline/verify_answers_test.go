@@ -44,14 +44,12 @@ func TestVerifyFindsRequestsThatWereNotAnsweredOnce(t *testing.T) {
 	from = h.ends(requests)
 	tr.sendHour()
 	ends := h.ends(requests)
-	skip := kadm.Offsets{}
 	for p, end := range ends {
-		skip.Add(kadm.Offset{Topic: requests, Partition: p, At: end, LeaderEpoch: -1})
 		for offset := from[p]; offset < end; offset++ {
 			want[verify.Missing+" "+place{p, offset}.String()] = true
 		}
 	}
-	require.NoError(t, h.admin.CommitAllOffsets(t.Context(), h.cfg.Worker.Group, skip))
+	h.passOver(requests)
 	// A result and a dead letter twice, and a result of nothing.
 	again := h.read(h.cfg.Topics.ResultsOf("fares"))[7]
 	twice := &kgo.Record{Topic: again.Topic, Partition: again.Partition, Key: again.Key, Value: again.Value}
@@ -94,4 +92,14 @@ func (h *harness) ends(topic string) map[int32]int64 {
 	ends := map[int32]int64{}
 	listed.Each(func(o kadm.ListedOffset) { ends[o.Partition] = o.Offset })
 	return ends
+}
+
+// passOver sets the offsets of the workers' group to the ends of a topic.
+func (h *harness) passOver(topic string) {
+	h.Helper()
+	skip := kadm.Offsets{}
+	for p, end := range h.ends(topic) {
+		skip.Add(kadm.Offset{Topic: topic, Partition: p, At: end, LeaderEpoch: -1})
+	}
+	require.NoError(h, h.admin.CommitAllOffsets(h.Context(), h.cfg.Worker.Group, skip))
 }

@@ -51,14 +51,14 @@ func TestVerifyFindsWhatWasLostOrDoubledByHand(t *testing.T) {
 	h.settled(h.cfg.Topics.RequestsOf("fares"), h.cfg.Topics.RequestsOf("prices"))
 	h.requireEqual()
 	changes := 0
-	for round := range 5 {
+	for round := range 4 {
 		d := &damage{harness: h, rnd: rnd, want: map[string]string{}}
 		d.losePart([]string{"observations_fares", "feedback"}[round%2])
 		if round == 3 {
 			d.losePartition("events")
 		}
 		d.minute(round)
-		for d.done < 20 {
+		for d.done < 25 {
 			d.row()
 		}
 		changes += d.done

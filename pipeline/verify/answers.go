@@ -282,27 +282,36 @@ func (a *answering) ofRequest(rec *schemas.Record) expecting {
 	return e
 }
 
-// take looks for the request of a result.
+// take looks for the request of a result. Where requests are alike, one that must have a result
+// comes before one of which no answer was known when the logs were read.
 func (a *answering) take(x expecting, fill func() bool) bool {
-	for i := 0; ; i++ {
-		if i == len(a.waiting) && (i >= 2*lookahead || !fill()) {
-			return false
-		}
+	at := -1
+	for i := 0; i < len(a.waiting) || i < 2*lookahead && fill(); i++ {
 		e := &a.waiting[i]
 		if e.done || (x.offset >= 0 && e.offset != x.offset) || (x.offset < 0 && e.fingerprint != x.fingerprint) {
 			continue
 		}
-		a.any = true
-		e.done = true
-		if e.due {
-			a.line.Found++
+		if at < 0 || e.due {
+			at = i
 		}
-		a.remember(*e)
-		for len(a.waiting) > 0 && a.waiting[0].done {
-			a.waiting = a.waiting[1:]
+		if e.due || x.offset >= 0 || !a.alike {
+			break
 		}
-		return true
 	}
+	if at < 0 {
+		return false
+	}
+	e := &a.waiting[at]
+	a.any = true
+	e.done = true
+	if e.due {
+		a.line.Found++
+	}
+	a.remember(*e)
+	for len(a.waiting) > 0 && a.waiting[0].done {
+		a.waiting = a.waiting[1:]
+	}
+	return true
 }
 
 func (a *answering) remember(e expecting) {

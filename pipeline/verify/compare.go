@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
+
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse"
@@ -57,7 +59,7 @@ func (r *run) compare(ctx context.Context, b *book) error {
 		delete(found, p)
 	}
 	for p, f := range found {
-		if !b.own || b.reads(p) {
+		if !b.own || b.reads(p, r.whole()) {
 			differing = append(differing, parts(p, f.Rows)...)
 		}
 	}
@@ -77,6 +79,12 @@ func (r *run) compare(ctx context.Context, b *book) error {
 		}
 		aliens = append(aliens, more...)
 		differing = differing[n:]
+		if len(aliens) >= batchRows {
+			if err := r.explain(ctx, b, aliens); err != nil {
+				return err
+			}
+			aliens = aliens[:0]
+		}
 	}
 	return r.explain(ctx, b, aliens)
 }
@@ -103,10 +111,11 @@ func parts(p clickhouse.Piece, rows uint64) []part {
 	return out
 }
 
-// reads tells whether the log was read anywhere in a piece of its own coordinates.
-func (b *book) reads(p clickhouse.Piece) bool {
+// reads tells whether the log was read anywhere in a piece of its own coordinates, or, where
+// everything was read, whether it lies behind the start of the log.
+func (b *book) reads(p clickhouse.Piece, whole bool) bool {
 	s, ok := b.scan.read[p.Partition]
-	return ok && p.Number*clickhouse.PieceSize < s.End && (p.Number+1)*clickhouse.PieceSize > s.Start
+	return whole && !ok || ok && (whole || p.Number*clickhouse.PieceSize < s.End) && (p.Number+1)*clickhouse.PieceSize > s.Start
 }
 
 // located is what log and tables say of one place.
@@ -307,9 +316,12 @@ func (r *run) explain(ctx context.Context, b *book, aliens []Difference) error {
 // lose notes a record of which rows are missing.
 func (r *run) lose(topic string, at consumers.Place) {
 	if r.lost[topic] == nil {
-		r.lost[topic] = map[consumers.Place]struct{}{}
+		r.lost[topic] = map[int32]*roaring64.Bitmap{}
 	}
-	r.lost[topic][at] = struct{}{}
+	if r.lost[topic][at.Partition] == nil {
+		r.lost[topic][at.Partition] = roaring64.New()
+	}
+	r.lost[topic][at.Partition].Add(uint64(at.Offset))
 }
 
 // double notes a place with too many rows. Where there are rows in both tables, those of the
@@ -319,7 +331,7 @@ func (r *run) double(b *book, d Difference, at *located) {
 	for i, l := range b.ledgers {
 		keep := min(left, at.have[i])
 		left -= keep
-		if at.have[i] > keep {
+		if at.have[i] > keep && len(r.doubled[l.Table]) < batchRows { // the next round has the others
 			r.doubled[l.Table] = append(r.doubled[l.Table], doubledRow{clickhouse.Single{Version: d.Version, Coordinates: d.Coordinates}, l, keep})
 		}
 	}

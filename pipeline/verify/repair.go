@@ -2,7 +2,6 @@ package verify
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 
 	"github.com/millrace/millrace/consumers"
@@ -32,9 +32,6 @@ type Repairing struct {
 // LeaseGroup names the consumer group whose member repairs: one at a time.
 func LeaseGroup(recorder string) string { return recorder + "-repairs" }
 
-// rounds bounds how often a repair looks whether it has left anything.
-const rounds = 4
-
 // Bounds of what is stored again at a time.
 const (
 	repairBytes   = 32 << 20
@@ -52,7 +49,10 @@ func RunRepair(ctx context.Context, p Parts, o Options, with Repairing) (*Report
 		return nil, err
 	}
 	defer lease.Release()
-	done := &Repair{}
+	if err := p.Tables.Migrate(ctx); err != nil { // the database may be gone as a whole
+		return nil, err
+	}
+	done, idle := &Repair{}, false
 	f := &repair{Parts: p, Repairing: with, lease: lease, store: clickhouse.NewStore(p.Tables, p.Topics, with.Memory), done: done}
 	if err := f.settle(ctx, lease.Earlier()); err != nil {
 		return nil, err
@@ -74,16 +74,18 @@ func RunRepair(ctx context.Context, p Parts, o Options, with Repairing) (*Report
 				}
 			}
 		}
-		if !r.repairable() || done.Rounds >= rounds {
+		if !r.repairable() || idle {
 			report.Before, report.Repaired = before, done
 			report.Seconds = time.Since(began).Seconds()
 			return report, lease.Announce(ctx, schemas.Lease{}) // all is over
 		}
 		o.Each = nil // once
+		last := done.Stored + done.Removed + done.Minutes
 		done.Rounds++
 		if err := f.round(ctx, r); err != nil {
 			return nil, fmt.Errorf("repair, after %d rows stored and %d removed: %w; run it again", done.Stored, done.Removed, err)
 		}
+		idle = done.Stored+done.Removed+done.Minutes == last // no further round would do more
 	}
 }
 
@@ -163,11 +165,8 @@ func (f *repair) remove(ctx context.Context, table string, rows []doubledRow) er
 	return nil
 }
 
-// restore stores records again of which rows are missing.
-func (f *repair) restore(ctx context.Context, topic string, lost map[consumers.Place]struct{}) error {
-	places := slices.SortedFunc(maps.Keys(lost), func(a, b consumers.Place) int {
-		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
-	})
+// restore stores records again of which rows are missing: their offsets, by partition.
+func (f *repair) restore(ctx context.Context, topic string, lost map[int32]*roaring64.Bitmap) error {
 	var records []schemas.Record
 	size := 0
 	flush := func() error {
@@ -178,27 +177,28 @@ func (f *repair) restore(ctx context.Context, topic string, lost map[consumers.P
 		records, size = records[:0], 0
 		return err
 	}
-	for len(places) > 0 {
-		n := 1
-		for n < len(places) && places[n].Partition == places[0].Partition && places[n].Offset-places[n-1].Offset <= repairGap {
-			n++
-		}
-		span := consumers.Span{Start: places[0].Offset, End: places[n-1].Offset + 1}
-		err := f.Log.ReadSpans(ctx, topic, map[int32]consumers.Span{places[0].Partition: span}, func(rec *schemas.Record) error {
-			if _, ok := lost[consumers.Place{Partition: rec.Partition, Offset: rec.Offset}]; !ok {
+	for _, partition := range slices.Sorted(maps.Keys(lost)) {
+		wanted := lost[partition]
+		for it := wanted.Iterator(); it.HasNext(); {
+			span := consumers.Span{Start: int64(it.Next())}
+			for span.End = span.Start + 1; it.HasNext() && int64(it.PeekNext())-span.End < repairGap; {
+				span.End = int64(it.Next()) + 1
+			}
+			err := f.Log.ReadSpans(ctx, topic, map[int32]consumers.Span{partition: span}, func(rec *schemas.Record) error {
+				if !wanted.Contains(uint64(rec.Offset)) {
+					return nil
+				}
+				records = append(records, clone(rec))
+				size += len(rec.Key) + len(rec.Value)
+				if size >= repairBytes || len(records) >= repairRecords {
+					return flush()
+				}
 				return nil
+			})
+			if err != nil {
+				return err
 			}
-			records = append(records, clone(rec))
-			size += len(rec.Key) + len(rec.Value)
-			if size >= repairBytes || len(records) >= repairRecords {
-				return flush()
-			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
-		places = places[n:]
 	}
 	return flush()
 }

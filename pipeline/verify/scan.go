@@ -178,7 +178,7 @@ func (r *run) entries(ctx context.Context, s *logScan) (func(rec *schemas.Record
 	if err != nil {
 		return nil, err
 	}
-	models, err := r.Tables.Models(ctx)
+	models, err := r.Tables.StoredModels(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -67,9 +67,9 @@ type run struct {
 	lines        map[lineKey]*Line
 	logs         map[string]*logScan
 	books        []*book
-	lost         map[string]map[consumers.Place]struct{} // records with missing rows, by topic
-	doubled      map[string][]doubledRow                 // by table
-	minutes      map[string][]clickhouse.Minute          // by model
+	lost         map[string]map[int32]*roaring64.Bitmap // offsets of records with missing rows, by topic
+	doubled      map[string][]doubledRow                // by table
+	minutes      map[string][]clickhouse.Minute         // by model
 }
 
 type lineKey struct {
@@ -168,7 +168,7 @@ func Run(ctx context.Context, p Parts, o Options) (*Report, error) {
 func verify(ctx context.Context, p Parts, o Options) (*run, error) {
 	r := &run{
 		Parts: p, Options: o, places: clickhouse.NewPlaces(), lines: map[lineKey]*Line{}, answered: map[partitionKey]*answers{}, logs: map[string]*logScan{}, names: map[uuid.UUID]string{},
-		lost: map[string]map[consumers.Place]struct{}{}, doubled: map[string][]doubledRow{}, minutes: map[string][]clickhouse.Minute{},
+		lost: map[string]map[int32]*roaring64.Bitmap{}, doubled: map[string][]doubledRow{}, minutes: map[string][]clickhouse.Minute{},
 	}
 	// A day more, since what expires is removed when parts are merged.
 	r.expiry = time.Now().AddDate(0, 0, 1-p.TTLDays).UnixMicro()
@@ -268,7 +268,7 @@ func (r *run) compareMinutes(ctx context.Context) error {
 		if !r.whole() {
 			to = time.UnixMicro(b.maxAt)
 		} else if since := b.scan.heldSince(); since.Before(from) {
-			from = since
+			from = time.UnixMicro(max(since.UnixMicro(), r.expiry))
 		}
 		if to.Before(from) {
 			continue

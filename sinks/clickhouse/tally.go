@@ -304,6 +304,11 @@ type Minute struct {
 // DifferingMinutes returns the minutes from from to to in which the statistics of a model
 // and its rows differ, and go on differing when the inserts that run are over.
 func (c *Client) DifferingMinutes(ctx context.Context, model string, from, to time.Time) ([]Minute, error) {
+	for _, table := range []string{schemas.ObservationsTable(model), "minute_states"} {
+		if ok, err := c.hasTable(ctx, table); err != nil || !ok {
+			return nil, err
+		}
+	}
 	lo, hi := wholeMinutes(schemas.ClampMicros(from), schemas.ClampMicros(to))
 	seconds, err := c.differing(ctx, model, lo, hi)
 	if err != nil {
@@ -347,6 +352,14 @@ func wholeMinutes(from, to int64) (lo, hi int64) {
 		to = math.MaxInt64 - minute
 	}
 	return from, to + minute - ((to%minute)+minute)%minute
+}
+
+// StoredModels is Models for a database that may not be there.
+func (c *Client) StoredModels(ctx context.Context) ([]string, error) {
+	if ok, err := c.hasTable(ctx, "model_versions"); err != nil || !ok {
+		return nil, err
+	}
+	return c.Models(ctx)
 }
 
 // Refused returns the records of a topic that have become dead letters in the recorder: the
