@@ -105,10 +105,9 @@ func TestLibraryThatOthersCouldChangeIsNotLoaded(t *testing.T) {
 		change func(path string) error
 		want   string
 	}{
-		"file for all":   {func(path string) error { return os.Chmod(path, 0o606) }, "lib.so can be written by everybody (mode 0606): run `chmod o-w "},
-		"folder for all": {func(path string) error { return os.Chmod(filepath.Dir(path), 0o707) }, "own can be written by everybody (mode 0707)"},
-		"above": {func(path string) error { return os.Chmod(filepath.Dir(filepath.Dir(path)), 0o777) },
-			"can be written by everybody (mode 0777)"},
+		"file for all":     {func(path string) error { return os.Chmod(path, 0o606) }, "lib.so can be written by everybody (mode 0606): run `chmod o-w "},
+		"folder for all":   {func(path string) error { return os.Chmod(filepath.Dir(path), 0o707) }, "own can be written by everybody (mode 0707)"},
+		"above":            {func(path string) error { return os.Chmod(filepath.Dir(filepath.Dir(path)), 0o777) }, "can be written by everybody (mode 0777)"},
 		"another's file":   {func(path string) error { return os.Chown(path, 12345, -1) }, "lib.so belongs to user 12345"},
 		"another's folder": {func(path string) error { return os.Chown(filepath.Dir(path), 12345, -1) }, "own belongs to user 12345"},
 		"a group": {func(path string) error {

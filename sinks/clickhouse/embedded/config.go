@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -43,8 +42,6 @@ const (
 )
 
 func (s Sandbox) on() bool { return s == SandboxAuto || s == SandboxRequired }
-
-var errPlatform = errors.New("the embedded ClickHouse engine is available for linux/amd64 only: point clickhouse.addr at a ClickHouse server instead")
 
 func isFile(path string) bool {
 	info, err := os.Stat(path)

@@ -51,7 +51,7 @@ func (b *pacedBody) Read(to []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(to)
 	b.n += int64(n)
-	if err == io.EOF { //nolint:errorlint // readers return it as it is
+	if err == io.EOF {
 		// From here on the server reads to notice that the client goes away, for which there is no limit.
 		if err := b.control.SetReadDeadline(time.Time{}); err != nil {
 			return n, err

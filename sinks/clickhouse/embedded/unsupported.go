@@ -5,8 +5,11 @@ package embedded
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"net"
 )
+
+var errPlatform = errors.New("the embedded ClickHouse engine is available for linux/amd64 only: point clickhouse.addr at a ClickHouse server instead")
 
 // Engine is the embedded ClickHouse. It is available for linux/amd64 only.
 type Engine struct{}
