@@ -41,7 +41,7 @@ func TestLaneCommitsWhereItStarts(t *testing.T) {
 				return starts, nil
 			}
 			var committed atomic.Int64
-			r, l := f.lane(cfg, handlerFunc(func(ctx context.Context, records []schemas.Record, out consumers.Publisher) error {
+			r, l := f.lane(cfg, handlerFunc(func(ctx context.Context, _ []schemas.Record, _ consumers.Publisher) error {
 				offsets, err := f.adm.FetchOffsets(ctx, cfg.Name)
 				if err != nil {
 					return err

@@ -17,7 +17,7 @@ import (
 // adminAt serves the endpoint on a free port of loopback until the test ends.
 func adminAt(t *testing.T, cfg HTTPConfig) (addr string) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr = ln.Addr().String()
 	require.NoError(t, ln.Close())
@@ -30,7 +30,7 @@ func adminAt(t *testing.T, cfg HTTPConfig) (addr string) {
 		require.NoError(t, <-ended)
 	})
 	require.Eventually(t, func() bool {
-		conn, err := net.Dial("tcp", addr) //nolint:noctx // loopback answers at once
+		conn, err := net.Dial("tcp", addr)
 		if err != nil {
 			return false
 		}
@@ -42,7 +42,7 @@ func adminAt(t *testing.T, cfg HTTPConfig) (addr string) {
 // ask sends one request with a Host header, and returns what came back.
 func ask(t *testing.T, addr, host, path string) (status int, body string) {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr) //nolint:noctx // loopback answers at once
+	conn, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	defer conn.Close()
 	_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, host)
@@ -112,7 +112,7 @@ func TestAdminBoundsItsClients(t *testing.T) {
 
 	// Of more connections than there may be, the last is served once another has ended.
 	connect := func() net.Conn {
-		conn, err := net.Dial("tcp", addr) //nolint:noctx // loopback answers at once
+		conn, err := net.Dial("tcp", addr)
 		require.NoError(t, err)
 		_, err = fmt.Fprintf(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		require.NoError(t, err)

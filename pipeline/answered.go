@@ -69,7 +69,7 @@ func (s *starter) answered(ctx context.Context, byTopic map[string][]*unstarted)
 				continue
 			}
 			// Nothing can be answered again where no request is left, only the ends of transactions.
-			_, left, err := s.first(ctx, topic, u.Partition, consumers.Span{Start: u.Unstarted.Start, End: u.End}, nil)
+			_, left, err := s.first(ctx, topic, u.Partition, consumers.Span{Start: u.Start, End: u.End}, nil)
 			if err != nil {
 				return nil, err
 			}
@@ -283,7 +283,7 @@ func (s *starter) scan(ctx context.Context, byTopic map[string][]*unstarted) err
 		for _, u := range all {
 			find[u.origin()], u.last = u, -1
 			if s.delivery == consumers.AtLeastOnce {
-				sets[u.origin()] = &offsetSet{from: u.Unstarted.Start, to: u.End}
+				sets[u.origin()] = &offsetSet{from: u.Start, to: u.End}
 			}
 		}
 	}

@@ -117,8 +117,8 @@ func (s *starter) Start(ctx context.Context, partitions []consumers.Unstarted) (
 	starts := make([]int64, len(all))
 	for i := range all {
 		starts[i] = all[i].at
-		if u := &all[i]; u.at > u.Unstarted.Start {
-			s.log.Info().Str("topic", u.Topic).Int32("partition", u.Partition).Int64("from", u.at).Int64("log_start", u.Unstarted.Start).Int64("log_end", u.End).
+		if u := &all[i]; u.at > u.Start {
+			s.log.Info().Str("topic", u.Topic).Int32("partition", u.Partition).Int64("from", u.at).Int64("log_start", u.Start).Int64("log_end", u.End).
 				Msg("the group has no offset here; it starts where worker.start says")
 		}
 	}
@@ -169,7 +169,7 @@ func (s *starter) refusal(topic string, found []*unstarted) string {
 		if what == "" {
 			what = fmt.Sprintf("%s and %s tell that requests were answered, up to offset %d at least", s.topics.Observations, s.topics.DeadLetters, u.last)
 		}
-		texts[i] = fmt.Sprintf("partition %d (log %d to %d): %s", u.Partition, u.Unstarted.Start, u.End, what)
+		texts[i] = fmt.Sprintf("partition %d (log %d to %d): %s", u.Partition, u.Start, u.End, what)
 	}
 	return fmt.Sprintf("it has no offset of topic %s: %s", topic, strings.Join(texts, "; "))
 }
