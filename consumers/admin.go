@@ -254,10 +254,13 @@ func (a *Admin) Members(ctx context.Context, group string) (state string, member
 	if err == nil {
 		err = described.Error()
 	}
+	members = map[string]int{}
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return "Dead", members, nil
+	}
 	if err != nil {
 		return "", nil, fmt.Errorf("describe group %s: %w", group, err)
 	}
-	members = map[string]int{}
 	for _, m := range described[group].Members {
 		members[m.ClientID]++
 	}
