@@ -28,8 +28,8 @@ var ErrLeaseLost = errors.New("the lease was lost")
 type Lease struct {
 	group, topic string
 	cl           *kgo.Client
-	got          chan struct{} // closed when it is held
-	lost         context.Context
+	got          chan struct{}   // closed when it is held
+	lost         context.Context //nolint:containedctx // ends when the lease is lost, with the cause
 	lose         context.CancelCauseFunc
 
 	mu      sync.Mutex

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -174,7 +175,7 @@ func (r *Report) WriteTable(out io.Writer) error {
 func writeLines(w io.Writer, lines []Line) {
 	fmt.Fprintln(w, "KIND\tTABLE\tTOPIC\tPARTITION\tEXPECTED\tFOUND\tMISSING\tDOUBLED\tALIEN\tNOT STORED YET\tFIRST")
 	for _, l := range lines {
-		partition := fmt.Sprint(l.Partition)
+		partition := strconv.Itoa(int(l.Partition))
 		if l.Partition < 0 {
 			partition = "all"
 		}

@@ -193,10 +193,8 @@ func (c *Client) StoredRows(ctx context.Context, l Ledger, r Reach, ranges []Ran
 		}
 		for _, f := range found {
 			topic, _ := uuid.Parse(f.Topic)
-			rows = append(rows, StoredRow{
-				f.Version, schemas.Coordinates{TopicID: topic, Partition: f.Partition, Offset: f.Offset, Row: f.Row},
-				f.Copies, time.UnixMicro(f.At),
-			})
+			at := schemas.Coordinates{TopicID: topic, Partition: f.Partition, Offset: f.Offset, Row: f.Row}
+			rows = append(rows, StoredRow{Version: f.Version, Coordinates: at, Copies: f.Copies, At: time.UnixMicro(f.At)})
 		}
 	}
 	return rows, nil
