@@ -130,7 +130,7 @@ func TestVerifyRestoresADatabaseThatIsGone(t *testing.T) {
 	h.produceOddities(20)
 	h.settled(h.cfg.Topics.RequestsOf("fares"), h.cfg.Topics.RequestsOf("prices"))
 	r.drain()
-	h.exec("DROP DATABASE millrace SYNC")
+	h.exec("DROP DATABASE millrace")
 	report, all := h.verify(false)
 	require.False(t, report.Equal)
 	require.Len(t, all, 300+20+300+20+10+20, "rows, labels and what is no label, dead letters, events")

@@ -206,31 +206,74 @@ func (c *call) missingParts(ctx context.Context, l *layout, parts []part) (whole
 	return whole, rest, nil
 }
 
-// copyRows writes the rows of an observation record that keep says, by runs.
+// copyRows writes the rows of an observation record that keep says, as one batch: a batch for
+// each run of them would bring its dictionaries again and again.
 func (c *call) copyRows(w *ipc.Writer, value []byte, keep []bool) error {
 	return decode(value, c.mem, func(rec arrow.Record) error {
 		n := int(rec.NumRows())
 		of := keep[:n]
 		keep = keep[n:]
-		for i := 0; i < n; {
+		var runs [][2]int64
+		for i := 0; i < n; i++ {
 			if !of[i] {
-				i++
 				continue
 			}
 			j := i + 1
 			for j < n && of[j] {
 				j++
 			}
-			slice := rec.NewSlice(int64(i), int64(j))
-			err := w.Write(slice)
-			slice.Release()
-			if err != nil {
-				return err
-			}
+			runs = append(runs, [2]int64{int64(i), int64(j)})
 			i = j
 		}
-		return nil
+		if len(runs) == 0 {
+			return nil
+		}
+		kept, err := withRuns(rec, runs, c.mem)
+		if err != nil {
+			return err
+		}
+		defer kept.Release()
+		return w.Write(kept)
 	})
+}
+
+// withRuns returns some runs of rows of a batch, which share its dictionaries. The caller
+// releases it.
+func withRuns(rec arrow.Record, runs [][2]int64, mem memory.Allocator) (arrow.Record, error) {
+	columns := make([]arrow.Array, 0, rec.NumCols())
+	defer func() {
+		for _, col := range columns {
+			col.Release()
+		}
+	}()
+	rows := int64(0)
+	for _, run := range runs {
+		rows += run[1] - run[0]
+	}
+	for i, col := range rec.Columns() {
+		dict, isDict := col.(*array.Dictionary)
+		if isDict {
+			col = dict.Indices()
+		}
+		pieces := make([]arrow.Array, len(runs))
+		for i, run := range runs {
+			pieces[i] = array.NewSlice(col, run[0], run[1])
+		}
+		joined, err := array.Concatenate(pieces, mem)
+		for _, p := range pieces {
+			p.Release()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("column %q: %w", rec.ColumnName(i), err)
+		}
+		if isDict {
+			indices := joined
+			joined = array.NewDictionaryArray(dict.DataType(), indices, dict.Dictionary())
+			indices.Release()
+		}
+		columns = append(columns, joined)
+	}
+	return array.NewRecord(rec.Schema(), columns, rows), nil
 }
 
 // decode calls fn with the record batches of a stream; it releases them. Bytes that the
