@@ -78,7 +78,8 @@ func (a *Admin) OffsetsAt(ctx context.Context, topic string, at time.Time) (map[
 }
 
 // Committed returns the offsets that a group has committed, by topic and partition. A group
-// that does not exist has committed none.
+// that does not exist has committed none. What the marker of a recorder's commit says of another
+// topic of that name, which is gone, is left out.
 func (a *Admin) Committed(ctx context.Context, group string) (map[string]map[int32]int64, error) {
 	fetched, err := a.adm.FetchOffsets(ctx, group)
 	if err == nil {
@@ -90,9 +91,16 @@ func (a *Admin) Committed(ctx context.Context, group string) (map[string]map[int
 	if err != nil {
 		return nil, fmt.Errorf("fetch offsets of group %s: %w", group, err)
 	}
+	ids, err := a.Topics(ctx)
+	if err != nil {
+		return nil, err
+	}
 	offsets := map[string]map[int32]int64{}
 	fetched.Each(func(o kadm.OffsetResponse) {
 		if o.At < 0 {
+			return
+		}
+		if m, ok := parseMarker(o.Metadata); ok && isOther(m.topic, ids[o.Topic], o.Topic) {
 			return
 		}
 		if offsets[o.Topic] == nil {
