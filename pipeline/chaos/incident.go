@@ -11,7 +11,7 @@ import (
 // they do not overlap, and each has an end that an operator brings about.
 const (
 	Forget Kind = "forget" // the offsets of a group are deleted, as Kafka does to those of a group that was away for a week
-	Rewind Kind = "rewind" // the recorders' group is set back by a tool that knows nothing of their commits
+	Rewind Kind = "rewind" // the recorders' group is set back, by a tool that knows nothing of their commits or by `millrace offsets set`
 	Again  Kind = "again"  // a topic is deleted and made again while its readers and writers run
 	Clock  Kind = "clock"  // ClickHouse's clock is an hour ahead for a while, and then right
 	Parts  Kind = "parts"  // ClickHouse loses its newest parts, as by a power cut
@@ -57,6 +57,7 @@ func (in Incident) String() string {
 const (
 	toEarliest = "earliest"
 	backwards  = "backwards"
+	byCommand  = "by-command"
 	skipped    = "skipped"
 	stopped    = "stopped"
 )
@@ -74,6 +75,7 @@ func allIncidents(only []Kind) []Incident {
 		{Kind: Forget, Target: recorder},
 		{Kind: Rewind, Target: recorder, How: toEarliest},
 		{Kind: Rewind, Target: recorder, How: backwards},
+		{Kind: Rewind, Target: recorder, How: byCommand},
 		{Kind: Again, Target: requests},
 		{Kind: Again, Target: results},
 		{Kind: Again, Target: observations},

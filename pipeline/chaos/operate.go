@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -68,7 +69,11 @@ func (r *run) incidents(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", in, err)
 		}
-		if r.unfinished {
+		if !r.unfinished {
+			if err := r.equal(ctx, in); err != nil {
+				return fmt.Errorf("%s: %w", in, err)
+			}
+		} else {
 			r.findings = append(r.findings, Finding{What: fmt.Sprintf("after %q the rest was not tried", in), At: h.until})
 			r.load.total = sent
 			return nil
@@ -270,6 +275,12 @@ func (r *run) resetRecorders(ctx context.Context, in Incident) error {
 func (r *run) rewind(ctx context.Context, in Incident) error {
 	group := r.cluster.cfg.Recorder.Group
 	for _, topic := range []string{r.cluster.topicOf(observations), r.cluster.topicOf(deadLetters)} {
+		if in.How == byCommand {
+			if _, err := pipeline.SetOffsets(ctx, r.cluster.cfg, group, topic, -1, toEarliest); err != nil {
+				return err
+			}
+			continue
+		}
 		extents, err := r.op.Extents(ctx, group, topic)
 		if err != nil {
 			return err
@@ -440,7 +451,7 @@ func (r *run) poison(ctx context.Context, in Incident) error {
 	if err := r.empty(ctx, role, true); err != nil {
 		return err
 	}
-	if err := r.passOver(ctx, c.group(role), batch); err != nil {
+	if err := r.passOver(ctx, in, batch, said); err != nil {
 		return err
 	}
 	if err := c.startAll(ctx, names); err != nil {
@@ -449,9 +460,22 @@ func (r *run) poison(ctx context.Context, in Incident) error {
 	return r.recovered(ctx, in)
 }
 
-// passOver sets the offset of a group behind a batch.
-func (r *run) passOver(ctx context.Context, group string, batch kafkatest.Batch) error {
-	return r.op.Commit(ctx, group, batch.Topic, map[int32]int64{batch.Partition: batch.Last + 1})
+// offsetsSet is the command that messages prescribe.
+var offsetsSet = regexp.MustCompile(`millrace offsets set --group (\S+) --topic ([^ :]+):(\d+) --to (\d+)`)
+
+// passOver sets the offset of a group behind a batch, by the command that the role has said.
+func (r *run) passOver(ctx context.Context, in Incident, batch kafkatest.Batch, said string) error {
+	command := offsetsSet.FindStringSubmatch(said)
+	if command == nil {
+		r.cluster.find(Finding{What: fmt.Sprintf("after %q no command was said that goes on behind the batch: %s", in, said), At: time.Now()})
+		return r.op.Commit(ctx, r.cluster.group(map[string]string{requests: worker, observations: recorder}[in.Target]), batch.Topic, map[int32]int64{batch.Partition: batch.Last + 1})
+	}
+	partition, err := strconv.ParseInt(command[3], 10, 32)
+	if err != nil {
+		return fmt.Errorf("run %q: %w", command[0], err)
+	}
+	_, err = pipeline.SetOffsets(ctx, r.cluster.cfg, command[1], command[2], int32(partition), command[4])
+	return err
 }
 
 // othersGoOn waits until a group has come to the end of the other partitions of the topic, with
