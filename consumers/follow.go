@@ -57,6 +57,7 @@ func (a *Admin) follow(ctx context.Context, topic string, f Follower) error {
 		}
 	}
 	cl, err := kgo.NewClient(append(a.conn.options(),
+		kgo.WithContext(ctx), // or Close would wait for brokers that do not answer
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.KeepControlRecords(), kgo.BrokerMaxReadBytes(128<<20), kgo.MaxDecompressBatchBytes(maxBatchBytes))...)

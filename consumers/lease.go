@@ -66,6 +66,7 @@ func AcquireLease(ctx context.Context, conn Connection, group Group, topic strin
 	l := &Lease{group: group.Name, topic: topic, got: make(chan struct{})}
 	l.lost, l.lose = context.WithCancelCause(context.Background())
 	cl, err := kgo.NewClient(append(conn.options(),
+		kgo.WithContext(ctx), // or Close would wait for brokers that do not answer
 		kgo.ConsumerGroup(group.Name), kgo.SessionTimeout(group.SessionTimeout), kgo.HeartbeatInterval(group.SessionTimeout/4),
 		kgo.RebalanceTimeout(6*group.SessionTimeout), kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.MetadataMinAge(250*time.Millisecond),

@@ -109,8 +109,8 @@ func TestDrainWithoutKafka(t *testing.T) {
 		`alerts=[{name: hook, webhook: {url: "`+hook.URL+`"}}]`)
 	tr := newTraffic(h, seeded(t), 2000)
 	processes := map[string]*process{
-		"exactly once":  h.spawn("worker", "worker.group=first", "instance=first"),
-		"at least once": h.spawn("worker", "worker.group=second", "worker.delivery=at_least_once", "instance=second"),
+		"exactly once":  h.spawn("worker", "worker.group=first", "instance=first", "worker.start=earliest"),
+		"at least once": h.spawn("worker", "worker.group=second", "worker.delivery=at_least_once", "instance=second", "worker.start=earliest"),
 		"recorder":      h.spawn("recorder"),
 		"monitor":       h.spawn("monitor"),
 	}

@@ -201,7 +201,7 @@ func (r *replay) visit(ctx context.Context, rec *schemas.Record) error {
 		marked && !named && r.superseded[string(request.AppendID(nil))]: // that header alone anybody can send
 		r.done.Skipped++
 		return nil
-	case headerText(rec, schemas.HeaderErrorClass) == unreadableBatch:
+	case headerText(rec, schemas.HeaderErrorClass) == string(schemas.ErrorClassUnreadableBatch):
 		return pass("nothing of its request could be read, so that there is nothing to send")
 	case !known:
 		return pass("its headers do not say which request it was")
@@ -251,10 +251,6 @@ func (r *replay) visit(ctx context.Context, rec *schemas.Record) error {
 	})
 	return nil
 }
-
-// unreadableBatch is the class of letters that stand for a record batch of which nothing could
-// be read.
-const unreadableBatch = "unreadable_batch"
 
 // flush sends what has been gathered.
 func (r *replay) flush(ctx context.Context) error {
