@@ -59,7 +59,7 @@ func TestClaimOfAGroupThatIsHeldUp(t *testing.T) {
 	var asks health
 	third.Health = asks.set
 	last, _ := f.recorder(third, m)
-	await(t, "it says whom it waits for", func() bool { return asks.says(f.group("recorders").Name + "\"") && asks.says("stop the old one first") })
+	await(t, "it says whom it waits for", func() bool { return asks.says(f.group("recorders").Name+"\"") && asks.says("stop the old one first") })
 	require.NoError(t, last.stop())
 
 	require.NoError(t, first.stop())
