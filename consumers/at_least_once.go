@@ -140,11 +140,14 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	faulty := l.faults()
 	assigned := l.assignments(fail)
 	guarded := assigned.guardCommits(hard, fail)
+	unsaid := newUntold(fail)
+	defer unsaid.end()
+	faulty.stalls.unsaid = unsaid
 	landed := func(ctx context.Context, cl *kgo.Client, partitions map[string][]int32) {
 		_ = f.settle() // whose error ends the session
 		l.revoked(ctx, cl, partitions)
 	}
-	cl, err := kgo.NewClient(append(l.options(guarded, assigned), // which the client commits marks under by itself
+	cl, err := kgo.NewClient(append(append(l.options(guarded, assigned), unsaid.options()...), // which the client commits marks under by itself
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(markCommitPeriod),
 		kgo.ProducerLinger(0),
 		kgo.BlockRebalanceOnPoll(),
@@ -172,8 +175,10 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	var in converter
 	var backoff time.Duration
 	for {
+		unsaid.polls()
 		fetches := cl.PollRecords(polling, l.polls.next())
 		fetched := time.Now()
+		unsaid.polled(fetches)
 		if fetches.IsClientClosed() || polling.Err() != nil {
 			return cutShort(ctx, polling)
 		}

@@ -19,7 +19,10 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 	assigned := l.assignments(refuse)
 	assigned.stalls = faulty.stalls
 	guarded := assigned.guardTransaction(hard)
-	sess, err := kgo.NewGroupTransactSession(append(l.options(hard, assigned),
+	unsaid := newUntold(refuse)
+	defer unsaid.end()
+	faulty.stalls.unsaid = unsaid
+	sess, err := kgo.NewGroupTransactSession(append(append(l.options(hard, assigned), unsaid.options()...),
 		kgo.TransactionalID(fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)),
 		kgo.TransactionTimeout(l.cfg.TransactionTimeout),
 		kgo.ProducerLinger(time.Second))...) // longer than sending takes: the flush after it ends it
@@ -41,8 +44,10 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 	var in converter
 	var backoff time.Duration
 	for {
+		unsaid.polls()
 		fetches := sess.PollRecords(polling, l.polls.next())
 		fetched := time.Now()
+		unsaid.polled(fetches)
 		if fetches.IsClientClosed() || polling.Err() != nil {
 			return cutShort(ctx, polling)
 		}

@@ -37,3 +37,32 @@ func FetchAfter(ratios ...float64) int32 {
 	}
 	return b.ask()
 }
+
+// Untold is untold.
+type Untold struct{ *untold }
+
+// NewUntold is newUntold.
+func NewUntold(lose func(error)) Untold { return Untold{newUntold(lose)} }
+
+// Options is untold.options.
+func (u Untold) Options() []kgo.Opt { return u.options() }
+
+// Polls is untold.polls.
+func (u Untold) Polls() { u.polls() }
+
+// Polled is untold.polled.
+func (u Untold) Polled(fetches kgo.Fetches) { u.polled(fetches) }
+
+// Lost is untold.lost.
+func (u Untold) Lost() error { return u.lost() }
+
+// End is untold.end.
+func (u Untold) End() { u.end() }
+
+// Knows tells whether the client has met a batch of a partition that no poll has told of.
+func (u Untold) Knows(topic string, partition int32) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, ok := u.since[topicPartition{topic, partition}]
+	return ok
+}

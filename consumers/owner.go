@@ -85,28 +85,44 @@ func (r *Recorder) claim(ctx context.Context, adm *kadm.Client, store Storer) (m
 }
 
 // own makes the group the owner of a topic's rows, unless another one is that has members.
+//
+// Another member of the old group may join, and find that the rows are its group's, after its
+// members were counted and before the claim arrives. It has joined before it looked; so who has
+// claimed counts once more. A group that waits there owns the rows and has no member; whoever
+// claims them from it counts the members of the one before, too.
 func (r *Recorder) own(ctx context.Context, adm *kadm.Client, store Storer, topic string, id uuid.UUID) (schemas.Claim, error) {
 	claim, err := store.Claim(ctx, topic, id, r.cfg.Name, "")
-	if err != nil || claim.Group == r.cfg.Name {
-		return claim, err
-	}
-	before := claim.Group
-	members, err := membersOf(ctx, adm, before)
 	if err != nil {
 		return claim, err
 	}
-	if members > 0 {
-		return claim, &ownedError{topic: topic, group: r.cfg.Name, owner: before, members: members}
+	if before := claim.Group; before != r.cfg.Name {
+		for _, group := range []string{before, claim.From} {
+			if err := r.unowned(ctx, adm, topic, group); err != nil {
+				return claim, err
+			}
+		}
+		if claim, err = store.Claim(ctx, topic, id, r.cfg.Name, before); err != nil {
+			return claim, err
+		}
+		if claim.Group != r.cfg.Name {
+			return claim, &ownedError{topic: topic, group: r.cfg.Name, owner: claim.Group, members: 1}
+		}
+		r.log.Warn().Str("topic", topic).Str("group", r.cfg.Name).Str("owner", before).
+			Msg("the rows of a topic were another group's, which has no members any more; this one records from now on, and looks for what is stored")
 	}
-	if claim, err = store.Claim(ctx, topic, id, r.cfg.Name, before); err != nil {
-		return claim, err
+	return claim, r.unowned(ctx, adm, topic, claim.From)
+}
+
+// unowned returns an error if a group that has owned a topic's rows has members.
+func (r *Recorder) unowned(ctx context.Context, adm *kadm.Client, topic, owner string) error {
+	if owner == "" || owner == r.cfg.Name {
+		return nil
 	}
-	if claim.Group != r.cfg.Name {
-		return claim, &ownedError{topic: topic, group: r.cfg.Name, owner: claim.Group, members: 1}
+	members, err := membersOf(ctx, adm, owner)
+	if err == nil && members > 0 {
+		err = &ownedError{topic: topic, group: r.cfg.Name, owner: owner, members: members}
 	}
-	r.log.Warn().Str("topic", topic).Str("group", r.cfg.Name).Str("owner", before).
-		Msg("the rows of a topic were another group's, which has no members any more; this one records from now on, and looks for what is stored")
-	return claim, nil
+	return err
 }
 
 // membersOf returns how many members a group has.

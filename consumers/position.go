@@ -265,13 +265,28 @@ func isOther(marked, id uuid.UUID, topic string) bool {
 	return marked != uuid.Nil && marked != id && marked != unknown && id != unknown
 }
 
-// inherit adds the leases of the groups that owned the rows before: what they have announced
-// can still be stored until those are over.
+// inherit adds the leases of the groups that owned the rows before, and that of a repair: what they
+// have announced can still be stored until those are over.
 func (s *recorderSession) inherit(adm *kadm.Client, positions map[topicPartition]*position) error {
 	before := map[string]kadm.OffsetResponses{}
+	repair, asked := schemas.Lease{}, s.cfg.Repairs == ""
 	for tp, p := range positions {
+		if !p.unproven {
+			continue
+		}
+		if !asked {
+			asked = true
+			repairs, err := committedBy(s.soft, adm, s.cfg.Repairs)
+			if err != nil {
+				return err
+			}
+			repairs.Each(func(o kadm.OffsetResponse) { repair = later(repair, parseLease(o.Metadata)) })
+		}
+		if !repair.IsZero() {
+			p.earlier, p.lease = append(p.earlier, repair), later(p.lease, repair)
+		}
 		from := s.claims[p.topicID].From
-		if !p.unproven || from == "" {
+		if from == "" {
 			continue
 		}
 		if before[from] == nil {

@@ -30,6 +30,7 @@ type RecorderConfig struct {
 	FlushBytes     int // of keys, values and headers, and recordOverhead for each record; in hand and being stored
 	FlushInterval  time.Duration
 	InsertDeadline time.Duration // from the announcement of a range to the refusal of its inserts; a replay may have more
+	Repairs        string        // the group of the Lease under which rows are stored again beside recorders; "": nobody does
 	// Health, if set, is told what ended a session, and nil when one after it has committed or
 	// waits for records. It may be called by several goroutines, and must not block.
 	Health func(err error)
@@ -156,8 +157,10 @@ func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 			s := &recorderSession{
 				Recorder: r, store: store, claims: claims, soft: ctx, hard: hard,
 				faults:    faults{Group: r.cfg.Group, log: r.log, stalls: newStalls(r.log, r.health)},
+				unsaid:    newUntold(nil),
 				positions: map[topicPartition]*position{}, hand: newHand(), spare: newHand(),
 			}
+			s.faults.stalls.unsaid = s.unsaid
 			err = s.run(ctx)
 		} else if ctx.Err() != nil {
 			return nil //nolint:nilerr // nothing was begun: this is an orderly end
@@ -192,6 +195,7 @@ type recorderSession struct {
 	positions map[topicPartition]*position
 
 	faults faults
+	unsaid *untold
 
 	joined  atomic.Bool // the group has assigned partitions, if only none
 	wanted  atomic.Bool // a rebalance waits for AllowRebalance
@@ -245,7 +249,9 @@ type storing struct {
 
 func (s *recorderSession) run(ctx context.Context) (err error) {
 	budget, begins := newFetchBudget(fetchBytes), newAssignments(s.log)
+	defer s.unsaid.end()
 	opts := append(s.cfg.options(), groupOptions(s.hard, s.cfg.Group)...)
+	opts = append(opts, s.unsaid.options()...)
 	opts = append(opts,
 		kgo.ConsumeTopics(s.cfg.Topics...),
 		kgo.KeepControlRecords(), // or the end of every transaction would look like lag
@@ -336,11 +342,14 @@ func (s *recorderSession) poll(ctx context.Context) error {
 	}
 	pollCtx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	s.unsaid.polls()
 	fetches := s.cl.PollRecords(pollCtx, s.room())
+	s.unsaid.polled(fetches)
 	if fetches.IsClientClosed() {
 		return errors.New("the Kafka client was closed")
 	}
 	aside, err := s.faults.of(ctx, s.cl, fetches)
+	err = errors.Join(err, s.unsaid.lost())
 	before := len(h.in.records)
 	h.add(fetches)
 	h.setAside(aside)

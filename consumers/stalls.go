@@ -16,8 +16,9 @@ import (
 // not fetched any more, nothing of them is committed, and the others go on. A partition that
 // is taken away is another member's concern. It is safe for concurrent use.
 type stalls struct {
-	log  zerolog.Logger
-	told func(err error) // of each that is added
+	log    zerolog.Logger
+	told   func(err error) // of each that is added
+	unsaid *untold         // what may have to be added; nil: nobody knows
 
 	n   atomic.Int32 // len(why)
 	mu  sync.Mutex
@@ -85,6 +86,9 @@ func (s *stalls) strip(fetches kgo.Fetches) {
 
 // forget forgets partitions that are taken away: whoever is assigned them finds out anew.
 func (s *stalls) forget(cl *kgo.Client, gone map[string][]int32) {
+	if s.unsaid != nil {
+		s.unsaid.forget(gone)
+	}
 	if s.n.Load() == 0 {
 		return
 	}

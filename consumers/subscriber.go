@@ -43,7 +43,12 @@ func subscribe(ctx, hard context.Context, conn Connection, g Group, topic string
 	handle func(ctx context.Context, rec *schemas.Record) error,
 ) error {
 	opts := append(conn.options(), groupOptions(hard, g)...)
+	polling, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+	unsaid := newUntold(lose)
+	defer unsaid.end()
 	opts = append(opts, kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll())
+	opts = append(opts, unsaid.options()...)
 	cl, err := kgo.NewClient(opts...)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errConfiguration, err)
@@ -52,7 +57,12 @@ func subscribe(ctx, hard context.Context, conn Connection, g Group, topic string
 	var in converter
 	faulty := faults{Group: g, log: log}
 	for ctx.Err() == nil {
-		fetches := cl.PollRecords(ctx, 100)
+		unsaid.polls()
+		fetches := cl.PollRecords(polling, 100)
+		unsaid.polled(fetches)
+		if err := unsaid.lost(); err != nil {
+			return err
+		}
 		if fetches.IsClientClosed() {
 			return nil
 		}

@@ -330,3 +330,38 @@ func TestUnreadableBatchIsSetAside(t *testing.T) {
 		}
 	})
 }
+
+// TestUnreadableBatchThatTheClientDropped: a client drops what it has fetched when it is assigned
+// partitions or its offsets are set, also that it has met a batch that inflates too far, which it
+// tells never again. That is noticed, and ends the session: a new one fetches the batch.
+func TestUnreadableBatchThatTheClientDropped(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedAddr)
+	topic := f.topic("a", 2, nil)
+	f.bomb(topic)
+	for range 2 {
+		require.NoError(t, f.cl.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Partition: 1, Value: []byte("1")}).FirstErr())
+	}
+	start := kadm.Offsets{}
+	start.AddOffset(topic, 0, 0, -1)
+	start.AddOffset(topic, 1, 0, -1)
+	require.NoError(t, f.adm.CommitAllOffsets(t.Context(), f.group("dropped").Name, start))
+	over := make(chan struct{})
+	unsaid := consumers.NewUntold(func(error) { close(over) })
+	defer unsaid.End()
+	cl, err := kgo.NewClient(append(unsaid.Options(), kgo.SeedBrokers(f.conn.Brokers...), kgo.ConsumerGroup(f.group("dropped").Name),
+		kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.MaxDecompressBatchBytes(128<<20))...)
+	require.NoError(t, err)
+	defer cl.Close()
+	await(t, "the client has met the batch", func() bool { return unsaid.Knows(topic, 0) })
+	await(t, "it has fetched the other partition", func() bool { return cl.BufferedFetchRecords() == 2 })
+	cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{topic: {1: {Epoch: -1, Offset: 1}}})
+	unsaid.Polls()
+	fetches := cl.PollRecords(t.Context(), 10)
+	unsaid.Polled(fetches)
+	require.NoError(t, fetches.Err(), "the client tells it: untold is of no use any more")
+	require.Equal(t, 1, fetches.NumRecords())
+	unsaid.Polls() // and waits
+	receive(t, over, "the end of the session")
+	require.ErrorContains(t, unsaid.Lost(), "topic "+topic+" partition 0: the client has dropped that a batch inflates to more than 128 MiB")
+}

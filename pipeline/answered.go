@@ -1,11 +1,13 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
+	"strconv"
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -102,7 +104,7 @@ func (s *starter) missObservations(ctx context.Context, topic string, u *unstart
 
 // first returns the first committed record of a range of a partition that is not among others.
 func (s *starter) first(ctx context.Context, topic string, partition int32, r consumers.Span, others *offsetSet) (at int64, ok bool, err error) {
-	err = s.read.ReadRanges(ctx, topic, map[int32]consumers.Span{partition: r}, func(rec *schemas.Record) error {
+	_, err = s.readRanges(ctx, topic, map[int32]consumers.Span{partition: r}, func(rec *schemas.Record) error {
 		if others != nil && others.has(rec.Offset) {
 			return nil
 		}
@@ -113,6 +115,18 @@ func (s *starter) first(ctx context.Context, topic string, partition int32, r co
 		return at, true, nil
 	}
 	return 0, false, err
+}
+
+// readRanges is requestLog.ReadRanges. A batch that cannot be read is passed over, and returned: it
+// is no fault of the partitions that are started.
+func (s *starter) readRanges(ctx context.Context, topic string, ranges map[int32]consumers.Span, visit func(rec *schemas.Record) error) (*consumers.UnreadableBatchError, error) {
+	err := s.read.ReadRanges(ctx, topic, ranges, visit)
+	if unread, ok := errors.AsType[*consumers.UnreadableBatchError](err); ok {
+		s.log.Warn().Str("topic", unread.Topic).Int32("partition", unread.Partition).Int64("offset", unread.Offset).AnErr("error", unread.Err).
+			Msg("a record batch cannot be read; what it tells of answered requests is not known")
+		return unread, nil
+	}
+	return nil, err
 }
 
 const (
@@ -192,7 +206,7 @@ func (s *starter) backwards(ctx context.Context, topic string, visit func(rec *s
 		for to, n := r.End, int64(firstPiece); to > r.Start && !enough(r.End-to, oldest); n *= 4 {
 			from := max(r.Start, to-n)
 			first := true
-			err := s.read.ReadRanges(ctx, topic, map[int32]consumers.Span{partition: {Start: from, End: to}}, func(rec *schemas.Record) error {
+			_, err := s.readRanges(ctx, topic, map[int32]consumers.Span{partition: {Start: from, End: to}}, func(rec *schemas.Record) error {
 				if first {
 					first, oldest = false, rec.Timestamp
 				}
@@ -301,7 +315,7 @@ func (s *starter) scan(ctx context.Context, byTopic map[string][]*unstarted) err
 		return err
 	}
 	c, records := newCoordinates(s.log), 0
-	err = s.read.ReadRanges(ctx, s.topics.Observations, observations, func(rec *schemas.Record) error {
+	unread, err := s.readRanges(ctx, s.topics.Observations, observations, func(rec *schemas.Record) error {
 		records++
 		if m, _ := rec.Header(schemas.HeaderModel); models[string(m)] {
 			c.of(rec, take)
@@ -315,10 +329,15 @@ func (s *starter) scan(ctx context.Context, byTopic map[string][]*unstarted) err
 	if err != nil {
 		return err
 	}
-	err = s.read.ReadRanges(ctx, s.topics.DeadLetters, letters, func(rec *schemas.Record) error {
+	unreadLetters, err := s.readRanges(ctx, s.topics.DeadLetters, letters, func(rec *schemas.Record) error {
 		records++
 		if c, ok := kafka.LetterCoordinates(rec); ok {
 			take(c.TopicID, c.Partition, c.Offset)
+			if last, ok := rec.Header(schemas.HeaderLastOffset); ok { // of a batch that was set aside as a whole
+				if offset, err := strconv.ParseInt(string(last), 10, 64); err == nil && offset > c.Offset {
+					take(c.TopicID, c.Partition, offset)
+				}
+			}
 		}
 		return nil
 	})
@@ -326,6 +345,10 @@ func (s *starter) scan(ctx context.Context, byTopic map[string][]*unstarted) err
 		return err
 	}
 	for _, u := range find {
+		if batch := cmp.Or(unread, unreadLetters); batch != nil {
+			u.lost = fmt.Sprintf("which requests a batch of %s tells of that cannot be read (partition %d, offset %d) is not known", batch.Topic, batch.Partition, batch.Offset)
+			continue
+		}
 		if err := s.placeBehind(ctx, u, sets[u.origin()], trimmed(observations)); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -26,6 +27,7 @@ type memoryKafka struct {
 	ends    map[string]map[int32]consumers.Span
 	records map[string][]schemas.Record // in the order of each partition's offsets
 	read    map[string]int              // records that were read, by topic
+	unread  map[string]int64            // the offset of a batch of partition 0 that cannot be read, by topic
 }
 
 func (k *memoryKafka) Ranges(_ context.Context, topic string) (map[int32]consumers.Span, error) {
@@ -40,6 +42,11 @@ func (k *memoryKafka) ReadRanges(_ context.Context, topic string, ranges map[int
 			if err := visit(rec); err != nil {
 				return err
 			}
+		}
+	}
+	if at, ok := k.unread[topic]; ok {
+		if r, ok := ranges[0]; ok && at >= r.Start && at < r.End {
+			return &consumers.UnreadableBatchError{Topic: topic, Offset: at, Next: at + 1, Err: errors.New("damaged")}
 		}
 	}
 	return nil
@@ -283,6 +290,65 @@ func TestRefusalReadsTheLastObservations(t *testing.T) {
 	_, err := w.start(t.Context(), "", consumers.ExactlyOnce)
 	require.ErrorContains(t, err, "up to offset 999 at least")
 	require.Equal(t, firstPiece, w.read[w.topics.Observations])
+}
+
+// A batch of observations or dead letters that cannot be read is not the fault of partitions that
+// are started: those of which nothing was answered begin, and so do others where an operator says
+// where. What cannot be told is where the answers end.
+func TestStartBesideWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	for _, delivery := range []consumers.Delivery{consumers.ExactlyOnce, consumers.AtLeastOnce} {
+		for _, of := range []string{"observations", "deadletters"} {
+			w := newWorld(t.Context(), t)
+			var offsets []int64
+			for range 10 {
+				offsets = append(offsets, w.request(0))
+			}
+			w.observe(t.Context(), 0, 0, offsets[:4]...)
+			w.bury(0, 4)
+			topic := "millrace." + of
+			w.unread = map[string]int64{topic: w.append(topic, schemas.Record{})}
+			w.records[topic] = w.records[topic][:len(w.records[topic])-1]
+			w.request(1)
+			for setting, want := range map[string]int64{"earliest": 0, "latest": 10} {
+				starts, err := w.start(t.Context(), setting, delivery)
+				require.NoError(t, err)
+				require.Equal(t, []int64{want, 0}, starts, setting)
+			}
+			for _, setting := range []string{"", "answered"} {
+				_, err := w.start(t.Context(), setting, delivery)
+				var refused *consumers.StartError
+				require.ErrorAs(t, err, &refused)
+				if setting == "answered" {
+					require.ErrorContains(t, err, "which requests a batch of "+topic+" tells of that cannot be read (partition 0, offset 1) is not known")
+				}
+			}
+			other := w.topics.RequestsOf("n") // another model, which nobody has answered
+			w.append(other, schemas.Record{Timestamp: w.now})
+			cfg := DefaultConfig()
+			cfg.Worker.Delivery = delivery
+			starts, err := newStarter(cfg, zerolog.Nop(), w).Start(t.Context(), []consumers.Unstarted{{Topic: other, TopicID: uuid.New(), Start: 0, End: 1}})
+			require.NoError(t, err)
+			require.Equal(t, []int64{0}, starts)
+		}
+	}
+}
+
+// The dead letter of a batch of requests that was set aside answers all of them.
+func TestStartBehindABatchThatWasSetAside(t *testing.T) {
+	t.Parallel()
+	for _, delivery := range []consumers.Delivery{consumers.ExactlyOnce, consumers.AtLeastOnce} {
+		w := newWorld(t.Context(), t)
+		w.observe(t.Context(), 0, 0, w.request(0))
+		w.skip(w.requests(), 0, 17)
+		w.bury(0, 1)
+		letter := &w.records[w.topics.DeadLetters][0]
+		letter.Headers = append(letter.Headers, schemas.Header{Key: schemas.HeaderLastOffset, Value: []byte("17")})
+		w.request(0)
+		starts, err := w.start(t.Context(), "answered", delivery)
+		require.NoError(t, err)
+		require.Equal(t, []int64{18}, starts)
+	}
 }
 
 func TestStartWhereThatIsSet(t *testing.T) {
