@@ -88,7 +88,7 @@ var (
 // Reach is the part of a ledger that is looked at.
 type Reach struct {
 	Topic    uuid.UUID // coordinates of another topic are left out; the zero UUID leaves none out
-	From, To time.Time // of the time column, both inclusive; zero is no bound
+	From, To time.Time // of the time column, where the table has one, both inclusive; zero is no bound
 }
 
 func (l Ledger) version() string {
@@ -110,10 +110,10 @@ func (l Ledger) where(r Reach) string {
 	if r.Topic != (uuid.UUID{}) {
 		conditions = append(conditions, l.places.topicID+" = '"+r.Topic.String()+"'")
 	}
-	if !r.From.IsZero() {
+	if !r.From.IsZero() && l.places.time != "" {
 		conditions = append(conditions, l.places.time+" >= "+microsSQL(schemas.ClampMicros(r.From)))
 	}
-	if !r.To.IsZero() {
+	if !r.To.IsZero() && l.places.time != "" {
 		conditions = append(conditions, l.places.time+" <= "+microsSQL(schemas.ClampMicros(r.To)))
 	}
 	return strings.Join(conditions, " AND ")
@@ -153,7 +153,7 @@ type StoredRow struct {
 	Version string
 	schemas.Coordinates
 	Copies uint64
-	At     time.Time // by the time column; of several copies the earliest
+	At     time.Time // by the time column; of several copies the earliest; 1970 where there is none
 }
 
 // Range is a range of offsets of one partition, from Start to before End.
@@ -170,6 +170,10 @@ func (c *Client) StoredRows(ctx context.Context, l Ledger, r Reach, ranges []Ran
 		return nil, err
 	}
 	p := l.places
+	at := "toInt64(0)"
+	if p.time != "" {
+		at = "toUnixTimestamp64Micro(min(" + p.time + "))"
+	}
 	var rows []StoredRow
 	for chunk := range slices.Chunk(ranges, maxSpans) {
 		var found []struct {
@@ -186,7 +190,7 @@ func (c *Client) StoredRows(ctx context.Context, l Ledger, r Reach, ranges []Ran
 			conditions[i] = "(" + l.versionIs(r.Version) + p.within([]span{{r.Topic, r.Partition, r.Start, r.End - 1}}) + ")"
 		}
 		err := c.Select(ctx, &found, "SELECT toString("+l.version()+") AS v, toString("+p.topicID+") AS t, "+p.partition+" AS p, "+p.offset+" AS o, "+
-			l.row()+" AS r, count() AS n, toUnixTimestamp64Micro(min("+p.time+")) AS at FROM "+c.qualified(l.Table)+
+			l.row()+" AS r, count() AS n, "+at+" AS at FROM "+c.qualified(l.Table)+
 			" WHERE "+l.where(r)+" AND ("+strings.Join(conditions, " OR ")+") GROUP BY v, t, p, o, r")
 		if err != nil {
 			return nil, fmt.Errorf("look for rows of %s: %w", l.Table, err)
