@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/pipeline"
 )
 
 func TestEmbeddedServicesAreOnlyTheirUsers(t *testing.T) {
@@ -43,6 +45,14 @@ func TestEmbeddedServicesAreOnlyTheirUsers(t *testing.T) {
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, http.StatusInternalServerError, resp.StatusCode)
 	require.Equal(t, before, h.count("SELECT count() FROM millrace.predictions"))
+
+	// So do commands: verify reads settings, repair writes.
+	cfg := h.config("clickhouse.password_file=")
+	for _, repair := range []bool{false, true} {
+		report, err := pipeline.Verify(t.Context(), cfg, pipeline.VerifyOptions{Repair: repair})
+		require.NoError(t, err)
+		require.True(t, report.Equal, "%+v", report.Lines)
+	}
 
 	// A replacement takes the same password.
 	pid := h.services.ClickHouse.Pid()

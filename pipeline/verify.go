@@ -24,10 +24,7 @@ type VerifyOptions struct {
 // Verify compares what ClickHouse holds with Kafka's log, by coordinates; see package verify.
 // Differences are no error: they are in the report.
 func Verify(ctx context.Context, cfg Config, o VerifyOptions) (report *verify.Report, err error) {
-	tables, err := clickhouse.Open(clickhouse.Options{
-		Addr: cfg.ClickHouse.Addr, Username: cfg.ClickHouse.Username, Password: cfg.ClickHouse.Password,
-		Storage: cfg.Storage(), Logger: o.Logger,
-	})
+	tables, err := clickhouse.Open(cfg.clickHouseOptions(o.Logger))
 	if err != nil {
 		return nil, err
 	}
