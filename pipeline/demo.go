@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -515,12 +516,16 @@ func (d *demo) progress(began time.Time) func() {
 		last, lastSent = now, sent
 		p := &d.app.Done
 		const width = 30
+		p99 := "-" // nothing has been answered
+		if q := d.app.Metrics.LatencyQuantile(0.99); !math.IsNaN(q) {
+			p99 = fmt.Sprintf("%.1f", 1e3*q)
+		}
 		full := int(width * p.Observations.Load() / max(d.total, 1))
-		line := fmt.Sprintf("[%s%s] %5.1f %%  %9s requests/s  lag: %s unanswered, %s unstored, %s labels  p99 %.1f ms",
+		line := fmt.Sprintf("[%s%s] %5.1f %%  %9s requests/s  lag: %s unanswered, %s unstored, %s labels  p99 %s ms",
 			strings.Repeat("#", min(full, width)), strings.Repeat(".", max(0, width-full)),
 			100*float64(p.Observations.Load())/float64(max(d.total, 1)), grouped(int64(rate)),
 			grouped(max(0, sent-p.Answered.Load()-p.DeadLetters.Load())), grouped(max(0, sent-p.Observations.Load())),
-			grouped(max(0, d.labels.Load()-p.Labels.Load())), 1e3*d.app.Metrics.LatencyQuantile(0.99))
+			grouped(max(0, d.labels.Load()-p.Labels.Load())), p99)
 		if terminal {
 			fmt.Fprintf(d.stderr, "\r%s\x1b[K", line)
 		} else {
@@ -627,6 +632,8 @@ GROUP BY start ORDER BY start`)); err != nil {
 	out("  %s\n", d.query("SELECT toMonth(event_time) m, avg(late_probability), count() FROM {table} GROUP BY m ORDER BY m"))
 	out("  %s\n", d.query("SELECT origin, avg(late_probability) p, count() n FROM {table} GROUP BY origin HAVING n > 1000 ORDER BY p DESC LIMIT 5"))
 	out("  %s\n", d.query("SELECT minute, requests, latency_quantiles_us FROM {db}.minute_statistics ORDER BY minute"))
+	out("and        ./bin/millrace verify --set embedded.dir=%s --set kafka.brokers=%s --set clickhouse.addr=%s\n",
+		d.cfg.Embedded.Dir, d.services.Kafka.Addr(), d.services.ClickHouse.Addr())
 	return nil
 }
 
