@@ -62,6 +62,9 @@ type latency struct {
 // ErrCountsDiffer says that the demo lost or repeated something.
 var ErrCountsDiffer = errors.New("demo: the counts of requests, results, observations and labels differ")
 
+// demoDir is where the demo keeps its data, by embedded.dir.
+func demoDir(embedded string) string { return filepath.Join(embedded, "demo") }
+
 // Demo replays the flights against embedded services, with every role in this process.
 func Demo(ctx context.Context, cfg Config, o DemoOptions, stdout, stderr io.Writer) error {
 	if cfg.Log.Level == "info" {
@@ -77,7 +80,7 @@ func Demo(ctx context.Context, cfg Config, o DemoOptions, stdout, stderr io.Writ
 			return fmt.Errorf("the flights model is missing: %w; run the demo inside of a clone of millrace", err)
 		}
 	}
-	cfg.Embedded.Dir = filepath.Join(cfg.Embedded.Dir, "demo")
+	cfg.Embedded.Dir = demoDir(cfg.Embedded.Dir)
 	cfg.Monitor.ReportsDir = filepath.Join(cfg.Embedded.Dir, "reports")
 	cfg.Monitor.Interval, cfg.Monitor.ReportInterval = 3*time.Second, 15*time.Second
 	cfg.Roles = []Role{RoleWorker, RoleRecorder, RoleMonitor}
@@ -632,8 +635,7 @@ GROUP BY start ORDER BY start`)); err != nil {
 	out("  %s\n", d.query("SELECT toMonth(event_time) m, avg(late_probability), count() FROM {table} GROUP BY m ORDER BY m"))
 	out("  %s\n", d.query("SELECT origin, avg(late_probability) p, count() n FROM {table} GROUP BY origin HAVING n > 1000 ORDER BY p DESC LIMIT 5"))
 	out("  %s\n", d.query("SELECT minute, requests, latency_quantiles_us FROM {db}.minute_statistics ORDER BY minute"))
-	out("and        ./bin/millrace verify --set embedded.dir=%s --set kafka.brokers=%s --set clickhouse.addr=%s\n",
-		d.cfg.Embedded.Dir, d.services.Kafka.Addr(), d.services.ClickHouse.Addr())
+	out("and        ./bin/millrace verify --set kafka.brokers=%s --set clickhouse.addr=%s\n", d.services.Kafka.Addr(), d.services.ClickHouse.Addr())
 	return nil
 }
 
