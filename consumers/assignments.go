@@ -58,6 +58,9 @@ func (a *assignments) fetched(ctx context.Context, offsets map[string]map[int32]
 			a.refuse(err)
 			return nil, err
 		}
+		if ctx.Err() != nil { // the session ends, by what another lane has found perhaps
+			return nil, ctx.Err()
+		}
 		a.log.Warn().Err(err).Dur("retry_in", backoff).Msg("looking up where partitions begin failed; trying again")
 		if err := sleep(ctx, backoff); err != nil {
 			return nil, err

@@ -74,7 +74,7 @@ func saysOf(o kadm.OffsetResponse, topic string, id uuid.UUID) string {
 	case isOther(m.topic, id, topic):
 		return "of a topic of that name that is gone"
 	case m.at != o.At:
-		return "unproven"
+		return "unproven: its rows will be looked for"
 	case m.pending > o.At:
 		return fmt.Sprintf("storing up to %d", m.pending)
 	}

@@ -107,6 +107,12 @@ type ModelsConfig struct {
 	LoadMemory  int64         `yaml:"load_memory"` // bytes
 }
 
+// The least limits with which a model can be loaded.
+const (
+	leastLoadTimeout = time.Second
+	leastLoadMemory  = 256 << 20
+)
+
 // WorkerConfig sizes the worker.
 type WorkerConfig struct {
 	Group              string                 `yaml:"group"`
@@ -490,9 +496,9 @@ func (c Config) Validate() error {
 	if c.Models.Repository == "" {
 		bad("models.repository: missing")
 	}
-	lasting("models.load_timeout", c.Models.LoadTimeout, time.Second)
-	if c.Models.LoadMemory < 256<<20 {
-		bad("models.load_memory: must be at least %d (256 MiB), got %d", 256<<20, c.Models.LoadMemory)
+	lasting("models.load_timeout", c.Models.LoadTimeout, leastLoadTimeout)
+	if c.Models.LoadMemory < leastLoadMemory {
+		bad("models.load_memory: must be at least %d (%d MiB), got %d", leastLoadMemory, leastLoadMemory>>20, c.Models.LoadMemory)
 	}
 	for key, name := range map[string]string{"worker.group": c.Worker.Group, "recorder.group": c.Recorder.Group} {
 		if !groupName.MatchString(name) {

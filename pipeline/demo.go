@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -61,6 +62,9 @@ type latency struct {
 // ErrCountsDiffer says that the demo lost or repeated something.
 var ErrCountsDiffer = errors.New("demo: the counts of requests, results, observations and labels differ")
 
+// demoDir is where the demo keeps its data, by embedded.dir.
+func demoDir(embedded string) string { return filepath.Join(embedded, "demo") }
+
 // Demo replays the flights against embedded services, with every role in this process.
 func Demo(ctx context.Context, cfg Config, o DemoOptions, stdout, stderr io.Writer) error {
 	if cfg.Log.Level == "info" {
@@ -76,7 +80,7 @@ func Demo(ctx context.Context, cfg Config, o DemoOptions, stdout, stderr io.Writ
 			return fmt.Errorf("the flights model is missing: %w; run the demo inside of a clone of millrace", err)
 		}
 	}
-	cfg.Embedded.Dir = filepath.Join(cfg.Embedded.Dir, "demo")
+	cfg.Embedded.Dir = demoDir(cfg.Embedded.Dir)
 	cfg.Monitor.ReportsDir = filepath.Join(cfg.Embedded.Dir, "reports")
 	cfg.Monitor.Interval, cfg.Monitor.ReportInterval = 3*time.Second, 15*time.Second
 	cfg.Roles = []Role{RoleWorker, RoleRecorder, RoleMonitor}
@@ -515,12 +519,16 @@ func (d *demo) progress(began time.Time) func() {
 		last, lastSent = now, sent
 		p := &d.app.Done
 		const width = 30
+		p99 := "-" // nothing has been answered
+		if q := d.app.Metrics.LatencyQuantile(0.99); !math.IsNaN(q) {
+			p99 = fmt.Sprintf("%.1f", 1e3*q)
+		}
 		full := int(width * p.Observations.Load() / max(d.total, 1))
-		line := fmt.Sprintf("[%s%s] %5.1f %%  %9s requests/s  lag: %s unanswered, %s unstored, %s labels  p99 %.1f ms",
+		line := fmt.Sprintf("[%s%s] %5.1f %%  %9s requests/s  lag: %s unanswered, %s unstored, %s labels  p99 %s ms",
 			strings.Repeat("#", min(full, width)), strings.Repeat(".", max(0, width-full)),
 			100*float64(p.Observations.Load())/float64(max(d.total, 1)), grouped(int64(rate)),
 			grouped(max(0, sent-p.Answered.Load()-p.DeadLetters.Load())), grouped(max(0, sent-p.Observations.Load())),
-			grouped(max(0, d.labels.Load()-p.Labels.Load())), 1e3*d.app.Metrics.LatencyQuantile(0.99))
+			grouped(max(0, d.labels.Load()-p.Labels.Load())), p99)
 		if terminal {
 			fmt.Fprintf(d.stderr, "\r%s\x1b[K", line)
 		} else {
@@ -627,6 +635,7 @@ GROUP BY start ORDER BY start`)); err != nil {
 	out("  %s\n", d.query("SELECT toMonth(event_time) m, avg(late_probability), count() FROM {table} GROUP BY m ORDER BY m"))
 	out("  %s\n", d.query("SELECT origin, avg(late_probability) p, count() n FROM {table} GROUP BY origin HAVING n > 1000 ORDER BY p DESC LIMIT 5"))
 	out("  %s\n", d.query("SELECT minute, requests, latency_quantiles_us FROM {db}.minute_statistics ORDER BY minute"))
+	out("and        ./bin/millrace verify --set kafka.brokers=%s --set clickhouse.addr=%s\n", d.services.Kafka.Addr(), d.services.ClickHouse.Addr())
 	return nil
 }
 

@@ -159,6 +159,13 @@ func CheckModels(ctx context.Context, cfg Config) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Limits that Validate refuses would refuse every model as well.
+	if cfg.Models.LoadTimeout < leastLoadTimeout {
+		cfg.Models.LoadTimeout = DefaultConfig().Models.LoadTimeout
+	}
+	if cfg.Models.LoadMemory < leastLoadMemory {
+		cfg.Models.LoadMemory = DefaultConfig().Models.LoadMemory
+	}
 	var lines []string
 	errs := []error{cfg.checkCodecs(router.Models())}
 	for _, ref := range refs {

@@ -28,7 +28,11 @@ func (c Config) clickHouseOptions(log zerolog.Logger) clickhouse.Options {
 		o.PasswordFrom = (&passwordFile{path: file}).read
 	case c.ClickHouse.Password == "" && len(c.ClickHouse.Addr) == 1 && isLoopback(c.ClickHouse.Addr[0]):
 		// The embedded ClickHouse may start later, or again; a server on its address needs none.
-		o.PasswordFrom = (&passwordFile{path: c.Embedded.passwordFile(c.ClickHouse.Addr[0]), optional: true}).read
+		// On its address may be that of the demo, too.
+		demo := c.Embedded
+		demo.Dir = demoDir(c.Embedded.Dir)
+		addr := c.ClickHouse.Addr[0]
+		o.PasswordFrom = (&passwordFile{path: c.Embedded.passwordFile(addr), or: demo.passwordFile(addr), optional: true}).read
 	}
 	return o
 }
@@ -50,7 +54,8 @@ func (c EmbeddedConfig) passwordFile(addr string) string {
 // concurrent use.
 type passwordFile struct {
 	path     string
-	optional bool // a file that does not exist is no password
+	or       string // another one, which is read where it is the newer one; "" for none
+	optional bool   // a file that does not exist is no password
 
 	mu       sync.Mutex
 	info     fs.FileInfo // of the file when it was read
@@ -61,7 +66,13 @@ type passwordFile struct {
 func (f *passwordFile) read() (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	info, err := os.Stat(f.path)
+	path := f.path
+	info, err := os.Stat(path)
+	if f.or != "" {
+		if other, errOther := os.Stat(f.or); errOther == nil && (err != nil || other.ModTime().After(info.ModTime())) {
+			path, info, err = f.or, other, nil
+		}
+	}
 	switch {
 	case f.optional && errors.Is(err, fs.ErrNotExist):
 		return "", nil
@@ -70,7 +81,7 @@ func (f *passwordFile) read() (string, error) {
 	case f.info != nil && os.SameFile(f.info, info) && f.info.ModTime().Equal(info.ModTime()) && f.info.Size() == info.Size():
 		return f.password, nil
 	}
-	text, err := os.ReadFile(f.path)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("clickhouse.password_file: %w", err)
 	}

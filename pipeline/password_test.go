@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
@@ -54,6 +55,25 @@ func TestPasswordIsReadAgainWhenItChanges(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	require.Equal(t, want, got)
+}
+
+// Commands reach what runs on the address, be it that of dev or of the demo.
+func TestPasswordOfTheDemoIsFound(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Embedded.Dir = t.TempDir()
+	dev := cfg.Embedded.passwordFile("127.0.0.1:8123")
+	demo := filepath.Join(cfg.Embedded.Dir, "demo", filepath.Base(dev))
+	require.NoError(t, os.Mkdir(filepath.Dir(demo), 0o700))
+	read := cfg.clickHouseOptions(zerolog.Nop()).PasswordFrom
+	for i, file := range []string{demo, dev, demo} { // what was killed leaves its file
+		want, err := newPassword(file)
+		require.NoError(t, err)
+		at := time.Unix(int64(1e9+i), 0)
+		require.NoError(t, os.Chtimes(file, at, at))
+		got, err := read()
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
 }
 
 func TestPasswordFileThatWasNamedMustExist(t *testing.T) {

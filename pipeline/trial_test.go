@@ -139,6 +139,11 @@ func TestVersionsAreTriedBeforeTheyServe(t *testing.T) {
 	lines, err := pipeline.CheckModels(t.Context(), cfg)
 	require.NoError(t, err)
 	require.Len(t, lines, 1)
+	refused := cfg // by Validate, which says so; a model is not to blame
+	refused.Models.LoadTimeout, refused.Models.LoadMemory = 0, 1
+	lines, err = pipeline.CheckModels(t.Context(), refused)
+	require.NoError(t, err)
+	require.Len(t, lines, 1)
 	// The same version with another graph, as somebody brings it who makes the digest fit.
 	version := filepath.Join(cfg.Models.Repository, "round", "1")
 	require.NoError(t, os.WriteFile(filepath.Join(version, "round.onnx"), endless(), 0o600))

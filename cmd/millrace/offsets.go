@@ -46,7 +46,7 @@ func offsetsCommand(o *options) *cobra.Command {
 				return err
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "TOPIC\tPARTITION\tOFFSET\tLOG START\tLOG END\t")
+			fmt.Fprintln(w, "TOPIC\tPARTITION\tOFFSET\tLOG START\tLOG END\tRECORDER")
 			for _, o := range offsets {
 				if only >= 0 && o.Partition != only {
 					continue
