@@ -161,7 +161,7 @@ func (r *Repository) Load(ctx context.Context, name, version string) (*Model, er
 	}
 	if m.Reference != nil {
 		path := filepath.Join(dir, m.Reference.File)
-		text, err := os.ReadFile(path) //nolint:gosec // the model repository is the operator's choice
+		text, err := readBounded(path, schemas.MaxReferenceBytes)
 		if err != nil {
 			return nil, fmt.Errorf("load model %s: read reference: %w", ref, err)
 		}
@@ -213,9 +213,23 @@ func within(dir, file string) (string, error) {
 	return path, nil
 }
 
+// readBounded reads a file of at most so many bytes.
+func readBounded(path string, most int64) ([]byte, error) {
+	f, err := schemas.OpenFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(text)) > most {
+		err = fmt.Errorf("%s has more than %d MiB", path, most>>20)
+	}
+	return text, err
+}
+
 // Digest returns the SHA-256 digest of a file as a manifest writes it.
 func Digest(path string) (string, error) {
-	f, err := os.Open(path) //nolint:gosec // the model repository is the operator's choice
+	f, err := schemas.OpenFile(path)
 	if err != nil {
 		return "", fmt.Errorf("digest: %w", err)
 	}
@@ -287,7 +301,7 @@ func copyExternal(to, from string, a *schemas.Artifact) error {
 }
 
 func copyFile(to, from string) (err error) {
-	in, err := os.Open(from) //nolint:gosec // the model repository is the operator's choice
+	in, err := schemas.OpenFile(from)
 	if err != nil {
 		return err
 	}

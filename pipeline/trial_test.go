@@ -208,3 +208,46 @@ func TestWeightsInAnotherFile(t *testing.T) {
 		require.ErrorContains(t, err, "which is not a file beside it", location)
 	}
 }
+
+// The runtime's parser reads 32 bits of an enumeration and of a field's number. A graph that is
+// written with more must not keep weights where nothing digests them.
+func TestWeightsThatAnotherParserWouldFind(t *testing.T) {
+	weights := func(external uint64) []byte {
+		return slices.Concat(number(1, 1), number(2, float32Element), text(8, "w"), number(14, external),
+			field(13, slices.Concat(text(1, "location"), text(2, "w.bin"))), field(13, slices.Concat(text(1, "length"), text(2, "4"))))
+	}
+	graph := func(parts ...[]byte) []byte {
+		return onnxModel(onnxGraph(append(parts, field(1, onnxNode("Mul", []string{"x", "w"}, []string{"y"})),
+			field(11, valueInfo("x", float32Element, -1, 1)), field(12, valueInfo("y", float32Element, -1, 1)))...))
+	}
+	tagged := func(bit int, n protowire.Number, v []byte) []byte {
+		return protowire.AppendBytes(protowire.AppendVarint(nil, 1<<bit|uint64(n)<<3|uint64(protowire.BytesType)), v)
+	}
+	for name, tc := range map[string]struct {
+		graph []byte
+		says  string
+	}{
+		"enumeration":  {graph(field(5, weights(1<<32|1))), ""},
+		"field":        {graph(tagged(32, 5, weights(1))), "no ONNX graph"},
+		"larger field": {graph(tagged(34, 5, weights(1))), "no ONNX graph"},
+		"field before": {graph(tagged(34, 100, nil), field(5, weights(1))), "no ONNX graph"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			cfg, err := pipeline.LoadConfig("", nil, []string{"models.repository=" + filepath.Join(dir, "models")})
+			require.NoError(t, err)
+			path := filepath.Join(dir, "net.onnx")
+			require.NoError(t, os.WriteFile(path, tc.graph, 0o600))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "w.bin"), []byte{0, 0, 0, 0x40}, 0o600))
+			_, err = pipeline.InitModel(t.Context(), cfg, path, "net", "1")
+			if tc.says != "" {
+				require.ErrorContains(t, err, tc.says)
+				return
+			}
+			require.NoError(t, err)
+			manifest, err := os.ReadFile(filepath.Join(cfg.Models.Repository, "net", "1", "manifest.yaml"))
+			require.NoError(t, err)
+			require.Contains(t, string(manifest), `{file: "w.bin"`)
+		})
+	}
+}

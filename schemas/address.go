@@ -1,9 +1,12 @@
 package schemas
 
 import (
+	"encoding/json"
+	"html"
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -67,10 +70,44 @@ const minSecret = 4
 
 // HideSecrets does with a text what WithoutSecrets does with an error's.
 func HideSecrets(text string, addresses, secrets []string) string {
+	return hideAll(text, hiddenOf(addresses, secrets))
+}
+
+// Excerpt is HideSecrets of the first most bytes of what somebody else has said, of which text
+// may be the start alone: at its end a part of a secret is hidden, too.
+func Excerpt(text string, most int, addresses, secrets []string) string {
+	hidden := hiddenOf(addresses, secrets)
+	text = hideAll(text, hidden)
+	cut := len(text)
+	for secret := range hidden {
+		for n := min(len(secret), len(text)); n >= minSecret; n-- {
+			if strings.HasSuffix(text, secret[:n]) {
+				cut = min(cut, len(text)-n)
+				break
+			}
+		}
+	}
+	if cut < len(text) {
+		text = text[:cut] + "…"
+	}
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "")
+	}
+	return text
+}
+
+// hiddenOf returns what must not be shown, with what is shown instead.
+func hiddenOf(addresses, secrets []string) map[string]string {
 	hidden := map[string]string{}
 	hide := func(secret, public string) {
-		if len(secret) >= minSecret && secret != public {
-			hidden[secret] = public
+		if len(secret) < minSecret || secret == public {
+			return
+		}
+		quoted := strconv.Quote(secret)
+		inJSON, _ := json.Marshal(secret) // of a text, it cannot fail
+		// As it is, and as it stands in an answer, or in an error that quotes one.
+		for _, form := range []string{secret, quoted[1 : len(quoted)-1], string(inJSON[1 : len(inJSON)-1]), html.EscapeString(secret)} {
+			hidden[form] = public
 		}
 	}
 	for _, s := range secrets {
@@ -113,6 +150,10 @@ func HideSecrets(text string, addresses, secrets []string) string {
 			}
 		}
 	}
+	return hidden
+}
+
+func hideAll(text string, hidden map[string]string) string {
 	// The longest first: what is shorter may be a part of it.
 	for _, secret := range slices.SortedFunc(maps.Keys(hidden), func(a, b string) int { return len(b) - len(a) }) {
 		text = strings.ReplaceAll(text, secret, hidden[secret])

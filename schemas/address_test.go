@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -49,4 +50,21 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 	require.NoError(t, schemas.WithoutSecrets(nil, []string{address}, nil))
 	plain := &url.Error{Op: "Post", URL: "http://127.0.0.1:1", Err: cause}
 	require.Same(t, plain, schemas.WithoutSecrets(plain, []string{"http://127.0.0.1:1"}, nil), "nothing to hide")
+}
+
+func TestExcerpts(t *testing.T) {
+	secrets := []string{`Bearer can"ary-<0123>`}
+	for text, want := range map[string]string{
+		"":                              "",
+		"all is well":                   "all is well",
+		`you sent can"ary-<0123>.`:      "you sent ….",
+		`you sent can\"ary-<0123>.`:     "you sent ….",
+		`"can\"ary-\u003c0123\u003e"`:   `"…"`,
+		"can&#34;ary-&lt;0123&gt;":      "…",
+		`you sent can"ar`:               "you sent …",
+		`you sent Bearer can"`:          "you sent …",
+		strings.Repeat("é", 30) + "can": strings.Repeat("é", 20),
+	} {
+		require.Equal(t, want, schemas.Excerpt(text, 41, nil, secrets))
+	}
 }

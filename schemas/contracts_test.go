@@ -248,6 +248,23 @@ func TestReference(t *testing.T) {
 	}
 }
 
+// A reference is somebody else's file: what it makes is bounded before anything is made of it.
+func TestLargeReferences(t *testing.T) {
+	m := parse(t, full)
+	for name, tc := range map[string]struct{ text, want string }{
+		"columns": {`{"rows":1,"columns":[` + strings.Repeat(`{},`, 1_000_000) + `{}]}`, "more columns than the"},
+		"bytes":   {strings.Repeat(" ", schemas.MaxReferenceBytes) + `{}`, "more than 32 MiB"},
+		"faults":  {`{"rows":0,"columns":[{"name":"score","edges":[` + strings.Repeat("1,", 1_000_000) + `1]}]}`, "and more"},
+		"braces":  {`{"rows":0,"columns":[],"made":"` + strings.Repeat(`\"{`, 1000) + `{"}`, "which the reference does not have"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := schemas.ParseReference("r.json", []byte(tc.text), m)
+			require.ErrorContains(t, err, tc.want)
+			require.Less(t, len(err.Error()), 10_000)
+		})
+	}
+}
+
 func TestTableOfAManifest(t *testing.T) {
 	storage := schemas.Storage{Database: "millrace", TTLDays: 90}
 	statements, err := schemas.TableDDL(parse(t, full).ObservationSchema(), storage)

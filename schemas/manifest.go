@@ -329,7 +329,12 @@ func ParseManifest(name string, text []byte) (*Manifest, error) {
 // ReadManifest reads the manifest of the version whose folder dir is.
 func ReadManifest(dir string) (*Manifest, error) {
 	path := filepath.Join(dir, ManifestFile)
-	text, err := ReadYAML(path)
+	f, err := OpenFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	defer f.Close()
+	text, err := readYAML(f, path)
 	if err != nil {
 		return nil, fmt.Errorf("read manifest: %w", err)
 	}

@@ -48,8 +48,35 @@ func (r *Reference) Column(name string) (*ReferenceColumn, bool) {
 	return &r.Columns[i], true
 }
 
+// MaxReferenceBytes bounds a reference: that of 10,000 columns of 100 bins each has less.
+const MaxReferenceBytes = 32 << 20
+
+// maxReferenceFaults is how many faults of a reference are told.
+const maxReferenceFaults = 20
+
+// objects counts the objects of a JSON text, however deep.
+func objects(text []byte) (n int) {
+	quoted := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\\' && quoted:
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == '{' && !quoted:
+			n++
+		}
+	}
+	return n
+}
+
 // ParseReference reads and checks a reference against the manifest that names it.
 func ParseReference(name string, text []byte, m *Manifest) (*Reference, error) {
+	// Before anything is made of it: an empty object of two bytes becomes a column of a hundred.
+	most := len(m.Features) + len(m.Outputs)
+	if len(text) > MaxReferenceBytes || objects(text) > most+2 { // columns, quality, and itself
+		return nil, fmt.Errorf("reference %s: more than %d MiB, or more columns than the %d that the manifest has", name, MaxReferenceBytes>>20, most)
+	}
 	var r Reference
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
@@ -60,7 +87,14 @@ func ParseReference(name string, text []byte, m *Manifest) (*Reference, error) {
 		return nil, fmt.Errorf("reference %s: more than one JSON value", name)
 	}
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	bad := func(format string, args ...any) {
+		switch n := len(errs); {
+		case n < maxReferenceFaults:
+			errs = append(errs, fmt.Errorf(format, args...))
+		case n == maxReferenceFaults:
+			errs = append(errs, errors.New("and more"))
+		}
+	}
 	seen := map[string]bool{}
 	for _, c := range r.Columns {
 		if seen[c.Name] {

@@ -29,7 +29,11 @@ func ReadYAML(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, MaxYAMLBytes+1))
+	return readYAML(f, path)
+}
+
+func readYAML(r io.Reader, path string) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, MaxYAMLBytes+1))
 	if err != nil {
 		return nil, err
 	}

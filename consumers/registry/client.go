@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -282,7 +283,11 @@ func share[T any](ctx context.Context, c *Client, key string, ask func(context.C
 
 // public returns err without the secrets that an address can hold.
 func (c *Client) public(err error) error {
-	return schemas.WithoutSecrets(err, strings.Split(c.cfg.URL, ","), []string{c.cfg.Password})
+	secrets := []string{c.cfg.Password}
+	if c.cfg.Password != "" { // as it is sent
+		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte(c.cfg.Username+":"+c.cfg.Password)))
+	}
+	return schemas.WithoutSecrets(err, strings.Split(c.cfg.URL, ","), secrets)
 }
 
 // try asks again, with growing pauses, while the registry is away or busy.

@@ -3,7 +3,6 @@ package onnx
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,9 +49,10 @@ var graphMessage = func() *message {
 
 // externalFiles returns the files that a graph keeps weights in, each once, in order of their
 // names. ONNX Runtime would read whatever path the graph names: one that is no plain name is
-// an error. A file that is no graph has none; the runtime says what is wrong with it.
+// an error. So is what cannot be read as a message: the runtime's parser takes some of it, and
+// would find files that were passed over here.
 func externalFiles(path string) ([]string, error) {
-	f, err := os.Open(path) //nolint:gosec // the model is the operator's choice
+	f, err := schemas.OpenFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read graph: %w", err)
 	}
@@ -60,9 +60,6 @@ func externalFiles(path string) ([]string, error) {
 	info, err := f.Stat()
 	if err != nil || info.Size() == 0 {
 		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no file", path)
 	}
 	text, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
 	if err != nil {
@@ -78,6 +75,8 @@ func externalFiles(path string) ([]string, error) {
 	return slices.Compact(w.files), nil
 }
 
+var errNoGraph = errors.New("it is no ONNX graph, or a part of one: not readable as a protobuf message")
+
 type externalWalk struct {
 	files []string
 	err   error
@@ -92,20 +91,23 @@ func (w *externalWalk) walk(text []byte, of *message, depth int) {
 	external, location := false, ""
 	for len(text) > 0 && w.err == nil {
 		number, kind, n := protowire.ConsumeTag(text)
-		if n < 0 {
-			return // no graph: the runtime says so
+		if n < 0 || number > protowire.MaxValidNumber { // of which the runtime's parser takes 32 bits
+			w.err = errNoGraph
+			return
 		}
 		text = text[n:]
 		if kind == protowire.VarintType && of == tensorMessage && number == tensorLocation {
 			v, n := protowire.ConsumeVarint(text)
 			if n < 0 {
+				w.err = errNoGraph
 				return
 			}
-			external, text = v == tensorInFile, text[n:]
+			external, text = int32(v) == tensorInFile, text[n:] //nolint:gosec // enumerations are of 32 bits, and what is above is cut
 			continue
 		}
 		if kind != protowire.BytesType {
 			if n = protowire.ConsumeFieldValue(number, kind, text); n < 0 {
+				w.err = errNoGraph
 				return
 			}
 			text = text[n:]
@@ -113,6 +115,7 @@ func (w *externalWalk) walk(text []byte, of *message, depth int) {
 		}
 		v, n := protowire.ConsumeBytes(text)
 		if n < 0 {
+			w.err = errNoGraph
 			return
 		}
 		text = text[n:]
@@ -120,7 +123,11 @@ func (w *externalWalk) walk(text []byte, of *message, depth int) {
 		case inner != nil:
 			w.walk(v, inner, depth+1)
 		case of == tensorMessage && number == tensorExternal:
-			if key, value := entry(v); key == "location" {
+			key, value, err := entry(v)
+			switch {
+			case err != nil:
+				w.err = err
+			case key == "location":
 				location = value
 			}
 		}
@@ -147,15 +154,15 @@ func (w *externalWalk) add(location string) {
 }
 
 // entry reads a key and its value.
-func entry(text []byte) (key, value string) {
+func entry(text []byte) (key, value string, err error) {
 	for len(text) > 0 {
 		number, kind, n := protowire.ConsumeTag(text)
-		if n < 0 || kind != protowire.BytesType {
-			return key, value
+		if n < 0 || kind != protowire.BytesType || number > protowire.MaxValidNumber { // it has no other fields
+			return key, value, errNoGraph
 		}
 		v, m := protowire.ConsumeBytes(text[n:])
 		if m < 0 {
-			return key, value
+			return key, value, errNoGraph
 		}
 		text = text[n+m:]
 		switch int(number) {
@@ -165,7 +172,7 @@ func entry(text []byte) (key, value string) {
 			value = string(v)
 		}
 	}
-	return key, value
+	return key, value, nil
 }
 
 // external returns the files that a graph keeps weights in, with their digests.

@@ -17,6 +17,12 @@ import (
 // DefaultTimeout bounds one delivery whose subscription names no timeout.
 const DefaultTimeout = 10 * time.Second
 
+// How much of an answer is read, and told.
+const (
+	mostRead = 4 << 10
+	mostSaid = 200
+)
+
 // Webhook posts events to a URL, as CloudEvents in structured mode (HTTP protocol binding
 // 1.0). It is safe for concurrent use. Its errors hold nothing of the URL but its public part,
 // and none of the headers' values, also where the receiver repeats them.
@@ -82,13 +88,16 @@ func (w *Webhook) deliver(ctx context.Context, event []byte) error {
 		return fmt.Errorf("post event: %w", err)
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 200))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, mostRead))
+	addresses, secrets := []string{w.URL}, slices.Collect(maps.Values(w.Headers))
+	// Before it is quoted and cut, which would leave a part of a secret.
+	said := schemas.Excerpt(string(text), mostSaid, addresses, secrets)
 	if refuses(resp.StatusCode) {
-		answer := fmt.Sprintf("post event to %s: refused: %s: %q", w.URL, resp.Status, text)
-		return &RefusedError{resp.StatusCode, schemas.HideSecrets(answer, []string{w.URL}, slices.Collect(maps.Values(w.Headers)))}
+		answer := fmt.Sprintf("post event to %s: refused: %s: %q", w.URL, resp.Status, said)
+		return &RefusedError{resp.StatusCode, schemas.HideSecrets(answer, addresses, secrets)}
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return fmt.Errorf("post event to %s: %s: %.200q", w.URL, resp.Status, text)
+		return fmt.Errorf("post event to %s: %s: %q", w.URL, resp.Status, said)
 	}
 	if err != nil {
 		return fmt.Errorf("post event to %s: read the answer: %w", w.URL, err)

@@ -88,3 +88,23 @@ func TestWebhookErrorsHoldNoSecret(t *testing.T) {
 		require.NotContains(t, err.Error(), "canary-p")
 	}
 }
+
+// Of an answer a part is told: a secret must not stand at its end cut, nor in it quoted.
+func TestWebhookErrorsHoldNoPartOfASecret(t *testing.T) {
+	for _, secret := range []string{"Bearer canary-0123456789", `ca"na\ry<&>0123456789`} {
+		for _, status := range []int{http.StatusBadRequest, http.StatusInternalServerError} {
+			before := 0
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(status)
+				fmt.Fprint(w, strings.Repeat("-", before), r.Header.Get("X-Key"), strings.Repeat(r.Header.Get("X-Key"), 300))
+			}))
+			for before = 160; before < 200; before++ {
+				err := NewWebhook(srv.URL, map[string]string{"X-Key": secret}, time.Second).Deliver(t.Context(), nil)
+				require.NotContains(t, err.Error(), "cana")
+				require.NotContains(t, err.Error(), `ca\"na`)
+				require.NotContains(t, err.Error(), "Bear")
+			}
+			srv.Close()
+		}
+	}
+}
