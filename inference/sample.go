@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -89,7 +88,7 @@ func (m *Model) readSample(alloc memory.Allocator) (sample arrow.Record, err err
 			err = fmt.Errorf("model %s: read sample %s: %w", m.Ref(), m.Manifest.Sample.File, err)
 		}
 	}()
-	f, err := os.Open(filepath.Join(m.Dir, m.Manifest.Sample.File))
+	f, err := schemas.OpenRegular(filepath.Join(m.Dir, m.Manifest.Sample.File))
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,10 @@ func ReadYAML(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return readYAML(f, path)
+}
+
+func readYAML(f *os.File, path string) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(f, MaxYAMLBytes+1))
 	if err != nil {
 		return nil, err

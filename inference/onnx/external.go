@@ -3,7 +3,6 @@ package onnx
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -52,7 +51,7 @@ var graphMessage = func() *message {
 // names. ONNX Runtime would read whatever path the graph names: one that is no plain name is
 // an error. A file that is no graph has none; the runtime says what is wrong with it.
 func externalFiles(path string) ([]string, error) {
-	f, err := os.Open(path) //nolint:gosec // the model is the operator's choice
+	f, err := schemas.OpenRegular(path)
 	if err != nil {
 		return nil, fmt.Errorf("read graph: %w", err)
 	}
