@@ -40,7 +40,7 @@ func OpenRepository(root string) (*Repository, error) {
 
 // Models lists every name/version folder, sorted by name, then by version in natural
 // order, so that a model's newest version is its last. Files and names that start with a
-// dot are passed over.
+// dot are passed over, and so is the lost+found of a file system that was mounted there.
 func (r *Repository) Models() ([]Ref, error) {
 	names, err := subfolders(r.root)
 	if err != nil {
@@ -67,7 +67,7 @@ func subfolders(dir string) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
+		if strings.HasPrefix(e.Name(), ".") || e.Name() == "lost+found" {
 			continue
 		}
 		// Stat, not the entry's own type: a version may be a symbolic link.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/schemas"
@@ -77,6 +78,38 @@ func TestModelsInOrder(t *testing.T) {
 	refs, err = open(t, root).Models()
 	require.NoError(t, err)
 	require.Equal(t, []inference.Ref{{"a", "1.0-rc1"}, {"a", "1.0"}, {"b", "2"}, {"b", "10"}}, refs)
+}
+
+// What file systems put at their root is no model, and may be for nobody to read.
+func TestModelsPassOverLostAndFound(t *testing.T) {
+	root := t.TempDir()
+	writeVersion(t, root, "a", "1", nil)
+	for _, dir := range []string{root, filepath.Join(root, "a")} {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, "lost+found", "1"), 0o700))
+		require.NoError(t, os.Chmod(filepath.Join(dir, "lost+found"), 0))
+	}
+	refs, err := open(t, root).Models()
+	require.NoError(t, err)
+	require.Equal(t, []inference.Ref{{Name: "a", Version: "1"}}, refs)
+}
+
+// Opening a pipe would wait for ever, in whatever process does it.
+func TestLoadReadsNoPipe(t *testing.T) {
+	for _, pipe := range []string{"manifest.yaml", "model.onnx"} {
+		t.Run(pipe, func(t *testing.T) {
+			root := t.TempDir()
+			writeVersion(t, root, "a", "1", map[string]string{"manifest.yaml": manifest("a", "1", ""), "model.onnx": artifact})
+			path := filepath.Join(root, "a", "1", pipe)
+			require.NoError(t, os.Remove(path))
+			require.NoError(t, unix.Mkfifo(path, 0o600))
+			_, err := open(t, root).Load(t.Context(), "a", "1")
+			require.ErrorContains(t, err, pipe+" is no regular file")
+		})
+	}
+	path := filepath.Join(t.TempDir(), "model.onnx")
+	require.NoError(t, unix.Mkfifo(path, 0o600))
+	_, err := inference.InstallModel(t.TempDir(), path, []byte(manifest("a", "1", "")))
+	require.ErrorContains(t, err, "is no regular file")
 }
 
 func TestCompareVersions(t *testing.T) {

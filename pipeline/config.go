@@ -380,12 +380,28 @@ func (l *loader) environment(environ []string) {
 			continue
 		}
 		key, ok := names[name]
-		if !ok {
+		switch {
+		case ok:
+			l.set("environment "+name, key, value)
+		case !serviceLink(name, value):
 			l.fault("environment %s: no such key", name)
-			continue
 		}
-		l.set("environment "+name, key, value)
 	}
+}
+
+var (
+	servicePlace = regexp.MustCompile(`_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$`)
+	servicePort  = regexp.MustCompile(`_PORT(_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?$`)
+)
+
+// serviceLink tells variables that Kubernetes puts into every container for each
+// service: one that is called millrace, or millrace-…, has ours as their prefix.
+func serviceLink(name, value string) bool {
+	if servicePlace.MatchString(name) {
+		return true
+	}
+	parts := servicePort.FindStringSubmatch(name)
+	return parts != nil && (parts[4] != "" || strings.Contains(value, "://")) // MILLRACE_HTTP_PORT=8080 is a mistake
 }
 
 // set reads text as the YAML value of a key; a list may be written without brackets.

@@ -94,6 +94,22 @@ alerts:
 	}
 }
 
+// Kubernetes describes each service of the namespace to each container: one that is called
+// millrace must not keep ours from starting, nor set anything.
+func TestVariablesOfServicesAreNoConfiguration(t *testing.T) {
+	cfg, err := LoadConfig("", []string{
+		"MILLRACE_SERVICE_HOST=10.0.0.1", "MILLRACE_SERVICE_PORT=8080", "MILLRACE_SERVICE_PORT_HTTP=8080", "MILLRACE_PORT=tcp://10.0.0.1:8080",
+		"MILLRACE_PORT_8080_TCP=tcp://10.0.0.1:8080", "MILLRACE_PORT_8080_TCP_PROTO=tcp", "MILLRACE_PORT_8080_TCP_PORT=8080", "MILLRACE_PORT_8080_TCP_ADDR=10.0.0.1",
+		"MILLRACE_KAFKA_SERVICE_HOST=10.0.0.2", "MILLRACE_KAFKA_PORT=tcp://10.0.0.2:9092",
+	}, nil)
+	require.NoError(t, err)
+	require.Equal(t, DefaultConfig(), cfg)
+	for _, mistake := range []string{"MILLRACE_PORT=8080", "MILLRACE_HTTP_PORT=8080", "MILLRACE_KAFKA_HOST=a", "MILLRACE_SERVICE=a"} {
+		_, err := LoadConfig("", []string{mistake}, nil)
+		require.ErrorContains(t, err, "no such key", mistake)
+	}
+}
+
 func TestConfigurationThatWouldExhaustIsRefused(t *testing.T) {
 	deep := strings.Repeat("[", 200_000)
 	path := filepath.Join(t.TempDir(), "millrace.yaml")

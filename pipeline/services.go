@@ -8,14 +8,17 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"github.com/millrace/millrace/consumers/embedded"
 	"github.com/millrace/millrace/deploy/native"
@@ -237,11 +240,48 @@ func pingHTTP(addr string) func(context.Context) error {
 	}
 }
 
-// ResetServices deletes the data of both. They must not be running.
+// ResetServices deletes the data of both, unless they are in use: what a service has open would
+// be gone, and it would go on without.
 func ResetServices(cfg Config) error {
 	for _, name := range []string{"kafka", "clickhouse"} {
-		if err := os.RemoveAll(filepath.Join(cfg.Embedded.Dir, name)); err != nil {
+		if err := emptyDir(filepath.Join(cfg.Embedded.Dir, name)); err != nil {
 			return fmt.Errorf("delete the data of %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// lockFile is what both services hold locked in their data directory.
+const lockFile = "millrace.lock"
+
+// emptyDir deletes what a service's data directory holds, all but the lock: whoever starts a
+// service meanwhile must meet the one that is held here.
+func emptyDir(dir string) error {
+	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator's own data directory
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // there is no directory
+		return nil
+	case err != nil:
+		return err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("lock %s: %w", lock.Name(), err)
+		}
+		holder, _ := os.ReadFile(lock.Name()) // only for the message
+		return fmt.Errorf("%s is in use by process %s: stop that one first, or choose another embedded.dir", dir, strings.TrimSpace(string(holder)))
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.Name() == lockFile {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 
 func TestEmbeddedServicesAreOnlyTheirUsers(t *testing.T) {
 	t.Setenv("MILLRACE_TEST_SECRET", "canary")
+	t.Setenv("TZ", "") // as an unset one in a container's file; the engine knows no zone without a name
 	h := newHarness(t, []model{fares})
 
 	// What a process does not get, nobody finds there.
@@ -25,7 +26,7 @@ func TestEmbeddedServicesAreOnlyTheirUsers(t *testing.T) {
 		require.NoError(t, err)
 		require.NotContains(t, string(environ), "canary")
 		for variable := range strings.SplitSeq(strings.Trim(string(environ), "\x00"), "\x00") {
-			require.Regexp(t, `^(GO|TZ=|MILLRACE_SUPERVISED=)`, variable)
+			require.Regexp(t, `^(GO|TZ=.|MILLRACE_SUPERVISED=)`, variable)
 		}
 		cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		require.NoError(t, err)
@@ -80,4 +81,31 @@ func TestEmbeddedServicesAreOnlyTheirUsers(t *testing.T) {
 		return err
 	}))
 	require.Greater(t, files, 20)
+}
+
+func TestResetLeavesServicesThatRun(t *testing.T) {
+	h := newHarness(t, []model{fares})
+	h.exec("CREATE TABLE default.kept (n Int32) ENGINE = MergeTree ORDER BY n")
+	h.exec("INSERT INTO default.kept SELECT number FROM numbers(7)")
+	topics, err := os.ReadFile(filepath.Join(h.cfg.Embedded.Dir, "kafka", "topics.json"))
+	require.NoError(t, err)
+
+	err = pipeline.ResetServices(h.cfg)
+	require.ErrorContains(t, err, fmt.Sprintf("in use by process %d", h.services.Kafka.Pid()))
+	after, err := os.ReadFile(filepath.Join(h.cfg.Embedded.Dir, "kafka", "topics.json"))
+	require.NoError(t, err)
+	require.Equal(t, topics, after)
+	require.EqualValues(t, 7, h.count("SELECT count() FROM default.kept"))
+
+	// What nobody has open goes, a folder that lies elsewhere included; no folder is no fault.
+	cfg := h.cfg
+	cfg.Embedded.Dir = t.TempDir()
+	require.NoError(t, pipeline.ResetServices(cfg))
+	elsewhere := t.TempDir()
+	require.NoError(t, os.Symlink(elsewhere, filepath.Join(cfg.Embedded.Dir, "kafka")))
+	require.NoError(t, os.MkdirAll(filepath.Join(elsewhere, "partitions", "a-0"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(elsewhere, "partitions", "a-0", "0.log"), []byte("old"), 0o600))
+	require.NoError(t, pipeline.ResetServices(cfg))
+	require.NoDirExists(t, filepath.Join(elsewhere, "partitions"))
+	require.FileExists(t, filepath.Join(elsewhere, "millrace.lock"))
 }

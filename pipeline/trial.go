@@ -206,7 +206,7 @@ var tried sync.Map
 
 // tryLoad has a child process load a version, and run it, before this one does.
 func (c ModelsConfig) tryLoad(ctx context.Context, ref inference.Ref) error {
-	text, err := schemas.ReadYAML(filepath.Join(c.Repository, ref.Name, ref.Version, schemas.ManifestFile))
+	text, err := schemas.ReadManifestText(filepath.Join(c.Repository, ref.Name, ref.Version))
 	if err != nil {
 		return fmt.Errorf("load model %s: %w", ref, err)
 	}

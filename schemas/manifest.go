@@ -328,17 +328,23 @@ func ParseManifest(name string, text []byte) (*Manifest, error) {
 
 // ReadManifest reads the manifest of the version whose folder dir is.
 func ReadManifest(dir string) (*Manifest, error) {
+	text, err := ReadManifestText(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest: %w", err)
+	}
+	return ParseManifest(filepath.Join(dir, ManifestFile), text)
+}
+
+// ReadManifestText reads the text of the manifest of the version whose folder dir is. It is
+// not yet checked.
+func ReadManifestText(dir string) ([]byte, error) {
 	path := filepath.Join(dir, ManifestFile)
 	f, err := OpenFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read manifest: %w", err)
+		return nil, err
 	}
 	defer f.Close()
-	text, err := readYAML(f, path)
-	if err != nil {
-		return nil, fmt.Errorf("read manifest: %w", err)
-	}
-	return ParseManifest(path, text)
+	return readYAML(f, path)
 }
 
 // decodeYAML reads YAML strictly. The decoder panics on some broken input.

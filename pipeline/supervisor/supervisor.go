@@ -23,7 +23,7 @@ type Child struct {
 	Args []string // arguments to this process's own binary; must fix the port, see Start
 	Env  []string // "key=value", added to the environment of this process
 	// Environment, unless nil, is all that the child's environment has of this process's:
-	// names of variables. Env comes on top.
+	// names of variables; an empty one counts as none. Env comes on top.
 	Environment []string
 
 	// Health returns nil when the child is well. It must end when ctx does. Nil is no check.
@@ -66,8 +66,8 @@ func (c Child) inherited(environ []string) []string {
 		return environ
 	}
 	return slices.DeleteFunc(environ, func(variable string) bool {
-		name, _, _ := strings.Cut(variable, "=")
-		return !slices.Contains(c.Environment, name)
+		name, value, _ := strings.Cut(variable, "=")
+		return value == "" || !slices.Contains(c.Environment, name)
 	})
 }
 
