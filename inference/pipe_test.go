@@ -26,9 +26,9 @@ func TestFilesOfAVersionAreFiles(t *testing.T) {
 			require.NoError(t, os.Remove(path))
 			require.NoError(t, syscall.Mkfifo(path, 0o600))
 			_, err := open(t, root).Load(t.Context(), "m", "1")
-			require.ErrorContains(t, err, file+" is no file")
+			require.ErrorContains(t, err, file+" is no regular file")
 		})
 	}
 	_, err := inference.Digest("/dev/zero")
-	require.ErrorContains(t, err, "/dev/zero is no file")
+	require.ErrorContains(t, err, "/dev/zero is no regular file")
 }

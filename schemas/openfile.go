@@ -13,7 +13,7 @@ func OpenFile(path string) (*os.File, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no file", path)
+		return nil, fmt.Errorf("%s is no regular file (mode %s)", path, info.Mode())
 	}
 	return os.Open(path) //nolint:gosec // the model repository is the operator's choice
 }
