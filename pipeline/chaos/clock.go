@@ -29,7 +29,8 @@ type skew struct {
 	done  chan struct{}
 
 	mu   sync.Mutex
-	hold chan struct{} // inserts wait until it is closed; nil: they do not
+	free chan struct{} // inserts that are kept back wait until it is closed
+	hold bool          // inserts that come are kept back
 	held chan struct{} // gets one for each insert that waits
 }
 
@@ -38,7 +39,7 @@ func newSkew(target string) (*skew, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for a clock: %w", err)
 	}
-	s := &skew{ln: ln, done: make(chan struct{}), held: make(chan struct{}, 1024)}
+	s := &skew{ln: ln, done: make(chan struct{}), free: make(chan struct{}), held: make(chan struct{}, 1024)}
 	s.to = &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: target}) },
 		Transport: &http.Transport{DisableCompression: true},
@@ -65,18 +66,24 @@ func (s *skew) Set(ahead time.Duration) { s.ahead.Store(int64(ahead)) }
 func (s *skew) Hold() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hold = make(chan struct{})
+	s.hold = true
 	return s.held
+}
+
+// Pass lets the inserts through that are still to come.
+func (s *skew) Pass() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hold = false
 }
 
 // Release lets the inserts through that were kept back, and those to come.
 func (s *skew) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.hold != nil {
-		close(s.hold)
-		s.hold = nil
-	}
+	s.hold = false
+	close(s.free)
+	s.free = make(chan struct{})
 }
 
 // Close waits for the end of what was let through.
@@ -125,9 +132,9 @@ func (s *skew) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	values.Set("query", moved(query, ahead))
 	r.URL.RawQuery = values.Encode()
 	s.mu.Lock()
-	hold := s.hold
+	hold, free := s.hold, s.free
 	s.mu.Unlock()
-	if hold != nil && strings.HasPrefix(query, "INSERT") {
+	if hold && strings.HasPrefix(query, "INSERT") {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -135,7 +142,7 @@ func (s *skew) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		setBody(r, body)
 		s.held <- struct{}{}
-		<-hold                                                // closed by Release, which Close calls too
+		<-free                                                // closed by Release, which Close calls too
 		r = r.WithContext(context.WithoutCancel(r.Context())) // its client may be gone by now
 	}
 	s.to.ServeHTTP(w, r)

@@ -376,10 +376,18 @@ func (r *run) moveClock(ctx context.Context, in Incident) (err error) {
 		}
 	}
 	clock.Set(0)
-	if in.Dice < 0.5 {
+	if clock.Pass(); in.Dice < 0.5 {
 		clock.Release()
 	}
-	return r.startAndHear(ctx, in, recorder, demand{words: wrongClock, level: zerolog.WarnLevel, refuses: true})
+	since := c.mark()
+	if err := c.startAll(ctx, recorders); err != nil {
+		return err
+	}
+	if _, err := c.hear(ctx, in, since, demand{of: recorders, words: wrongClock, level: zerolog.WarnLevel, refuses: true}); err != nil {
+		return err
+	}
+	clock.Release()
+	return r.recovered(ctx, in)
 }
 
 // losePower takes the newest parts of ClickHouse's tables away, of which the recorders must
