@@ -1,10 +1,7 @@
 package pipeline_test
 
 import (
-	"errors"
-	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -112,14 +109,5 @@ func TestClickHouseKilledBetweenTableAndView(t *testing.T) {
 // exec runs a statement on ClickHouse that changes it.
 func (h *harness) exec(statement string) {
 	h.Helper()
-	req, err := http.NewRequestWithContext(h.Context(), http.MethodPost, "http://"+h.services.ClickHouse.Addr(), strings.NewReader(statement))
-	require.NoError(h, err)
-	password, err := os.ReadFile(h.cfg.ClickHouse.PasswordFile)
-	require.NoError(h, err)
-	req.SetBasicAuth("default", strings.TrimSpace(string(password)))
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(h, err)
-	body, err := io.ReadAll(resp.Body)
-	require.NoError(h, errors.Join(err, resp.Body.Close()))
-	require.Equal(h, http.StatusOK, resp.StatusCode, "%s", body)
+	require.NoError(h, h.try(statement))
 }

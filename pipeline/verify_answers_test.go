@@ -82,6 +82,11 @@ func TestVerifyFindsRequestsThatWereNotAnsweredOnce(t *testing.T) {
 	require.Equal(t, want, got)
 	report, _ = h.verify(true)
 	require.False(t, report.Equal, "what was not answered cannot be repaired")
+	require.Empty(t, report.Notes[1:], "the alien result")
+
+	h.produce(&kgo.Record{Topic: h.cfg.Topics.RequestsOf("prices"), Partition: 0, Value: []byte(`{"index":1}`)})
+	report, _ = h.verify(false)
+	require.Contains(t, report.Notes, "1 requests lie behind what group "+h.cfg.Worker.Group+" has committed: they are not answered yet")
 }
 
 // ends returns where each partition of a topic ends.

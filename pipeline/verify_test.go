@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -173,17 +175,23 @@ func (d *damage) losePart(table string) {
 	})
 }
 
-// try runs a statement that may fail.
+// try runs a statement on ClickHouse that changes it, and may fail.
 func (h *harness) try(statement string) error {
-	resp, err := http.Post("http://"+h.services.ClickHouse.Addr(), "text/plain", strings.NewReader(statement))
+	h.Helper()
+	req, err := http.NewRequestWithContext(h.Context(), http.MethodPost, "http://"+h.services.ClickHouse.Addr(), strings.NewReader(statement))
+	require.NoError(h, err)
+	password, err := os.ReadFile(h.cfg.ClickHouse.PasswordFile)
+	require.NoError(h, err)
+	req.SetBasicAuth("default", strings.TrimSpace(string(password)))
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(resp.Status)
+	body, err := io.ReadAll(resp.Body)
+	if err = errors.Join(err, resp.Body.Close()); err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", resp.Status, body)
 	}
-	return nil
+	return err
 }
 
 func (d *damage) losePartition(table string) {

@@ -173,7 +173,7 @@ func (r *Report) WriteTable(out io.Writer) error {
 }
 
 func writeLines(w io.Writer, lines []Line) {
-	fmt.Fprintln(w, "KIND\tTABLE\tTOPIC\tPARTITION\tEXPECTED\tFOUND\tMISSING\tDOUBLED\tALIEN\tNOT STORED YET\tFIRST")
+	fmt.Fprintln(w, "KIND\tTABLE\tTOPIC\tPARTITION\tEXPECTED\tFOUND\tMISSING\tDOUBLED\tALIEN\tNOT YET\tFIRST")
 	for _, l := range lines {
 		partition := strconv.Itoa(int(l.Partition))
 		if l.Partition < 0 {

@@ -247,8 +247,17 @@ func (r *run) report() *Report {
 		report.Equal = report.Equal && !l.differs()
 	}
 	sum := report.Sum()
-	if sum.NotStored > 0 {
-		report.Notes = append(report.Notes, fmt.Sprintf("%d lie behind what group %s has committed: they are not stored yet", sum.NotStored, r.Group))
+	var unanswered int64
+	for i := range report.Lines {
+		if report.Lines[i].Kind == KindResults {
+			unanswered += report.Lines[i].NotStored
+		}
+	}
+	if unanswered > 0 {
+		report.Notes = append(report.Notes, fmt.Sprintf("%d requests lie behind what group %s has committed: they are not answered yet", unanswered, r.Workers))
+	}
+	if stored := sum.NotStored - unanswered; stored > 0 {
+		report.Notes = append(report.Notes, fmt.Sprintf("%d lie behind what group %s has committed: they are not stored yet", stored, r.Group))
 	}
 	if sum.OutOfScope > 0 {
 		report.Notes = append(report.Notes, fmt.Sprintf("%d are out of scope: rows that may be past clickhouse.ttl_days, and requests whose answers may have been deleted with the start of their log", sum.OutOfScope))
