@@ -113,8 +113,8 @@ func (a *Admin) Committed(ctx context.Context, group string) (map[string]map[int
 
 // ReadSpans hands the committed records of the spans to visit, those of each partition in
 // offset order. Spans are cut to what the topic still holds. rec is valid until visit
-// returns; an error from visit ends the reading and is returned. Batches that cannot be read
-// are passed over: whoever was to handle them has said so.
+// returns; an error from visit ends the reading and is returned. Of each batch that cannot be read
+// it gets a record with a Fault in the end, which stands for the batch as where it is set aside.
 func (a *Admin) ReadSpans(ctx context.Context, topic string, spans map[int32]Span, visit func(rec *schemas.Record) error) error {
 	held, err := a.ranges(ctx, topic)
 	if err != nil {
@@ -126,7 +126,14 @@ func (a *Admin) ReadSpans(ctx context.Context, topic string, spans map[int32]Spa
 			ranges[p] = offsetRange{max(s.Start, h.start), min(s.End, h.end)}
 		}
 	}
-	_, err = a.read(ctx, topic, ranges, visit)
+	passed, err := a.read(ctx, topic, ranges, visit)
+	for _, e := range passed {
+		if err != nil {
+			break
+		}
+		rec := e.Record()
+		err = visit(&rec)
+	}
 	return err
 }
 

@@ -173,6 +173,9 @@ func TestUnreadableBatchesLeaveEverythingElse(t *testing.T) {
 	var list bytes.Buffer
 	require.NoError(t, pipeline.ListDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{}, &list))
 	require.Contains(t, list.String(), "\tunreadable_batch\t0/1\t"+requests)
+
+	// Nor is it a difference.
+	h.requireEqual()
 }
 
 // answered waits until the workers have answered every request of a topic.

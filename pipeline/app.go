@@ -20,6 +20,7 @@ import (
 	"github.com/millrace/millrace/consumers/registry"
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/inference/onnx"
+	"github.com/millrace/millrace/pipeline/verify"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 	"github.com/millrace/millrace/sinks/clickhouse"
@@ -467,7 +468,7 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 		Connection: a.connection(), Group: a.group(a.cfg.Recorder.Group),
 		Topics:    []string{t.Observations, t.DeadLetters, t.Feedback, t.Events},
 		FlushRows: a.cfg.Recorder.FlushRows, FlushBytes: a.cfg.Recorder.FlushBytes, FlushInterval: a.cfg.Recorder.FlushInterval,
-		InsertDeadline: a.cfg.Recorder.InsertDeadline, Health: a.health(RoleRecorder, 1),
+		InsertDeadline: a.cfg.Recorder.InsertDeadline, Repairs: verify.LeaseGroup(t.Topics), Health: a.health(RoleRecorder, 1),
 	}, a.log)
 	endKeeper, err := a.keep(soft, client)
 	if err != nil {

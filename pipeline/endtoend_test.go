@@ -263,7 +263,7 @@ func TestEndToEnd(t *testing.T) {
 		require.Equal(t, map[string]string{
 			"price": "Float64", "count": "Int64", "carrier": "LowCardinality(String)", "urgent": "Bool",
 			"total": "Nullable(Float64)", "relaxed": "Nullable(Bool)",
-			"request_id": "String", "event_time": "DateTime64(6, 'UTC')", "scored_at": "DateTime64(6, 'UTC')",
+			"request_id": "String", "event_time": "DateTime64(6, 'UTC')", "scored_at": "DateTime64(6, 'UTC')", "stored_at": "DateTime('UTC')",
 			"version": "LowCardinality(String)", "variant": "LowCardinality(String)", "outcome": "LowCardinality(String)", "error_class": "LowCardinality(String)",
 			"latency_us": "Int64", "queue_us": "Int64",
 			"request_topic_id": "LowCardinality(String)", "request_partition": "Int32", "request_offset": "Int64", "request_row": "Int32",

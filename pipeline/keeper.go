@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"time"
 
@@ -151,6 +152,10 @@ func (k *keeper) look(ctx context.Context) error {
 		}
 	}
 	if restarted || broken {
+		// Where another group records, its keeper looks; this one will if they are its rows again.
+		if other := (*verify.OwnedError)(nil); errors.As(verify.Owned(ctx, k.parts, clickhouse.NewStore(k.tables, k.parts.Topics, k.with.Memory)), &other) {
+			return nil
+		}
 		whole, err := k.restore(ctx, broken)
 		if err != nil {
 			return err

@@ -75,7 +75,7 @@ func TestVerifyRepairsOneAtATime(t *testing.T) {
 	g.hold()
 	go repair(h.cfg)
 	h.eventually("the other one waits", func() (string, bool) {
-		state, members, err := h.reader.Members(t.Context(), verify.LeaseGroup(h.cfg.Recorder.Group))
+		state, members, err := h.reader.Members(t.Context(), verify.LeaseGroup(h.cfg.Topics.Topics))
 		require.NoError(t, err)
 		n := members[h.cfg.Kafka.ClientID]
 		return state + strconv.Itoa(n), n == 2
@@ -138,4 +138,40 @@ func TestVerifyRestoresADatabaseThatIsGone(t *testing.T) {
 	require.True(t, report.Equal, "%+v", report.Lines)
 	h.requireEqual()
 	h.requireMinutes("fares")
+}
+
+// A group whose rows are another's by now repairs nothing, also where it has begun to before: what
+// is missing would be stored by both.
+func TestVerifyRepairsWhatItsGroupOwns(t *testing.T) {
+	h := newHarness(t, []model{fares})
+	tr := newTraffic(h, seeded(t), 300)
+	r := h.start("worker,recorder")
+	tr.sendHour()
+	tr.requireOnce()
+	r.drain()
+	renamed := "recorder.group=" + h.cfg.Recorder.Group + "-renamed"
+	h.exec("TRUNCATE TABLE millrace.observations_fares")
+	g, addr := newGate(t, h.services.ClickHouse.Addr(), "observations_fares", unforwarded)
+	failed := make(chan error, 1)
+	go func() { // ends with the repair
+		_, err := pipeline.Verify(h.Context(), h.config("clickhouse.addr="+addr), pipeline.VerifyOptions{Repair: true, Logger: h.log})
+		failed <- err
+	}()
+	g.hold() // an insert that is announced, and on its way
+	h.start("recorder", renamed)
+	h.eventually("the new group has the rows", func() (string, bool) {
+		owner := h.sqlOne("SELECT max(recorder_group) FROM millrace.recorder_groups FINAL WHERE topic = 'millrace.observations'")[0]
+		return owner, owner == h.cfg.Recorder.Group+"-renamed"
+	})
+	close(g.open)
+	require.NoError(t, <-failed)
+	h.eventually("all rows are there", func() (string, bool) {
+		n := h.count("SELECT count() FROM millrace.observations_fares")
+		return strconv.Itoa(n), n >= 300
+	})
+	tr.requireOnce()
+	var owned *verify.OwnedError
+	_, err := pipeline.Verify(t.Context(), h.cfg, pipeline.VerifyOptions{Repair: true, Logger: h.log})
+	require.ErrorAs(t, err, &owned)
+	require.Equal(t, h.cfg.Recorder.Group+"-renamed", owned.Owner)
 }

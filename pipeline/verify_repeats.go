@@ -113,7 +113,7 @@ func (c Config) eachRequest(ctx context.Context, log *consumers.Admin, requests 
 		places = places[:0]
 	}
 	err = log.ReadSpans(ctx, topic, map[int32]consumers.Span{partition: held.Partitions[partition]}, func(rec *schemas.Record) error {
-		if len(rec.Value) > c.Worker.MaxRequestBytes {
+		if len(rec.Value) > c.Worker.MaxRequestBytes || rec.Fault != nil {
 			return nil
 		}
 		row := requests.Rows()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2/roaring64"
 	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
@@ -29,8 +30,39 @@ type Repairing struct {
 	Restored func(table string, rows int)
 }
 
-// LeaseGroup names the consumer group whose member repairs: one at a time.
-func LeaseGroup(recorder string) string { return recorder + "-repairs" }
+// LeaseGroup names the consumer group whose member repairs, one at a time, whichever group
+// records: all whose topics these are have the same control topic.
+func LeaseGroup(topics schemas.Topics) string { return topics.Control + "-repairs" }
+
+// OwnedError says that the rows of a topic are those of another group: that one may be storing what
+// is missing, and what this one has committed says nothing of it.
+type OwnedError struct{ Topic, Group, Owner string }
+
+func (e *OwnedError) Error() string {
+	return fmt.Sprintf("the rows of topic %s are recorded by group %q, not by %q: repair with recorder.group=%s", e.Topic, e.Owner, e.Group, e.Owner)
+}
+
+// Owned returns an error where another group than the parts' records one of the topics.
+func Owned(ctx context.Context, p Parts, store *clickhouse.Store) error {
+	for _, topic := range []string{p.Topics.Observations, p.Topics.Feedback, p.Topics.DeadLetters, p.Topics.Events} {
+		if err := owned(ctx, p, store, topic); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func owned(ctx context.Context, p Parts, store *clickhouse.Store, topic string) error {
+	log, err := p.Log.Log(ctx, topic)
+	if err != nil || log.ID == (uuid.UUID{}) {
+		return err
+	}
+	claim, err := store.Owner(ctx, topic, log.ID)
+	if err == nil && claim.Group != "" && claim.Group != p.Group {
+		err = &OwnedError{Topic: topic, Group: p.Group, Owner: claim.Group}
+	}
+	return err
+}
 
 // Bounds of what is stored again at a time.
 const (
@@ -44,7 +76,7 @@ const (
 // rows are removed by name.
 func RunRepair(ctx context.Context, p Parts, o Options, with Repairing) (*Report, error) {
 	began := time.Now()
-	lease, err := consumers.AcquireLease(ctx, with.Connection, consumers.Group{Name: LeaseGroup(p.Group), SessionTimeout: with.Session}, p.Topics.Control)
+	lease, err := consumers.AcquireLease(ctx, with.Connection, consumers.Group{Name: LeaseGroup(p.Topics), SessionTimeout: with.Session}, p.Topics.Control)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +86,9 @@ func RunRepair(ctx context.Context, p Parts, o Options, with Repairing) (*Report
 	}
 	done, idle := &Repair{}, false
 	f := &repair{Parts: p, Repairing: with, lease: lease, store: clickhouse.NewStore(p.Tables, p.Topics, with.Memory), done: done}
+	if err := Owned(ctx, p, f.store); err != nil {
+		return nil, err
+	}
 	if err := f.settle(ctx, lease.Earlier()); err != nil {
 		return nil, err
 	}
@@ -216,6 +251,10 @@ func (f *repair) replay(ctx context.Context, topic string, records []schemas.Rec
 		}
 		within := schemas.Lease{Announced: now, Deadline: now.Add(f.Deadline + min(f.took, 10*time.Minute))}
 		if err := f.lease.Announce(ctx, within); err != nil {
+			return err
+		}
+		// After that: another group that takes the rows over waits for what it finds announced then.
+		if err := owned(ctx, f.Parts, f.store, topic); err != nil {
 			return err
 		}
 		began := time.Now()

@@ -136,6 +136,8 @@ const (
 func (r *run) class(s *logScan, rec *schemas.Record, committed map[string]map[int32]int64) class {
 	scope := s.scope[rec.Partition]
 	switch {
+	case rec.Fault != nil: // set aside, or passed over by an operator
+		return besides
 	case rec.Offset < scope.Start || rec.Offset >= scope.End:
 		return besides
 	case rec.Offset >= committed[s.Topic][rec.Partition]:
@@ -202,6 +204,10 @@ func (r *run) entries(ctx context.Context, s *logScan) (func(rec *schemas.Record
 	var rows []placed
 	return func(rec *schemas.Record, emit func(entry)) error {
 		rows = rows[:0]
+		if rec.Fault != nil {
+			emit(entry{letters, "", rec.Coordinates(), schemas.ClampMicros(rec.Timestamp)})
+			return nil
+		}
 		model, version, err := r.places.Of(rec, func(c schemas.Coordinates, scoredAt int64) {
 			rows = append(rows, placed{c, scoredAt})
 		})

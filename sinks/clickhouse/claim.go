@@ -37,6 +37,11 @@ func (s *Store) Claim(ctx context.Context, topic string, id uuid.UUID, group, fr
 	return claim, err
 }
 
+// Owner returns whose the rows of a topic are, the zero Claim where they are nobody's.
+func (s *Store) Owner(ctx context.Context, topic string, id uuid.UUID) (schemas.Claim, error) {
+	return s.claim(ctx, topic, id)
+}
+
 // claim returns the latest claim on a topic's rows that any server knows, the zero Claim if there is none.
 func (s *Store) claim(ctx context.Context, topic string, id uuid.UUID) (last schemas.Claim, err error) {
 	for i, conn := range s.client.servers {
