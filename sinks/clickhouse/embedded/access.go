@@ -55,6 +55,10 @@ var readerLimits = map[string]string{
 // readingStatements are the words that statements begin with which only read.
 var readingStatements = words("select with from show describe desc exists explain")
 
+// crashing are functions that go as deep as their arguments are nested, until the stack of the
+// process ends, and with it the process: no setting bounds them.
+var crashing = words("jsonmergepatch")
+
 // checkReading refuses what somebody who may only read must not send. That no table changes is the
 // engine's own promise, by its setting readonly, which lets some statements through; and it
 // holds a subquery's settings to no limit.
@@ -80,6 +84,8 @@ func checkReading(text string) error {
 			}
 		case last.is("INTO") && t.is("OUTFILE"):
 			return needsPassword("INTO OUTFILE")
+		case crashing[t.name()], t.quoted() && t.text[0] != '\'' && strings.Contains(t.text, `\`):
+			return needsPassword("the name %.40s", t.text) // wherever it stands: a lambda or APPLY takes it too
 		}
 	}
 	return nil

@@ -32,11 +32,25 @@ func newFront(t *testing.T, pace pace, wait time.Duration) *front {
 	f := &front{Engine: &Engine{
 		lib: engine.lib, args: engine.args, dir: t.TempDir(), password: &digest, pace: pace,
 		slots: newSlots(maxQueries, wait), readers: newSlots(maxReaders, wait),
+		overdue: time.Hour, end: func(why string) { t.Error(why) },
 	}}
 	server := httptest.NewServer(http.HandlerFunc(f.handle))
 	t.Cleanup(server.Close)
 	f.addr = strings.TrimPrefix(server.URL, "http://")
 	return f
+}
+
+// The engine does not look at its limits while it plans, and no KILL QUERY reaches it there.
+func TestQueriesThatNothingEndsEndTheEngine(t *testing.T) {
+	f := newFront(t, defaultPace, readerWait)
+	ended := make(chan string, 1)
+	f.overdue, f.end = time.Millisecond, func(why string) { ended <- why }
+	status, answer, _ := f.post(t, "SELECT sleep(0.2)", nil)
+	require.Equal(t, http.StatusOK, status, answer)
+	require.Contains(t, <-ended, "SELECT sleep(0.2)")
+	status, answer, _ = f.post(t, "SELECT sleep(0.2)", withPassword) // the pipeline's own may take their time
+	require.Equal(t, http.StatusOK, status, answer)
+	require.Empty(t, ended)
 }
 
 func (f *front) get(t *testing.T, query string, header http.Header) (status int, answer, code string) {
@@ -81,6 +95,8 @@ func TestWithoutPasswordQueriesRead(t *testing.T) {
 	for _, sql := range []string{
 		"INSERT INTO " + db + ".t VALUES (3)", "DROP TABLE " + db + ".t", "KILL QUERY WHERE 1", "SET readonly = 0", "SELECT 1; SELECT 2",
 		"SELECT * FROM (SELECT 1 SETTINGS max_execution_time = 0)", "SELECT 1 INTO OUTFILE 'x'", "BACKUP TABLE " + db + ".t TO File('x')",
+		"SELECT jsonMergePatch(repeat('{\"a\":', 300000), '{}')", "SELECT `JSONMergePatch`('{}', '{}')", `SELECT "\x6asonMergePatch"('{}')`,
+		"SELECT * APPLY(jsonMergePatch) FROM (SELECT '{}')",
 		"/* SELECT */ TRUNCATE TABLE " + db + ".t", "WITH 1 AS x INSERT INTO " + db + ".t SELECT x", "CREATE TEMPORARY TABLE x (a Int8)",
 	} {
 		status, answer, code := f.post(t, sql, nil)

@@ -28,6 +28,10 @@ const (
 	maxReaders = 4
 	queryWait  = 2 * time.Minute // as long as the pipeline waits for an insert
 	readerWait = 15 * time.Second
+	// readerOverdue is when a query without the password that still runs ends the process. The
+	// engine looks at its limit of time, and at KILL QUERY, only while it executes: there are texts
+	// of a few hundred bytes that it would plan for years, with all that they take.
+	readerOverdue = 2 * time.Minute
 	// maxConnections bounds the connections; more wait to be accepted.
 	maxConnections = 256
 	// maxHeaderBytes bounds a request's headers and URL, which may hold a query.
@@ -54,6 +58,8 @@ type Engine struct {
 	lacking  []string           // see Lacking
 	slots    slots              // of queries
 	readers  slots              // of queries without the password
+	overdue  time.Duration      // see readerOverdue
+	end      func(why string)   // ends the process
 	pace     pace
 	closed   atomic.Bool
 }
@@ -130,7 +136,15 @@ func Open(cfg Config) (_ *Engine, err error) {
 		lacking: lacking,
 		lib:     lib, args: args, keeper: keeper, lock: lock, listen: cfg.Listen, allow: cfg.AllowExternal,
 		dir: dir, slots: newSlots(maxQueries, queryWait), readers: newSlots(maxReaders, readerWait), password: cfg.Password, pace: defaultPace,
+		overdue: readerOverdue, end: endProcess,
 	}, nil
+}
+
+// endProcess ends what nothing else ends, as kill -9 would: whoever started the process starts it
+// again, and what was answered is stored.
+func endProcess(why string) {
+	fmt.Fprintln(os.Stderr, why)
+	os.Exit(1)
 }
 
 // Lacking says what the sandbox that Config.Sandbox asked for does not keep queries from, since

@@ -160,6 +160,12 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Val
 		set.free()
 	}
 	format := firstOf(outputFormat(sql), args.Get("default_format"), r.Header.Get("X-ClickHouse-Format"), "TabSeparated")
+	if reader {
+		late := time.AfterFunc(e.overdue, func() {
+			e.end(fmt.Sprintf("a query without the password has run for %s, which no limit of the engine ends: ending it, with the engine: %.200q", e.overdue, sql))
+		})
+		defer late.Stop()
+	}
 	res, err := e.lib.run(conn, sql, format, params)
 	if err != nil {
 		return err
