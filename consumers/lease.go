@@ -57,6 +57,9 @@ func parseLease(text string) (l schemas.Lease) {
 	if ok && limited && errFrom == nil && errTo == nil && to > 0 {
 		l = schemas.Lease{Announced: time.UnixMicro(from), Deadline: time.UnixMicro(to)}
 	}
+	if span := l.Deadline.Sub(l.Announced); span < 0 || span > longestLease { // damaged: recorders wait for it, too
+		return schemas.Lease{}
+	}
 	return l
 }
 
