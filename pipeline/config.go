@@ -327,7 +327,7 @@ func (l *loader) mapping(path string, node ast.Node, prefix string) {
 		switch {
 		case leaf:
 			fresh := reflect.New(field.Type())
-			if err := yaml.NodeToValue(it.Value(), fresh.Interface(), yaml.Strict()); err != nil {
+			if err := yaml.NodeToValue(schemas.StringsAsWritten(it.Value(), field.Type()), fresh.Interface(), yaml.Strict()); err != nil {
 				l.fault("%s: %s: %s", where, key, oneLine(err))
 				continue
 			}
@@ -417,10 +417,7 @@ func (l *loader) set(where, key, text string) {
 	fresh := reflect.New(field.Type())
 	if field.Kind() == reflect.String {
 		fresh.Elem().SetString(text)
-	} else if err := schemas.CheckYAML([]byte(text)); err != nil {
-		l.fault("%s: %w", where, err)
-		return
-	} else if err := yaml.UnmarshalWithOptions([]byte(text), fresh.Interface(), yaml.Strict()); err != nil {
+	} else if err := schemas.DecodeYAML([]byte(text), fresh.Interface()); err != nil {
 		l.fault("%s: %s", where, oneLine(err))
 		return
 	}

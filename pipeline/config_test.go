@@ -94,6 +94,17 @@ alerts:
 	}
 }
 
+func TestConfigTakesNumbersForStringsAsWritten(t *testing.T) {
+	cfg, err := LoadConfig(writeConfig(t, "clickhouse: {password: 0123}\nmodels:\n  versions: {m: 1.10}\n"), nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, "0123", cfg.ClickHouse.Password)
+	require.Equal(t, map[string]string{"m": "1.10"}, cfg.Models.Versions)
+	cfg, err = LoadConfig("", []string{"MILLRACE_CLICKHOUSE_PASSWORD=0123"}, []string{"models.versions={m: 1.10}"})
+	require.NoError(t, err)
+	require.Equal(t, "0123", cfg.ClickHouse.Password)
+	require.Equal(t, map[string]string{"m": "1.10"}, cfg.Models.Versions)
+}
+
 // Kubernetes describes each service of the namespace to each container: one that is called
 // millrace must not keep ours from starting, nor set anything.
 func TestVariablesOfServicesAreNoConfiguration(t *testing.T) {

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/parser"
 )
 
 // ManifestFile is the name of the manifest in a version's folder of the model repository.
@@ -316,7 +318,7 @@ func ValidModelName(name string) bool {
 // sense is reported all at once, by key. name is used in errors: the file's path.
 func ParseManifest(name string, text []byte) (*Manifest, error) {
 	m := &Manifest{Batch: DefaultBatch()}
-	if err := decodeYAML(text, m); err != nil {
+	if err := DecodeYAML(text, m); err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", name, describeYAML(err))
 	}
 	m.setDefaults()
@@ -347,8 +349,8 @@ func ReadManifestText(dir string) ([]byte, error) {
 	return readYAML(f, path)
 }
 
-// decodeYAML reads YAML strictly. The decoder panics on some broken input.
-func decodeYAML(text []byte, into any) (err error) {
+// DecodeYAML checks YAML (see CheckYAML) and reads it YAML strictly. The decoder panics on some broken input.
+func DecodeYAML(text []byte, into any) (err error) {
 	if err := CheckYAML(text); err != nil {
 		return err
 	}
@@ -357,7 +359,10 @@ func decodeYAML(text []byte, into any) (err error) {
 			err = fmt.Errorf("not readable as YAML: %v", p)
 		}
 	}()
-	return yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(into)
+	if file, err := parser.ParseBytes(text, 0); err == nil && len(file.Docs) > 0 && file.Docs[0].Body != nil {
+		return yaml.NodeToValue(StringsAsWritten(file.Docs[0].Body, reflect.TypeOf(into)), into, yaml.Strict())
+	}
+	return yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(into) // says what is wrong
 }
 
 // describeYAML renders a YAML error on one line, position first.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
@@ -187,4 +189,61 @@ func (a *aliases) fail(node ast.Node, err error) {
 		at := node.GetToken().Position
 		a.err = fmt.Errorf("line %d, column %d: %w", at.Line, at.Column, err)
 	}
+}
+
+// StringsAsWritten makes strings of the numbers of a YAML node that stand where a Go value of
+// type t has a string, and returns the node to decode. The decoder would take such a number
+// by its value: version 1.10 as 1.1, a category 007 as 7, a password 0123 as 83.
+func StringsAsWritten(node ast.Node, t reflect.Type) ast.Node {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch n := node.(type) {
+	case *ast.IntegerNode:
+		if t.Kind() == reflect.String {
+			return ast.String(n.Token)
+		}
+	case *ast.FloatNode:
+		if t.Kind() == reflect.String {
+			return ast.String(n.Token)
+		}
+	case *ast.AnchorNode:
+		n.Value = StringsAsWritten(n.Value, t)
+	case *ast.SequenceNode:
+		if t.Kind() == reflect.Slice || t.Kind() == reflect.Array {
+			for i, value := range n.Values {
+				n.Values[i] = StringsAsWritten(value, t.Elem())
+			}
+		}
+	case *ast.MappingNode:
+		for _, value := range n.Values {
+			StringsAsWritten(value, t)
+		}
+	case *ast.MappingValueNode:
+		if field := typeOfKey(t, n.Key.String()); field != nil {
+			n.Value = StringsAsWritten(n.Value, field)
+		}
+	}
+	return node
+}
+
+// typeOfKey is the type of what stands under a key of a mapping that becomes a t; nil if none does.
+func typeOfKey(t reflect.Type, key string) reflect.Type {
+	switch t.Kind() {
+	case reflect.Map:
+		return t.Elem()
+	case reflect.Struct:
+		for field := range t.Fields() {
+			name, options, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+			switch {
+			case options == "inline":
+				if inner := typeOfKey(field.Type, key); inner != nil {
+					return inner
+				}
+			case name == key || name == "" && strings.ToLower(field.Name) == key:
+				return field.Type
+			}
+		}
+	}
+	return nil
 }

@@ -123,3 +123,38 @@ func FuzzCheckYAML(f *testing.F) {
 		_ = yaml.Unmarshal(text, &v)
 	})
 }
+
+// The decoder takes a number in place of a string by its value: zip codes lost their zeros,
+// so that every request with one was of an unknown category.
+func TestStringsAreAsWritten(t *testing.T) {
+	var got struct {
+		Plain, Float, Octal, Quoted, Escaped, Named string
+		List                                        []string
+		Map                                         map[string]string
+		Pointer                                     *string
+		Number                                      int
+		Nested                                      []struct {
+			S string
+			F float64
+		}
+	}
+	require.NoError(t, schemas.DecodeYAML([]byte(`plain: 0123
+float: 1.10
+octal: 0o17
+quoted: "007"
+escaped: "a\u001b\\"
+named: &n 1_000
+list: [01, a, 1.0, *n]
+map: {m: 1.10}
+pointer: 08
+number: 12
+nested: [{s: 1e3, f: 1e3}]
+`), &got))
+	require.Equal(t, []string{"0123", "1.10", "0o17", "007", "a\x1b\\", "1_000"}, []string{got.Plain, got.Float, got.Octal, got.Quoted, got.Escaped, got.Named})
+	require.Equal(t, []string{"01", "a", "1.0", "1_000"}, got.List)
+	require.Equal(t, map[string]string{"m": "1.10"}, got.Map)
+	require.Equal(t, "08", *got.Pointer)
+	require.Equal(t, 12, got.Number)
+	require.Equal(t, "1e3", got.Nested[0].S)
+	require.InDelta(t, 1000, got.Nested[0].F, 0)
+}

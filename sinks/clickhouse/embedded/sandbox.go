@@ -102,6 +102,9 @@ func confineFiles(dir, library string) (lacking []string, err error) {
 		// The engine looks into them for the names of functions when it reports an exception.
 		landlock.PathAccess(read, code...),
 	)
+	if errors.Is(err, unix.E2BIG) { // a container, or whoever started it, has used up the 16 layers
+		return []string{"files (Landlock confines this process in as many layers as it has already)"}, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("confine the engine to its files: %w", err)
 	}
