@@ -114,7 +114,7 @@ func (c Config) eachRequest(ctx context.Context, log *consumers.Admin, requests 
 	}
 	err = log.ReadSpans(ctx, topic, map[int32]consumers.Span{partition: held.Partitions[partition]}, func(rec *schemas.Record) error {
 		if len(rec.Value) > c.Worker.MaxRequestBytes || rec.Fault != nil {
-			return nil
+			return nil //nolint:nilerr // the fault stands for what cannot be read, and is no failure
 		}
 		row := requests.Rows()
 		got, err := requests.Append(ctx, rec)

@@ -102,7 +102,8 @@ func (w *externalWalk) walk(text []byte, of *message, depth int) {
 				w.err = errNoGraph
 				return
 			}
-			external, text = int32(v) == tensorInFile, text[n:] //nolint:gosec // enumerations are of 32 bits, and what is above is cut
+			// Enumerations are of 32 bits, and what is above is cut.
+			external, text = int32(v) == tensorInFile, text[n:]
 			continue
 		}
 		if kind != protowire.BytesType {

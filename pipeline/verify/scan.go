@@ -206,7 +206,7 @@ func (r *run) entries(ctx context.Context, s *logScan) (func(rec *schemas.Record
 		rows = rows[:0]
 		if rec.Fault != nil {
 			emit(entry{letters, "", rec.Coordinates(), schemas.ClampMicros(rec.Timestamp)})
-			return nil
+			return nil //nolint:nilerr // the fault stands for what cannot be read, and is no failure
 		}
 		model, version, err := r.places.Of(rec, func(c schemas.Coordinates, scoredAt int64) {
 			rows = append(rows, placed{c, scoredAt})
