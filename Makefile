@@ -116,11 +116,13 @@ test-million: native ## a million good and bad requests mixed, none lost and non
 
 # What does not differ from the embedded Kafka, or by the number of brokers, is left out; -p 1,
 # since each package starts its own.
-NOT_KAFKA := ^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals
+NOT_KAFKA := ^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals|^TestAdmin|^TestProfiles|^TestConfig|^TestCompare|^TestHostileGraphs|^TestVersionsAre|^TestWeights|^TestPassword|^TestOtherServers|^TestPromises|^TestEmbedded|^TestReset|^TestRepeatsFollow|^TestRepeatsAre|^TestStart|^TestNewModel|^TestRefusal|^TestControlRecords|^TestRequestsReach|^TestVerifyFindsWhat|^TestVerifyRestores
+# Of three brokers, what is about leaders and replicas.
+NOT_THREE := ^TestRecorderReplaced|^TestInsertComes|^TestRepeat|^TestArrow|^TestRegistry|^TestVerify|^TestWebhook|^TestRefused|^TestReplay|^TestLabels|^TestWrongClock|^TestConflict|^TestSecondRecorder|^TestRecorderThatIsRewound|^TestFuture|^TestRowLetters|^TestMany
 .PHONY: test-kafka
 test-kafka: native kafka ## the tests, and a short chaos, against Apache Kafka, one broker and then three
-	MILLRACE_TEST_KAFKA=1 $(GO) test -race -count=1 -p 1 -timeout 10m -skip '$(NOT_KAFKA)' ./consumers/kafkatest ./consumers ./sinks/kafka ./pipeline ./pipeline/chaos
-	MILLRACE_TEST_KAFKA=3 $(GO) test -race -count=1 -p 1 -timeout 10m -skip '$(NOT_KAFKA)|^TestRecorderReplaced|^TestInsertComes|^TestRepeat|^TestArrow|^TestRegistry' ./consumers/kafkatest ./consumers ./pipeline ./pipeline/chaos
+	MILLRACE_TEST_KAFKA=1 $(GO) test -race -count=1 -p 1 -timeout 15m -skip '$(NOT_KAFKA)' ./consumers/kafkatest ./consumers ./sinks/kafka ./pipeline ./pipeline/chaos
+	MILLRACE_TEST_KAFKA=3 $(GO) test -race -count=1 -p 1 -timeout 15m -skip '$(NOT_KAFKA)|$(NOT_THREE)' ./consumers/kafkatest ./consumers ./pipeline ./pipeline/chaos
 
 .PHONY: chaos
 chaos: native $(if $(findstring real,$(ARGS)),kafka) ## kill, freeze and cut off everything under load, do what operators do, then look for what is lost or doubled; ARGS="--seed S --faults N --incidents N --only KIND,KIND --kafka real --brokers 3"
