@@ -25,7 +25,7 @@ demo: build ## predict three million real flights, end to end; ARGS="--once --js
 
 .PHONY: test
 test: native ## all tests with the race detector, and a short fuzzing of each parser
-	$(GO) test -race -p 3 -timeout 20m ./... # some packages wait more than they work
+	$(GO) test -race -p 3 -timeout 20m ./pipeline ./sinks/clickhouse ./consumers ./... # the long ones first, which wait more than they work
 	$(GO) test -timeout 10m -run 'Alloc|ClickHouseAwayUnderLoad' ./schemas/codec ./inference/onnx ./pipeline # the race detector distorts them
 	$(MAKE) --no-print-directory fuzz FUZZTIME=20000x
 
