@@ -118,7 +118,7 @@ test-million: native ## a million good and bad requests mixed, none lost and non
 # since each package starts its own.
 NOT_KAFKA := ^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals|^TestAdmin|^TestProfiles|^TestConfig|^TestCompare|^TestHostileGraphs|^TestVersionsAre|^TestWeights|^TestPassword|^TestOtherServers|^TestPromises|^TestEmbedded|^TestReset|^TestRepeatsFollow|^TestRepeatsAre|^TestStart|^TestNewModel|^TestRefusal|^TestControlRecords|^TestRequestsReach|^TestVerifyFindsWhat|^TestVerifyRestores
 # Of three brokers, what is about leaders and replicas.
-NOT_THREE := ^TestRecorderReplaced|^TestInsertComes|^TestRepeat|^TestArrow|^TestRegistry|^TestVerify|^TestWebhook|^TestRefused|^TestReplay|^TestLabels|^TestWrongClock|^TestConflict|^TestSecondRecorder|^TestRecorderThatIsRewound|^TestFuture|^TestRowLetters|^TestMany
+NOT_THREE := ^TestRecorderReplaced|^TestInsertComes|^TestRepeat|^TestArrow|^TestRegistry|^TestVerify|^TestWebhook|^TestRefused|^TestReplay|^TestLabels|^TestWrongClock|^TestConflict|^TestSecondRecorder|^TestRecorderThatIsRewound|^TestFuture|^TestRowLetters|^TestMany|^TestALostRange|^TestARole|^TestClaim|^TestCommits|^TestLaneCommits|^TestLaneGoesOn|^TestLaneTakesUp|^TestLaneThatMay|^TestLostRange|^TestMarker|^TestProducerGoesOn|^TestReading|^TestRecorderForgets|^TestRecorderOutlives|^TestRecorderStores|^TestRecorderTakes|^TestRecorderWaits|^TestRequestsTopic|^TestSecondGroup|^TestStopped|^TestUnreadable|^TestWorkerGroup
 .PHONY: test-kafka
 test-kafka: native kafka ## the tests, and a short chaos, against Apache Kafka, one broker and then three
 	MILLRACE_TEST_KAFKA=1 $(GO) test -race -count=1 -p 1 -timeout 15m -skip '$(NOT_KAFKA)' ./consumers/kafkatest ./consumers ./sinks/kafka ./pipeline ./pipeline/chaos
