@@ -9,7 +9,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
 // A backfill, or a mirrored topic, brings labels of any date: they stay for clickhouse.ttl_days
@@ -40,11 +39,8 @@ func TestLabelsOfAnyDateStayForTTLDays(t *testing.T) {
 			lag := h.lag(h.cfg.Recorder.Group, h.cfg.Topics.Feedback)
 			return strconv.FormatInt(lag, 10), lag == 0
 		})
-		client, err := clickhouse.Open(clickhouse.Options{Addr: []string{h.services.ClickHouse.Addr()}, Storage: h.cfg.Storage(), Logger: h.log})
-		require.NoError(t, err)
-		defer client.Close()
 		for _, table := range []string{"feedback", "dead_letters"} { // whatever a TTL deletes is gone afterwards
-			require.NoError(t, client.Exec(t.Context(), "OPTIMIZE TABLE millrace."+table+" FINAL"))
+			h.exec("OPTIMIZE TABLE millrace." + table + " FINAL")
 		}
 		h.requireRows("feedback", "feedback", 900)
 		h.requireRows("dead_letters", "dead_letter", 100)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,8 +55,9 @@ func TestWebhook(t *testing.T) {
 // An address is where secrets of a webhook stand. None of them is in an error, also where the
 // receiver repeats what it was asked.
 func TestWebhookErrorsHoldNoSecret(t *testing.T) {
-	status := http.StatusOK
+	var answer atomic.Int64
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status := int(answer.Load())
 		if status == 0 { // it hangs up
 			c, _, err := w.(http.Hijacker).Hijack()
 			if err == nil {
@@ -72,7 +74,8 @@ func TestWebhookErrorsHoldNoSecret(t *testing.T) {
 	}
 	host := strings.TrimPrefix(srv.URL, "http://")
 	w := open("http://canary-user:canary-password@" + host + "/services/canary-path?key=canary-query")
-	for _, status = range []int{0, 302, 400, 403, 404, 413, 415, 422, 429, 500} {
+	for _, status := range []int{0, 302, 400, 403, 404, 413, 415, 422, 429, 500} {
+		answer.Store(int64(status))
 		err := w.Deliver(t.Context(), nil)
 		require.ErrorContains(t, err, host)
 		require.NotContains(t, err.Error(), "canary", "%d", status)
@@ -93,12 +96,13 @@ func TestWebhookErrorsHoldNoSecret(t *testing.T) {
 func TestWebhookErrorsHoldNoPartOfASecret(t *testing.T) {
 	for _, secret := range []string{"Bearer canary-0123456789", `ca"na\ry<&>0123456789`} {
 		for _, status := range []int{http.StatusBadRequest, http.StatusInternalServerError} {
-			before := 0
+			var before atomic.Int64
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.WriteHeader(status)
-				fmt.Fprint(w, strings.Repeat("-", before), r.Header.Get("X-Key"), strings.Repeat(r.Header.Get("X-Key"), 300))
+				fmt.Fprint(w, strings.Repeat("-", int(before.Load())), r.Header.Get("X-Key"), strings.Repeat(r.Header.Get("X-Key"), 300))
 			}))
-			for before = 160; before < 200; before++ {
+			for n := range int64(40) {
+				before.Store(160 + n)
 				err := NewWebhook(srv.URL, map[string]string{"X-Key": secret}, time.Second).Deliver(t.Context(), nil)
 				require.NotContains(t, err.Error(), "cana")
 				require.NotContains(t, err.Error(), `ca\"na`)
