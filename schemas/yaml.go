@@ -229,7 +229,7 @@ func StringsAsWritten(node ast.Node, t reflect.Type) ast.Node {
 
 // typeOfKey is the type of what stands under a key of a mapping that becomes a t; nil if none does.
 func typeOfKey(t reflect.Type, key string) reflect.Type {
-	switch t.Kind() {
+	switch t.Kind() { //nolint:exhaustive // nothing else has keys
 	case reflect.Map:
 		return t.Elem()
 	case reflect.Struct:
