@@ -357,6 +357,13 @@ func (h *health) set(err error) {
 	}
 }
 
+// err is what was told last.
+func (h *health) err() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.last
+}
+
 func (h *health) failing() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

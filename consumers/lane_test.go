@@ -317,7 +317,7 @@ func TestLostRangeStopsItsPartitionAlone(t *testing.T) {
 				}
 				f.awaitCommit(requests, 1-tc.partition, 10)
 				await(t, "it is said", health.failing)
-				requireErrorAs(t, want, health.last)
+				requireErrorAs(t, want, health.err())
 				f.fill(requests, 2, 20, 2)
 				f.awaitCommit(requests, 1-tc.partition, 11)
 				require.True(t, health.failing(), "what is committed makes it not well")

@@ -354,7 +354,6 @@ func TestUnreadableBatchThatTheClientDropped(t *testing.T) {
 	require.NoError(t, err)
 	defer cl.Close()
 	await(t, "the client has met the batch", func() bool { return unsaid.Knows(topic, 0) })
-	await(t, "it has fetched the other partition", func() bool { return cl.BufferedFetchRecords() == 2 })
 	cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{topic: {1: {Epoch: -1, Offset: 1}}})
 	unsaid.Polls()
 	fetches := cl.PollRecords(t.Context(), 10)
