@@ -26,9 +26,16 @@ demo: build ## predict three million real flights, end to end; ARGS="--once --js
 .PHONY: test
 test: native ## all tests; with the race detector, but for the statistics, which make race runs with it
 	@# The packages that take longest begin first: they wait more than they work.
-	$(GO) test -race -timeout 25m ./pipeline ./sinks/clickhouse ./consumers $$($(GO) list ./... | grep -v /millrace/drift)
+	$(GO) test -race -p 3 -timeout 25m ./pipeline ./sinks/clickhouse ./consumers $$($(GO) list ./... | grep -v /millrace/drift)
+	@$(MAKE) --no-print-directory -j2 test-drift test-memory
+
+.PHONY: test-drift
+test-drift:
 	$(GO) test -timeout 10m ./drift/...
-	$(GO) test -timeout 10m -run 'Alloc|ClickHouseAwayUnderLoad' ./schemas/codec ./inference/onnx ./pipeline # the race detector distorts them
+
+.PHONY: test-memory
+test-memory: # the race detector distorts it
+	$(GO) test -timeout 10m -run 'Alloc|ClickHouseAwayUnderLoad' ./schemas/codec ./inference/onnx ./pipeline
 
 .PHONY: race
 race: native ## the statistics, with the race detector
@@ -119,15 +126,15 @@ benchstat: ## compare two outputs of make microbench: OLD=file NEW=file
 test-million: native ## a million good and bad requests mixed, none lost and none twice
 	MILLRACE_TEST_MIXED=1000000 $(GO) test -timeout 20m -count=1 -run '^TestMillionMixed' -v ./pipeline
 
-# What does not differ from the embedded Kafka, or by the number of brokers, is left out; -p 1,
-# since each package starts its own.
+# What does not differ from the embedded Kafka, or by the number of brokers, is left out; each
+# package starts its own.
 NOT_KAFKA := ^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals|^TestAdmin|^TestProfiles|^TestConfig|^TestCompare|^TestHostileGraphs|^TestVersionsAre|^TestWeights|^TestPassword|^TestOtherServers|^TestPromises|^TestEmbedded|^TestReset|^TestRepeatsFollow|^TestRepeatsAre|^TestStart|^TestNewModel|^TestRefusal|^TestControlRecords|^TestRequestsReach|^TestVerifyFindsWhat|^TestVerifyRestores
 # Of three brokers, what is about leaders and replicas.
 NOT_THREE := ^TestRecorderReplaced|^TestInsertComes|^TestRepeat|^TestArrow|^TestRegistry|^TestVerify|^TestWebhook|^TestRefused|^TestReplay|^TestLabels|^TestWrongClock|^TestConflict|^TestSecondRecorder|^TestRecorderThatIsRewound|^TestFuture|^TestRowLetters|^TestMany|^TestALostRange|^TestARole|^TestClaim|^TestCommits|^TestLaneCommits|^TestLaneGoesOn|^TestLaneTakesUp|^TestLaneThatMay|^TestLostRange|^TestMarker|^TestProducerGoesOn|^TestReading|^TestRecorderForgets|^TestRecorderOutlives|^TestRecorderStores|^TestRecorderTakes|^TestRecorderWaits|^TestRequestsTopic|^TestSecondGroup|^TestStopped|^TestUnreadable|^TestWorkerGroup
 .PHONY: test-kafka
 test-kafka: native kafka ## the tests, and a short chaos, against Apache Kafka, one broker and then three
-	MILLRACE_TEST_KAFKA=1 $(GO) test -race -count=1 -p 1 -timeout 15m -skip '$(NOT_KAFKA)' ./consumers/kafkatest ./consumers ./sinks/kafka ./pipeline ./pipeline/chaos
-	MILLRACE_TEST_KAFKA=3 $(GO) test -race -count=1 -p 1 -timeout 15m -skip '$(NOT_KAFKA)|$(NOT_THREE)' ./consumers/kafkatest ./consumers ./pipeline ./pipeline/chaos
+	MILLRACE_TEST_KAFKA=1 $(GO) test -race -count=1 -p 2 -timeout 20m -skip '$(NOT_KAFKA)' ./pipeline ./consumers ./consumers/kafkatest ./sinks/kafka ./pipeline/chaos
+	MILLRACE_TEST_KAFKA=3 $(GO) test -race -count=1 -p 2 -timeout 20m -skip '$(NOT_KAFKA)|$(NOT_THREE)' ./pipeline ./consumers ./consumers/kafkatest ./pipeline/chaos
 
 .PHONY: chaos
 chaos: native $(if $(findstring real,$(ARGS)),kafka) ## kill, freeze and cut off everything under load, do what operators do, then look for what is lost or doubled; ARGS="--seed S --faults N --incidents N --only KIND,KIND --kafka real --brokers 3"

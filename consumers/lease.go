@@ -28,8 +28,9 @@ var ErrLeaseLost = errors.New("the lease was lost")
 type Lease struct {
 	group, topic string
 	cl           *kgo.Client
-	got          chan struct{}   // closed when it is held
-	lost         context.Context //nolint:containedctx // ends when the lease is lost, with the cause
+	cut          context.CancelFunc // ends whatever cl still waits for
+	got          chan struct{}      // closed when it is held
+	lost         context.Context    //nolint:containedctx // ends when the lease is lost, with the cause
 	lose         context.CancelCauseFunc
 
 	mu      sync.Mutex
@@ -68,13 +69,17 @@ func parseLease(text string) (l schemas.Lease) {
 func AcquireLease(ctx context.Context, conn Connection, group Group, topic string) (*Lease, error) {
 	l := &Lease{group: group.Name, topic: topic, got: make(chan struct{})}
 	l.lost, l.lose = context.WithCancelCause(context.Background())
+	// It is left also when ctx has ended, or the next holder would wait for the session's end.
+	connected, cut := context.WithCancel(context.WithoutCancel(ctx))
+	l.cut = cut
 	cl, err := kgo.NewClient(append(conn.options(),
-		kgo.WithContext(ctx), // or Close would wait for brokers that do not answer
+		kgo.WithContext(connected),
 		kgo.ConsumerGroup(group.Name), kgo.SessionTimeout(group.SessionTimeout), kgo.HeartbeatInterval(group.SessionTimeout/4),
 		kgo.RebalanceTimeout(6*group.SessionTimeout), kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.MetadataMinAge(250*time.Millisecond),
 		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.gone), kgo.OnPartitionsLost(l.gone))...)
 	if err != nil {
+		cut()
 		return nil, fmt.Errorf("%w: %w", errConfiguration, err)
 	}
 	l.cl = cl
@@ -82,7 +87,7 @@ func AcquireLease(ctx context.Context, conn Connection, group Group, topic strin
 	select {
 	case <-l.got:
 	case <-ctx.Done():
-		cl.Close()
+		l.Release()
 		return nil, fmt.Errorf("wait for the lease of group %s: %w", group.Name, context.Cause(ctx))
 	}
 	// Of who held it before.
@@ -92,7 +97,7 @@ func AcquireLease(ctx context.Context, conn Connection, group Group, topic strin
 		err = fetched.Error()
 	}
 	if err != nil {
-		cl.Close()
+		l.Release()
 		return nil, fmt.Errorf("fetch what the last holder of the lease of group %s has announced: %w", group.Name, err)
 	}
 	if o, ok := fetched.Lookup(topic, 0); ok {
@@ -163,8 +168,16 @@ func (l *Lease) Announce(ctx context.Context, within schemas.Lease) error {
 	return nil
 }
 
-// Release gives the lease up.
+// leaveWithin is how long a broker has to hear that the lease is given up.
+const leaveWithin = time.Second
+
+// Release gives the lease up. Brokers that do not answer are waited for a second; whoever
+// wants it next then waits for the end of the session.
 func (l *Lease) Release() {
 	l.lose(ErrLeaseLost)
+	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
+	defer cancel()
+	_ = l.cl.LeaveGroupContext(ctx)
+	l.cut()
 	l.cl.Close()
 }

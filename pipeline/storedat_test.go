@@ -17,8 +17,11 @@ func TestLabelsOfAnyDateStayForTTLDays(t *testing.T) {
 	h := newHarness(t, []model{fares}, "clickhouse.durability=fsync")
 	r := h.start("recorder")
 	// Kafka dates what arrives by its own clock, but for a topic of an earlier release.
-	producers := "CreateTime"
-	_, err := h.admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "message.timestamp.type", Value: &producers}}, h.cfg.Topics.Feedback)
+	producers, forever := "CreateTime", "-1" // nor may a broker that looks just now delete what is of 2001
+	_, err := h.admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{
+		{Op: kadm.SetConfig, Name: "message.timestamp.type", Value: &producers},
+		{Op: kadm.SetConfig, Name: "retention.ms", Value: &forever},
+	}, h.cfg.Topics.Feedback)
 	require.NoError(t, err)
 	dates := []time.Time{time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC), time.UnixMilli(1), time.Now().Add(-1000 * time.Hour)}
 	if cluster == nil { // Apache Kafka 4 refuses what is more than an hour ahead
