@@ -26,7 +26,7 @@ demo: build ## predict three million real flights, end to end; ARGS="--once --js
 .PHONY: test
 test: native ## all tests; with the race detector, but for the statistics, which make race runs with it
 	@# The packages that take longest begin first: they wait more than they work.
-	$(GO) test -race -p 3 -timeout 25m ./pipeline ./sinks/clickhouse ./consumers $$($(GO) list ./... | grep -v /millrace/drift)
+	$(GO) test -race -timeout 25m ./pipeline ./sinks/clickhouse ./consumers $$($(GO) list ./... | grep -v /millrace/drift)
 	@$(MAKE) --no-print-directory -j2 test-drift test-memory
 
 .PHONY: test-drift

@@ -16,26 +16,18 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/schemas"
 )
 
 // bomb produces 17 records as one batch of 136 MiB, which is some kilobytes as sent.
 func (f *fixture) bomb(topic string) {
 	f.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(f.conn.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchMaxBytes(160<<20), kgo.BrokerMaxWriteBytes(200<<20), kgo.MaxBufferedBytes(200<<20),
-		kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerLinger(time.Minute), kgo.ManualFlushing())
+	operator, err := kafkatest.NewOperator(f.conn.Brokers)
 	require.NoError(f, err)
-	defer cl.Close()
-	zeros := make([]byte, 8<<20)
-	for range 17 {
-		cl.Produce(context.Background(), &kgo.Record{Topic: topic, Value: zeros}, func(_ *kgo.Record, err error) {
-			if err != nil {
-				f.Error(err)
-			}
-		})
-	}
-	require.NoError(f, cl.Flush(context.Background()))
+	defer operator.Close()
+	_, err = operator.Bomb(context.Background(), topic, 0)
+	require.NoError(f, err)
 }
 
 // garbage produces a batch of 17 records that says it is compressed, and is not.

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/schemas"
 )
@@ -78,26 +79,18 @@ func TestARoleThatFailsLeavesTheOthers(t *testing.T) {
 // bomb produces a record batch that inflates to 136 MiB, of 17 records.
 func (h *harness) bomb(topic string, partition int32) {
 	h.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(h.cfg.Kafka.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchMaxBytes(160<<20), kgo.BrokerMaxWriteBytes(200<<20), kgo.MaxBufferedBytes(200<<20),
-		kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerLinger(time.Minute), kgo.ManualFlushing())
+	operator, err := kafkatest.NewOperator(h.cfg.Kafka.Brokers)
 	require.NoError(h, err)
-	defer cl.Close()
-	zeros := make([]byte, 8<<20)
-	for range 17 {
-		cl.Produce(h.Context(), &kgo.Record{Topic: topic, Partition: partition, Value: zeros}, func(_ *kgo.Record, err error) {
-			if err != nil {
-				h.Error(err)
-			}
-		})
-	}
-	require.NoError(h, cl.Flush(h.Context()))
+	defer operator.Close()
+	_, err = operator.Bomb(h.Context(), topic, partition)
+	require.NoError(h, err)
 }
 
 // TestUnreadableBatchesLeaveEverythingElse: by default they stop their partitions of the worker
 // and the recorder, in one process, and nothing else. Allowed to, both go on behind them, and
 // what was set aside is a dead letter of the requests, and a row of dead_letters of the rest.
 func TestUnreadableBatchesLeaveEverythingElse(t *testing.T) {
+	parallel(t)
 	addr := freeAddr(t)
 	h := newHarness(t, []model{fares, prices}, "http.addr="+addr, "worker.deduplicate.window=10m")
 	requests, feedback := h.cfg.Topics.RequestsOf("fares"), h.cfg.Topics.Feedback
@@ -191,6 +184,7 @@ func (h *harness) answered(requests string) {
 // TestALostRangeOfTheRecorderLeavesTheWorker: the recorder's partition stands still and is
 // named, the worker of the process goes on. Set to where the log begins, the recorder goes on.
 func TestALostRangeOfTheRecorderLeavesTheWorker(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{prices})
 	price := &kgo.Record{Topic: h.cfg.Topics.RequestsOf("prices"), Partition: 0, Value: []byte(`{"index":1}`)}
 	r := h.start("worker,recorder")

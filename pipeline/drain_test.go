@@ -101,6 +101,7 @@ func TestDrain(t *testing.T) {
 // TestDrainWithoutKafka: the broker stands still when the roles are to end, and has them in
 // the middle of their work. Each says what it could not finish, and ends.
 func TestDrainWithoutKafka(t *testing.T) {
+	parallel(t)
 	if cluster != nil {
 		t.Skip("stops the embedded broker")
 	}

@@ -66,6 +66,7 @@ func badFares() map[schemas.ErrorClass][][]byte {
 // TestEndToEnd sends good and bad requests and labels through all roles, and looks at
 // everything that comes out.
 func TestEndToEnd(t *testing.T) {
+	parallel(t)
 	const goodFares, hours = 3000, 3
 	rnd := seeded(t)
 	admin := freeAddr(t)

@@ -13,6 +13,7 @@ import (
 // TestRecorderReplacedInMidInsert freezes or kills a recorder while it stores, lets another
 // one take over, and then lets the insert of the first one go on.
 func TestRecorderReplacedInMidInsert(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares}, fastRestart, "recorder.flush_interval=20ms")
 	tr := newTraffic(h, seeded(t), 600)
 	h.start("worker")
@@ -60,6 +61,7 @@ func TestRecorderReplacedInMidInsert(t *testing.T) {
 // TestInsertComesBeforeItsReplay: the client was told that its insert failed, and it runs a
 // little later, when the replay of the same recorder waits for its deadline.
 func TestInsertComesBeforeItsReplay(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares}, "recorder.flush_interval=20ms", "recorder.insert_deadline=5s")
 	tr := newTraffic(h, seeded(t), 600)
 	h.start("worker")
@@ -82,6 +84,7 @@ func TestInsertComesBeforeItsReplay(t *testing.T) {
 // TestClickHouseKilledBetweenTableAndView kills ClickHouse when rows are stored and the
 // minute states do not have them yet, while the recorder lives.
 func TestClickHouseKilledBetweenTableAndView(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares}, "recorder.flush_interval=20ms")
 	tr := newTraffic(h, seeded(t), 600)
 	h.start("worker,recorder")

@@ -200,6 +200,15 @@ func newHarness(t *testing.T, models []model, set ...string) *harness {
 	return h
 }
 
+// parallel lets a test that waits more than it works run beside others, but for Apache Kafka,
+// which all tests share.
+func parallel(t *testing.T) {
+	t.Helper()
+	if cluster == nil {
+		t.Parallel()
+	}
+}
+
 // with returns the harness for a subtest.
 func (h *harness) with(t *testing.T) *harness {
 	t.Helper()

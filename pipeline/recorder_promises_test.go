@@ -63,6 +63,7 @@ func (h *harness) again(topic string) {
 // Rows are lost, and the operator rewinds the recorders' group by a tool that knows nothing of
 // millrace, or by its command: what is missing is stored, and nothing twice.
 func TestRecorderThatIsRewoundStoresWhatIsMissing(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares}, fastRestart)
 	topics := []string{h.cfg.Topics.Observations, h.cfg.Topics.Feedback, h.cfg.Topics.DeadLetters, h.cfg.Topics.Events}
 	group := h.cfg.Recorder.Group
@@ -98,6 +99,7 @@ func TestRecorderThatIsRewoundStoresWhatIsMissing(t *testing.T) {
 // What a recorder has read of a topic is stored when the topic is deleted and made again under
 // it, and the new one is read from its start.
 func TestRecorderStoresWhatItReadOfADeletedTopic(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares}, fastRestart)
 	topic := h.cfg.Topics.Feedback
 	labels := func(from, n int) {
@@ -187,6 +189,7 @@ func (p *clockProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // A clock of ClickHouse that is an hour ahead and then right holds up nobody for an hour: whoever
 // takes over a range that was announced meanwhile says what it waits for, is not ready, and goes on.
 func TestWrongClockHoldsUpTheNextRecorderBriefly(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares}, fastRestart, "recorder.insert_deadline=3s")
 	tr := newTraffic(h, seeded(t), 300)
 	proxy := &clockProxy{to: h.services.ClickHouse.Addr()}
@@ -230,6 +233,7 @@ func TestWrongClockHoldsUpTheNextRecorderBriefly(t *testing.T) {
 // A group of another name waits, unready, as long as the old one has members, takes over when it
 // has none, and stores nothing twice. Readiness names both.
 func TestSecondRecorderGroupWaitsForTheOldOne(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares}, fastRestart)
 	tr := newTraffic(h, seeded(t), 500)
 	h.start("worker")
@@ -263,6 +267,7 @@ func TestSecondRecorderGroupWaitsForTheOldOne(t *testing.T) {
 // A conflict of types that is mended while a range is announced leaves what is stored of it as it
 // is: dead letters, and no rows beside them.
 func TestConflictMendedWhileARangeIsAnnounced(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares}, fastRestart)
 	tr := newTraffic(h, seeded(t), 300)
 	h.start("worker")

@@ -16,6 +16,7 @@ import (
 // A request that its producer sends again is answered once, also by a worker that has been
 // restarted in between.
 func TestRepeatedRequestsAreAnsweredOnce(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares}, "worker.deduplicate.window=1h")
 	requests, results := h.cfg.Topics.RequestsOf("fares"), h.cfg.Topics.ResultsOf("fares")
 	for _, delivery := range []string{"exactly_once", "at_least_once"} {

@@ -131,6 +131,7 @@ func (c interrupted) Err() error {
 }
 
 func TestReplay(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares})
 	control := h.cfg.Topics.Control
 	replay := func(t *testing.T, model string) (pipeline.Replayed, error) {

@@ -106,6 +106,7 @@ func (tr *traffic) requireOnce() {
 // A recorder under another name finds everything stored that its topics hold, and no offset
 // that says so.
 func TestRecorderGroupIsRenamed(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares})
 	tr := newTraffic(h, seeded(t), 1000)
 	r := h.start("worker,recorder")
@@ -123,6 +124,7 @@ func TestRecorderGroupIsRenamed(t *testing.T) {
 // TestRestarts kills each role with SIGKILL, again and again at random points of its work,
 // while requests and labels flow.
 func TestRestarts(t *testing.T) {
+	parallel(t)
 	rnd := seeded(t)
 	hook := newWebhook(t)
 	// What a killed worker leaves open must not have to time out.
@@ -199,6 +201,7 @@ func TestRestarts(t *testing.T) {
 
 // TestClickHouseKilled kills the embedded ClickHouse while rows are inserted.
 func TestClickHouseKilled(t *testing.T) {
+	parallel(t)
 	rnd := seeded(t)
 	h := newHarness(t, []model{fares}, "recorder.flush_rows=200", "recorder.flush_interval=20ms", "worker.max_batch_rows=64")
 	tr := newTraffic(h, rnd, 1000)
@@ -226,6 +229,7 @@ func TestClickHouseKilled(t *testing.T) {
 
 // TestSignals: the first SIGTERM drains, within drain_timeout; a second one ends at once.
 func TestSignals(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares}, fastRestart, "recorder.flush_rows=100", "worker.max_batch_rows=64")
 	tr := newTraffic(h, seeded(t), 1000)
 

@@ -84,6 +84,7 @@ func (h *harness) requireEachOnce(group string, want map[string]int) {
 // worker.start=answered goes on behind what was answered. What was never answered, it answers
 // without asking.
 func TestWorkerGroupWithoutOffsetsRefusesToAnswerAgain(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares, prices, ratios}, fastRestart)
 	topics := h.cfg.Topics
 	nobody := topics.RequestsOf("nobody")

@@ -14,6 +14,7 @@ import (
 // Results that are not there, or twice, or of no request, requests that were passed over, and
 // dead letters that are there twice are found by the coordinates of their requests.
 func TestVerifyFindsRequestsThatWereNotAnsweredOnce(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares, prices})
 	tr := newTraffic(h, seeded(t), 60)
 	r := h.start("worker,recorder")

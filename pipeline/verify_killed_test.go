@@ -18,6 +18,7 @@ import (
 // A repair is cut off while its insert is on the way, or stored without an answer. The next one
 // ends in equality, and an insert that comes after it is refused.
 func TestVerifyRepairThatWasCutOffIsRunAgain(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares})
 	tr := newTraffic(h, seeded(t), 300)
 	h.start("worker,recorder")
@@ -58,6 +59,7 @@ func TestVerifyRepairThatWasCutOffIsRunAgain(t *testing.T) {
 
 // Two repairs at the same time store once: one waits for the other.
 func TestVerifyRepairsOneAtATime(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares})
 	tr := newTraffic(h, seeded(t), 300)
 	h.start("worker,recorder")
@@ -126,6 +128,7 @@ func TestVerifyTakesRepeatedRequestsForAnswered(t *testing.T) {
 
 // The database is gone as a whole: all that the log still holds is stored again.
 func TestVerifyRestoresADatabaseThatIsGone(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares, prices})
 	tr := newTraffic(h, seeded(t), 300)
 	r := h.start("worker,recorder")
@@ -146,6 +149,7 @@ func TestVerifyRestoresADatabaseThatIsGone(t *testing.T) {
 // A group whose rows are another's by now repairs nothing, also where it has begun to before: what
 // is missing would be stored by both.
 func TestVerifyRepairsWhatItsGroupOwns(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares})
 	tr := newTraffic(h, seeded(t), 300)
 	r := h.start("worker,recorder")

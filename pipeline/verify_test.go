@@ -44,6 +44,7 @@ func (h *harness) requireEqual() {
 // events, minutes, parts and partitions at random, a hundred times in all. Each is found, by
 // its coordinates, and nothing else; the repair ends in equality, beside a recorder that runs.
 func TestVerifyFindsWhatWasLostOrDoubledByHand(t *testing.T) {
+	parallel(t)
 	h := newHarness(t, []model{fares, prices})
 	rnd := seeded(t)
 	tr := newTraffic(h, rnd, 1500)

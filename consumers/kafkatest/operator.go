@@ -202,6 +202,9 @@ func (o *Operator) Bomb(ctx context.Context, topic string, partition int32) (Bat
 		return Batch{}, fmt.Errorf("open a Kafka client: %w", err)
 	}
 	defer cl.Close()
+	// A record to no partition fails once the client knows the topic. Those of a topic that it
+	// does not know yet are not all in the first batch.
+	_ = cl.ProduceSync(ctx, &kgo.Record{Topic: topic, Partition: -1})
 	b := Batch{Topic: topic, Partition: partition, First: -1}
 	zeros := make([]byte, bombRecordBytes)
 	var failed error
