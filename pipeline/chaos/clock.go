@@ -142,8 +142,11 @@ func (s *skew) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		setBody(r, body)
 		s.held <- struct{}{}
-		<-free                                                // closed by Release, which Close calls too
-		r = r.WithContext(context.WithoutCancel(r.Context())) // its client may be gone by now
+		<-free // closed by Release, which Close calls too
+		// Its client may be gone by now. Of a context without end the proxy would watch the client.
+		ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+		defer cancel()
+		r = r.WithContext(ctx)
 	}
 	s.to.ServeHTTP(w, r)
 }
