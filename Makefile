@@ -26,22 +26,24 @@ demo: build ## predict three million real flights, end to end; ARGS="--once --js
 	./bin/millrace demo $(ARGS)
 
 .PHONY: test
-test: native ## all tests; with the race detector, but for the statistics, which make race runs with it
+test: native ## all tests; with the race detector, but for statistics and schemas, which make race runs with it
 	@# The packages that take longest begin first: they wait more than they work.
-	$(RACE) -timeout 25m ./pipeline ./sinks/clickhouse ./consumers $$($(GO) list ./... | grep -v /millrace/drift)
-	@$(MAKE) --no-print-directory -j2 test-drift test-memory
+	$(RACE) -timeout 25m ./pipeline ./sinks/clickhouse ./consumers $$($(GO) list ./... | grep -vE '/millrace/(drift|schemas)')
+	@$(MAKE) --no-print-directory -j2 test-pure test-memory
 
-.PHONY: test-drift
-test-drift:
-	$(GO) test -timeout 10m ./drift/...
+# What computes, and shares nothing between goroutines but to be faster.
+PURE := ./drift/... ./schemas/...
+.PHONY: test-pure
+test-pure:
+	$(GO) test -timeout 10m $(PURE)
 
 .PHONY: test-memory
 test-memory: # the race detector distorts it
-	$(GO) test -timeout 10m -run 'Alloc|ClickHouseAwayUnderLoad' ./schemas/codec ./inference/onnx ./pipeline
+	$(GO) test -timeout 10m -run 'Alloc|ClickHouseAwayUnderLoad' ./inference/onnx ./pipeline
 
 .PHONY: race
-race: native ## the statistics, with the race detector
-	$(RACE) -timeout 15m ./drift/...
+race: native ## statistics and schemas, with the race detector
+	$(RACE) -timeout 15m $(PURE)
 
 .PHONY: native
 native: $(STAMP) ## install the native libraries and the demo's data (866 MB, by npm)
