@@ -257,6 +257,11 @@ func TestSignals(t *testing.T) {
 		tr.sendHour()
 		g.hold()
 		freeze(syscall.SIGSTOP)
+		tr.sendHour()
+		h.eventually("everything is answered", func() (string, bool) {
+			lag := h.lag(h.cfg.Worker.Group, h.cfg.Topics.RequestsOf("fares"))
+			return strconv.FormatInt(lag, 10), lag == 0
+		})
 		before := strings.Count(h.logs.all(), "stopping: finishing what is in hand")
 		require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 		h.eventually("it drains", func() (string, bool) {
