@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -157,10 +156,12 @@ func TestAtLeastOnceKilledLosesNothing(t *testing.T) {
 		}
 		return nil
 	})
-	r, _ := f.lane(f.atLeastOnce(0), h)
+	cfg := f.mortalConfig("requests.", 0)
+	cfg.Delivery = consumers.AtLeastOnce
+	r, _ := f.lane(cfg, h)
 	receive(t, s.reached, "fourth batch")
 	_ = r.kill() // an error or not, as what was on its way happened to stand
-	again, _ := f.lane(f.atLeastOnce(0), h)
+	again, _ := f.lane(cfg, h)
 	await(t, "all answered", func() bool { return f.lag(f.group("workers").Name, requests) == 0 })
 	require.NoError(t, again.stop())
 	require.Equal(t, upTo(500), slices.Compact(f.values(results)))
@@ -178,7 +179,6 @@ func TestStaticMemberComesBack(t *testing.T) {
 			config := func(lane int) consumers.LaneConfig {
 				cfg := f.laneConfig("requests.", lane)
 				cfg.Delivery, cfg.Static = delivery, true
-				cfg.SessionTimeout = 20 * time.Second
 				return cfg
 			}
 			assigned := func() map[string][]int32 {

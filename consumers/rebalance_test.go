@@ -124,7 +124,7 @@ func TestRebalancesUnderTraffic(t *testing.T) {
 			requests, results := f.topic("requests.a", partitions, nil), f.topic("results.a", partitions, nil)
 			var up [lanes]*running
 			add := func(lane int) {
-				cfg := f.laneConfig("requests.", lane)
+				cfg := f.mortalConfig("requests.", lane)
 				cfg.Delivery = delivery
 				cfg.TransactionTimeout = 2 * time.Second // until the records of a lane that was killed are given out again
 				up[lane], _ = f.lane(cfg, echo(results))
@@ -143,7 +143,7 @@ func TestRebalancesUnderTraffic(t *testing.T) {
 				case running == 1:
 					continue // somebody must answer
 				case delivery == consumers.AtLeastOnce || random.IntN(2) == 0:
-					require.NoError(t, up[lane].stop())
+					up[lane].stopMortal()
 				default:
 					_ = up[lane].kill() // an error or not, as the batch happened to stand
 				}
@@ -154,7 +154,7 @@ func TestRebalancesUnderTraffic(t *testing.T) {
 			f.requireOnceInOrder(requests, results, partitions, n)
 			for _, r := range up {
 				if r != nil {
-					require.NoError(t, r.stop())
+					r.stopMortal()
 				}
 			}
 			t.Logf("%d requests", n)
