@@ -3,21 +3,17 @@ package pipeline
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
 	"strconv"
 	"time"
 
-	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/google/uuid"
-	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/schemas/arrowipc"
-	"github.com/millrace/millrace/sinks/kafka"
+	"github.com/millrace/millrace/schemas/observe"
 )
 
 // evidence is what observations, dead letters and results tell of one partition.
@@ -140,12 +136,12 @@ func (s *starter) searchObservations(ctx context.Context, model string, all []*u
 	for _, u := range all {
 		find[u.Partition] = u
 	}
-	c := newCoordinates(s.log)
+	reader := observe.NewReader()
 	return s.backwards(ctx, s.topics.Observations, func(rec *schemas.Record) {
 		if m, _ := rec.Header(schemas.HeaderModel); string(m) != model {
 			return
 		}
-		c.of(rec, func(id uuid.UUID, partition int32, offset int64) {
+		s.observed(reader, rec, func(id uuid.UUID, partition int32, offset int64) {
 			u, ok := find[partition]
 			switch {
 			case !ok:
@@ -176,7 +172,7 @@ func (s *starter) searchLetters(ctx context.Context, all []*unstarted) error {
 		find[u.origin()] = u
 	}
 	return s.backwards(ctx, s.topics.DeadLetters, func(rec *schemas.Record) {
-		c, ok := kafka.LetterCoordinates(rec)
+		c, ok := schemas.DeadLetterCoordinates(rec)
 		if !ok {
 			return
 		}
@@ -314,11 +310,11 @@ func (s *starter) scan(ctx context.Context, byTopic map[string][]*unstarted) err
 	if err != nil {
 		return err
 	}
-	c, records := newCoordinates(s.log), 0
+	reader, records := observe.NewReader(), 0
 	unread, err := s.readRanges(ctx, s.topics.Observations, observations, func(rec *schemas.Record) error {
 		records++
 		if m, _ := rec.Header(schemas.HeaderModel); models[string(m)] {
-			c.of(rec, take)
+			s.observed(reader, rec, take)
 		}
 		return nil
 	})
@@ -331,7 +327,7 @@ func (s *starter) scan(ctx context.Context, byTopic map[string][]*unstarted) err
 	}
 	unreadLetters, err := s.readRanges(ctx, s.topics.DeadLetters, letters, func(rec *schemas.Record) error {
 		records++
-		if c, ok := kafka.LetterCoordinates(rec); ok {
+		if c, ok := schemas.DeadLetterCoordinates(rec); ok {
 			take(c.TopicID, c.Partition, c.Offset)
 			if last, ok := rec.Header(schemas.HeaderLastOffset); ok { // of a batch that was set aside as a whole
 				if offset, err := strconv.ParseInt(string(last), 10, 64); err == nil && offset > c.Offset {
@@ -388,75 +384,12 @@ func trimmed(ranges map[int32]consumers.Span) bool {
 	return false
 }
 
-// coordinates reads which requests observation records are of. It is not safe for concurrent
-// use.
-type coordinates struct {
-	log    zerolog.Logger
-	reader *arrowipc.Reader
-	ids    []uuid.UUID // by entry of the dictionary
-}
-
-// maxObservation bounds what the buffers of an observation record take.
-const maxObservation = 64 << 20
-
-func newCoordinates(log zerolog.Logger) *coordinates {
-	return &coordinates{log: log, reader: arrowipc.NewReader(maxObservation)}
-}
-
-// of visits the requests of an observation record. One that cannot be read tells of none: it is
-// not ours.
-func (c *coordinates) of(rec *schemas.Record, visit func(id uuid.UUID, partition int32, offset int64)) {
-	if err := c.read(rec.Value, visit); err != nil {
-		c.log.Warn().Err(err).Str("topic", rec.Topic).Int32("partition", rec.Partition).Int64("offset", rec.Offset).
+// observed visits the requests of an observation record. What of one cannot be read tells of none:
+// it is not ours.
+func (s *starter) observed(r *observe.Reader, rec *schemas.Record, visit func(id uuid.UUID, partition int32, offset int64)) {
+	if _, _, err := r.Read(rec, func(c schemas.Coordinates, _ int64) { visit(c.TopicID, c.Partition, c.Offset) }); err != nil {
+		s.log.Warn().Err(err).Str("topic", rec.Topic).Int32("partition", rec.Partition).Int64("offset", rec.Offset).
 			Msg("an observation record cannot be read; what it tells of answered requests is not known")
-	}
-}
-
-func (c *coordinates) read(stream []byte, visit func(id uuid.UUID, partition int32, offset int64)) error {
-	schema, err := c.reader.Reset(stream)
-	if err != nil {
-		return err
-	}
-	idAt, partitionAt, offsetAt := -1, -1, -1
-	for i, f := range schema.Fields {
-		switch {
-		case f.Name == schemas.ColumnTopicID && f.Index == arrow.PrimitiveTypes.Int32:
-			idAt = i
-		case f.Name == schemas.ColumnPartition && f.Type == arrow.PrimitiveTypes.Int32:
-			partitionAt = i
-		case f.Name == schemas.ColumnOffset && f.Type == arrow.PrimitiveTypes.Int64:
-			offsetAt = i
-		}
-	}
-	if idAt < 0 || partitionAt < 0 || offsetAt < 0 {
-		return errors.New("it has no coordinates of requests")
-	}
-	for {
-		rows, ok, err := c.reader.Next()
-		if err != nil || !ok {
-			return err
-		}
-		ids, err1 := c.reader.Column(idAt)
-		partitions, err2 := c.reader.Column(partitionAt)
-		offsets, err3 := c.reader.Column(offsetAt)
-		if err := errors.Join(err1, err2, err3); err != nil {
-			return err
-		}
-		c.ids = c.ids[:0]
-		for i := range ids.Dictionary.Len() {
-			id, err := uuid.ParseBytes(ids.Dictionary.Value(i))
-			if err != nil {
-				return fmt.Errorf("a topic id: %w", err)
-			}
-			c.ids = append(c.ids, id)
-		}
-		for row := range rows {
-			entry := int(binary.LittleEndian.Uint32(ids.Values[4*row:]))
-			if entry >= len(c.ids) {
-				return fmt.Errorf("row %d has entry %d of %d topic ids", row, entry, len(c.ids))
-			}
-			visit(c.ids[entry], int32(binary.LittleEndian.Uint32(partitions.Values[4*row:])), int64(binary.LittleEndian.Uint64(offsets.Values[8*row:])))
-		}
 	}
 }
 

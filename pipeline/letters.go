@@ -14,7 +14,6 @@ import (
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/printable"
-	"github.com/millrace/millrace/sinks/kafka"
 )
 
 // LetterID names a dead letter by its place in the dead-letter topic.
@@ -33,14 +32,9 @@ type LetterFilter struct {
 }
 
 func (f LetterFilter) matches(rec *schemas.Record) bool {
-	return (f.Model == "" || headerText(rec, schemas.HeaderModel) == f.Model) &&
-		(f.Class == "" || headerText(rec, schemas.HeaderErrorClass) == f.Class) &&
+	return (f.Model == "" || rec.HeaderText(schemas.HeaderModel) == f.Model) &&
+		(f.Class == "" || rec.HeaderText(schemas.HeaderErrorClass) == f.Class) &&
 		(len(f.Only) == 0 || slices.Contains(f.Only, LetterID{rec.Partition, rec.Offset}))
-}
-
-func headerText(rec *schemas.Record, key string) string {
-	v, _ := rec.Header(key)
-	return string(v)
 }
 
 var errEnough = errors.New("enough")
@@ -73,20 +67,18 @@ func ListDeadLetters(ctx context.Context, cfg Config, filter LetterFilter, out i
 			return err
 		}
 		return eachLetter(ctx, cfg, admin, filter, func(rec *schemas.Record) error {
-			request := headerText(rec, schemas.HeaderPartition) + "/" + headerText(rec, schemas.HeaderOffset)
-			if row, ok := rec.Header(schemas.HeaderRow); ok {
-				request += "/" + string(row)
+			d := schemas.ReadDeadLetter(rec)
+			request := strconv.Itoa(int(d.Request.Partition)) + "/" + strconv.FormatInt(d.Request.Offset, 10)
+			if d.Row != schemas.WholeRecord {
+				request += "/" + strconv.Itoa(d.Row)
 			}
 			replayed := "-"
-			if c, ok := kafka.LetterCoordinates(rec); ok {
-				if mark, ok := marks[c]; ok {
-					replayed = "replayed " + mark.At.UTC().Format(time.RFC3339)
-				}
+			if mark, ok := marks[d.Request]; ok {
+				replayed = "replayed " + mark.At.UTC().Format(time.RFC3339)
 			}
 			columns := []string{
 				strconv.Itoa(int(rec.Partition)) + "/" + strconv.FormatInt(rec.Offset, 10),
-				headerText(rec, schemas.HeaderFailedAt), headerText(rec, schemas.HeaderErrorClass), request,
-				headerText(rec, schemas.HeaderTopic), replayed, headerText(rec, schemas.HeaderReason),
+				d.FailedAt.UTC().Format(schemas.FailedAtFormat), string(d.Class), request, d.Topic, replayed, d.Reason,
 			}
 			for i, column := range columns {
 				columns[i] = printable.Text(column)

@@ -257,7 +257,7 @@ func Predict(ctx context.Context, cfg Config, model string, requests [][]byte, t
 		err := admin.Ask(ctx, cfg.Topics.RequestsOf(model), requests, []string{cfg.Topics.ResultsOf(model), cfg.Topics.DeadLetters},
 			func(rec *schemas.Record) error {
 				if rec.Topic == cfg.Topics.DeadLetters {
-					refused = append(refused, errors.New(printable.Text(headerText(rec, schemas.HeaderErrorClass)+": "+headerText(rec, schemas.HeaderReason))))
+					refused = append(refused, errors.New(printable.Text(rec.HeaderText(schemas.HeaderErrorClass)+": "+rec.HeaderText(schemas.HeaderReason))))
 					return nil
 				}
 				_, err := fmt.Fprintf(out, "%s\n", printable.JSON(rec.Value))

@@ -179,7 +179,7 @@ func (r *replay) survey(ctx context.Context) (err error) {
 		if of, ok := rec.Header(schemas.HeaderReplayOf); ok {
 			r.superseded[string(of)] = true
 		}
-		if c, ok := kafka.LetterCoordinates(rec); ok {
+		if c, ok := schemas.DeadLetterCoordinates(rec); ok {
 			delete(r.stale, c) // there is another letter of this request
 		}
 		return nil
@@ -192,7 +192,7 @@ func (r *replay) visit(ctx context.Context, rec *schemas.Record) error {
 		r.passed = append(r.passed, fmt.Errorf("dead letter %d/%d: "+format, append([]any{rec.Partition, rec.Offset}, args...)...))
 		return nil
 	}
-	request, known := kafka.LetterCoordinates(rec)
+	request, known := schemas.DeadLetterCoordinates(rec)
 	_, marked := r.marks[request]
 	named := len(r.filter.Only) > 0
 	switch {
@@ -201,7 +201,7 @@ func (r *replay) visit(ctx context.Context, rec *schemas.Record) error {
 		marked && !named && r.superseded[string(request.AppendID(nil))]: // that header alone anybody can send
 		r.done.Skipped++
 		return nil
-	case headerText(rec, schemas.HeaderErrorClass) == string(schemas.ErrorClassUnreadableBatch):
+	case rec.HeaderText(schemas.HeaderErrorClass) == string(schemas.ErrorClassUnreadableBatch):
 		return pass("nothing of its request could be read, so that there is nothing to send")
 	case !known:
 		return pass("its headers do not say which request it was")
@@ -209,7 +209,7 @@ func (r *replay) visit(ctx context.Context, rec *schemas.Record) error {
 	if _, ok := rec.Header(schemas.HeaderCut); ok {
 		return pass("the request was too large to be kept whole, and cannot be replayed")
 	}
-	m := kafka.Replay(rec)
+	m := schemas.ReplayOf(rec)
 	if _, ok := r.cfg.Topics.ModelOf(m.Topic); !ok {
 		return pass("%q is no requests topic", m.Topic)
 	}

@@ -17,7 +17,6 @@ import (
 
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/sinks/kafka"
 )
 
 // A replay sends each request once more to the partition that it came from, and a request that
@@ -77,7 +76,7 @@ func (h *harness) letters(model string, n int, change func(rec *schemas.Record))
 		if change != nil {
 			change(&rec)
 		}
-		m := kafka.DeadLetter(h.cfg.Topics.DeadLetters, &rec, kafka.WholeRecord, schemas.Errorf("malformed", "x"), model, "1", time.Now())
+		m := schemas.NewDeadLetter(h.cfg.Topics.DeadLetters, &rec, schemas.WholeRecord, schemas.Errorf("malformed", "x"), model, "1", time.Now())
 		r := &kgo.Record{Topic: m.Topic, Key: m.Key, Value: m.Value}
 		for _, header := range m.Headers {
 			r.Headers = append(r.Headers, kgo.RecordHeader{Key: header.Key, Value: header.Value})

@@ -19,7 +19,7 @@ import (
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
-	"github.com/millrace/millrace/sinks/kafka"
+	"github.com/millrace/millrace/schemas/observe"
 )
 
 // memoryKafka is topics in memory. Offsets without a record are those of control records.
@@ -100,7 +100,7 @@ type world struct {
 	topics  schemas.Topics
 	id      uuid.UUID // of the requests topic
 	decoder codec.Requests
-	encoder *codec.ObservationEncoder
+	encoder *observe.Encoder
 	outputs *arrow.Schema
 	now     time.Time
 }
@@ -111,7 +111,7 @@ func newWorld(ctx context.Context, tb require.TestingT) *world {
 	require.NoError(tb, err)
 	decoder, _, err := codec.New(ctx, codec.JSON, m, codec.Options{}, memory.NewGoAllocator())
 	require.NoError(tb, err)
-	encoder, err := codec.NewObservationEncoder(m)
+	encoder, err := observe.NewEncoder(m, schemas.MaxObservationBytes)
 	require.NoError(tb, err)
 	return &world{
 		memoryKafka: &memoryKafka{ends: map[string]map[int32]consumers.Span{}, records: map[string][]schemas.Record{}, read: map[string]int{}},
@@ -146,7 +146,7 @@ func (w *world) observe(ctx context.Context, to, partition int32, offsets ...int
 	b.AppendValues(make([]float64, len(offsets)), nil)
 	predictions := array.NewRecord(w.outputs, []arrow.Array{b.NewArray()}, batch.NumRows())
 	times := make([]int64, len(offsets))
-	value, _ := w.encoder.Append(nil, &codec.Scored{Batch: batch, Predictions: predictions, LatencyUS: times, QueueUS: times}, w.now)
+	value, _ := w.encoder.Append(nil, &observe.Scored{Batch: batch, Predictions: predictions, LatencyUS: times, QueueUS: times}, w.now)
 	w.append(w.topics.Observations, schemas.Record{
 		Partition: to, Timestamp: w.now, Value: value, Headers: []schemas.Header{{Key: schemas.HeaderModel, Value: []byte("m")}},
 	})
@@ -154,8 +154,8 @@ func (w *world) observe(ctx context.Context, to, partition int32, offsets ...int
 
 // bury writes the dead letter of a request.
 func (w *world) bury(partition int32, offset int64) {
-	m := kafka.DeadLetter(w.topics.DeadLetters, &schemas.Record{Topic: w.requests(), TopicID: w.id, Partition: partition, Offset: offset},
-		kafka.WholeRecord, schemas.Errorf(schemas.ErrorClassMalformed, "no JSON"), "m", "1", w.now)
+	m := schemas.NewDeadLetter(w.topics.DeadLetters, &schemas.Record{Topic: w.requests(), TopicID: w.id, Partition: partition, Offset: offset},
+		schemas.WholeRecord, schemas.Errorf(schemas.ErrorClassMalformed, "no JSON"), "m", "1", w.now)
 	w.append(m.Topic, schemas.Record{Timestamp: w.now, Headers: m.Headers})
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
-	"github.com/millrace/millrace/sinks/kafka"
+	"github.com/millrace/millrace/schemas/observe"
 )
 
 var nan = math.NaN()
@@ -46,7 +46,7 @@ type served struct {
 	requests codec.Requests
 	past     codec.Requests // decodes what came before; nil where requests are not deduplicated
 	results  codec.Results
-	observed *codec.ObservationEncoder
+	observed *observe.Encoder
 	topic    string // of results
 	records  []decoded
 	bytes    int
@@ -121,7 +121,7 @@ func (h *laneHandler) load(ctx context.Context, model *inference.Model, w worker
 	if s.instance, err = inference.NewInstance(ctx, w.runtime, model, h.alloc); err != nil {
 		return nil, err
 	}
-	if s.observed, err = codec.NewObservationEncoder(m); err != nil {
+	if s.observed, err = observe.NewEncoder(m, schemas.MaxObservationBytes); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -439,9 +439,9 @@ func (h *laneHandler) observe(s *served, batch, predictions arrow.Record, failed
 		{Key: schemas.HeaderModel, Value: []byte(s.ref.Name)},
 		{Key: schemas.HeaderVersion, Value: []byte(s.ref.Version)},
 	}
-	scored := &codec.Scored{Batch: batch, Predictions: predictions, Failed: failed, LatencyUS: s.latency, QueueUS: s.queue}
+	scored := &observe.Scored{Batch: batch, Predictions: predictions, Failed: failed, LatencyUS: s.latency, QueueUS: s.queue}
 	buf := out.Buffer()
-	var parts []codec.Part
+	var parts []observe.Part
 	*buf, parts = s.observed.Append(*buf, scored, scoredAt)
 	for _, p := range parts {
 		out.Publish(schemas.Message{
@@ -468,14 +468,14 @@ func (h *laneHandler) setAside(e *consumers.UnreadableBatchError, out consumers.
 	if s, ok := h.served[model]; ok {
 		ref = s.ref
 	}
-	m := h.deadLetter(&rec, kafka.WholeRecord, rec.Fault, ref, out)
+	m := h.deadLetter(&rec, schemas.WholeRecord, rec.Fault, ref, out)
 	m.Headers = append(m.Headers, rec.Headers...)
 	out.Publish(m)
 }
 
 // bury publishes the dead letter of a record.
 func (h *laneHandler) bury(out consumers.Publisher, rec *schemas.Record, fault *schemas.RequestError, ref inference.Ref) {
-	h.letter(out, rec, kafka.WholeRecord, fault, ref)
+	h.letter(out, rec, schemas.WholeRecord, fault, ref)
 }
 
 func (h *laneHandler) letter(out consumers.Publisher, rec *schemas.Record, row int, fault *schemas.RequestError, ref inference.Ref) {
@@ -488,7 +488,7 @@ func (h *laneHandler) deadLetter(rec *schemas.Record, row int, fault *schemas.Re
 		h.done.DeadLetters.Add(1)
 		h.metrics.deadLetters.WithLabelValues(ref.Name, string(fault.Class)).Inc()
 	})
-	return kafka.DeadLetter(h.cfg.Topics.DeadLetters, rec, row, fault, ref.Name, ref.Version, time.Now())
+	return schemas.NewDeadLetter(h.cfg.Topics.DeadLetters, rec, row, fault, ref.Name, ref.Version, time.Now())
 }
 
 // count notes what became of a batch, once it is committed.

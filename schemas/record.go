@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -20,8 +21,8 @@ type Header struct {
 type Coordinates struct {
 	TopicID   uuid.UUID
 	Partition int32
-	Offset    int64
 	Row       int32 // row within the record; 0 for one-request records
+	Offset    int64
 }
 
 // AppendID appends the default request id, "<topic id>/<partition>/<offset>", followed by
@@ -82,6 +83,22 @@ func (r *Record) Header(key string) ([]byte, bool) {
 		}
 	}
 	return nil, false
+}
+
+// HeaderText returns the same as text, "" if there is none.
+func (r *Record) HeaderText(key string) string {
+	v, _ := r.Header(key)
+	return string(v)
+}
+
+// HeaderName returns the same as a name, "" where it could be none: it is longer than a topic's
+// may be, or no text.
+func (r *Record) HeaderName(key string) string {
+	v, _ := r.Header(key)
+	if len(v) > 249 || !utf8.Valid(v) {
+		return ""
+	}
+	return string(v)
 }
 
 // AnyPartition lets the key choose the partition of a Message.

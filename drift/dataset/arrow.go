@@ -7,14 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
 
-	"github.com/millrace/millrace/schemas/flatbuffer"
+	"github.com/millrace/millrace/schemas/arrowipc"
 )
 
 // arrowSource reads Arrow IPC. The buffers of a record batch are read in step, a window of
@@ -107,7 +106,7 @@ func (s *arrowSource) readSchema(ctx context.Context) error {
 	fields := make([]arrow.Field, 0, len(s.ipc.fields))
 	kept := s.ipc.fields[:0]
 	for _, f := range s.ipc.fields {
-		if !isPandasIndex(f.name) {
+		if !isPandasIndex(f.Name) {
 			kept, fields = append(kept, f), append(fields, f.arrowField())
 		}
 	}
@@ -128,9 +127,9 @@ func (s *arrowSource) findRows(in ipcInput) error {
 		if m == nil {
 			return errNoRows
 		}
-		if m.kind == ipcBatch {
-			if rows, ok := m.header.Uint(4, 8, 0); !ok || rows > 0 {
-				return nil
+		if m.Kind == arrowipc.KindRecordBatch {
+			if b, err := m.RecordBatch(s.ipc.Schema); err != nil || b.Rows > 0 {
+				return err
 			}
 		}
 	}
@@ -141,7 +140,7 @@ func schemaOf(in ipcInput) (*ipcTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m == nil || m.kind != ipcSchema {
+	if m == nil || m.Kind != arrowipc.KindSchema {
 		return nil, errors.New("its first message is no schema")
 	}
 	return readIPCSchema(m)
@@ -174,10 +173,10 @@ func (s *arrowSource) Scan(ctx context.Context, columns []int, f func(arrow.Reco
 	for _, i := range columns {
 		field := s.ipc.fields[i]
 		scan.columns = append(scan.columns, &ipcColumn{ipcField: field, scan: scan})
-		if field.dictionary >= 0 && scan.dictionaries[field.dictionary] == nil {
+		if field.Dictionary >= 0 && scan.dictionaries[field.Dictionary] == nil {
 			entries := *field
-			entries.dictionary, entries.node, entries.buffer, entries.views = -1, 0, 0, 0
-			scan.dictionaries[field.dictionary] = &ipcDictionaryValues{column: &ipcColumn{ipcField: &entries, scan: scan}}
+			entries.Dictionary, entries.Node, entries.Buffer, entries.View = -1, 0, 0, 0
+			scan.dictionaries[field.Dictionary] = &ipcDictionaryValues{column: &ipcColumn{ipcField: &entries, scan: scan}}
 		}
 	}
 	if err := s.scan(ctx, scan.next, f); err != nil {
@@ -217,7 +216,7 @@ func (s *ipcScan) next() (arrow.Record, error) {
 		if err != nil {
 			return nil, err
 		}
-		if now.nodes != s.source.ipc.nodes || now.buffers != s.source.ipc.buffers || now.views != s.source.ipc.views {
+		if now.Nodes != s.source.ipc.Nodes || now.Buffers != s.source.ipc.Buffers || now.Views != s.source.ipc.Views {
 			return nil, errors.New("its schema changed between two reads")
 		}
 	}
@@ -226,13 +225,13 @@ func (s *ipcScan) next() (arrow.Record, error) {
 		if m == nil || err != nil {
 			return nil, err
 		}
-		switch m.kind {
-		case ipcDictionary:
+		switch m.Kind {
+		case arrowipc.KindDictionary:
 			err = s.readDictionary(m)
-		case ipcBatch:
+		case arrowipc.KindRecordBatch:
 			err = s.openBatch(m)
 		default:
-			err = errors.New("it has a second schema, or a message that belongs into no table")
+			err = errors.New("it has a second schema")
 		}
 		if err != nil {
 			return nil, err
@@ -248,7 +247,7 @@ func (s *ipcScan) next() (arrow.Record, error) {
 		}
 		for i, c := range s.columns {
 			if err := c.append(&s.builders.columns[i], n); err != nil {
-				return nil, fmt.Errorf("column %q: %w", c.name, err)
+				return nil, fmt.Errorf("column %q: %w", c.Name, err)
 			}
 		}
 		rows += n
@@ -264,45 +263,36 @@ func (s *ipcScan) close() {
 }
 
 func (s *ipcScan) openBatch(m *ipcMessage) error {
-	b, err := readBatchHeader(m, m.header, s.source.ipc.nodes, s.source.ipc.buffers, s.source.ipc.views)
+	header, err := m.RecordBatch(s.source.ipc.Schema)
 	if err != nil {
 		return err
 	}
+	b := &ipcBatch{header, m}
 	for _, c := range s.columns {
 		if err := c.open(b); err != nil {
-			return fmt.Errorf("column %q: %w", c.name, err)
+			return fmt.Errorf("column %q: %w", c.Name, err)
 		}
 	}
-	s.left = b.rows
+	s.left = b.Rows
 	return nil
 }
 
 func (s *ipcScan) readDictionary(m *ipcMessage) error {
-	id, ok1 := m.header.Uint(4, 8, 0)
-	header, ok2 := m.header.Table(6)
-	isDelta, ok3 := m.header.Uint(8, 1, 0)
-	if !ok1 || !ok2 || !ok3 {
-		return errMetadata
+	header, err := m.Dictionary()
+	if err != nil {
+		return err
 	}
-	d := s.dictionaries[int64(id)]
+	d := s.dictionaries[header.ID]
 	if d == nil {
 		return nil
 	}
 	c := d.column
-	nodes, buffers, views := 1, 2, 0
-	switch {
-	case c.typ == ipcNull:
-		buffers = 0
-	case c.offset > 0:
-		buffers = 3
-	case c.typ == ipcUtf8View || c.typ == ipcBinaryView:
-		views = 1
-	}
-	b, err := readBatchHeader(m, header, nodes, buffers, views)
+	entries, err := header.Entries(c.Stored)
 	if err != nil {
 		return err
 	}
-	if !d.seen || isDelta == 0 {
+	b := &ipcBatch{entries, m}
+	if !d.seen || !header.Delta {
 		d.values.kind = c.kind
 		d.values.reset(0)
 		s.memory.used -= d.bytes
@@ -311,7 +301,7 @@ func (s *ipcScan) readDictionary(m *ipcMessage) error {
 	if err := c.open(b); err != nil {
 		return fmt.Errorf("a dictionary: %w", err)
 	}
-	for left := b.rows; left > 0; {
+	for left := b.Rows; left > 0; {
 		n := int(min(left, stepRows))
 		before := len(d.values.b8) + len(d.values.b32) + len(d.values.b64) + len(d.values.text) + 4*len(d.values.offsets)
 		if err := c.append(&d.values, n); err != nil {
@@ -327,58 +317,10 @@ func (s *ipcScan) readDictionary(m *ipcMessage) error {
 	return nil
 }
 
-// ipcBatchHeader is where a record batch has its columns.
-type ipcBatchHeader struct {
+// ipcBatch is a record batch, or the entries of a dictionary.
+type ipcBatch struct {
+	arrowipc.RecordBatch
 	message *ipcMessage
-	buf     []byte
-	rows    int64
-	nodes   int // positions in buf
-	buffers int
-	codec   int
-	views   []int // data buffers of each column of views
-}
-
-const (
-	ipcStored = -1
-	ipcLZ4    = 0
-	ipcZstd   = 1
-)
-
-func readBatchHeader(m *ipcMessage, t flatbuffer.Table, nodes, buffers, views int) (*ipcBatchHeader, error) {
-	b := &ipcBatchHeader{message: m, buf: t.Buf, codec: ipcStored}
-	rows, ok1 := t.Uint(4, 8, 0)
-	compression, compressed, ok2 := t.Optional(10)
-	at, n, ok3 := t.Vector(12, 8)
-	if !ok1 || !ok2 || !ok3 || rows > math.MaxInt64 || n != views {
-		return nil, errMetadata
-	}
-	b.rows = int64(rows)
-	if compressed {
-		codec, ok1 := compression.Uint(4, 1, 0)
-		method, ok2 := compression.Uint(6, 1, 0)
-		if !ok1 || !ok2 || codec > ipcZstd || method != 0 {
-			return nil, fmt.Errorf("a batch is compressed with codec %d, method %d, which is not supported", codec, method)
-		}
-		b.codec = int(codec)
-	}
-	for i := range n {
-		count := binary.LittleEndian.Uint64(t.Buf[at+8*i:])
-		if count > uint64(len(t.Buf)) {
-			return nil, errMetadata
-		}
-		b.views = append(b.views, int(count))
-		if buffers += int(count); buffers > len(t.Buf) {
-			return nil, errMetadata
-		}
-	}
-	var ok bool
-	if b.nodes, n, ok = t.Vector(6, 16); !ok || n != nodes {
-		return nil, fmt.Errorf("a batch has %d columns of all levels, where the schema has %d", n, nodes)
-	}
-	if b.buffers, n, ok = t.Vector(8, 16); !ok || n != buffers {
-		return nil, fmt.Errorf("a batch has %d buffers, where the schema has %d", n, buffers)
-	}
-	return b, nil
 }
 
 // ipcBuffer reads a buffer from its start to its end.
@@ -393,15 +335,14 @@ type ipcBuffer struct {
 }
 
 // open goes to a buffer of the batch.
-func (f *ipcBuffer) open(s *ipcScan, b *ipcBatchHeader, i int) error {
-	at := b.buffers + 16*i
-	from, size := binary.LittleEndian.Uint64(b.buf[at:]), binary.LittleEndian.Uint64(b.buf[at+8:])
-	if whole := uint64(b.message.size); from > whole || size > whole-from {
-		return fmt.Errorf("a buffer is [%d, +%d) of a body of %d bytes", from, size, whole)
+func (f *ipcBuffer) open(s *ipcScan, b *ipcBatch, i int) error {
+	from, size, err := b.Extent(i, b.message.BodyBytes)
+	if err != nil {
+		return err
 	}
-	section := io.NewSectionReader(b.message.body, b.message.from+int64(from), int64(size))
-	f.size, f.left, f.r = int64(size), int64(size), section
-	if b.codec == ipcStored || size == 0 {
+	section := io.NewSectionReader(b.message.body, b.message.from+from, size)
+	f.size, f.left, f.r = size, size, section
+	if b.Codec == arrowipc.CodecNone || size == 0 {
 		return nil
 	}
 	var prefix [8]byte
@@ -414,7 +355,7 @@ func (f *ipcBuffer) open(s *ipcScan, b *ipcBatchHeader, i int) error {
 		return nil
 	}
 	f.left = said
-	if b.codec == ipcLZ4 {
+	if b.Codec == arrowipc.CodecLZ4 {
 		if f.lz4 == nil {
 			f.lz4 = lz4.NewReader(nil)
 		}
@@ -514,17 +455,16 @@ type ipcColumn struct {
 	viewed  [][]byte // data buffers of views
 }
 
-func (c *ipcColumn) open(b *ipcBatchHeader) error {
-	node := b.nodes + 16*c.node
-	rows, nulls := int64(binary.LittleEndian.Uint64(b.buf[node:])), int64(binary.LittleEndian.Uint64(b.buf[node+8:]))
-	if rows != b.rows {
-		return fmt.Errorf("it has %d rows in a batch of %d", rows, b.rows)
+func (c *ipcColumn) open(b *ipcBatch) error {
+	rows, nulls := b.Node(c.Node)
+	if rows != b.Rows {
+		return fmt.Errorf("it has %d rows in a batch of %d", rows, b.Rows)
 	}
-	if c.typ == ipcNull && c.dictionary < 0 {
+	if c.Stored.ID == arrowipc.Null && c.Dictionary < 0 {
 		return nil
 	}
-	at := c.buffer
-	for _, n := range b.views[:c.views] {
+	at := c.Buffer
+	for _, n := range b.Views[:c.View] {
 		at += n
 	}
 	if err := c.valid.open(c.scan, b, at); err != nil {
@@ -537,20 +477,20 @@ func (c *ipcColumn) open(b *ipcBatchHeader) error {
 	if nulls > 0 && !c.nulls && rows > 0 {
 		return errors.New("it has nulls, and does not say which")
 	}
-	if c.dictionary >= 0 {
+	if c.Dictionary >= 0 {
 		return nil
 	}
 	if c.offset > 0 {
 		return c.data.open(c.scan, b, at+2)
 	}
-	if c.typ == ipcUtf8View || c.typ == ipcBinaryView {
-		return c.openViews(b, at+2, b.views[c.views])
+	if c.Stored.IsView() {
+		return c.openViews(b, at+2, b.Views[c.View])
 	}
 	return nil
 }
 
 // openViews reads the data buffers of views, to which these refer in any order.
-func (c *ipcColumn) openViews(b *ipcBatchHeader, at, n int) error {
+func (c *ipcColumn) openViews(b *ipcBatch, at, n int) error {
 	for len(c.viewed) < n {
 		c.viewed = append(c.viewed, nil)
 	}
@@ -574,7 +514,7 @@ func (c *ipcColumn) openViews(b *ipcBatchHeader, at, n int) error {
 // append reads n rows into b.
 func (c *ipcColumn) append(b *builder, n int) error {
 	m := &c.scan.memory
-	if c.typ == ipcNull && c.dictionary < 0 {
+	if c.Stored.ID == arrowipc.Null && c.Dictionary < 0 {
 		for range n {
 			b.appendNull()
 		}
@@ -588,7 +528,7 @@ func (c *ipcColumn) append(b *builder, n int) error {
 		}
 	}
 	switch {
-	case c.dictionary >= 0:
+	case c.Dictionary >= 0:
 		return c.appendIndexed(b, present, n)
 	case c.offset > 0:
 		return c.appendTexts(b, present, n)
@@ -650,7 +590,7 @@ func mark(b *builder, present []byte) {
 }
 
 func (c *ipcColumn) appendIndexed(b *builder, present []byte, n int) error {
-	d := c.scan.dictionaries[c.dictionary]
+	d := c.scan.dictionaries[c.Dictionary]
 	if !d.seen {
 		return errors.New("its dictionary is missing")
 	}

@@ -7,14 +7,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/millrace/millrace/schemas/flatbuffer"
-)
-
-// Header types of an Arrow IPC message.
-const (
-	ipcSchema     = 1
-	ipcDictionary = 2
-	ipcBatch      = 3
+	"github.com/millrace/millrace/schemas/arrowipc"
 )
 
 const (
@@ -24,11 +17,9 @@ const (
 
 // ipcMessage is one encapsulated message.
 type ipcMessage struct {
-	kind   uint64
-	header flatbuffer.Table
-	body   io.ReaderAt
-	from   int64 // of the body
-	size   int64
+	arrowipc.Message
+	body io.ReaderAt
+	from int64 // of the body
 }
 
 // ipcInput gives message after message, nil at the end.
@@ -66,11 +57,11 @@ func (f *ipcFile) next() (*ipcMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.size > f.end-f.at {
+	if m.BodyBytes > f.end-f.at {
 		return nil, errCut
 	}
 	m.body, m.from = f.r, f.at
-	f.at += m.size
+	f.at += m.BodyBytes
 	return m, nil
 }
 
@@ -96,10 +87,10 @@ func (s *ipcStream) next() (*ipcMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.size > maxBody {
-		return nil, fmt.Errorf("a message has %d bytes, at most %d are read of a stream", m.size, maxBody)
+	if m.BodyBytes > maxBody {
+		return nil, fmt.Errorf("a message has %d bytes, at most %d are read of a stream", m.BodyBytes, maxBody)
 	}
-	if s.body, err = readUpTo(s.body, s.ReadCloser, m.size); err != nil {
+	if s.body, err = readUpTo(s.body, s.ReadCloser, m.BodyBytes); err != nil {
 		return nil, err
 	}
 	m.body = bytes.NewReader(s.body)
@@ -142,21 +133,6 @@ func metadataSize(r io.Reader) (int64, error) {
 }
 
 func parseMessage(buf []byte) (*ipcMessage, error) {
-	root, ok := flatbuffer.Root(buf)
-	if !ok {
-		return nil, errMetadata
-	}
-	version, ok1 := root.Uint(4, 2, 0)
-	kind, ok2 := root.Uint(6, 1, 0)
-	header, ok3 := root.Table(8)
-	size, ok4 := root.Uint(10, 8, 0)
-	if !ok1 || !ok2 || !ok3 || !ok4 || size > 1<<62 {
-		return nil, errMetadata
-	}
-	if version != 3 && version != 4 {
-		return nil, fmt.Errorf("its metadata is of version V%d, want V4 or V5", version+1)
-	}
-	return &ipcMessage{kind: kind, header: header, size: int64(size)}, nil
+	m, err := arrowipc.ReadMetadata(buf)
+	return &ipcMessage{Message: m}, err
 }
-
-var errMetadata = errors.New("the metadata of an Arrow message is broken")

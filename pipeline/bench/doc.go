@@ -32,7 +32,7 @@
 //   - decode: codec.Decoder from the record's value to the Arrow batch.
 //   - score: the runtime's Predict on such batches, gathering its tensors included.
 //   - encode: codec.ResultEncoder into the batch's arena.
-//   - observe: codec.ObservationEncoder, and the copy of its streams into the arena.
+//   - observe: observe.Encoder, and the copy of its streams into the arena.
 //
 // Batches are as large as in the whole on average: those of pass-through as its transactions,
 // the others as its inferences. At least once there are no transactions, and a batch of

@@ -20,6 +20,7 @@ import (
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
+	"github.com/millrace/millrace/schemas/observe"
 )
 
 // partsSpec says whose parts are measured, and on what.
@@ -50,7 +51,7 @@ type partLane struct {
 	requests    codec.Requests
 	instance    inference.Instance
 	results     codec.Results
-	observed    *codec.ObservationEncoder
+	observed    *observe.Encoder
 	records     [][]schemas.Record
 	batches     []arrow.Record
 	predictions []arrow.Record
@@ -127,7 +128,7 @@ func newPartLane(ctx context.Context, model *inference.Model, c Codec) (*partLan
 	if err != nil {
 		return nil, err
 	}
-	observed, err := codec.NewObservationEncoder(model.Manifest)
+	observed, err := observe.NewEncoder(model.Manifest, schemas.MaxObservationBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +267,7 @@ func encodePart(_ context.Context, l *partLane, batch int) error {
 func observePart(_ context.Context, l *partLane, batch int) error {
 	l.arena = l.arena[:0]
 	took := l.latency[:l.batches[batch].NumRows()]
-	scored := &codec.Scored{Batch: l.batches[batch], Predictions: l.predictions[batch], LatencyUS: took, QueueUS: took}
+	scored := &observe.Scored{Batch: l.batches[batch], Predictions: l.predictions[batch], LatencyUS: took, QueueUS: took}
 	l.arena, _ = l.observed.Append(l.arena, scored, time.Now())
 	return nil
 }

@@ -208,7 +208,7 @@ func (r *run) entries(ctx context.Context, s *logScan) (func(rec *schemas.Record
 			emit(entry{letters, "", rec.Coordinates(), schemas.ClampMicros(rec.Timestamp)})
 			return nil //nolint:nilerr // the fault stands for what cannot be read, and is no failure
 		}
-		model, version, err := r.places.Of(rec, func(c schemas.Coordinates, scoredAt int64) {
+		schema, _, err := r.observed.Read(rec, func(c schemas.Coordinates, scoredAt int64) {
 			rows = append(rows, placed{c, scoredAt})
 		})
 		if r.Answers && !r.rereading && err == nil {
@@ -220,9 +220,9 @@ func (r *run) entries(ctx context.Context, s *logScan) (func(rec *schemas.Record
 			emit(entry{letters, "", rec.Coordinates(), schemas.ClampMicros(rec.Timestamp)})
 			return nil //nolint:nilerr // a record that cannot be used is a dead letter, and no fault of its reader
 		}
-		b := of(model)
+		b := of(schema.Model)
 		for _, row := range rows {
-			emit(entry{b, version, row.Coordinates, row.at})
+			emit(entry{b, schema.Version, row.Coordinates, row.at})
 		}
 		return nil
 	}, nil

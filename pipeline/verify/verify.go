@@ -14,6 +14,7 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/observe"
 	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
@@ -55,7 +56,7 @@ const firstOf = 5
 type run struct {
 	Parts
 	Options
-	places    *clickhouse.Places
+	observed  *observe.Reader
 	committed map[string]map[int32]int64 // by the recorder's group
 	workers   map[string]map[int32]int64 // by the workers'
 	answered  map[partitionKey]*answers
@@ -167,7 +168,7 @@ func Run(ctx context.Context, p Parts, o Options) (*Report, error) {
 
 func verify(ctx context.Context, p Parts, o Options) (*run, error) {
 	r := &run{
-		Parts: p, Options: o, places: clickhouse.NewPlaces(), lines: map[lineKey]*Line{}, answered: map[partitionKey]*answers{}, logs: map[string]*logScan{}, names: map[uuid.UUID]string{},
+		Parts: p, Options: o, observed: observe.NewReader(), lines: map[lineKey]*Line{}, answered: map[partitionKey]*answers{}, logs: map[string]*logScan{}, names: map[uuid.UUID]string{},
 		lost: map[string]map[int32]*roaring64.Bitmap{}, doubled: map[string][]doubledRow{}, minutes: map[string][]clickhouse.Minute{},
 	}
 	// A day more, since what expires is removed when parts are merged.

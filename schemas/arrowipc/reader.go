@@ -4,14 +4,13 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
-
-	"github.com/millrace/millrace/schemas/flatbuffer"
 )
 
 // Bounds of what a stream may hold. Rows of columns without buffers cost a stream nothing.
@@ -19,26 +18,23 @@ const (
 	MaxRows       = 1 << 22 // of all record batches
 	maxDictionary = 1 << 18 // entries of one dictionary
 	maxSchemas    = 8       // that a reader remembers
-	maxKnown      = 1 << 20 // bytes of their messages together, if it is more than one
+	maxKnown      = 1 << 20 // bytes of their messages together
 	maxKept       = 8 << 20 // bytes of a buffer that is kept for the next stream, and of all dictionaries together
 	keptIDs       = 1 << 10 // dictionaries that are kept for the next stream
-)
-
-// Codecs of compressed buffers.
-const (
-	codecNone = -1
-	codecLZ4  = 0
-	codecZSTD = 1
 )
 
 // Reader reads streams. What it returns is valid until the next call of Next or Reset. It
 // is not safe for concurrent use.
 type Reader struct {
-	limit int // bytes that all buffers of a stream may take, decompressed
+	limit     int // bytes that all buffers of a stream may take, decompressed
+	strict    bool
+	most      int // schemas that it remembers
+	mostBytes int // of their messages together, if it is more than one
 
-	known        []knownSchema // latest first
+	known        []*Schema // latest first
 	schema       *Schema
-	rest         []byte
+	messages     []byte // behind the schema's
+	rest         []byte // of them
 	dictionaries map[int64]*Dictionary
 	batch        batch
 	rows         int // of all batches so far
@@ -50,19 +46,11 @@ type Reader struct {
 	spare [1]byte
 }
 
-type knownSchema struct {
-	raw    []byte
-	schema *Schema
-}
-
 // batch is a record batch, or the entries of a dictionary.
 type batch struct {
-	rows    int
-	buf     []byte // metadata that holds nodes and buffers
-	nodes   int
-	buffers int
-	codec   int
-	body    []byte
+	RecordBatch
+	rows int
+	body []byte
 }
 
 // Dictionary is what a column's indices refer to: texts.
@@ -98,13 +86,48 @@ func (c *Column) IsNull(row int) bool {
 // NewReader returns a reader of streams whose buffers take at most limit bytes when they
 // are decompressed, fewer than 2^31.
 func NewReader(limit int) *Reader {
-	return &Reader{limit: limit, dictionaries: map[int64]*Dictionary{}}
+	return &Reader{limit: limit, most: maxSchemas, mostBytes: maxKnown, dictionaries: map[int64]*Dictionary{}}
+}
+
+// NewStrictReader returns a reader of streams that others will read who look less closely: it
+// refuses what the format forbids or leaves open, and NewReader lets pass. Those are metadata of
+// version 4, messages and buffers at other places than multiples of eight bytes, nulls that are
+// not counted, and such in columns that have none by the schema or among the entries of a
+// dictionary, dictionaries that no column has or two columns share, and what begins one without
+// being all of it. It remembers so many schemas, of messages of so many bytes together.
+func NewStrictReader(limit, schemas, bytes int) *Reader {
+	r := NewReader(limit)
+	r.strict, r.most, r.mostBytes = true, schemas, bytes
+	return r
 }
 
 // Reset starts a stream with its schema. The same schema message, byte by byte, gives the
 // same *Schema for as long as the reader remembers it.
 func (r *Reader) Reset(stream []byte) (*Schema, error) {
+	m, rest, err := nextMessage(stream)
+	if err != nil {
+		return nil, err
+	}
+	if m.Kind != KindSchema || len(m.body) != 0 {
+		return nil, malformed("its first message is no schema")
+	}
+	s, err := r.schemaOf(m)
+	if err != nil {
+		return nil, err
+	}
+	r.Resume(s, rest)
+	return s, nil
+}
+
+// Messages returns what follows the schema in the stream, without the mark of its end. It is
+// known when Next has found the end.
+func (r *Reader) Messages() []byte { return r.messages }
+
+// Resume starts a stream behind its schema, with one that Reset has returned. It is as if the
+// stream began with that schema.
+func (r *Reader) Resume(s *Schema, messages []byte) {
 	r.rows, r.total, r.batch = 0, 0, batch{}
+	r.schema, r.messages, r.rest = s, messages, messages
 	kept := 0
 	for _, d := range r.dictionaries {
 		d.seen = false
@@ -116,51 +139,56 @@ func (r *Reader) Reset(stream []byte) (*Schema, error) {
 	if cap(r.arena) > maxKept {
 		r.arena = nil
 	}
-	m, rest, err := nextMessage(stream)
-	if err != nil {
-		return nil, err
-	}
-	if m.kind != kindSchema || len(m.body) != 0 {
-		return nil, malformed("its first message is no schema")
-	}
-	r.rest = rest
-	i := slices.IndexFunc(r.known, func(k knownSchema) bool { return bytes.Equal(k.raw, m.raw) })
+}
+
+// schemaOf returns the schema of a message, and remembers it.
+func (r *Reader) schemaOf(m Message) (*Schema, error) {
+	i := slices.IndexFunc(r.known, func(s *Schema) bool { return bytes.Equal(s.message, m.raw) })
 	if i < 0 {
-		s, err := readSchema(m)
+		if r.strict {
+			if err := m.aligned(); err != nil {
+				return nil, err
+			}
+		}
+		s, err := m.Schema(readerFields, r.strict)
 		if err != nil {
 			return nil, err
 		}
-		i = min(len(r.known), maxSchemas-1)
-		r.known = append(r.known[:i], knownSchema{bytes.Clone(m.raw), s})
+		if s.Views > 0 {
+			return nil, malformed("it has columns of views, which are not read")
+		}
+		s.message = bytes.Clone(m.raw)
+		i = min(len(r.known), r.most-1)
+		r.known = append(r.known[:i], s)
 	}
-	k := r.known[i]
+	s := r.known[i]
 	if i > 0 {
 		copy(r.known[1:i+1], r.known[:i])
-		r.known[0] = k
+		r.known[0] = s
 	}
-	for total, i := len(k.raw), 1; i < len(r.known); i++ {
-		if total += len(r.known[i].raw); total > maxKnown {
+	for total, i := len(s.message), 1; i < len(r.known); i++ {
+		if total += len(r.known[i].message); total > r.mostBytes {
 			clear(r.known[i:])
 			r.known = r.known[:i]
 		}
 	}
-	r.schema = k.schema
-	return r.schema, nil
+	return s, nil
 }
 
 // Forget forgets the schema of the stream, of which no record can be used. The stream
 // cannot be read further.
 func (r *Reader) Forget() {
 	r.known = slices.Delete(r.known, 0, 1)
-	r.schema, r.rest = nil, nil
+	r.schema, r.messages, r.rest = nil, nil, nil
 }
 
 // Knows tells whether the reader remembers a schema.
 func (r *Reader) Knows(s *Schema) bool {
-	return slices.ContainsFunc(r.known, func(k knownSchema) bool { return k.schema == s })
+	return slices.Contains(r.known, s)
 }
 
-// Next goes to the next record batch that has rows. ok is false at the end of the stream.
+// Next goes to the next record batch that has rows; a strict reader's to one that has none as
+// well. ok is false at the end of the stream.
 func (r *Reader) Next() (rows int, ok bool, err error) {
 	r.arena = r.arena[:0]
 	for {
@@ -168,73 +196,63 @@ func (r *Reader) Next() (rows int, ok bool, err error) {
 		if err != nil {
 			return 0, false, err
 		}
+		if m.Kind == KindEnd {
+			if len(rest) > 0 {
+				return 0, false, malformed("%d bytes follow its end", len(rest))
+			}
+			r.messages = r.messages[:len(r.messages)-len(r.rest)]
+			r.rest = nil
+			return 0, false, nil
+		}
 		r.rest = rest
-		switch m.kind {
-		case kindDictionaryBatch:
+		if r.strict {
+			if err := m.aligned(); err != nil {
+				return 0, false, err
+			}
+		}
+		switch m.Kind {
+		case KindDictionary:
 			if err := r.readDictionary(m); err != nil {
 				return 0, false, err
 			}
-		case kindRecordBatch:
-			if r.batch, err = r.readBatch(m.header, m.body, r.schema.nodes, r.schema.buffers); err != nil {
+		case KindRecordBatch:
+			header, err := m.RecordBatch(r.schema)
+			if err != nil {
+				return 0, false, err
+			}
+			if r.batch, err = r.readBatch(header, m.body, r.schema.Buffers); err != nil {
 				return 0, false, err
 			}
 			if r.rows += r.batch.rows; r.rows > MaxRows {
 				return 0, false, tooLarge("it has more than %d rows", MaxRows)
 			}
-			if r.batch.rows > 0 {
+			if r.batch.rows > 0 || r.strict {
 				return r.batch.rows, true, nil
 			}
-		case kindSchema:
-			return 0, false, malformed("it has a second schema")
 		default:
-			if len(rest) > 0 {
-				return 0, false, malformed("%d bytes follow its end", len(rest))
-			}
-			return 0, false, nil
+			return 0, false, malformed("it has a second schema")
 		}
 	}
 }
 
-// readBatch checks where nodes and buffers lie, and what they take decompressed.
-func (r *Reader) readBatch(header flatbuffer.Table, body []byte, nodes, buffers int) (batch, error) {
-	b := batch{buf: header.Buf, body: body, codec: codecNone}
-	rows, ok := header.Uint(4, 8, 0)
-	if !ok || rows > MaxRows {
-		return b, tooLarge("it has a batch of %d rows", rows)
+// readBatch checks where buffers lie, and what they take decompressed.
+func (r *Reader) readBatch(header RecordBatch, body []byte, buffers int) (b batch, err error) {
+	if header.Rows > MaxRows {
+		return b, tooLarge("it has a batch of %d rows", header.Rows)
 	}
-	b.rows = int(rows)
-	if table, present, ok := header.Optional(10); !ok {
-		return b, malformed("a batch's compression lies outside of its message")
-	} else if present {
-		codec, ok1 := table.Uint(4, 1, 0)
-		method, ok2 := table.Uint(6, 1, 0)
-		if !ok1 || !ok2 || codec > codecZSTD || method != 0 {
-			return b, malformed("a batch is compressed with codec %d, method %d", codec, method)
-		}
-		b.codec = int(codec)
-	}
-	var n int
-	if b.nodes, n, ok = header.Vector(6, 16); !ok || n != nodes {
-		return b, malformed("a batch has %d nodes, want %d", n, nodes)
-	}
-	if b.buffers, n, ok = header.Vector(8, 16); !ok || n != buffers {
-		return b, malformed("a batch has %d buffers, want %d", n, buffers)
-	}
+	b = batch{header, int(header.Rows), body}
 	for i := range buffers {
-		at := b.buffers + 16*i
-		offset, length := binary.LittleEndian.Uint64(b.buf[at:]), binary.LittleEndian.Uint64(b.buf[at+8:])
-		if offset > uint64(len(body)) || length > uint64(len(body))-offset {
-			return b, malformed("buffer %d is [%d, +%d) of a body of %d bytes", i, offset, length, len(body))
+		from, size, err := b.Extent(i, int64(len(body)))
+		if err != nil {
+			return b, err
 		}
-		size := int64(length)
-		if b.codec != codecNone && length > 0 {
-			if length < 8 {
-				return b, malformed("compressed buffer %d has %d bytes", i, length)
-			}
-			if size = int64(binary.LittleEndian.Uint64(body[offset:])); size == -1 { // stored as it is
-				size = int64(length) - 8
-			}
+		if r.strict && from%8 != 0 {
+			return b, malformed("buffer %d starts at byte %d of its body, which is not aligned", i, from)
 		}
+		if b.Codec != CodecNone && size > 0 && size < 8 {
+			return b, malformed("compressed buffer %d has %d bytes", i, size)
+		}
+		size = b.said(from, size)
 		if size < 0 || size > int64(r.limit) {
 			return b, tooLarge("buffer %d takes %d bytes", i, size)
 		}
@@ -245,32 +263,41 @@ func (r *Reader) readBatch(header flatbuffer.Table, body []byte, nodes, buffers 
 	return b, nil
 }
 
-// node returns the rows and nulls of a column.
-func (b *batch) node(i int) (rows, nulls int64) {
-	at := b.nodes + 16*i
-	return int64(binary.LittleEndian.Uint64(b.buf[at:])), int64(binary.LittleEndian.Uint64(b.buf[at+8:]))
+// said returns what a buffer says that it has decompressed.
+func (b *batch) said(from, size int64) int64 {
+	if b.Codec == CodecNone || size == 0 {
+		return size
+	}
+	if said := int64(binary.LittleEndian.Uint64(b.body[from:])); said != -1 {
+		return said
+	}
+	return size - 8 // stored as it is
+}
+
+// stored returns a buffer as it is stored, of one that says that it has at least want bytes.
+func (b *batch) stored(i int, want int64) ([]byte, error) {
+	from, size, err := b.Extent(i, int64(len(b.body)))
+	if err != nil {
+		return nil, err
+	}
+	if said := b.said(from, size); said < want {
+		return nil, malformed("buffer %d has %d bytes, want %d", i, said, want)
+	}
+	return b.body[from : from+size : from+size], nil
 }
 
 // buffer returns a buffer of at least want bytes: a slice of the stream or of the arena.
 func (r *Reader) buffer(b *batch, i int, want int64) ([]byte, error) {
-	at := b.buffers + 16*i
-	offset, length := binary.LittleEndian.Uint64(b.buf[at:]), binary.LittleEndian.Uint64(b.buf[at+8:])
-	out := b.body[offset : offset+length : offset+length]
-	if b.codec != codecNone && length > 0 {
-		var err error
-		if out, err = r.decompress(b.codec, out); err != nil {
-			return nil, err
-		}
+	out, err := b.stored(i, want)
+	if err == nil && b.Codec != CodecNone && len(out) > 0 {
+		out, err = r.decompress(b.Codec, out)
 	}
-	if int64(len(out)) < want {
-		return nil, malformed("buffer %d has %d bytes, want %d", i, len(out), want)
-	}
-	return out, nil
+	return out, err
 }
 
 // decompress returns the content of a compressed buffer, of which readBatch has checked
 // the size that it says.
-func (r *Reader) decompress(codec int, raw []byte) ([]byte, error) {
+func (r *Reader) decompress(codec Codec, raw []byte) ([]byte, error) {
 	said := int64(binary.LittleEndian.Uint64(raw))
 	raw = raw[8:]
 	if said < 0 {
@@ -285,7 +312,7 @@ func (r *Reader) decompress(codec int, raw []byte) ([]byte, error) {
 	r.arena = r.arena[:from+size]
 	var err error
 	switch codec {
-	case codecLZ4:
+	case CodecLZ4:
 		if r.lz4 == nil {
 			r.lz4 = lz4.NewReader(nil)
 		}
@@ -315,32 +342,40 @@ func (r *Reader) decompress(codec int, raw []byte) ([]byte, error) {
 }
 
 // readDictionary keeps the entries of a dictionary that some column of texts refers to.
-func (r *Reader) readDictionary(m message) error {
-	number, ok1 := m.header.Uint(4, 8, 0)
-	values, ok2 := m.header.Table(6)
-	delta, ok3 := m.header.Uint(8, 1, 0)
-	if !ok1 || !ok2 || !ok3 {
-		return malformed("a dictionary reaches outside of its message")
+func (r *Reader) readDictionary(m Message) error {
+	header, err := m.Dictionary()
+	if err != nil {
+		return err
 	}
-	id := int64(number)
+	id := header.ID
 	typ := r.schema.dictionaries[id]
-	if typ == nil {
+	width := typ.OffsetBytes()
+	if width == 0 {
+		if r.strict {
+			return malformed("dictionary %d belongs to no column of texts", id)
+		}
 		return nil
 	}
-	width := textWidth(typ)
-	b, err := r.readBatch(values, m.body, 1, 3)
+	entries, err := header.Entries(typ)
+	if err != nil {
+		return err
+	}
+	b, err := r.readBatch(entries, m.body, 3)
 	if err != nil {
 		return err
 	}
 	if b.rows > maxDictionary {
 		return tooLarge("dictionary %d has %d entries, at most %d are allowed", id, b.rows, maxDictionary)
 	}
-	c, err := r.texts(&b, 0, 0, width)
+	c, err := r.texts(&b, 0, 0, width, false)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w, of dictionary %d", err, id)
 	}
 	d := r.dictionary(id)
-	if delta == 0 || !d.seen {
+	if r.strict && header.Delta && !d.seen {
+		return malformed("dictionary %d starts with a delta", id)
+	}
+	if !header.Delta || !d.seen {
 		d.offsets, d.data = d.offsets[:0], d.data[:0]
 		d.Version++
 	}
@@ -388,22 +423,20 @@ func (r *Reader) Column(i int) (c Column, err error) {
 	typ := f.Type
 	if f.Index != nil {
 		typ = f.Index
-	}
-	if typ.ID() == arrow.NULL {
+	} else if typ.ID() == arrow.NULL {
 		return Column{Rows: b.rows, Valid: r.nulls(b.rows)}, nil
+	} else if width := f.Stored.OffsetBytes(); width > 0 {
+		return r.texts(b, f.Node, f.Buffer, width, f.Nullable)
 	}
-	if width := textWidth(typ); width > 0 {
-		return r.texts(b, f.node, f.buffer, width)
-	}
-	if c, err = r.validity(b, f.node, f.buffer); err != nil {
+	if c, err = r.validity(b, f.Node, f.Buffer, f.Nullable); err != nil {
 		return c, err
 	}
 	bits := typ.(arrow.FixedWidthDataType).BitWidth()
-	if c.Values, err = r.buffer(b, f.buffer+1, (int64(b.rows)*int64(bits)+7)/8); err != nil {
+	if c.Values, err = r.buffer(b, f.Buffer+1, (int64(b.rows)*int64(bits)+7)/8); err != nil {
 		return c, err
 	}
 	if f.Index != nil {
-		c.Dictionary = r.dictionary(f.dictionary)
+		c.Dictionary = r.dictionary(f.Dictionary)
 		if !c.Dictionary.seen {
 			return c, malformed("column %.120q has no dictionary", f.Name)
 		}
@@ -424,14 +457,45 @@ func (r *Reader) nulls(rows int) []byte {
 	return out
 }
 
-// validity returns a column of which only that is set.
-func (r *Reader) validity(b *batch, node, buffer int) (c Column, err error) {
-	rows, nulls := b.node(node)
+// Check checks a column of the batch that Next went to as Column does, but that what is compressed
+// can be decompressed.
+func (r *Reader) Check(i int) error {
+	f, b := &r.schema.Fields[i], &r.batch
+	bits, ok := f.Type.(arrow.FixedWidthDataType)
+	if !ok || f.Index != nil {
+		_, err := r.Column(i)
+		return err
+	}
+	nulls, err := r.nullsOf(b, f.Node, f.Nullable)
+	if err == nil && nulls != 0 {
+		_, err = b.stored(f.Buffer, int64(b.rows+7)/8)
+	}
+	if err == nil {
+		_, err = b.stored(f.Buffer+1, (int64(b.rows)*int64(bits.BitWidth())+7)/8)
+	}
+	return err
+}
+
+// nullsOf returns how many nulls a column has, -1 where they were not counted.
+func (r *Reader) nullsOf(b *batch, node int, nullable bool) (int64, error) {
+	rows, nulls := b.Node(node)
+	if r.strict && (nulls < 0 || nulls > 0 && !nullable) {
+		return 0, malformed("a column has %d nulls, and is not nullable or has not counted them", nulls)
+	}
 	if rows != int64(b.rows) || nulls > rows {
-		return c, malformed("a column has %d rows and %d nulls in a batch of %d", rows, nulls, b.rows)
+		return 0, malformed("a column has %d rows and %d nulls in a batch of %d", rows, nulls, b.rows)
+	}
+	return nulls, nil
+}
+
+// validity returns a column of which only that is set.
+func (r *Reader) validity(b *batch, node, buffer int, nullable bool) (c Column, err error) {
+	nulls, err := r.nullsOf(b, node, nullable)
+	if err != nil {
+		return c, err
 	}
 	c.Rows = b.rows
-	if nulls != 0 { // -1 where they were not counted
+	if nulls != 0 {
 		if c.Valid, err = r.buffer(b, buffer, int64(b.rows+7)/8); err != nil {
 			return c, err
 		}
@@ -440,8 +504,8 @@ func (r *Reader) validity(b *batch, node, buffer int) (c Column, err error) {
 }
 
 // texts returns a column of variable length, its offsets checked.
-func (r *Reader) texts(b *batch, node, buffer, width int) (c Column, err error) {
-	if c, err = r.validity(b, node, buffer); err != nil || c.Rows == 0 {
+func (r *Reader) texts(b *batch, node, buffer, width int, nullable bool) (c Column, err error) {
+	if c, err = r.validity(b, node, buffer, nullable); err != nil || c.Rows == 0 {
 		return c, err
 	}
 	if c.Offsets, err = r.buffer(b, buffer+1, int64(c.Rows+1)*int64(width)); err != nil {

@@ -21,7 +21,7 @@ func TestCompressedBuffersHoldWhatTheySay(t *testing.T) {
 	require.NoError(t, w.Close())
 	encoder, err := zstd.NewWriter(nil)
 	require.NoError(t, err)
-	for codec, compressed := range map[int][]byte{codecLZ4: frame.Bytes(), codecZSTD: encoder.EncodeAll(content, nil)} {
+	for codec, compressed := range map[Codec][]byte{CodecLZ4: frame.Bytes(), CodecZSTD: encoder.EncodeAll(content, nil)} {
 		r := NewReader(1 << 20)
 		for _, said := range []int{len(content), 0, len(content) - 1, len(content) + 1, len(content)} {
 			got, err := r.decompress(codec, append(binary.LittleEndian.AppendUint64(nil, uint64(said)), compressed...))
@@ -39,20 +39,20 @@ func TestCompressedBuffersHoldWhatTheySay(t *testing.T) {
 
 // Dictionaries of other streams are dropped between two streams, and never within one.
 func TestDictionariesAreDroppedBetweenStreams(t *testing.T) {
-	raw, _, err := SchemaMessage(arrow.NewSchema([]arrow.Field{{Name: "a", Type: arrow.PrimitiveTypes.Int8}}, nil))
+	schema, err := NewSchema(arrow.NewSchema([]arrow.Field{{Name: "a", Type: arrow.PrimitiveTypes.Int8}}, nil))
 	require.NoError(t, err)
 	for name, tc := range map[string]struct{ dictionaries, size, left int }{
 		"few": {3, 1000, 3}, "many": {20_000, 0, 0}, "large": {3, maxKept/2 + 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := NewReader(1 << 20)
-			_, err := r.Reset(raw)
+			_, err := r.Reset(schema.Message())
 			require.NoError(t, err)
 			for id := range tc.dictionaries {
 				r.dictionary(int64(id)).data = make([]byte, tc.size)
 			}
 			require.Len(t, r.dictionaries, tc.dictionaries)
-			_, err = r.Reset(raw)
+			_, err = r.Reset(schema.Message())
 			require.NoError(t, err)
 			require.Len(t, r.dictionaries, tc.left)
 		})

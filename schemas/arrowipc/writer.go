@@ -16,27 +16,22 @@ func AppendEnd(dst []byte) []byte { return append(dst, endOfStream...) }
 // EndBytes is how many bytes AppendEnd appends.
 const EndBytes = 8
 
-// SchemaMessage returns the message that starts streams of the schema, and the ids of its
-// dictionaries, in the order of their columns. Each dictionary is one column's.
-func SchemaMessage(schema *arrow.Schema) (raw []byte, dictionaries []int64, err error) {
+// NewSchema returns the schema of streams that are to be written. Each dictionary is one column's.
+func NewSchema(schema *arrow.Schema) (*Schema, error) {
 	var stream bytes.Buffer
 	if err := ipc.NewWriter(&stream, ipc.WithSchema(schema)).Close(); err != nil {
-		return nil, nil, fmt.Errorf("write an Arrow schema: %w", err)
+		return nil, fmt.Errorf("write an Arrow schema: %w", err)
 	}
 	m, _, err := nextMessage(stream.Bytes())
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	s, err := readSchema(m)
+	s, err := m.Schema(readerFields, true)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	for _, f := range s.Fields {
-		if f.Index != nil {
-			dictionaries = append(dictionaries, f.dictionary)
-		}
-	}
-	return m.raw, dictionaries, nil
+	s.message = m.raw
+	return s, nil
 }
 
 // Batch appends one record batch, or the entries of a dictionary, to a slice: first Begin or
@@ -73,12 +68,12 @@ func DictionaryBytes(entries, data int) int {
 
 // Begin starts a record batch behind dst.
 func (b *Batch) Begin(dst []byte, rows, nodes, buffers int) {
-	b.begin(dst, kindRecordBatch, 0, rows, nodes, buffers)
+	b.begin(dst, KindRecordBatch, 0, rows, nodes, buffers)
 }
 
 // BeginDictionary starts the entries of a dictionary behind dst: one column.
 func (b *Batch) BeginDictionary(dst []byte, id int64, entries int) {
-	b.begin(dst, kindDictionaryBatch, dictionaryBytes, entries, 1, 3)
+	b.begin(dst, KindDictionary, dictionaryBytes, entries, 1, 3)
 	at := b.dst[b.start:]
 	putTable(at, 40, 52, 8, 16, 4, 12)
 	binary.LittleEndian.PutUint64(at[56:], uint64(id))

@@ -28,11 +28,9 @@ type letterWriter struct {
 // Others, which are ignored, could make each row of a small record as large as the record
 // is decompressed.
 type letterPlan struct {
-	schema       *arrowipc.Schema
-	columns      []int // in the schema
-	message      []byte
-	dictionaries []int64 // of the columns that have one, in their order
-	buffers      int
+	schema  *arrowipc.Schema
+	columns []int // in the schema
+	out     *arrowipc.Schema
 }
 
 // AppendRequest implements Requests. The stream has those of the record's columns that are
@@ -99,33 +97,19 @@ func (w *letterWriter) start(schema *arrowipc.Schema) bool {
 		if t == nil || !w.reads[f.Name] {
 			continue
 		}
-		p.buffers += buffersOf(t)
 		if f.Index != nil {
-			p.buffers += 2 - buffersOf(t)
 			t = &arrow.DictionaryType{IndexType: f.Index, ValueType: t}
 		}
 		p.columns = append(p.columns, i)
 		fields = append(fields, arrow.Field{Name: f.Name, Type: t, Nullable: f.Nullable})
 	}
 	var err error
-	if p.message, p.dictionaries, err = arrowipc.SchemaMessage(arrow.NewSchema(fields, nil)); err != nil {
+	if p.out, err = arrowipc.NewSchema(arrow.NewSchema(fields, nil)); err != nil {
 		return false
 	}
 	w.plans = append(slices.DeleteFunc(w.plans, func(p *letterPlan) bool { return !w.reader.Knows(p.schema) }), p)
 	w.plan = p
 	return true
-}
-
-// buffersOf returns how many buffers a column of a flat type has.
-func buffersOf(t arrow.DataType) int {
-	switch t.ID() {
-	case arrow.NULL:
-		return 0
-	case arrow.STRING, arrow.BINARY, arrow.LARGE_STRING, arrow.LARGE_BINARY:
-		return 3
-	default:
-		return 2
-	}
 }
 
 // texts returns the bytes of the texts of a row, or some number above most.
@@ -141,8 +125,7 @@ func (w *letterWriter) texts(row, most int) (n int) {
 // append appends a row of the record batch as a stream.
 func (w *letterWriter) append(dst []byte, row int) []byte {
 	p, b := w.plan, &w.batch
-	dst = append(dst, p.message...)
-	next := 0
+	dst = append(dst, p.out.Message()...)
 	for i, at := range p.columns {
 		f, c := &p.schema.Fields[at], &w.columns[i]
 		if f.Index == nil {
@@ -153,14 +136,13 @@ func (w *letterWriter) append(dst []byte, row int) []byte {
 		if null {
 			entries = 0
 		}
-		b.BeginDictionary(dst, p.dictionaries[next], entries)
+		b.BeginDictionary(dst, p.out.Fields[i].Dictionary, entries)
 		b.Node(0)
 		b.Buffer(nil)
-		w.put(text, f.Type)
+		w.put(text, f.Stored.OffsetBytes())
 		dst = b.End()
-		next++
 	}
-	b.Begin(dst, 1, len(p.columns), p.buffers)
+	b.Begin(dst, 1, p.out.Nodes, p.out.Buffers)
 	for i, at := range p.columns {
 		f, c := &p.schema.Fields[at], &w.columns[i]
 		typ := f.Type
@@ -180,8 +162,8 @@ func (w *letterWriter) append(dst []byte, row int) []byte {
 			b.Buffer(nil)
 		}
 		switch {
-		case buffersOf(typ) == 3:
-			w.put(text, typ)
+		case f.Index == nil && f.Stored.OffsetBytes() > 0:
+			w.put(text, f.Stored.OffsetBytes())
 		case typ.ID() == arrow.BOOL && !null:
 			b.Bitmap(c.Values, row, 1)
 		case typ.ID() == arrow.BOOL:
@@ -201,25 +183,21 @@ func (w *letterWriter) text(c *arrowipc.Column, f *arrowipc.Field, row int) (tex
 	if c.IsNull(row) {
 		return nil, true
 	}
-	s := arrowSource{Column: *c, typ: f.Type.ID(), wide: f.Type.ID() == arrow.LARGE_STRING || f.Type.ID() == arrow.LARGE_BINARY}
+	s := arrowSource{Column: *c, typ: f.Type.ID(), wide: f.Stored.OffsetBytes() == 8}
 	switch {
 	case f.Index != nil:
 		s.typ = f.Index.ID()
 		if n, ok := s.int(row); !ok || n < 0 || n >= int64(c.Dictionary.Len()) {
 			return nil, true
 		}
-	case buffersOf(f.Type) != 3:
+	case f.Stored.OffsetBytes() == 0:
 		return nil, false
 	}
 	return s.text(row), false
 }
 
-// put appends the offsets and the bytes of one text.
-func (w *letterWriter) put(text []byte, t arrow.DataType) {
-	size := 4
-	if t.ID() == arrow.LARGE_STRING || t.ID() == arrow.LARGE_BINARY {
-		size = 8
-	}
+// put appends the offsets, of so many bytes each, and the bytes of one text.
+func (w *letterWriter) put(text []byte, size int) {
 	dst := w.batch.Open()
 	var offsets [16]byte
 	offsets[size], offsets[size+1], offsets[size+2], offsets[size+3] = byte(len(text)), byte(len(text)>>8), byte(len(text)>>16), byte(len(text)>>24)

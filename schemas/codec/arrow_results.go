@@ -20,13 +20,10 @@ import (
 // A refused row's request_id is that of the record's header and the row, or made of its
 // coordinates. The schema's metadata has the model and version.
 type ArrowResults struct {
-	message []byte // the schema
-	types   []arrow.DataType
-	nodes   int
-	buffers int
+	resultColumns
+	schema *arrowipc.Schema
+	types  []arrow.DataType
 
-	ids     *array.String
-	columns []arrow.Array
 	batch   arrowipc.Batch
 	runs    []run
 	bits    []byte
@@ -50,13 +47,10 @@ func NewArrowResults(m *schemas.Manifest) (*ArrowResults, error) {
 		arrow.Field{Name: schemas.ColumnLatency, Type: arrow.PrimitiveTypes.Int64},
 		arrow.Field{Name: schemas.ColumnQueue, Type: arrow.PrimitiveTypes.Int64})
 	md := arrow.NewMetadata([]string{schemas.MetadataModel, schemas.MetadataVersion}, []string{m.Name, m.Version})
-	e := &ArrowResults{nodes: len(fields), columns: make([]arrow.Array, len(m.Outputs))}
+	e := &ArrowResults{resultColumns: newResultColumns(m)}
 	var err error
-	if e.message, _, err = arrowipc.SchemaMessage(arrow.NewSchema(fields, &md)); err != nil {
+	if e.schema, err = arrowipc.NewSchema(arrow.NewSchema(fields, &md)); err != nil {
 		return nil, fmt.Errorf("model %s version %s: %w", m.Name, m.Version, err)
-	}
-	for _, f := range fields {
-		e.buffers += buffersOf(f.Type)
 	}
 	for _, o := range m.Outputs {
 		e.types = append(e.types, o.Type.ArrowType())
@@ -64,21 +58,12 @@ func NewArrowResults(m *schemas.Manifest) (*ArrowResults, error) {
 	return e, nil
 }
 
-// Bind implements Results.
-func (e *ArrowResults) Bind(batch, predictions arrow.Record) {
-	n := int(batch.NumCols())
-	e.ids = batch.Column(n - requestIDFromEnd).(*array.String)
-	for i := range e.columns {
-		e.columns[i] = predictions.Column(i)
-	}
-}
-
 // Append implements Results.
 func (e *ArrowResults) Append(dst []byte, a *Answer) ([]byte, error) {
 	rows := a.Rows + len(a.Refused)
 	e.plan(a)
 	b := &e.batch
-	b.Begin(append(dst, e.message...), rows, e.nodes, e.buffers)
+	b.Begin(append(dst, e.schema.Message()...), rows, e.schema.Nodes, e.schema.Buffers)
 	b.Node(0)
 	b.Buffer(nil)
 	e.putIDs(a)

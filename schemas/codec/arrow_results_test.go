@@ -285,7 +285,7 @@ func TestArrowAllocatesNothingPerRow(t *testing.T) {
 		r.Bind(s.Batch, s.Predictions)
 		a := &Answer{Record: rec, Rows: rows}
 		answer = testing.AllocsPerRun(10, func() { dst, _ = r.Append(dst[:0], a) })
-		e := observationEncoder(t, m)
+		e := observationEncoder(t, m, schemas.MaxObservationBytes)
 		observe = testing.AllocsPerRun(10, func() { dst, _ = e.Append(dst[:0], s, time.UnixMicro(77)) })
 		return decode, answer, observe
 	}

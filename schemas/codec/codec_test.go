@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/observe"
 )
 
 const manifestText = `
@@ -357,9 +358,9 @@ func TestObservationsSplitAndRoundTrip(t *testing.T) {
 	defer batch.Release()
 	preds := predictions(t, m, alloc, scores, valid)
 	defer preds.Release()
-	e := observationEncoder(t, m)
-	e.maxStream = 64 << 10
-	s := &Scored{
+	const most = 64 << 10
+	e := observationEncoder(t, m, most)
+	s := &observe.Scored{
 		Batch: batch, Predictions: preds, LatencyUS: make([]int64, rows), QueueUS: make([]int64, rows),
 		Failed: []schemas.RowError{{Row: 4321, RequestError: schemas.Errorf(schemas.ErrorClassInvalidPrediction, "NaN")}},
 	}
@@ -368,7 +369,7 @@ func TestObservationsSplitAndRoundTrip(t *testing.T) {
 		seen = 0
 		eachPart(e, s, time.UnixMicro(77), func(stream []byte, n int) {
 			streams++
-			require.LessOrEqual(t, len(stream), e.maxStream)
+			require.LessOrEqual(t, len(stream), most)
 			r, err := ipc.NewReader(bytes.NewReader(stream), ipc.WithAllocator(alloc))
 			require.NoError(t, err)
 			defer r.Release()
@@ -477,8 +478,8 @@ func TestObservationsCarryOnlyTheCategoriesOfTheirRows(t *testing.T) {
 	scores, valid := make([]float32, rows), make([]bool, rows)
 	answers := predictions(t, m, alloc, scores, valid)
 	defer answers.Release()
-	e := observationEncoder(t, m)
-	scored := &Scored{Batch: batch, Predictions: answers, LatencyUS: make([]int64, rows), QueueUS: make([]int64, rows)}
+	e := observationEncoder(t, m, schemas.MaxObservationBytes)
+	scored := &observe.Scored{Batch: batch, Predictions: answers, LatencyUS: make([]int64, rows), QueueUS: make([]int64, rows)}
 	at := 0
 	eachPart(e, scored, time.Now(), func(stream []byte, _ int) {
 		require.LessOrEqual(t, len(stream), schemas.MaxObservationBytes)

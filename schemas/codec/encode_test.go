@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/observe"
 )
 
 // One long text among short ones must not make every later stream tiny.
@@ -34,8 +35,8 @@ func TestALongRowDoesNotShrinkTheStreamsAfterIt(t *testing.T) {
 	defer batch.Release()
 	preds := predictions(t, m, alloc, make([]float32, rows), nil)
 	defer preds.Release()
-	e := observationEncoder(t, m)
-	s := &Scored{Batch: batch, Predictions: preds, LatencyUS: make([]int64, rows), QueueUS: make([]int64, rows)}
+	e := observationEncoder(t, m, schemas.MaxObservationBytes)
+	s := &observe.Scored{Batch: batch, Predictions: preds, LatencyUS: make([]int64, rows), QueueUS: make([]int64, rows)}
 	for range 3 {
 		seen, streams := 0, 0
 		eachPart(e, s, time.UnixMicro(77), func(stream []byte, n int) {

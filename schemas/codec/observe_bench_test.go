@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/observe"
 )
 
 // wideBatch decodes rows of 20 features, from JSON or from one Arrow record.
@@ -37,12 +38,12 @@ func wideBatch(tb testing.TB, m *schemas.Manifest, c Codec, rows int) arrow.Reco
 	return d.NewBatch()
 }
 
-func wideScored(tb testing.TB, m *schemas.Manifest, c Codec, rows int) *Scored {
+func wideScored(tb testing.TB, m *schemas.Manifest, c Codec, rows int) *observe.Scored {
 	tb.Helper()
 	b := array.NewFloat32Builder(memory.DefaultAllocator)
 	b.AppendValues(make([]float32, rows), nil)
 	predictions := array.NewRecord(arrow.NewSchema(m.OutputFields(), nil), []arrow.Array{b.NewArray()}, int64(rows))
-	return &Scored{Batch: wideBatch(tb, m, c, rows), Predictions: predictions, LatencyUS: make([]int64, rows), QueueUS: make([]int64, rows)}
+	return &observe.Scored{Batch: wideBatch(tb, m, c, rows), Predictions: predictions, LatencyUS: make([]int64, rows), QueueUS: make([]int64, rows)}
 }
 
 func BenchmarkObserve(b *testing.B) {
@@ -51,7 +52,7 @@ func BenchmarkObserve(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/%d", c, rows), func(b *testing.B) {
 				m := wide(b)
 				s := wideScored(b, m, c, rows)
-				e := observationEncoder(b, m)
+				e := observationEncoder(b, m, schemas.MaxObservationBytes)
 				var dst []byte
 				b.ReportAllocs()
 				n, began := 0, processorTime(b)
@@ -67,15 +68,15 @@ func BenchmarkObserve(b *testing.B) {
 	}
 }
 
-func observationEncoder(tb testing.TB, m *schemas.Manifest) *ObservationEncoder {
+func observationEncoder(tb testing.TB, m *schemas.Manifest, maxBytes int) *observe.Encoder {
 	tb.Helper()
-	e, err := NewObservationEncoder(m)
+	e, err := observe.NewEncoder(m, maxBytes)
 	require.NoError(tb, err)
 	return e
 }
 
 // eachPart calls fn for the observation records of a scored batch.
-func eachPart(e *ObservationEncoder, s *Scored, at time.Time, fn func(stream []byte, rows int)) {
+func eachPart(e *observe.Encoder, s *observe.Scored, at time.Time, fn func(stream []byte, rows int)) {
 	dst, parts := e.Append([]byte("before"), s, at)
 	for _, p := range parts {
 		fn(dst[p.From:p.To], p.Rows)

@@ -73,15 +73,11 @@ func newResultColumns(m *schemas.Manifest) resultColumns {
 // Bind sets the batch (Manifest.RequestSchema) and its predictions (Manifest.OutputFields)
 // that results are made of. They are borrowed until the next Bind.
 func (c *resultColumns) Bind(batch, predictions arrow.Record) {
-	n := int(batch.NumCols())
-	c.ids = batch.Column(n - requestIDFromEnd).(*array.String)
+	c.ids = batch.Column(batch.Schema().FieldIndices(schemas.ColumnRequestID)[0]).(*array.String)
 	for i := range c.columns {
 		c.columns[i] = predictions.Column(i)
 	}
 }
-
-// requestIDFromEnd is where Manifest.RequestSchema has request_id, counted from its end.
-const requestIDFromEnd = 6
 
 // appendValue appends one prediction. Runtimes give no NaN and no infinity: such rows fail
 // as invalid_prediction.

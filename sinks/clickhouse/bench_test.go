@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/observe/observetest"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
 )
@@ -24,7 +25,7 @@ func BenchmarkStoreObservations(b *testing.B) {
 		b.Run("compression="+name, func(b *testing.B) {
 			c := clickhousetest.Client(b)
 			s := store{clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator)}
-			records := observations(b, clickhousetest.Manifest("flights", "v1"), benchRows/4000, 4000, opts...)
+			records := observations(b, observetest.Manifest("flights", "v1"), benchRows/4000, 4000, opts...)
 			_, err := s.Store(b.Context(), records, false)
 			require.NoError(b, err)
 			// Each call must bring new rows; taking the old away is cheaper than making new ones.
@@ -55,7 +56,7 @@ func BenchmarkInsertFormat(b *testing.B) {
 	for _, views := range []bool{true, false} {
 		b.Run(fmt.Sprintf("views=%t", views), func(b *testing.B) {
 			c := clickhousetest.Client(b)
-			m := clickhousetest.Manifest("flights", "v1")
+			m := observetest.Manifest("flights", "v1")
 			require.NoError(b, c.EnsureTable(b.Context(), m.ObservationSchema()))
 			if !views {
 				require.NoError(b, c.Exec(b.Context(), "DROP TABLE "+c.Database()+"."+schemas.MinuteViewName("flights")))
@@ -85,9 +86,9 @@ func BenchmarkStoreFeedback(b *testing.B) {
 	records := make([]schemas.Record, benchRows)
 	size := 0
 	for i := range records {
-		id := clickhousetest.RequestTopicID.String() + "/0/" + strconv.Itoa(i)
+		id := observetest.RequestTopicID.String() + "/0/" + strconv.Itoa(i)
 		value := fmt.Sprintf(`{"request_id":"%s","model":"flights","label":%d,"observed_at":%d}`, id, i%2, 978307200000+i*50)
-		records[i] = clickhousetest.Record(schemas.DefaultTopics().Feedback, int64(i), []byte(id), []byte(value))
+		records[i] = observetest.Record(schemas.DefaultTopics().Feedback, int64(i), []byte(id), []byte(value))
 		size += len(value)
 	}
 	b.SetBytes(int64(size))

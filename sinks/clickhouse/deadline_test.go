@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/observe/observetest"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
 )
@@ -128,9 +129,9 @@ func oneOfEach(t *testing.T) []schemas.Record {
 	records := replayRecords(t)
 	for i := range 3 {
 		records = append(records,
-			clickhousetest.Record(topics.Feedback, int64(i), nil, []byte(`{"model":"flights","request_id":"`+strconv.Itoa(i)+`","label":1}`)),
-			clickhousetest.Record(topics.Events, int64(i), nil, []byte(`{"id":"e","type":"t","time":"2026-11-22T00:00:00Z","data":{}}`)),
-			clickhousetest.Record(topics.DeadLetters, int64(i), nil, []byte("x")))
+			observetest.Record(topics.Feedback, int64(i), nil, []byte(`{"model":"flights","request_id":"`+strconv.Itoa(i)+`","label":1}`)),
+			observetest.Record(topics.Events, int64(i), nil, []byte(`{"id":"e","type":"t","time":"2026-11-22T00:00:00Z","data":{}}`)),
+			observetest.Record(topics.DeadLetters, int64(i), nil, []byte("x")))
 	}
 	return records
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/observe/observetest"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
 )
@@ -23,7 +24,7 @@ func BenchmarkStoreDurability(b *testing.B) {
 				require.NoError(b, c.Migrate(b.Context()))
 				s := store{clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator)}
 				n := max(rows/4000, 1)
-				records := observations(b, clickhousetest.Manifest("flights", "v1"), n, rows/n)
+				records := observations(b, observetest.Manifest("flights", "v1"), n, rows/n)
 				_, err := s.Store(b.Context(), records, false)
 				require.NoError(b, err)
 				size := 0

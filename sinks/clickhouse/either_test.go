@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/observe/observetest"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
 )
@@ -29,7 +30,7 @@ func TestRecordIsEitherRowsOrADeadLetter(t *testing.T) {
 			alter := func(typ string) {
 				require.NoError(t, c.Exec(t.Context(), strings.ReplaceAll(column, "{db}", c.Database())+typ+" SETTINGS mutations_sync = 2"))
 			}
-			require.NoError(t, c.EnsureTable(t.Context(), clickhousetest.Manifest("flights", "v1").ObservationSchema()))
+			require.NoError(t, c.EnsureTable(t.Context(), observetest.Manifest("flights", "v1").ObservationSchema()))
 			require.NoError(t, c.Exec(t.Context(), "DROP TABLE "+c.Database()+".minute_states_of_flights"))
 			if tc.first != "Float32" {
 				alter(tc.first)

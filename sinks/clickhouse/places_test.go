@@ -5,15 +5,20 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/schemas"
 )
 
 func TestExtent(t *testing.T) {
 	var a, b extent
-	for i := range 10 {
-		a.add([16]byte{1}, int32(i%2), int64(i), int64(100+i))
+	at := func(topic byte, partition int32, offset int64) schemas.Coordinates {
+		return schemas.Coordinates{TopicID: [16]byte{topic}, Partition: partition, Offset: offset}
 	}
-	b.add([16]byte{1}, 0, 50, 90)
-	b.add([16]byte{2}, 0, 1, 91)
+	for i := range 10 {
+		a.add(at(1, int32(i%2), int64(i)), int64(100+i))
+	}
+	b.add(at(1, 0, 50), 90)
+	b.add(at(2, 0, 1), 91)
 	a.merge(&b)
 	a.merge(&extent{})
 	require.Equal(t, 12, a.rows)
@@ -26,7 +31,7 @@ func TestExtent(t *testing.T) {
 		"((i = '01000000-0000-0000-0000-000000000000' AND p = 0 AND o BETWEEN 50 AND 50) OR " +
 		"(i = '02000000-0000-0000-0000-000000000000' AND p = 0 AND o BETWEEN 1 AND 1))"}, columns.conditions(&b))
 	for i := range int32(maxSpans) {
-		b.add([16]byte{1}, i, int64(1000-i), 90)
+		b.add(at(1, i, int64(1000-i)), 90)
 	}
 	two := columns.conditions(&b) // of one span more than one has room for
 	require.Len(t, two, 2)

@@ -13,12 +13,13 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/observe"
 )
 
 // verify checks that the rows of an insert are stored: a stream that was cut between two
 // messages is taken without an error. It counts; only if the count is another are the rows
 // themselves looked for, since others may store rows in the same ranges.
-func (c *call) verify(ctx context.Context, table string, columns placeColumns, version string, sum *extent, places func() ([]place, error)) error {
+func (c *call) verify(ctx context.Context, table string, columns placeColumns, version string, sum *extent, places func() ([]schemas.Coordinates, error)) error {
 	stored := uint64(0)
 	for _, where := range columns.conditions(sum) {
 		var count []struct {
@@ -77,7 +78,7 @@ func versionCondition(version string) string {
 }
 
 // present returns the coordinates of the rows that are stored in an extent.
-func (c *call) present(ctx context.Context, table string, columns placeColumns, version string, sum *extent) (map[place]struct{}, error) {
+func (c *call) present(ctx context.Context, table string, columns placeColumns, version string, sum *extent) (map[schemas.Coordinates]struct{}, error) {
 	row := "toInt32(0)"
 	if columns.row != "" {
 		row = columns.row
@@ -86,7 +87,7 @@ func (c *call) present(ctx context.Context, table string, columns placeColumns, 
 	for _, s := range sum.spans {
 		topics[s.topic.String()] = s.topic
 	}
-	have := map[place]struct{}{}
+	have := map[schemas.Coordinates]struct{}{}
 	for _, where := range columns.conditions(sum) {
 		var found []struct {
 			Topic     string `ch:"topic"`
@@ -101,7 +102,7 @@ func (c *call) present(ctx context.Context, table string, columns placeColumns, 
 			return nil, fmt.Errorf("look for stored rows in %s: %w", table, err)
 		}
 		for _, f := range found {
-			have[place{topic: topics[f.Topic], partition: f.Partition, offset: f.Offset, row: f.Row}] = struct{}{}
+			have[schemas.Coordinates{TopicID: topics[f.Topic], Partition: f.Partition, Offset: f.Offset, Row: f.Row}] = struct{}{}
 		}
 	}
 	return have, nil
@@ -113,13 +114,13 @@ func (c *call) findPresent(ctx context.Context, records []schemas.Record) error 
 	var all, feedback, events extent
 	for i := range records {
 		r := &records[i]
-		p := placeOf(r)
-		all.add(p.topic, p.partition, p.offset, 0)
+		at := r.Coordinates()
+		all.add(at, 0)
 		switch r.Topic {
 		case c.topics.Feedback:
-			feedback.add(p.topic, p.partition, p.offset, 0)
+			feedback.add(at, 0)
 		case c.topics.Events:
-			events.add(p.topic, p.partition, p.offset, 0)
+			events.add(at, 0)
 		}
 	}
 	for _, t := range []struct {
@@ -144,12 +145,12 @@ func (c *call) findPresent(ctx context.Context, records []schemas.Record) error 
 type remainder struct {
 	value  []byte
 	extent extent
-	places []place
+	places []schemas.Coordinates
 }
 
 // missingParts returns the records of which no row is stored, and the missing rows of
 // those of which some are, nil if there is none.
-func (c *call) missingParts(ctx context.Context, l *layout, parts []part) (whole []part, rest *remainder, err error) {
+func (c *call) missingParts(ctx context.Context, o *observations, parts []part) (whole []part, rest *remainder, err error) {
 	var sum extent
 	for i := range parts {
 		sum.merge(&parts[i].extent)
@@ -157,7 +158,7 @@ func (c *call) missingParts(ctx context.Context, l *layout, parts []part) (whole
 	if sum.rows == 0 {
 		return nil, nil, nil
 	}
-	have, err := c.present(ctx, schemas.ObservationsTable(l.model), observationPlaces, l.version, &sum)
+	have, err := c.present(ctx, schemas.ObservationsTable(o.Model), observationPlaces, o.Version, &sum)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -168,12 +169,12 @@ func (c *call) missingParts(ctx context.Context, l *layout, parts []part) (whole
 		missing := make([]bool, 0, p.extent.rows)
 		n := 0
 		var found remainder
-		_, err := l.places(p.messages, func(at place, scoredAt int64) {
+		err := o.Rows(p.messages, func(at schemas.Coordinates, scoredAt int64) {
 			_, stored := have[at]
 			missing = append(missing, !stored)
 			if !stored {
 				n++
-				found.extent.add(at.topic, at.partition, at.offset, scoredAt)
+				found.extent.add(at, scoredAt)
 				found.places = append(found.places, at)
 			}
 		})
@@ -187,11 +188,11 @@ func (c *call) missingParts(ctx context.Context, l *layout, parts []part) (whole
 			whole = append(whole, *p)
 		default:
 			if w == nil {
-				w = ipc.NewWriter(&buf, ipc.WithSchema(l.schema), ipc.WithAllocator(c.mem))
+				w = ipc.NewWriter(&buf, ipc.WithSchema(o.Schema.Schema), ipc.WithAllocator(c.mem))
 				rest = &remainder{}
 			}
 			if err := c.copyRows(w, p.value, missing); err != nil {
-				return nil, nil, fmt.Errorf("copy %d missing rows for %s: %w", n, schemas.ObservationsTable(l.model), err)
+				return nil, nil, fmt.Errorf("copy %d missing rows for %s: %w", n, schemas.ObservationsTable(o.Model), err)
 			}
 			rest.extent.merge(&found.extent)
 			rest.places = append(rest.places, found.places...)
@@ -281,12 +282,12 @@ func withRuns(rec arrow.Record, runs [][2]int64, mem memory.Allocator) (arrow.Re
 func decode(value []byte, mem memory.Allocator, fn func(arrow.Record) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = malformed("%v", p)
+			err = fmt.Errorf("%w: %v", observe.ErrMalformed, p)
 		}
 	}()
 	r, err := ipc.NewReader(bytes.NewReader(value), ipc.WithAllocator(mem))
 	if err != nil {
-		return malformed("%v", err)
+		return fmt.Errorf("%w: %w", observe.ErrMalformed, err)
 	}
 	defer r.Release()
 	for r.Next() {
@@ -295,7 +296,7 @@ func decode(value []byte, mem memory.Allocator, fn func(arrow.Record) error) (er
 		}
 	}
 	if err := r.Err(); err != nil {
-		return malformed("%v", err)
+		return fmt.Errorf("%w: %w", observe.ErrMalformed, err)
 	}
 	return nil
 }
@@ -313,7 +314,7 @@ func checkContent(value []byte) error {
 			case *array.Dictionary:
 				for row := range a.Len() {
 					if at := a.GetValueIndex(row); a.IsValid(row) && (at < 0 || at >= a.Dictionary().Len()) {
-						return malformed("column %q, row %d: value %d of a dictionary of %d", rec.ColumnName(i), row, at, a.Dictionary().Len())
+						return fmt.Errorf("%w: column %q, row %d: value %d of a dictionary of %d", observe.ErrMalformed, rec.ColumnName(i), row, at, a.Dictionary().Len())
 					}
 				}
 			}

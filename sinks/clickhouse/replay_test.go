@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/observe/observetest"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
 )
@@ -44,7 +45,7 @@ const rowsOfReplay = 12 * 500
 
 func replayRecords(t *testing.T, opts ...ipc.Option) []schemas.Record {
 	t.Helper()
-	return observations(t, clickhousetest.Manifest("flights", "v1"), 12, 500, opts...)
+	return observations(t, observetest.Manifest("flights", "v1"), 12, 500, opts...)
 }
 
 func TestReplayOfNone(t *testing.T) {
@@ -106,7 +107,7 @@ func TestReplayTellsVersionsApart(t *testing.T) {
 	s := newStore(t, c)
 	_, err := s.Store(t.Context(), replayRecords(t), false)
 	require.NoError(t, err)
-	shadow := observations(t, clickhousetest.Manifest("flights", "v2"), 12, 500)
+	shadow := observations(t, observetest.Manifest("flights", "v2"), 12, 500)
 	stats, err := s.Store(t.Context(), shadow, true)
 	require.NoError(t, err)
 	require.Equal(t, rowsOfReplay, stats.Observations)
@@ -117,11 +118,11 @@ func TestReplayTellsVersionsApart(t *testing.T) {
 func TestReconcileRepairsMinutes(t *testing.T) {
 	c := clickhousetest.Client(t)
 	s := newStore(t, c)
-	m := clickhousetest.Manifest("flights", "v1")
+	m := observetest.Manifest("flights", "v1")
 	start := time.Date(2026, 11, 22, 23, 59, 0, 0, time.UTC) // over a day's end
 	records := make([]schemas.Record, 6)
 	for i := range records {
-		records[i] = clickhousetest.Observations(t, int64(i), clickhousetest.Batch{
+		records[i] = observetest.Observations(t, int64(i), observetest.Batch{
 			Manifest: m, Rows: 500, Offset: int64(500 * i), Failed: 50, ScoredAt: start.Add(time.Duration(i) * 20 * time.Second),
 		})
 	}
@@ -186,7 +187,7 @@ func TestReplayAfterAnError(t *testing.T) {
 func TestReplayWaitsForRunningInserts(t *testing.T) {
 	c := clickhousetest.Client(t)
 	s := newStore(t, c)
-	label := clickhousetest.Record(schemas.DefaultTopics().Feedback, 0, nil, []byte(`{"model":"flights","request_id":"a","label":1}`))
+	label := observetest.Record(schemas.DefaultTopics().Feedback, 0, nil, []byte(`{"model":"flights","request_id":"a","label":1}`))
 	records := append(replayRecords(t), label)
 	_, err := s.Store(t.Context(), records, false)
 	require.NoError(t, err)

@@ -3,11 +3,9 @@ package clickhouse
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -28,7 +26,7 @@ type table struct {
 	source source
 }
 
-func newTable(name, places string, fields ...arrow.Field) *table {
+func newTable(name, places string, fields []arrow.Field) *table {
 	t := &table{name: name, places: placeColumns{places + "_topic_id", places + "_partition", places + "_offset", "", ""}}
 	t.schema = arrow.NewSchema(append(fields,
 		arrow.Field{Name: t.places.topicID, Type: schemas.DictionaryType},
@@ -41,51 +39,91 @@ func newTable(name, places string, fields ...arrow.Field) *table {
 	return t
 }
 
+// Columns of these tables, by their place in the schema.
+const (
+	feedbackModel = iota
+	feedbackRequestID
+	feedbackLabel
+	feedbackLabelClass
+	feedbackObservedAt
+	feedbackReceivedAt
+)
+
+const (
+	letterErrorClass = iota
+	letterReason
+	letterModel
+	letterVersion
+	letterTopic
+	letterRequestTopicID
+	letterRequestPartition
+	letterRequestOffset
+	letterRequestRow
+	letterFailedAt
+	letterKey
+	letterValue
+	letterHeaders
+)
+
+const (
+	eventID = iota
+	eventType
+	eventKind
+	eventSeverity
+	eventModel
+	eventVersion
+	eventTime
+	eventBody
+)
+
 // Bytes that come from outside are Arrow binaries and not strings: ClickHouse's String
 // takes any bytes, and they are kept as they came.
 var (
-	feedbackTable = newTable("feedback", "feedback",
-		arrow.Field{Name: "model", Type: schemas.DictionaryType},
-		arrow.Field{Name: "request_id", Type: arrow.BinaryTypes.Binary},
-		arrow.Field{Name: "label", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
-		arrow.Field{Name: "label_class", Type: schemas.DictionaryType},
-		arrow.Field{Name: "observed_at", Type: schemas.TimestampType},
-		arrow.Field{Name: "received_at", Type: schemas.TimestampType})
+	feedbackTable = newTable("feedback", "feedback", []arrow.Field{
+		feedbackModel:      {Name: "model", Type: schemas.DictionaryType},
+		feedbackRequestID:  {Name: "request_id", Type: arrow.BinaryTypes.Binary},
+		feedbackLabel:      {Name: "label", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
+		feedbackLabelClass: {Name: "label_class", Type: schemas.DictionaryType},
+		feedbackObservedAt: {Name: "observed_at", Type: schemas.TimestampType},
+		feedbackReceivedAt: {Name: "received_at", Type: schemas.TimestampType},
+	})
 
-	deadLettersTable = newTable("dead_letters", "dead_letter",
-		arrow.Field{Name: "error_class", Type: schemas.DictionaryType},
-		arrow.Field{Name: "reason", Type: arrow.BinaryTypes.Binary},
-		arrow.Field{Name: "model", Type: schemas.DictionaryType},
-		arrow.Field{Name: "version", Type: schemas.DictionaryType},
-		arrow.Field{Name: "topic", Type: schemas.DictionaryType},
-		arrow.Field{Name: "request_topic_id", Type: schemas.DictionaryType},
-		arrow.Field{Name: "request_partition", Type: arrow.PrimitiveTypes.Int32},
-		arrow.Field{Name: "request_offset", Type: arrow.PrimitiveTypes.Int64},
-		arrow.Field{Name: "request_row", Type: arrow.PrimitiveTypes.Int32},
-		arrow.Field{Name: "failed_at", Type: schemas.TimestampType},
-		arrow.Field{Name: "key", Type: arrow.BinaryTypes.Binary},
-		arrow.Field{Name: "value", Type: arrow.BinaryTypes.Binary},
-		arrow.Field{Name: "headers", Type: arrow.MapOf(arrow.BinaryTypes.Binary, arrow.BinaryTypes.Binary)})
+	deadLettersTable = newTable("dead_letters", "dead_letter", []arrow.Field{
+		letterErrorClass:       {Name: "error_class", Type: schemas.DictionaryType},
+		letterReason:           {Name: "reason", Type: arrow.BinaryTypes.Binary},
+		letterModel:            {Name: "model", Type: schemas.DictionaryType},
+		letterVersion:          {Name: "version", Type: schemas.DictionaryType},
+		letterTopic:            {Name: "topic", Type: schemas.DictionaryType},
+		letterRequestTopicID:   {Name: "request_topic_id", Type: schemas.DictionaryType},
+		letterRequestPartition: {Name: "request_partition", Type: arrow.PrimitiveTypes.Int32},
+		letterRequestOffset:    {Name: "request_offset", Type: arrow.PrimitiveTypes.Int64},
+		letterRequestRow:       {Name: "request_row", Type: arrow.PrimitiveTypes.Int32},
+		letterFailedAt:         {Name: "failed_at", Type: schemas.TimestampType},
+		letterKey:              {Name: "key", Type: arrow.BinaryTypes.Binary},
+		letterValue:            {Name: "value", Type: arrow.BinaryTypes.Binary},
+		letterHeaders:          {Name: "headers", Type: arrow.MapOf(arrow.BinaryTypes.Binary, arrow.BinaryTypes.Binary)},
+	})
 
-	eventsTable = newTable("events", "event",
-		arrow.Field{Name: "id", Type: arrow.BinaryTypes.Binary},
-		arrow.Field{Name: "type", Type: schemas.DictionaryType},
-		arrow.Field{Name: "kind", Type: schemas.DictionaryType},
-		arrow.Field{Name: "severity", Type: schemas.DictionaryType},
-		arrow.Field{Name: "model", Type: schemas.DictionaryType},
-		arrow.Field{Name: "version", Type: schemas.DictionaryType},
-		arrow.Field{Name: "time", Type: schemas.TimestampType},
-		arrow.Field{Name: "body", Type: arrow.BinaryTypes.Binary})
+	eventsTable = newTable("events", "event", []arrow.Field{
+		eventID:       {Name: "id", Type: arrow.BinaryTypes.Binary},
+		eventType:     {Name: "type", Type: schemas.DictionaryType},
+		eventKind:     {Name: "kind", Type: schemas.DictionaryType},
+		eventSeverity: {Name: "severity", Type: schemas.DictionaryType},
+		eventModel:    {Name: "model", Type: schemas.DictionaryType},
+		eventVersion:  {Name: "version", Type: schemas.DictionaryType},
+		eventTime:     {Name: "time", Type: schemas.TimestampType},
+		eventBody:     {Name: "body", Type: arrow.BinaryTypes.Binary},
+	})
 )
 
 // rows gathers the rows of one table until they are inserted.
 type rows struct {
 	table   *table
 	builder *array.RecordBuilder
-	present map[place]struct{} // rows that are stored already and must be left out
-	extent  extent             // of the rows in builder
-	places  []place            // of the same
-	bytes   int                // of the records that they came from
+	present map[schemas.Coordinates]struct{} // rows that are stored already and must be left out
+	extent  extent                           // of the rows in builder
+	places  []schemas.Coordinates            // of the same
+	bytes   int                              // of the records that they came from
 
 	topicID   uuid.UUID // of the last row, and its text
 	topicText []byte
@@ -98,12 +136,12 @@ func newRows(mem memory.Allocator, t *table) *rows {
 // begin tells whether the record's row is still to be stored, and if so notes its
 // coordinates, as the last columns. The caller appends the others.
 func (t *rows) begin(r *schemas.Record, size int) bool {
-	p := placeOf(r)
-	if _, ok := t.present[p]; ok {
+	at := r.Coordinates()
+	if _, ok := t.present[at]; ok {
 		return false
 	}
-	t.places = append(t.places, p)
-	t.extent.add(p.topic, p.partition, p.offset, 0)
+	t.places = append(t.places, at)
+	t.extent.add(at, 0)
 	t.bytes += size
 	n := len(t.builder.Fields())
 	if t.topicText == nil || t.topicID != r.TopicID {
@@ -120,7 +158,7 @@ func (t *rows) has(r *schemas.Record) bool {
 	if len(t.present) == 0 {
 		return false
 	}
-	_, ok := t.present[placeOf(r)]
+	_, ok := t.present[r.Coordinates()]
 	return ok
 }
 
@@ -162,52 +200,43 @@ func (t *rows) addFeedback(r *schemas.Record, l *codec.Label) {
 	if !t.begin(r, len(r.Value)+len(r.Key)) {
 		return
 	}
-	t.dict(0, l.Model)
-	t.binary(1, l.RequestID)
-	value := t.builder.Field(2).(*array.Float64Builder)
+	t.dict(feedbackModel, l.Model)
+	t.binary(feedbackRequestID, l.RequestID)
+	value := t.builder.Field(feedbackLabel).(*array.Float64Builder)
 	if l.IsClass {
 		value.AppendNull()
 	} else {
 		value.Append(l.Value)
 	}
-	t.dict(3, l.Class)
-	t.micros(4, l.ObservedAt)
-	t.micros(5, schemas.ClampMicros(r.Timestamp))
+	t.dict(feedbackLabelClass, l.Class)
+	t.micros(feedbackObservedAt, l.ObservedAt)
+	t.micros(feedbackReceivedAt, schemas.ClampMicros(r.Timestamp))
 }
 
-// deadLetter is a row of dead_letters beside the coordinates of its own record.
-type deadLetter struct {
-	class          schemas.ErrorClass
-	reason         string
-	model, version string
-	topic          string
-	request        schemas.Coordinates
-	failedAt       time.Time
-	original       func(header string) bool // whether the header is one of the original record
-}
-
-func (t *rows) addDeadLetter(r *schemas.Record, d *deadLetter) {
+// addDeadLetter appends a row of dead_letters beside the coordinates of its own record, with those
+// of its headers that are original.
+func (t *rows) addDeadLetter(r *schemas.Record, d *schemas.DeadLetter, original func(header string) bool) {
 	if !t.begin(r, len(r.Value)+len(r.Key)) {
 		return
 	}
-	t.name(0, string(d.class))
-	t.binary(1, []byte(strings.ToValidUTF8(d.reason, "\uFFFD")))
-	t.name(2, d.model)
-	t.name(3, d.version)
-	t.name(4, d.topic)
-	t.name(5, d.request.TopicID.String())
-	t.int32(6, d.request.Partition)
-	t.int64(7, d.request.Offset)
-	t.int32(8, d.request.Row)
-	t.micros(9, schemas.ClampMicros(d.failedAt))
-	t.binary(10, r.Key)
-	t.binary(11, r.Value)
-	headers := t.builder.Field(12).(*array.MapBuilder)
+	t.name(letterErrorClass, string(d.Class))
+	t.binary(letterReason, []byte(strings.ToValidUTF8(d.Reason, "\uFFFD")))
+	t.name(letterModel, d.Model)
+	t.name(letterVersion, d.Version)
+	t.name(letterTopic, d.Topic)
+	t.name(letterRequestTopicID, d.Request.TopicID.String())
+	t.int32(letterRequestPartition, d.Request.Partition)
+	t.int64(letterRequestOffset, d.Request.Offset)
+	t.int32(letterRequestRow, d.Request.Row)
+	t.micros(letterFailedAt, schemas.ClampMicros(d.FailedAt))
+	t.binary(letterKey, r.Key)
+	t.binary(letterValue, r.Value)
+	headers := t.builder.Field(letterHeaders).(*array.MapBuilder)
 	headers.Append(true)
 	seen := make(map[string]struct{}, len(r.Headers))
 	for _, h := range slices.Backward(r.Headers) {
 		// Of repeated keys the last: a map has each once.
-		if _, ok := seen[h.Key]; !ok && d.original(h.Key) {
+		if _, ok := seen[h.Key]; !ok && original(h.Key) {
 			seen[h.Key] = struct{}{}
 			headers.KeyBuilder().(*array.BinaryBuilder).Append([]byte(h.Key))
 			headers.ItemBuilder().(*array.BinaryBuilder).Append(h.Value)
@@ -220,89 +249,25 @@ func (t *rows) addDeadLetter(r *schemas.Record, d *deadLetter) {
 // where it was found are the same record, and the time is the record's own, so that a
 // replay makes the same row.
 func (t *rows) addRefused(r *schemas.Record, refused *schemas.RequestError) {
-	d := deadLetter{
-		class: refused.Class, reason: refused.Reason, topic: r.Topic, request: r.Coordinates(), failedAt: r.Timestamp,
-		original: func(string) bool { return true },
-	}
-	d.model, d.version = headerName(r, schemas.HeaderModel), headerName(r, schemas.HeaderVersion)
-	t.addDeadLetter(r, &d)
+	t.addDeadLetter(r, &schemas.DeadLetter{
+		Class: refused.Class, Reason: refused.Reason, Topic: r.Topic, Request: r.Coordinates(), FailedAt: r.Timestamp,
+		Model: r.HeaderName(schemas.HeaderModel), Version: r.HeaderName(schemas.HeaderVersion),
+	}, func(string) bool { return true })
 }
 
-// addLetter appends a record of the dead letters topic. Headers that are missing or
-// damaged lose nothing: the dead letter then stands for itself, and its reason says so.
+// addLetter appends a record of the dead letters topic. Where headers are unusable its reason says
+// so.
 func (t *rows) addLetter(r *schemas.Record) {
-	d := deadLetter{
-		class: schemas.ErrorClassMalformed, topic: r.Topic, request: r.Coordinates(), failedAt: r.Timestamp,
-		original: func(header string) bool { return !slices.Contains(deadLetterHeaders, header) },
-	}
-	d.model, d.version = headerName(r, schemas.HeaderModel), headerName(r, schemas.HeaderVersion)
+	d := schemas.ReadDeadLetter(r)
 	var faults []string
-	fault := func(key string) {
+	for _, key := range d.Unusable {
 		v, _ := r.Header(key)
 		faults = append(faults, key+"="+strconv.Quote(string(v[:min(len(v), 80)])))
 	}
-	if reason, ok := r.Header(schemas.HeaderReason); ok {
-		d.reason = string(reason)
-	}
-	class, _ := r.Header(schemas.HeaderErrorClass)
-	if c := schemas.ErrorClass(class); slices.Contains(schemas.ErrorClasses(), c) {
-		d.class = c
-	} else {
-		fault(schemas.HeaderErrorClass)
-	}
-	if topic := headerName(r, schemas.HeaderTopic); topic != "" {
-		d.topic = topic
-	} else {
-		fault(schemas.HeaderTopic)
-	}
-	if c, ok := headerCoordinates(r); ok {
-		d.request = c
-	} else {
-		fault(schemas.HeaderTopicID)
-		fault(schemas.HeaderPartition)
-		fault(schemas.HeaderOffset)
-	}
-	at, _ := r.Header(schemas.HeaderFailedAt)
-	if failedAt, err := time.Parse(time.RFC3339, string(at)); err == nil {
-		d.failedAt = failedAt
-	} else {
-		fault(schemas.HeaderFailedAt)
-	}
 	if len(faults) > 0 {
-		d.reason = strings.TrimSpace(d.reason + " (unusable headers of the dead letter: " + strings.Join(faults, ", ") + ")")
+		d.Reason = strings.TrimSpace(d.Reason + " (unusable headers of the dead letter: " + strings.Join(faults, ", ") + ")")
 	}
-	t.addDeadLetter(r, &d)
-}
-
-// deadLetterHeaders are added to the original ones when a record is dead-lettered.
-var deadLetterHeaders = []string{
-	schemas.HeaderModel, schemas.HeaderVersion, schemas.HeaderErrorClass, schemas.HeaderReason, schemas.HeaderTopic,
-	schemas.HeaderTopicID, schemas.HeaderPartition, schemas.HeaderOffset, schemas.HeaderRow, schemas.HeaderFailedAt, schemas.HeaderCut,
-}
-
-// headerName returns a header that goes into a LowCardinality column, "" if it could not
-// be a name.
-func headerName(r *schemas.Record, key string) string {
-	v, _ := r.Header(key)
-	if len(v) > 249 || !utf8.Valid(v) {
-		return ""
-	}
-	return string(v)
-}
-
-func headerCoordinates(r *schemas.Record) (c schemas.Coordinates, ok bool) {
-	id, _ := r.Header(schemas.HeaderTopicID)
-	partition, _ := r.Header(schemas.HeaderPartition)
-	offset, _ := r.Header(schemas.HeaderOffset)
-	topicID, err1 := uuid.ParseBytes(id)
-	p, err2 := strconv.ParseInt(string(partition), 10, 32)
-	o, err3 := strconv.ParseInt(string(offset), 10, 64)
-	var n int64
-	var err4 error
-	if row, ok := r.Header(schemas.HeaderRow); ok { // of one row of a record of many
-		n, err4 = strconv.ParseInt(string(row), 10, 32)
-	}
-	return schemas.Coordinates{TopicID: topicID, Partition: int32(p), Offset: o, Row: int32(n)}, errors.Join(err1, err2, err3, err4) == nil
+	t.addDeadLetter(r, &d, func(header string) bool { return !schemas.OfDeadLetter(header) })
 }
 
 // addEvent appends an event, or tells why it is none.
@@ -320,13 +285,13 @@ func (t *rows) addEvent(r *schemas.Record) *schemas.RequestError {
 	if !t.begin(r, len(r.Value)) {
 		return nil
 	}
-	t.binary(0, []byte(e.ID))
-	t.name(1, e.Type)
-	t.name(2, string(e.Data.Kind))
-	t.name(3, string(e.Data.Severity))
-	t.name(4, e.Data.Model)
-	t.name(5, e.Data.Version)
-	t.micros(6, schemas.ClampMicros(e.Time))
-	t.binary(7, r.Value)
+	t.binary(eventID, []byte(e.ID))
+	t.name(eventType, e.Type)
+	t.name(eventKind, string(e.Data.Kind))
+	t.name(eventSeverity, string(e.Data.Severity))
+	t.name(eventModel, e.Data.Model)
+	t.name(eventVersion, e.Data.Version)
+	t.micros(eventTime, schemas.ClampMicros(e.Time))
+	t.binary(eventBody, r.Value)
 	return nil
 }

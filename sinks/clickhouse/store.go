@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,7 +16,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/arrowipc"
 	"github.com/millrace/millrace/schemas/codec"
+	"github.com/millrace/millrace/schemas/observe"
 )
 
 // An insert has at most this many rows and about this many bytes. A single record may be
@@ -27,8 +28,8 @@ const (
 	maxInsertBytes = 128 << 20
 	// maxBuiltBytes bounds the inserts that are built here, which are held in memory.
 	maxBuiltBytes = 32 << 20
-	// maxLayouts bounds the schemas that are remembered.
-	maxLayouts = 1024
+	// maxKnown bounds the schemas that are remembered.
+	maxKnown = 1024
 )
 
 // ErrIncomplete says that ClickHouse took an insert and rows of it are not there.
@@ -51,14 +52,15 @@ type Stats struct {
 // Store stores Kafka records in ClickHouse. It is used by one goroutine at a time; make
 // one per session, on one Client.
 type Store struct {
-	client  *Client
-	topics  schemas.Topics
-	mem     memory.Allocator
-	log     zerolog.Logger
-	layouts map[string]*layout // by the bytes of the schema message
-	labels  codec.LabelDecoder
-	label   codec.Label  // the last that was decoded
-	buf     bytes.Buffer // streams built here
+	client *Client
+	topics schemas.Topics
+	mem    memory.Allocator
+	log    zerolog.Logger
+	reader *observe.Reader
+	known  map[*observe.Schema]*observations
+	labels codec.LabelDecoder
+	label  codec.Label  // the last that was decoded
+	buf    bytes.Buffer // streams built here
 
 	waiting   func(reason error) // told why Settle takes strangely long, and nil when it goes on
 	unsettled []schemas.Lease    // of calls that may not be over
@@ -66,7 +68,7 @@ type Store struct {
 
 // NewStore returns a Store for the records of these topics. mem is what rows are built in.
 func NewStore(c *Client, topics schemas.Topics, mem memory.Allocator) *Store {
-	return &Store{client: c, topics: topics, mem: mem, log: c.log, layouts: map[string]*layout{}, waiting: func(error) {}}
+	return &Store{client: c, topics: topics, mem: mem, log: c.log, reader: observe.NewReader(), known: map[*observe.Schema]*observations{}, waiting: func(error) {}}
 }
 
 // OnWait has fn told why Settle cannot go on, as where the clock of a server was set back,
@@ -142,7 +144,7 @@ func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool
 		}
 	}
 	c := &call{
-		Store: s, replay: replay, lease: lease, groups: map[*layout]*group{},
+		Store: s, replay: replay, lease: lease, groups: map[*observations]*group{},
 		feedback: newRows(s.mem, feedbackTable), letters: newRows(s.mem, deadLettersTable), events: newRows(s.mem, eventsTable),
 	}
 	defer c.release()
@@ -158,8 +160,8 @@ func (c *call) store(ctx context.Context, records []schemas.Record) error {
 	if c.replay {
 		// Something went wrong: trust nothing that was known of the tables.
 		c.client.forgetTables()
-		for _, l := range c.layouts {
-			l.ready = false
+		for _, o := range c.known {
+			o.ready = false
 		}
 		if err := c.findPresent(ctx, records); err != nil {
 			return err
@@ -192,7 +194,7 @@ type call struct {
 	mu    sync.Mutex // of inserts that run at the same time
 	stats Stats
 
-	groups                    map[*layout]*group
+	groups                    map[*observations]*group
 	order                     []*group
 	feedback, letters, events *rows
 }
@@ -205,8 +207,8 @@ func (c *call) release() {
 
 // group is the observation records of one schema message, and so of one table.
 type group struct {
-	layout *layout
-	parts  []part
+	of    *observations
+	parts []part
 }
 
 // part is one observation record.
@@ -261,53 +263,50 @@ func (c *call) take(ctx context.Context, r *schemas.Record) error {
 }
 
 func (c *call) takeObservations(r *schemas.Record) *schemas.RequestError {
-	l, p, err := c.split(r)
+	o, p, err := c.split(r)
 	if err != nil {
 		return schemas.Errorf(schemas.ErrorClassMalformed, "%v", err)
 	}
 	if c.replay { // perhaps it is what the insert failed on
 		p.bad = checkContent(r.Value)
 	}
-	g := c.groups[l]
+	g := c.groups[o]
 	if g == nil {
-		g = &group{layout: l}
-		c.groups[l] = g
+		g = &group{of: o}
+		c.groups[o] = g
 		c.order = append(c.order, g)
 	}
 	g.parts = append(g.parts, p)
 	return nil
 }
 
+// observations are the observation records of one schema, and so of one table.
+type observations struct {
+	*observe.Schema
+	source source
+	ready  bool // the table was seen to take the schema
+}
+
 // split checks an observation record and takes it apart.
-func (s *Store) split(r *schemas.Record) (*layout, part, error) {
+func (s *Store) split(r *schemas.Record) (*observations, part, error) {
 	p := part{record: r, value: r.Value}
-	schema, rest, err := splitSchema(r.Value)
+	schema, messages, err := s.reader.Read(r, p.extent.add)
 	if err != nil {
 		return nil, p, err
 	}
-	l := s.layouts[string(schema.raw)]
-	if l == nil {
-		if l, err = newLayout(schema); err != nil {
-			return nil, p, err
+	p.messages = messages
+	o := s.known[schema]
+	if o == nil {
+		o = &observations{Schema: schema}
+		if o.source, err = newSource(schema.Schema); err != nil {
+			return nil, p, fmt.Errorf("%w: %w", observe.ErrMalformed, err)
 		}
-		if len(s.layouts) >= maxLayouts {
-			clear(s.layouts)
+		if len(s.known) >= maxKnown {
+			clear(s.known)
 		}
-		s.layouts[string(l.message)] = l
+		s.known[schema] = o
 	}
-	p.messages, err = l.places(rest, func(at place, scoredAt int64) {
-		p.extent.add(at.topic, at.partition, at.offset, scoredAt)
-	})
-	if err != nil {
-		return nil, p, err
-	}
-	// A stream cut between two messages looks whole; only the header tells.
-	if v, ok := r.Header(schemas.HeaderRows); ok {
-		if want, err := strconv.Atoi(string(v)); err != nil || want != p.extent.rows {
-			return nil, p, malformed("%d rows, and header %s says %.20q", p.extent.rows, schemas.HeaderRows, v)
-		}
-	}
-	return l, p, nil
+	return o, p, nil
 }
 
 // insertGroup stores the records of one schema, in as few inserts as the limits allow.
@@ -317,13 +316,13 @@ func (c *call) insertGroup(ctx context.Context, g *group) error {
 			return err
 		}
 	}
-	if err := c.ensure(ctx, g.layout); errors.Is(err, ErrSchemaConflict) {
+	if err := c.ensure(ctx, g.of); errors.Is(err, ErrSchemaConflict) {
 		return c.refuseGroup(ctx, g, err)
 	} else if err != nil {
 		return err
 	}
 	if c.replay {
-		if err := c.client.awaitInserts(ctx, schemas.ObservationsTable(g.layout.model)); err != nil {
+		if err := c.client.awaitInserts(ctx, schemas.ObservationsTable(g.of.Model)); err != nil {
 			return err
 		}
 	}
@@ -331,13 +330,13 @@ func (c *call) insertGroup(ctx context.Context, g *group) error {
 	for i := range g.parts {
 		touched.merge(&g.parts[i].extent)
 	}
-	if err := c.insertPieces(ctx, g.layout, pieces(g.parts)); err != nil {
+	if err := c.insertPieces(ctx, g.of, pieces(g.parts)); err != nil {
 		return err
 	}
 	if !c.replay || touched.rows == 0 {
 		return nil
 	}
-	repaired, err := c.client.reconcile(ctx, g.layout.model, touched.from, touched.to, c.lease)
+	repaired, err := c.client.reconcile(ctx, g.of.Model, touched.from, touched.to, c.lease)
 	c.stats.Repaired += repaired
 	return err
 }
@@ -370,10 +369,10 @@ func pieces(parts []part) [][]part {
 const insertLanes = 2
 
 // insertPieces stores each piece by an insert. Where one fails, those that run are waited for.
-func (c *call) insertPieces(ctx context.Context, l *layout, pieces [][]part) error {
+func (c *call) insertPieces(ctx context.Context, o *observations, pieces [][]part) error {
 	if c.replay || len(pieces) == 1 { // a replay looks for what is there, piece by piece
 		for _, p := range pieces {
-			if err := c.insertParts(ctx, l, p); err != nil {
+			if err := c.insertParts(ctx, o, p); err != nil {
 				return err
 			}
 		}
@@ -388,7 +387,7 @@ func (c *call) insertPieces(ctx context.Context, l *layout, pieces [][]part) err
 			if failed.Load() {
 				return nil
 			}
-			if errs[i] = c.insertParts(ctx, l, p); errs[i] != nil {
+			if errs[i] = c.insertParts(ctx, o, p); errs[i] != nil {
 				failed.Store(true)
 			}
 			return nil
@@ -415,7 +414,7 @@ func (c *call) refuseBad(ctx context.Context, g *group) error {
 		}
 	}
 	g.parts = good
-	return c.refuse(ctx, g.layout, bad, func(p *part) *schemas.RequestError {
+	return c.refuse(ctx, g.of, bad, func(p *part) *schemas.RequestError {
 		return schemas.Errorf(schemas.ErrorClassMalformed, "%v", p.bad)
 	})
 }
@@ -423,14 +422,14 @@ func (c *call) refuseBad(ctx context.Context, g *group) error {
 // refuseGroup makes dead letters of records that their table cannot take.
 func (c *call) refuseGroup(ctx context.Context, g *group, conflict error) error {
 	refused := schemas.Errorf(schemas.ErrorClassMalformed, "%s; %s", strings.ReplaceAll(conflict.Error(), "\n", "; "), conflictRemedy)
-	return c.refuse(ctx, g.layout, g.parts, func(*part) *schemas.RequestError { return refused })
+	return c.refuse(ctx, g.of, g.parts, func(*part) *schemas.RequestError { return refused })
 }
 
 // refuse makes dead letters of observation records, but not of those whose rows are stored: a
 // record is either rows or a dead letter. Where some of its rows are, as after an insert over
 // midnight that was cut, the others must come in the end: that is an error.
-func (c *call) refuse(ctx context.Context, l *layout, parts []part, reason func(*part) *schemas.RequestError) error {
-	have, err := c.rowsOf(ctx, l, parts)
+func (c *call) refuse(ctx context.Context, o *observations, parts []part, reason func(*part) *schemas.RequestError) error {
+	have, err := c.rowsOf(ctx, o, parts)
 	if err != nil {
 		return err
 	}
@@ -438,7 +437,7 @@ func (c *call) refuse(ctx context.Context, l *layout, parts []part, reason func(
 		p := &parts[i]
 		stored := 0
 		if len(have) > 0 {
-			if _, err := l.places(p.messages, func(at place, _ int64) {
+			if err := o.Rows(p.messages, func(at schemas.Coordinates, _ int64) {
 				if _, ok := have[at]; ok {
 					stored++
 				}
@@ -453,7 +452,7 @@ func (c *call) refuse(ctx context.Context, l *layout, parts []part, reason func(
 		refused := reason(p)
 		if stored > 0 {
 			return fmt.Errorf("observation record of topic %s, partition %d, offset %d: %d of its %d rows are in %s, and the others cannot be stored: %w",
-				p.record.Topic, p.record.Partition, p.record.Offset, stored, p.extent.rows, schemas.ObservationsTable(l.model), refused)
+				p.record.Topic, p.record.Partition, p.record.Offset, stored, p.extent.rows, schemas.ObservationsTable(o.Model), refused)
 		}
 		c.stats.Refused++
 		c.letters.addRefused(p.record, refused)
@@ -467,7 +466,7 @@ func (c *call) refuse(ctx context.Context, l *layout, parts []part, reason func(
 }
 
 // rowsOf returns which rows of records are stored, of any of which none is before a replay.
-func (c *call) rowsOf(ctx context.Context, l *layout, parts []part) (map[place]struct{}, error) {
+func (c *call) rowsOf(ctx context.Context, o *observations, parts []part) (map[schemas.Coordinates]struct{}, error) {
 	var sum extent
 	for i := range parts {
 		sum.merge(&parts[i].extent)
@@ -475,32 +474,32 @@ func (c *call) rowsOf(ctx context.Context, l *layout, parts []part) (map[place]s
 	if !c.replay || sum.rows == 0 {
 		return nil, nil
 	}
-	table := schemas.ObservationsTable(l.model)
+	table := schemas.ObservationsTable(o.Model)
 	if types, err := c.client.columnTypes(ctx, table); err != nil || len(types) == 0 {
 		return nil, err // there is no table
 	}
 	if err := c.client.awaitInserts(ctx, table); err != nil {
 		return nil, err
 	}
-	return c.present(ctx, table, observationPlaces, l.version, &sum)
+	return c.present(ctx, table, observationPlaces, o.Version, &sum)
 }
 
-func (c *call) ensure(ctx context.Context, l *layout) error {
-	if l.ready {
+func (c *call) ensure(ctx context.Context, o *observations) error {
+	if o.ready {
 		return nil
 	}
-	if err := c.client.EnsureTable(ctx, l.schema); err != nil {
+	if err := c.client.EnsureTable(ctx, o.Schema.Schema); err != nil {
 		return err
 	}
-	l.ready = true
+	o.ready = true
 	return nil
 }
 
 // insertParts stores records as one insert; with replay, only the rows that are missing.
-func (c *call) insertParts(ctx context.Context, l *layout, parts []part) error {
-	table := schemas.ObservationsTable(l.model)
+func (c *call) insertParts(ctx context.Context, o *observations, parts []part) error {
+	table := schemas.ObservationsTable(o.Model)
 	if c.replay {
-		missing, rest, err := c.missingParts(ctx, l, parts)
+		missing, rest, err := c.missingParts(ctx, o, parts)
 		if err != nil {
 			return err
 		}
@@ -508,10 +507,10 @@ func (c *call) insertParts(ctx context.Context, l *layout, parts []part) error {
 			// Part of a record: its own insert, with the stream's own schema message.
 			var sum extent
 			sum.merge(&rest.extent)
-			if err := c.insertObservations(ctx, l, net.Buffers{rest.value}, &sum); err != nil {
+			if err := c.insertObservations(ctx, o, net.Buffers{rest.value}, &sum); err != nil {
 				return err
 			}
-			if err := c.verify(ctx, table, observationPlaces, l.version, &sum, func() ([]place, error) { return rest.places, nil }); err != nil {
+			if err := c.verify(ctx, table, observationPlaces, o.Version, &sum, func() ([]schemas.Coordinates, error) { return rest.places, nil }); err != nil {
 				return err
 			}
 		}
@@ -519,7 +518,7 @@ func (c *call) insertParts(ctx context.Context, l *layout, parts []part) error {
 	}
 	var sum extent
 	stream := make(net.Buffers, 0, len(parts)+2)
-	stream = append(stream, l.message)
+	stream = append(stream, o.Message())
 	for i := range parts {
 		if parts[i].extent.rows > 0 {
 			stream = append(stream, parts[i].messages)
@@ -529,13 +528,13 @@ func (c *call) insertParts(ctx context.Context, l *layout, parts []part) error {
 	if sum.rows == 0 {
 		return nil
 	}
-	if err := c.insertObservations(ctx, l, append(stream, endOfStream), &sum); err != nil {
+	if err := c.insertObservations(ctx, o, append(stream, arrowipc.AppendEnd(nil)), &sum); err != nil {
 		return err
 	}
-	return c.verify(ctx, table, observationPlaces, l.version, &sum, func() ([]place, error) {
-		places := make([]place, 0, sum.rows)
+	return c.verify(ctx, table, observationPlaces, o.Version, &sum, func() ([]schemas.Coordinates, error) {
+		places := make([]schemas.Coordinates, 0, sum.rows)
 		for i := range parts {
-			_, err := l.places(parts[i].messages, func(at place, _ int64) { places = append(places, at) })
+			err := o.Rows(parts[i].messages, func(at schemas.Coordinates, _ int64) { places = append(places, at) })
 			if err != nil {
 				return nil, err
 			}
@@ -545,15 +544,15 @@ func (c *call) insertParts(ctx context.Context, l *layout, parts []part) error {
 }
 
 // insertObservations sends a stream; the buffers are sent as they are.
-func (c *call) insertObservations(ctx context.Context, l *layout, stream net.Buffers, sum *extent) error {
+func (c *call) insertObservations(ctx context.Context, o *observations, stream net.Buffers, sum *extent) error {
 	size := int64(0)
 	for _, b := range stream {
 		size += int64(len(b))
 	}
-	table := schemas.ObservationsTable(l.model)
-	lock := c.client.modelLock(l.model)
+	table := schemas.ObservationsTable(o.Model)
+	lock := c.client.modelLock(o.Model)
 	lock.RLock()
-	err := c.client.insert(ctx, table, l.source, c.lease, &stream)
+	err := c.client.insert(ctx, table, o.source, c.lease, &stream)
 	lock.RUnlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -589,7 +588,7 @@ func (c *call) flush(ctx context.Context, t *rows) error {
 	case c.events:
 		c.stats.Events += n
 	}
-	err := c.verify(ctx, t.table.name, t.table.places, "", &t.extent, func() ([]place, error) { return t.places, nil })
+	err := c.verify(ctx, t.table.name, t.table.places, "", &t.extent, func() ([]schemas.Coordinates, error) { return t.places, nil })
 	t.places, t.extent, t.bytes = t.places[:0], extent{}, 0
 	return err
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/observe/observetest"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
 )
@@ -63,7 +64,7 @@ func observations(tb testing.TB, m *schemas.Manifest, n, rows int, opts ...ipc.O
 	tb.Helper()
 	records := make([]schemas.Record, n)
 	for i := range records {
-		records[i] = clickhousetest.Observations(tb, int64(i), clickhousetest.Batch{
+		records[i] = observetest.Observations(tb, int64(i), observetest.Batch{
 			Manifest: m, Rows: rows, Partition: int32(i % 3), Offset: int64(i * rows), Failed: 100,
 		}, opts...)
 	}
@@ -77,7 +78,7 @@ func TestStoreSplices(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := clickhousetest.Client(t)
 			s := newStore(t, c)
-			records := observations(t, clickhousetest.Manifest("flights", "v1"), 25, 4000, opts...)
+			records := observations(t, observetest.Manifest("flights", "v1"), 25, 4000, opts...)
 			stats, err := s.Store(t.Context(), records, false)
 			require.NoError(t, err)
 			require.Equal(t, 100_000, stats.Observations)
@@ -92,7 +93,7 @@ func TestStoreSplices(t *testing.T) {
 // why records are spliced, and why a record that holds more than one stream is refused.
 func TestConcatenatedStreamsAreNotOneInsert(t *testing.T) {
 	c := clickhousetest.Client(t)
-	m := clickhousetest.Manifest("flights", "v1")
+	m := observetest.Manifest("flights", "v1")
 	require.NoError(t, c.EnsureTable(t.Context(), m.ObservationSchema()))
 	records := observations(t, m, 2, 100)
 	both := slices.Concat(records[0].Value, records[1].Value)
@@ -100,7 +101,7 @@ func TestConcatenatedStreamsAreNotOneInsert(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 100, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights"))
 
-	r := clickhousetest.Record(schemas.DefaultTopics().Observations, 7, nil, both)
+	r := observetest.Record(schemas.DefaultTopics().Observations, 7, nil, both)
 	stats, err := newStore(t, c).Store(t.Context(), []schemas.Record{r}, false)
 	require.NoError(t, err)
 	require.Equal(t, clickhouse.Stats{DeadLetters: 1, Refused: 1, Inserts: 1, Bytes: stats.Bytes}, stats)
@@ -109,21 +110,21 @@ func TestConcatenatedStreamsAreNotOneInsert(t *testing.T) {
 // Several batches in a record, dictionaries that are replaced or grow, and none at all.
 func TestStoreManyBatchesInARecord(t *testing.T) {
 	c := clickhousetest.Client(t)
-	m := clickhousetest.Manifest("flights", "v1")
-	var batches []clickhousetest.Batch
+	m := observetest.Manifest("flights", "v1")
+	var batches []observetest.Batch
 	for i := range 5 {
-		batches = append(batches, clickhousetest.Batch{Manifest: m, Rows: 20, Offset: int64(20 * i), Partition: int32(i), Variant: fmt.Sprint("variant ", i)})
+		batches = append(batches, observetest.Batch{Manifest: m, Rows: 20, Offset: int64(20 * i), Partition: int32(i), Variant: fmt.Sprint("variant ", i)})
 	}
-	batches = append(batches, clickhousetest.Batch{Manifest: m})
+	batches = append(batches, observetest.Batch{Manifest: m})
 	topic := schemas.DefaultTopics().Observations
 	records := []schemas.Record{
-		clickhousetest.Record(topic, 0, nil, clickhousetest.Stream(t, batches)),
-		clickhousetest.Record(topic, 1, nil, clickhousetest.Stream(t, batches[5:])), // no rows
+		observetest.Record(topic, 0, nil, observetest.Stream(t, batches)),
+		observetest.Record(topic, 1, nil, observetest.Stream(t, batches[5:])), // no rows
 	}
 	for i := range batches {
 		batches[i].Offset += 1000
 	}
-	records = append(records, clickhousetest.Record(topic, 2, nil, clickhousetest.Stream(t, batches, ipc.WithDictionaryDeltas(true), ipc.WithZstd())))
+	records = append(records, observetest.Record(topic, 2, nil, observetest.Stream(t, batches, ipc.WithDictionaryDeltas(true), ipc.WithZstd())))
 	stats, err := newStore(t, c).Store(t.Context(), records, false)
 	require.NoError(t, err)
 	require.Equal(t, clickhouse.Stats{Observations: 200, Inserts: 1, Bytes: stats.Bytes}, stats)
@@ -135,7 +136,7 @@ func TestStoreManyBatchesInARecord(t *testing.T) {
 
 func TestStoreLimitsInserts(t *testing.T) {
 	c := clickhousetest.Client(t)
-	stats, err := newStore(t, c).Store(t.Context(), observations(t, clickhousetest.Manifest("flights", "v1"), 7, 30_000), false)
+	stats, err := newStore(t, c).Store(t.Context(), observations(t, observetest.Manifest("flights", "v1"), 7, 30_000), false)
 	require.NoError(t, err)
 	require.Equal(t, 210_000, stats.Observations)
 	require.Equal(t, 3, stats.Inserts)
@@ -147,8 +148,8 @@ func TestStoreManyDays(t *testing.T) {
 	c := clickhousetest.Client(t)
 	var records []schemas.Record
 	for i := range 120 {
-		records = append(records, clickhousetest.Observations(t, int64(i), clickhousetest.Batch{
-			Manifest: clickhousetest.Manifest("flights", "v1"), Rows: 2, Offset: int64(2 * i),
+		records = append(records, observetest.Observations(t, int64(i), observetest.Batch{
+			Manifest: observetest.Manifest("flights", "v1"), Rows: 2, Offset: int64(2 * i),
 			ScoredAt: time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, i),
 		}))
 	}
@@ -161,27 +162,27 @@ func TestStoreManyDays(t *testing.T) {
 func TestStoreRefusesCorruptObservations(t *testing.T) {
 	c := clickhousetest.Client(t)
 	s := newStore(t, c)
-	m := clickhousetest.Manifest("flights", "v1")
+	m := observetest.Manifest("flights", "v1")
 	good := observations(t, m, 1, 100)[0]
 	corrupt := map[string]func(r *schemas.Record){
 		"empty":                func(r *schemas.Record) { r.Value = nil },
 		"cut in a message":     func(r *schemas.Record) { r.Value = r.Value[:len(r.Value)-100] },
-		"cut between messages": func(r *schemas.Record) { r.Value = r.Value[:clickhouse.SchemaBytes(t, r)] },
+		"cut between messages": func(r *schemas.Record) { r.Value = r.Value[:observetest.SchemaBytes(r.Value)] },
 		"json":                 func(r *schemas.Record) { r.Value = []byte(`{"model":"flights"}`) },
 		"two streams":          func(r *schemas.Record) { r.Value = slices.Concat(r.Value, r.Value) },
 		"garbage at the end":   func(r *schemas.Record) { r.Value = append(slices.Clone(r.Value), 'x') },
 		"header of other rows": func(r *schemas.Record) { r.Headers[2].Value = []byte("99") },
 		"strings out of place": func(r *schemas.Record) {
-			clickhouse.Damage(t, r, schemas.ColumnRequestID, 1, func(offsets []byte) { offsets[len(offsets)/2] ^= 0x40 })
+			observetest.Damage(t, r, schemas.ColumnRequestID, 1, func(offsets []byte) { offsets[len(offsets)/2] ^= 0x40 })
 		},
 		"strings beyond values": func(r *schemas.Record) {
-			clickhouse.Damage(t, r, schemas.ColumnRequestID, 1, func(offsets []byte) { offsets[4*100+2] = 0x7f })
+			observetest.Damage(t, r, schemas.ColumnRequestID, 1, func(offsets []byte) { offsets[4*100+2] = 0x7f })
 		},
 		"index beyond dictionary": func(r *schemas.Record) {
-			clickhouse.Damage(t, r, "origin", 1, func(indexes []byte) { indexes[4*50] = 200 })
+			observetest.Damage(t, r, "origin", 1, func(indexes []byte) { indexes[4*50] = 200 })
 		},
 		"index below dictionary": func(r *schemas.Record) {
-			clickhouse.Damage(t, r, schemas.ColumnVersion, 1, func(indexes []byte) { indexes[4*50+3] = 0xff })
+			observetest.Damage(t, r, schemas.ColumnVersion, 1, func(indexes []byte) { indexes[4*50+3] = 0xff })
 		},
 		"header without number": func(r *schemas.Record) { r.Headers[2].Value = []byte("a\xff") },
 	}
@@ -227,9 +228,9 @@ func TestStoreRefusesCorruptObservations(t *testing.T) {
 func TestReplayRefusesWhatClickHouseRefuses(t *testing.T) {
 	c := clickhousetest.Client(t)
 	s := newStore(t, c)
-	m := clickhousetest.Manifest("flights", "v1")
+	m := observetest.Manifest("flights", "v1")
 	records := observations(t, m, 3, 100, ipc.WithLZ4())
-	clickhouse.Damage(t, &records[1], "f3", 1, func(stored []byte) { stored[8] ^= 0xff }) // no LZ4 frame
+	observetest.Damage(t, &records[1], "f3", 1, func(stored []byte) { stored[8] ^= 0xff }) // no LZ4 frame
 	_, err := s.Store(t.Context(), records, false)
 	require.ErrorContains(t, err, "insert 300 rows into observations_flights")
 	stats, err := s.Store(t.Context(), records, true)
@@ -239,7 +240,7 @@ func TestReplayRefusesWhatClickHouseRefuses(t *testing.T) {
 
 func TestStoreRefusesOtherTopics(t *testing.T) {
 	c := clickhousetest.Client(t)
-	_, err := newStore(t, c).Store(t.Context(), []schemas.Record{clickhousetest.Record("millrace.control", 0, nil, nil)}, false)
+	_, err := newStore(t, c).Store(t.Context(), []schemas.Record{observetest.Record("millrace.control", 0, nil, nil)}, false)
 	require.ErrorContains(t, err, "topic millrace.control is none of")
 }
 
@@ -260,7 +261,7 @@ func TestStoreFeedback(t *testing.T) {
 	}
 	var records []schemas.Record
 	for i, v := range values {
-		records = append(records, clickhousetest.Record(topic, int64(i), []byte("key "+strconv.Itoa(i)), []byte(v)))
+		records = append(records, observetest.Record(topic, int64(i), []byte("key "+strconv.Itoa(i)), []byte(v)))
 	}
 	type row struct {
 		Model      string    `ch:"model"`
@@ -307,7 +308,7 @@ func TestStoreDeadLetters(t *testing.T) {
 	for i := range every {
 		every[i] = byte(i)
 	}
-	request := schemas.Coordinates{TopicID: clickhousetest.RequestTopicID, Partition: 3, Offset: 1 << 40, Row: 17}
+	request := schemas.Coordinates{TopicID: observetest.RequestTopicID, Partition: 3, Offset: 1 << 40, Row: 17}
 	failedAt := time.Date(2026, 11, 21, 1, 2, 3, 456789000, time.UTC)
 	headers := []schemas.Header{
 		{Key: "trace", Value: []byte("first")},
@@ -326,11 +327,11 @@ func TestStoreDeadLetters(t *testing.T) {
 		{Key: schemas.HeaderRow, Value: []byte("17")},
 		{Key: schemas.HeaderFailedAt, Value: []byte("2026-11-21T01:02:03.456789Z")},
 	}
-	whole := clickhousetest.Record(topic, 0, nil, every)
+	whole := observetest.Record(topic, 0, nil, every)
 	whole.Headers = headers
-	big := clickhousetest.Record(topic, 1, every, bytes.Repeat(every, 2<<20/256))
+	big := observetest.Record(topic, 1, every, bytes.Repeat(every, 2<<20/256))
 	big.Headers = headers[4:]
-	bare := clickhousetest.Record(topic, 2, []byte{}, nil)
+	bare := observetest.Record(topic, 2, []byte{}, nil)
 	bare.Headers = []schemas.Header{{Key: schemas.HeaderErrorClass, Value: []byte("what")}, {Key: schemas.HeaderOffset, Value: []byte("-")}}
 	records := []schemas.Record{whole, big, bare}
 	for _, replay := range []bool{false, true} {
@@ -380,7 +381,7 @@ func TestStoreDeadLetters(t *testing.T) {
 func TestStoreManyHeaders(t *testing.T) {
 	c := clickhousetest.Client(t)
 	s := newStore(t, c)
-	r := clickhousetest.Record(schemas.DefaultTopics().DeadLetters, 0, nil, nil)
+	r := observetest.Record(schemas.DefaultTopics().DeadLetters, 0, nil, nil)
 	const n = 200_000
 	for i := range n {
 		r.Headers = append(r.Headers, schemas.Header{Key: strconv.Itoa(i % (n / 2)), Value: strconv.AppendInt(nil, int64(i), 10)})
@@ -403,10 +404,10 @@ func TestStoreEvents(t *testing.T) {
 	body, err := json.Marshal(event)
 	require.NoError(t, err)
 	records := []schemas.Record{
-		clickhousetest.Record(topic, 0, []byte("flights"), body),
-		clickhousetest.Record(topic, 1, []byte("flights"), body), // a repeat has the same id, and its own row
-		clickhousetest.Record(topic, 2, nil, []byte(`{"id":""}`)),
-		clickhousetest.Record(topic, 3, nil, []byte("{\"id\":\"\xff\"}")),
+		observetest.Record(topic, 0, []byte("flights"), body),
+		observetest.Record(topic, 1, []byte("flights"), body), // a repeat has the same id, and its own row
+		observetest.Record(topic, 2, nil, []byte(`{"id":""}`)),
+		observetest.Record(topic, 3, nil, []byte("{\"id\":\"\xff\"}")),
 	}
 	for _, replay := range []bool{false, true} {
 		stats, err := s.Store(t.Context(), records, replay)
@@ -449,17 +450,17 @@ func TestStoreEmpty(t *testing.T) {
 		}
 		return names
 	}
-	require.NoError(t, c.EnsureTable(t.Context(), clickhousetest.Manifest("flights", "v1").ObservationSchema()))
+	require.NoError(t, c.EnsureTable(t.Context(), observetest.Manifest("flights", "v1").ObservationSchema()))
 	require.Equal(t, []string{topics.Observations, topics.Feedback, topics.Events, topics.DeadLetters}, empty())
-	_, err := s.Store(t.Context(), observations(t, clickhousetest.Manifest("flights", "v1"), 1, 10), false)
+	_, err := s.Store(t.Context(), observations(t, observetest.Manifest("flights", "v1"), 1, 10), false)
 	require.NoError(t, err)
 	require.Equal(t, []string{topics.Feedback, topics.Events, topics.DeadLetters}, empty())
 	_, err = s.Store(t.Context(), []schemas.Record{
-		clickhousetest.Record(topics.Feedback, 0, []byte("a"), []byte(`{"request_id":"a","model":"flights","label":1,"observed_at":1}`)),
+		observetest.Record(topics.Feedback, 0, []byte("a"), []byte(`{"request_id":"a","model":"flights","label":1,"observed_at":1}`)),
 	}, false)
 	require.NoError(t, err)
 	require.Equal(t, []string{topics.Events, topics.DeadLetters}, empty())
-	_, err = s.Store(t.Context(), []schemas.Record{clickhousetest.Record(topics.Feedback, 1, nil, []byte("no label"))}, false)
+	_, err = s.Store(t.Context(), []schemas.Record{observetest.Record(topics.Feedback, 1, nil, []byte("no label"))}, false)
 	require.NoError(t, err)
 	require.Empty(t, empty(), "any record may have been refused")
 }
@@ -469,10 +470,10 @@ func TestStoreEmpty(t *testing.T) {
 func TestStoreOneOfSeveralInsertsFails(t *testing.T) {
 	c := clickhousetest.Client(t)
 	s := newStore(t, c)
-	records := observations(t, clickhousetest.Manifest("flights", "v1"), 6, 30_000, ipc.WithLZ4())
+	records := observations(t, observetest.Manifest("flights", "v1"), 6, 30_000, ipc.WithLZ4())
 	whole := records[5].Value
 	records[5].Value = slices.Clone(whole)
-	clickhouse.Damage(t, &records[5], "f3", 1, func(stored []byte) { stored[8] ^= 0xff }) // no LZ4 frame, which the framing does not show
+	observetest.Damage(t, &records[5], "f3", 1, func(stored []byte) { stored[8] ^= 0xff }) // no LZ4 frame, which the framing does not show
 	stats, err := s.Store(t.Context(), records, false)
 	require.ErrorContains(t, err, "insert 90000 rows into observations_flights")
 	require.Equal(t, 2, stats.Inserts, "a recorder's pace counts those that fail too")

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/observe/observetest"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
 )
@@ -238,10 +239,10 @@ func TestMigrationOfDatedTablesKilledAnywhereKeepsEveryRow(t *testing.T) {
 // oneOldDay stores observations as the last release did.
 func oneOldDay(t *testing.T, c *clickhouse.Client) []schemas.Record {
 	t.Helper()
-	m := clickhousetest.Manifest("flights", "v1")
+	m := observetest.Manifest("flights", "v1")
 	var records []schemas.Record
 	for i, at := range []time.Time{time.Now().Add(-time.Hour), time.Now().Add(time.Hour)} {
-		r := clickhousetest.Observations(t, int64(i), clickhousetest.Batch{Manifest: m, Rows: 500, Offset: int64(500 * i), Failed: 50, ScoredAt: at})
+		r := observetest.Observations(t, int64(i), observetest.Batch{Manifest: m, Rows: 500, Offset: int64(500 * i), Failed: 50, ScoredAt: at})
 		splice := clickhouse.Splice(t, []schemas.Record{r})
 		require.NoError(t, clickhouse.Conn(c).InsertFormat(t.Context(), "ArrowStream", "INSERT INTO "+c.Database()+".observations_flights", &splice))
 		records = append(records, r)
@@ -255,7 +256,7 @@ func requireOldDay(t *testing.T, c *clickhouse.Client, records []schemas.Record)
 	require.EqualValues(t, 500, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights WHERE stored_at = toDateTime(scored_at, 'UTC')"))
 	require.EqualValues(t, 500, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights WHERE scored_at > now() AND stored_at <= now()"))
 	// A replay finds what the last release stored, and new rows have the server's time.
-	more := clickhousetest.Observations(t, 2, clickhousetest.Batch{Manifest: clickhousetest.Manifest("flights", "v1"), Rows: 500, Offset: 1000, ScoredAt: time.Date(1971, 1, 1, 0, 0, 0, 0, time.UTC)})
+	more := observetest.Observations(t, 2, observetest.Batch{Manifest: observetest.Manifest("flights", "v1"), Rows: 500, Offset: 1000, ScoredAt: time.Date(1971, 1, 1, 0, 0, 0, 0, time.UTC)})
 	stats, err := newStore(t, c).Store(t.Context(), append(records, more), true)
 	require.NoError(t, err)
 	require.Equal(t, 1000, stats.Present)
@@ -353,21 +354,21 @@ func TestTimesOfProducersDecideNothing(t *testing.T) {
 		times = append(times, time.Date(2010, 1, 1+day, 0, 0, 0, 0, time.UTC))
 	}
 	var records []schemas.Record
-	m := clickhousetest.Manifest("flights", "v1")
+	m := observetest.Manifest("flights", "v1")
 	for i, at := range times {
 		observed := ""
 		if y := at.Year(); y > 1900 && y < 2299 { // others are refused
 			observed = `,"observed_at":` + strconv.FormatInt(at.UnixMilli(), 10)
 		}
 		of := []schemas.Record{
-			clickhousetest.Record(topics.Feedback, int64(2*i), nil, []byte(`{"model":"flights","request_id":"a","label":1`+observed+`}`)),
-			clickhousetest.Record(topics.Feedback, int64(2*i+1), nil, []byte("bad")),
-			clickhousetest.Record(topics.Events, int64(i), nil, []byte(`{"id":"e","type":"t","time":"`+at.UTC().Format(time.RFC3339)+`","data":{}}`)),
-			clickhousetest.Record(topics.DeadLetters, int64(i), nil, []byte("x")),
+			observetest.Record(topics.Feedback, int64(2*i), nil, []byte(`{"model":"flights","request_id":"a","label":1`+observed+`}`)),
+			observetest.Record(topics.Feedback, int64(2*i+1), nil, []byte("bad")),
+			observetest.Record(topics.Events, int64(i), nil, []byte(`{"id":"e","type":"t","time":"`+at.UTC().Format(time.RFC3339)+`","data":{}}`)),
+			observetest.Record(topics.DeadLetters, int64(i), nil, []byte("x")),
 		}
 		of[3].Headers = append(of[3].Headers, schemas.Header{Key: schemas.HeaderFailedAt, Value: []byte(at.UTC().Format(time.RFC3339))})
 		if observed != "" {
-			of = append(of, clickhousetest.Observations(t, int64(i), clickhousetest.Batch{Manifest: m, Rows: 10, Offset: int64(10 * i), ScoredAt: at}))
+			of = append(of, observetest.Observations(t, int64(i), observetest.Batch{Manifest: m, Rows: 10, Offset: int64(10 * i), ScoredAt: at}))
 		}
 		for j := range of {
 			of[j].Timestamp = at
@@ -401,7 +402,7 @@ func TestTimesOfProducersDecideNothing(t *testing.T) {
 // Who writes to the topic of observations cannot say when a row was stored.
 func TestStoredAtIsTheServers(t *testing.T) {
 	c := clickhousetest.Client(t)
-	m := clickhousetest.Manifest("flights", "v1")
+	m := observetest.Manifest("flights", "v1")
 	m.Features = append(m.Features, schemas.Feature{Name: schemas.ColumnStoredAt, Type: schemas.TypeInt64})
 	stats, err := newStore(t, c).Store(t.Context(), observations(t, m, 1, 10), false)
 	require.NoError(t, err)
@@ -416,7 +417,7 @@ func TestChangedTTLReachesTablesThatExist(t *testing.T) {
 	var log bytes.Buffer
 	clickhouse.SetLogger(c, zerolog.New(&log))
 	require.NoError(t, c.Migrate(t.Context()))
-	require.NoError(t, c.EnsureTable(t.Context(), clickhousetest.Manifest("flights", "v1").ObservationSchema()))
+	require.NoError(t, c.EnsureTable(t.Context(), observetest.Manifest("flights", "v1").ObservationSchema()))
 	settle(t, c)
 	count := func(table string) uint64 {
 		return clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}."+table)
@@ -474,7 +475,7 @@ func TestDurability(t *testing.T) {
 	storage := schemas.Storage{Database: clickhousetest.NewDatabase(t), TTLDays: 30, Durability: schemas.DurabilityFsync}
 	c := clickhousetest.Open(t, storage)
 	require.NoError(t, c.Migrate(t.Context()))
-	require.NoError(t, c.EnsureTable(t.Context(), clickhousetest.Manifest("flights", "v1").ObservationSchema()))
+	require.NoError(t, c.EnsureTable(t.Context(), observetest.Manifest("flights", "v1").ObservationSchema()))
 	settings := []string{"fsync_after_insert = 1", "fsync_part_directory = 1", "min_rows_to_fsync_after_merge = 1", "min_compressed_bytes_to_fsync_after_merge = 1"}
 	tables := tablesOf(t, c, "1")
 	require.Len(t, tables, 11)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/observe/observetest"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
 )
@@ -64,7 +65,7 @@ func columnType(t *testing.T, c *clickhouse.Client, column string) string {
 
 func TestEnsureTableTypes(t *testing.T) {
 	c := clickhousetest.Client(t)
-	m := clickhousetest.Manifest("flights", "v1")
+	m := observetest.Manifest("flights", "v1")
 	m.Features = nil
 	want := map[string]string{"label": "Nullable(Float64)", schemas.ColumnScoredAt: "DateTime64(6, 'UTC')", schemas.ColumnTopicID: "LowCardinality(String)"}
 	for _, f := range []struct {
@@ -106,12 +107,12 @@ func TestEnsureTableTypes(t *testing.T) {
 func TestSchemaEvolution(t *testing.T) {
 	c := clickhousetest.Client(t)
 	s := newStore(t, c)
-	v1 := clickhousetest.Manifest("flights", "v1")
+	v1 := observetest.Manifest("flights", "v1")
 	_, err := s.Store(t.Context(), observations(t, v1, 1, 100), false)
 	require.NoError(t, err)
 
 	// v2 adds a column, lets another be absent, drops one, and predicts with another output.
-	v2 := clickhousetest.Manifest("flights", "v2")
+	v2 := observetest.Manifest("flights", "v2")
 	v2.Features = append(v2.Features[1:], schemas.Feature{Name: "carrier", Type: schemas.TypeCategory}, schemas.Feature{Name: "seats", Type: schemas.TypeInt32})
 	v2.Features[0].Optional = true
 	v2.Target.Score = "label"
@@ -122,7 +123,7 @@ func TestSchemaEvolution(t *testing.T) {
 	require.Equal(t, "Nullable(Int32)", columnType(t, c, "seats"))
 
 	// v1 goes on, beside it.
-	more := []schemas.Record{clickhousetest.Observations(t, 1, clickhousetest.Batch{Manifest: v1, Rows: 50, Offset: 1000})}
+	more := []schemas.Record{observetest.Observations(t, 1, observetest.Batch{Manifest: v1, Rows: 50, Offset: 1000})}
 	_, err = s.Store(t.Context(), more, false)
 	require.NoError(t, err)
 	require.EqualValues(t, 150, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights WHERE version = 'v1' AND carrier IS NULL AND f0 > 0"))
@@ -146,8 +147,8 @@ func TestSchemaEvolution(t *testing.T) {
 
 func TestTypeConflictChangesNothing(t *testing.T) {
 	c := clickhousetest.Client(t)
-	require.NoError(t, c.EnsureTable(t.Context(), clickhousetest.Manifest("flights", "v1").ObservationSchema()))
-	v2 := clickhousetest.Manifest("flights", "v2")
+	require.NoError(t, c.EnsureTable(t.Context(), observetest.Manifest("flights", "v1").ObservationSchema()))
+	v2 := observetest.Manifest("flights", "v2")
 	v2.Features[0].Type = schemas.TypeString
 	v2.Features = append(v2.Features, schemas.Feature{Name: "added", Type: schemas.TypeBool})
 	err := c.EnsureTable(t.Context(), v2.ObservationSchema())
@@ -163,16 +164,16 @@ func TestTypeConflictBecomesDeadLetters(t *testing.T) {
 	var log bytes.Buffer
 	clickhouse.SetLogger(c, zerolog.New(&log).Level(zerolog.ErrorLevel))
 	s := newStore(t, c)
-	require.NoError(t, c.EnsureTable(t.Context(), clickhousetest.Manifest("flights", "v1").ObservationSchema()))
-	v2 := clickhousetest.Manifest("flights", "v2")
+	require.NoError(t, c.EnsureTable(t.Context(), observetest.Manifest("flights", "v1").ObservationSchema()))
+	v2 := observetest.Manifest("flights", "v2")
 	v2.Features[0].Type, v2.Features[1].Type = schemas.TypeString, schemas.TypeBool
 	records := observations(t, v2, 3, 10)
-	for i, m := range []*schemas.Manifest{clickhousetest.Manifest("flights", "v1"), clickhousetest.Manifest("words", "v1")} {
+	for i, m := range []*schemas.Manifest{observetest.Manifest("flights", "v1"), observetest.Manifest("words", "v1")} {
 		r := observations(t, m, 1, 20)[0]
 		r.Offset = int64(3 + i)
 		records = append(records, r)
 	}
-	records = append(records, clickhousetest.Record(schemas.DefaultTopics().Feedback, 0, nil, []byte(`{"model":"flights","request_id":"a","label":1}`)))
+	records = append(records, observetest.Record(schemas.DefaultTopics().Feedback, 0, nil, []byte(`{"model":"flights","request_id":"a","label":1}`)))
 	stats, err := s.Store(t.Context(), records, false)
 	require.NoError(t, err)
 	require.Equal(t, clickhouse.Stats{Observations: 40, Feedback: 1, DeadLetters: 3, Refused: 3, Inserts: 4, Bytes: stats.Bytes}, stats)
@@ -204,9 +205,9 @@ func TestTypeConflictBecomesDeadLetters(t *testing.T) {
 func TestPredictionsSpanModels(t *testing.T) {
 	c := clickhousetest.Client(t)
 	s := newStore(t, c)
-	words := clickhousetest.Manifest("words", "v1")
+	words := observetest.Manifest("words", "v1")
 	words.Target, words.Outputs = nil, []schemas.Output{{Name: "word", Type: schemas.TypeString}} // no number: no score
-	records := append(observations(t, clickhousetest.Manifest("flights", "v1"), 1, 10), observations(t, words, 1, 20)...)
+	records := append(observations(t, observetest.Manifest("flights", "v1"), 1, 10), observations(t, words, 1, 20)...)
 	stats, err := s.Store(t.Context(), records, false)
 	require.NoError(t, err)
 	require.Equal(t, 30, stats.Observations)
@@ -221,7 +222,7 @@ func TestEnsureTableAtOnce(t *testing.T) {
 	c := clickhousetest.Client(t)
 	g, ctx := errgroup.WithContext(t.Context())
 	for _, version := range []string{"v1", "v2", "v3", "v4"} {
-		m := clickhousetest.Manifest("flights", version)
+		m := observetest.Manifest("flights", version)
 		if version > "v2" {
 			m.Target.Score = "label"
 		}

@@ -388,23 +388,3 @@ func (c *Client) Refused(ctx context.Context, topic uuid.UUID) (map[int32]map[in
 	}
 	return refused, nil
 }
-
-// Places takes observation records apart as Store does. It is used by one goroutine at a time.
-type Places struct{ store *Store }
-
-// NewPlaces returns a Places.
-func NewPlaces() *Places { return &Places{&Store{layouts: map[string]*layout{}}} }
-
-// Of calls visit with the coordinates and scored_at of each row of an observation record, and
-// returns the model and version that they are of. It may have called visit for some where it
-// returns an error: the record is malformed, and Store makes a dead letter of it.
-func (p *Places) Of(r *schemas.Record, visit func(c schemas.Coordinates, scoredAt int64)) (model, version string, err error) {
-	l, of, err := p.store.split(r)
-	if err != nil {
-		return "", "", err
-	}
-	_, err = l.places(of.messages, func(at place, scoredAt int64) {
-		visit(schemas.Coordinates{TopicID: at.topic, Partition: at.partition, Offset: at.offset, Row: at.row}, scoredAt)
-	})
-	return l.model, l.version, err
-}

@@ -123,14 +123,14 @@ func TestDeadLettersComeBackAsTheyWere(t *testing.T) {
 	} {
 		rec.Topic, rec.TopicID, rec.Partition, rec.Offset = "millrace.requests.m", topicID, 3, int64(42+i)
 		fault := schemas.Errorf(schemas.ErrorClassMalformed, "byte %d is \"x\"", i)
-		letter := kafka.DeadLetter("millrace.deadletters", &rec, kafka.WholeRecord, fault, "m", "1", failedAt)
+		letter := schemas.NewDeadLetter("millrace.deadletters", &rec, schemas.WholeRecord, fault, "m", "1", failedAt)
 		require.Equal(t, "millrace.deadletters", letter.Topic)
 		require.Equal(t, schemas.AnyPartition, letter.Partition)
 		require.NoError(t, p.Send(t.Context(), letter))
 	}
 	letters := map[int64]schemas.Record{}
 	for _, l := range read(t, brokers, "millrace.deadletters", 4) {
-		c, ok := kafka.LetterCoordinates(&l)
+		c, ok := schemas.DeadLetterCoordinates(&l)
 		require.True(t, ok)
 		letters[c.Offset] = l
 	}
@@ -145,11 +145,11 @@ func TestDeadLettersComeBackAsTheyWere(t *testing.T) {
 		header(schemas.HeaderModel, "m"), header(schemas.HeaderVersion, "1"),
 		header(schemas.HeaderFailedAt, "2026-03-04T04:06:07.000008Z"),
 	}, first.Headers)
-	c, ok := kafka.LetterCoordinates(&first)
+	c, ok := schemas.DeadLetterCoordinates(&first)
 	require.True(t, ok)
 	require.Equal(t, schemas.Coordinates{TopicID: topicID, Partition: 3, Offset: 42}, c)
 
-	replay := kafka.Replay(&first)
+	replay := schemas.ReplayOf(&first)
 	require.Equal(t, schemas.Message{
 		Topic: "millrace.requests.m", Partition: 3, Key: []byte("k"), Value: []byte(`{"a":1}`),
 		Headers: []schemas.Header{
@@ -174,7 +174,7 @@ func TestDeadLettersComeBackAsTheyWere(t *testing.T) {
 	class, _ := again.Header(schemas.HeaderReason)
 	require.Equal(t, `byte 3 is "x"`, string(class))
 	require.Equal(t, []schemas.Header{header("mine", "kept"), header(schemas.HeaderReplayOf, topicID.String()+"/3/45")},
-		kafka.Replay(&again).Headers, "it is the replay of this letter now")
+		schemas.ReplayOf(&again).Headers, "it is the replay of this letter now")
 }
 
 func TestCoordinatesOfWhatIsNoLetter(t *testing.T) {
@@ -184,13 +184,13 @@ func TestCoordinatesOfWhatIsNoLetter(t *testing.T) {
 		{Headers: []schemas.Header{header(schemas.HeaderTopicID, uuid.NewString()), header(schemas.HeaderPartition, "1")}},
 		{Headers: []schemas.Header{header(schemas.HeaderTopicID, uuid.NewString()), header(schemas.HeaderPartition, "1"), header(schemas.HeaderOffset, "-1")}},
 	} {
-		c, ok := kafka.LetterCoordinates(&letter)
+		c, ok := schemas.DeadLetterCoordinates(&letter)
 		require.False(t, ok)
 		require.Zero(t, c)
-		require.Equal(t, schemas.AnyPartition, kafka.Replay(&letter).Partition)
+		require.Equal(t, schemas.AnyPartition, schemas.ReplayOf(&letter).Partition)
 	}
-	require.Empty(t, kafka.Replay(&schemas.Record{}).Topic)
-	require.ErrorContains(t, newProducer(t, serve(t)).Send(t.Context(), kafka.Replay(&schemas.Record{})), "produce to topic")
+	require.Empty(t, schemas.ReplayOf(&schemas.Record{}).Topic)
+	require.ErrorContains(t, newProducer(t, serve(t)).Send(t.Context(), schemas.ReplayOf(&schemas.Record{})), "produce to topic")
 }
 
 func TestPartitionIsTheMessagesOrItsKeys(t *testing.T) {

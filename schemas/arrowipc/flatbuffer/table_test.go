@@ -9,7 +9,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/stretchr/testify/require"
 
-	"github.com/millrace/millrace/schemas/flatbuffer"
+	"github.com/millrace/millrace/schemas/arrowipc/flatbuffer"
 )
 
 // sample is the flatbuffer of a schema message, as the arrow module writes it.

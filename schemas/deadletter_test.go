@@ -1,4 +1,4 @@
-package kafka_test
+package schemas_test
 
 import (
 	"bytes"
@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/sinks/kafka"
 )
 
 func TestDeadLetterFitsItsTopic(t *testing.T) {
@@ -39,7 +38,7 @@ func TestDeadLetterFitsItsTopic(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rec := tc.rec
 			fault := schemas.Errorf(schemas.ErrorClassTooLarge, "too large")
-			m := kafka.DeadLetter("letters", &rec, kafka.WholeRecord, fault, "m", "1", time.Now())
+			m := schemas.NewDeadLetter("letters", &rec, schemas.WholeRecord, fault, "m", "1", time.Now())
 			size, own := len(m.Key)+len(m.Value), 0
 			var cut, reason string
 			for _, h := range m.Headers {
@@ -84,7 +83,7 @@ func TestDeadLetterReasonIsShort(t *testing.T) {
 			strings.Repeat("é", 5000):         strings.Repeat("é", 510) + "…",
 			"xx" + strings.Repeat("😀", 1<<20): "xx" + strings.Repeat("😀", 254) + "…",
 		} {
-			m := kafka.DeadLetter("letters", &schemas.Record{}, kafka.WholeRecord, schemas.Errorf(class, "%s", in), "m", "1", time.Now())
+			m := schemas.NewDeadLetter("letters", &schemas.Record{}, schemas.WholeRecord, schemas.Errorf(class, "%s", in), "m", "1", time.Now())
 			letter := schemas.Record{Headers: m.Headers}
 			reason, ok := letter.Header(schemas.HeaderReason)
 			require.True(t, ok)
@@ -97,18 +96,41 @@ func TestDeadLetterReasonIsShort(t *testing.T) {
 
 // The letter of one row names the row, and its request keeps the id that the row had.
 func TestDeadLetterOfARow(t *testing.T) {
-	rec := schemas.Record{Topic: "t", Partition: 3, Offset: 42, Value: []byte("row"), Headers: []schemas.Header{header("request-id", "r"), header(schemas.HeaderRow, "forged")}}
-	for row, want := range map[int][]string{kafka.WholeRecord: {"r", ""}, 0: {"r", "0"}, 7: {"r/7", "7"}} {
-		m := kafka.DeadLetter("letters", &rec, row, schemas.Errorf(schemas.ErrorClassMalformed, "x"), "m", "1", time.Now())
+	rec := schemas.Record{Topic: "t", Partition: 3, Offset: 42, Value: []byte("row"), Headers: []schemas.Header{{Key: "request-id", Value: []byte("r")}, {Key: schemas.HeaderRow, Value: []byte("forged")}}}
+	for row, want := range map[int][]string{schemas.WholeRecord: {"r", ""}, 0: {"r", "0"}, 7: {"r/7", "7"}} {
+		m := schemas.NewDeadLetter("letters", &rec, row, schemas.Errorf(schemas.ErrorClassMalformed, "x"), "m", "1", time.Now())
 		letter := schemas.Record{Key: m.Key, Value: m.Value, Headers: m.Headers}
 		id, _ := letter.Header(schemas.HeaderRequestID)
 		number, _ := letter.Header(schemas.HeaderRow)
 		require.Equal(t, want, []string{string(id), string(number)})
-		c, ok := kafka.LetterCoordinates(&letter)
+		c, ok := schemas.DeadLetterCoordinates(&letter)
 		require.True(t, ok)
 		require.EqualValues(t, max(0, row), c.Row)
-		of, _ := (&schemas.Record{Headers: kafka.Replay(&letter).Headers}).Header(schemas.HeaderReplayOf)
+		d := schemas.ReadDeadLetter(&letter)
+		require.WithinDuration(t, time.Now(), d.FailedAt, time.Minute)
+		d.FailedAt = time.Time{}
+		require.Equal(t, schemas.DeadLetter{Class: schemas.ErrorClassMalformed, Reason: "x", Model: "m", Version: "1", Topic: "t", Request: c, Row: row}, d)
+		of, _ := (&schemas.Record{Headers: schemas.ReplayOf(&letter).Headers}).Header(schemas.HeaderReplayOf)
 		require.Equal(t, string(schemas.Coordinates{Partition: 3, Offset: 42, Row: int32(max(0, row))}.AppendID(nil)), string(of))
 	}
 	require.Equal(t, "r", string(rec.Headers[0].Value), "the record's own headers stay")
+}
+
+// A letter that says less than it should stands for itself.
+func TestDeadLetterWithUnusableHeaders(t *testing.T) {
+	at := time.Date(2026, 3, 4, 5, 6, 7, 8, time.UTC)
+	all := []string{schemas.HeaderErrorClass, schemas.HeaderTopic, schemas.HeaderTopicID, schemas.HeaderPartition, schemas.HeaderOffset, schemas.HeaderFailedAt}
+	for name, value := range map[string]string{"none": "", "no values": "?\xff"} {
+		rec := schemas.Record{Topic: "letters", Partition: 1, Offset: 2, Timestamp: at}
+		for _, key := range all {
+			if value != "" {
+				rec.Headers = append(rec.Headers, schemas.Header{Key: key, Value: []byte(value)})
+			}
+		}
+		require.Equal(t, schemas.DeadLetter{
+			Class: schemas.ErrorClassMalformed, Topic: "letters", Request: rec.Coordinates(), Row: schemas.WholeRecord, FailedAt: at, Unusable: all,
+		}, schemas.ReadDeadLetter(&rec), name)
+		require.True(t, schemas.OfDeadLetter(schemas.HeaderCut))
+		require.False(t, schemas.OfDeadLetter(schemas.HeaderReplayOf), "it is the request's")
+	}
 }

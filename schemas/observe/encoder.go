@@ -1,4 +1,4 @@
-package codec
+package observe
 
 import (
 	"encoding/binary"
@@ -24,19 +24,19 @@ type Scored struct {
 	QueueUS     []int64
 }
 
-// ObservationEncoder writes scored batches as observation records: Arrow IPC streams of
+// Encoder writes scored batches as observation records: Arrow IPC streams of
 // at most schemas.MaxObservationBytes, each complete in itself. It is not safe for
 // concurrent use: every lane has its own.
-type ObservationEncoder struct {
+type Encoder struct {
 	message   []byte // the schema, and the dictionaries that never change: version, outcomes, classes
 	variant   []byte // the dictionary of variants
 	named     string // the variant in it
-	ids       []int64
-	nodes     int
-	buffers   int
+	schema    *arrowipc.Schema
+	ids       map[string]int64 // of dictionaries, by column
 	classIdx  map[schemas.ErrorClass]uint32
-	columns   []observedColumn // of the batch and of the predictions
-	own       bool             // streams have dictionaries of what their rows use and no more
+	columns   []column // of the batch and of the predictions
+	system    []string // the columns behind them, in order
+	own       bool     // streams have dictionaries of what their rows use and no more
 	batch     arrowipc.Batch
 	parts     []Part
 	maxStream int
@@ -48,15 +48,8 @@ type Part struct {
 	Rows     int
 }
 
-// systemColumns is how many columns follow those of the request and the outputs:
-// dictionaries first, then numbers.
-const (
-	systemDictionaries = 4 // version, variant, outcome, error class
-	systemNumbers      = 3 // latency, queue, scored at
-)
-
-// observedColumn is a column of the batch that is being written.
-type observedColumn struct {
+// column is a column of the batch that is being written.
+type column struct {
 	width   int    // bytes of a value; 0 for booleans and texts
 	at      int    // where the array starts in its buffers
 	valid   []byte // nil where there are no nulls
@@ -71,35 +64,44 @@ type observedColumn struct {
 	indices []byte  // into it
 }
 
-// NewObservationEncoder plans an encoder.
-func NewObservationEncoder(m *schemas.Manifest) (*ObservationEncoder, error) {
-	schema := m.ObservationSchema()
-	e := &ObservationEncoder{
-		nodes: schema.NumFields(), maxStream: schemas.MaxObservationBytes,
-		classIdx: map[schemas.ErrorClass]uint32{}, columns: make([]observedColumn, schema.NumFields()-systemDictionaries-systemNumbers),
-	}
-	var err error
-	if e.message, e.ids, err = arrowipc.SchemaMessage(schema); err != nil {
+// NewEncoder plans an encoder of records of at most so many bytes.
+func NewEncoder(m *schemas.Manifest, maxBytes int) (*Encoder, error) {
+	first := m.RequestSchema().NumFields() + len(m.Outputs) // of what became of the rows
+	schema, err := arrowipc.NewSchema(m.ObservationSchema())
+	if err != nil {
 		return nil, fmt.Errorf("model %s version %s: %w", m.Name, m.Version, err)
 	}
-	for _, f := range schema.Fields() {
-		e.buffers += buffersOf(f.Type)
+	e := &Encoder{
+		schema: schema, maxStream: maxBytes, ids: map[string]int64{},
+		classIdx: map[schemas.ErrorClass]uint32{}, columns: make([]column, first),
 	}
-	system := e.ids[len(e.ids)-systemDictionaries:]
-	e.message = e.appendNames(e.message, system[0], m.Version)
-	e.message = e.appendNames(e.message, system[2], schemas.OutcomeOK, schemas.OutcomeFailed)
+	for i, f := range schema.Fields {
+		if f.Index != nil {
+			e.ids[f.Name] = f.Dictionary
+		}
+		if i >= first {
+			e.system = append(e.system, f.Name)
+		}
+	}
+	e.message = e.appendNames(slices.Clone(schema.Message()), e.ids[schemas.ColumnVersion], m.Version)
+	e.message = e.appendNames(e.message, e.ids[schemas.ColumnOutcome], outcomes[:]...)
 	names := []string{""}
 	for i, c := range schemas.ErrorClasses() {
 		names = append(names, string(c))
 		e.classIdx[c] = uint32(i + 1)
 	}
-	e.message = e.appendNames(e.message, system[3], names...)
-	e.variant = e.appendNames(nil, system[1], "")
+	e.message = e.appendNames(e.message, e.ids[schemas.ColumnErrorClass], names...)
+	e.variant = e.appendNames(nil, e.ids[schemas.ColumnVariant], "")
 	return e, nil
 }
 
+// outcomes are the dictionary of schemas.ColumnOutcome.
+var outcomes = [...]string{schemas.OutcomeOK, schemas.OutcomeFailed}
+
+const failed = 1 // of outcomes
+
 // appendNames appends a dictionary of names.
-func (e *ObservationEncoder) appendNames(dst []byte, id int64, names ...string) []byte {
+func (e *Encoder) appendNames(dst []byte, id int64, names ...string) []byte {
 	offsets, data := []int32{0}, []byte(nil)
 	for _, n := range names {
 		data = append(data, n...)
@@ -110,7 +112,7 @@ func (e *ObservationEncoder) appendNames(dst []byte, id int64, names ...string) 
 
 // appendDictionary appends a dictionary of the texts that the offsets, one more than
 // texts, are of.
-func (e *ObservationEncoder) appendDictionary(dst []byte, id int64, offsets []int32, data []byte) []byte {
+func (e *Encoder) appendDictionary(dst []byte, id int64, offsets []int32, data []byte) []byte {
 	b := &e.batch
 	b.BeginDictionary(dst, id, len(offsets)-1)
 	b.Node(0)
@@ -123,10 +125,10 @@ func (e *ObservationEncoder) appendDictionary(dst []byte, id int64, offsets []in
 // Append appends the scored batch to dst as observation records. The parts say where they
 // are in the slice that it returns; they are valid until the next Append. A row of its own
 // that takes more than a stream may is written all the same.
-func (e *ObservationEncoder) Append(dst []byte, s *Scored, scoredAt time.Time) ([]byte, []Part) {
+func (e *Encoder) Append(dst []byte, s *Scored, scoredAt time.Time) ([]byte, []Part) {
 	e.parts = e.parts[:0]
 	if s.Variant != e.named {
-		e.variant, e.named = e.appendNames(e.variant[:0], e.ids[len(e.ids)-systemDictionaries+1], s.Variant), s.Variant
+		e.variant, e.named = e.appendNames(e.variant[:0], e.ids[schemas.ColumnVariant], s.Variant), s.Variant
 	}
 	dictionaries := e.bind(s)
 	e.own = dictionaries > e.maxStream/4
@@ -153,26 +155,23 @@ func (e *ObservationEncoder) Append(dst []byte, s *Scored, scoredAt time.Time) (
 
 // bind takes the columns of a batch and returns the size of its dictionaries, which streams
 // repeat: unknown categories of all rows are in them.
-func (e *ObservationEncoder) bind(s *Scored) (dictionaries int) {
+func (e *Encoder) bind(s *Scored) (dictionaries int) {
 	n := int(s.Batch.NumCols())
-	next := 0
 	for i := range e.columns {
-		var a arrow.Array
-		if i < n {
-			a = s.Batch.Column(i)
-		} else {
-			a = s.Predictions.Column(i - n)
+		from, at := s.Batch, i
+		if i >= n {
+			from, at = s.Predictions, i-n
 		}
+		a := from.Column(at)
 		c, data := &e.columns[i], a.Data()
-		*c = observedColumn{at: data.Offset(), places: c.places, used: c.used, indices: c.indices}
+		*c = column{at: data.Offset(), places: c.places, used: c.used, indices: c.indices}
 		if a.NullN() > 0 {
 			c.valid = a.NullBitmapBytes()
 		}
 		switch a := a.(type) {
 		case *array.Dictionary:
-			c.width, c.entries, c.id = 4, a.Dictionary().(*array.String), e.ids[next]
+			c.width, c.entries, c.id = 4, a.Dictionary().(*array.String), e.ids[from.ColumnName(at)]
 			dictionaries += arrowipc.DictionaryBytes(c.entries.Len(), len(c.entries.ValueBytes()))
-			next++
 		case *array.String:
 			if a.Len() > 0 {
 				c.offsets = a.ValueOffsets()
@@ -194,8 +193,8 @@ func (e *ObservationEncoder) bind(s *Scored) (dictionaries int) {
 }
 
 // fit returns the end of the rows from a row on that a stream has room for, at least one.
-func (e *ObservationEncoder) fit(from, rows, dictionaries int) int {
-	room := e.maxStream - len(e.message) - len(e.variant) - arrowipc.MetadataBytes(e.nodes, e.buffers) - arrowipc.EndBytes
+func (e *Encoder) fit(from, rows, dictionaries int) int {
+	room := e.maxStream - len(e.message) - len(e.variant) - arrowipc.MetadataBytes(e.schema.Nodes, e.schema.Buffers) - arrowipc.EndBytes
 	if !e.own {
 		room -= dictionaries
 	}
@@ -214,9 +213,16 @@ func (e *ObservationEncoder) fit(from, rows, dictionaries int) int {
 }
 
 // size returns what rows take in the body of a record batch.
-func (e *ObservationEncoder) size(from, to int) int {
+func (e *Encoder) size(from, to int) int {
 	n := to - from
-	total := systemDictionaries*arrowipc.PaddedBytes(4*n) + systemNumbers*8*n
+	total := 0
+	for _, name := range e.system {
+		if _, dictionary := e.ids[name]; dictionary {
+			total += arrowipc.PaddedBytes(4 * n)
+		} else {
+			total += 8 * n
+		}
+	}
 	for i := range e.columns {
 		c := &e.columns[i]
 		if c.valid != nil {
@@ -235,7 +241,7 @@ func (e *ObservationEncoder) size(from, to int) int {
 }
 
 // write appends some rows as a stream.
-func (e *ObservationEncoder) write(dst []byte, s *Scored, from, to int, scoredAt int64) []byte {
+func (e *Encoder) write(dst []byte, s *Scored, from, to int, scoredAt int64) []byte {
 	dst = append(dst, e.message...)
 	dst = append(dst, e.variant...)
 	for i := range e.columns {
@@ -250,42 +256,49 @@ func (e *ObservationEncoder) write(dst []byte, s *Scored, from, to int, scoredAt
 		}
 	}
 	b, n := &e.batch, to-from
-	b.Begin(dst, n, e.nodes, e.buffers)
+	b.Begin(dst, n, e.schema.Nodes, e.schema.Buffers)
 	for i := range e.columns {
 		e.put(&e.columns[i], from, n)
 	}
-	for i := range systemDictionaries {
+	for _, name := range e.system {
 		b.Node(0)
 		b.Buffer(nil)
+		e.putSystem(name, s, from, n, scoredAt)
+	}
+	return arrowipc.AppendEnd(b.End())
+}
+
+// putSystem writes the values of a column of what became of the rows.
+func (e *Encoder) putSystem(name string, s *Scored, from, n int, scoredAt int64) {
+	b := &e.batch
+	switch name {
+	case schemas.ColumnLatency:
+		b.Buffer(arrow.Int64Traits.CastToBytes(s.LatencyUS[from : from+n]))
+	case schemas.ColumnQueue:
+		b.Buffer(arrow.Int64Traits.CastToBytes(s.QueueUS[from : from+n]))
+	case schemas.ColumnScoredAt:
+		b.Repeat(scoredAt, n)
+	default: // in a dictionary, and of most rows its first entry
 		dst := b.Open()
 		at := len(dst)
 		dst = arrowipc.AppendZeros(dst, 4*n)
 		for _, f := range s.Failed {
-			if f.Row < from || f.Row >= to {
+			if f.Row < from || f.Row >= from+n {
 				continue
 			}
-			switch i {
-			case 2:
-				binary.LittleEndian.PutUint32(dst[at+4*(f.Row-from):], 1)
-			case 3:
+			switch name {
+			case schemas.ColumnOutcome:
+				binary.LittleEndian.PutUint32(dst[at+4*(f.Row-from):], failed)
+			case schemas.ColumnErrorClass:
 				binary.LittleEndian.PutUint32(dst[at+4*(f.Row-from):], e.classIdx[f.Class])
 			}
 		}
 		b.Close(dst)
 	}
-	for _, values := range [][]int64{s.LatencyUS, s.QueueUS} {
-		b.Node(0)
-		b.Buffer(nil)
-		b.Buffer(arrow.Int64Traits.CastToBytes(values[from:to]))
-	}
-	b.Node(0)
-	b.Buffer(nil)
-	b.Repeat(scoredAt, n)
-	return arrowipc.AppendEnd(b.End())
 }
 
 // put writes a column of the batch or of the predictions.
-func (e *ObservationEncoder) put(c *observedColumn, from, n int) {
+func (e *Encoder) put(c *column, from, n int) {
 	b := &e.batch
 	first := c.at + from
 	nulls := 0
@@ -312,7 +325,7 @@ func (e *ObservationEncoder) put(c *observedColumn, from, n int) {
 }
 
 // appendOwn appends the dictionary of what some rows use, and keeps their indices into it.
-func (e *ObservationEncoder) appendOwn(dst []byte, c *observedColumn, from, to int) []byte {
+func (e *Encoder) appendOwn(dst []byte, c *column, from, to int) []byte {
 	if len(c.places) < c.entries.Len() {
 		c.places = slices.Repeat([]int32{-1}, c.entries.Len())
 	}

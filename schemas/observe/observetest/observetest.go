@@ -1,9 +1,12 @@
-package clickhousetest
+// Package observetest gives tests observations, made as a worker would and yet another way.
+package observetest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -16,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/arrowipc"
 )
 
 // RequestTopicID is the topic that Observations say their requests are of.
@@ -175,5 +179,36 @@ func Record(topic string, offset int64, key, value []byte) schemas.Record {
 		Topic: topic, TopicID: uuid.NewSHA1(uuid.NameSpaceURL, []byte(topic)), Offset: offset,
 		Timestamp: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC).Add(time.Duration(offset) * time.Millisecond),
 		Key:       key, Value: value,
+	}
+}
+
+// SchemaBytes returns how many bytes of an observation record its schema message is.
+func SchemaBytes(value []byte) int { return 8 + int(binary.LittleEndian.Uint32(value[4:])) }
+
+// Damage calls fn with the stored bytes of a buffer of the record's first batch, of the column of
+// that name, on a copy.
+func Damage(tb testing.TB, r *schemas.Record, column string, buffer int, fn func(stored []byte)) {
+	tb.Helper()
+	r.Value = slices.Clone(r.Value)
+	var schema *arrowipc.Schema
+	for rest := r.Value; ; {
+		size := int64(SchemaBytes(rest))
+		m, err := arrowipc.ReadMetadata(rest[8:size])
+		require.NoError(tb, err)
+		body := rest[size : size+m.BodyBytes]
+		switch rest = rest[size+m.BodyBytes:]; m.Kind {
+		case arrowipc.KindSchema:
+			schema, err = m.Schema(1000, true)
+			require.NoError(tb, err)
+		case arrowipc.KindRecordBatch:
+			b, err := m.RecordBatch(schema)
+			require.NoError(tb, err)
+			at := slices.IndexFunc(schema.Fields, func(f arrowipc.Field) bool { return f.Name == column })
+			from, n, err := b.Extent(schema.Fields[at].Buffer+buffer, m.BodyBytes)
+			require.NoError(tb, err)
+			fn(body[from : from+n])
+			return
+		default:
+		}
 	}
 }
