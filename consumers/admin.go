@@ -24,7 +24,7 @@ type Admin struct {
 
 // NewAdmin connects lazily.
 func NewAdmin(conn Connection) (*Admin, error) {
-	cl, err := kgo.NewClient(append(conn.options(), kgo.MetadataMinAge(100*time.Millisecond))...)
+	cl, err := conn.Dial(kgo.MetadataMinAge(100 * time.Millisecond))
 	if err != nil {
 		return nil, fmt.Errorf("open a Kafka client: %w", err)
 	}
@@ -403,11 +403,11 @@ func (a *Admin) read(ctx context.Context, topic string, ranges map[int32]offsetR
 	if len(ends) == 0 {
 		return nil, nil
 	}
-	cl, err := kgo.NewClient(append(a.conn.options(),
+	cl, err := a.conn.Dial(
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.KeepControlRecords(),
-		kgo.FetchMaxBytes(32<<20), kgo.FetchMaxPartitionBytes(8<<20), kgo.BrokerMaxReadBytes(128<<20), kgo.MaxDecompressBatchBytes(maxBatchBytes))...)
+		kgo.FetchMaxBytes(32<<20), kgo.FetchMaxPartitionBytes(8<<20), kgo.BrokerMaxReadBytes(128<<20), kgo.MaxDecompressBatchBytes(maxBatchBytes))
 	if err != nil {
 		return nil, fmt.Errorf("read topic %s: %w", topic, err)
 	}

@@ -32,9 +32,9 @@ func (a *Admin) Ask(ctx context.Context, requests string, values [][]byte, answe
 		}
 		from[o.Topic][o.Partition] = kgo.NewOffset().At(o.Offset)
 	})
-	cl, err := kgo.NewClient(append(a.conn.options(),
+	cl, err := a.conn.Dial(
 		kgo.ConsumePartitions(from), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.BrokerMaxReadBytes(128<<20),
-		kgo.ProducerBatchMaxBytes(schemas.MaxRequestBytes))...)
+		kgo.ProducerBatchMaxBytes(schemas.MaxRequestBytes))
 	if err != nil {
 		return fmt.Errorf("open a Kafka client: %w", err)
 	}

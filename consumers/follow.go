@@ -56,11 +56,11 @@ func (a *Admin) follow(ctx context.Context, topic string, f Follower) error {
 			ends[partition] = r.end
 		}
 	}
-	cl, err := kgo.NewClient(append(a.conn.options(),
+	cl, err := a.conn.Dial(
 		kgo.WithContext(ctx), // or Close would wait for brokers that do not answer
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.KeepControlRecords(), kgo.BrokerMaxReadBytes(128<<20), kgo.MaxDecompressBatchBytes(maxBatchBytes))...)
+		kgo.KeepControlRecords(), kgo.BrokerMaxReadBytes(128<<20), kgo.MaxDecompressBatchBytes(maxBatchBytes))
 	if err != nil {
 		return fmt.Errorf("read topic %s: %w", topic, err)
 	}

@@ -187,12 +187,12 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 // it has polled is used again for records on which Recycle was called. It is exported for
 // pipeline/bench, which compares a lane with a bare client of the same settings.
 func (l *Lane) ClientOptions(hard context.Context) []kgo.Opt {
-	return l.options(hard, newAssignments(l.log))
+	return append(l.cfg.options(), l.options(hard, newAssignments(l.log))...)
 }
 
 func (l *Lane) options(hard context.Context, assigned *assignments) []kgo.Opt {
 	budget := newFetchBudget(fetchedBytes) // what is not compressed as well
-	opts := append(l.cfg.options(), groupOptions(hard, l.cfg.Group)...)
+	opts := groupOptions(hard, l.cfg.Group)
 	if id := l.staticInstance(); id != "" {
 		opts = append(opts, kgo.InstanceID(id))
 	}

@@ -72,12 +72,12 @@ func AcquireLease(ctx context.Context, conn Connection, group Group, topic strin
 	// It is left also when ctx has ended, or the next holder would wait for the session's end.
 	connected, cut := context.WithCancel(context.WithoutCancel(ctx))
 	l.cut = cut
-	cl, err := kgo.NewClient(append(conn.options(),
+	cl, err := conn.Dial(
 		kgo.WithContext(connected),
 		kgo.ConsumerGroup(group.Name), kgo.SessionTimeout(group.SessionTimeout), kgo.HeartbeatInterval(group.SessionTimeout/4),
 		kgo.RebalanceTimeout(6*group.SessionTimeout), kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.MetadataMinAge(250*time.Millisecond),
-		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.gone), kgo.OnPartitionsLost(l.gone))...)
+		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.gone), kgo.OnPartitionsLost(l.gone))
 	if err != nil {
 		cut()
 		return nil, fmt.Errorf("%w: %w", errConfiguration, err)

@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/schemas"
 )
@@ -36,7 +35,7 @@ const (
 
 // claims waits until the rows of all topics that there are are this group's, and returns its claims by topic id.
 func (r *Recorder) claims(ctx context.Context, store Storer) (map[uuid.UUID]schemas.Claim, error) {
-	cl, err := kgo.NewClient(r.cfg.options()...)
+	cl, err := r.cfg.Dial()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errConfiguration, err)
 	}

@@ -250,8 +250,7 @@ type storing struct {
 func (s *recorderSession) run(ctx context.Context) (err error) {
 	budget, begins := newFetchBudget(fetchBytes), newAssignments(s.log)
 	defer s.unsaid.end()
-	opts := append(s.cfg.options(), groupOptions(s.hard, s.cfg.Group)...)
-	opts = append(opts, s.unsaid.options()...)
+	opts := append(groupOptions(s.hard, s.cfg.Group), s.unsaid.options()...)
 	opts = append(opts,
 		kgo.ConsumeTopics(s.cfg.Topics...),
 		kgo.KeepControlRecords(), // or the end of every transaction would look like lag
@@ -273,7 +272,7 @@ func (s *recorderSession) run(ctx context.Context) (err error) {
 		}),
 		kgo.OnPartitionsRevoked(s.revoked),
 		kgo.OnPartitionsLost(s.lost))
-	cl, err := kgo.NewClient(opts...)
+	cl, err := s.cfg.Dial(opts...)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errConfiguration, err)
 	}

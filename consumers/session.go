@@ -12,18 +12,6 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// Connection says how to reach Kafka.
-type Connection struct {
-	Brokers  []string
-	ClientID string
-}
-
-func (c Connection) options() []kgo.Opt {
-	// A broker that ends when it has just accepted a connection is away, and not one that wants
-	// SASL or TLS, as kgo would conclude.
-	return []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID(c.ClientID), kgo.AlwaysRetryEOF()}
-}
-
 // Group names a consumer group, how fast a dead member of it is noticed, and what becomes of
 // what it cannot read.
 type Group struct {

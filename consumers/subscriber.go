@@ -42,14 +42,14 @@ func Subscribe(ctx, hard context.Context, conn Connection, g Group, topic string
 func subscribe(ctx, hard context.Context, conn Connection, g Group, topic string, maxBackoff time.Duration, log zerolog.Logger,
 	handle func(ctx context.Context, rec *schemas.Record) error,
 ) error {
-	opts := append(conn.options(), groupOptions(hard, g)...)
+	opts := groupOptions(hard, g)
 	polling, lose := context.WithCancelCause(ctx)
 	defer lose(nil)
 	unsaid := newUntold(lose)
 	defer unsaid.end()
 	opts = append(opts, kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll())
 	opts = append(opts, unsaid.options()...)
-	cl, err := kgo.NewClient(opts...)
+	cl, err := conn.Dial(opts...)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errConfiguration, err)
 	}

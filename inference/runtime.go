@@ -18,6 +18,19 @@ type Runtime interface {
 	NewInstance(ctx context.Context, m *Model, alloc memory.Allocator) (Instance, error)
 }
 
+// Runtimes are the runtimes of a program, by the names that manifests give them. They are one
+// Runtime, which hands a model to its own.
+type Runtimes map[schemas.Runtime]Runtime
+
+// NewInstance implements Runtime.
+func (r Runtimes) NewInstance(ctx context.Context, m *Model, alloc memory.Allocator) (Instance, error) {
+	of := r[m.Manifest.Runtime]
+	if of == nil {
+		return nil, fmt.Errorf("model %s: this program has no runtime %q", m.Ref(), m.Manifest.Runtime)
+	}
+	return of.NewInstance(ctx, m, alloc)
+}
+
 // Instance scores record batches for one lane; it is not safe for concurrent use.
 type Instance interface {
 	// Predict scores the rows of in, whose first columns are the manifest's features

@@ -19,7 +19,6 @@ import (
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/consumers/registry"
 	"github.com/millrace/millrace/inference"
-	"github.com/millrace/millrace/inference/onnx"
 	"github.com/millrace/millrace/pipeline/verify"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
@@ -195,8 +194,11 @@ func (a *App) ended(late *roll, role Role, err error, stopping bool, done func()
 	return nil
 }
 
-func (a *App) connection() consumers.Connection {
-	return consumers.Connection{Brokers: a.cfg.Kafka.Brokers, ClientID: a.cfg.Kafka.ClientID}
+func (a *App) connection() consumers.Connection { return a.cfg.Kafka.connection() }
+
+// connection is what every client of Kafka is dialled by.
+func (c KafkaConfig) connection() consumers.Connection {
+	return consumers.Connection{Brokers: c.Brokers, ClientID: c.ClientID}
 }
 
 func (a *App) group(name string) consumers.Group {
@@ -278,42 +280,6 @@ func (a *App) needResultPartitions(ctx context.Context, models []string) error {
 	})
 }
 
-// loadModels opens the repository and loads the version of each model that serves.
-func (a *App) loadModels(ctx context.Context) ([]*inference.Model, error) {
-	repo, err := inference.OpenRepository(a.cfg.Models.Repository)
-	if err != nil {
-		return nil, err
-	}
-	router, err := inference.NewRouter(repo, a.cfg.Models.Versions)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.cfg.checkCodecs(router.Models()); err != nil {
-		return nil, err
-	}
-	var models []*inference.Model
-	for _, name := range router.Models() {
-		version, _ := router.Route(name)
-		m, err := repo.Load(ctx, name, version)
-		if err != nil {
-			return nil, err
-		}
-		models = append(models, m)
-	}
-	if len(models) == 0 {
-		return nil, fmt.Errorf("models.repository %s holds no model; `millrace init MODEL.onnx` makes one", a.cfg.Models.Repository)
-	}
-	return models, nil
-}
-
-func modelNames(models []*inference.Model) []string {
-	names := make([]string, len(models))
-	for i, m := range models {
-		names[i] = m.Manifest.Name
-	}
-	return names
-}
-
 // runWorker answers requests: one goroutine a lane, each with its own instances.
 func (a *App) runWorker(soft, hard context.Context) error {
 	models, err := a.loadModels(soft)
@@ -336,7 +302,7 @@ func (a *App) runWorker(soft, hard context.Context) error {
 		return err
 	}
 	defer admin.Close()
-	parts := workerParts{runtime: onnx.Runtime{Log: a.log}, past: admin}
+	parts := workerParts{runtime: runtimes(a.log), past: admin}
 	if a.cfg.Registry.URL != "" {
 		client, err := registry.New(a.cfg.Registry.client())
 		if err != nil {
@@ -466,7 +432,7 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 	store := clickhouse.NewStore(client, t.Topics, a.alloc)
 	r := consumers.NewRecorder(consumers.RecorderConfig{
 		Connection: a.connection(), Group: a.group(a.cfg.Recorder.Group),
-		Topics:    []string{t.Observations, t.DeadLetters, t.Feedback, t.Events},
+		Topics:    store.Topics(),
 		FlushRows: a.cfg.Recorder.FlushRows, FlushBytes: a.cfg.Recorder.FlushBytes, FlushInterval: a.cfg.Recorder.FlushInterval,
 		InsertDeadline: a.cfg.Recorder.InsertDeadline, Repairs: verify.LeaseGroup(t.Topics), Health: a.health(RoleRecorder, 1),
 	}, a.log)
@@ -559,5 +525,5 @@ func (s recorderStore) Store(ctx context.Context, records []schemas.Record, repl
 
 // newProducer opens a producer for small traffic.
 func (a *App) newProducer() (*kafka.Producer, error) {
-	return kafka.NewProducer(a.cfg.Kafka.Brokers, a.cfg.Kafka.ClientID, 10_000, a.cfg.Topics.MaxBytes)
+	return kafka.NewProducer(a.connection().Dial, 10_000, a.cfg.Topics.MaxBytes)
 }

@@ -330,7 +330,9 @@ func (d *demo) await(ctx context.Context, ended *outcome, what string, patience 
 // send produces every event of the source in its order. Values are packed into blocks that
 // the producer keeps until they are acknowledged.
 func (d *demo) send(ctx context.Context, source *flights.Source) error {
-	producer, err := kafka.NewProducer(d.cfg.Kafka.Brokers, "millrace-demo", maxUnanswered, d.cfg.Topics.MaxBytes)
+	connection := d.cfg.Kafka.connection()
+	connection.ClientID = "millrace-demo"
+	producer, err := kafka.NewProducer(connection.Dial, maxUnanswered, d.cfg.Topics.MaxBytes)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/millrace/millrace/drift"
 	"github.com/millrace/millrace/drift/report"
-	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/kafka"
 )
@@ -86,17 +85,17 @@ func every(ctx context.Context, interval time.Duration, what func(now time.Time)
 // monitoredVersions loads what the repository has with monitoring: also versions that no
 // longer serve, whose last windows and labels may still be to come.
 func (a *App) monitoredVersions(ctx context.Context) ([]drift.Version, error) {
-	repo, err := inference.OpenRepository(a.cfg.Models.Repository)
+	models, err := a.cfg.Models.open()
 	if err != nil {
 		return nil, err
 	}
-	refs, err := repo.Models()
+	refs, err := models.Models()
 	if err != nil {
 		return nil, err
 	}
 	var versions []drift.Version
 	for _, ref := range refs {
-		m, err := repo.Load(ctx, ref.Name, ref.Version)
+		m, err := models.Load(ctx, ref.Name, ref.Version)
 		if err != nil {
 			return nil, err
 		}

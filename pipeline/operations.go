@@ -79,11 +79,11 @@ func repositoryModels(cfg Config) ([]string, error) {
 	if _, err := os.Stat(cfg.Models.Repository); errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
-	repo, err := inference.OpenRepository(cfg.Models.Repository)
+	models, err := cfg.Models.open()
 	if err != nil {
 		return nil, err
 	}
-	router, err := inference.NewRouter(repo, cfg.Models.Versions)
+	router, err := models.router()
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func repositoryModels(cfg Config) ([]string, error) {
 }
 
 func withAdmin(cfg Config, do func(admin *consumers.Admin) error) error {
-	admin, err := consumers.NewAdmin(consumers.Connection{Brokers: cfg.Kafka.Brokers, ClientID: cfg.Kafka.ClientID})
+	admin, err := consumers.NewAdmin(cfg.Kafka.connection())
 	if err != nil {
 		return err
 	}
@@ -147,15 +147,15 @@ func CheckTopics(ctx context.Context, cfg Config) (problems []consumers.Problem,
 // CheckModels loads every version of the repository, runs it once, and returns a line for
 // each that is good. The faults of all others are in the error.
 func CheckModels(ctx context.Context, cfg Config) ([]string, error) {
-	repo, err := inference.OpenRepository(cfg.Models.Repository)
+	models, err := cfg.Models.open()
 	if err != nil {
 		return nil, err
 	}
-	refs, err := repo.Models()
+	refs, err := models.Models()
 	if err != nil {
 		return nil, err
 	}
-	router, err := inference.NewRouter(repo, cfg.Models.Versions)
+	router, err := models.router()
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +169,7 @@ func CheckModels(ctx context.Context, cfg Config) ([]string, error) {
 	var lines []string
 	errs := []error{cfg.checkCodecs(router.Models())}
 	for _, ref := range refs {
-		m, err := repo.Load(ctx, ref.Name, ref.Version)
+		m, err := models.Load(ctx, ref.Name, ref.Version)
 		if err == nil {
 			err = cfg.Models.tryLoad(ctx, ref)
 		}
@@ -211,11 +211,11 @@ func InitModel(ctx context.Context, cfg Config, path, name, version string) (Ini
 	if err != nil {
 		return InitResult{}, err
 	}
-	repo, err := inference.OpenRepository(cfg.Models.Repository)
+	models, err := cfg.Models.open()
 	if err != nil {
 		return InitResult{}, err
 	}
-	m, err := repo.Load(ctx, ref.Name, ref.Version)
+	m, err := models.Load(ctx, ref.Name, ref.Version)
 	if err == nil {
 		err = cfg.Models.tryLoad(ctx, ref)
 	}

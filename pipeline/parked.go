@@ -167,7 +167,7 @@ func eachParked(ctx context.Context, cfg Config, filter ParkedFilter,
 				missing = append(missing, fmt.Errorf("no event %q is parked; see `millrace alerts parked`", id))
 			}
 		}
-		producer, err := kafka.NewProducer(cfg.Kafka.Brokers, cfg.Kafka.ClientID, 10_000, cfg.Topics.MaxBytes)
+		producer, err := kafka.NewProducer(cfg.Kafka.connection().Dial, 10_000, cfg.Topics.MaxBytes)
 		if err != nil {
 			return err
 		}

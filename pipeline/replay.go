@@ -49,7 +49,7 @@ func ReplayDeadLetters(ctx context.Context, cfg Config, filter LetterFilter) (do
 		}
 		// First of all: what another replay has committed can be read from here on, and it
 		// commits no more.
-		out, err := kafka.NewTransactor(reached, cfg.Kafka.Brokers, cfg.Kafka.ClientID, "millrace-replay-"+cfg.Topics.DeadLetters)
+		out, err := kafka.NewTransactor(reached, cfg.Kafka.connection().Dial, "millrace-replay-"+cfg.Topics.DeadLetters)
 		if err != nil {
 			return err
 		}

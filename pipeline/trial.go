@@ -73,15 +73,15 @@ func runTrial(ctx context.Context, args []string, out io.Writer) int {
 }
 
 func loadOnce(ctx context.Context, l loadTrial) error {
-	repo, err := inference.OpenRepository(l.Repository)
+	models, err := ModelsConfig{Repository: l.Repository}.open()
 	if err != nil {
 		return err
 	}
-	m, err := repo.Load(ctx, l.Name, l.Version)
+	m, err := models.Load(ctx, l.Name, l.Version)
 	if err != nil {
 		return err
 	}
-	instance, err := inference.NewInstance(ctx, onnx.Runtime{Log: zerolog.Nop()}, m, memory.NewGoAllocator())
+	instance, err := inference.NewInstance(ctx, runtimes(zerolog.Nop()), m, memory.NewGoAllocator())
 	if err != nil {
 		return err
 	}

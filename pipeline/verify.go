@@ -49,7 +49,7 @@ func (c Config) verifyParts(log *consumers.Admin, tables *clickhouse.Client, log
 
 func (c Config) repairing(mem memory.Allocator) verify.Repairing {
 	return verify.Repairing{
-		Connection: consumers.Connection{Brokers: c.Kafka.Brokers, ClientID: c.Kafka.ClientID}, Session: c.Kafka.SessionTimeout,
+		Connection: c.Kafka.connection(), Session: c.Kafka.SessionTimeout,
 		Deadline: c.Recorder.InsertDeadline, Memory: mem,
 	}
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/consumers/registry"
-	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 )
@@ -55,19 +54,11 @@ func (c Config) repeatedRequests(log *consumers.Admin) func(ctx context.Context,
 
 // decoder returns the decoder of a model's requests.
 func (c Config) decoder(ctx context.Context, model string) (requests codec.Requests, end func(), err error) {
-	repo, err := inference.OpenRepository(c.Models.Repository)
+	models, err := c.Models.open()
 	if err != nil {
 		return nil, nil, err
 	}
-	router, err := inference.NewRouter(repo, c.Models.Versions)
-	if err != nil {
-		return nil, nil, err
-	}
-	version, ok := router.Route(model)
-	if !ok {
-		return nil, nil, fmt.Errorf("no version of %s is in models.repository %s", model, c.Models.Repository)
-	}
-	m, err := repo.Load(ctx, model, version)
+	m, err := models.serving(ctx, model)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
 	sink "github.com/millrace/millrace/sinks/kafka"
 )
@@ -75,7 +76,7 @@ func (l load) request(i int) schemas.Message {
 // Produce sends the requests with those numbers, evenly over a time, and returns when Kafka
 // has them. When Kafka is away it waits, and then catches up. to is exclusive.
 func (l load) Produce(ctx context.Context, brokers []string, from, to int, over time.Duration) error {
-	p, err := sink.NewProducer(brokers, "chaos-load", 50_000, schemas.DefaultTopics().MaxBytes)
+	p, err := sink.NewProducer(consumers.Connection{Brokers: brokers, ClientID: "chaos-load"}.Dial, 50_000, schemas.DefaultTopics().MaxBytes)
 	if err != nil {
 		return err
 	}

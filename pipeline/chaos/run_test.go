@@ -155,7 +155,7 @@ func (r *run) doctor(t *testing.T) {
 		}
 		return nil
 	}))
-	p, err := sink.NewProducer(cfg.Kafka.Brokers, "doctor", 1, cfg.Topics.MaxBytes)
+	p, err := sink.NewProducer(consumers.Connection{Brokers: cfg.Kafka.Brokers, ClientID: "doctor"}.Dial, 1, cfg.Topics.MaxBytes)
 	require.NoError(t, err)
 	defer p.Close()
 	require.NoError(t, p.Send(ctx, again))

@@ -24,7 +24,7 @@ func BenchmarkStoreObservations(b *testing.B) {
 	for name, opts := range map[string][]ipc.Option{"none": nil, "lz4": {ipc.WithLZ4()}, "zstd": {ipc.WithZstd()}} {
 		b.Run("compression="+name, func(b *testing.B) {
 			c := clickhousetest.Client(b)
-			s := store{clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator)}
+			s := store{clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator), callLease}
 			records := observations(b, observetest.Manifest("flights", "v1"), benchRows/4000, 4000, opts...)
 			_, err := s.Store(b.Context(), records, false)
 			require.NoError(b, err)
@@ -82,7 +82,7 @@ func BenchmarkInsertFormat(b *testing.B) {
 
 func BenchmarkStoreFeedback(b *testing.B) {
 	c := clickhousetest.Client(b)
-	s := store{clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator)}
+	s := store{clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator), callLease}
 	records := make([]schemas.Record, benchRows)
 	size := 0
 	for i := range records {

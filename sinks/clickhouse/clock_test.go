@@ -54,7 +54,7 @@ func (p *wrongClock) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func behindClock(t *testing.T, c *clickhouse.Client) (store, *wrongClock, *atomic.Value) {
 	t.Helper()
 	p := &wrongClock{delaying: delaying{TB: t}}
-	s := newStore(t, openThrough(t, c, p))
+	s := newHastyStore(t, openThrough(t, c, p))
 	reason := &atomic.Value{}
 	reason.Store("")
 	s.OnWait(func(err error) {
@@ -131,7 +131,7 @@ func TestLongWaitIsSaid(t *testing.T) {
 		}
 	})
 	clickhouse.SetLogger(c, zerolog.New(io.Discard).Hook(said))
-	s := newStore(t, c)
+	s := newHastyStore(t, c)
 	at, err := s.Now(t.Context())
 	require.NoError(t, err)
 	require.ErrorIs(t, s.Settle(ctx, schemas.Lease{Announced: at, Deadline: at.Add(time.Minute)}), context.Canceled)

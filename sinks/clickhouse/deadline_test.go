@@ -153,7 +153,7 @@ func TestDelayedInserts(t *testing.T) {
 			t.Parallel()
 			c := clickhousetest.Client(t)
 			through, proxy := throughProxy(t, c)
-			s := newStore(t, through)
+			s := newHastyStore(t, through)
 			records := oneOfEach(t)
 			_, err := newStore(t, c).Store(t.Context(), records[len(records)-1:], false) // the tables are warm
 			require.NoError(t, err)
@@ -204,7 +204,7 @@ func TestAnswersThatNeverCome(t *testing.T) {
 			proxy := &silent{delaying: delaying{TB: t}}
 			proxy.to.Store("")
 			through := openThrough(t, c, proxy)
-			s := newStore(t, through)
+			s := newHastyStore(t, through)
 			records := oneOfEach(t)
 			_, err := s.Store(t.Context(), records, false) // the tables are known
 			require.NoError(t, err)
@@ -240,7 +240,7 @@ func TestQuestionsWithoutAnswer(t *testing.T) {
 	proxy := &silent{delaying: delaying{TB: t}}
 	proxy.to.Store("")
 	through := openThrough(t, c, proxy)
-	s := newStore(t, through)
+	s := newHastyStore(t, through)
 	at, err := s.Now(t.Context())
 	require.NoError(t, err)
 	clickhouse.SetTimeouts(through, time.Second, time.Minute)
@@ -260,7 +260,7 @@ func TestDelayedRepairs(t *testing.T) {
 	t.Parallel()
 	c := clickhousetest.Client(t)
 	through, proxy := throughProxy(t, c)
-	s := newStore(t, through)
+	s := newHastyStore(t, through)
 	records := replayRecords(t)
 	_, err := s.Store(t.Context(), records, false)
 	require.NoError(t, err)
@@ -303,7 +303,7 @@ func TestPlanningIsInProcesses(t *testing.T) {
 func TestSettle(t *testing.T) {
 	t.Parallel()
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
+	s := newHastyStore(t, c)
 	at, err := s.Now(t.Context())
 	require.NoError(t, err)
 	short, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -22,7 +22,7 @@ func BenchmarkStoreDurability(b *testing.B) {
 			b.Run(fmt.Sprintf("rows=%d/durability=%s", rows, durability), func(b *testing.B) {
 				c := clickhousetest.Open(b, schemas.Storage{Database: clickhousetest.NewDatabase(b), TTLDays: 90, Durability: durability})
 				require.NoError(b, c.Migrate(b.Context()))
-				s := store{clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator)}
+				s := store{clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator), callLease}
 				n := max(rows/4000, 1)
 				records := observations(b, observetest.Manifest("flights", "v1"), n, rows/n)
 				_, err := s.Store(b.Context(), records, false)

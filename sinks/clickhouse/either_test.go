@@ -54,7 +54,7 @@ func TestRecordIsEitherRowsOrADeadLetter(t *testing.T) {
 func TestRestOfARecordIsNotRefused(t *testing.T) {
 	t.Parallel()
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
+	s := newHastyStore(t, c)
 	records := replayRecords(t)
 	_, err := s.Store(t.Context(), records, false)
 	require.NoError(t, err)

@@ -111,30 +111,24 @@ func (c *call) present(ctx context.Context, table string, columns placeColumns, 
 // findPresent finds which records have their row in one of the tables of one row per
 // record. Any record may have been refused, and then has one in dead_letters.
 func (c *call) findPresent(ctx context.Context, records []schemas.Record) error {
-	var all, feedback, events extent
-	for i := range records {
-		r := &records[i]
-		at := r.Coordinates()
-		all.add(at, 0)
-		switch r.Topic {
-		case c.topics.Feedback:
-			feedback.add(at, 0)
-		case c.topics.Events:
-			events.add(at, 0)
-		}
-	}
-	for _, t := range []struct {
-		rows   *rows
-		extent *extent
-	}{{c.feedback, &feedback}, {c.events, &events}, {c.letters, &all}} {
-		if t.extent.rows == 0 {
+	for _, f := range c.feeds {
+		if f.table == nil {
 			continue
 		}
-		if err := c.client.awaitInserts(ctx, t.rows.table.name); err != nil {
+		var e extent
+		for i := range records {
+			if f.table == deadLettersTable || records[i].Topic == f.topic {
+				e.add(records[i].Coordinates(), 0)
+			}
+		}
+		if e.rows == 0 {
+			continue
+		}
+		if err := c.client.awaitInserts(ctx, f.table.name); err != nil {
 			return err
 		}
 		var err error
-		if t.rows.present, err = c.present(ctx, t.rows.table.name, t.rows.table.places, "", t.extent); err != nil {
+		if c.rows[f.table].present, err = c.present(ctx, f.table.name, f.table.places, "", &e); err != nil {
 			return err
 		}
 	}

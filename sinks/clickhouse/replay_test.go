@@ -87,7 +87,7 @@ func TestReplayOfPart(t *testing.T) {
 			require.Less(t, stored, 8*500)
 			stats, err := s.Store(t.Context(), records, true)
 			require.NoError(t, err)
-			require.Equal(t, rowsOfReplay-stored, stats.Observations)
+			require.Equal(t, rowsOfReplay-stored, stats.Observations, "%+v", stats)
 			require.Equal(t, stored, stats.Present)
 			require.Equal(t, 2, stats.Inserts, "whole records, and the rest of others")
 			require.Equal(t, 1, stats.Repaired)
@@ -186,7 +186,7 @@ func TestReplayAfterAnError(t *testing.T) {
 // The client of an insert gave up while the server went on with it.
 func TestReplayWaitsForRunningInserts(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
+	s := newHastyStore(t, c)
 	label := observetest.Record(schemas.DefaultTopics().Feedback, 0, nil, []byte(`{"model":"flights","request_id":"a","label":1}`))
 	records := append(replayRecords(t), label)
 	_, err := s.Store(t.Context(), records, false)

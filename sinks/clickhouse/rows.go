@@ -24,10 +24,11 @@ type table struct {
 	places placeColumns
 	schema *arrow.Schema
 	source source
+	count  func(*Stats) *int // of its rows that were inserted
 }
 
-func newTable(name, places string, fields []arrow.Field) *table {
-	t := &table{name: name, places: placeColumns{places + "_topic_id", places + "_partition", places + "_offset", "", ""}}
+func newTable(name, places string, count func(*Stats) *int, fields []arrow.Field) *table {
+	t := &table{name: name, count: count, places: placeColumns{places + "_topic_id", places + "_partition", places + "_offset", "", ""}}
 	t.schema = arrow.NewSchema(append(fields,
 		arrow.Field{Name: t.places.topicID, Type: schemas.DictionaryType},
 		arrow.Field{Name: t.places.partition, Type: arrow.PrimitiveTypes.Int32},
@@ -79,7 +80,7 @@ const (
 // Bytes that come from outside are Arrow binaries and not strings: ClickHouse's String
 // takes any bytes, and they are kept as they came.
 var (
-	feedbackTable = newTable("feedback", "feedback", []arrow.Field{
+	feedbackTable = newTable("feedback", "feedback", func(s *Stats) *int { return &s.Feedback }, []arrow.Field{
 		feedbackModel:      {Name: "model", Type: schemas.DictionaryType},
 		feedbackRequestID:  {Name: "request_id", Type: arrow.BinaryTypes.Binary},
 		feedbackLabel:      {Name: "label", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
@@ -88,7 +89,7 @@ var (
 		feedbackReceivedAt: {Name: "received_at", Type: schemas.TimestampType},
 	})
 
-	deadLettersTable = newTable("dead_letters", "dead_letter", []arrow.Field{
+	deadLettersTable = newTable("dead_letters", "dead_letter", func(s *Stats) *int { return &s.DeadLetters }, []arrow.Field{
 		letterErrorClass:       {Name: "error_class", Type: schemas.DictionaryType},
 		letterReason:           {Name: "reason", Type: arrow.BinaryTypes.Binary},
 		letterModel:            {Name: "model", Type: schemas.DictionaryType},
@@ -104,7 +105,7 @@ var (
 		letterHeaders:          {Name: "headers", Type: arrow.MapOf(arrow.BinaryTypes.Binary, arrow.BinaryTypes.Binary)},
 	})
 
-	eventsTable = newTable("events", "event", []arrow.Field{
+	eventsTable = newTable("events", "event", func(s *Stats) *int { return &s.Events }, []arrow.Field{
 		eventID:       {Name: "id", Type: arrow.BinaryTypes.Binary},
 		eventType:     {Name: "type", Type: schemas.DictionaryType},
 		eventKind:     {Name: "kind", Type: schemas.DictionaryType},

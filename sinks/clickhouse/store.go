@@ -53,7 +53,7 @@ type Stats struct {
 // one per session, on one Client.
 type Store struct {
 	client *Client
-	topics schemas.Topics
+	feeds  []feed
 	mem    memory.Allocator
 	log    zerolog.Logger
 	reader *observe.Reader
@@ -68,7 +68,7 @@ type Store struct {
 
 // NewStore returns a Store for the records of these topics. mem is what rows are built in.
 func NewStore(c *Client, topics schemas.Topics, mem memory.Allocator) *Store {
-	return &Store{client: c, topics: topics, mem: mem, log: c.log, reader: observe.NewReader(), known: map[*observe.Schema]*observations{}, waiting: func(error) {}}
+	return &Store{client: c, feeds: newFeeds(topics), mem: mem, log: c.log, reader: observe.NewReader(), known: map[*observe.Schema]*observations{}, waiting: func(error) {}}
 }
 
 // OnWait has fn told why Settle cannot go on, as where the clock of a server was set back,
@@ -82,13 +82,11 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) { return s.client.No
 // server. Any record may have become a dead letter.
 func (s *Store) Empty(ctx context.Context, topic string) (bool, error) {
 	names, prefix := []string{deadLettersTable.name}, deadLettersTable.name
-	switch topic {
-	case s.topics.Observations:
-		names, prefix = append(names, "minute_states"), schemas.ObservationsTable("")
-	case s.topics.Feedback:
-		names = append(names, feedbackTable.name)
-	case s.topics.Events:
-		names = append(names, eventsTable.name)
+	if f := s.feed(topic); f != nil {
+		names = append(names, f.tables...)
+		if f.prefix != "" {
+			prefix = f.prefix
+		}
 	}
 	for i, conn := range s.client.servers {
 		var filled []struct {
@@ -145,8 +143,14 @@ func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool
 	}
 	c := &call{
 		Store: s, replay: replay, lease: lease, groups: map[*observations]*group{},
-		feedback: newRows(s.mem, feedbackTable), letters: newRows(s.mem, deadLettersTable), events: newRows(s.mem, eventsTable),
+		rows: map[*table]*rows{},
 	}
+	for _, f := range s.feeds {
+		if f.table != nil {
+			c.rows[f.table] = newRows(s.mem, f.table)
+		}
+	}
+	c.letters = c.rows[deadLettersTable]
 	defer c.release()
 	err := c.store(ctx, records)
 	if err != nil && !answered(err) {
@@ -177,8 +181,11 @@ func (c *call) store(ctx context.Context, records []schemas.Record) error {
 			return err
 		}
 	}
-	for _, t := range []*rows{c.feedback, c.events, c.letters} {
-		if err := c.flush(ctx, t); err != nil {
+	for _, f := range c.feeds {
+		if f.table == nil {
+			continue
+		}
+		if err := c.flush(ctx, c.rows[f.table]); err != nil {
 			return err
 		}
 	}
@@ -194,13 +201,14 @@ type call struct {
 	mu    sync.Mutex // of inserts that run at the same time
 	stats Stats
 
-	groups                    map[*observations]*group
-	order                     []*group
-	feedback, letters, events *rows
+	groups  map[*observations]*group
+	order   []*group
+	rows    map[*table]*rows // that are built here
+	letters *rows            // the dead letters among them
 }
 
 func (c *call) release() {
-	for _, t := range []*rows{c.feedback, c.letters, c.events} {
+	for _, t := range c.rows {
 		t.builder.Release()
 	}
 }
@@ -224,36 +232,24 @@ type part struct {
 func (c *call) take(ctx context.Context, r *schemas.Record) error {
 	// What is stored already decides what becomes of a record, not what would be decided now: types
 	// that were in conflict may no longer be, or the other way round, and versions differ.
-	if r.Topic != c.topics.DeadLetters && c.letters.has(r) {
+	f := c.feed(r.Topic)
+	if f == nil {
+		return fmt.Errorf("store: topic %s is none of %s", r.Topic, strings.Join(c.Topics(), ", "))
+	}
+	if f.table != deadLettersTable && c.letters.has(r) {
 		c.stats.Present++
 		return nil
 	}
-	refused := r.Fault
-	switch topic := r.Topic; {
-	case refused != nil: // there is nothing to take
-	case topic == c.topics.Observations:
-		refused = c.takeObservations(r)
-	case topic == c.topics.Feedback:
-		if refused = c.labels.Decode(r, &c.label); refused == nil {
-			c.feedback.addFeedback(r, &c.label)
-		} else if c.feedback.has(r) {
-			refused = nil
-		}
-	case topic == c.topics.DeadLetters:
-		c.letters.addLetter(r)
-	case topic == c.topics.Events:
-		if refused = c.events.addEvent(r); refused != nil && c.events.has(r) {
-			refused = nil
-		}
-	default:
-		return fmt.Errorf("store: topic %s is none of observations, deadletters, feedback and events", r.Topic)
+	refused := r.Fault // of a record of which there is nothing to take
+	if refused == nil {
+		refused = f.take(c, r)
 	}
 	if refused != nil {
 		c.stats.Refused++
 		c.letters.addRefused(r, refused)
 	}
-	for _, t := range []*rows{c.feedback, c.letters, c.events} {
-		if t.full() {
+	for _, t := range []*rows{c.rows[f.table], c.letters} {
+		if t != nil && t.full() {
 			if err := c.flush(ctx, t); err != nil {
 				return err
 			}
@@ -580,14 +576,7 @@ func (c *call) flush(ctx context.Context, t *rows) error {
 		return fmt.Errorf("insert %d rows into %s: %w", n, t.table.name, err)
 	}
 	c.stats.Bytes += int64(c.buf.Len())
-	switch t {
-	case c.feedback:
-		c.stats.Feedback += n
-	case c.letters:
-		c.stats.DeadLetters += n
-	case c.events:
-		c.stats.Events += n
-	}
+	*t.table.count(&c.stats) += n
 	err := c.verify(ctx, t.table.name, t.table.places, "", &t.extent, func() ([]schemas.Coordinates, error) { return t.places, nil })
 	t.places, t.extent, t.bytes = t.places[:0], extent{}, 0
 	return err

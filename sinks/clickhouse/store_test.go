@@ -28,16 +28,30 @@ func newStore(tb testing.TB, c *clickhouse.Client) store {
 	tb.Helper()
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	tb.Cleanup(func() { mem.AssertSize(tb, 0) })
-	return store{clickhouse.NewStore(c, schemas.DefaultTopics(), mem)}
+	return store{clickhouse.NewStore(c, schemas.DefaultTopics(), mem), callLease}
+}
+
+// newHastyStore is newStore for where the ends of calls are unknown, and waited for: the lease of
+// each is testLease.
+func newHastyStore(tb testing.TB, c *clickhouse.Client) store {
+	tb.Helper()
+	s := newStore(tb, c)
+	s.lease = testLease
+	return s
 }
 
 // store is a Store that gives each call a deadline.
-type store struct{ *leased }
+type store struct {
+	*leased
+	lease time.Duration
+}
 
 type leased = clickhouse.Store
 
-// testLease is long enough for any call here, and waited for where a call's end is unknown.
-const testLease = 3 * time.Second
+const (
+	callLease = time.Minute // longer than any call here takes on any machine: what a repeated call says that it did is less
+	testLease = 3 * time.Second
+)
 
 // Store settles, and repeats a call that was too slow, as a recorder does.
 func (s store) Store(ctx context.Context, records []schemas.Record, replay bool) (clickhouse.Stats, error) {
@@ -51,7 +65,7 @@ func (s store) Store(ctx context.Context, records []schemas.Record, replay bool)
 		if err != nil {
 			return clickhouse.Stats{}, err
 		}
-		stats, err := s.leased.Store(ctx, records, replay, schemas.Lease{Announced: at, Deadline: at.Add(testLease)})
+		stats, err := s.leased.Store(ctx, records, replay, schemas.Lease{Announced: at, Deadline: at.Add(s.lease)})
 		if err == nil || !strings.Contains(err.Error(), "the deadline of this insert has passed") {
 			return stats, err
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
+	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/kafka"
@@ -71,9 +72,13 @@ func serve(tb testing.TB) (brokers []string) {
 	return cluster.ListenAddrs()
 }
 
+func dial(brokers []string) kafka.Dial {
+	return consumers.Connection{Brokers: brokers, ClientID: "test"}.Dial
+}
+
 func newProducer(tb testing.TB, brokers []string) *kafka.Producer {
 	tb.Helper()
-	p, err := kafka.NewProducer(brokers, "test", 10_000, schemas.DefaultTopics().MaxBytes)
+	p, err := kafka.NewProducer(dial(brokers), 10_000, schemas.DefaultTopics().MaxBytes)
 	require.NoError(tb, err)
 	tb.Cleanup(p.Close)
 	return p
@@ -291,7 +296,7 @@ func TestBrokerEndsAtTheFirstRequest(t *testing.T) {
 }
 
 func TestUnusableSettings(t *testing.T) {
-	_, err := kafka.NewProducer(nil, "test", 1, schemas.DefaultTopics().MaxBytes)
+	_, err := kafka.NewProducer(dial(nil), 1, schemas.DefaultTopics().MaxBytes)
 	require.ErrorContains(t, err, "open a Kafka producer")
 }
 
@@ -320,7 +325,7 @@ func TestEventsAreCloudEvents(t *testing.T) {
 }
 
 func BenchmarkEnqueue(b *testing.B) {
-	p, err := kafka.NewProducer(serve(b), "bench", 100_000, schemas.DefaultTopics().MaxBytes)
+	p, err := kafka.NewProducer(dial(serve(b)), 100_000, schemas.DefaultTopics().MaxBytes)
 	require.NoError(b, err)
 	defer p.Close()
 	m := schemas.Message{Topic: "millrace.requests.m", Partition: schemas.AnyPartition, Key: []byte("AA1234"), Value: make([]byte, 160)}

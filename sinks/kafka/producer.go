@@ -26,12 +26,14 @@ type Producer struct {
 	records []kgo.Record // what is left of the current block
 }
 
+// Dial returns a client with these options and those that every client of the program has, such as
+// consumers.Connection.Dial.
+type Dial func(opts ...kgo.Opt) (*kgo.Client, error)
+
 // NewProducer connects lazily. At most maxBuffered records wait in memory; then Enqueue
 // blocks. maxBytes returns how large a batch that a topic takes may be.
-func NewProducer(brokers []string, clientID string, maxBuffered int, maxBytes func(topic string) int) (*Producer, error) {
-	cl, err := kgo.NewClient(
-		kgo.SeedBrokers(brokers...), kgo.ClientID(clientID),
-		kgo.AlwaysRetryEOF(),                     // else a broker that ends when it has just accepted the connection loses messages
+func NewProducer(dial Dial, maxBuffered int, maxBytes func(topic string) int) (*Producer, error) {
+	cl, err := dial(
 		kgo.MetadataMinAge(250*time.Millisecond), // how late a topic that was made again is noticed
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partition)),
 		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 { return int32(maxBytes(topic)) }),

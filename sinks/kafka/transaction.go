@@ -30,9 +30,8 @@ type Transactor struct {
 
 // NewTransactor takes over a transactional id: it ends what another producer of that id has
 // left open, and fences it. What that one committed can be read when NewTransactor returns.
-func NewTransactor(ctx context.Context, brokers []string, clientID, id string) (*Transactor, error) {
-	cl, err := kgo.NewClient(
-		kgo.SeedBrokers(brokers...), kgo.ClientID(clientID), kgo.AlwaysRetryEOF(),
+func NewTransactor(ctx context.Context, dial Dial, id string) (*Transactor, error) {
+	cl, err := dial(
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partition)),
 		kgo.ProducerBatchMaxBytes(64<<20), kgo.BrokerMaxWriteBytes(128<<20), // it is the topic that decides what is too large, once it is compressed
 		kgo.ProducerBatchCompression(kgo.SnappyCompression()),

@@ -20,7 +20,7 @@ func TestTransactorProducesAllOrNothing(t *testing.T) {
 	brokers := serve(t)
 	open := func() *kafka.Transactor {
 		t.Helper()
-		tr, err := kafka.NewTransactor(t.Context(), brokers, "test", "replay")
+		tr, err := kafka.NewTransactor(t.Context(), dial(brokers), "replay")
 		require.NoError(t, err)
 		t.Cleanup(tr.Close)
 		return tr
