@@ -185,7 +185,7 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 
 // ClientOptions are what the clients of both deliveries share, for one client. Memory of what
 // it has polled is used again for records on which Recycle was called. It is exported for
-// pipeline/bench, which compares a lane with a bare client of the same settings.
+// cmd/bench, which compares a lane with a bare client of the same settings.
 func (l *Lane) ClientOptions(hard context.Context) []kgo.Opt {
 	return l.options(hard, newAssignments(l.log))
 }
@@ -202,7 +202,7 @@ func (l *Lane) options(hard context.Context, assigned *assignments) []kgo.Opt {
 		kgo.RecordDeliveryTimeout(l.cfg.TransactionTimeout/2), // else a topic that is gone is awaited for ever, silently
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
 		kgo.ProducerBatchMaxBytesFn(l.maxBytes),
-		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression of pipeline/bench
+		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression of cmd/bench
 		kgo.WithPools(&fetchPool{ratio: budget.likely}),
 		kgo.FetchMaxBytes(budget.ask()), kgo.FetchMaxPartitionBytes(budget.ask()), kgo.WithHooks(budget, assigned),
 		kgo.MaxBufferedRecords(1<<20), kgo.MaxBufferedBytes(256<<20),

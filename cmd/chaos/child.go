@@ -15,8 +15,8 @@ import (
 const childRole = "chaos-role"
 
 // RunChild runs an embedded service or roles if args (without the program's name) ask for
-// them, and tells whether they did. A program that calls Run calls it first: it is started
-// again for each process of the run.
+// them, and tells whether they did. A process that calls Run calls it first: its program is
+// started again for each process of the run.
 func RunChild(args []string, stderr io.Writer) (isChild bool, code int) {
 	if isChild, code := pipeline.RunChild(args, stderr); isChild {
 		return true, code
