@@ -90,11 +90,11 @@ type subscriber struct {
 	Subscription
 	app       *App
 	out       channel
-	hook      *alerts.Webhook // out, where that is one
+	hook      *alerts.Webhook // the same as out, where that is a webhook
 	producer  *kafka.Producer
 	receivers *receivers
 	part      string // of readiness
-	unready   bool   // and readiness says so
+	unready   bool   // what readiness says of the part
 	log       zerolog.Logger
 }
 
