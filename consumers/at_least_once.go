@@ -49,7 +49,7 @@ type flights struct {
 	free  []*flight
 	bytes int
 	err   error // of the first batch that could not be produced; nothing after it is marked
-	over  bool  // what is on its way is not waited for any more
+	over  bool  // nobody waits any more for what is on its way
 }
 
 // next returns memory for a batch, once there is room for it.
@@ -107,8 +107,8 @@ func (f *flights) land(b *flight) {
 	}
 }
 
-// settle waits until nothing is on its way. The client gives messages up after their
-// delivery timeout.
+// settle waits until nothing is on its way. The client gives a message up after its delivery
+// timeout.
 func (f *flights) settle() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -289,7 +289,7 @@ func (f *flights) giveBack(b *flight) {
 	f.free = append(f.free, b)
 }
 
-// offsetsOf returns where the records of a poll begin and where they end.
+// offsetsOf returns the offsets of the first records of a poll and those behind its last ones.
 func offsetsOf(fetches kgo.Fetches) (starts, ends map[string]map[int32]kgo.EpochOffset) {
 	starts, ends = map[string]map[int32]kgo.EpochOffset{}, map[string]map[int32]kgo.EpochOffset{}
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {

@@ -53,7 +53,7 @@ func (e *UnreadableBatchError) Error() string {
 
 func (e *UnreadableBatchError) Unwrap() error { return e.Err }
 
-// Record stands for the batch where records are dead-lettered: it has the batch's first
+// Record returns the record that stands for the batch in its dead letter: it has the batch's first
 // coordinates, its last offset in a header, and no bytes.
 func (e *UnreadableBatchError) Record() schemas.Record {
 	return schemas.Record{
@@ -162,8 +162,8 @@ const (
 
 var errNoHeader = errors.New("what the broker has there has no header of a record batch")
 
-// readHeader takes from its header where a batch ends that lies at an offset or behind it, and
-// of what time it is.
+// readHeader takes from the header of a batch, which lies at an offset or behind it, where the
+// batch ends and what its latest time is.
 func (e *UnreadableBatchError) readHeader(batch []byte, at int64) error {
 	if len(batch) < batchHeader || batch[batchMagic] != 2 {
 		return errNoHeader
@@ -171,7 +171,7 @@ func (e *UnreadableBatchError) readHeader(batch []byte, at int64) error {
 	first := int64(binary.BigEndian.Uint64(batch))
 	next := first + int64(int32(binary.BigEndian.Uint32(batch[batchLastDelta:]))) + 1
 	if next <= at {
-		return errNoHeader // which is damaged, too: nobody knows where the next one begins
+		return errNoHeader // the header is damaged too: nobody knows where the next batch begins
 	}
 	e.Offset, e.Next, e.epoch = max(first, at), next, int32(binary.BigEndian.Uint32(batch[batchEpoch:]))
 	e.Timestamp = time.UnixMilli(int64(binary.BigEndian.Uint64(batch[batchMaxTime:])))
