@@ -29,8 +29,8 @@ type Sizes struct {
 	Rounds       int           // of each throughput run and part; the median counts
 	JSONWarmUp   int64         // requests before those that count: until the heap is as large as it gets
 	JSONRecords  int64         // requests of a throughput run
-	ArrowWarmUp  int64         // likewise, of many rows
-	ArrowRecords int64         // likewise
+	ArrowWarmUp  int64         // as JSONWarmUp, of records of many rows
+	ArrowRecords int64         // as JSONRecords, of records of many rows
 	Maximum      int64         // requests that the maximum under open load is found with; many times maximumWindow
 	Part         time.Duration // of each part alone
 	WarmUp       time.Duration // of each load, not counted
@@ -66,7 +66,7 @@ type harness struct {
 	models   string // folder of the model repository
 	kafka    *cluster
 	runs     map[Case][]*run                  // by round
-	passes   map[passKey][]*run               // likewise
+	passes   map[passKey][]*run               // by round
 	parts    map[string]map[string][]partCost // by codec_model and name, then by round
 	latency  map[Delivery]*latencyRun
 	recorder recorderRates

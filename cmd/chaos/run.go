@@ -35,7 +35,7 @@ type Summary struct {
 	Faults          int             `json:"faults"`
 	Incidents       int             `json:"incidents"`
 	Demanded        int             `json:"demanded"`  // times that a role had to say something; what was not said is a finding
-	Effective       int             `json:"effective"` // of them: a connection was cut or held up, a process stopped or ended
+	Effective       int             `json:"effective"` // faults that were felt: a connection was cut or held up, a process stopped or ended
 	Kinds           map[Kind]int    `json:"kinds"`
 	WorkerPeakRSS   int64           `json:"worker_peak_rss_bytes"`
 	RecorderPeakRSS int64           `json:"recorder_peak_rss_bytes"`
