@@ -310,8 +310,8 @@ func (a *Admin) Read(ctx context.Context, topic string, visit func(rec *schemas.
 	return err
 }
 
-// FindRecord hands the committed record at an offset to visit. That there is none is an
-// error.
+// FindRecord hands the committed record at an offset to visit. It returns an error where there is
+// none.
 func (a *Admin) FindRecord(ctx context.Context, topic string, partition int32, offset int64, visit func(rec *schemas.Record) error) error {
 	ranges, err := a.ranges(ctx, topic)
 	if err != nil {

@@ -147,7 +147,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		_ = f.settle() // whose error ends the session
 		l.revoked(ctx, cl, partitions)
 	}
-	cl, err := kgo.NewClient(append(append(l.options(guarded, assigned), unsaid.options()...), // which the client commits marks under by itself
+	cl, err := kgo.NewClient(append(append(l.options(guarded, assigned), unsaid.options()...), // the client commits marks by itself, under guarded
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(markCommitPeriod),
 		kgo.ProducerLinger(0),
 		kgo.BlockRebalanceOnPoll(),
@@ -236,8 +236,8 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	}
 }
 
-// passBehind commits that nothing is read of batches that were set aside, when their dead letters
-// are acknowledged.
+// passBehind commits the offsets behind batches that were set aside, once their dead letters are
+// acknowledged.
 func (l *Lane) passBehind(guarded context.Context, f *flights, cl *kgo.Client, aside []*UnreadableBatchError) error {
 	if err := f.settle(); err != nil {
 		return err
@@ -254,7 +254,7 @@ func (l *Lane) passBehind(guarded context.Context, f *flights, cl *kgo.Client, a
 	return nil
 }
 
-// commit commits offsets, and returns what any of them was refused with.
+// commit commits offsets, and returns the errors of those that were refused.
 func commit(ctx context.Context, cl *kgo.Client, offsets map[string]map[int32]kgo.EpochOffset) error {
 	var failed error
 	cl.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {

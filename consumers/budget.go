@@ -9,9 +9,9 @@ import (
 
 // fetchBudget is a hook of a client that bounds what its fetches become in memory: the client
 // decompresses a fetch as soon as it arrives. A fetch asks for as many bytes as are likely to
-// become fetchedBytes, and for at most most. Likely is the worst ratio of late: a batch with a
-// greater one counts at once, and one with a smaller one takes only a share of the difference
-// away. A broker returns at least one batch, however large.
+// become fetchedBytes, and never for more than most. The likely ratio is the worst of late: that of
+// a batch counts at once where it is greater, and else takes a share of the difference away. A
+// broker returns at least one batch, however large.
 type fetchBudget struct {
 	most float64
 	cl   atomic.Pointer[kgo.Client]

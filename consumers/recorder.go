@@ -314,8 +314,8 @@ func (s *recorderSession) run(ctx context.Context) (err error) {
 	return s.commit()
 }
 
-// poll adds what has arrived to what is in hand. It returns early when the hand that is being stored
-// is stored.
+// poll adds what has arrived to what is in hand. It returns early when the storing of the hand
+// before has ended.
 func (s *recorderSession) poll(ctx context.Context) error {
 	h := s.hand
 	wait := s.cfg.FlushInterval

@@ -20,7 +20,7 @@ import (
 // Unreadable says what becomes of a record batch of which nothing can be read.
 type Unreadable string
 
-// What becomes of it.
+// What becomes of such a batch.
 const (
 	UnreadableStop Unreadable = "stop" // its partition stops there, until an operator sets the offset behind it
 	UnreadableSkip Unreadable = "skip" // it is set aside, and its partition goes on behind it
@@ -63,7 +63,7 @@ func (e *UnreadableBatchError) Record() schemas.Record {
 	}
 }
 
-// behind is where a partition goes on.
+// behind returns the offset behind the batch, where its partition goes on.
 func (e *UnreadableBatchError) behind() map[string]map[int32]kgo.EpochOffset {
 	return map[string]map[int32]kgo.EpochOffset{e.Topic: {e.Partition: {Epoch: e.epoch, Offset: e.Next}}}
 }
@@ -74,9 +74,8 @@ var errInflates = fmt.Errorf("it inflates to more than %d MiB", maxBatchBytes>>2
 // the first batch whole all the same.
 const probeBytes = 1 << 10
 
-// locate finds the batch that a partition stands at, by the header, which is not compressed.
-// Between the offset and the batch may lie others that have brought no record, such as the
-// end of a transaction.
+// locate finds the batch that a partition stands at by its header, which is not compressed. Between
+// the offset and the batch may lie others without records, such as the end of a transaction.
 func (e *UnreadableBatchError) locate(ctx context.Context, cl *kgo.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

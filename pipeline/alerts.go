@@ -207,8 +207,8 @@ func (r *receivers) accept(subscription, address string) {
 	r.accepted[subscription] = address
 }
 
-// Reset implements consumers.Follower. What is known of receivers stays until it is known
-// better.
+// Reset implements consumers.Follower. Which addresses were accepted, and how many events were
+// parked, stands until the topic says otherwise.
 func (r *receivers) Reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

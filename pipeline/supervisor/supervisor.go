@@ -80,7 +80,7 @@ type Process struct {
 
 	stopping context.Context //nolint:containedctx // done when Stop was called; it outlives the call that made it
 	stop     context.CancelFunc
-	hard     context.Context //nolint:containedctx // done when Stop waited long enough; likewise
+	hard     context.Context //nolint:containedctx // done when Stop has waited long enough; it outlives the call too
 	kill     context.CancelFunc
 
 	done chan struct{} // closed at the end of run
