@@ -114,9 +114,9 @@ bench: native $(if $(findstring real,$(ARGS)),kafka) ## the whole, its parts, la
 
 .PHONY: bench-models
 bench-models: ## train the models of make bench again
-	python3 -m venv pipeline/bench/testdata/.venv
-	pipeline/bench/testdata/.venv/bin/pip install -q -r pipeline/bench/testdata/requirements.txt
-	pipeline/bench/testdata/.venv/bin/python pipeline/bench/testdata/make_models.py
+	python3 -m venv cmd/bench/testdata/.venv
+	cmd/bench/testdata/.venv/bin/pip install -q -r cmd/bench/testdata/requirements.txt
+	cmd/bench/testdata/.venv/bin/python cmd/bench/testdata/make_models.py
 
 .PHONY: microbench
 microbench: native ## Go's benchmarks, six runs each; BENCH=regexp PKG=./...
@@ -132,13 +132,13 @@ test-million: native ## a million good and bad requests mixed, none lost and non
 
 # What does not differ from the embedded Kafka, or by the number of brokers, is left out; each
 # package starts its own.
-NOT_KAFKA := ^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals|^TestAdmin|^TestProfiles|^TestConfig|^TestCompare|^TestHostileGraphs|^TestVersionsAre|^TestWeights|^TestPassword|^TestOtherServers|^TestPromises|^TestEmbedded|^TestReset|^TestRepeatsFollow|^TestRepeatsAre|^TestStart|^TestNewModel|^TestRefusal|^TestControlRecords|^TestRequestsReach|^TestVerifyFindsWhat|^TestVerifyRestores
+NOT_KAFKA := ^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals|^TestAdmin|^TestProfiles|^TestConfig|^TestCompare|^TestHostileGraphs|^TestVersionsAre|^TestWeights|^TestPassword|^TestOtherServers|^TestPromises|^TestEmbedded|^TestReset|^TestRepeatsFollow|^TestRepeatsAre|^TestStart|^TestNewModel|^TestRefusal|^TestControlRecords|^TestRequestsReach|^TestVerifyFindsWhat|^TestVerifyRestores|^TestRunUsage|^TestRunFails
 # Of three brokers, what is about leaders and replicas.
 NOT_THREE := ^TestRecorderReplaced|^TestInsertComes|^TestRepeat|^TestArrow|^TestRegistry|^TestVerify|^TestWebhook|^TestRefused|^TestReplay|^TestLabels|^TestWrongClock|^TestConflict|^TestSecondRecorder|^TestRecorderThatIsRewound|^TestFuture|^TestRowLetters|^TestMany|^TestALostRange|^TestARole|^TestClaim|^TestCommits|^TestLaneCommits|^TestLaneGoesOn|^TestLaneTakesUp|^TestLaneThatMay|^TestLostRange|^TestMarker|^TestProducerGoesOn|^TestReading|^TestRecorderForgets|^TestRecorderOutlives|^TestRecorderStores|^TestRecorderTakes|^TestRecorderWaits|^TestRequestsTopic|^TestSecondGroup|^TestStopped|^TestUnreadable|^TestWorkerGroup
 .PHONY: test-kafka
 test-kafka: native kafka ## the tests, and a short chaos, against Apache Kafka, one broker and then three
-	MILLRACE_TEST_KAFKA=1 $(RACE) -count=1 -p 2 -timeout 20m -skip '$(NOT_KAFKA)' ./pipeline ./consumers ./consumers/kafkatest ./sinks/kafka ./pipeline/chaos
-	MILLRACE_TEST_KAFKA=3 $(RACE) -count=1 -p 2 -timeout 20m -skip '$(NOT_KAFKA)|$(NOT_THREE)' ./pipeline ./consumers ./consumers/kafkatest ./pipeline/chaos
+	MILLRACE_TEST_KAFKA=1 $(RACE) -count=1 -p 2 -timeout 20m -skip '$(NOT_KAFKA)' ./pipeline ./consumers ./consumers/kafkatest ./sinks/kafka ./cmd/chaos
+	MILLRACE_TEST_KAFKA=3 $(RACE) -count=1 -p 2 -timeout 20m -skip '$(NOT_KAFKA)|$(NOT_THREE)' ./pipeline ./consumers ./consumers/kafkatest ./cmd/chaos
 
 .PHONY: chaos
 chaos: native $(if $(findstring real,$(ARGS)),kafka) ## kill, freeze and cut off everything under load, do what operators do, then look for what is lost or doubled; ARGS="--seed S --faults N --incidents N --only KIND,KIND --kafka real --brokers 3"

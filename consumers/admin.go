@@ -208,9 +208,9 @@ func (a *Admin) alter(ctx context.Context, spec schemas.TopicSpec, d kadm.TopicD
 	return done, nil
 }
 
-// Lag returns how many offsets of the topics' ended transactions the group has not
-// committed yet: its records, and for the ends of transactions one more each. A topic that
-// the group has never committed counts from its start, whether the group exists or not.
+// Lag returns how many offsets of the topics' ended transactions the group has not committed yet.
+// A record has one offset, and so has the end of a transaction. A topic of which the group has
+// committed nothing counts from its start, whether the group exists or not.
 func (a *Admin) Lag(ctx context.Context, group string, topics ...string) (int64, error) {
 	starts, err := a.adm.ListStartOffsets(ctx, topics...)
 	if err == nil {
@@ -310,8 +310,8 @@ func (a *Admin) Read(ctx context.Context, topic string, visit func(rec *schemas.
 	return err
 }
 
-// FindRecord hands the committed record at an offset to visit. That there is none is an
-// error.
+// FindRecord hands the committed record at an offset to visit. It returns an error where there is
+// none.
 func (a *Admin) FindRecord(ctx context.Context, topic string, partition int32, offset int64, visit func(rec *schemas.Record) error) error {
 	ranges, err := a.ranges(ctx, topic)
 	if err != nil {
@@ -388,11 +388,10 @@ func (a *Admin) ranges(ctx context.Context, topic string) (map[int32]offsetRange
 	return ranges, nil
 }
 
-// read hands the committed records of the ranges to visit. A range is at its end when a
-// record at its last offset or behind it has come, if only a control record: one ends every
-// transaction, and so, often, the topic. Where the range ends with what was aborted, and
-// another transaction is open behind it, that is awaited. Batches that cannot be read are passed
-// over, and returned.
+// read hands the committed records of the ranges to visit. A range is finished when a record at
+// its last offset or behind it has come. That may be a control record, which ends a transaction,
+// and often the topic. Where a range ends with an aborted transaction, and another is open behind
+// it, read waits for that to end. Batches that cannot be read are passed over, and returned.
 func (a *Admin) read(ctx context.Context, topic string, ranges map[int32]offsetRange, visit func(rec *schemas.Record) error) (passed []*UnreadableBatchError, err error) {
 	from, ends := map[int32]kgo.Offset{}, map[int32]int64{}
 	for partition, r := range ranges {

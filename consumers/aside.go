@@ -9,8 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// setAside takes a record for each batch that cannot be read, so that it is stored why, and
-// where. The range that is stored ends behind the batch.
+// setAside adds a record for each batch that cannot be read, so that where it lies and why it
+// cannot be read are stored. The range that is stored ends behind the batch.
 func (h *hand) setAside(aside []*UnreadableBatchError) {
 	if len(aside) > 0 && len(h.in.records) == 0 {
 		h.since = time.Now()
@@ -28,7 +28,7 @@ func (h *hand) setAside(aside []*UnreadableBatchError) {
 	}
 }
 
-// health tells of partitions that are stopped where nothing else is wrong.
+// health tells what is wrong: err, or else which partitions are stopped.
 func (s *recorderSession) health(err error) {
 	if err == nil {
 		err = s.faults.stalls.err()
@@ -36,9 +36,9 @@ func (s *recorderSession) health(err error) {
 	s.Recorder.health(err)
 }
 
-// passOver moves a client that reads partitions, without a group, behind a batch that cannot be
-// read. Any other error is returned.
-func passOver(ctx context.Context, cl *kgo.Client, e kgo.FetchError, next int64) (*UnreadableBatchError, error) {
+// passOver moves a client that reads without a group behind a batch that cannot be read, and
+// returns what is wrong with the batch. Any other error is returned as err.
+func passOver(ctx context.Context, cl *kgo.Client, e kgo.FetchError, next int64) (passed *UnreadableBatchError, err error) {
 	over := &UnreadableBatchError{Topic: e.Topic, Partition: e.Partition, Offset: next, Next: -1, Err: e.Err}
 	if oversized, ok := errors.AsType[*kgo.ErrDecompressTooLarge](e.Err); ok {
 		over.Offset, over.Next, over.Err = max(next, oversized.Offset), oversized.NextOffset, errInflates
@@ -52,8 +52,8 @@ func passOver(ctx context.Context, cl *kgo.Client, e kgo.FetchError, next int64)
 	return over, nil
 }
 
-// endStopped adds to the error of a session whose end was wanted which partitions are stopped.
-// It is called before the client is closed, which takes them away.
+// endStopped adds to the error of a session that ends with ctx which partitions are stopped. It is
+// called before the client is closed, which takes the partitions away.
 func (s *recorderSession) endStopped(ctx context.Context, err *error) {
 	if ctx.Err() != nil {
 		*err = errors.Join(*err, s.faults.stalls.err())

@@ -13,9 +13,9 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// Ask produces each value as a request, with its request id (the field's, else a new one)
-// in the header. It waits for Kafka and for the topics, and hands what becomes of them to visit as it arrives: results and dead letters, in no
-// order. It returns when every request has been heard of, or with ctx's cause. It is for
+// Ask produces each value as a request, with its request id (the field's, else a new one) in the
+// header. It waits for Kafka and for the topics, and hands results and dead letters to visit as
+// they arrive, in no order. It returns when each request has one, or with ctx's cause. It is for
 // people and smoke tests, not for traffic.
 func (a *Admin) Ask(ctx context.Context, requests string, values [][]byte, answers []string, visit func(rec *schemas.Record) error) error {
 	ends, err := a.awaitTopics(ctx, append([]string{requests}, answers...))

@@ -11,11 +11,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// assignments knows as which member of the group a lane's session was assigned its
-// partitions, when their offsets were fetched. A member that the group has given up joins
-// anew under another id, and the client goes on with the partitions that it gets back as if
-// nothing had happened: it neither says that they were lost nor asks how far another member
-// has come meanwhile. It is safe for concurrent use.
+// assignments knows, of each partition of a session, the id of the member that it was assigned
+// to when its offset was fetched. A member that the group has given up joins anew under another
+// id, and the client goes on with the partitions that it gets back as if nothing had happened: it
+// neither says that they were lost nor asks how far another member has come meanwhile.
+// assignments is safe for concurrent use.
 type assignments struct {
 	log      zerolog.Logger
 	cl       atomic.Pointer[kgo.Client]
@@ -26,9 +26,9 @@ type assignments struct {
 
 	mu      sync.Mutex
 	members map[topicPartition]string
-	fresh   map[topicPartition]int64 // where those begin that were assigned since the last poll
-	times   int                      // that partitions were assigned
-	aside   []*UnreadableBatchError  // whose partitions the next transaction moves behind them
+	fresh   map[topicPartition]int64 // where those begin that since has not returned yet
+	times   int                      // how often partitions were assigned
+	aside   []*UnreadableBatchError  // the next transaction commits offsets behind these batches
 	stalls  *stalls                  // partitions of which nothing is committed; nil: none
 }
 
@@ -36,7 +36,7 @@ func newAssignments(log zerolog.Logger) *assignments {
 	return &assignments{log: log, members: map[topicPartition]string{}, fresh: map[topicPartition]int64{}}
 }
 
-// assignments returns those of a session of the lane, which refuse ends.
+// assignments returns the assignments of a session of the lane; refuse ends the session.
 func (l *Lane) assignments(refuse func(err error)) *assignments {
 	a := newAssignments(l.log)
 	a.group, a.instance, a.start, a.refuse = l.cfg.Name, l.staticInstance(), l.cfg.Start, refuse
@@ -58,7 +58,7 @@ func (a *assignments) fetched(ctx context.Context, offsets map[string]map[int32]
 			a.refuse(err)
 			return nil, err
 		}
-		if ctx.Err() != nil { // the session ends, by what another lane has found perhaps
+		if ctx.Err() != nil { // the session ends, perhaps by what another lane has found
 			return nil, ctx.Err()
 		}
 		a.log.Warn().Err(err).Dur("retry_in", backoff).Msg("looking up where partitions begin failed; trying again")
@@ -79,8 +79,9 @@ func (a *assignments) fetched(ctx context.Context, offsets map[string]map[int32]
 	return offsets, nil
 }
 
-// since returns the partitions that were assigned before these records were polled, and
-// after the ones before: what was known of them may have a gap.
+// since returns the partitions that were assigned between the poll before and this one: what was
+// known of them may have a gap. A partition of which this poll still brought records from before
+// its assignment is returned later.
 func (a *assignments) since(fetches kgo.Fetches) map[string][]int32 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -118,8 +119,8 @@ func (a *assignments) check(fetches kgo.Fetches) error {
 	return err
 }
 
-// setAside has the next transaction commit that nothing is read of these batches. It returns how
-// often partitions were assigned.
+// setAside has the next transaction commit offsets behind these batches. It returns how often
+// partitions were assigned.
 func (a *assignments) setAside(aside []*UnreadableBatchError) (times int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -154,7 +155,8 @@ func (a *assignments) complete(req *kmsg.TxnOffsetCommitRequest) {
 	}
 }
 
-// guardTransaction returns a context under which a transaction of such records is aborted.
+// guardTransaction returns a context under which a transaction is aborted that would commit
+// offsets of partitions which another member was assigned.
 func (a *assignments) guardTransaction(ctx context.Context) context.Context {
 	return kgo.PreTxnCommitFnContext(ctx, func(req *kmsg.TxnOffsetCommitRequest) error {
 		a.mu.Lock()
@@ -171,8 +173,8 @@ func (a *assignments) guardTransaction(ctx context.Context) context.Context {
 	})
 }
 
-// guardCommits returns a context under which offsets of such records are not committed, but
-// told to fail.
+// guardCommits returns a context under which offsets of partitions that another member was
+// assigned are not committed: fail is told instead.
 func (a *assignments) guardCommits(ctx context.Context, fail func(error)) context.Context {
 	return kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
 		a.mu.Lock()

@@ -49,7 +49,7 @@ type flights struct {
 	free  []*flight
 	bytes int
 	err   error // of the first batch that could not be produced; nothing after it is marked
-	over  bool  // what is on its way is not waited for any more
+	over  bool  // nobody waits any more for what is on its way
 }
 
 // next returns memory for a batch, once there is room for it.
@@ -107,8 +107,8 @@ func (f *flights) land(b *flight) {
 	}
 }
 
-// settle waits until nothing is on its way. The client gives messages up after their
-// delivery timeout.
+// settle waits until nothing is on its way. The client gives a message up after its delivery
+// timeout.
 func (f *flights) settle() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -147,7 +147,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		_ = f.settle() // whose error ends the session
 		l.revoked(ctx, cl, partitions)
 	}
-	cl, err := l.cfg.Dial(append(append(l.options(guarded, assigned), unsaid.options()...), // which the client commits marks under by itself
+	cl, err := l.cfg.Dial(append(append(l.options(guarded, assigned), unsaid.options()...), // the client commits marks by itself, under guarded
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(markCommitPeriod),
 		kgo.ProducerLinger(0),
 		kgo.BlockRebalanceOnPoll(),
@@ -236,8 +236,8 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	}
 }
 
-// passBehind commits that nothing is read of batches that were set aside, when their dead letters
-// are acknowledged.
+// passBehind commits the offsets behind batches that were set aside, once their dead letters are
+// acknowledged.
 func (l *Lane) passBehind(guarded context.Context, f *flights, cl *kgo.Client, aside []*UnreadableBatchError) error {
 	if err := f.settle(); err != nil {
 		return err
@@ -254,7 +254,7 @@ func (l *Lane) passBehind(guarded context.Context, f *flights, cl *kgo.Client, a
 	return nil
 }
 
-// commit commits offsets, and returns what any of them was refused with.
+// commit commits offsets, and returns the errors of those that were refused.
 func commit(ctx context.Context, cl *kgo.Client, offsets map[string]map[int32]kgo.EpochOffset) error {
 	var failed error
 	cl.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
@@ -289,7 +289,7 @@ func (f *flights) giveBack(b *flight) {
 	f.free = append(f.free, b)
 }
 
-// offsetsOf returns where the records of a poll begin and where they end.
+// offsetsOf returns the offsets of the first records of a poll and those behind its last ones.
 func offsetsOf(fetches kgo.Fetches) (starts, ends map[string]map[int32]kgo.EpochOffset) {
 	starts, ends = map[string]map[int32]kgo.EpochOffset{}, map[string]map[int32]kgo.EpochOffset{}
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {

@@ -7,27 +7,27 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// fetchBudget is a hook of a client that makes its fetches smaller where what they bring is
-// many times larger once it is decompressed, which the client does as soon as it arrives:
-// a fetch asks for what is likely to become fetchedBytes, and for most at most. It
-// believes the worst of the batches lately, and of a topic that it has not read yet that it
-// is compressed firstRatio times. A broker gives one batch, however large, in any case.
+// fetchBudget is a hook of a client that bounds what its fetches become in memory: the client
+// decompresses a fetch as soon as it arrives. A fetch asks for as many bytes as are likely to
+// become fetchedBytes, and never for more than most. The likely ratio is the worst of late: that of
+// a batch counts at once where it is greater, and else takes a share of the difference away. A
+// broker returns at least one batch, however large.
 type fetchBudget struct {
 	most float64
 	cl   atomic.Pointer[kgo.Client]
 
 	mu    sync.Mutex
-	ratio float64 // that is believed
-	seen  float64 // the same, of what has been read alone
+	ratio float64 // worst of late; begins at firstRatio, to be careful with what was never read
+	seen  float64 // worst of late; begins at usualRatio
 }
 
 const (
 	fetchedBytes = 8 << 20
 	firstRatio   = 32
 	usualRatio   = 4
-	// forgotten is the share of a ratio that the next, lower one takes away.
+	// forgotten is the share of the difference to a smaller ratio that is taken away.
 	forgotten = 1.0 / 16
-	// tellingBytes is what a batch must have for its ratio to say something.
+	// tellingBytes is the least size of a batch whose ratio counts.
 	tellingBytes = 1 << 10
 )
 
@@ -42,7 +42,7 @@ func (b *fetchBudget) ask() int32 {
 	return int32(min(b.most, fetchedBytes/b.ratio))
 }
 
-// likely returns by how much the next batch is compressed, by the worst lately.
+// likely returns how many times larger the next batch may become, by the worst of late.
 func (b *fetchBudget) likely() float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -72,25 +72,25 @@ func (b *fetchBudget) read(ratio float64) {
 	b.seen = max(1, ratio, b.seen-(b.seen-ratio)*forgotten)
 }
 
-// appetite says how many records a lane polls next: as many as make BatchBytes when they
-// are fetched and answerBytes when they are answered, if they are like the worst of the batches
-// lately. A session begins with few. It takes half as many after a batch that failed, since that
-// may be of its size, and twice as many after one that did not.
+// appetite says how many records a lane polls next: as many as have BatchBytes and become
+// answerBytes, at most, if they are like the largest of late. A session begins with few. After a
+// batch that failed, perhaps for its size, at most half as many are polled, and after each that
+// did not fail twice as many again.
 type appetite struct {
-	limit   int
-	most    int     // for what has failed
+	limit   int     // records of a batch, at most
+	most    int     // records that are polled at most, after failures and at the beginning
 	last    int     // records of the last batch
-	in, out float64 // bytes of a record and of what it becomes
+	in, out float64 // bytes of a record, and of what it becomes
 }
 
 const (
-	// BatchBytes is about how much one request batch has: a lane holds a multiple of it.
+	// BatchBytes is about how many bytes one request batch has: a lane holds a multiple of it.
 	BatchBytes = 2 << 20
-	// answerBytes is about how much it may become: a small request can have a large answer.
+	// answerBytes is about how many bytes it may become: a small request can have a large answer.
 	answerBytes = 16 << 20
 	// firstRecords are enough to learn from.
 	firstRecords = 64
-	// unlearned is the share of a size that the next, lower one takes away.
+	// unlearned is the share of the difference to a smaller size that is taken away.
 	unlearned = 1.0 / 8
 )
 
@@ -111,7 +111,7 @@ func (a *appetite) next() int {
 	return max(1, int(n))
 }
 
-// handled is told of the bytes of a batch, and of those that it has become so far.
+// handled is told how many bytes a batch had, and how many it has become so far.
 func (a *appetite) handled(records, in, out int) {
 	a.last = records
 	a.in = learned(a.in, float64(in)/float64(records))

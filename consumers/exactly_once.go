@@ -25,12 +25,12 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 	sess, err := l.cfg.dialSession(append(append(l.options(hard, assigned), unsaid.options()...),
 		kgo.TransactionalID(fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)),
 		kgo.TransactionTimeout(l.cfg.TransactionTimeout),
-		kgo.ProducerLinger(time.Second))...) // longer than sending takes: the flush after it ends it
+		kgo.ProducerLinger(time.Second))...) // longer than sending takes: Flush ends it
 	if err != nil {
 		return fmt.Errorf("%w: %w", errConfiguration, err)
 	}
 	out := newOutbox(nil)
-	defer out.open.Wait() // what was published is used until every promise is kept
+	defer out.open.Wait() // the client uses what was published until every promise is kept
 	defer sess.CloseAllowingRebalance()
 	defer l.endStopped(ctx, &err)
 	// Takes over the transactional id at once, and not with the first message: that ends what
@@ -95,8 +95,8 @@ var (
 	errReassigned = errors.New("partitions were assigned meanwhile")
 )
 
-// round answers one batch in one transaction. failed tells that the batch is at fault when
-// the transaction was aborted, and not a rebalance.
+// round answers one batch in one transaction. failed tells, of a transaction that was aborted,
+// whether its batch failed; otherwise a rebalance aborted it.
 func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, out *outbox, in *converter, aside []*UnreadableBatchError,
 	fetched time.Time, h Handler,
 ) (committed, failed bool, err error) {

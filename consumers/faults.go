@@ -74,31 +74,33 @@ func lostRange(ctx context.Context, cl *kgo.Client, group, topic string, partiti
 }
 
 const (
-	// mostFaults is how often in a row reading one place must fail for it to be unreadable:
-	// what a broken connection garbles is read at the second time.
+	// mostFaults is how many consecutive tries to read one place must fail for it to be unreadable:
+	// what a broken connection has garbled is read at the second.
 	mostFaults = 10
+	// faultPause is the wait before the next poll after one that brought faults alone.
 	faultPause = 100 * time.Millisecond
-	faultsPass = 10 * time.Second // without another one
+	// faultsPass is how long after a fault the next one counts as the first.
+	faultsPass = 10 * time.Second
 )
 
 // faults sorts the errors of a session's polls.
 type faults struct {
 	Group
 	log    zerolog.Logger
-	stalls *stalls                // nil: what stops a partition ends the session
-	since  map[topicPartition]row // last records
+	stalls *stalls                   // nil: what stops a partition ends the session
+	recent map[topicPartition]streak // since the last records of the partition
 }
 
-// row is how many faults have come in a row, and the time of the last.
-type row struct {
+// streak is how many consecutive faults there were, and when the last of them was.
+type streak struct {
 	n  int
 	at time.Time
 }
 
-// of returns nil for errors that the client retries by itself, which are logged, and an
-// error for those that end the session. It stops the partitions that only an operator can
-// get further, and takes out of fetches what came of them. aside are the record batches
-// that cannot be read and are to be set aside.
+// of sorts the errors of one poll. It returns those that end the session, and logs those after
+// which the client tries again by itself. It stops the partitions that only an operator can get
+// further, and takes out of fetches what came of them. aside are the record batches that cannot
+// be read and are to be set aside.
 func (f *faults) of(ctx context.Context, cl *kgo.Client, fetches kgo.Fetches) (aside []*UnreadableBatchError, err error) {
 	var fatal error
 	paused := false
@@ -124,10 +126,10 @@ func (f *faults) of(ctx context.Context, cl *kgo.Client, fetches kgo.Fetches) (a
 	if f.stalls != nil {
 		f.stalls.strip(fetches)
 	}
-	if len(f.since) > 0 {
+	if len(f.recent) > 0 {
 		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 			if len(p.Records) > 0 {
-				delete(f.since, topicPartition{p.Topic, p.Partition})
+				delete(f.recent, topicPartition{p.Topic, p.Partition})
 			}
 		})
 	}
@@ -160,7 +162,7 @@ func (f *faults) sort(ctx context.Context, cl *kgo.Client, t *kgo.FetchTopic, p 
 			aside, fatal = f.unreadable(ctx, cl, t, p, &UnreadableBatchError{Offset: reached(cl, tp), Next: -1, Err: err})
 			return aside, fatal, aside == nil
 		}
-		if n&(n-1) == 0 { // ever more rarely
+		if n&(n-1) == 0 { // the 1st, 2nd, 4th, 8th time, and so on
 			f.log.Warn().Err(err).Str("topic", t.Topic).Int32("partition", p.Partition).Int("times", n).Msg("fetch failed; retrying")
 		}
 		return nil, nil, true
@@ -193,27 +195,27 @@ func (f *faults) unreadable(ctx context.Context, cl *kgo.Client, t *kgo.FetchTop
 	if err != nil { // a new session fetches it again
 		return nil, fmt.Errorf("set aside what cannot be read (%w): %w", e.Err, err)
 	}
-	delete(f.since, topicPartition{e.Topic, e.Partition})
+	delete(f.recent, topicPartition{e.Topic, e.Partition})
 	f.log.Error().Err(e.Err).Str("topic", e.Topic).Int32("partition", e.Partition).Int64("offset", e.Offset).Int64("next", e.Next).
 		Msg("a record batch cannot be read and is set aside")
 	return e, nil
 }
 
+// count returns how many consecutive faults of a partition there were, with this one.
 func (f *faults) count(tp topicPartition) int {
-	if f.since == nil {
-		f.since = map[topicPartition]row{}
+	if f.recent == nil {
+		f.recent = map[topicPartition]streak{}
 	}
-	r := f.since[tp]
+	r := f.recent[tp]
 	if time.Since(r.at) > faultsPass {
 		r.n = 0
 	}
 	r.n, r.at = r.n+1, time.Now()
-	f.since[tp] = r
+	f.recent[tp] = r
 	return r.n
 }
 
-// ofBatch tells that an error is neither of a broker nor of the way to it: it is of what
-// was fetched.
+// ofBatch tells whether an error is of what was fetched: neither of a broker nor of the way to it.
 func ofBatch(err error) bool {
 	var broker *kerr.Error
 	var network net.Error

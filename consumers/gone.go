@@ -16,8 +16,8 @@ import (
 // goneTimeout bounds how long brokers are asked whether a topic is gone.
 const goneTimeout = 10 * time.Second
 
-// letGo takes note that topics are gone which the broker did not know at a commit, with what
-// it said. That is an error of those that are not. The caller holds mu.
+// letGo takes note which topics are gone, of those that the broker did not know at a commit. For
+// one that is not gone it returns what the broker said. The caller holds mu.
 func (s *recorderSession) letGo(unknown map[string]error) error {
 	for topic, said := range unknown {
 		var id uuid.UUID
@@ -73,8 +73,8 @@ func isGone(ctx context.Context, cl *kgo.Client, topic string, id uuid.UUID) (bo
 	return true, nil
 }
 
-// isMember returns an error unless the group still has this member, as which a partition was
-// assigned to the session.
+// isMember returns an error unless the session is still this member of the group, to which a
+// partition was assigned.
 func (s *recorderSession) isMember(member string) error {
 	id, generation := s.cl.GroupMetadata()
 	if id != member {
@@ -86,7 +86,7 @@ func (s *recorderSession) isMember(member string) error {
 	if err == nil {
 		err = kerr.ErrorForCode(resp.ErrorCode)
 	}
-	if err != nil && !errors.Is(err, kerr.RebalanceInProgress) { // which it still is a member in
+	if err != nil && !errors.Is(err, kerr.RebalanceInProgress) { // which only a member is told
 		return fmt.Errorf("heartbeat: %w", err)
 	}
 	return nil

@@ -73,11 +73,11 @@ type Publisher interface {
 	OnCommit(fn func())
 }
 
-// Handler answers one request batch. What it publishes is committed with the batch's
-// offsets. After an error nothing of it is, and the same records come again, fewer at a
-// time, after a wait that doubles up to 10 s; they come again at once when a rebalance aborted
-// it, if the lane still has their partition. records is valid until Handle returns, their bytes as
-// long as what was published. It is called by one goroutine.
+// Handler answers one request batch. What it publishes is committed with the batch's offsets.
+// After an error nothing of the batch is committed, and its records come again, fewer at a time,
+// after a wait that doubles up to 10 s. After a rebalance that aborted the batch they come again
+// at once, if the lane still has their partition. records is valid until Handle returns, and the
+// bytes of its records as long as what was published. Handle is called by one goroutine.
 type Handler interface {
 	Handle(ctx context.Context, records []schemas.Record, fetched time.Time, out Publisher) error
 }
@@ -85,8 +85,8 @@ type Handler interface {
 // LaneStats count over the life of a lane; they may be read at any time.
 type LaneStats struct {
 	Batches   atomic.Int64 // committed; at least once: acknowledged
-	Records   atomic.Int64 // of them
-	Published atomic.Int64 // messages of them
+	Records   atomic.Int64 // of the committed batches
+	Published atomic.Int64 // messages of the committed batches
 	Aborted   atomic.Int64 // by a failure or, where it is a transaction, a rebalance
 	Reopened  atomic.Int64 // sessions given up and opened anew
 }
@@ -125,8 +125,8 @@ func (l *Lane) stopped() error {
 	return nil
 }
 
-// endStopped adds to the error of a session whose end was wanted which partitions are stopped.
-// It is called before the client is closed, which takes them away.
+// endStopped adds to the error of a session that ends with ctx which partitions are stopped. It is
+// called before the client is closed, which takes the partitions away.
 func (l *Lane) endStopped(ctx context.Context, err *error) {
 	if ctx.Err() != nil {
 		*err = errors.Join(*err, l.stopped())
@@ -183,9 +183,9 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 	}
 }
 
-// ClientOptions are what the clients of both deliveries share, for one client. Memory of what
-// it has polled is used again for records on which Recycle was called. It is exported for
-// pipeline/bench, which compares a lane with a bare client of the same settings.
+// ClientOptions returns the options of one client that both deliveries share. The client uses the
+// memory of records again on which Recycle was called. ClientOptions is exported for cmd/bench,
+// which compares a lane with a bare client of the same settings.
 func (l *Lane) ClientOptions(hard context.Context) []kgo.Opt {
 	return append(l.cfg.options(), l.options(hard, newAssignments(l.log))...)
 }
@@ -202,7 +202,7 @@ func (l *Lane) options(hard context.Context, assigned *assignments) []kgo.Opt {
 		kgo.RecordDeliveryTimeout(l.cfg.TransactionTimeout/2), // else a topic that is gone is awaited for ever, silently
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
 		kgo.ProducerBatchMaxBytesFn(l.maxBytes),
-		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression of pipeline/bench
+		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression of cmd/bench
 		kgo.WithPools(&fetchPool{ratio: budget.likely}),
 		kgo.FetchMaxBytes(budget.ask()), kgo.FetchMaxPartitionBytes(budget.ask()), kgo.WithHooks(budget, assigned),
 		kgo.MaxBufferedRecords(1<<20), kgo.MaxBufferedBytes(256<<20),

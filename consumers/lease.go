@@ -21,10 +21,10 @@ import (
 var ErrLeaseLost = errors.New("the lease was lost")
 
 // Lease is held by one process at a time: by the member of a group that has partition 0 of a
-// topic, of which nothing is read. What its holder begins bears a deadline that it has
-// announced before, as a recorder does: in the metadata of a commit, which is refused when the
-// group has another holder. Whoever gets the lease waits for the deadline that it finds, so
-// that a holder that was frozen cannot act beside it.
+// topic, of which nothing is read. The holder announces a deadline before it begins anything, as a
+// recorder does: in the metadata of a commit, which is refused when the group has another holder.
+// Whoever gets the lease waits for the deadline that it finds, so that a holder that was frozen
+// cannot act beside it.
 type Lease struct {
 	group, topic string
 	cl           *kgo.Client
@@ -125,11 +125,11 @@ func (l *Lease) gone(_ context.Context, _ *kgo.Client, gone map[string][]int32) 
 	}
 }
 
-// Earlier returns what whoever held the lease before has announced; zero is nothing.
+// Earlier returns what the holder before has announced; zero is nothing.
 func (l *Lease) Earlier() schemas.Lease { return l.earlier }
 
-// Announce says in which time something may be begun; zero is nothing. It fails where the
-// lease is lost.
+// Announce says within which time the holder may begin something; zero is nothing. It fails where
+// the lease is lost.
 func (l *Lease) Announce(ctx context.Context, within schemas.Lease) error {
 	if l.lost.Err() != nil {
 		return context.Cause(l.lost)
@@ -171,8 +171,8 @@ func (l *Lease) Announce(ctx context.Context, within schemas.Lease) error {
 // leaveWithin is how long a broker has to hear that the lease is given up.
 const leaveWithin = time.Second
 
-// Release gives the lease up. Brokers that do not answer are waited for a second; whoever
-// wants it next then waits for the end of the session.
+// Release gives the lease up. It waits leaveWithin for the broker; where none has answered by
+// then, the next holder waits for the end of the session.
 func (l *Lease) Release() {
 	l.lose(ErrLeaseLost)
 	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)

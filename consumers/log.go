@@ -78,8 +78,8 @@ func (a *Admin) OffsetsAt(ctx context.Context, topic string, at time.Time) (map[
 }
 
 // Committed returns the offsets that a group has committed, by topic and partition. A group
-// that does not exist has committed none. What the marker of a recorder's commit says of another
-// topic of that name, which is gone, is left out.
+// that does not exist has committed none. An offset whose marker names a deleted topic of the same
+// name is left out.
 func (a *Admin) Committed(ctx context.Context, group string) (map[string]map[int32]int64, error) {
 	fetched, err := a.adm.FetchOffsets(ctx, group)
 	if err == nil {
@@ -113,8 +113,8 @@ func (a *Admin) Committed(ctx context.Context, group string) (map[string]map[int
 
 // ReadSpans hands the committed records of the spans to visit, those of each partition in
 // offset order. Spans are cut to what the topic still holds. rec is valid until visit
-// returns; an error from visit ends the reading and is returned. Of each batch that cannot be read
-// it gets a record with a Fault in the end, which stands for the batch as where it is set aside.
+// returns; an error from visit ends the reading and is returned. At the end visit gets a record with
+// a Fault for each batch that cannot be read, as a reader gets that sets it aside.
 func (a *Admin) ReadSpans(ctx context.Context, topic string, spans map[int32]Span, visit func(rec *schemas.Record) error) error {
 	held, err := a.ranges(ctx, topic)
 	if err != nil {
@@ -143,8 +143,8 @@ type Place struct {
 	Offset    int64
 }
 
-// Note commits offsets for a group that has no members, with the same text as the metadata of
-// each: what is remembered about a place in the log, and outlives the process.
+// Note commits offsets for a group that has no members, with text as the metadata of each. So
+// something about places in the log is remembered beyond the life of this process.
 func (a *Admin) Note(ctx context.Context, group, text string, offsets map[string]map[int32]int64) error {
 	all := kadm.Offsets{}
 	for topic, partitions := range offsets {

@@ -11,20 +11,21 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// marker is what a recorder writes into the metadata of every commit. An offset without it is
-// not a recorder's: an operator has set it, a tool has copied it. One that names another
-// topic, offset or claim has been left over. Neither says what is stored.
+// marker is what a recorder writes into the metadata of every commit. An offset without a marker
+// is not a recorder's: an operator has set it, or a tool has copied it. A marker that names another
+// topic, offset or claim is left over from before. In both cases the commit does not say what is
+// stored.
 type marker struct {
-	topic   uuid.UUID     // the topic's id; zero in those of earlier versions
+	topic   uuid.UUID     // the topic's id; zero in a marker of an earlier version
 	at      int64         // the offset that it was committed with; -1: what lies behind it may be stored
-	claim   int64         // of the group on the topic's rows, in microseconds since 1970
-	pending int64         // the end of the announced range; 0: none is
+	claim   int64         // when the group claimed the topic's rows, in microseconds since 1970
+	pending int64         // the end of the announced range; 0: none is announced
 	lease   schemas.Lease // of who stores up to pending, or may have begun to
 }
 
 const (
 	markerPrefix = "millrace/2 "
-	// earlierPrefix is that of markers before they named their topic.
+	// earlierPrefix is the prefix of earlier markers, which did not name their topic.
 	earlierPrefix = "millrace pending="
 	// longestLease is more than any recorder is configured for: a marker with more is damaged.
 	longestLease = 24 * time.Hour

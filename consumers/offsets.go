@@ -26,8 +26,8 @@ type GroupOffset struct {
 	Says      string // what a recorder's commit says of it, in words; empty: nothing
 }
 
-// GroupOffsets returns what a group has committed of the topics, of all of which it has
-// committed something where none is named, by topic and partition.
+// GroupOffsets returns what a group has committed of the topics, by topic and partition. Where no
+// topic is named it returns all that the group has committed.
 func (a *Admin) GroupOffsets(ctx context.Context, group string, topics ...string) ([]GroupOffset, error) {
 	committed, err := committedBy(ctx, a.adm, group)
 	if err != nil {
@@ -123,10 +123,10 @@ type SetOffset struct {
 	From, To  int64 // From is -1 where nothing was committed
 }
 
-// SetOffsets sets the offsets of a group that has no members, for one partition of a topic or,
-// where it is -1, for all, to a place that ValidPlace takes. What a recorder's commit says of
-// others that may be storing still is kept. An offset must lie in the log; a time after the
-// last record is its end.
+// SetOffsets sets the offsets of a group that has no members, of one partition of a topic or, where
+// partition is -1, of all, to a place that ValidPlace takes. The lease in the commit of a recorder,
+// which may still be storing, is kept. An offset must lie in the log; a time after the last record
+// is the end of the log.
 func (a *Admin) SetOffsets(ctx context.Context, group, topic string, partition int32, to string) ([]SetOffset, error) {
 	members, err := membersOf(ctx, a.adm, group)
 	if err != nil {
@@ -221,9 +221,9 @@ func placeIn(to string, start, end int64, after kadm.ListedOffsets, topic string
 	return n, nil
 }
 
-// carried is the metadata of an offset that an operator sets, from that of the commit before:
-// a recorder takes it for unproven, and waits for the lease that it names. What is set
-// to where it was stays as it is.
+// carried returns the metadata of an offset that an operator sets, made from that of the commit
+// before it: a recorder takes the offset for unproven, and waits for the lease that is named. An
+// offset that is set to where it was keeps its metadata.
 func carried(o kadm.OffsetResponse, id uuid.UUID, topic string, to int64) string {
 	m, ok := parseMarker(o.Metadata)
 	switch {

@@ -25,9 +25,9 @@ type outbox struct {
 	committed []func()
 
 	promised func(*kgo.Record, error) // promise, bound once
-	open     sync.WaitGroup           // promises
-	left     atomic.Int64             // of them, and 1 for send itself
-	kept     func(*outbox)            // if set, called when none is left
+	open     sync.WaitGroup           // promises that are not kept yet
+	left     atomic.Int64             // promises that are not kept yet, and 1 for send itself
+	kept     func(*outbox)            // if set, called when all are kept
 	failed   atomic.Pointer[error]
 }
 
@@ -41,7 +41,7 @@ func newOutbox(kept func(*outbox)) *outbox {
 	return o
 }
 
-// fullChunk is how much of a chunk is used before another one is begun: a chunk that grew
+// fullChunk is how many bytes a chunk gets before another one is begun: a single chunk that grew
 // with the batch would be copied again and again.
 const fullChunk = 1 << 20
 
@@ -94,7 +94,7 @@ func (o *outbox) failure() error {
 	return nil
 }
 
-// full tells that the batch has failed since it became too much: nothing of it will be sent.
+// full tells whether the batch has failed by becoming too large: nothing of it will be sent.
 func (o *outbox) full() bool { return o.several && o.bytes > maxBatchOutput }
 
 // Buffer implements Publisher.

@@ -24,8 +24,8 @@ func (e *ownedError) Error() string {
 		e.topic, e.owner, e.members, e.group)
 }
 
-// errReclaimed ends a session whose group has lost the rows and has them again: what it
-// knows of them is from before.
+// errReclaimed ends a session whose group has lost the rows and claimed them again: what the
+// session knows of them is out of date.
 var errReclaimed = errors.New("another group has owned the rows since this session began")
 
 const (
@@ -33,7 +33,8 @@ const (
 	claimTimeout = 30 * time.Second // of a try
 )
 
-// claims waits until the rows of all topics that there are are this group's, and returns its claims by topic id.
+// claims waits until this group owns the rows of all topics that exist, and returns its claims by
+// topic id.
 func (r *Recorder) claims(ctx context.Context, store Storer) (map[uuid.UUID]schemas.Claim, error) {
 	cl, err := r.cfg.Dial()
 	if err != nil {
@@ -83,12 +84,12 @@ func (r *Recorder) claim(ctx context.Context, adm *kadm.Client, store Storer) (m
 	return claims, nil
 }
 
-// own makes the group the owner of a topic's rows, unless another one is that has members.
+// own makes the group the owner of a topic's rows, unless their owner is a group with members.
 //
-// Another member of the old group may join, and find that the rows are its group's, after its
-// members were counted and before the claim arrives. It has joined before it looked; so who has
-// claimed counts once more. A group that waits there owns the rows and has no member; whoever
-// claims them from it counts the members of the one before, too.
+// A member of the old group may join, and find that its group owns the rows, after the members
+// were counted and before the claim arrives. Since it joins before it looks, the members are
+// counted once more after the claim. A group that waits at this second count owns the rows and has
+// no member; so whoever claims them from it also counts the members of the owner before it.
 func (r *Recorder) own(ctx context.Context, adm *kadm.Client, store Storer, topic string, id uuid.UUID) (schemas.Claim, error) {
 	claim, err := store.Claim(ctx, topic, id, r.cfg.Name, "")
 	if err != nil {

@@ -2,8 +2,7 @@ package consumers
 
 import "github.com/twmb/franz-go/pkg/kgo"
 
-// partitioner takes the partition that a message names, and the key's hash where it names
-// none.
+// partitioner takes the partition that a message names, or else that of the key's hash.
 type partitioner struct{ keyed kgo.Partitioner }
 
 func (p partitioner) ForTopic(topic string) kgo.TopicPartitioner {

@@ -6,13 +6,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// fetchPool keeps the memory of fetched batches for the next ones, until recycle: what a
-// lane decompresses would else be most of its garbage. It is safe for concurrent use.
+// fetchPool lends memory for fetched batches, and takes it back from recycle: what a lane
+// decompresses would otherwise be most of its garbage. It is safe for concurrent use.
 //
 // Memory that is not given back, such as that of records which were fetched and never polled,
-// is the garbage collector's.
+// is left to the garbage collector.
 type fetchPool struct {
-	ratio func() float64 // by which batches are compressed, at the most lately
+	ratio func() float64 // how many times larger a batch is likely to become
 
 	mu      sync.Mutex
 	bytes   shelf[byte]
@@ -61,10 +61,10 @@ func (p *fetchPool) PutRecords(r []kgo.Record) {
 // zeroes all of it when it comes back.
 type shelf[T any] struct {
 	free [][]T // the latest last
-	held int   // capacity of all
+	held int   // capacity of all free slices
 }
 
-// maxShelf bounds how many slices get looks at.
+// maxShelf bounds how many free slices there are, which get looks through.
 const maxShelf = 64
 
 func (s *shelf[T]) get(n int) []T {
@@ -90,8 +90,7 @@ func (s *shelf[T]) remove(i int) {
 	s.free = s.free[:last]
 }
 
-// put takes a slice back, and lets those go that were not wanted for long where there are
-// too many.
+// put takes a slice back. Where too much is held it lets go of what has been there longest.
 func (s *shelf[T]) put(slice []T, most int) {
 	if cap(slice) == 0 || cap(slice) > most {
 		return

@@ -25,13 +25,13 @@ type topicPartition struct {
 // be stored already, in part or in whole: every commit says so.
 type position struct {
 	topicID  uuid.UUID       // of the log that the offsets are of
-	claim    int64           // of the group on the topic's rows; see marker
+	claim    int64           // when the group claimed the topic's rows; see marker
 	next     int64           // everything before it is stored; -1 until the first record
-	epoch    int32           // the leader's of the last record before next, by which its loss shows; -1 if it is not known
+	epoch    int32           // leader epoch of the last record before next, by which its loss shows; -1 if it is not known
 	start    bool            // the partition is read from its start, whatever is committed
-	pending  int64           // at or before next when nothing is
+	pending  int64           // what lies before it may be stored; at or before next: nothing more is
 	lease    schemas.Lease   // of whoever stores up to pending, or may have begun to
-	earlier  []schemas.Lease // of those who may have begun to store before, and which are not over for certain
+	earlier  []schemas.Lease // of those who may have begun to store before; they may not be over yet
 	unproven bool            // no commit says how far it is stored: pending is the end of the log, until prove has asked
 	owned    bool            // since it was assigned, the topic's rows were seen to be the group's
 	gone     bool            // the topic was deleted: nobody reads this log any more, and nothing of it can be committed
@@ -39,8 +39,8 @@ type position struct {
 	member   string          // the id in the group that the partition was assigned to
 }
 
-// errReplaced is a member that the group had given up, and that has joined anew: its
-// partitions were another's meanwhile, though kgo has not said that they were lost.
+// errReplaced says that the group had given this member up, and that it has joined anew: its
+// partitions may have been another's meanwhile, though kgo has not said that they were lost.
 var errReplaced = errors.New("the group has replaced this member")
 
 // metadata is the marker of a commit at next.
@@ -58,9 +58,9 @@ func (p *position) metadata() string {
 	return m.String()
 }
 
-// commit says how far the changed partitions are stored, and in the metadata how much more
-// may be. It returns when the broker has accepted that of this member. Nothing is committed of a
-// topic that is gone, but this member must still be one.
+// commit commits how far the changed partitions are stored, and in the metadata how much more may
+// be. It returns nil when the broker has accepted the commit from this member. Nothing is committed
+// of a topic that is gone, but the group must still have this member.
 func (s *recorderSession) commit() error {
 	s.mu.Lock() // until it is done, so that no partition goes to another member meanwhile
 	defer s.mu.Unlock()
@@ -175,8 +175,8 @@ func (s *recorderSession) assigned(ctx context.Context, cl *kgo.Client, assigned
 	s.joined.Store(true)
 }
 
-// fetched has the client read where learn says: the commit of a topic that was made again is
-// of another log.
+// fetched has the client read from the start where learn says so: the committed offset of a topic
+// that was made again is of another log.
 func (s *recorderSession) fetched(_ context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -258,15 +258,15 @@ func (s *recorderSession) learn(cl *kgo.Client, assigned map[string][]int32) (ma
 	return positions, s.inherit(adm, positions)
 }
 
-// isOther tells that a marker's id is of another log than the topic's. Brokers that know no
-// ids, and markers of their times, cannot tell.
+// isOther tells whether a marker is of another log than the topic's. It is not known, and false,
+// where the broker has no topic ids or had none when the marker was written.
 func isOther(marked, id uuid.UUID, topic string) bool {
 	unknown := nameID(topic)
 	return marked != uuid.Nil && marked != id && marked != unknown && id != unknown
 }
 
-// inherit adds the leases of the groups that owned the rows before, and that of a repair: what they
-// have announced can still be stored until those are over.
+// inherit adds the leases of the groups that owned the rows before, and that of a repair: until
+// these are over, what was announced under them can still be stored.
 func (s *recorderSession) inherit(adm *kadm.Client, positions map[topicPartition]*position) error {
 	before := map[string]kadm.OffsetResponses{}
 	repair, asked := schemas.Lease{}, s.cfg.Repairs == ""
@@ -327,12 +327,11 @@ func committedBy(ctx context.Context, adm *kadm.Client, group string) (kadm.Offs
 	return committed, nil
 }
 
-// prove makes sure, of the partitions that were assigned since the last call, that their rows
-// are still this group's, and asks of those that no commit speaks of whether anything of
-// their topics is stored. Where nothing is, as when recording starts for the first time, no row is
-// looked for, and nothing is waited for. That cannot change meanwhile: nobody stores what is
-// not announced by a commit. Else somebody may have announced what no commit says any more: as
-// much as InsertDeadline is waited for.
+// prove makes sure that the rows of the partitions that were assigned since the last call are
+// still this group's. Of partitions that no commit speaks of it asks whether anything of their
+// topics is stored. If nothing is, as when recording starts for the first time, no row is looked
+// for and nothing is waited for: nothing is stored meanwhile, since no commit announces it. If
+// something is stored, a commit that is gone may have announced more: InsertDeadline is waited for.
 func (s *recorderSession) prove(ctx context.Context) error {
 	fresh := map[string]map[int32]*position{}
 	ids := map[string]uuid.UUID{}

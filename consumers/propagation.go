@@ -12,8 +12,8 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// propagationTimeout bounds the wait for brokers to hear of what was applied: what differs
-// for longer is for CheckTopics to tell.
+// propagationTimeout bounds the wait for brokers to hear of what was applied. What differs after
+// that CheckTopics reports.
 const propagationTimeout = 10 * time.Second
 
 // awaitBrokers waits until every broker that answers has the topics as specified. The

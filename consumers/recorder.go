@@ -20,19 +20,19 @@ import (
 )
 
 // RecorderConfig configures a Recorder. A flush begins when FlushRows, half of FlushBytes or
-// FlushInterval is reached, but not before the one before is stored, and its inserts have
-// had a tenth of a second each.
+// FlushInterval is reached; but not before the last flush is stored, nor before insertPace has
+// passed for each of its inserts.
 type RecorderConfig struct {
 	Connection
 	Group
 	Topics         []string
 	FlushRows      int // of one topic, by header millrace-rows; a record without it counts as one
-	FlushBytes     int // of keys, values and headers, and recordOverhead for each record; in hand and being stored
+	FlushBytes     int // of keys, values, headers and recordOverhead of each record, in hand and being stored together
 	FlushInterval  time.Duration
 	InsertDeadline time.Duration // from the announcement of a range to the refusal of its inserts; a replay may have more
 	Repairs        string        // the group of the Lease under which rows are stored again beside recorders; "": nobody does
-	// Health, if set, is told what ended a session, and nil when one after it has committed or
-	// waits for records. It may be called by several goroutines, and must not block.
+	// Health, if set, is told what ended a session, and nil when a later one has committed or waits
+	// for records. It may be called by several goroutines, and must not block.
 	Health func(err error)
 }
 
@@ -40,20 +40,20 @@ type RecorderConfig struct {
 type Storer interface {
 	// Now returns the time by the clock that deadlines are checked with.
 	Now(ctx context.Context) (time.Time, error)
-	// Empty tells whether nothing at all of a topic's records is stored. It may say no where
-	// that is not known.
+	// Empty tells whether nothing of a topic's records is stored. Where that is not known it may
+	// return false.
 	Empty(ctx context.Context, topic string) (bool, error)
-	// Settle waits until no Store with that lease, whoever has called it, and no earlier
-	// one of this Storer can begin to store any more. The zero lease is none.
+	// Settle waits until no Store can begin to store any more that has the lease, whoever has
+	// called it, nor any that this Storer has begun before. The zero lease is none.
 	Settle(ctx context.Context, lease schemas.Lease) error
 	// Store stores records, sorted by topic, partition and offset, which are valid until it
 	// returns. What it has not begun to store within the lease must not be stored at all,
 	// even if this process stands still meanwhile.
 	//
-	// replay says that the records may be there already, in part or in whole: it then stores
-	// only what is missing. After an error it is called again with the same records, replay
-	// set and a later lease, after Settle, unless the group has given up on this recorder
-	// meanwhile. inserts is how many times it has written, also with an error.
+	// replay says that records may be stored already: Store then stores only what is missing.
+	// After an error it is called again with the same records, replay set and a later lease, after
+	// Settle, unless the group has given up on this recorder meanwhile. inserts is how many times
+	// it has written, also where it returns an error.
 	Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (inserts int, err error)
 	// Claim makes a group the owner of the rows of a topic, given by its name and id, where
 	// nobody owns them yet or the group named by from does, and returns whose they are then.
@@ -76,10 +76,10 @@ type RecorderStats struct {
 //  2. The range is stored; the commit of its end comes with step 1 of the next one, or
 //     after FlushInterval.
 //
-// Whoever gets the partition after a crash finds the range in the metadata, waits until the
-// lease is over, and stores it with replay set; so does a recorder whose Storer
-// failed. Only then are rows looked for. A recorder that was frozen and wakes up late can
-// announce nothing, being no member any more, and its Storer refuses what it has announced.
+// Whoever gets the partition after a crash finds the range in the metadata, waits until the lease
+// is over, and stores the range with replay set. A recorder whose Storer failed does so too. Rows
+// are looked for in no other case. A recorder that was frozen and wakes up late can announce
+// nothing, being no member any more, and its Storer refuses what it had announced.
 //
 // Every commit bears a marker. Where there is none, or one that is not of this offset, topic or
 // owner, an operator or a tool has set the offset, Kafka has dropped it, the topic was made again,
@@ -90,22 +90,21 @@ type RecorderStats struct {
 // What was read of a topic that is deleted, or made again, is stored all the same: nobody
 // can read it again, so that it needs no announcement, but this recorder must still be a member.
 //
-// A replay spends time before it inserts, on inserts that still run and on looking for rows,
-// and has announced its deadline before. So it is given as much more as the last one took: one
-// that was refused for coming too late is not refused for ever.
+// A replay announces its deadline before it waits for inserts that still run and looks for rows.
+// So its deadline is later by as much as the last replay took: one that came too late, and was
+// refused, is not refused for ever.
 //
 // Reading and storing overlap: while a range is stored in a goroutine, records behind it are
-// read. That changes nothing above. Only one range at a time is announced and not known to
-// be stored: the next one is announced by the same commit that says that the one before is
-// stored, and not before it is. What has been read beyond is known to nobody and is read again
-// after a crash. All that a range is, is known before it is announced: what is read
-// meanwhile never joins it.
+// read. That changes nothing above. Only one range at a time is announced and not known to be
+// stored: one commit says that it is stored and announces the next. What has been read beyond the
+// announced range is known to nobody, and is read again after a crash. A range is complete before
+// it is announced: what is read meanwhile never joins it.
 //
-// Rebalances wait while records are in hand or being stored, so that no other member can be
-// storing them. When one is wanted nothing is read ahead any more, so that it does not wait
-// for a pause in the traffic; and it does not wait for ever: a recorder that cannot store for
-// rebalanceTimeout is put out of the group. It announces its range again before each try,
-// and gives it up when it is refused.
+// A rebalance waits while records are in hand or being stored, so that no other member can be
+// storing them. While one is wanted nothing is read ahead, so that it does not wait for a pause in
+// the traffic. It does not wait for ever: a recorder that cannot store for rebalanceTimeout is put
+// out of the group. Such a recorder announces its range again before each try, and gives the range
+// up when the announcement is refused.
 //
 // Memory is bounded, whatever the store does. In hand and being stored are at most
 // FlushBytes and two polls. A poll takes what the client has fetched ahead, and no more than
@@ -201,13 +200,13 @@ type recorderSession struct {
 	wanted  atomic.Bool // a rebalance waits for AllowRebalance
 	hand    *hand
 	storing *storing // nil when nothing is being stored
-	spare   *hand    // its memory is used again
+	spare   *hand    // an empty one, whose memory is used again
 
 	idle time.Time // of the last flush
 
 	// Of the goroutine that stores while there is one.
 	paced time.Time     // no flush before
-	took  time.Duration // by the last replay, or what failed since
+	took  time.Duration // how long the last replay took, or the last try that failed since
 }
 
 // hand is what has been read and is stored together.
@@ -216,14 +215,14 @@ type hand struct {
 	ends  map[topicPartition]kgo.EpochOffset // behind the last record, with its epoch
 	rows  map[string]*handRows               // by topic
 	bytes int
-	most  int       // bytes of the largest record of this hand and those before
+	most  int       // bytes of the largest record of this hand and of earlier ones
 	since time.Time // of the first record
 }
 
 // handRows are the rows of one topic.
 type handRows struct {
 	n    int
-	most int // of one record of this hand and those before
+	most int // rows of the largest record of this hand and of earlier ones
 }
 
 func newHand() *hand {
@@ -282,7 +281,7 @@ func (s *recorderSession) run(ctx context.Context) (err error) {
 	defer s.abandon()
 	for ctx.Err() == nil {
 		if err := s.poll(ctx); err != nil {
-			if hopeless(err) || errors.Is(err, kerr.UnknownTopicID) { // as will be the next start: what was read is stored now, or never
+			if hopeless(err) || errors.Is(err, kerr.UnknownTopicID) { // a new session cannot read it again: it is stored now, or never
 				err = errors.Join(err, s.flush(), s.finish(), s.commit())
 			}
 			return err
@@ -314,7 +313,8 @@ func (s *recorderSession) run(ctx context.Context) (err error) {
 	return s.commit()
 }
 
-// poll adds what has arrived to what is in hand. It returns early when the hand before is stored.
+// poll adds what has arrived to what is in hand. It returns early when the storing of the hand
+// before has ended.
 func (s *recorderSession) poll(ctx context.Context) error {
 	h := s.hand
 	wait := s.cfg.FlushInterval
@@ -422,9 +422,9 @@ func (s *recorderSession) full() bool {
 	return s.hand.bytes >= s.cfg.FlushBytes/2
 }
 
-// room returns how many records, at least one, a poll may bring before the hand is full: as
-// many as there is room for if all are as large as the largest so far. While a full hand
-// waits for the pace it gets more, up to its bytes: fewer inserts then bring more rows.
+// room returns how many records, at least one, a poll may bring before the hand is full, if all
+// are as large as the largest so far. A full hand that waits for the pace gets more, up to its
+// bytes, so that fewer inserts store more rows.
 func (s *recorderSession) room() int {
 	h := s.hand
 	if s.full() {
@@ -456,7 +456,7 @@ func (s *recorderSession) unsettled() bool {
 	return false
 }
 
-// flush begins to store what is in hand, when the hand before it is stored. With nothing in
+// flush waits until the last hand is stored, and begins to store the present one. With nothing in
 // hand it commits what is stored.
 func (s *recorderSession) flush() error {
 	if err := s.finish(); err != nil {
@@ -529,8 +529,8 @@ func (s *recorderSession) finish() error {
 	return nil
 }
 
-// abandon ends the storing of a session that fails: it is tried no more, and the try that has
-// begun is waited for. If that fails too, the range stays announced.
+// abandon ends the storing of a session that fails: it waits for the try that has begun, and no
+// other follows. If that try fails too, the range stays announced.
 func (s *recorderSession) abandon() {
 	if s.storing != nil {
 		s.storing.quit()
@@ -540,7 +540,7 @@ func (s *recorderSession) abandon() {
 	}
 }
 
-// passed moves the positions behind control records that nothing else is in hand with.
+// passed moves the positions behind control records where nothing else is in hand.
 func (s *recorderSession) passed() {
 	if s.storing == nil && len(s.hand.in.records) == 0 && len(s.hand.ends) > 0 {
 		s.stored(s.hand)
@@ -580,7 +580,7 @@ func (s *recorderSession) plan(records []schemas.Record) (replays int, earlier [
 	return replays, earlier, nil
 }
 
-// settled takes note that these leases are over.
+// settled takes note that leases are over.
 func (s *recorderSession) settled(leases []schemas.Lease) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -589,8 +589,8 @@ func (s *recorderSession) settled(leases []schemas.Lease) {
 	}
 }
 
-// announce commits that a hand may be stored from now on, within the lease. The leases of
-// all that may have been stored up to there before are over.
+// announce commits that a hand may be stored from now on, within the lease. All earlier leases
+// of its range must be over.
 func (s *recorderSession) announce(h *hand, lease schemas.Lease) error {
 	s.mu.Lock()
 	for tp, end := range h.ends {
@@ -618,9 +618,9 @@ func (s *recorderSession) stored(h *hand) {
 	s.idle = time.Now()
 }
 
-// storeAll stores records of a hand, however often it takes, until the group, going or hard
-// ends it; going ends no try that has begun. A replay waits for earlier, the leases of
-// recorders that may have begun to store them.
+// storeAll tries to store records of a hand until it succeeds, or the group refuses its announcement,
+// or going or hard ends; a try that has begun goes on when going ends. A replay waits for earlier,
+// the leases of recorders that may have begun to store the records.
 func (s *recorderSession) storeAll(going context.Context, h *hand, records []schemas.Record, replay bool, earlier []schemas.Lease) error {
 	if len(records) == 0 {
 		return nil
@@ -692,8 +692,8 @@ func (s *recorderSession) lease(ctx context.Context, replay bool, earlier *[]sch
 	return schemas.Lease{Announced: now, Deadline: now.Add(within)}, err
 }
 
-// paced returns when the next flush may begin, after one that was to be the last until
-// then has made inserts.
+// paced returns when the next flush may begin after one that could begin at until and has made so
+// many inserts: insertPace later for each, and at most maxPace from now.
 func paced(until, now time.Time, inserts int) time.Time {
 	until = until.Add(time.Duration(inserts) * insertPace)
 	if latest := now.Add(maxPace); until.After(latest) {

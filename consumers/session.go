@@ -45,8 +45,7 @@ func groupOptions(hard context.Context, g Group) []kgo.Opt {
 	}
 }
 
-// cutOff tells, of the error of a session whose client was closed under it by the end of
-// hard, why that was.
+// cutOff adds to the error of a session that hard has ended, where that closed the client under it.
 func cutOff(hard context.Context, err error) error {
 	if err == nil || hard.Err() == nil || errors.Is(err, hard.Err()) {
 		return err
@@ -99,8 +98,8 @@ func (c *converter) add(fetches kgo.Fetches) {
 	}
 }
 
-// topicID returns the topic's id. A broker that predates topic ids gives none: then the
-// name stands for it, in the one way that RFC 4122 has for names.
+// topicID returns the topic's id. A broker that predates topic ids gives none: then an id is made
+// from the name, as RFC 4122 does it.
 func (c *converter) topicID(t *kgo.FetchTopic) uuid.UUID {
 	if t.TopicID != [16]byte{} {
 		return t.TopicID

@@ -17,8 +17,8 @@ import (
 // is taken away is another member's concern. It is safe for concurrent use.
 type stalls struct {
 	log    zerolog.Logger
-	told   func(err error) // of each that is added
-	unsaid *untold         // what may have to be added; nil: nobody knows
+	told   func(err error) // called after each add, with what err returns
+	unsaid *untold         // told when partitions are taken away; nil: not needed
 
 	n   atomic.Int32 // len(why)
 	mu  sync.Mutex

@@ -32,11 +32,11 @@ type StartError struct {
 
 func (e *StartError) Error() string { return fmt.Sprintf("group %s: %s", e.Group, e.Reason) }
 
-// begin says of partitions without a commit where they begin. The client would take 0 for what
-// they go back to when their first transaction is aborted, and that may be long gone.
+// begin sets where partitions without a commit begin. When their first transaction is aborted, the
+// client would otherwise go back to offset 0, which may be long gone.
 //
-// Where LaneConfig.Start has decided that, it is committed before the first record is read: a
-// lane that crashes before it has committed anything else is not asked again.
+// What LaneConfig.Start has decided is committed before the first record is read. So it is not
+// asked again after a lane that crashed before it had committed anything else.
 func (a *assignments) begin(ctx context.Context, cl *kgo.Client, offsets map[string]map[int32]kgo.Offset) error {
 	unstarted, err := uncommitted(ctx, cl, offsets)
 	if err != nil || len(unstarted) == 0 {
@@ -60,8 +60,8 @@ func (a *assignments) begin(ctx context.Context, cl *kgo.Client, offsets map[str
 	return nil
 }
 
-// uncommitted returns the partitions without a commit, but for those that are deleted, so that
-// nothing is read, or so new that they begin at 0.
+// uncommitted returns the partitions without a commit. It leaves out those that are deleted, of
+// which nothing is read, and those that are so new that they begin at 0.
 func uncommitted(ctx context.Context, cl *kgo.Client, offsets map[string]map[int32]kgo.Offset) ([]Unstarted, error) {
 	var topics []string
 	for topic, partitions := range offsets {
@@ -124,8 +124,8 @@ func listed(offsets kadm.ListedOffsets, topic string, partition int32) (at int64
 }
 
 // commitStart commits where partitions begin, as the member of the group that they are assigned
-// to. Its generation is that of the assignment for as long as the client waits for fetched: a
-// broker refuses the commit once another member can have the partitions.
+// to. While the client waits for fetched, its generation is that of the assignment: a broker
+// refuses the commit once another member can have the partitions.
 func (a *assignments) commitStart(ctx context.Context, cl *kgo.Client, unstarted []Unstarted, starts []int64) error {
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Group = a.group

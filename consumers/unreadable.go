@@ -20,7 +20,7 @@ import (
 // Unreadable says what becomes of a record batch of which nothing can be read.
 type Unreadable string
 
-// What becomes of it.
+// What becomes of such a batch.
 const (
 	UnreadableStop Unreadable = "stop" // its partition stops there, until an operator sets the offset behind it
 	UnreadableSkip Unreadable = "skip" // it is set aside, and its partition goes on behind it
@@ -53,7 +53,7 @@ func (e *UnreadableBatchError) Error() string {
 
 func (e *UnreadableBatchError) Unwrap() error { return e.Err }
 
-// Record stands for the batch where records are dead-lettered: it has the batch's first
+// Record returns the record that stands for the batch in its dead letter: it has the batch's first
 // coordinates, its last offset in a header, and no bytes.
 func (e *UnreadableBatchError) Record() schemas.Record {
 	return schemas.Record{
@@ -63,7 +63,7 @@ func (e *UnreadableBatchError) Record() schemas.Record {
 	}
 }
 
-// behind is where a partition goes on.
+// behind returns the offset behind the batch, where its partition goes on.
 func (e *UnreadableBatchError) behind() map[string]map[int32]kgo.EpochOffset {
 	return map[string]map[int32]kgo.EpochOffset{e.Topic: {e.Partition: {Epoch: e.epoch, Offset: e.Next}}}
 }
@@ -74,9 +74,8 @@ var errInflates = fmt.Errorf("it inflates to more than %d MiB", maxBatchBytes>>2
 // the first batch whole all the same.
 const probeBytes = 1 << 10
 
-// locate finds the batch that a partition stands at, by the header, which is not compressed.
-// Between the offset and the batch may lie others that have brought no record, such as the
-// end of a transaction.
+// locate finds the batch that a partition stands at by its header, which is not compressed. Between
+// the offset and the batch may lie others without records, such as the end of a transaction.
 func (e *UnreadableBatchError) locate(ctx context.Context, cl *kgo.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -162,8 +161,8 @@ const (
 
 var errNoHeader = errors.New("what the broker has there has no header of a record batch")
 
-// readHeader takes from its header where a batch ends that lies at an offset or behind it, and
-// of what time it is.
+// readHeader takes from the header of a batch, which lies at an offset or behind it, where the
+// batch ends and what its latest time is.
 func (e *UnreadableBatchError) readHeader(batch []byte, at int64) error {
 	if len(batch) < batchHeader || batch[batchMagic] != 2 {
 		return errNoHeader
@@ -171,7 +170,7 @@ func (e *UnreadableBatchError) readHeader(batch []byte, at int64) error {
 	first := int64(binary.BigEndian.Uint64(batch))
 	next := first + int64(int32(binary.BigEndian.Uint32(batch[batchLastDelta:]))) + 1
 	if next <= at {
-		return errNoHeader // which is damaged, too: nobody knows where the next one begins
+		return errNoHeader // the header is damaged too: nobody knows where the next batch begins
 	}
 	e.Offset, e.Next, e.epoch = max(first, at), next, int32(binary.BigEndian.Uint32(batch[batchEpoch:]))
 	e.Timestamp = time.UnixMilli(int64(binary.BigEndian.Uint64(batch[batchMaxTime:])))

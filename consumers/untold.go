@@ -9,34 +9,34 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// untold knows of the batches that inflate beyond bounds of which a client has not told yet. The
-// client fetches nothing behind such a batch, and tells it to the next poll; but it drops what it
-// has fetched whenever it is assigned partitions or its offsets are set. What it dropped it never
-// tells, and the partition stands still in silence: only a new session, which fetches the batch
-// again, gets further. It is safe for concurrent use.
+// untold knows the batches that inflate beyond bounds and of which a client has told no poll yet.
+// The client fetches nothing behind such a batch, and the next poll returns the error. But the
+// client drops what it has fetched whenever it is assigned partitions or its offsets are set. It
+// never tells an error that it has dropped, and the partition stands still in silence: only a new
+// session, which fetches the batch again, gets further. untold is safe for concurrent use.
 //
-// The client says nothing of it but to its log, which is where untold hears of it first.
+// untold learns of such a batch from the client's log, where alone it is told in any case.
 type untold struct {
-	lose func(err error) // ends the session's polls; may be nil where they end by themselves
+	lose func(err error) // ends the session's polls; nil where they look at lost
 
 	mu     sync.Mutex
 	since  map[topicPartition]time.Time
 	began  time.Time // of the last poll
 	inPoll bool
-	empty  time.Time // when the last poll began that has brought nothing
+	empty  time.Time // when the last poll that brought nothing began
 	timer  *time.Timer
 	ended  bool
 	err    error
 }
 
 const (
-	// tooLargeMessage is how what the client logs of such a batch begins.
+	// tooLargeMessage is the beginning of what the client logs of such a batch.
 	tooLargeMessage = "batch decompresses larger than MaxDecompressBatchBytes"
-	// untoldFor is how long after that a poll must have told of it: what else was fetched with it
-	// is inflated first.
+	// untoldFor is how long after the log a poll must have told of the batch: what was fetched with
+	// it is inflated first.
 	untoldFor  = 3 * time.Second
 	untoldPoll = 250 * time.Millisecond
-	// untoldLongest is how long a batch is waited for that lies behind records that are polled.
+	// untoldLongest is how long a batch is waited for while polls bring the records before it.
 	untoldLongest = 2 * time.Minute
 )
 
@@ -83,7 +83,7 @@ func (u *untold) polls() {
 	u.began, u.inPoll = time.Now(), true
 }
 
-// polled takes note of what it has brought.
+// polled takes note of what a poll has brought.
 func (u *untold) polled(fetches kgo.Fetches) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -114,7 +114,7 @@ func (u *untold) forget(gone map[string][]int32) {
 	}
 }
 
-// look finds what is not going to be told.
+// look ends the session where a batch is not going to be told.
 func (u *untold) look() {
 	u.mu.Lock()
 	defer u.mu.Unlock()

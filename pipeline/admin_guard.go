@@ -29,9 +29,9 @@ func adminServer(handler http.Handler) *http.Server {
 	}
 }
 
-// guarded bounds bodies and, on loopback, accepts only hosts that stand for this machine and the
-// one that is configured. A page of the web whose name is made to stand for 127.0.0.1 is another
-// host, though the browser of someone on this machine reaches it here.
+// guarded bounds bodies. On loopback it accepts only requests whose Host names this machine, or
+// is the configured one: a web page whose name was made to resolve to 127.0.0.1 could otherwise
+// have a browser on this machine read the endpoint for it.
 func guarded(next http.Handler, addr string, loopback bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if loopback && !localHost(r.Host, addr) {

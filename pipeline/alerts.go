@@ -90,11 +90,11 @@ type subscriber struct {
 	Subscription
 	app       *App
 	out       channel
-	hook      *alerts.Webhook // out, where that is one
+	hook      *alerts.Webhook // the same as out, where that is a webhook
 	producer  *kafka.Producer
 	receivers *receivers
 	part      string // of readiness
-	unready   bool   // and readiness says so
+	unready   bool   // what readiness says of the part
 	log       zerolog.Logger
 }
 
@@ -207,8 +207,8 @@ func (r *receivers) accept(subscription, address string) {
 	r.accepted[subscription] = address
 }
 
-// Reset implements consumers.Follower. What is known of receivers stays until it is known
-// better.
+// Reset implements consumers.Follower. Which addresses were accepted, and how many events were
+// parked, stands until the topic says otherwise.
 func (r *receivers) Reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

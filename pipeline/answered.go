@@ -18,12 +18,12 @@ import (
 
 // evidence is what observations, dead letters and results tell of one partition.
 type evidence struct {
-	observed bool      // an observation of these requests
-	other    bool      // an observation of this partition of a topic that was deleted, and made again as this one
-	buried   bool      // a dead letter of these requests
+	observed bool      // there is an observation of these requests
+	other    bool      // there is an observation of the same partition of a deleted topic of this name
+	otherAt  time.Time // when the last observation of a deleted topic was sent
+	buried   bool      // there is a dead letter of these requests
 	lost     string    // why it cannot be told which requests were answered; "" where it can
-	otherAt  time.Time // when the last of those was sent
-	last     int64     // the greatest offset that was found to be answered; not all were looked at
+	last     int64     // the greatest offset that was found to be answered; greater ones may have been
 }
 
 var errFound = errors.New("found")
@@ -66,7 +66,7 @@ func (s *starter) answered(ctx context.Context, byTopic map[string][]*unstarted)
 			if !u.observed && !u.buried && !isLost(u) {
 				continue
 			}
-			// Nothing can be answered again where no request is left, only the ends of transactions.
+			// Where only ends of transactions are left, and no request, nothing can be answered again.
 			_, left, err := s.first(ctx, topic, u.Partition, consumers.Span{Start: u.Start, End: u.End}, nil)
 			if err != nil {
 				return nil, err
@@ -113,8 +113,8 @@ func (s *starter) first(ctx context.Context, topic string, partition int32, r co
 	return 0, false, err
 }
 
-// readRanges is requestLog.ReadRanges. A batch that cannot be read is passed over, and returned: it
-// is no fault of the partitions that are started.
+// readRanges is requestLog.ReadRanges, but a batch that cannot be read is passed over and returned:
+// it must not keep the partitions from starting.
 func (s *starter) readRanges(ctx context.Context, topic string, ranges map[int32]consumers.Span, visit func(rec *schemas.Record) error) (*consumers.UnreadableBatchError, error) {
 	err := s.read.ReadRanges(ctx, topic, ranges, visit)
 	if unread, ok := errors.AsType[*consumers.UnreadableBatchError](err); ok {
@@ -156,7 +156,7 @@ func (s *starter) searchObservations(ctx context.Context, model string, all []*u
 		})
 	}, func(records int64, oldest time.Time) bool {
 		for _, u := range all {
-			// A topic that was made again was answered later than the one that it was made again as.
+			// What was answered of this topic was answered later than anything of a deleted one of its name.
 			if !u.observed && (!u.other || oldest.After(u.otherAt)) && (results[u.Partition].End > 0 || records < fewRecords) {
 				return false
 			}
@@ -189,9 +189,9 @@ func (s *starter) searchLetters(ctx context.Context, all []*unstarted) error {
 	})
 }
 
-// backwards visits the committed records of a topic from the end of each partition on, in pieces
-// that become larger, until enough is told: how many records of the partition were looked at,
-// and when the first of them was appended.
+// backwards visits the committed records of each partition of a topic, backwards in pieces that
+// become larger, until enough returns true. enough is told how many offsets of the partition were
+// looked at, and the timestamp of the first record among them.
 func (s *starter) backwards(ctx context.Context, topic string, visit func(rec *schemas.Record), enough func(records int64, oldest time.Time) bool) error {
 	ranges, err := s.read.Ranges(ctx, topic)
 	if err != nil {
@@ -276,11 +276,12 @@ func (s *starter) behind(ctx context.Context, byTopic map[string][]*unstarted) e
 	return nil
 }
 
-// scan does so by reading all observations and dead letters.
+// scan finds what was answered of partitions by reading all observations and dead letters, and
+// places them behind it.
 //
-// With exactly_once what was answered of a partition is all up to the greatest offset. With
-// at_least_once some of the last may be missing: a partition begins at the first request without
-// an answer, and what was answered behind it is answered again.
+// With exactly_once everything up to the greatest answered offset was answered. With at_least_once
+// some requests before it may not have been: a partition begins at the first request without an
+// answer, and what was answered behind that is answered again.
 func (s *starter) scan(ctx context.Context, byTopic map[string][]*unstarted) error {
 	began := time.Now()
 	s.log.Info().Int("topics", len(byTopic)).Msg("looking in all observations and dead letters for what was answered")
@@ -384,8 +385,8 @@ func trimmed(ranges map[int32]consumers.Span) bool {
 	return false
 }
 
-// observed visits the requests of an observation record. What of one cannot be read tells of none:
-// it is not ours.
+// observed visits the requests of an observation record. A record that cannot be read is not ours,
+// and is passed over.
 func (s *starter) observed(r *observe.Reader, rec *schemas.Record, visit func(id uuid.UUID, partition int32, offset int64)) {
 	if _, _, err := r.Read(rec, func(c schemas.Coordinates, _ int64) { visit(c.TopicID, c.Partition, c.Offset) }); err != nil {
 		s.log.Warn().Err(err).Str("topic", rec.Topic).Int32("partition", rec.Partition).Int64("offset", rec.Offset).

@@ -79,9 +79,9 @@ func (a *App) Run(ctx context.Context) error {
 
 // SetGCPercent lets the process collect garbage as one with roles does, until restore.
 func SetGCPercent() (restore func()) {
-	// Buffers are used again, so that there is little garbage beside them, and what is live is
-	// mostly bytes, which are not scanned: collecting more often costs little, and the heap is
-	// smaller. GOGC decides otherwise.
+	// Collecting more often than by default costs little here: buffers are used again, so that there
+	// is little garbage, and most of what is live is bytes, which are not scanned. The heap is
+	// smaller for it. GOGC, where it is set, decides instead.
 	if os.Getenv("GOGC") != "" {
 		return func() {}
 	}
@@ -89,13 +89,21 @@ func SetGCPercent() (restore func()) {
 	return func() { debug.SetGCPercent(before) }
 }
 
+// gcPercent is how much the heap may grow between two collections, in percent of what is live.
 const gcPercent = 50
 
 // runRole runs one role until soft ends, finishing what it has in hand under hard.
 type runRole func(soft, hard context.Context) error
 
+// run runs the roles under three contexts. Each ends those below it.
+//
+//	hard      ends drain_timeout after ctx: whatever still works is cut off
+//	groupCtx  ends when a role or the admin endpoint cannot be set up: the roles are cut off
+//	soft      ends with ctx, or when no role is left: the intake stops
+//
+// To the roles soft is soft and groupCtx is hard. A role that has not ended endGrace after
+// groupCtx is left behind.
 func (a *App) run(ctx context.Context, roles map[Role]runRole) error {
-	// Two contexts: soft ends the intake, hard ends everything.
 	hard, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer abort(nil)
 	group, groupCtx := errgroup.WithContext(hard)
@@ -175,8 +183,8 @@ func (a *App) began(role Role) {
 	a.ready.set(string(role), "")
 }
 
-// ended notes how a role has ended, and returns the error where that is to end the others. When
-// it was the last, done ends what is beside the roles.
+// ended notes how a role has ended. It returns the error of a role that could not be set up, which
+// ends the others. When no role is left it calls done, which ends what runs beside them.
 func (a *App) ended(late *roll, role Role, err error, stopping bool, done func()) error {
 	a.Metrics.roleUp.WithLabelValues(string(role)).Set(0)
 	_, begun := a.begun.Load(role)
@@ -348,7 +356,7 @@ func (a *App) runWorker(soft, hard context.Context) error {
 			Start: start.Start, Lost: lost, SetAside: h.setAside, Health: a.health(RoleWorker, lane),
 		}, a.log)
 		group.Go(func() { // ends with soft
-			defer stop() // one that cannot go on leaves the others time for what they have in hand
+			defer stop() // where one lane cannot go on, the others finish what they have in hand
 			errs[lane] = l.Run(lanesSoft, hard, h)
 		})
 	}
@@ -446,9 +454,9 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 	return r.Run(soft, hard, recorderStore{store, a, a.health(RoleRecorder, 0)})
 }
 
-// reconciled is how far back a starting recorder compares minute statistics with rows. What
-// was being stored when the last one ended is announced, and reconciled when it is stored
-// again: this finds what nobody knew of.
+// reconciled is how far back a starting recorder compares minute statistics with rows. A range
+// that was being stored when a recorder ended is announced, and is reconciled when it is stored
+// again: this comparison finds the differences that no announcement tells of.
 const reconciled = time.Hour
 
 func (a *App) reconcile(ctx context.Context, client *clickhouse.Client, now time.Time) error {

@@ -149,8 +149,8 @@ func (c CompareConfig) format() string {
 // within a second when ctx ends: what still computes then is left behind, and the process is to end.
 func Compare(ctx context.Context, c CompareConfig, cfg func() (Config, error), out io.Writer) error {
 	if os.Getenv("GOGC") == "" {
-		// What is held are numbers, in which a collection has nothing to follow: it is cheap,
-		// and what is read and let go would double the memory.
+		// Collecting often is cheap here, since most of the heap is numbers, which hold no pointers;
+		// and without it what was read and let go would double the memory.
 		defer debug.SetGCPercent(debug.SetGCPercent(25))
 	}
 	var kept keptFiles
@@ -206,7 +206,7 @@ func (c CompareConfig) compare(ctx context.Context, cfg func() (Config, error), 
 	if err != nil {
 		return nil, err
 	}
-	defer current.Close() // likewise
+	defer current.Close() // was only read
 	return compare.Compare(ctx, reference, current, c.Options)
 }
 
@@ -271,7 +271,7 @@ func openQuery(ctx context.Context, sql, name string, load func() (Config, error
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	defer answer.Close() // likewise
+	defer answer.Close() // was read to its end, or is given up
 	file, err := kept.create("millrace-query-*.arrows")
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

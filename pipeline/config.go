@@ -102,7 +102,7 @@ type ModelsConfig struct {
 	Repository string            `yaml:"repository"`
 	Versions   map[string]string `yaml:"versions"` // model: version; default the newest of each model
 
-	// A graph is a program: it is loaded and run in a process of its own first, within these.
+	// A graph is a program: a process of its own loads and runs it first, within these limits.
 	LoadTimeout time.Duration `yaml:"load_timeout"`
 	LoadMemory  int64         `yaml:"load_memory"` // bytes
 }
@@ -130,10 +130,10 @@ type WorkerConfig struct {
 // DeduplicateConfig is about requests that a producer sends again with the same id.
 type DeduplicateConfig struct {
 	Window      time.Duration `yaml:"window"`       // how long an id is remembered; 0: not at all
-	MaxRequests int           `yaml:"max_requests"` // how many ids of a partition are; about 100 bytes each
+	MaxRequests int           `yaml:"max_requests"` // how many ids of a partition are remembered; about 100 bytes each
 }
 
-// codec returns the encoding of a model's requests and results.
+// codec returns the codec of a model's requests and results.
 func (c WorkerConfig) codec(model string) codec.Codec {
 	if c, ok := c.Codecs[model]; ok {
 		return c
@@ -201,7 +201,7 @@ type KafkaChannel struct {
 type EmbeddedConfig struct {
 	Dir            string `yaml:"dir"`             // data of both services
 	KafkaAddr      string `yaml:"kafka_addr"`      // a free port is taken when this one is in use
-	ClickHouseAddr string `yaml:"clickhouse_addr"` // likewise
+	ClickHouseAddr string `yaml:"clickhouse_addr"` // a free port is taken when this one is in use
 	Sandbox        string `yaml:"sandbox"`         // of the embedded ClickHouse: auto, required, off
 }
 
@@ -228,7 +228,8 @@ func DefaultConfig() Config {
 		Worker: WorkerConfig{
 			Group: "millrace-workers", Lanes: 2, Delivery: consumers.ExactlyOnce, Deduplicate: DeduplicateConfig{MaxRequests: 1_000_000}, MaxBatchRows: 8192, MaxRequestBytes: 1 << 20, TransactionTimeout: 10 * time.Second,
 		},
-		// 65,536 rows of 200 bytes are 13 MB: large enough for ClickHouse, small enough to repeat.
+		// An insert has at most 200,000 rows and 32 MiB, half of FlushBytes, about: large enough for
+		// ClickHouse, small enough to repeat.
 		Recorder: RecorderConfig{Group: "millrace-recorders", FlushRows: 200_000, FlushBytes: 64 << 20, FlushInterval: time.Second, InsertDeadline: 15 * time.Second, VerifyInterval: 10 * time.Second},
 		Monitor:  MonitorConfig{Interval: 30 * time.Second, ReportInterval: time.Minute, ReportsDir: "reports"},
 		Embedded: EmbeddedConfig{Dir: "data", KafkaAddr: "127.0.0.1:9092", ClickHouseAddr: "127.0.0.1:8123", Sandbox: "auto"},
@@ -630,7 +631,8 @@ func (c Config) Storage() schemas.Storage {
 	return schemas.Storage{Database: c.ClickHouse.Database, TTLDays: c.ClickHouse.TTLDays, Durability: c.ClickHouse.Durability}
 }
 
-// checkCodecs refuses codecs of models that there are not: the real ones would take JSON.
+// checkCodecs refuses a codec for a model that does not exist, such as by a misspelt name: the
+// model that was meant would take JSON.
 func (c Config) checkCodecs(models []string) error {
 	var errs []error
 	for name := range c.Worker.Codecs {

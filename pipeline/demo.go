@@ -217,8 +217,8 @@ type demo struct {
 	client    *clickhouse.Client
 }
 
-// inFlight bounds how far the replay runs ahead of answers and of rows, so that latency is
-// that of the pipeline and not of a backlog, and labels are stored when windows close.
+// Bounds of how far the replay runs ahead of answers and of stored rows: latency is to be that of
+// the pipeline and not of a backlog, and labels are to be stored when windows close.
 const (
 	maxUnanswered = 50_000
 	maxUnstored   = 200_000
@@ -380,8 +380,8 @@ func (d *demo) holdBack(ctx context.Context) error {
 	return nil
 }
 
-// settle waits for the monitor to judge every window that has closed, to report on them,
-// and for its events to be stored and delivered.
+// settle waits until the monitor has judged every window that has closed and reported on it, and
+// its events are stored and delivered.
 func (d *demo) settle(ctx context.Context, ended *outcome) error {
 	ticks := d.app.Done.Ticks.Load()
 	return d.await(ctx, ended, "the monitor's last pass", 2*time.Minute, func() (int64, bool) {

@@ -15,15 +15,15 @@ import (
 )
 
 // keeper finds out when ClickHouse has lost rows that were committed as stored, and stores them
-// again. A machine that loses power loses what had not reached its disk; so it asks the servers
-// since when they run, and which parts they have set aside as broken.
+// again. A machine that loses power loses what had not reached its disk. So the keeper asks the
+// servers when they were started, and how many parts they have set aside as broken.
 //
-// What can be lost by a power cut is what was written in the last unsynced before it. A server
-// that runs has been alive at the time of the last question: so of the offsets that the group
-// had committed that long before, nothing is lost with its next end. These offsets are noted in
-// Kafka, with the time at which each server was started, and after another start all that was
-// committed behind them is compared with the log. Where rows of these are missing, or a server
-// has set parts aside, which may be of any age, everything that the log holds is compared.
+// A power cut loses at most what was written within unsynced before it. A server that answers has
+// not been cut off yet: what the group had committed unsynced ago is safe from any later cut.
+// These offsets are noted in Kafka, with the time at which each server was started. When one was
+// started anew, all that was committed behind the noted offsets is compared with the log. Where
+// rows are missing there, or a server has set parts aside, which may be of any age, everything
+// that the log holds is compared.
 //
 // It reads with clients of its own, and stores only what lies before the offset that the group
 // has committed, under the lease of package verify. It is one goroutine, which ends with run's
@@ -79,13 +79,12 @@ type sample struct {
 }
 
 const (
-	// unsynced is how long before a power cut what was stored can be lost. Linux writes dirty
-	// pages after 30 s and looks every 5 s. A merge writes older rows anew, and the parts that it
-	// has read are kept for 8 minutes (old_parts_lifetime), so that they are there when the new
-	// part is not: within these, rows of any age are safe, and beyond, the merge has long been
-	// written.
+	// unsynced is the age from which on what was stored has reached the disk. Linux writes dirty
+	// pages after 30 s, and looks for them every 5 s. A merge writes older rows anew, but the parts
+	// that it has read are kept for 8 minutes (old_parts_lifetime): a power cut before that leaves
+	// them, and one after it finds the new part on the disk.
 	unsynced = 10 * time.Minute
-	// sampleEvery is how fine offsets are remembered.
+	// sampleEvery is the least time between two samples of the committed offsets.
 	sampleEvery = 30 * time.Second
 	// startJitter is how far apart two readings of the same start can be.
 	startJitter = 3 // seconds
@@ -114,7 +113,7 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// look looks once.
+// look asks the servers once, and restores what they may have lost.
 func (k *keeper) look(ctx context.Context) error {
 	servers, err := k.tables.Servers(ctx)
 	if err != nil {
@@ -198,7 +197,7 @@ func (k *keeper) restore(ctx context.Context, whole bool) (bool, error) {
 	}
 }
 
-// remember notes what is safe by now.
+// remember notes the offsets that are safe by now, and since when the servers run.
 func (k *keeper) remember(ctx context.Context, servers []clickhouse.Server, committed map[string]map[int32]int64) error {
 	now := time.Now()
 	seen := make(map[string]known, len(servers))

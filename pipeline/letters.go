@@ -28,7 +28,7 @@ type LetterFilter struct {
 	Class string
 	Only  []LetterID
 	Limit int
-	Again bool // of a replay: what was replayed before, too
+	Again bool // a replay sends what was replayed before, too
 }
 
 func (f LetterFilter) matches(rec *schemas.Record) bool {

@@ -14,7 +14,7 @@ type Metrics struct {
 	deadLetters *prometheus.CounterVec // model, error_class
 	repeated    *prometheus.CounterVec // model
 	inference   *prometheus.CounterVec // model, version: rows
-	executions  *prometheus.CounterVec // model, version: request batches
+	executions  *prometheus.CounterVec // model, version: calls of the model
 	scoring     *prometheus.HistogramVec
 	latency     prometheus.Histogram
 	queue       prometheus.Histogram
@@ -34,26 +34,26 @@ func NewMetrics() *Metrics {
 			Name: "millrace_requests_total", Help: "Requests decoded and scored, by outcome (ok, failed).",
 		}, []string{"model", "version", "outcome"}),
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_dead_letters_total", Help: "Requests that became dead letters, by error class.",
+			Name: "millrace_dead_letters_total", Help: "Dead letters, by error class.",
 		}, []string{"model", "error_class"}),
 		repeated: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_requests_repeated_total", Help: "Requests that were not answered again: their id had come before, within worker.deduplicate.window.",
+			Name: "millrace_requests_repeated_total", Help: "Records of requests that were not answered again: their id had come before, within worker.deduplicate.window.",
 		}, []string{"model"}),
 		inference: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_inference_rows_total", Help: "Rows scored (Triton: inference count).",
 		}, []string{"model", "version"}),
 		executions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_inference_executions_total", Help: "Batches scored (Triton: execution count).",
+			Name: "millrace_inference_executions_total", Help: "Calls of the model, each with one batch of rows; the runtime may take several runs for one.",
 		}, []string{"model", "version"}),
 		scoring: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "millrace_inference_seconds", Help: "Time to score one batch.", Buckets: prometheus.ExponentialBuckets(1e-4, 2, 16),
+			Name: "millrace_inference_seconds", Help: "Time of one call of the model.", Buckets: prometheus.ExponentialBuckets(1e-4, 2, 16),
 		}, []string{"model", "version"}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "millrace_latency_seconds", Help: "From fetch of a request to its encoded result, one observation a batch weighted by its rows.",
+			Name: "millrace_latency_seconds", Help: "From fetch of requests to the start of encoding their results, observed once for each call of the model, whatever its rows.",
 			Buckets: prometheus.ExponentialBuckets(1e-4, 1.25, 60),
 		}),
 		queue: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "millrace_inference_queue_seconds", Help: "From append of the oldest request of a batch to its fetch.", Buckets: prometheus.ExponentialBuckets(1e-3, 2, 20),
+			Name: "millrace_inference_queue_seconds", Help: "From append of a request to its fetch, observed for the first request of each call of the model.", Buckets: prometheus.ExponentialBuckets(1e-3, 2, 20),
 		}),
 		stored: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_stored_rows_total", Help: "Rows stored in ClickHouse, by table.",
@@ -79,8 +79,9 @@ func NewMetrics() *Metrics {
 	return m
 }
 
-// LatencyQuantile estimates a quantile of latency in seconds, from the histogram's
-// buckets; NaN before the first batch. It is for progress bars: the rows are exact.
+// LatencyQuantile estimates a quantile of latency in seconds from the histogram's buckets, in
+// which a call of the model counts once, whatever its rows; NaN before the first call. It is for
+// progress lines: exact quantiles come from the rows in ClickHouse.
 func (m *Metrics) LatencyQuantile(q float64) float64 {
 	var out dto.Metric
 	if err := m.latency.Write(&out); err != nil {

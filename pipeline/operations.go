@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,9 +109,10 @@ func withTopics(ctx context.Context, cfg Config, do func(ctx context.Context, ad
 		return err
 	}
 	specs := cfg.Topics.Specs(models, cfg.Topics.TopicSettings)
+	events := slices.IndexFunc(specs, func(s schemas.TopicSpec) bool { return s.Name == cfg.Topics.Events })
 	for _, s := range cfg.Alerts {
 		if s.Kafka != nil {
-			copied := specs[len(specs)-2] // sized as the events topic
+			copied := specs[events] // it takes the same events, and is kept as long
 			copied.Name = s.Kafka.Topic
 			specs = append(specs, copied)
 		}

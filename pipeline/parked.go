@@ -77,8 +77,8 @@ func ListParked(ctx context.Context, cfg Config, filter ParkedFilter, out io.Wri
 }
 
 // SendParked delivers the parked events that match, each subscription's in order, and returns
-// how many were taken: those are parked no more. One that is refused again stays. Where a
-// receiver does not answer, the rest of its events is left for later.
+// how many were taken: those are parked no more. One that is refused again stays parked. Where a
+// receiver does not answer, the rest of its events stays too.
 func SendParked(ctx context.Context, cfg Config, filter ParkedFilter) (sent int, err error) {
 	err = eachParked(ctx, cfg, filter, func(admin *consumers.Admin, producer *kafka.Producer, parked []schemas.ParkedEvent) error {
 		var errs []error
@@ -151,8 +151,8 @@ func deletion(cfg Config, p schemas.ParkedEvent) schemas.Message {
 	return schemas.Message{Topic: cfg.Topics.Control, Partition: schemas.AnyPartition, Key: p.Key()}
 }
 
-// eachParked hands the parked events that match to do. That an event which was named is not
-// parked is an error.
+// eachParked hands the parked events that match to do. It returns an error for each event that is
+// named and not parked.
 func eachParked(ctx context.Context, cfg Config, filter ParkedFilter,
 	do func(admin *consumers.Admin, producer *kafka.Producer, parked []schemas.ParkedEvent) error,
 ) error {

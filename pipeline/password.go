@@ -27,8 +27,8 @@ func (c Config) clickHouseOptions(log zerolog.Logger) clickhouse.Options {
 	case file != "":
 		o.PasswordFrom = (&passwordFile{path: file}).read
 	case c.ClickHouse.Password == "" && len(c.ClickHouse.Addr) == 1 && isLoopback(c.ClickHouse.Addr[0]):
-		// The embedded ClickHouse may start later, or again; a server on its address needs none.
-		// On its address may be that of the demo, too.
+		// The embedded ClickHouse writes its password when it starts, which may be later, or again.
+		// The demo's may run on the same address. Another server there needs no password.
 		demo := c.Embedded
 		demo.Dir = demoDir(c.Embedded.Dir)
 		addr := c.ClickHouse.Addr[0]
@@ -54,7 +54,7 @@ func (c EmbeddedConfig) passwordFile(addr string) string {
 // concurrent use.
 type passwordFile struct {
 	path     string
-	or       string // another one, which is read where it is the newer one; "" for none
+	or       string // path of another file, which is read where it is the newer one; "" for none
 	optional bool   // a file that does not exist is no password
 
 	mu       sync.Mutex

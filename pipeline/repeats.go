@@ -18,36 +18,36 @@ import (
 	"github.com/millrace/millrace/schemas/codec"
 )
 
-// repeats knows the ids of the requests of the last while, to tell those that a producer
-// has sent again. A record is known by its request id, or by that of its first row.
+// repeats remembers the request ids of the window, and tells which requests a producer has sent
+// again. A record of many requests is known by the id of its first row.
 //
-// A request is repeated when one with its id came within the window before, by Kafka's
-// timestamps: it follows from the partition alone. So a batch that comes again is not taken
-// for a repetition of itself, and a partition that the lane is given is read back.
+// A request repeats another that has its id, lies before it in the partition, and is older by no
+// more than the window, by Kafka's timestamps. So the partition alone decides: a batch that comes
+// again does not repeat itself, and a partition that the lane is assigned is read back.
 //
-// Producers set timestamps, and some are wrong. Only those of requests with the same id are
-// compared, so that no other request changes what becomes of one. A timestamp ahead of the clock
-// counts as the time at which the request is read: that is when it came, or later. When an id is
-// forgotten follows from the least of the last timestamps, which a few wrong ones do not move on.
+// Producers set timestamps, and some are wrong. Only timestamps of one id are compared, so that
+// no other request changes what becomes of one. A timestamp ahead of the clock counts as the time
+// at which the request is read, which is not before it came. How long ids are remembered follows
+// from the least of the last timestamps, which a few wrong ones cannot move ahead.
 //
-// A request that was replayed on purpose is no repetition, though one that comes after it may
-// be one of it: its dead letter came of a request that had been seen.
+// A request that was made from a dead letter bears the id of a request that had been seen: it
+// repeats nothing, but a later request may repeat it.
 //
-// What could not be decoded has no id, and whatever is read back is decoded anew: where its
-// schema has been registered since, or its model deployed, or where the limits were others, a
-// request is seen that was not seen when it came.
+// A request that could not be decoded has no id. Reading back decodes it anew, and may succeed:
+// its schema may have been registered since, its model deployed, or a limit raised. It is
+// remembered then, though it was not when it came.
 type repeats struct {
 	cfg      DeduplicateConfig
 	maxBytes int // of a request; a larger one was never decoded
 	past     past
 	seeds    [2]maphash.Seed
 	now      func() time.Time
-	clock    int64 // now, in milliseconds since 1970, for the batch in hand
+	clock    int64 // when the batch in hand is read, in milliseconds since 1970
 
 	partitions map[partitionKey]*remembered
 
 	mu   sync.Mutex
-	lost []map[string][]int32 // told by other goroutines; nil: all
+	lost []map[string][]int32 // partitions to forget, from other goroutines; a nil map is all of them
 }
 
 // past reads a partition back: see consumers.Admin.ReadBefore.
@@ -66,35 +66,35 @@ type idHash [2]uint64
 // remembered is what is known of one partition. Times are milliseconds since 1970.
 type remembered struct {
 	topicID uuid.UUID
-	from    int64            // the offset up to which it was read back
-	since   int64            // the time from which on
-	again   int              // how often it was read back anew, since that turned out to be too late
+	from    int64            // it was read back up to this offset
+	since   int64            // it was read back from this time on
+	again   int              // how often it was read back further, since a request needed an earlier time
 	end     int64            // behind the last offset seen
-	last    map[idHash]int64 // number of the id's last sighting
-	queue   []sighting       // in the order of offsets, from head on
+	last    map[idHash]int64 // number of the id's last sighting; see base
+	queue   []sighting       // in the order of offsets; those before head are forgotten
 	head    int
-	base    int64 // number of queue[0]
+	base    int64 // number of queue[0]; sightings are numbered in the order of offsets
 
-	// The least times of the last requests: of a block of them, and of the full one before.
-	block, full int64
-	inBlock     int
+	block   int64 // the least time of the requests of the block that is being filled
+	full    int64 // the least time of the requests of the block before
+	inBlock int   // requests of the block that is being filled
 }
 
-// blockRequests is how many requests in a row must have a wrong timestamp to make ids be forgotten
-// early; twice as many always do.
+// blockRequests is how many successive requests must have a wrong timestamp, at the least, for ids
+// to be forgotten early. Twice as many always suffice.
 const blockRequests = 64
 
-// mostRecalls is how often a partition is read back further. Else each of a row of timestamps that
-// lie ever further back would have that done.
+// mostRecalls is how often a partition is read back further. Without a bound, requests of which
+// each is older than the one before would have the partition read back for each.
 const mostRecalls = 8
 
 // sighting is one request.
 type sighting struct {
 	id       idHash
 	offset   int64
-	latest   int64 // the greatest time of it and of the id's sightings before
-	until    int64 // its time, or that of the partition where it was ahead: it is forgotten by that
-	before   int64 // number of the id's sighting before; -1 without one
+	latest   int64 // the greatest time among this and the earlier sightings of the id
+	until    int64 // its time, or what pass returned where that was later; its age counts from here
+	before   int64 // number of the id's sighting before this one; -1 without one
 	repeated bool
 }
 
@@ -105,7 +105,7 @@ func newRepeats(cfg WorkerConfig, past past) *repeats {
 	}
 }
 
-// forget forgets partitions, nil for all, before the next request.
+// forget has partitions forgotten before the next request; nil is all of them.
 func (r *repeats) forget(partitions map[string][]int32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -129,16 +129,17 @@ func (r *repeats) forgetLost() {
 	}
 }
 
-// look takes note of the time, for what is seen until it is called again.
+// look takes note of the time, which counts until the next call.
 func (r *repeats) look() { r.clock = r.now().UnixMilli() }
 
 // timeOf returns the time of a request for the window.
 func (r *repeats) timeOf(at time.Time) int64 { return min(at.UnixMilli(), r.clock) }
 
-// needs returns the time from which on a request is compared with those before.
+// needs returns how far back in time a request is compared with those before it.
 func (r *repeats) needs(at time.Time) int64 { return r.timeOf(at) - r.cfg.Window.Milliseconds() }
 
-// disorder is by how much timestamps in a row may go back without more being read back.
+// disorder is by how much the timestamps of successive requests may go back before the partition
+// must be read back further.
 func (r *repeats) disorder() int64 { return min(r.cfg.Window, time.Minute).Milliseconds() }
 
 // partition returns what is known of the partition of a record, once it has been read back
@@ -146,12 +147,12 @@ func (r *repeats) disorder() int64 { return min(r.cfg.Window, time.Minute).Milli
 func (r *repeats) partition(ctx context.Context, rec *schemas.Record, past codec.Requests) (*remembered, error) {
 	key := partitionKey{rec.Topic, rec.Partition}
 	p, ok := r.partitions[key]
-	// So is one of which a record comes again that had come before it was read back, or so long
-	// ago that it is forgotten.
+	// It is read back anew where its topic was made again, and for a record that comes again from
+	// before what is remembered.
 	known := ok && p.topicID == rec.TopicID && (rec.Offset >= p.end || (rec.Offset >= p.from && p.head < len(p.queue) && rec.Offset >= p.queue[p.head].offset))
 	again := 0
 	if known {
-		// The record up to which it was read back may have had a timestamp that was ahead.
+		// It was read back as far as the timestamp of one record asked for; this one's may be older.
 		if p.since <= r.needs(rec.Timestamp) || p.again == mostRecalls {
 			return p, nil
 		}
@@ -173,9 +174,9 @@ func newRemembered(rec *schemas.Record) *remembered {
 // recallRows is how many requests are decoded at a time when a partition is read back.
 const recallRows = 1024
 
-// recall reads back what came before a record, and no more than what could be remembered, twice
-// as many offsets: each request may have been sent in a transaction of its own. What is too large
-// or cannot be decoded was a dead letter.
+// recall reads back what came before a record, at most twice MaxRequests offsets: no more requests
+// are remembered, and each may be followed by the end of a transaction of its own. What is too
+// large or cannot be decoded became a dead letter, and is left out.
 func (r *repeats) recall(ctx context.Context, p *remembered, upTo *schemas.Record, decoder codec.Requests) error {
 	type place struct {
 		row      int
@@ -214,14 +215,13 @@ func (r *repeats) recall(ctx context.Context, p *remembered, upTo *schemas.Recor
 	return err
 }
 
-// replayed tells that a request was made of a dead letter.
+// replayed tells whether a request was made from a dead letter.
 func replayed(rec *schemas.Record) bool {
 	_, ok := rec.Header(schemas.HeaderReplayOf)
 	return ok
 }
 
-// sight tells whether a request with the id came within the window before, and this one was
-// not replayed, and remembers it.
+// sight remembers a request, and tells whether it repeats one that came before it.
 func (r *repeats) sight(p *remembered, id string, offset int64, at time.Time, replayed bool) (repeated bool) {
 	key := idHash{maphash.String(r.seeds[0], id), maphash.String(r.seeds[1], id)}
 	if offset < p.end { // it comes again
@@ -249,8 +249,8 @@ func (r *repeats) sight(p *remembered, id string, offset int64, at time.Time, re
 	return s.repeated
 }
 
-// pass takes note of a request's time and returns the least time of the last requests, at least
-// blockRequests of them where there were so many.
+// pass takes note of a request's time, and returns the least time of the last requests: of more
+// than blockRequests and at most twice as many, once so many have come.
 func (p *remembered) pass(at int64) int64 {
 	if p.inBlock == blockRequests {
 		p.full, p.block, p.inBlock = p.block, math.MaxInt64, 0
@@ -294,8 +294,9 @@ func requestIDs(batch arrow.Record) *array.String {
 	return batch.Column(batch.Schema().FieldIndices(schemas.ColumnRequestID)[0]).(*array.String)
 }
 
-// withoutRepeats returns the batch without the rows of records that came before, and takes
-// those out of what is to be answered. It releases the batch where it succeeds.
+// withoutRepeats returns the batch without the rows of repeated records, and takes these records
+// out of what is to be answered. It returns the batch itself where nothing is repeated, and
+// releases it where it returns another.
 func (h *laneHandler) withoutRepeats(ctx context.Context, s *served, batch arrow.Record, out consumers.Publisher) (arrow.Record, error) {
 	h.repeats.forgetLost()
 	h.repeats.look()

@@ -18,12 +18,12 @@ import (
 type Replayed struct {
 	Sent    int
 	Skipped int // their request was sent again before
-	Moved   int // of those sent: not to the partition of their request, which the topic does not have any more
+	Moved   int // sent to another partition than their request, whose partition the topic does not have any more
 }
 
 // What one transaction of a replay holds at most. While it is open nobody reads on in the
-// partitions that it writes to: it is over within milliseconds, or, where the replay is killed
-// in it, within ten seconds.
+// partitions that it writes to. It is over within milliseconds, or within ten seconds where the
+// replay is killed meanwhile.
 const (
 	replayLetters = 1000
 	replayBytes   = 1 << 20
@@ -34,10 +34,10 @@ const (
 // and only if it is marked, wherever the replay ends, and another call goes on there. Requests
 // that are marked are skipped unless filter.Again.
 //
-// The letter of a replay that failed is a letter of its own, of another request: the one that
-// was sent. While it is there it stands for the letter that was replayed, which is skipped with
-// filter.Again too, unless it is named. So a call sends each request once, however often it
-// failed before. What fails during the call is not replayed by it.
+// Where the request that a replay sends fails again, it becomes another dead letter. While that
+// exists it stands for the letter that was replayed, which is then skipped even with filter.Again,
+// unless it is named. So a call sends each request once, however often it failed before. What
+// fails during the call is not replayed by it.
 //
 // A second call at the same time takes over from the first, which ends with an error.
 func ReplayDeadLetters(ctx context.Context, cfg Config, filter LetterFilter) (done Replayed, err error) {
@@ -123,7 +123,7 @@ type replay struct {
 
 	marks      map[schemas.Coordinates]schemas.ReplayMark
 	stale      map[schemas.Coordinates]bool // marks whose letter is gone
-	superseded map[string]bool              // default ids of requests whose replay is a letter, too
+	superseded map[string]bool              // default ids of requests whose replay became a dead letter
 	sent       map[schemas.Coordinates]bool // by this call, or about to be
 	partitions map[string]int               // of requests topics
 
@@ -198,7 +198,7 @@ func (r *replay) visit(ctx context.Context, rec *schemas.Record) error {
 	switch {
 	case known && r.sent[request],
 		marked && !r.filter.Again,
-		marked && !named && r.superseded[string(request.AppendID(nil))]: // that header alone anybody can send
+		marked && !named && r.superseded[string(request.AppendID(nil))]: // the header alone proves nothing: anybody can send it
 		r.done.Skipped++
 		return nil
 	case rec.HeaderText(schemas.HeaderErrorClass) == string(schemas.ErrorClassUnreadableBatch):

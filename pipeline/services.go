@@ -32,8 +32,8 @@ const (
 	childClickHouse = "embedded-clickhouse"
 )
 
-// RunChild runs an embedded service, or tries a model out, if args (without the program's name) ask for one, and
-// tells whether they did. It returns when the parent has gone or asks for the end.
+// RunChild runs an embedded service or tries a model out, if args (without the program's name) ask
+// for that, and tells whether they did. It returns when the parent has gone or asks for the end.
 func RunChild(args []string, stderr io.Writer) (isChild bool, code int) {
 	if len(args) > 0 && args[0] == childModel {
 		return true, runTrial(context.Background(), args[1:], os.Stdout)
@@ -127,7 +127,7 @@ type Services struct {
 }
 
 // childEnvironment are the variables that the services get: how Go runs, and the time zone.
-// Others may be secrets, and what does not reach a process nobody finds there.
+// Others may be secrets, which nobody can find in a process that does not have them.
 var childEnvironment = []string{"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GORACE", "GOTRACEBACK", "GOCOVERDIR", "TZ"}
 
 // StartServices starts both under cfg.Embedded.Dir and points cfg at them. A preferred
@@ -240,8 +240,8 @@ func pingHTTP(addr string) func(context.Context) error {
 	}
 }
 
-// ResetServices deletes the data of both, unless they are in use: what a service has open would
-// be gone, and it would go on without.
+// ResetServices deletes the data of both. It refuses while a service runs, which would go on
+// without the files that it has open.
 func ResetServices(cfg Config) error {
 	for _, name := range []string{"kafka", "clickhouse"} {
 		if err := emptyDir(filepath.Join(cfg.Embedded.Dir, name)); err != nil {

@@ -34,10 +34,9 @@ func validStart(value string) bool {
 // starter decides where lanes begin to read partitions of which the workers' group has no
 // commit. It is safe for concurrent use.
 //
-// Where nothing of a partition was ever answered, that is at its start. Else worker.start says
-// it; where it is empty, the lane does not start: the group was renamed or deleted, or has been
-// away for so long that Kafka has dropped its offsets, and to begin at the start would answer
-// everything again.
+// A partition of which nothing was ever answered begins at its start. For any other worker.start
+// decides. Where that is empty the lane does not start: the group was renamed or deleted, or was
+// away for so long that Kafka has dropped its offsets, and everything would be answered again.
 type starter struct {
 	group    string
 	setting  string
@@ -46,7 +45,7 @@ type starter struct {
 	log      zerolog.Logger
 	read     requestLog
 
-	found chan map[origin]int64 // holds one: behind what was answered, of partitions that no lane has asked about yet
+	found chan map[origin]int64 // holds one map: offsets behind what was answered, of partitions that no lane has asked about yet
 }
 
 func newStarter(cfg Config, log zerolog.Logger, read requestLog) *starter {

@@ -33,7 +33,7 @@ type laneHandler struct {
 	served  map[string]*served // by model
 	repeats *repeats           // nil where requests are not deduplicated
 	done    *Progress
-	room    int         // bytes of rowLetters beyond twice the record, left in this request batch
+	room    int         // bytes for dead letters of rows that is left in this request batch; see maxRowLetters
 	letters []rowLetter // of the record that is being answered
 }
 
@@ -54,7 +54,7 @@ type served struct {
 	queue    []int64 // by row
 }
 
-// decoded is a record of which rows are in the batch, or could have been.
+// decoded is a record that could be decoded, though all of its rows may have been refused.
 type decoded struct {
 	*schemas.Record
 	from, rows int // in the batch
@@ -68,10 +68,12 @@ type rowLetter struct {
 	value []byte
 }
 
-// Bounds of the dead letters of rows, in bytes. Each holds what its row shares with others,
-// names of columns and entries of dictionaries, so they may be many times as large as their
-// record. Those of a record take twice as much as it and smallLetters; those of a request batch
-// take maxRowLetters beyond that, which is less than what a single one may have.
+// Bounds of the dead letters of rows, in bytes. Each letter repeats what its row shares with
+// others, names of columns and entries of dictionaries, so that the letters of a record may be
+// many times as large as it. They may take twice the record's size and smallLetters, or the room
+// that is left in the request batch where that is more; but at most maxRowLetters, which is less
+// than the largest dead letter. The room is maxRowLetters at first, and shrinks by what letters
+// take beyond twice their record's size and smallLetters.
 const (
 	maxRowLetters  = 7 << 20
 	smallLetters   = 4 << 10
@@ -215,7 +217,7 @@ func (h *laneHandler) score(ctx context.Context, s *served, fetched time.Time, o
 		return nil
 	}
 	defer s.reset()
-	if ctx.Err() != nil { // so is the rest in vain: what is published already may be too much
+	if ctx.Err() != nil { // the batch has failed: perhaps more was published than it can hold
 		return context.Cause(ctx)
 	}
 	batch := s.requests.NewBatch()
@@ -237,11 +239,11 @@ func (h *laneHandler) score(ctx context.Context, s *served, fetched time.Time, o
 		return fmt.Errorf("score %d rows with %s: %w", batch.NumRows(), s.ref, err)
 	}
 	defer predictions.Release()
-	encoding := time.Now()
-	h.metrics.scoring.WithLabelValues(s.ref.Name, s.ref.Version).Observe(encoding.Sub(began).Seconds())
+	scoredAt := time.Now()
+	h.metrics.scoring.WithLabelValues(s.ref.Name, s.ref.Version).Observe(scoredAt.Sub(began).Seconds())
 	h.metrics.inference.WithLabelValues(s.ref.Name, s.ref.Version).Add(float64(batch.NumRows()))
 	h.metrics.executions.WithLabelValues(s.ref.Name, s.ref.Version).Inc()
-	tooLarge, err := h.answer(s, batch, predictions, failed, fetched, encoding, out)
+	tooLarge, err := h.answer(s, batch, predictions, failed, fetched, scoredAt, out)
 	if err != nil {
 		return err
 	}
@@ -253,18 +255,18 @@ func (h *laneHandler) score(ctx context.Context, s *served, fetched time.Time, o
 		defer predictions.Release()
 		failed = append(failed, tooLarge...)
 	}
-	h.observe(s, batch, predictions, failed, encoding, out)
-	h.count(s, int(batch.NumRows()), len(failed), encoding.Sub(fetched), out)
+	h.observe(s, batch, predictions, failed, scoredAt, out)
+	h.count(s, int(batch.NumRows()), len(failed), scoredAt.Sub(fetched), out)
 	return nil
 }
 
 // answer publishes a result for each record and a dead letter for each row that was refused
 // or failed; where either would be too large, the record becomes one dead letter instead. It
-// returns the rows of such records; the others that failed are known.
-func (h *laneHandler) answer(s *served, batch, predictions arrow.Record, failed []schemas.RowError, fetched, encoding time.Time, out consumers.Publisher) (tooLarge []schemas.RowError, err error) {
+// returns the rows of such records that are not in failed.
+func (h *laneHandler) answer(s *served, batch, predictions arrow.Record, failed []schemas.RowError, fetched, scoredAt time.Time, out consumers.Publisher) (tooLarge []schemas.RowError, err error) {
 	s.results.Bind(batch, predictions)
 	s.latency, s.queue = s.latency[:0], s.queue[:0]
-	a := codec.Answer{LatencyUS: encoding.Sub(fetched).Microseconds()}
+	a := codec.Answer{LatencyUS: scoredAt.Sub(fetched).Microseconds()}
 	buf := out.Buffer()
 	for i := range s.records {
 		d := &s.records[i]
@@ -273,7 +275,7 @@ func (h *laneHandler) answer(s *served, batch, predictions arrow.Record, failed 
 		for range d.rows {
 			s.latency, s.queue = append(s.latency, a.LatencyUS), append(s.queue, a.QueueUS)
 		}
-		n := 0 // of failed, which ascends by row
+		n := 0 // how many of failed, which ascends by row, are of this record
 		for n < len(failed) && failed[n].Row < d.from+d.rows {
 			n++
 		}
@@ -357,7 +359,7 @@ func (h *laneHandler) rowLetters(dst []byte, s *served, d *decoded, failed []sch
 	return dst, nil
 }
 
-// rowOf returns the row of the record that is a row of the batch: refused rows are not.
+// rowOf returns which row of the record a row of the batch is: refused rows are not in the batch.
 func (d *decoded) rowOf(row int) int {
 	row -= d.from
 	for _, r := range d.refused {
@@ -372,7 +374,7 @@ func (d *decoded) rowOf(row int) int {
 // resultOverhead is what Kafka's record batch adds to the largest result, generously.
 const resultOverhead = 4 << 10
 
-// tooLargeResult says why a result cannot be sent, or a prediction of it not be observed.
+// tooLargeResult says why a result cannot be sent, or one of its predictions cannot be observed.
 func tooLargeResult(d *decoded, value []byte, predictions arrow.Record) *schemas.RequestError {
 	if size := len(value) + headersBytes(d.Record) + len(d.Key); size > schemas.MaxResultBytes-resultOverhead {
 		return schemas.Errorf(schemas.ErrorClassResultTooLarge, "the result has %d bytes; at most %d are allowed", size, schemas.MaxResultBytes-resultOverhead)
@@ -459,8 +461,8 @@ func (h *laneHandler) spread(model string) int32 {
 	return int32((hash.Sum32()%uint32(h.cfg.Topics.Spread) + uint32(h.lane)) % uint32(h.cfg.Topics.Spread))
 }
 
-// setAside publishes the dead letter of a record batch that cannot be read: it has where the
-// batch is, and nothing of what is in it.
+// setAside publishes the dead letter of a record batch that cannot be read. The letter says where
+// the batch lies, and holds nothing of what is in it.
 func (h *laneHandler) setAside(e *consumers.UnreadableBatchError, out consumers.Publisher) {
 	rec := e.Record()
 	model, _ := h.cfg.Topics.ModelOf(e.Topic)
@@ -482,7 +484,7 @@ func (h *laneHandler) letter(out consumers.Publisher, rec *schemas.Record, row i
 	out.Publish(h.deadLetter(rec, row, fault, ref, out))
 }
 
-// deadLetter shapes a dead letter, and counts it when it is committed.
+// deadLetter makes a dead letter, and has it counted when it is committed.
 func (h *laneHandler) deadLetter(rec *schemas.Record, row int, fault *schemas.RequestError, ref inference.Ref, out consumers.Publisher) schemas.Message {
 	out.OnCommit(func() {
 		h.done.DeadLetters.Add(1)
@@ -491,7 +493,7 @@ func (h *laneHandler) deadLetter(rec *schemas.Record, row int, fault *schemas.Re
 	return schemas.NewDeadLetter(h.cfg.Topics.DeadLetters, rec, row, fault, ref.Name, ref.Version, time.Now())
 }
 
-// count notes what became of a batch, once it is committed.
+// count has what became of a batch counted when it is committed.
 func (h *laneHandler) count(s *served, rows, failed int, latency time.Duration, out consumers.Publisher) {
 	name, version := s.ref.Name, s.ref.Version
 	queue := 0.0

@@ -20,8 +20,7 @@ import (
 const ManifestFile = "manifest.yaml"
 
 // Manifest is the one source of truth about one version of a model. The decoder plan,
-// the Arrow schema, the ClickHouse table, the drift plan and the validation gate are
-// derived from it.
+// the Arrow schema, the ClickHouse table and the drift plan are derived from it.
 type Manifest struct {
 	Name        string       `yaml:"name"`    // [a-z][a-z0-9_]*, at most 60 characters
 	Version     string       `yaml:"version"` // [A-Za-z0-9][A-Za-z0-9._-]*, at most 60 characters
@@ -36,7 +35,7 @@ type Manifest struct {
 	Outputs     []Output     `yaml:"outputs"`                // at least one
 	Batch       Batch        `yaml:"batch,omitempty"`        // defaults: DefaultBatch
 	Target      *Target      `yaml:"target,omitempty"`       // what feedback says about a prediction; without it there is no accuracy
-	Requires    Requirements `yaml:"requirements,omitempty"` // floors that the validation gate and the monitor hold the version to
+	Requires    Requirements `yaml:"requirements,omitempty"` // recorded with the version; nothing enforces them yet
 	Reference   *Artifact    `yaml:"reference,omitempty"`    // a Reference as JSON, made at training; without it there is no drift
 	Sample      *Artifact    `yaml:"sample,omitempty"`       // an Arrow IPC file, made at training: see SampleSchema
 	Monitoring  *Monitoring  `yaml:"monitoring,omitempty"`   // without it the version is scored and stored, not judged
@@ -182,7 +181,7 @@ type TargetKind string
 // TargetBinary is two-class classification.
 const TargetBinary TargetKind = "binary"
 
-// Requirements are what a version must keep. Zero means no requirement.
+// Requirements are what its maker demands of a version. Zero means no requirement.
 type Requirements struct {
 	LatencyMS    float64 `yaml:"latency_ms,omitempty"`       // p99 of latency_us, in milliseconds
 	ThroughputPS float64 `yaml:"throughput_per_s,omitempty"` // requests per second of one lane

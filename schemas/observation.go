@@ -16,7 +16,7 @@ const (
 	ColumnVariant    = "variant" // part in an experiment; "" outside of one
 	ColumnOutcome    = "outcome" // OutcomeOK or OutcomeFailed
 	ColumnErrorClass = "error_class"
-	ColumnLatency    = "latency_us" // from fetched to encoded
+	ColumnLatency    = "latency_us" // from fetch to the start of encoding the result
 	ColumnQueue      = "queue_us"   // from appended to fetched
 	ColumnScoredAt   = "scored_at"  // one value per observation record
 	ColumnTopicID    = "request_topic_id"

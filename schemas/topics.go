@@ -67,7 +67,7 @@ type Topics struct {
 	Audit        string `yaml:"audit"`
 }
 
-// DefaultTopics returns the names of architecture.md.
+// DefaultTopics returns the names that hold where the configuration gives no others.
 func DefaultTopics() Topics {
 	return Topics{
 		Requests:     "millrace.requests.",

@@ -1,6 +1,3 @@
-// Command bench measures millrace: what a prediction costs in the whole and in its parts,
-// latency under open load, and the recorder. What is measured and how is in package
-// pipeline/bench.
 package main
 
 import (
@@ -13,22 +10,21 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/pipeline"
-	"github.com/millrace/millrace/pipeline/bench"
 )
 
-func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() { os.Exit(execute(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
-// run executes a command line and returns the exit code: 0 done, 1 failed, 2 wrong usage.
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	if isChild, code := bench.RunChild(args, stdin, stdout, stderr); isChild {
+// execute runs a command line and returns the exit code: 0 done, 1 failed, 2 wrong usage.
+func execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if isChild, code := RunChild(args, stdin, stdout, stderr); isChild {
 		return code
 	}
-	var o bench.Options
+	var o Options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.BoolVar(&o.Quick, "quick", false, "small sizes: less than two minutes")
 	flags.BoolVar(&o.JSON, "json", false, "print the line of JSON alone on stdout, and the table on stderr")
-	flags.StringVar(&o.Kafka, "kafka", bench.KafkaEmbedded, "embedded, or real: Apache Kafka")
+	flags.StringVar(&o.Kafka, "kafka", KafkaEmbedded, "embedded, or real: Apache Kafka")
 	flags.StringVar(&o.Profile, "profile", "", "folder for profiles of CPU and allocations of each worker, pass-through and part")
 	flags.StringVar(&o.Dir, "dir", "data", "folder on disk; data of Kafka and ClickHouse lie in it meanwhile")
 	only := flags.String("only", "", "comma-separated patterns of what is measured, such as json_*_exactly_once, latency_exactly_once, recorder")
@@ -44,9 +40,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	o.Only = strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
 	ctx, stop := pipeline.UntilSignal(ctx)
 	defer stop()
-	if err := bench.Run(ctx, o, stdout, stderr); err != nil {
+	if err := Run(ctx, o, stdout, stderr); err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
-		if errors.Is(err, bench.ErrUsage) {
+		if errors.Is(err, ErrUsage) {
 			return 2
 		}
 		return 1

@@ -1,5 +1,3 @@
-// Command chaos kills, freezes and cuts off the parts of millrace while requests flow, and
-// then looks whether any was lost or answered twice. What it does is in package chaos.
 package main
 
 import (
@@ -14,20 +12,19 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/pipeline"
-	"github.com/millrace/millrace/pipeline/chaos"
 )
 
-func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
 
-// run returns the exit code: 0 all is well, 1 it is not, 2 wrong usage. The last line on
+// execute returns the exit code: 0 all is well, 1 it is not, 2 wrong usage. The last line on
 // stdout is the summary.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if isChild, code := chaos.RunChild(args, stderr); isChild {
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if isChild, code := RunChild(args, stderr); isChild {
 		return code
 	}
 	ctx, stop := pipeline.UntilSignal(ctx)
 	defer stop()
-	o := chaos.DefaultOptions()
+	o := DefaultOptions()
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Uint64Var(&o.Seed, "seed", rand.Uint64()>>32, "which faults are done, and when; by default a new one") //nolint:gosec // to be repeated, not secret
@@ -40,7 +37,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.IntVar(&o.Recorders, "recorders", o.Recorders, "how many processes")
 	flags.Func("only", "kinds of faults and incidents, and no others: NAME,NAME…, of incidents also KIND:TARGET and KIND:TARGET:HOW; repeatable", func(kinds string) error {
 		for kind := range strings.SplitSeq(kinds, ",") {
-			o.Only = append(o.Only, chaos.Kind(kind))
+			o.Only = append(o.Only, Kind(kind))
 		}
 		return nil
 	})
@@ -61,7 +58,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	log := pipeline.NewLogger(pipeline.LogConfig{Level: *level, Format: "console"}, stderr)
-	summary, err := chaos.Run(ctx, o, log, stderr)
+	summary, err := Run(ctx, o, log, stderr)
 	if err != nil {
 		fmt.Fprintf(stderr, "chaos: %s\n", err)
 	}

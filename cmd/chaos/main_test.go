@@ -3,13 +3,28 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/millrace/millrace/pipeline/chaos"
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) {
+	if isChild, code := RunChild(os.Args[1:], os.Stderr); isChild {
+		os.Exit(code)
+	}
+	// Children that are built with the race detector would wait a second at their end.
+	if err := os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		http.DefaultClient.CloseIdleConnections()
+		os.Exit(code)
+	}))
+}
 
 func TestRunUsage(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -28,7 +43,7 @@ func TestRunUsage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
-			require.Equal(t, tc.code, run(t.Context(), tc.args, &stdout, &stderr))
+			require.Equal(t, tc.code, execute(t.Context(), tc.args, &stdout, &stderr))
 			require.Contains(t, stderr.String(), tc.says)
 			require.Empty(t, stdout.String())
 		})
@@ -41,10 +56,10 @@ func TestRunFails(t *testing.T) {
 	// Where Kafka's data would go is a file.
 	require.NoError(t, os.WriteFile(dir+"/kafka", nil, 0o600))
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, 1, run(t.Context(), []string{"--seed", "5", "--faults", "9", "--dir", dir}, &stdout, &stderr))
+	require.Equal(t, 1, execute(t.Context(), []string{"--seed", "5", "--faults", "9", "--dir", dir}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), `again: make chaos ARGS="--seed 5 --faults 9 `)
 	require.Contains(t, stderr.String(), dir)
-	var summary chaos.Summary
+	var summary Summary
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &summary))
 	require.False(t, summary.OK)
 	require.EqualValues(t, 5, summary.Seed)

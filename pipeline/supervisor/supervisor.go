@@ -37,7 +37,7 @@ type Child struct {
 	ReadyTimeout   time.Duration // from start to ready; default 30 s
 	HealthInterval time.Duration // between two health checks; default 1 s
 	HealthTimeout  time.Duration // of one health check; default 2 s
-	HealthFailures int           // in a row, then the child is killed and replaced; default 3
+	HealthFailures int           // consecutive ones, after which the child is killed and replaced; default 3
 	MinBackoff     time.Duration // before the first restart; doubles; default 100 ms
 	MaxBackoff     time.Duration // bound of the backoff; a child that lives longer resets it; default 10 s
 }
@@ -80,7 +80,7 @@ type Process struct {
 
 	stopping context.Context //nolint:containedctx // done when Stop was called; it outlives the call that made it
 	stop     context.CancelFunc
-	hard     context.Context //nolint:containedctx // done when Stop waited long enough; likewise
+	hard     context.Context //nolint:containedctx // done when Stop has waited long enough; it outlives the call too
 	kill     context.CancelFunc
 
 	done chan struct{} // closed at the end of run

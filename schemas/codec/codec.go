@@ -74,7 +74,7 @@ type Answer struct {
 	Rows      int                // of the batch; 1 where a record is one request
 	Refused   []schemas.RowError // rows of the record that are not in the batch, ascending
 	Failed    []schemas.RowError // rows of the batch that have no prediction, of From to From+Rows, ascending
-	LatencyUS int64              // from the record's fetch to this encoding
+	LatencyUS int64              // from the record's fetch to the start of encoding
 	QueueUS   int64              // from its append to Kafka to the fetch
 }
 

@@ -14,7 +14,7 @@ import (
 //
 //	{"request_id":"…","model":"…","version":"…","predictions":{"…":…},"latency_us":…,"queue_us":…}
 //
-// latency_us runs from the fetch of the request to this encoding, queue_us from its append
+// latency_us runs from the fetch of the request to the start of encoding, queue_us from its append
 // to Kafka to the fetch.
 type ResultEncoder struct {
 	resultColumns

@@ -1,3 +1,0 @@
-package bench
-
-import _ "github.com/millrace/millrace/deploy/native/nativetest" // where the native libraries lie

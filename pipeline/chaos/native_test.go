@@ -1,3 +1,0 @@
-package chaos
-
-import _ "github.com/millrace/millrace/deploy/native/nativetest" // where the native libraries lie
