@@ -17,7 +17,6 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/pipeline"
@@ -344,7 +343,7 @@ func (c *checker) make(name string, words []string) {
 			c.wrong(name, "make "+target+" takes no "+variable)
 		case variable != "ARGS":
 		case c.tools[target] != nil:
-			for _, flag := range strings.Fields(value) {
+			for flag := range strings.FieldsSeq(value) {
 				if flag, ok := strings.CutPrefix(flag, "--"); ok && !c.tools[target][flag] {
 					c.wrong(name, "make "+target+" has no flag --"+flag)
 				}
@@ -365,16 +364,16 @@ func (c *checker) millrace(name string, words []string) {
 		w := strings.Trim(words[i], "[]")
 		if strings.HasPrefix(w, "-") {
 			flag, value, given := strings.Cut(w, "=")
-			f := flagOf(at, flag)
-			if f == nil {
+			long, valued, ok := flagOf(at, flag)
+			if !ok {
 				c.wrong(name, at[0].CommandPath()+" has no flag "+flag)
 				return
 			}
-			if !given && f.NoOptDefVal == "" && i+1 < len(words) {
+			if !given && valued && i+1 < len(words) {
 				i++
 				value = words[i]
 			}
-			if f.Name == "set" {
+			if long == "set" {
 				c.setting(name, value)
 			}
 			continue
@@ -399,23 +398,23 @@ func (c *checker) millrace(name string, words []string) {
 	}
 }
 
-// flagOf returns a flag that one of the commands has, nil if none has it.
-func flagOf(at []*cobra.Command, text string) *pflag.Flag {
+// flagOf tells whether one of the commands has a flag, its long name, and whether it needs a value.
+func flagOf(at []*cobra.Command, text string) (name string, valued, ok bool) {
 	for _, cmd := range at {
 		cmd.InitDefaultHelpFlag()
-		if name, long := strings.CutPrefix(text, "--"); long {
-			if f := cmd.Flag(name); f != nil {
-				return f
+		bare, long := strings.CutPrefix(text, "--")
+		f := cmd.Flag(bare)
+		if !long {
+			short := strings.TrimPrefix(text, "-")
+			if f = cmd.Flags().ShorthandLookup(short); f == nil {
+				f = cmd.InheritedFlags().ShorthandLookup(short)
 			}
-			continue
 		}
-		for _, set := range []*pflag.FlagSet{cmd.Flags(), cmd.InheritedFlags(), cmd.PersistentFlags()} {
-			if f := set.ShorthandLookup(strings.TrimPrefix(text, "-")); f != nil {
-				return f
-			}
+		if f != nil {
+			return f.Name, f.NoOptDefVal == "", true
 		}
 	}
-	return nil
+	return "", false, false
 }
 
 // anyFlag checks flags that stand alone: a command or a tool must have each.
@@ -428,14 +427,14 @@ func (c *checker) anyFlag(name, text string) {
 	words := shellWords(text)
 	for i, w := range words {
 		flag, value, _ := strings.Cut(w, "=")
-		bare, long := strings.CutPrefix(flag, "--")
-		if !long {
+		bare, isFlag := strings.CutPrefix(flag, "--")
+		if !isFlag {
 			continue
 		}
 		tool := slices.ContainsFunc(slices.Collect(maps.Values(c.tools)), func(has map[string]bool) bool { return has[bare] })
-		if f := flagOf(commands, flag); f == nil && !tool {
+		if long, _, ok := flagOf(commands, flag); !ok && !tool {
 			c.wrong(name, "no command has a flag "+flag)
-		} else if f != nil && f.Name == "set" {
+		} else if long == "set" {
 			if value == "" && i+1 < len(words) {
 				value = words[i+1]
 			}
