@@ -170,6 +170,10 @@ golden-venv:
 golden: golden-venv ## make the golden values of drift again from SciPy, scikit-learn, River, Evidently and NannyML (by pip)
 	for script in $(GOLDEN)/make_*.py; do PYTHONHASHSEED=0 $(GOLDEN_PYTHON) $$script || exit 1; done
 
+.PHONY: picture
+picture: native ## draw the picture of the README again, by a comparison of real flights
+	$(GO) test -count=1 -run '^TestPicture$$' ./drift/compare -update
+
 .PHONY: bench-compare
 bench-compare: build golden-venv ## drift compare and Evidently on the same files: time, memory, verdicts; ARGS=--quick
 	$(GOLDEN_PYTHON) $(GOLDEN)/side_by_side.py bin/millrace $(NATIVE)/node_modules/vega-datasets/data/flights-3m.parquet data/compare $(ARGS)

@@ -42,7 +42,7 @@ type Summary struct {
 	Rest            map[string]Rest `json:"rest"` // before and after, of those that lived through the run
 	LoadSeconds     float64         `json:"load_seconds"`
 	DrainSeconds    float64         `json:"drain_seconds"`     // from the end of load and faults until all is stored
-	Unstuck         int             `json:"unstuck,omitempty"` // restarts of the embedded Kafka because it waited for dead members; see README
+	Unstuck         int             `json:"unstuck,omitempty"` // restarts of the embedded Kafka because it waited for dead members; see deploy/README.md
 	Findings        []string        `json:"findings,omitempty"`
 	Dir             string          `json:"dir,omitempty"` // data and logs, where they are kept
 }
