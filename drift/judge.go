@@ -51,13 +51,13 @@ func tests(m *schemas.Manifest, c *schemas.ReferenceColumn) []schemas.Stattest {
 // each score and one for drift_share where it is checked. Threshold is nil where no check
 // judges the score. A score that cannot be computed is left out and named in the error;
 // the rows are valid all the same.
-func judgeDrift(v Version, w window, counts WindowCounts, now time.Time) ([]ScoreRow, error) {
+func judgeDrift(v Version, w window, counts WindowCounts, now time.Time) ([]schemas.DriftResult, error) {
 	m := v.Manifest
-	base := ScoreRow{
+	base := schemas.DriftResult{
 		Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(m.Monitoring.Window.Std()),
 		Revision: w.revision, Rows: counts.Rows, ComputedAt: now,
 	}
-	var rows []ScoreRow
+	var rows []schemas.DriftResult
 	var errs []error
 	checked, drifted := map[string]bool{}, map[string]bool{}
 	for i := range v.Reference.Columns {
@@ -72,7 +72,7 @@ func judgeDrift(v Version, w window, counts WindowCounts, now time.Time) ([]Scor
 			row.Column, row.Stattest, row.Score, row.PValue = c.Name, string(test), s.Value, s.PValue
 			row.Missing = uint64(counts.Columns[i].Missing)
 			if check := checkOf(m, test, c.Name); check != nil {
-				row.judge(check)
+				applyCheck(&row, check)
 				checked[c.Name] = true
 				if row.Drifted {
 					drifted[c.Name] = true
@@ -84,24 +84,24 @@ func judgeDrift(v Version, w window, counts WindowCounts, now time.Time) ([]Scor
 	if check := checkOf(m, schemas.StattestShare, ""); check != nil && len(checked) > 0 {
 		row := base
 		row.Stattest, row.Score = string(schemas.StattestShare), float64(len(drifted))/float64(len(checked))
-		row.judge(check)
+		applyCheck(&row, check)
 		rows = append(rows, row)
 	}
 	return rows, errors.Join(errs...)
 }
 
-// judge fills in the verdict of a check.
-func (r *ScoreRow) judge(c *schemas.Check) {
+// applyCheck fills in the verdict of a check.
+func applyCheck(r *schemas.DriftResult, c *schemas.Check) {
 	threshold := c.Threshold
 	r.Threshold, r.Drifted, r.Severity, r.Retrain = &threshold, r.Score >= threshold, string(c.Severity), c.Retrain
 }
 
 // judgeAccuracy returns a row per quality figure of one window. An undefined figure, such
 // as the precision of no positive prediction, has no value and breaches nothing.
-func judgeAccuracy(m *schemas.Manifest, w window, q Quality, now time.Time) []AccuracyRow {
-	var rows []AccuracyRow
+func judgeAccuracy(m *schemas.Manifest, w window, q Quality, now time.Time) []schemas.AccuracyResult {
+	var rows []schemas.AccuracyResult
 	for _, metric := range qualityFigures() {
-		row := AccuracyRow{
+		row := schemas.AccuracyResult{
 			Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(m.Monitoring.Window.Std()),
 			Revision: w.revision, Metric: string(metric), Rows: w.Rows, Labels: uint64(q.Labels()), ComputedAt: now,
 		}
@@ -119,7 +119,7 @@ func judgeAccuracy(m *schemas.Manifest, w window, q Quality, now time.Time) []Ac
 	return rows
 }
 
-func driftBreaches(rows []ScoreRow) []schemas.Breach {
+func driftBreaches(rows []schemas.DriftResult) []schemas.Breach {
 	var out []schemas.Breach
 	for _, r := range rows {
 		if r.Drifted {
@@ -132,7 +132,7 @@ func driftBreaches(rows []ScoreRow) []schemas.Breach {
 	return out
 }
 
-func accuracyBreaches(rows []AccuracyRow) []schemas.Breach {
+func accuracyBreaches(rows []schemas.AccuracyResult) []schemas.Breach {
 	var out []schemas.Breach
 	for _, r := range rows {
 		if r.Breached {
@@ -151,7 +151,7 @@ func accuracyBreaches(rows []AccuracyRow) []schemas.Breach {
 // raisedBy is the job that has already raised the window's retraining event, if any. The
 // other job's breaches then go into that job's alert, so that they are not lost; a revision
 // by the same job does not repeat them.
-func eventsOf(database string, v Version, job Job, w window, labels uint64, breaches []schemas.Breach, raisedBy Job, trainingSpan time.Duration, now time.Time) []schemas.Event {
+func eventsOf(database string, v Version, job schemas.Job, w window, labels uint64, breaches []schemas.Breach, raisedBy schemas.Job, trainingSpan time.Duration, now time.Time) []schemas.Event {
 	var alert, retrain []schemas.Breach
 	for _, b := range breaches {
 		switch {
@@ -182,7 +182,7 @@ func eventsOf(database string, v Version, job Job, w window, labels uint64, brea
 	var out []schemas.Event
 	if len(alert) > 0 {
 		kind := schemas.EventDrift
-		if job == JobAccuracy {
+		if job == schemas.JobAccuracy {
 			kind = schemas.EventAccuracy
 		}
 		out = append(out, event(kind, alert))

@@ -65,10 +65,10 @@ func (c Config) Validate() error {
 
 // Judged is one finished window of one job.
 type Judged struct {
-	WindowRow
-	Drift    []ScoreRow      // of job drift; empty when there were too few rows
-	Accuracy []AccuracyRow   // of job accuracy; empty when there were too few rows or labels
-	Events   []schemas.Event // as published
+	schemas.FinishedWindow
+	Drift    []schemas.DriftResult    // of job drift; empty when there were too few rows
+	Accuracy []schemas.AccuracyResult // of job accuracy; empty when there were too few rows or labels
+	Events   []schemas.Event          // as published
 }
 
 // TickStats says what one pass did.
@@ -90,10 +90,10 @@ type Monitor struct {
 // versionState is what the monitor remembers of a version. All of it is in ClickHouse too:
 // a restarted monitor reads it back.
 type versionState struct {
-	jobs map[Job]*jobState
+	jobs map[schemas.Job]*jobState
 	// raised holds, by window start, the job that raised the retraining event, once that
 	// job has finished the window.
-	raised map[int64]Job
+	raised map[int64]schemas.Job
 	// lateAt and lateRequests are when late rows were last looked for, and the version's
 	// rows then. Before the first look lateAt is zero.
 	lateAt       time.Time
@@ -167,13 +167,13 @@ func (m *Monitor) Tick(ctx context.Context, now time.Time, versions []Version) (
 	return stats, errors.Join(errs...)
 }
 
-func jobsOf(v Version) []Job {
-	var jobs []Job
+func jobsOf(v Version) []schemas.Job {
+	var jobs []schemas.Job
 	if v.Reference != nil && len(v.Reference.Columns) > 0 {
-		jobs = append(jobs, JobDrift)
+		jobs = append(jobs, schemas.JobDrift)
 	}
 	if v.Manifest.Target != nil {
-		jobs = append(jobs, JobAccuracy)
+		jobs = append(jobs, schemas.JobAccuracy)
 	}
 	return jobs
 }
@@ -205,7 +205,7 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 	// Drift first: accuracy, which closes later, then knows whether retraining was asked for.
 	for _, job := range jobsOf(v) {
 		delay := time.Duration(0)
-		if job == JobAccuracy {
+		if job == schemas.JobAccuracy {
 			delay = mon.LabelDelay.Std()
 		}
 		if err := m.judgeClosed(ctx, now, v, state, job, floor(watermark.Add(-delay), mon.Window.Std()), stats); err != nil {
@@ -217,7 +217,7 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 }
 
 // judgeClosed judges the windows that ended by end and are not finished yet.
-func (m *Monitor) judgeClosed(ctx context.Context, now time.Time, v Version, state *versionState, job Job, end time.Time, stats *TickStats) error {
+func (m *Monitor) judgeClosed(ctx context.Context, now time.Time, v Version, state *versionState, job schemas.Job, end time.Time, stats *TickStats) error {
 	js := state.jobs[job]
 	if !end.After(js.next) {
 		return nil
@@ -296,12 +296,12 @@ func (m *Monitor) judgeLate(ctx context.Context, now time.Time, v Version, state
 
 // judge judges windows of one job, in chunks: scores, result rows, events, and last the
 // rows of windows. Only after these are written does the state move.
-func (m *Monitor) judge(ctx context.Context, now time.Time, v Version, state *versionState, job Job, windows []window, stats *TickStats) error {
+func (m *Monitor) judge(ctx context.Context, now time.Time, v Version, state *versionState, job schemas.Job, windows []window, stats *TickStats) error {
 	for len(windows) > 0 {
 		n := m.chunk(v, job, windows)
 		var judged []Judged
 		var err error
-		if job == JobDrift {
+		if job == schemas.JobDrift {
 			judged, err = m.judgeDrift(ctx, now, v, windows[:n])
 		} else {
 			judged, err = m.judgeAccuracy(ctx, now, v, windows[:n])
@@ -326,9 +326,9 @@ const (
 )
 
 // chunk returns how many of the windows one query takes, at least one.
-func (m *Monitor) chunk(v Version, job Job, windows []window) int {
+func (m *Monitor) chunk(v Version, job schemas.Job, windows []window) int {
 	most := m.cfg.MaxWindows
-	if job == JobDrift {
+	if job == schemas.JobDrift {
 		cells := 0
 		for _, c := range v.Reference.Columns {
 			cells += len(c.Counts) + 2
@@ -338,7 +338,7 @@ func (m *Monitor) chunk(v Version, job Job, windows []window) int {
 	var rows uint64
 	for i, w := range windows {
 		rows += w.Rows
-		if i > 0 && (i == most || w.Start.Sub(windows[0].Start) > chunkSpan || (job == JobAccuracy && rows > m.cfg.MaxRows)) {
+		if i > 0 && (i == most || w.Start.Sub(windows[0].Start) > chunkSpan || (job == schemas.JobAccuracy && rows > m.cfg.MaxRows)) {
 			return i
 		}
 	}
@@ -362,9 +362,9 @@ func (m *Monitor) judgeDrift(ctx context.Context, now time.Time, v Version, wind
 	for i, w := range windows {
 		w.Rows = counts[i].Rows // rows may have come since they were counted
 		j := &judged[i]
-		j.WindowRow = windowRow(v, JobDrift, w, now)
+		j.FinishedWindow = finishedWindow(v, schemas.JobDrift, w, now)
 		if w.Rows < uint64(v.Manifest.Monitoring.MinRows) {
-			j.Verdict = string(VerdictTooFew)
+			j.Verdict = string(schemas.VerdictTooFew)
 			continue
 		}
 		if j.Drift, err = judgeDrift(v, w, counts[i], now); err != nil {
@@ -382,10 +382,10 @@ func (m *Monitor) judgeAccuracy(ctx context.Context, now time.Time, v Version, w
 	judged := make([]Judged, len(windows))
 	for i, w := range windows {
 		j := &judged[i]
-		j.WindowRow = windowRow(v, JobAccuracy, w, now)
+		j.FinishedWindow = finishedWindow(v, schemas.JobAccuracy, w, now)
 		j.Labels = uint64(quality[i].Labels())
 		if least := uint64(v.Manifest.Monitoring.MinRows); w.Rows < least || j.Labels < least {
-			j.Verdict = string(VerdictTooFew)
+			j.Verdict = string(schemas.VerdictTooFew)
 			continue
 		}
 		j.Accuracy = judgeAccuracy(v.Manifest, w, quality[i], now)
@@ -393,29 +393,29 @@ func (m *Monitor) judgeAccuracy(ctx context.Context, now time.Time, v Version, w
 	return judged, nil
 }
 
-func windowRow(v Version, job Job, w window, now time.Time) WindowRow {
-	return WindowRow{
+func finishedWindow(v Version, job schemas.Job, w window, now time.Time) schemas.FinishedWindow {
+	return schemas.FinishedWindow{
 		Model: v.Manifest.Name, Version: v.Manifest.Version, Job: string(job),
 		WindowStart: w.Start, WindowEnd: w.Start.Add(v.Manifest.Monitoring.Window.Std()),
-		Revision: w.revision, Rows: w.Rows, Verdict: string(VerdictOK), DoneAt: now,
+		Revision: w.revision, Rows: w.Rows, Verdict: string(schemas.VerdictOK), DoneAt: now,
 	}
 }
 
 // finish writes result rows, publishes events, and then writes the rows of windows.
-func (m *Monitor) finish(ctx context.Context, now time.Time, v Version, state *versionState, job Job, judged []Judged) error {
-	var drift []ScoreRow
-	var accuracy []AccuracyRow
-	rows := make([]WindowRow, len(judged))
+func (m *Monitor) finish(ctx context.Context, now time.Time, v Version, state *versionState, job schemas.Job, judged []Judged) error {
+	var drift []schemas.DriftResult
+	var accuracy []schemas.AccuracyResult
+	rows := make([]schemas.FinishedWindow, len(judged))
 	for i := range judged {
 		j := &judged[i]
 		breaches := append(driftBreaches(j.Drift), accuracyBreaches(j.Accuracy)...)
 		if len(breaches) > 0 {
-			j.Verdict = string(VerdictBreached)
+			j.Verdict = string(schemas.VerdictBreached)
 		}
 		w := window{windowCount{j.WindowStart, j.Rows}, j.Revision}
 		j.Events = eventsOf(m.cfg.Database, v, job, w, j.Labels, breaches, state.raised[j.WindowStart.UnixMicro()], m.cfg.TrainingSpan, now)
 		drift, accuracy = append(drift, j.Drift...), append(accuracy, j.Accuracy...)
-		rows[i] = j.WindowRow
+		rows[i] = j.FinishedWindow
 	}
 	if len(drift) > 0 {
 		if err := m.store.InsertRows(ctx, "drift_results", drift); err != nil {
@@ -467,7 +467,7 @@ type raisedRow struct {
 
 // recover reads back how far the jobs of a version have come.
 func (m *Monitor) recover(ctx context.Context, v Version) (*versionState, error) {
-	state := &versionState{jobs: map[Job]*jobState{}, raised: map[int64]Job{}}
+	state := &versionState{jobs: map[schemas.Job]*jobState{}, raised: map[int64]schemas.Job{}}
 	length := v.Manifest.Monitoring.Window.Std()
 	for _, job := range jobsOf(v) {
 		state.jobs[job] = &jobState{done: map[int64]doneWindow{}}
@@ -479,7 +479,7 @@ func (m *Monitor) recover(ctx context.Context, v Version) (*versionState, error)
 		return nil, fmt.Errorf("read the finished windows: %w", err)
 	}
 	for _, r := range last {
-		if js := state.jobs[Job(r.Job)]; js != nil {
+		if js := state.jobs[schemas.Job(r.Job)]; js != nil {
 			js.next = r.Last.UTC().Add(length)
 		}
 	}
@@ -487,13 +487,13 @@ func (m *Monitor) recover(ctx context.Context, v Version) (*versionState, error)
 	if !from.IsZero() {
 		of += " AND window_start >= " + instant(from)
 	}
-	var done []WindowRow
+	var done []schemas.FinishedWindow
 	if err := m.store.Select(ctx, &done, fmt.Sprintf(
 		"SELECT * FROM %s.windows FINAL WHERE %s ORDER BY revision", m.cfg.Database, of)); err != nil {
 		return nil, fmt.Errorf("read the finished windows: %w", err)
 	}
 	for _, r := range done {
-		if js := state.jobs[Job(r.Job)]; js != nil {
+		if js := state.jobs[schemas.Job(r.Job)]; js != nil {
 			js.done[r.WindowStart.UnixMicro()] = doneWindow{r.Rows, r.Revision}
 		}
 	}
@@ -502,16 +502,16 @@ func (m *Monitor) recover(ctx context.Context, v Version) (*versionState, error)
   SELECT '%[2]s' AS job, window_start, revision FROM %[1]s.drift_results FINAL WHERE drifted AND retrain AND %[4]s
   UNION ALL
   SELECT '%[3]s' AS job, window_start, revision FROM %[1]s.accuracy_results FINAL WHERE breached AND retrain AND %[4]s)
-GROUP BY job, window_start ORDER BY job DESC`, m.cfg.Database, JobDrift, JobAccuracy, of)); err != nil {
+GROUP BY job, window_start ORDER BY job DESC`, m.cfg.Database, schemas.JobDrift, schemas.JobAccuracy, of)); err != nil {
 		return nil, fmt.Errorf("read the retraining events that were raised: %w", err)
 	}
 	for _, r := range raised { // drift first: where both breached, it was the one that raised it
-		js, at := state.jobs[Job(r.Job)], r.WindowStart.UnixMicro()
+		js, at := state.jobs[schemas.Job(r.Job)], r.WindowStart.UnixMicro()
 		if js == nil {
 			continue
 		}
 		if d, ok := js.done[at]; ok && d.revision >= r.Revision && state.raised[at] == "" {
-			state.raised[at] = Job(r.Job)
+			state.raised[at] = schemas.Job(r.Job)
 		}
 	}
 	return state, nil

@@ -469,7 +469,7 @@ func TestMonitor(t *testing.T) {
 	require.Equal(t, schemas.StattestAUC, pub.events[1].Data.Breaches[0].Stattest)
 	for _, j := range stats.Judged {
 		if j.Job == "accuracy" && j.WindowStart.Hour() == 6 {
-			require.Equal(t, string(drift.VerdictTooFew), j.Verdict)
+			require.Equal(t, string(schemas.VerdictTooFew), j.Verdict)
 			require.Less(t, j.Labels, uint64(100))
 		}
 	}

@@ -120,7 +120,7 @@ func (r *Reporter) tickVersion(ctx context.Context, now time.Time, v drift.Versi
 	if err := r.store.Select(ctx, &due, fmt.Sprintf(`SELECT window_start, maxIf(done_at, job != '%[2]s') AS done
 FROM %[1]s.windows WHERE %[3]s GROUP BY window_start
 HAVING done > maxIf(done_at, job = '%[2]s') ORDER BY window_start DESC LIMIT %[4]d`,
-		r.cfg.Database, drift.JobReport, of(m), r.cfg.MaxReports)); err != nil {
+		r.cfg.Database, schemas.JobReport, of(m), r.cfg.MaxReports)); err != nil {
 		return nil, fmt.Errorf("read the windows without a report: %w", err)
 	}
 	if len(due) == 0 {
@@ -132,15 +132,15 @@ HAVING done > maxIf(done_at, job = '%[2]s') ORDER BY window_start DESC LIMIT %[4
 		return nil, err
 	}
 	var paths []string
-	rows := make([]drift.WindowRow, len(reports))
+	rows := make([]schemas.FinishedWindow, len(reports))
 	for i, rep := range reports {
 		written, err := Write(r.cfg.Dir, rep)
 		if err != nil {
 			return paths, err
 		}
 		paths = append(paths, written[0])
-		rows[i] = drift.WindowRow{
-			Model: m.Name, Version: m.Version, Job: string(drift.JobReport), WindowStart: rep.WindowStart, WindowEnd: rep.WindowEnd,
+		rows[i] = schemas.FinishedWindow{
+			Model: m.Name, Version: m.Version, Job: string(schemas.JobReport), WindowStart: rep.WindowStart, WindowEnd: rep.WindowEnd,
 			Rows: rep.Rows, Labels: rep.Labels, Verdict: worst(rep.Drift, rep.Accuracy),
 			// What the report has seen, and not now: a job that finishes in between is seen next time.
 			DoneAt: due[i].Done,
@@ -156,7 +156,7 @@ HAVING done > maxIf(done_at, job = '%[2]s') ORDER BY window_start DESC LIMIT %[4
 func worst(verdicts ...*Verdict) string {
 	out := ""
 	for _, v := range verdicts {
-		if v != nil && (out == "" || v.Verdict == string(drift.VerdictBreached) || out == string(drift.VerdictTooFew)) {
+		if v != nil && (out == "" || v.Verdict == string(schemas.VerdictBreached) || out == string(schemas.VerdictTooFew)) {
 			out = v.Verdict
 		}
 	}
@@ -166,29 +166,29 @@ func worst(verdicts ...*Verdict) string {
 // results are the latest revisions of what the monitor wrote, by window start in
 // microseconds.
 type results struct {
-	windows  map[int64][]drift.WindowRow
-	drift    map[int64][]drift.ScoreRow
-	accuracy map[int64][]drift.AccuracyRow
+	windows  map[int64][]schemas.FinishedWindow
+	drift    map[int64][]schemas.DriftResult
+	accuracy map[int64][]schemas.AccuracyResult
 	starts   []time.Time // ascending
 }
 
 // read reads the results of windows from first to last, both starts.
 func (r *Reporter) read(ctx context.Context, m *schemas.Manifest, first, last time.Time) (results, error) {
-	out := results{windows: map[int64][]drift.WindowRow{}, drift: map[int64][]drift.ScoreRow{}, accuracy: map[int64][]drift.AccuracyRow{}}
+	out := results{windows: map[int64][]schemas.FinishedWindow{}, drift: map[int64][]schemas.DriftResult{}, accuracy: map[int64][]schemas.AccuracyResult{}}
 	where := fmt.Sprintf("%s AND window_start BETWEEN fromUnixTimestamp64Micro(%d, 'UTC') AND fromUnixTimestamp64Micro(%d, 'UTC')",
 		of(m), first.UnixMicro(), last.UnixMicro())
 	latest := func(table, by string) string {
 		return fmt.Sprintf("SELECT * FROM %s.%s FINAL WHERE %s ORDER BY window_start, %s, revision DESC LIMIT 1 BY window_start, %s", r.cfg.Database, table, where, by, by)
 	}
-	var windows []drift.WindowRow
+	var windows []schemas.FinishedWindow
 	if err := r.store.Select(ctx, &windows, latest("windows", "job")); err != nil {
 		return out, fmt.Errorf("read the finished windows: %w", err)
 	}
-	var scores []drift.ScoreRow
+	var scores []schemas.DriftResult
 	if err := r.store.Select(ctx, &scores, latest("drift_results", "column, stattest")); err != nil {
 		return out, fmt.Errorf("read the drift results: %w", err)
 	}
-	var figures []drift.AccuracyRow
+	var figures []schemas.AccuracyResult
 	if err := r.store.Select(ctx, &figures, latest("accuracy_results", "metric")); err != nil {
 		return out, fmt.Errorf("read the accuracy results: %w", err)
 	}
@@ -247,12 +247,12 @@ func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, foun
 	}
 	for _, w := range found.windows[at] {
 		verdict := &Verdict{w.Verdict, w.Revision}
-		switch drift.Job(w.Job) {
-		case drift.JobDrift:
+		switch schemas.Job(w.Job) {
+		case schemas.JobDrift:
 			rep.Drift = verdict
-		case drift.JobAccuracy:
+		case schemas.JobAccuracy:
 			rep.Accuracy, rep.Labels = verdict, w.Labels
-		case drift.JobReport:
+		case schemas.JobReport:
 			continue
 		}
 		rep.Rows = max(rep.Rows, w.Rows)
@@ -374,7 +374,7 @@ func (r *Reporter) writeIndex(ctx context.Context, versions []drift.Version) err
   toString(argMaxIf(verdict, (revision, done_at), job = '%[1]s')) AS drift, toString(argMaxIf(verdict, (revision, done_at), job = '%[2]s')) AS accuracy,
   max(job = '%[3]s') = 1 AS reported, max(rows) AS n, max(labels) AS l
 FROM %[4]s.windows WHERE %[5]s GROUP BY window_start ORDER BY window_start DESC LIMIT %[6]d`,
-			drift.JobDrift, drift.JobAccuracy, drift.JobReport, r.cfg.Database, of(v.Manifest), maxIndexed+1)); err != nil {
+			schemas.JobDrift, schemas.JobAccuracy, schemas.JobReport, r.cfg.Database, of(v.Manifest), maxIndexed+1)); err != nil {
 			return fmt.Errorf("read the windows of the report index: %w", err)
 		}
 		iv := indexVersion{Model: v.Manifest.Name, Version: v.Manifest.Version, More: len(rows) > maxIndexed}
