@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -19,11 +20,13 @@ type Version struct {
 
 // window is one judgement to be made.
 type window struct {
-	windowCount
+	profile.WindowRows
 	revision uint32
 }
 
-func (w window) span(length time.Duration) Span { return Span{w.Start, w.Start.Add(length)} }
+func (w window) span(length time.Duration) profile.Span {
+	return profile.Span{Start: w.Start, End: w.Start.Add(length)}
+}
 
 // checkOf returns the check of a figure, or nil.
 func checkOf(m *schemas.Manifest, test schemas.Stattest, column string) *schemas.Check {
@@ -51,7 +54,7 @@ func tests(m *schemas.Manifest, c *schemas.ReferenceColumn) []schemas.Stattest {
 // each score and one for drift_share where it is checked. Threshold is nil where no check
 // judges the score. A score that cannot be computed is left out and named in the error;
 // the rows are valid all the same.
-func judgeDrift(v Version, w window, counts WindowCounts, now time.Time) ([]schemas.DriftResult, error) {
+func judgeDrift(v Version, w window, counts profile.WindowCounts, now time.Time) ([]schemas.DriftResult, error) {
 	m := v.Manifest
 	base := schemas.DriftResult{
 		Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(m.Monitoring.Window.Std()),
@@ -63,7 +66,7 @@ func judgeDrift(v Version, w window, counts WindowCounts, now time.Time) ([]sche
 	for i := range v.Reference.Columns {
 		c := &v.Reference.Columns[i]
 		for _, test := range tests(m, c) {
-			s, err := ColumnScore(test, ReferenceCounts(c), counts.Columns[i], len(c.Edges) > 0)
+			s, err := ColumnScore(test, profile.ReferenceCounts(c), counts.Columns[i], len(c.Edges) > 0)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("window %s, column %q: %w", w.Start.Format(time.RFC3339), c.Name, err))
 				continue
@@ -98,14 +101,14 @@ func applyCheck(r *schemas.DriftResult, c *schemas.Check) {
 
 // judgeAccuracy returns a row per quality figure of one window. An undefined figure, such
 // as the precision of no positive prediction, has no value and breaches nothing.
-func judgeAccuracy(m *schemas.Manifest, w window, q Quality, now time.Time) []schemas.AccuracyResult {
+func judgeAccuracy(m *schemas.Manifest, w window, q profile.Quality, now time.Time) []schemas.AccuracyResult {
 	var rows []schemas.AccuracyResult
 	for _, metric := range qualityFigures() {
 		row := schemas.AccuracyResult{
 			Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(m.Monitoring.Window.Std()),
 			Revision: w.revision, Metric: string(metric), Rows: w.Rows, Labels: uint64(q.Labels()), ComputedAt: now,
 		}
-		value, defined := q.figure(metric)
+		value, defined := qualityFigure(q, metric)
 		if defined {
 			row.Value = &value
 		}
@@ -175,7 +178,7 @@ func eventsOf(database string, v Version, job schemas.Job, w window, labels uint
 			}
 		}
 		if kind == schemas.EventRetraining {
-			data.TrainingSQL = TrainingSQL(database, m, Span{span.End.Add(-trainingSpan), span.End})
+			data.TrainingSQL = TrainingSQL(database, m, profile.Span{Start: span.End.Add(-trainingSpan), End: span.End})
 		}
 		return schemas.NewEvent(data, now)
 	}

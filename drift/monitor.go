@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -208,7 +209,7 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 		if job == schemas.JobAccuracy {
 			delay = mon.LabelDelay.Std()
 		}
-		if err := m.judgeClosed(ctx, now, v, state, job, floor(watermark.Add(-delay), mon.Window.Std()), stats); err != nil {
+		if err := m.judgeClosed(ctx, now, v, state, job, profile.WindowStart(watermark.Add(-delay), mon.Window.Std()), stats); err != nil {
 			return err
 		}
 	}
@@ -223,13 +224,13 @@ func (m *Monitor) judgeClosed(ctx context.Context, now time.Time, v Version, sta
 		return nil
 	}
 	t := newTable(m.cfg.Database, v.Manifest)
-	counts, err := t.countWindows(ctx, m.store, Span{js.next, end}, "")
+	counts, err := t.countWindows(ctx, m.store, profile.Span{Start: js.next, End: end}, "")
 	if err != nil {
 		return err
 	}
 	windows := make([]window, len(counts))
 	for i, c := range counts {
-		windows[i] = window{windowCount: c}
+		windows[i] = window{WindowRows: c}
 	}
 	if err := m.judge(ctx, now, v, state, job, windows, stats); err != nil {
 		return err
@@ -255,7 +256,7 @@ func (m *Monitor) judgeLate(ctx context.Context, now time.Time, v Version, state
 		return nil
 	}
 	t := newTable(m.cfg.Database, v.Manifest)
-	span := Span{next.Add(-time.Duration(m.cfg.LateWindows) * t.window), next}
+	span := profile.Span{Start: next.Add(-time.Duration(m.cfg.LateWindows) * t.window), End: next}
 	if !state.lateAt.IsZero() {
 		since := " AND scored_at >= " + instant(state.lateAt.Add(-m.cfg.LateOverlap))
 		fresh, err := t.countWindows(ctx, m.store, span, since)
@@ -266,7 +267,7 @@ func (m *Monitor) judgeLate(ctx context.Context, now time.Time, v Version, state
 			state.lateAt, state.lateRequests = now, requests
 			return nil
 		}
-		span = Span{fresh[0].Start, fresh[len(fresh)-1].Start.Add(t.window)}
+		span = profile.Span{Start: fresh[0].Start, End: fresh[len(fresh)-1].Start.Add(t.window)}
 	}
 	counts, err := t.countWindows(ctx, m.store, span, "")
 	if err != nil {
@@ -280,7 +281,7 @@ func (m *Monitor) judgeLate(ctx context.Context, now time.Time, v Version, state
 			if !c.Start.Before(js.next) || c.Rows <= done.rows {
 				continue
 			}
-			w := window{windowCount: c}
+			w := window{WindowRows: c}
 			if ok {
 				w.revision = done.revision + 1
 			}
@@ -345,10 +346,10 @@ func (m *Monitor) chunk(v Version, job schemas.Job, windows []window) int {
 	return len(windows)
 }
 
-func countsOf(windows []window) []windowCount {
-	out := make([]windowCount, len(windows))
+func countsOf(windows []window) []profile.WindowRows {
+	out := make([]profile.WindowRows, len(windows))
 	for i, w := range windows {
-		out[i] = w.windowCount
+		out[i] = w.WindowRows
 	}
 	return out
 }
@@ -412,7 +413,7 @@ func (m *Monitor) finish(ctx context.Context, now time.Time, v Version, state *v
 		if len(breaches) > 0 {
 			j.Verdict = string(schemas.VerdictBreached)
 		}
-		w := window{windowCount{j.WindowStart, j.Rows}, j.Revision}
+		w := window{profile.WindowRows{Start: j.WindowStart, Rows: j.Rows}, j.Revision}
 		j.Events = eventsOf(m.cfg.Database, v, job, w, j.Labels, breaches, state.raised[j.WindowStart.UnixMicro()], m.cfg.TrainingSpan, now)
 		drift, accuracy = append(drift, j.Drift...), append(accuracy, j.Accuracy...)
 		rows[i] = j.FinishedWindow

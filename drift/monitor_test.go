@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/drift"
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
@@ -166,8 +167,8 @@ func (w *world) observe(at time.Time, i, shift int) observation {
 }
 
 // count counts as CountCells should.
-func (w *world) count(rows []observation, c string) drift.Counts {
-	var out drift.Counts
+func (w *world) count(rows []observation, c string) profile.Counts {
+	var out profile.Counts
 	if e, ok := edges[c]; ok {
 		out.Cells = make([]int64, len(e)+1)
 		for _, o := range rows {

@@ -8,14 +8,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
 
 // The queries hold their values as literals: ClickHouse prunes by them, categories may
 // hold any text, and binding of times by the client would cut them to seconds.
-
-// Span is a range of event time, [Start, End).
-type Span struct{ Start, End time.Time }
 
 // Aliases inside the queries start with a digit, so that no feature or output bears them:
 // ClickHouse would take the alias for the column.
@@ -48,7 +46,7 @@ func newTable(database string, m *schemas.Manifest) table {
 func (t table) observations() string { return t.database + "." + schemas.ObservationsTable(t.model) }
 
 // where selects the version's answered rows of a span; a zero Start has no lower bound.
-func (t table) where(s Span) string {
+func (t table) where(s profile.Span) string {
 	w := fmt.Sprintf("version = %s AND outcome = %s AND event_time < %s",
 		quote(t.version), quote(schemas.OutcomeOK), instant(s.End))
 	if !s.Start.IsZero() {
@@ -63,25 +61,9 @@ func (t table) index(origin time.Time) string {
 	return fmt.Sprintf("intDiv(toUnixTimestamp64Micro(event_time) - (%d), %d)", origin.UnixMicro(), t.window.Microseconds())
 }
 
-// floor returns the start of the window that at lies in; windows are aligned to 1970.
-func floor(at time.Time, window time.Duration) time.Time {
-	us, w := at.UnixMicro(), window.Microseconds()
-	n := us / w
-	if us%w < 0 {
-		n--
-	}
-	return time.UnixMicro(n * w).UTC()
-}
-
 // eventTimeOrigin is before every DateTime64.
 func eventTimeOrigin(window time.Duration) time.Time {
-	return floor(time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC), window)
-}
-
-// windowCount is the number of rows of one window.
-type windowCount struct {
-	Start time.Time
-	Rows  uint64
+	return profile.WindowStart(time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC), window)
 }
 
 type indexedCount struct {
@@ -90,7 +72,7 @@ type indexedCount struct {
 }
 
 // countWindows counts rows per window of a span, oldest first; where adds a condition.
-func (t table) countWindows(ctx context.Context, store Store, s Span, where string) ([]windowCount, error) {
+func (t table) countWindows(ctx context.Context, store Store, s profile.Span, where string) ([]profile.WindowRows, error) {
 	origin := s.Start
 	if origin.IsZero() {
 		origin = eventTimeOrigin(t.window)
@@ -101,24 +83,15 @@ func (t table) countWindows(ctx context.Context, store Store, s Span, where stri
 	if err := store.Select(ctx, &rows, query); err != nil {
 		return nil, fmt.Errorf("count the windows of %s version %s: %w", t.observations(), t.version, err)
 	}
-	out := make([]windowCount, len(rows))
+	out := make([]profile.WindowRows, len(rows))
 	for i, r := range rows {
-		out[i] = windowCount{Start: time.UnixMicro(origin.UnixMicro() + r.Window*t.window.Microseconds()).UTC(), Rows: r.Rows}
+		out[i] = profile.WindowRows{Start: time.UnixMicro(origin.UnixMicro() + r.Window*t.window.Microseconds()).UTC(), Rows: r.Rows}
 	}
 	return out, nil
 }
 
-// Cells in the answers of cellQuery: a numeric column's bin is its index, a listed
-// category's its index plus one.
-const (
-	cellOther   = 0
-	cellMissing = 65535
-	cellUnknown = 65534 // a bin that is not in the list: cannot happen, and is reported
-	maxCells    = 65_000
-)
-
-// cellExpression renders the cell of a value as a UInt16. Bins are left-closed and
-// compared as Float64.
+// cellExpression renders the cell of a value as a UInt16, numbered by package profile.
+// Bins are left-closed and compared as Float64.
 func cellExpression(c *schemas.ReferenceColumn) string {
 	name := column(c.Name)
 	if len(c.Edges) > 0 {
@@ -129,17 +102,17 @@ func cellExpression(c *schemas.ReferenceColumn) string {
 		}
 		// roundDown finds the greatest edge not above the value, transform its index.
 		return fmt.Sprintf("if(isNull(%[1]s) OR isNaN(%[1]s), %[2]d, transform(roundDown(assumeNotNull(toFloat64(%[1]s)), [%[3]s] AS %[4]s), %[4]s, range(0, %[5]d), %[6]d))",
-			name, cellMissing, strings.Join(edges, ","), "`0edges_"+c.Name+"`", len(edges), cellUnknown)
+			name, profile.CellMissing, strings.Join(edges, ","), "`0edges_"+c.Name+"`", len(edges), profile.CellUnknown)
 	}
 	if len(c.Categories) == 0 {
-		return fmt.Sprintf("if(isNull(%s), %d, %d)", name, cellMissing, cellOther)
+		return fmt.Sprintf("if(isNull(%s), %d, %d)", name, profile.CellMissing, profile.CellOther)
 	}
 	categories := make([]string, len(c.Categories))
 	for i, v := range c.Categories {
 		categories[i] = quote(v)
 	}
 	return fmt.Sprintf("if(isNull(%[1]s), %[2]d, transform(assumeNotNull(toString(%[1]s)), [%[3]s], range(1, %[4]d), %[5]d))",
-		name, cellMissing, strings.Join(categories, ","), len(categories)+1, cellOther)
+		name, profile.CellMissing, strings.Join(categories, ","), len(categories)+1, profile.CellOther)
 }
 
 // cellQuery counts the rows of each (window, column, cell) in one pass. Of the forms that
@@ -147,7 +120,7 @@ func cellExpression(c *schemas.ReferenceColumn) string {
 // seconds): tuples of small integers unfolded by arrayJoin 1.0 to 1.8, GROUPING SETS 1.7,
 // a UNION ALL of one query per column 2.6, sumMap 3.4, countIf per edge 4.0 and more.
 // columns are numbered from first.
-func (t table) cellQuery(columns []schemas.ReferenceColumn, first int, s Span, windows []windowCount) string {
+func (t table) cellQuery(columns []schemas.ReferenceColumn, first int, s profile.Span, windows []profile.WindowRows) string {
 	tuples := make([]string, len(columns))
 	for i := range columns {
 		tuples[i] = fmt.Sprintf("(toUInt16(%d), toUInt16(%s))", first+i, cellExpression(&columns[i]))
@@ -157,7 +130,7 @@ func (t table) cellQuery(columns []schemas.ReferenceColumn, first int, s Span, w
 }
 
 // only restricts rows to windows where these do not fill the span.
-func (t table) only(s Span, windows []windowCount) string {
+func (t table) only(s profile.Span, windows []profile.WindowRows) string {
 	if int64(len(windows)) == int64(s.End.Sub(s.Start)/t.window) {
 		return ""
 	}
@@ -178,39 +151,32 @@ type cellRow struct {
 // maxQueryText bounds a query's text, since ClickHouse refuses more than 256 KiB by default.
 const maxQueryText = 128 << 10
 
-// WindowCounts are one window's counts, by column of the reference.
-type WindowCounts struct {
-	Start   time.Time
-	Rows    uint64
-	Columns []Counts
-}
-
 // CountCells counts the answered rows of a version by window and by cell of each column of
 // its reference. starts are the starts of windows, ascending; a window without rows has
 // zero counts. It takes one query; many hundreds of columns take several.
-func CountCells(ctx context.Context, store Store, database string, v Version, starts []time.Time) ([]WindowCounts, error) {
-	windows := make([]windowCount, len(starts))
+func CountCells(ctx context.Context, store Store, database string, v Version, starts []time.Time) ([]profile.WindowCounts, error) {
+	windows := make([]profile.WindowRows, len(starts))
 	for i, s := range starts {
 		windows[i].Start = s
 	}
 	return countCells(ctx, store, newTable(database, v.Manifest), v.Reference, windows)
 }
 
-func countCells(ctx context.Context, store Store, t table, ref *schemas.Reference, windows []windowCount) ([]WindowCounts, error) {
+func countCells(ctx context.Context, store Store, t table, ref *schemas.Reference, windows []profile.WindowRows) ([]profile.WindowCounts, error) {
 	if len(windows) == 0 {
 		return nil, nil
 	}
 	for _, c := range ref.Columns {
-		if len(c.Counts) > maxCells {
-			return nil, fmt.Errorf("reference of %s version %s: column %q has %d bins, at most %d can be counted", t.model, t.version, c.Name, len(c.Counts), maxCells)
+		if len(c.Counts) > profile.MaxCells {
+			return nil, fmt.Errorf("reference of %s version %s: column %q has %d bins, at most %d can be counted", t.model, t.version, c.Name, len(c.Counts), profile.MaxCells)
 		}
 	}
-	span := Span{windows[0].Start, windows[len(windows)-1].Start.Add(t.window)}
-	out := make([]WindowCounts, len(windows))
+	span := profile.Span{Start: windows[0].Start, End: windows[len(windows)-1].Start.Add(t.window)}
+	out := make([]profile.WindowCounts, len(windows))
 	at := make(map[uint32]int, len(windows))
 	for i, w := range windows {
 		at[uint32(w.Start.Sub(span.Start)/t.window)] = i
-		out[i] = WindowCounts{Start: w.Start, Columns: make([]Counts, len(ref.Columns))}
+		out[i] = profile.WindowCounts{Start: w.Start, Columns: make([]profile.Counts, len(ref.Columns))}
 		for j, c := range ref.Columns {
 			out[i].Columns[j].Cells = make([]int64, len(c.Counts))
 		}
@@ -234,31 +200,12 @@ func countCells(ctx context.Context, store Store, t table, ref *schemas.Referenc
 			if r.Column == 0 {
 				out[i].Rows += r.Rows
 			}
-			if !out[i].Columns[r.Column].add(r.Cell, int64(r.Rows), len(ref.Columns[r.Column].Edges) > 0) {
+			if !out[i].Columns[r.Column].Add(r.Cell, int64(r.Rows), len(ref.Columns[r.Column].Edges) > 0) {
 				return nil, fmt.Errorf("count %s by bins: column %q has no cell %d", t.observations(), ref.Columns[r.Column].Name, r.Cell)
 			}
 		}
 	}
 	return out, nil
-}
-
-// add counts rows of a cell as cellExpression numbers it; false when there is no such cell.
-func (c *Counts) add(cell uint16, rows int64, numeric bool) bool {
-	i := int(cell)
-	if !numeric {
-		i-- // 0 is cellOther
-	}
-	switch {
-	case cell == cellMissing:
-		c.Missing += rows
-	case i < 0:
-		c.Other += rows
-	case i < len(c.Cells):
-		c.Cells[i] += rows
-	default:
-		return false
-	}
-	return true
 }
 
 // labelsQuery selects request_id, event time and label of the rows of a span that have a
@@ -268,7 +215,7 @@ func (c *Counts) add(cell uint16, rows int64, numeric bool) bool {
 //
 // One aggregation over both tables: measured at two thirds of the join's time, as no second
 // and third hash table of ids is built.
-func (t table) labelsQuery(target *schemas.Target, s Span, windows []windowCount) string {
+func (t table) labelsQuery(target *schemas.Target, s profile.Span, windows []profile.WindowRows) string {
 	where := t.where(s) + t.only(s, windows)
 	return fmt.Sprintf("SELECT any(`0w`) AS w, any(`0s`) AS score, argMax(`0l`, `0o`) AS label\n"+
 		"FROM (\n"+
@@ -294,7 +241,7 @@ type qualityRow struct {
 
 // qualityQuery computes confusion counts and the exact Mann–Whitney U of each window:
 // labels are counted by distinct score, and a running sum counts the negatives below.
-func (t table) qualityQuery(target *schemas.Target, s Span, windows []windowCount) string {
+func (t table) qualityQuery(target *schemas.Target, s profile.Span, windows []profile.WindowRows) string {
 	above := strconv.FormatFloat(target.PositiveAbove, 'e', -1, 64)
 	threshold := strconv.FormatFloat(target.Threshold, 'e', -1, 64)
 	return fmt.Sprintf(`SELECT w, sumIf(p, score >= %[1]s) AS tp, sumIf(n, score >= %[1]s) AS fp, sumIf(p, score < %[1]s) AS fn, sumIf(n, score < %[1]s) AS tn,
@@ -313,32 +260,34 @@ GROUP BY w`, threshold, above, t.labelsQuery(target, s, windows))
 }
 
 // countQuality returns the quality of windows; one without labels has zero counts.
-func countQuality(ctx context.Context, store Store, t table, target *schemas.Target, windows []windowCount) ([]Quality, error) {
+func countQuality(ctx context.Context, store Store, t table, target *schemas.Target, windows []profile.WindowRows) ([]profile.Quality, error) {
 	if len(windows) == 0 {
 		return nil, nil
 	}
-	span := Span{windows[0].Start, windows[len(windows)-1].Start.Add(t.window)}
+	span := profile.Span{Start: windows[0].Start, End: windows[len(windows)-1].Start.Add(t.window)}
 	var rows []qualityRow
 	if err := store.Select(ctx, &rows, t.qualityQuery(target, span, windows)); err != nil {
 		return nil, fmt.Errorf("join the labels of %s version %s: %w", t.observations(), t.version, err)
 	}
-	out := make([]Quality, len(windows))
+	out := make([]profile.Quality, len(windows))
 	for _, r := range rows {
 		start := span.Start.Add(time.Duration(r.Window) * t.window)
-		i, ok := slices.BinarySearchFunc(windows, start, func(w windowCount, s time.Time) int { return w.Start.Compare(s) })
+		i, ok := slices.BinarySearchFunc(windows, start, func(w profile.WindowRows, s time.Time) int { return w.Start.Compare(s) })
 		if !ok {
 			return nil, fmt.Errorf("join the labels of %s: answer names window %d, which was not asked for", t.observations(), r.Window)
 		}
-		out[i] = Quality{
-			Confusion: Confusion{int64(r.TP), int64(r.FP), int64(r.FN), int64(r.TN)},
-			TwiceU:    r.TwiceU,
+		out[i] = profile.Quality{
+			Confusion: profile.Confusion{
+				TruePositive: int64(r.TP), FalsePositive: int64(r.FP), FalseNegative: int64(r.FN), TrueNegative: int64(r.TN),
+			},
+			TwiceU: r.TwiceU,
 		}
 	}
 	return out, nil
 }
 
 // RowsSQL returns plain SQL for the answered rows of a span.
-func RowsSQL(database string, m *schemas.Manifest, s Span) string {
+func RowsSQL(database string, m *schemas.Manifest, s profile.Span) string {
 	t := table{database: database, model: m.Name, version: m.Version}
 	return fmt.Sprintf("SELECT * FROM %s WHERE %s ORDER BY event_time", t.observations(), t.where(s))
 }
@@ -347,7 +296,7 @@ func RowsSQL(database string, m *schemas.Manifest, s Span) string {
 // id, event time, the features and the last label (column label, or feedback_label where a
 // feature is called label) of each row of the span that has one.
 // Without a target there are no labels, and all rows are selected.
-func TrainingSQL(database string, m *schemas.Manifest, s Span) string {
+func TrainingSQL(database string, m *schemas.Manifest, s profile.Span) string {
 	t := table{database: database, model: m.Name, version: m.Version}
 	columns := []string{"o.request_id AS request_id", "o.event_time AS event_time"}
 	for _, f := range m.Features {

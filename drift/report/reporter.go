@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/drift"
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -221,7 +222,7 @@ func (r *Reporter) collect(ctx context.Context, now time.Time, v drift.Version, 
 	for i, d := range due {
 		starts[i] = d.WindowStart.UTC()
 	}
-	var counts []drift.WindowCounts
+	var counts []profile.WindowCounts
 	if v.Reference != nil && len(v.Reference.Columns) > 0 {
 		if counts, err = drift.CountCells(ctx, r.store, r.cfg.Database, v, starts); err != nil {
 			return nil, err
@@ -229,7 +230,7 @@ func (r *Reporter) collect(ctx context.Context, now time.Time, v drift.Version, 
 	}
 	reports := make([]Report, len(due))
 	for i, start := range starts {
-		var c *drift.WindowCounts
+		var c *profile.WindowCounts
 		if counts != nil {
 			c = &counts[i]
 		}
@@ -238,12 +239,12 @@ func (r *Reporter) collect(ctx context.Context, now time.Time, v drift.Version, 
 	return reports, nil
 }
 
-func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, found results, counts *drift.WindowCounts) Report {
+func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, found results, counts *profile.WindowCounts) Report {
 	m, at := v.Manifest, start.UnixMicro()
 	end := start.Add(m.Monitoring.Window.Std())
 	rep := Report{
 		Model: m.Name, Version: m.Version, WindowStart: start, WindowEnd: end, MadeAt: now.UTC(),
-		SQL: drift.RowsSQL(r.cfg.Database, m, drift.Span{Start: start, End: end}),
+		SQL: drift.RowsSQL(r.cfg.Database, m, profile.Span{Start: start, End: end}),
 	}
 	for _, w := range found.windows[at] {
 		verdict := &Verdict{w.Verdict, w.Revision}
@@ -302,7 +303,7 @@ func (r *Reporter) recent(start time.Time, length time.Duration, found results) 
 	return slices.DeleteFunc(slices.Clone(found.starts), func(s time.Time) bool { return !s.After(from) || s.After(start) })
 }
 
-func column(ref *schemas.ReferenceColumn, n drift.Counts, scores []Score, recent []time.Time, found results) Column {
+func column(ref *schemas.ReferenceColumn, n profile.Counts, scores []Score, recent []time.Time, found results) Column {
 	c := Column{
 		Column: ref.Name, Type: "categorical", Scores: scores, Missing: uint64(n.Missing),
 		Bins: Bins{
