@@ -154,7 +154,7 @@ func accuracyBreaches(rows []schemas.AccuracyResult) []schemas.Breach {
 // raisedBy is the job that has already raised the window's retraining event, if any. The
 // other job's breaches then go into that job's alert, so that they are not lost; a revision
 // by the same job does not repeat them.
-func eventsOf(database string, v Version, job schemas.Job, w window, labels uint64, breaches []schemas.Breach, raisedBy schemas.Job, trainingSpan time.Duration, now time.Time) []schemas.Event {
+func eventsOf(trainingSQL func(*schemas.Manifest, profile.Span) string, v Version, job schemas.Job, w window, labels uint64, breaches []schemas.Breach, raisedBy schemas.Job, trainingSpan time.Duration, now time.Time) []schemas.Event {
 	var alert, retrain []schemas.Breach
 	for _, b := range breaches {
 		switch {
@@ -178,7 +178,7 @@ func eventsOf(database string, v Version, job schemas.Job, w window, labels uint
 			}
 		}
 		if kind == schemas.EventRetraining {
-			data.TrainingSQL = TrainingSQL(database, m, profile.Span{Start: span.End.Add(-trainingSpan), End: span.End})
+			data.TrainingSQL = trainingSQL(m, profile.Span{Start: span.End.Add(-trainingSpan), End: span.End})
 		}
 		return schemas.NewEvent(data, now)
 	}

@@ -15,8 +15,6 @@ import (
 
 // Config bounds the monitor's work.
 type Config struct {
-	Database string // of ClickHouse
-
 	// MaxWindows bounds the windows, and MaxRows the labelled rows, of one query. A single
 	// window may have more rows. One query over 500,000 rows takes ClickHouse about 1 CPU
 	// second and 0.4 GB to join labels.
@@ -37,7 +35,7 @@ type Config struct {
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
-		Database: "millrace", MaxWindows: 256, MaxRows: 500_000,
+		MaxWindows: 256, MaxRows: 500_000,
 		LateWindows: 31, LateInterval: time.Minute, LateOverlap: 10 * time.Minute,
 		TrainingSpan: 31 * 24 * time.Hour,
 	}
@@ -117,26 +115,6 @@ func NewMonitor(cfg Config, store Store, pub Publisher, log zerolog.Logger) *Mon
 	return &Monitor{cfg: cfg, store: store, pub: pub, log: log, versions: map[string]*versionState{}}
 }
 
-// Run ticks until ctx ends, and then returns nil. A pass that fails is logged and tried
-// again at the next interval: what it had not finished is still to be done.
-func (m *Monitor) Run(ctx context.Context, interval time.Duration, versions func() []Version) error {
-	if interval <= 0 {
-		return fmt.Errorf("monitor interval must be above 0, got %s", interval)
-	}
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		if _, err := m.Tick(ctx, time.Now(), versions()); err != nil && ctx.Err() == nil {
-			m.log.Error().Err(err).Msg("monitor pass failed, will be tried again")
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
-}
-
 // Tick is one pass at the time now: it reads the watermark, and judges what has closed
 // since the last pass, and what late rows have changed. An idle pass is one small query.
 // A version whose pass fails does not keep the others from theirs.
@@ -156,7 +134,7 @@ func (m *Monitor) Tick(ctx context.Context, now time.Time, versions []Version) (
 	if len(monitored) == 0 {
 		return stats, nil
 	}
-	if err := m.marks.read(ctx, m.store, m.cfg.Database, models); err != nil {
+	if err := m.marks.read(ctx, m.store, models); err != nil {
 		return stats, err
 	}
 	var errs []error
@@ -223,8 +201,7 @@ func (m *Monitor) judgeClosed(ctx context.Context, now time.Time, v Version, sta
 	if !end.After(js.next) {
 		return nil
 	}
-	t := newTable(m.cfg.Database, v.Manifest)
-	counts, err := t.countWindows(ctx, m.store, profile.Span{Start: js.next, End: end}, "")
+	counts, err := m.store.CountRows(ctx, v.Manifest, profile.Span{Start: js.next, End: end}, time.Time{})
 	if err != nil {
 		return err
 	}
@@ -255,11 +232,10 @@ func (m *Monitor) judgeLate(ctx context.Context, now time.Time, v Version, state
 	if next.IsZero() {
 		return nil
 	}
-	t := newTable(m.cfg.Database, v.Manifest)
-	span := profile.Span{Start: next.Add(-time.Duration(m.cfg.LateWindows) * t.window), End: next}
+	length := v.Manifest.Monitoring.Window.Std()
+	span := profile.Span{Start: next.Add(-time.Duration(m.cfg.LateWindows) * length), End: next}
 	if !state.lateAt.IsZero() {
-		since := " AND scored_at >= " + instant(state.lateAt.Add(-m.cfg.LateOverlap))
-		fresh, err := t.countWindows(ctx, m.store, span, since)
+		fresh, err := m.store.CountRows(ctx, v.Manifest, span, state.lateAt.Add(-m.cfg.LateOverlap))
 		if err != nil {
 			return err
 		}
@@ -267,9 +243,9 @@ func (m *Monitor) judgeLate(ctx context.Context, now time.Time, v Version, state
 			state.lateAt, state.lateRequests = now, requests
 			return nil
 		}
-		span = profile.Span{Start: fresh[0].Start, End: fresh[len(fresh)-1].Start.Add(t.window)}
+		span = profile.Span{Start: fresh[0].Start, End: fresh[len(fresh)-1].Start.Add(length)}
 	}
-	counts, err := t.countWindows(ctx, m.store, span, "")
+	counts, err := m.store.CountRows(ctx, v.Manifest, span, time.Time{})
 	if err != nil {
 		return err
 	}
@@ -346,16 +322,16 @@ func (m *Monitor) chunk(v Version, job schemas.Job, windows []window) int {
 	return len(windows)
 }
 
-func countsOf(windows []window) []profile.WindowRows {
-	out := make([]profile.WindowRows, len(windows))
+func startsOf(windows []window) []time.Time {
+	out := make([]time.Time, len(windows))
 	for i, w := range windows {
-		out[i] = w.WindowRows
+		out[i] = w.Start
 	}
 	return out
 }
 
 func (m *Monitor) judgeDrift(ctx context.Context, now time.Time, v Version, windows []window) ([]Judged, error) {
-	counts, err := countCells(ctx, m.store, newTable(m.cfg.Database, v.Manifest), v.Reference, countsOf(windows))
+	counts, err := m.store.CountCells(ctx, v.Manifest, v.Reference, startsOf(windows))
 	if err != nil {
 		return nil, err
 	}
@@ -376,7 +352,7 @@ func (m *Monitor) judgeDrift(ctx context.Context, now time.Time, v Version, wind
 }
 
 func (m *Monitor) judgeAccuracy(ctx context.Context, now time.Time, v Version, windows []window) ([]Judged, error) {
-	quality, err := countQuality(ctx, m.store, newTable(m.cfg.Database, v.Manifest), v.Manifest.Target, countsOf(windows))
+	quality, err := m.store.CountQuality(ctx, v.Manifest, startsOf(windows))
 	if err != nil {
 		return nil, err
 	}
@@ -414,19 +390,12 @@ func (m *Monitor) finish(ctx context.Context, now time.Time, v Version, state *v
 			j.Verdict = string(schemas.VerdictBreached)
 		}
 		w := window{profile.WindowRows{Start: j.WindowStart, Rows: j.Rows}, j.Revision}
-		j.Events = eventsOf(m.cfg.Database, v, job, w, j.Labels, breaches, state.raised[j.WindowStart.UnixMicro()], m.cfg.TrainingSpan, now)
+		j.Events = eventsOf(m.store.TrainingSQL, v, job, w, j.Labels, breaches, state.raised[j.WindowStart.UnixMicro()], m.cfg.TrainingSpan, now)
 		drift, accuracy = append(drift, j.Drift...), append(accuracy, j.Accuracy...)
 		rows[i] = j.FinishedWindow
 	}
-	if len(drift) > 0 {
-		if err := m.store.InsertRows(ctx, "drift_results", drift); err != nil {
-			return fmt.Errorf("write %d drift results: %w", len(drift), err)
-		}
-	}
-	if len(accuracy) > 0 {
-		if err := m.store.InsertRows(ctx, "accuracy_results", accuracy); err != nil {
-			return fmt.Errorf("write %d accuracy results: %w", len(accuracy), err)
-		}
+	if err := m.store.WriteResults(ctx, drift, accuracy); err != nil {
+		return err
 	}
 	for i := range judged {
 		for _, e := range judged[i].Events {
@@ -435,7 +404,7 @@ func (m *Monitor) finish(ctx context.Context, now time.Time, v Version, state *v
 			}
 		}
 	}
-	if err := m.store.InsertRows(ctx, "windows", rows); err != nil {
+	if err := m.store.WriteWindows(ctx, rows); err != nil {
 		return fmt.Errorf("write %d finished windows: %w", len(rows), err)
 	}
 	js := state.jobs[job]
@@ -455,17 +424,6 @@ func (m *Monitor) finish(ctx context.Context, now time.Time, v Version, state *v
 	return nil
 }
 
-type lastRow struct {
-	Job  string    `ch:"job"`
-	Last time.Time `ch:"last"`
-}
-
-type raisedRow struct {
-	Job         string    `ch:"job"`
-	WindowStart time.Time `ch:"window_start"`
-	Revision    uint32    `ch:"revision"`
-}
-
 // recover reads back how far the jobs of a version have come.
 func (m *Monitor) recover(ctx context.Context, v Version) (*versionState, error) {
 	state := &versionState{jobs: map[schemas.Job]*jobState{}, raised: map[int64]schemas.Job{}}
@@ -473,38 +431,28 @@ func (m *Monitor) recover(ctx context.Context, v Version) (*versionState, error)
 	for _, job := range jobsOf(v) {
 		state.jobs[job] = &jobState{done: map[int64]doneWindow{}}
 	}
-	of := fmt.Sprintf("model = %s AND version = %s", quote(v.Manifest.Name), quote(v.Manifest.Version))
-	var last []lastRow
-	if err := m.store.Select(ctx, &last, fmt.Sprintf(
-		"SELECT job, max(window_start) AS last FROM %s.windows WHERE %s GROUP BY job", m.cfg.Database, of)); err != nil {
-		return nil, fmt.Errorf("read the finished windows: %w", err)
+	last, err := m.store.LastFinished(ctx, v.Manifest)
+	if err != nil {
+		return nil, err
 	}
-	for _, r := range last {
-		if js := state.jobs[schemas.Job(r.Job)]; js != nil {
-			js.next = r.Last.UTC().Add(length)
+	for job, start := range last {
+		if js := state.jobs[job]; js != nil {
+			js.next = start.Add(length)
 		}
 	}
 	from := m.keepFrom(state, length)
-	if !from.IsZero() {
-		of += " AND window_start >= " + instant(from)
-	}
-	var done []schemas.FinishedWindow
-	if err := m.store.Select(ctx, &done, fmt.Sprintf(
-		"SELECT * FROM %s.windows FINAL WHERE %s ORDER BY revision", m.cfg.Database, of)); err != nil {
-		return nil, fmt.Errorf("read the finished windows: %w", err)
+	done, err := m.store.FinishedWindows(ctx, v.Manifest, from)
+	if err != nil {
+		return nil, err
 	}
 	for _, r := range done {
 		if js := state.jobs[schemas.Job(r.Job)]; js != nil {
 			js.done[r.WindowStart.UnixMicro()] = doneWindow{r.Rows, r.Revision}
 		}
 	}
-	var raised []raisedRow
-	if err := m.store.Select(ctx, &raised, fmt.Sprintf(`SELECT job, window_start, min(revision) AS revision FROM (
-  SELECT '%[2]s' AS job, window_start, revision FROM %[1]s.drift_results FINAL WHERE drifted AND retrain AND %[4]s
-  UNION ALL
-  SELECT '%[3]s' AS job, window_start, revision FROM %[1]s.accuracy_results FINAL WHERE breached AND retrain AND %[4]s)
-GROUP BY job, window_start ORDER BY job DESC`, m.cfg.Database, schemas.JobDrift, schemas.JobAccuracy, of)); err != nil {
-		return nil, fmt.Errorf("read the retraining events that were raised: %w", err)
+	raised, err := m.store.RetrainingBreaches(ctx, v.Manifest, from)
+	if err != nil {
+		return nil, err
 	}
 	for _, r := range raised { // drift first: where both breached, it was the one that raised it
 		js, at := state.jobs[schemas.Job(r.Job)], r.WindowStart.UnixMicro()

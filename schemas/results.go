@@ -73,3 +73,47 @@ type FinishedWindow struct {
 	Verdict     string    `ch:"verdict"`
 	DoneAt      time.Time `ch:"done_at"`
 }
+
+// Results are what was found in windows.
+type Results struct {
+	Windows  []FinishedWindow
+	Drift    []DriftResult
+	Accuracy []AccuracyResult
+}
+
+// RetrainingBreach is a window in which a job found a breach that asks for retraining, and
+// the first revision that did.
+type RetrainingBreach struct {
+	Job         string    `ch:"job"`
+	WindowStart time.Time `ch:"window_start"`
+	Revision    uint32    `ch:"revision"`
+}
+
+// DueReport is a window that was finished, or revised, since its report was written.
+type DueReport struct {
+	WindowStart time.Time `ch:"window_start"`
+	Done        time.Time `ch:"done"` // when a job last finished it
+}
+
+// WindowSummary is what the jobs found in a window; no verdict: not judged yet.
+type WindowSummary struct {
+	WindowStart time.Time `ch:"window_start"`
+	Drift       string    `ch:"drift"`
+	Accuracy    string    `ch:"accuracy"`
+	Reported    bool      `ch:"reported"`
+	Rows        uint64    `ch:"n"`
+	Labels      uint64    `ch:"l"`
+}
+
+// PartitionProgress is how far a version has come in a request partition, by the minutes
+// that were read.
+type PartitionProgress struct {
+	Model     string    `ch:"model"`
+	Version   string    `ch:"version"`
+	TopicID   string    `ch:"request_topic_id"`
+	Partition int32     `ch:"request_partition"`
+	EventTime time.Time `ch:"event_time"` // greatest usable event time; zero: none
+	ScoredAt  time.Time `ch:"scored_at"`  // when a row was last scored
+	Newest    time.Time `ch:"newest"`     // the last minute that has rows
+	Requests  uint64    `ch:"requests"`   // rows
+}

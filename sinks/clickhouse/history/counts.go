@@ -1,4 +1,4 @@
-package drift
+package history
 
 import (
 	"context"
@@ -12,24 +12,8 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// The queries hold their values as literals: ClickHouse prunes by them, categories may
-// hold any text, and binding of times by the client would cut them to seconds.
-
 // Aliases inside the queries start with a digit, so that no feature or output bears them:
 // ClickHouse would take the alias for the column.
-
-// quote renders a string literal.
-func quote(s string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
-}
-
-// column quotes a column's name. Manifest names need no escaping.
-func column(name string) string { return "`" + name + "`" }
-
-// instant renders a time as a DateTime64(6).
-func instant(t time.Time) string {
-	return fmt.Sprintf("fromUnixTimestamp64Micro(%d, 'UTC')", t.UnixMicro())
-}
 
 // table is one version's part of an observations table.
 type table struct {
@@ -39,8 +23,12 @@ type table struct {
 	window   time.Duration
 }
 
-func newTable(database string, m *schemas.Manifest) table {
-	return table{database: database, model: m.Name, version: m.Version, window: m.Monitoring.Window.Std()}
+func (s *Store) table(m *schemas.Manifest) table {
+	t := table{database: s.database, model: m.Name, version: m.Version}
+	if m.Monitoring != nil {
+		t.window = m.Monitoring.Window.Std()
+	}
+	return t
 }
 
 func (t table) observations() string { return t.database + "." + schemas.ObservationsTable(t.model) }
@@ -71,16 +59,21 @@ type indexedCount struct {
 	Rows   uint64 `ch:"n"`
 }
 
-// countWindows counts rows per window of a span, oldest first; where adds a condition.
-func (t table) countWindows(ctx context.Context, store Store, s profile.Span, where string) ([]profile.WindowRows, error) {
-	origin := s.Start
+// CountRows counts the answered rows of a version per window of a span, oldest first;
+// windows without rows are left out. A span without a start has no lower bound. Unless
+// scoredSince is zero, rows that were scored before it are left out.
+func (s *Store) CountRows(ctx context.Context, m *schemas.Manifest, span profile.Span, scoredSince time.Time) ([]profile.WindowRows, error) {
+	t, origin, fresh := s.table(m), span.Start, ""
 	if origin.IsZero() {
 		origin = eventTimeOrigin(t.window)
 	}
+	if !scoredSince.IsZero() {
+		fresh = " AND scored_at >= " + instant(scoredSince)
+	}
 	query := fmt.Sprintf("SELECT toInt64(%s) AS w, count() AS n FROM %s WHERE %s%s GROUP BY w ORDER BY w",
-		t.index(origin), t.observations(), t.where(s), where)
+		t.index(origin), t.observations(), t.where(span), fresh)
 	var rows []indexedCount
-	if err := store.Select(ctx, &rows, query); err != nil {
+	if err := s.conn.Select(ctx, &rows, query); err != nil {
 		return nil, fmt.Errorf("count the windows of %s version %s: %w", t.observations(), t.version, err)
 	}
 	out := make([]profile.WindowRows, len(rows))
@@ -120,23 +113,23 @@ func cellExpression(c *schemas.ReferenceColumn) string {
 // seconds): tuples of small integers unfolded by arrayJoin 1.0 to 1.8, GROUPING SETS 1.7,
 // a UNION ALL of one query per column 2.6, sumMap 3.4, countIf per edge 4.0 and more.
 // columns are numbered from first.
-func (t table) cellQuery(columns []schemas.ReferenceColumn, first int, s profile.Span, windows []profile.WindowRows) string {
+func (t table) cellQuery(columns []schemas.ReferenceColumn, first int, s profile.Span, starts []time.Time) string {
 	tuples := make([]string, len(columns))
 	for i := range columns {
 		tuples[i] = fmt.Sprintf("(toUInt16(%d), toUInt16(%s))", first+i, cellExpression(&columns[i]))
 	}
 	return fmt.Sprintf("SELECT `0w` AS w, `0t`.1 AS c, `0t`.2 AS b, count() AS n FROM (SELECT toUInt32(%s) AS `0w`, arrayJoin([%s]) AS `0t` FROM %s WHERE %s%s) GROUP BY w, c, b",
-		t.index(s.Start), strings.Join(tuples, ","), t.observations(), t.where(s), t.only(s, windows))
+		t.index(s.Start), strings.Join(tuples, ","), t.observations(), t.where(s), t.only(s, starts))
 }
 
-// only restricts rows to windows where these do not fill the span.
-func (t table) only(s profile.Span, windows []profile.WindowRows) string {
-	if int64(len(windows)) == int64(s.End.Sub(s.Start)/t.window) {
+// only restricts rows to windows, by their starts, where these do not fill the span.
+func (t table) only(s profile.Span, starts []time.Time) string {
+	if int64(len(starts)) == int64(s.End.Sub(s.Start)/t.window) {
 		return ""
 	}
-	list := make([]string, len(windows))
-	for i, w := range windows {
-		list[i] = strconv.FormatInt(int64(w.Start.Sub(s.Start)/t.window), 10)
+	list := make([]string, len(starts))
+	for i, start := range starts {
+		list[i] = strconv.FormatInt(int64(start.Sub(s.Start)/t.window), 10)
 	}
 	return fmt.Sprintf(" AND %s IN (%s)", t.index(s.Start), strings.Join(list, ","))
 }
@@ -151,32 +144,30 @@ type cellRow struct {
 // maxQueryText bounds a query's text, since ClickHouse refuses more than 256 KiB by default.
 const maxQueryText = 128 << 10
 
+// span returns the range of windows, of which starts are the starts, ascending.
+func (t table) span(starts []time.Time) profile.Span {
+	return profile.Span{Start: starts[0], End: starts[len(starts)-1].Add(t.window)}
+}
+
 // CountCells counts the answered rows of a version by window and by cell of each column of
 // its reference. starts are the starts of windows, ascending; a window without rows has
 // zero counts. It takes one query; many hundreds of columns take several.
-func CountCells(ctx context.Context, store Store, database string, v Version, starts []time.Time) ([]profile.WindowCounts, error) {
-	windows := make([]profile.WindowRows, len(starts))
-	for i, s := range starts {
-		windows[i].Start = s
-	}
-	return countCells(ctx, store, newTable(database, v.Manifest), v.Reference, windows)
-}
-
-func countCells(ctx context.Context, store Store, t table, ref *schemas.Reference, windows []profile.WindowRows) ([]profile.WindowCounts, error) {
-	if len(windows) == 0 {
+func (s *Store) CountCells(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, starts []time.Time) ([]profile.WindowCounts, error) {
+	if len(starts) == 0 {
 		return nil, nil
 	}
+	t := s.table(m)
 	for _, c := range ref.Columns {
 		if len(c.Counts) > profile.MaxCells {
 			return nil, fmt.Errorf("reference of %s version %s: column %q has %d bins, at most %d can be counted", t.model, t.version, c.Name, len(c.Counts), profile.MaxCells)
 		}
 	}
-	span := profile.Span{Start: windows[0].Start, End: windows[len(windows)-1].Start.Add(t.window)}
-	out := make([]profile.WindowCounts, len(windows))
-	at := make(map[uint32]int, len(windows))
-	for i, w := range windows {
-		at[uint32(w.Start.Sub(span.Start)/t.window)] = i
-		out[i] = profile.WindowCounts{Start: w.Start, Columns: make([]profile.Counts, len(ref.Columns))}
+	span := t.span(starts)
+	out := make([]profile.WindowCounts, len(starts))
+	at := make(map[uint32]int, len(starts))
+	for i, start := range starts {
+		at[uint32(start.Sub(span.Start)/t.window)] = i
+		out[i] = profile.WindowCounts{Start: start, Columns: make([]profile.Counts, len(ref.Columns))}
 		for j, c := range ref.Columns {
 			out[i].Columns[j].Cells = make([]int64, len(c.Counts))
 		}
@@ -188,7 +179,7 @@ func countCells(ctx context.Context, store Store, t table, ref *schemas.Referenc
 			last++
 		}
 		var rows []cellRow
-		if err := store.Select(ctx, &rows, t.cellQuery(ref.Columns[first:last], first, span, windows)); err != nil {
+		if err := s.conn.Select(ctx, &rows, t.cellQuery(ref.Columns[first:last], first, span, starts)); err != nil {
 			return nil, fmt.Errorf("count %d columns of %s version %s by bins: %w", last-first, t.observations(), t.version, err)
 		}
 		first = last
@@ -215,8 +206,8 @@ func countCells(ctx context.Context, store Store, t table, ref *schemas.Referenc
 //
 // One aggregation over both tables: measured at two thirds of the join's time, as no second
 // and third hash table of ids is built.
-func (t table) labelsQuery(target *schemas.Target, s profile.Span, windows []profile.WindowRows) string {
-	where := t.where(s) + t.only(s, windows)
+func (t table) labelsQuery(target *schemas.Target, s profile.Span, starts []time.Time) string {
+	where := t.where(s) + t.only(s, starts)
 	return fmt.Sprintf("SELECT any(`0w`) AS w, any(`0s`) AS score, argMax(`0l`, `0o`) AS label\n"+
 		"FROM (\n"+
 		"  SELECT request_id, toNullable(toUInt32(%[1]s)) AS `0w`, toFloat64(%[2]s) AS `0s`, CAST(NULL, 'Nullable(Float64)') AS `0l`, toInt64(-1) AS `0o`\n"+
@@ -241,7 +232,7 @@ type qualityRow struct {
 
 // qualityQuery computes confusion counts and the exact Mann–Whitney U of each window:
 // labels are counted by distinct score, and a running sum counts the negatives below.
-func (t table) qualityQuery(target *schemas.Target, s profile.Span, windows []profile.WindowRows) string {
+func (t table) qualityQuery(target *schemas.Target, s profile.Span, starts []time.Time) string {
 	above := strconv.FormatFloat(target.PositiveAbove, 'e', -1, 64)
 	threshold := strconv.FormatFloat(target.Threshold, 'e', -1, 64)
 	return fmt.Sprintf(`SELECT w, sumIf(p, score >= %[1]s) AS tp, sumIf(n, score >= %[1]s) AS fp, sumIf(p, score < %[1]s) AS fn, sumIf(n, score < %[1]s) AS tn,
@@ -256,23 +247,25 @@ FROM (
     GROUP BY w, score
   )
 )
-GROUP BY w`, threshold, above, t.labelsQuery(target, s, windows))
+GROUP BY w`, threshold, above, t.labelsQuery(target, s, starts))
 }
 
-// countQuality returns the quality of windows; one without labels has zero counts.
-func countQuality(ctx context.Context, store Store, t table, target *schemas.Target, windows []profile.WindowRows) ([]profile.Quality, error) {
-	if len(windows) == 0 {
+// CountQuality counts the labelled rows of windows by what was predicted and what was true.
+// starts are the starts of windows, ascending; a window without labels has zero counts.
+func (s *Store) CountQuality(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.Quality, error) {
+	if len(starts) == 0 {
 		return nil, nil
 	}
-	span := profile.Span{Start: windows[0].Start, End: windows[len(windows)-1].Start.Add(t.window)}
+	t := s.table(m)
+	span := t.span(starts)
 	var rows []qualityRow
-	if err := store.Select(ctx, &rows, t.qualityQuery(target, span, windows)); err != nil {
+	if err := s.conn.Select(ctx, &rows, t.qualityQuery(m.Target, span, starts)); err != nil {
 		return nil, fmt.Errorf("join the labels of %s version %s: %w", t.observations(), t.version, err)
 	}
-	out := make([]profile.Quality, len(windows))
+	out := make([]profile.Quality, len(starts))
 	for _, r := range rows {
 		start := span.Start.Add(time.Duration(r.Window) * t.window)
-		i, ok := slices.BinarySearchFunc(windows, start, func(w profile.WindowRows, s time.Time) int { return w.Start.Compare(s) })
+		i, ok := slices.BinarySearchFunc(starts, start, time.Time.Compare)
 		if !ok {
 			return nil, fmt.Errorf("join the labels of %s: answer names window %d, which was not asked for", t.observations(), r.Window)
 		}
@@ -284,33 +277,4 @@ func countQuality(ctx context.Context, store Store, t table, target *schemas.Tar
 		}
 	}
 	return out, nil
-}
-
-// RowsSQL returns plain SQL for the answered rows of a span.
-func RowsSQL(database string, m *schemas.Manifest, s profile.Span) string {
-	t := table{database: database, model: m.Name, version: m.Version}
-	return fmt.Sprintf("SELECT * FROM %s WHERE %s ORDER BY event_time", t.observations(), t.where(s))
-}
-
-// TrainingSQL returns plain SQL for the rows that a retraining would start from: request
-// id, event time, the features and the last label (column label, or feedback_label where a
-// feature is called label) of each row of the span that has one.
-// Without a target there are no labels, and all rows are selected.
-func TrainingSQL(database string, m *schemas.Manifest, s profile.Span) string {
-	t := table{database: database, model: m.Name, version: m.Version}
-	columns := []string{"o.request_id AS request_id", "o.event_time AS event_time"}
-	for _, f := range m.Features {
-		columns = append(columns, "o."+column(f.Name)+" AS "+column(f.Name))
-	}
-	if m.Target == nil {
-		return fmt.Sprintf("SELECT %s FROM %s AS o WHERE %s ORDER BY event_time",
-			strings.Join(columns, ", "), t.observations(), t.where(s))
-	}
-	label := "label"
-	if _, taken := m.Feature(label); taken {
-		label = "feedback_label"
-	}
-	columns = append(columns, "f.label AS "+label)
-	return fmt.Sprintf(`SELECT %s FROM (SELECT * FROM %s WHERE %s) AS o INNER JOIN (SELECT request_id, argMax(label, feedback_offset) AS label FROM %s.feedback WHERE model = %s AND request_id IN (SELECT request_id FROM %s WHERE %s) GROUP BY request_id) AS f ON f.request_id = o.request_id WHERE isNotNull(f.label) ORDER BY event_time`,
-		strings.Join(columns, ", "), t.observations(), t.where(s), database, quote(m.Name), t.observations(), t.where(s))
 }
