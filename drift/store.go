@@ -22,8 +22,8 @@ type Store interface {
 type Counter interface {
 	// Progress says how far request partitions have come, in the minutes from since on.
 	Progress(ctx context.Context, models []string, since time.Time) ([]schemas.PartitionProgress, error)
-	// CountRows counts rows by window, oldest first, and leaves out windows without any. Of
-	// rows that were scored since a time, unless it is zero.
+	// CountRows counts rows by window, oldest first, and leaves out windows without any. Unless
+	// scoredSince is zero, it leaves out rows that were scored before it.
 	CountRows(ctx context.Context, m *schemas.Manifest, span profile.Span, scoredSince time.Time) ([]profile.WindowRows, error)
 	// CountCells counts rows by window and cell of the reference's columns.
 	CountCells(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, starts []time.Time) ([]profile.WindowCounts, error)
