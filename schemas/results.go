@@ -22,7 +22,7 @@ const (
 	VerdictTooFew   Verdict = "too_few" // fewer rows, or labels, than min_rows
 )
 
-// DriftResult is a row of drift_results: one score of one column, or drift_share of none.
+// DriftResult is a row of drift_results: one score of a column, or drift_share, which has none.
 type DriftResult struct {
 	Model       string    `ch:"model"`
 	Version     string    `ch:"version"`

@@ -57,8 +57,12 @@ var (
 		"w": {-1e-300, 0, 1e-300, 0.1, 0.7, 1e6, 1e300}, "score": {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9},
 	}
 	categories = map[string][]string{"t": countries[:5], "n": {"false", "true"}, "label": {"a", "b"}}
-	// Start is when the first window begins, WallClock when rows were scored.
-	Start     = time.Date(2001, 2, 1, 0, 0, 0, 0, time.UTC)
+)
+
+var (
+	// Start is when the first window begins.
+	Start = time.Date(2001, 2, 1, 0, 0, 0, 0, time.UTC)
+	// WallClock is when rows are scored.
 	WallClock = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 )
 
@@ -111,7 +115,7 @@ func NewWorld(tb testing.TB) *World {
 	tb.Logf("seed %d", seed)
 	w := &World{
 		Client: clickhousetest.Client(tb), Manifest: Manifest(), Labels: map[string]float64{},
-		t: tb, random: rand.New(rand.NewPCG(seed, seed)),
+		t: tb, random: rand.New(rand.NewPCG(seed, seed)), //nolint:gosec // rows of a test
 	}
 	require.NoError(tb, w.EnsureTable(tb.Context(), w.Manifest.ObservationSchema()))
 	var reference []Observation
