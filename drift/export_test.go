@@ -12,5 +12,5 @@ func Watermark(eventTimes, scoredAt []time.Time, now time.Time, idleTimeout, lat
 	return m.watermark(now, idleTimeout, lateness)
 }
 
-// Floor is floor.
-var Floor = floor
+// QualityFigure is qualityFigure.
+var QualityFigure = qualityFigure

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -17,13 +18,17 @@ type Version struct {
 	Reference *schemas.Reference
 }
 
-// window is one judgement to be made.
-type window struct {
-	windowCount
-	revision uint32
+// jobs are those that the version's windows need.
+func (v Version) jobs() []schemas.Job {
+	var jobs []schemas.Job
+	if v.Reference != nil && len(v.Reference.Columns) > 0 {
+		jobs = append(jobs, schemas.JobDrift)
+	}
+	if v.Manifest.Target != nil {
+		jobs = append(jobs, schemas.JobAccuracy)
+	}
+	return jobs
 }
-
-func (w window) span(length time.Duration) Span { return Span{w.Start, w.Start.Add(length)} }
 
 // checkOf returns the check of a figure, or nil.
 func checkOf(m *schemas.Manifest, test schemas.Stattest, column string) *schemas.Check {
@@ -47,32 +52,32 @@ func tests(m *schemas.Manifest, c *schemas.ReferenceColumn) []schemas.Stattest {
 	return out
 }
 
-// judgeDrift scores every column of the reference in one window, and returns a row for
+// driftResults scores every column of the reference in one window, and returns a row for
 // each score and one for drift_share where it is checked. Threshold is nil where no check
 // judges the score. A score that cannot be computed is left out and named in the error;
 // the rows are valid all the same.
-func judgeDrift(v Version, w window, counts WindowCounts, now time.Time) ([]ScoreRow, error) {
-	m := v.Manifest
-	base := ScoreRow{
-		Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(m.Monitoring.Window.Std()),
-		Revision: w.revision, Rows: counts.Rows, ComputedAt: now,
+func (p *pass) driftResults(w window, counts []profile.Counts) ([]schemas.DriftResult, error) {
+	m := p.Manifest
+	base := schemas.DriftResult{
+		Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()),
+		Revision: w.revision, Rows: w.Rows, ComputedAt: p.now,
 	}
-	var rows []ScoreRow
+	var rows []schemas.DriftResult
 	var errs []error
 	checked, drifted := map[string]bool{}, map[string]bool{}
-	for i := range v.Reference.Columns {
-		c := &v.Reference.Columns[i]
+	for i := range p.Reference.Columns {
+		c := &p.Reference.Columns[i]
 		for _, test := range tests(m, c) {
-			s, err := ColumnScore(test, ReferenceCounts(c), counts.Columns[i], len(c.Edges) > 0)
+			s, err := ColumnScore(test, profile.ReferenceCounts(c), counts[i], len(c.Edges) > 0)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("window %s, column %q: %w", w.Start.Format(time.RFC3339), c.Name, err))
 				continue
 			}
 			row := base
 			row.Column, row.Stattest, row.Score, row.PValue = c.Name, string(test), s.Value, s.PValue
-			row.Missing = uint64(counts.Columns[i].Missing)
+			row.Missing = uint64(counts[i].Missing)
 			if check := checkOf(m, test, c.Name); check != nil {
-				row.judge(check)
+				applyCheck(&row, check)
 				checked[c.Name] = true
 				if row.Drifted {
 					drifted[c.Name] = true
@@ -84,28 +89,29 @@ func judgeDrift(v Version, w window, counts WindowCounts, now time.Time) ([]Scor
 	if check := checkOf(m, schemas.StattestShare, ""); check != nil && len(checked) > 0 {
 		row := base
 		row.Stattest, row.Score = string(schemas.StattestShare), float64(len(drifted))/float64(len(checked))
-		row.judge(check)
+		applyCheck(&row, check)
 		rows = append(rows, row)
 	}
 	return rows, errors.Join(errs...)
 }
 
-// judge fills in the verdict of a check.
-func (r *ScoreRow) judge(c *schemas.Check) {
+// applyCheck fills in the verdict of a check.
+func applyCheck(r *schemas.DriftResult, c *schemas.Check) {
 	threshold := c.Threshold
 	r.Threshold, r.Drifted, r.Severity, r.Retrain = &threshold, r.Score >= threshold, string(c.Severity), c.Retrain
 }
 
-// judgeAccuracy returns a row per quality figure of one window. An undefined figure, such
+// accuracyResults returns a row per quality figure of one window. An undefined figure, such
 // as the precision of no positive prediction, has no value and breaches nothing.
-func judgeAccuracy(m *schemas.Manifest, w window, q Quality, now time.Time) []AccuracyRow {
-	var rows []AccuracyRow
+func (p *pass) accuracyResults(w window, q profile.Quality) []schemas.AccuracyResult {
+	m := p.Manifest
+	var rows []schemas.AccuracyResult
 	for _, metric := range qualityFigures() {
-		row := AccuracyRow{
-			Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(m.Monitoring.Window.Std()),
-			Revision: w.revision, Metric: string(metric), Rows: w.Rows, Labels: uint64(q.Labels()), ComputedAt: now,
+		row := schemas.AccuracyResult{
+			Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()),
+			Revision: w.revision, Metric: string(metric), Rows: w.Rows, Labels: uint64(q.Labels()), ComputedAt: p.now,
 		}
-		value, defined := q.figure(metric)
+		value, defined := qualityFigure(q, metric)
 		if defined {
 			row.Value = &value
 		}
@@ -119,7 +125,7 @@ func judgeAccuracy(m *schemas.Manifest, w window, q Quality, now time.Time) []Ac
 	return rows
 }
 
-func driftBreaches(rows []ScoreRow) []schemas.Breach {
+func driftBreaches(rows []schemas.DriftResult) []schemas.Breach {
 	var out []schemas.Breach
 	for _, r := range rows {
 		if r.Drifted {
@@ -132,7 +138,7 @@ func driftBreaches(rows []ScoreRow) []schemas.Breach {
 	return out
 }
 
-func accuracyBreaches(rows []AccuracyRow) []schemas.Breach {
+func accuracyBreaches(rows []schemas.AccuracyResult) []schemas.Breach {
 	var out []schemas.Breach
 	for _, r := range rows {
 		if r.Breached {
@@ -145,13 +151,14 @@ func accuracyBreaches(rows []AccuracyRow) []schemas.Breach {
 	return out
 }
 
-// eventsOf turns the breaches of one job in one window into events: those that ask for
+// events turns the breaches of one job in one window into events: those that ask for
 // retraining into the window's one retraining event, the others into the job's alert.
 //
-// raisedBy is the job that has already raised the window's retraining event, if any. The
-// other job's breaches then go into that job's alert, so that they are not lost; a revision
-// by the same job does not repeat them.
-func eventsOf(database string, v Version, job Job, w window, labels uint64, breaches []schemas.Breach, raisedBy Job, trainingSpan time.Duration, now time.Time) []schemas.Event {
+// Where the other job has already raised the window's retraining event, this job's breaches
+// go into its alert, so that they are not lost; a revision by the same job does not repeat
+// them.
+func (p *pass) events(job schemas.Job, w *schemas.FinishedWindow, breaches []schemas.Breach) []schemas.Event {
+	raisedBy := p.state.raised[w.WindowStart.UnixMicro()]
 	var alert, retrain []schemas.Breach
 	for _, b := range breaches {
 		switch {
@@ -161,13 +168,11 @@ func eventsOf(database string, v Version, job Job, w window, labels uint64, brea
 			retrain = append(retrain, b)
 		}
 	}
-	m := v.Manifest
-	span := w.span(m.Monitoring.Window.Std())
 	event := func(kind schemas.EventKind, breaches []schemas.Breach) schemas.Event {
 		slices.SortStableFunc(breaches, func(a, b schemas.Breach) int { return cmp.Compare(excess(b), excess(a)) })
 		data := schemas.EventData{
-			Kind: kind, Model: m.Name, Version: m.Version, WindowStart: span.Start, WindowEnd: span.End,
-			Revision: w.revision, Rows: w.Rows, Labels: labels, Breaches: breaches,
+			Kind: kind, Model: w.Model, Version: w.Version, WindowStart: w.WindowStart, WindowEnd: w.WindowEnd,
+			Revision: w.Revision, Rows: w.Rows, Labels: w.Labels, Breaches: breaches,
 		}
 		for _, b := range breaches {
 			if data.Severity == "" || b.Severity.AtLeast(data.Severity) {
@@ -175,14 +180,14 @@ func eventsOf(database string, v Version, job Job, w window, labels uint64, brea
 			}
 		}
 		if kind == schemas.EventRetraining {
-			data.TrainingSQL = TrainingSQL(database, m, Span{span.End.Add(-trainingSpan), span.End})
+			data.TrainingSQL = p.store.TrainingSQL(p.Manifest, profile.Span{Start: w.WindowEnd.Add(-p.cfg.TrainingSpan), End: w.WindowEnd})
 		}
-		return schemas.NewEvent(data, now)
+		return schemas.NewEvent(data, p.now)
 	}
 	var out []schemas.Event
 	if len(alert) > 0 {
 		kind := schemas.EventDrift
-		if job == JobAccuracy {
+		if job == schemas.JobAccuracy {
 			kind = schemas.EventAccuracy
 		}
 		out = append(out, event(kind, alert))

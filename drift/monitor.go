@@ -14,8 +14,6 @@ import (
 
 // Config bounds the monitor's work.
 type Config struct {
-	Database string // of ClickHouse
-
 	// MaxWindows bounds the windows, and MaxRows the labelled rows, of one query. A single
 	// window may have more rows. One query over 500,000 rows takes ClickHouse about 1 CPU
 	// second and 0.4 GB to join labels.
@@ -36,7 +34,7 @@ type Config struct {
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
-		Database: "millrace", MaxWindows: 256, MaxRows: 500_000,
+		MaxWindows: 256, MaxRows: 500_000,
 		LateWindows: 31, LateInterval: time.Minute, LateOverlap: 10 * time.Minute,
 		TrainingSpan: 31 * 24 * time.Hour,
 	}
@@ -65,10 +63,10 @@ func (c Config) Validate() error {
 
 // Judged is one finished window of one job.
 type Judged struct {
-	WindowRow
-	Drift    []ScoreRow      // of job drift; empty when there were too few rows
-	Accuracy []AccuracyRow   // of job accuracy; empty when there were too few rows or labels
-	Events   []schemas.Event // as published
+	schemas.FinishedWindow
+	Drift    []schemas.DriftResult    // of job drift; empty when there were too few rows
+	Accuracy []schemas.AccuracyResult // of job accuracy; empty when there were too few rows or labels
+	Events   []schemas.Event          // as published
 }
 
 // TickStats says what one pass did.
@@ -87,53 +85,9 @@ type Monitor struct {
 	versions map[string]*versionState
 }
 
-// versionState is what the monitor remembers of a version. All of it is in ClickHouse too:
-// a restarted monitor reads it back.
-type versionState struct {
-	jobs map[Job]*jobState
-	// raised holds, by window start, the job that raised the retraining event, once that
-	// job has finished the window.
-	raised map[int64]Job
-	// lateAt and lateRequests are when late rows were last looked for, and the version's
-	// rows then. Before the first look lateAt is zero.
-	lateAt       time.Time
-	lateRequests uint64
-}
-
-// jobState is how far a job of a version has come.
-type jobState struct {
-	next time.Time            // start of the first window that is not finished; zero: none is
-	done map[int64]doneWindow // by window start, in microseconds; the last LateWindows and more
-}
-
-type doneWindow struct {
-	rows     uint64
-	revision uint32
-}
-
 // NewMonitor returns a monitor of a valid configuration. It starts nothing.
 func NewMonitor(cfg Config, store Store, pub Publisher, log zerolog.Logger) *Monitor {
 	return &Monitor{cfg: cfg, store: store, pub: pub, log: log, versions: map[string]*versionState{}}
-}
-
-// Run ticks until ctx ends, and then returns nil. A pass that fails is logged and tried
-// again at the next interval: what it had not finished is still to be done.
-func (m *Monitor) Run(ctx context.Context, interval time.Duration, versions func() []Version) error {
-	if interval <= 0 {
-		return fmt.Errorf("monitor interval must be above 0, got %s", interval)
-	}
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		if _, err := m.Tick(ctx, time.Now(), versions()); err != nil && ctx.Err() == nil {
-			m.log.Error().Err(err).Msg("monitor pass failed, will be tried again")
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
 }
 
 // Tick is one pass at the time now: it reads the watermark, and judges what has closed
@@ -155,7 +109,7 @@ func (m *Monitor) Tick(ctx context.Context, now time.Time, versions []Version) (
 	if len(monitored) == 0 {
 		return stats, nil
 	}
-	if err := m.marks.read(ctx, m.store, m.cfg.Database, models); err != nil {
+	if err := m.marks.read(ctx, m.store, models); err != nil {
 		return stats, err
 	}
 	var errs []error
@@ -167,17 +121,7 @@ func (m *Monitor) Tick(ctx context.Context, now time.Time, versions []Version) (
 	return stats, errors.Join(errs...)
 }
 
-func jobsOf(v Version) []Job {
-	var jobs []Job
-	if v.Reference != nil && len(v.Reference.Columns) > 0 {
-		jobs = append(jobs, JobDrift)
-	}
-	if v.Manifest.Target != nil {
-		jobs = append(jobs, JobAccuracy)
-	}
-	return jobs
-}
-
+// tickVersion is the part of a pass that one version takes.
 func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, stats *TickStats) error {
 	man, mon := v.Manifest, v.Manifest.Monitoring
 	key := man.Name + "/" + man.Version
@@ -190,364 +134,13 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 	if !watermark.IsZero() {
 		stats.Watermarks[key] = watermark
 	}
-
-	state := m.versions[key]
-	if state == nil {
-		var err error
-		if state, err = m.recover(ctx, v); err != nil {
+	if m.versions[key] == nil {
+		state, err := m.recover(ctx, v)
+		if err != nil {
 			return err
 		}
 		m.versions[key] = state
 	}
-	if err := m.judgeLate(ctx, now, v, state, requests, stats); err != nil {
-		return err
-	}
-	// Drift first: accuracy, which closes later, then knows whether retraining was asked for.
-	for _, job := range jobsOf(v) {
-		delay := time.Duration(0)
-		if job == JobAccuracy {
-			delay = mon.LabelDelay.Std()
-		}
-		if err := m.judgeClosed(ctx, now, v, state, job, floor(watermark.Add(-delay), mon.Window.Std()), stats); err != nil {
-			return err
-		}
-	}
-	m.forget(state, mon.Window.Std())
-	return nil
-}
-
-// judgeClosed judges the windows that ended by end and are not finished yet.
-func (m *Monitor) judgeClosed(ctx context.Context, now time.Time, v Version, state *versionState, job Job, end time.Time, stats *TickStats) error {
-	js := state.jobs[job]
-	if !end.After(js.next) {
-		return nil
-	}
-	t := newTable(m.cfg.Database, v.Manifest)
-	counts, err := t.countWindows(ctx, m.store, Span{js.next, end}, "")
-	if err != nil {
-		return err
-	}
-	windows := make([]window, len(counts))
-	for i, c := range counts {
-		windows[i] = window{windowCount: c}
-	}
-	if err := m.judge(ctx, now, v, state, job, windows, stats); err != nil {
-		return err
-	}
-	js.next = end // also past windows that had no rows
-	return nil
-}
-
-// judgeLate judges again the finished windows that have got rows since. Their rows are
-// counted only when the version has stored any, and only where such a row was scored
-// since the last look; the first look after a start counts all of the last LateWindows.
-func (m *Monitor) judgeLate(ctx context.Context, now time.Time, v Version, state *versionState, requests uint64, stats *TickStats) error {
-	if m.cfg.LateWindows == 0 || requests == state.lateRequests || now.Sub(state.lateAt) < m.cfg.LateInterval {
-		return nil
-	}
-	var next time.Time
-	for _, js := range state.jobs {
-		if js.next.After(next) {
-			next = js.next
-		}
-	}
-	if next.IsZero() {
-		return nil
-	}
-	t := newTable(m.cfg.Database, v.Manifest)
-	span := Span{next.Add(-time.Duration(m.cfg.LateWindows) * t.window), next}
-	if !state.lateAt.IsZero() {
-		since := " AND scored_at >= " + instant(state.lateAt.Add(-m.cfg.LateOverlap))
-		fresh, err := t.countWindows(ctx, m.store, span, since)
-		if err != nil {
-			return err
-		}
-		if len(fresh) == 0 {
-			state.lateAt, state.lateRequests = now, requests
-			return nil
-		}
-		span = Span{fresh[0].Start, fresh[len(fresh)-1].Start.Add(t.window)}
-	}
-	counts, err := t.countWindows(ctx, m.store, span, "")
-	if err != nil {
-		return err
-	}
-	for _, job := range jobsOf(v) {
-		js := state.jobs[job]
-		var windows []window
-		for _, c := range counts {
-			done, ok := js.done[c.Start.UnixMicro()]
-			if !c.Start.Before(js.next) || c.Rows <= done.rows {
-				continue
-			}
-			w := window{windowCount: c}
-			if ok {
-				w.revision = done.revision + 1
-			}
-			windows = append(windows, w)
-		}
-		if err := m.judge(ctx, now, v, state, job, windows, stats); err != nil {
-			return err
-		}
-	}
-	state.lateAt, state.lateRequests = now, requests
-	return nil
-}
-
-// judge judges windows of one job, in chunks: scores, result rows, events, and last the
-// rows of windows. Only after these are written does the state move.
-func (m *Monitor) judge(ctx context.Context, now time.Time, v Version, state *versionState, job Job, windows []window, stats *TickStats) error {
-	for len(windows) > 0 {
-		n := m.chunk(v, job, windows)
-		var judged []Judged
-		var err error
-		if job == JobDrift {
-			judged, err = m.judgeDrift(ctx, now, v, windows[:n])
-		} else {
-			judged, err = m.judgeAccuracy(ctx, now, v, windows[:n])
-		}
-		if err != nil {
-			return err
-		}
-		if err := m.finish(ctx, now, v, state, job, judged); err != nil {
-			return err
-		}
-		stats.Judged = append(stats.Judged, judged...)
-		windows = windows[n:]
-	}
-	return nil
-}
-
-// chunkSpan and chunkCells bound what one query may answer: cells are rows of its answer,
-// and windows are numbered by 32 bits within it, whatever event times requests carry.
-const (
-	chunkSpan  = 10 * 366 * 24 * time.Hour
-	chunkCells = 500_000
-)
-
-// chunk returns how many of the windows one query takes, at least one.
-func (m *Monitor) chunk(v Version, job Job, windows []window) int {
-	most := m.cfg.MaxWindows
-	if job == JobDrift {
-		cells := 0
-		for _, c := range v.Reference.Columns {
-			cells += len(c.Counts) + 2
-		}
-		most = min(most, max(1, chunkCells/cells))
-	}
-	var rows uint64
-	for i, w := range windows {
-		rows += w.Rows
-		if i > 0 && (i == most || w.Start.Sub(windows[0].Start) > chunkSpan || (job == JobAccuracy && rows > m.cfg.MaxRows)) {
-			return i
-		}
-	}
-	return len(windows)
-}
-
-func countsOf(windows []window) []windowCount {
-	out := make([]windowCount, len(windows))
-	for i, w := range windows {
-		out[i] = w.windowCount
-	}
-	return out
-}
-
-func (m *Monitor) judgeDrift(ctx context.Context, now time.Time, v Version, windows []window) ([]Judged, error) {
-	counts, err := countCells(ctx, m.store, newTable(m.cfg.Database, v.Manifest), v.Reference, countsOf(windows))
-	if err != nil {
-		return nil, err
-	}
-	judged := make([]Judged, len(windows))
-	for i, w := range windows {
-		w.Rows = counts[i].Rows // rows may have come since they were counted
-		j := &judged[i]
-		j.WindowRow = windowRow(v, JobDrift, w, now)
-		if w.Rows < uint64(v.Manifest.Monitoring.MinRows) {
-			j.Verdict = string(VerdictTooFew)
-			continue
-		}
-		if j.Drift, err = judgeDrift(v, w, counts[i], now); err != nil {
-			m.log.Warn().Err(err).Str("model", v.Manifest.Name).Str("version", v.Manifest.Version).Msg("drift scores left out")
-		}
-	}
-	return judged, nil
-}
-
-func (m *Monitor) judgeAccuracy(ctx context.Context, now time.Time, v Version, windows []window) ([]Judged, error) {
-	quality, err := countQuality(ctx, m.store, newTable(m.cfg.Database, v.Manifest), v.Manifest.Target, countsOf(windows))
-	if err != nil {
-		return nil, err
-	}
-	judged := make([]Judged, len(windows))
-	for i, w := range windows {
-		j := &judged[i]
-		j.WindowRow = windowRow(v, JobAccuracy, w, now)
-		j.Labels = uint64(quality[i].Labels())
-		if least := uint64(v.Manifest.Monitoring.MinRows); w.Rows < least || j.Labels < least {
-			j.Verdict = string(VerdictTooFew)
-			continue
-		}
-		j.Accuracy = judgeAccuracy(v.Manifest, w, quality[i], now)
-	}
-	return judged, nil
-}
-
-func windowRow(v Version, job Job, w window, now time.Time) WindowRow {
-	return WindowRow{
-		Model: v.Manifest.Name, Version: v.Manifest.Version, Job: string(job),
-		WindowStart: w.Start, WindowEnd: w.Start.Add(v.Manifest.Monitoring.Window.Std()),
-		Revision: w.revision, Rows: w.Rows, Verdict: string(VerdictOK), DoneAt: now,
-	}
-}
-
-// finish writes result rows, publishes events, and then writes the rows of windows.
-func (m *Monitor) finish(ctx context.Context, now time.Time, v Version, state *versionState, job Job, judged []Judged) error {
-	var drift []ScoreRow
-	var accuracy []AccuracyRow
-	rows := make([]WindowRow, len(judged))
-	for i := range judged {
-		j := &judged[i]
-		breaches := append(driftBreaches(j.Drift), accuracyBreaches(j.Accuracy)...)
-		if len(breaches) > 0 {
-			j.Verdict = string(VerdictBreached)
-		}
-		w := window{windowCount{j.WindowStart, j.Rows}, j.Revision}
-		j.Events = eventsOf(m.cfg.Database, v, job, w, j.Labels, breaches, state.raised[j.WindowStart.UnixMicro()], m.cfg.TrainingSpan, now)
-		drift, accuracy = append(drift, j.Drift...), append(accuracy, j.Accuracy...)
-		rows[i] = j.WindowRow
-	}
-	if len(drift) > 0 {
-		if err := m.store.InsertRows(ctx, "drift_results", drift); err != nil {
-			return fmt.Errorf("write %d drift results: %w", len(drift), err)
-		}
-	}
-	if len(accuracy) > 0 {
-		if err := m.store.InsertRows(ctx, "accuracy_results", accuracy); err != nil {
-			return fmt.Errorf("write %d accuracy results: %w", len(accuracy), err)
-		}
-	}
-	for i := range judged {
-		for _, e := range judged[i].Events {
-			if err := m.pub.Publish(ctx, e); err != nil {
-				return fmt.Errorf("publish the %s event of window %s: %w", e.Data.Kind, e.Data.WindowStart.Format(time.RFC3339), err)
-			}
-		}
-	}
-	if err := m.store.InsertRows(ctx, "windows", rows); err != nil {
-		return fmt.Errorf("write %d finished windows: %w", len(rows), err)
-	}
-	js := state.jobs[job]
-	for i := range judged {
-		j := &judged[i]
-		js.done[j.WindowStart.UnixMicro()] = doneWindow{j.Rows, j.Revision}
-		if j.WindowEnd.After(js.next) {
-			js.next = j.WindowEnd
-		}
-		if slices.ContainsFunc(j.Events, func(e schemas.Event) bool { return e.Data.Kind == schemas.EventRetraining }) {
-			state.raised[j.WindowStart.UnixMicro()] = job
-		}
-		m.log.Info().Str("model", j.Model).Str("version", j.Version).Str("job", j.Job).Time("window", j.WindowStart).
-			Uint32("revision", j.Revision).Uint64("rows", j.Rows).Uint64("labels", j.Labels).Str("verdict", j.Verdict).
-			Int("events", len(j.Events)).Msg("window judged")
-	}
-	return nil
-}
-
-type lastRow struct {
-	Job  string    `ch:"job"`
-	Last time.Time `ch:"last"`
-}
-
-type raisedRow struct {
-	Job         string    `ch:"job"`
-	WindowStart time.Time `ch:"window_start"`
-	Revision    uint32    `ch:"revision"`
-}
-
-// recover reads back how far the jobs of a version have come.
-func (m *Monitor) recover(ctx context.Context, v Version) (*versionState, error) {
-	state := &versionState{jobs: map[Job]*jobState{}, raised: map[int64]Job{}}
-	length := v.Manifest.Monitoring.Window.Std()
-	for _, job := range jobsOf(v) {
-		state.jobs[job] = &jobState{done: map[int64]doneWindow{}}
-	}
-	of := fmt.Sprintf("model = %s AND version = %s", quote(v.Manifest.Name), quote(v.Manifest.Version))
-	var last []lastRow
-	if err := m.store.Select(ctx, &last, fmt.Sprintf(
-		"SELECT job, max(window_start) AS last FROM %s.windows WHERE %s GROUP BY job", m.cfg.Database, of)); err != nil {
-		return nil, fmt.Errorf("read the finished windows: %w", err)
-	}
-	for _, r := range last {
-		if js := state.jobs[Job(r.Job)]; js != nil {
-			js.next = r.Last.UTC().Add(length)
-		}
-	}
-	from := m.keepFrom(state, length)
-	if !from.IsZero() {
-		of += " AND window_start >= " + instant(from)
-	}
-	var done []WindowRow
-	if err := m.store.Select(ctx, &done, fmt.Sprintf(
-		"SELECT * FROM %s.windows FINAL WHERE %s ORDER BY revision", m.cfg.Database, of)); err != nil {
-		return nil, fmt.Errorf("read the finished windows: %w", err)
-	}
-	for _, r := range done {
-		if js := state.jobs[Job(r.Job)]; js != nil {
-			js.done[r.WindowStart.UnixMicro()] = doneWindow{r.Rows, r.Revision}
-		}
-	}
-	var raised []raisedRow
-	if err := m.store.Select(ctx, &raised, fmt.Sprintf(`SELECT job, window_start, min(revision) AS revision FROM (
-  SELECT '%[2]s' AS job, window_start, revision FROM %[1]s.drift_results FINAL WHERE drifted AND retrain AND %[4]s
-  UNION ALL
-  SELECT '%[3]s' AS job, window_start, revision FROM %[1]s.accuracy_results FINAL WHERE breached AND retrain AND %[4]s)
-GROUP BY job, window_start ORDER BY job DESC`, m.cfg.Database, JobDrift, JobAccuracy, of)); err != nil {
-		return nil, fmt.Errorf("read the retraining events that were raised: %w", err)
-	}
-	for _, r := range raised { // drift first: where both breached, it was the one that raised it
-		js, at := state.jobs[Job(r.Job)], r.WindowStart.UnixMicro()
-		if js == nil {
-			continue
-		}
-		if d, ok := js.done[at]; ok && d.revision >= r.Revision && state.raised[at] == "" {
-			state.raised[at] = Job(r.Job)
-		}
-	}
-	return state, nil
-}
-
-// keepFrom is the start of the windows that may still be judged, or judged again; zero
-// when a job has not finished any.
-func (m *Monitor) keepFrom(state *versionState, length time.Duration) time.Time {
-	var least time.Time
-	for _, js := range state.jobs {
-		if js.next.IsZero() {
-			return time.Time{}
-		}
-		if least.IsZero() || js.next.Before(least) {
-			least = js.next
-		}
-	}
-	return least.Add(-time.Duration(m.cfg.LateWindows) * length)
-}
-
-// forget drops what keepFrom excludes, so that memory does not grow with time.
-func (m *Monitor) forget(state *versionState, length time.Duration) {
-	from := m.keepFrom(state, length)
-	if from.IsZero() {
-		return
-	}
-	for _, js := range state.jobs {
-		for at := range js.done {
-			if at < from.UnixMicro() {
-				delete(js.done, at)
-			}
-		}
-	}
-	for at := range state.raised {
-		if at < from.UnixMicro() {
-			delete(state.raised, at)
-		}
-	}
+	p := &pass{Monitor: m, Version: v, now: now, state: m.versions[key], stats: stats}
+	return p.run(ctx, watermark, requests)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/drift/stattest"
 	"github.com/millrace/millrace/schemas"
 )
@@ -16,58 +17,15 @@ var ErrNoRows = errors.New("no rows to compare")
 // psiGroups is the number of groups that PSI merges numeric bins into.
 const psiGroups = 10
 
-// Counts are the rows of one column by cell: the bins of a numeric column or the listed
-// categories of another one, in the reference's order.
-type Counts struct {
-	Cells   []int64
-	Other   int64 // categories that the reference does not list
-	Missing int64 // NULL or NaN
-}
-
-// ReferenceCounts returns the counts of a reference's column.
-func ReferenceCounts(c *schemas.ReferenceColumn) Counts {
-	return Counts{Cells: c.Counts, Other: c.Other, Missing: c.Missing}
-}
-
-// Rows returns the number of rows counted.
-func (c Counts) Rows() int64 {
-	n := c.Other + c.Missing
-	for _, k := range c.Cells {
-		n += k
-	}
-	return n
-}
-
-// GroupBins merges neighbouring bins into at most groups groups of near-equal reference
-// mass and returns the group of each bin: walking from the left, group g (from 0) is closed
-// by the first bin with which the cumulative count reaches (g+1)/groups of the total; the
-// last group takes what is left.
-func GroupBins(reference []int64, groups int) []int {
-	var total, cumulative int64
-	for _, n := range reference {
-		total += n
-	}
-	out := make([]int, len(reference))
-	g := 0
-	for i, n := range reference {
-		out[i] = g
-		cumulative += n
-		if int64(groups)*cumulative >= int64(g+1)*total && g < groups-1 {
-			g++
-		}
-	}
-	return out
-}
-
 // cells lays the two sides out for a score over categories. Of numeric columns the bins
-// are merged by GroupBins. Categories stand each for itself, followed by other. A last
+// are merged by profile.GroupBins. Categories stand each for itself, followed by other. A last
 // cell holds the missing when either side has any.
-func cells(reference, current Counts, numeric bool) (r, c []float64) {
+func cells(reference, current profile.Counts, numeric bool) (r, c []float64) {
 	add := func(inReference, inCurrent int64) {
 		r, c = append(r, float64(inReference)), append(c, float64(inCurrent))
 	}
 	if numeric {
-		for i, g := range GroupBins(reference.Cells, psiGroups) {
+		for i, g := range profile.GroupBins(reference.Cells, psiGroups) {
 			if g == len(r) {
 				add(0, 0)
 			}
@@ -118,7 +76,7 @@ type Score struct {
 // for psi and chisquare when either side has any; ks compares the values that are there,
 // and a column of which one side has values and the other none has D = 1.
 // Counts that do not match the reference's cells, and no rows at all, are errors.
-func ColumnScore(test schemas.Stattest, reference, current Counts, numeric bool) (Score, error) {
+func ColumnScore(test schemas.Stattest, reference, current profile.Counts, numeric bool) (Score, error) {
 	s := Score{Stattest: test}
 	if len(reference.Cells) != len(current.Cells) {
 		return s, fmt.Errorf("%s: the reference has %d cells, the window %d", test, len(reference.Cells), len(current.Cells))

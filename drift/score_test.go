@@ -13,6 +13,7 @@ import (
 
 	"github.com/millrace/millrace/drift"
 	"github.com/millrace/millrace/drift/internal/golden"
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -27,10 +28,6 @@ type goldenFile struct {
 		CramersV           *float64 `json:"cramers_v"`
 		KS                 *float64
 		KSP                *float64 `json:"ks_p"`
-	}
-	Groups []struct {
-		Reference []int64
-		Groups    []int
 	}
 	Quality []struct {
 		Positives, Negatives []int64
@@ -56,8 +53,8 @@ func reference(t *testing.T) goldenFile {
 func TestGoldenMonitorScores(t *testing.T) {
 	for _, c := range reference(t).Drift {
 		t.Run(c.Name, func(t *testing.T) {
-			reference := drift.Counts{Cells: c.Reference, Missing: c.Missing[0], Other: c.Other[0]}
-			current := drift.Counts{Cells: c.Current, Missing: c.Missing[1], Other: c.Other[1]}
+			reference := profile.Counts{Cells: c.Reference, Missing: c.Missing[0], Other: c.Other[0]}
+			current := profile.Counts{Cells: c.Current, Missing: c.Missing[1], Other: c.Other[1]}
 			s, err := drift.ColumnScore(schemas.StattestPSI, reference, current, c.Numeric)
 			require.NoError(t, err)
 			require.Nil(t, s.PValue)
@@ -82,26 +79,20 @@ func TestGoldenMonitorScores(t *testing.T) {
 	}
 }
 
-func TestGroupBins(t *testing.T) {
-	for _, c := range reference(t).Groups {
-		require.Equal(t, c.Groups, drift.GroupBins(c.Reference, 10), "%v", c.Reference)
-	}
-}
-
 func TestScoreGuards(t *testing.T) {
-	empty := drift.Counts{Cells: []int64{0, 0}}
-	some := drift.Counts{Cells: []int64{3, 4}}
-	gone := drift.Counts{Cells: []int64{0, 0}, Missing: 7}
+	empty := profile.Counts{Cells: []int64{0, 0}}
+	some := profile.Counts{Cells: []int64{3, 4}}
+	gone := profile.Counts{Cells: []int64{0, 0}, Missing: 7}
 	for _, test := range []schemas.Stattest{schemas.StattestPSI, schemas.StattestKS, schemas.StattestChiSquare} {
-		for _, sides := range [][2]drift.Counts{{empty, some}, {some, empty}, {empty, empty}} {
+		for _, sides := range [][2]profile.Counts{{empty, some}, {some, empty}, {empty, empty}} {
 			_, err := drift.ColumnScore(test, sides[0], sides[1], true)
 			require.ErrorIs(t, err, drift.ErrNoRows, test)
 		}
-		_, err := drift.ColumnScore(test, some, drift.Counts{Cells: []int64{1}}, true)
+		_, err := drift.ColumnScore(test, some, profile.Counts{Cells: []int64{1}}, true)
 		require.ErrorContains(t, err, "has 2 cells, the window 1", test)
-		_, err = drift.ColumnScore(test, some, drift.Counts{Cells: []int64{-1, 4}}, true)
+		_, err = drift.ColumnScore(test, some, profile.Counts{Cells: []int64{-1, 4}}, true)
 		require.ErrorContains(t, err, "negative", test)
-		for _, sides := range [][2]drift.Counts{{some, gone}, {gone, some}, {gone, gone}, {some, some}} {
+		for _, sides := range [][2]profile.Counts{{some, gone}, {gone, some}, {gone, gone}, {some, some}} {
 			s, err := drift.ColumnScore(test, sides[0], sides[1], true)
 			require.NoError(t, err, test)
 			require.False(t, math.IsNaN(s.Value) || math.IsInf(s.Value, 0), test)
@@ -129,7 +120,7 @@ func TestScoreProperties(t *testing.T) {
 		cells := rapid.IntRange(1, 60).Draw(t, "cells")
 		a, b := counts(t, cells, "reference"), counts(t, cells, "current")
 		score := func(test schemas.Stattest, a, b []int64) (drift.Score, bool) {
-			s, err := drift.ColumnScore(test, drift.Counts{Cells: a}, drift.Counts{Cells: b}, test == schemas.StattestKS)
+			s, err := drift.ColumnScore(test, profile.Counts{Cells: a}, profile.Counts{Cells: b}, test == schemas.StattestKS)
 			if errors.Is(err, drift.ErrNoRows) {
 				return s, false
 			}
@@ -169,63 +160,47 @@ func TestScoreProperties(t *testing.T) {
 	})
 }
 
-func TestGroupBinsProperties(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		bins := counts(t, rapid.IntRange(1, 80).Draw(t, "bins"), "reference")
-		g := drift.GroupBins(bins, 10)
-		require.Len(t, g, len(bins))
-		require.Equal(t, 0, g[0])
-		for i := 1; i < len(g); i++ {
-			require.True(t, g[i] == g[i-1] || g[i] == g[i-1]+1, "%v", g)
-		}
-		require.Less(t, g[len(g)-1], 10)
-	})
-}
-
 func TestGoldenMonitorQuality(t *testing.T) {
 	for i, c := range reference(t).Quality {
-		confusion := drift.Confusion{TruePositive: c.TP, FalsePositive: c.FP, FalseNegative: c.FN, TrueNegative: c.TN}
-		accuracy, ok := confusion.Accuracy()
+		q := profile.Quality{
+			Confusion: profile.Confusion{TruePositive: c.TP, FalsePositive: c.FP, FalseNegative: c.FN, TrueNegative: c.TN},
+			TwiceU:    twiceU(c.Positives, c.Negatives),
+		}
+		accuracy, ok := drift.QualityFigure(q, schemas.StattestAccuracy)
 		require.True(t, ok)
 		require.InDelta(t, c.Accuracy, accuracy, 1e-15)
-		precision, ok := confusion.Precision()
+		precision, ok := drift.QualityFigure(q, schemas.StattestPrecision)
 		require.Equal(t, c.Precision != nil, ok)
 		if ok {
 			require.InDelta(t, *c.Precision, precision, 1e-15)
 		}
-		recall, ok := confusion.Recall()
+		recall, ok := drift.QualityFigure(q, schemas.StattestRecall)
 		require.True(t, ok)
 		require.InDelta(t, c.Recall, recall, 1e-15)
-		auc, bound, ok := drift.ROCAUC(c.Positives, c.Negatives)
+		auc, ok := drift.QualityFigure(q, schemas.StattestAUC)
 		require.True(t, ok)
 		require.InDelta(t, c.ROCAUC, auc, 1e-12, "case %d", i)
-
-		// Merging neighbouring scores moves the area by no more than the bound says.
-		var p, n []int64
-		for j := 0; j < len(c.Positives); j += 7 {
-			var sp, sn int64
-			for k := j; k < min(j+7, len(c.Positives)); k++ {
-				sp += c.Positives[k]
-				sn += c.Negatives[k]
-			}
-			p, n = append(p, sp), append(n, sn)
-		}
-		coarse, wide, ok := drift.ROCAUC(p, n)
-		require.True(t, ok)
-		require.GreaterOrEqual(t, wide, bound)
-		require.LessOrEqual(t, math.Abs(coarse-auc), wide)
 	}
 }
 
-func TestQualityUndefined(t *testing.T) {
-	var q drift.Quality
-	for _, f := range []func() (float64, bool){q.Accuracy, q.Precision, q.Recall, q.ROCAUC} {
-		v, ok := f()
-		require.False(t, ok)
-		require.Zero(t, v)
+// twiceU counts pairs of labels by score, scores ascending.
+func twiceU(positives, negatives []int64) uint64 {
+	var u, below int64
+	for i, p := range positives {
+		u += p * (2*below + negatives[i])
+		below += negatives[i]
 	}
-	for _, sides := range [][2][]int64{{nil, nil}, {{1}, {0}}, {{0}, {1}}, {{1, 2}, {1}}} {
-		_, _, ok := drift.ROCAUC(sides[0], sides[1])
-		require.False(t, ok, "%v", sides)
+	return uint64(u)
+}
+
+func TestQualityUndefined(t *testing.T) {
+	for _, metric := range []schemas.Stattest{schemas.StattestAccuracy, schemas.StattestPrecision, schemas.StattestRecall, schemas.StattestAUC} {
+		v, ok := drift.QualityFigure(profile.Quality{}, metric)
+		require.False(t, ok, metric)
+		require.Zero(t, v, metric)
+	}
+	for _, c := range []profile.Confusion{{TruePositive: 1}, {FalseNegative: 1}, {TrueNegative: 1}, {FalsePositive: 1}} {
+		_, ok := drift.QualityFigure(profile.Quality{Confusion: c}, schemas.StattestAUC)
+		require.False(t, ok, "%v", c)
 	}
 }

@@ -4,93 +4,48 @@ import (
 	"context"
 	"time"
 
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
 
-// Store is ClickHouse as the monitor sees it. Both methods return when ClickHouse has
-// answered; the monitor calls one at a time.
+// Store counts what is stored and keeps what was found. The monitor makes one call at a
+// time. A zero time, where a method takes the time to begin at, is the beginning.
 type Store interface {
-	// Select runs a query and puts its rows into dest, a pointer to a slice of structs
-	// with `ch:"column"` tags.
-	Select(ctx context.Context, dest any, query string, args ...any) error
-	// InsertRows inserts a slice of such structs into a table of the configured database, as
-	// one insert: all of it or nothing.
-	InsertRows(ctx context.Context, table string, rows any) error
+	Counter
+	Keeper
+	// TrainingSQL returns plain SQL for the rows that a retraining would start from.
+	TrainingSQL(m *schemas.Manifest, span profile.Span) string
+}
+
+// Counter counts the answered rows of versions. Starts of windows ascend, and there is an
+// answer for each of them, which may be zero.
+type Counter interface {
+	// Progress says how far request partitions have come, in the minutes from since on.
+	Progress(ctx context.Context, models []string, since time.Time) ([]schemas.PartitionProgress, error)
+	// CountRows counts rows by window, oldest first, and leaves out windows without any. Unless
+	// scoredSince is zero, it leaves out rows that were scored before it.
+	CountRows(ctx context.Context, m *schemas.Manifest, span profile.Span, scoredSince time.Time) ([]profile.WindowRows, error)
+	// CountCells counts rows by window and cell of the reference's columns.
+	CountCells(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, starts []time.Time) ([]profile.WindowCounts, error)
+	// CountQuality counts labelled rows by window, prediction and label.
+	CountQuality(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.Quality, error)
+}
+
+// Keeper keeps what the jobs found in the windows of versions. A write is there as a whole,
+// by table, or not at all; the same rows written again replace each other.
+type Keeper interface {
+	// LastFinished returns the start of the last window that each job has finished.
+	LastFinished(ctx context.Context, m *schemas.Manifest) (map[schemas.Job]time.Time, error)
+	// FinishedWindows returns the finished windows from a start on, by revision.
+	FinishedWindows(ctx context.Context, m *schemas.Manifest, from time.Time) ([]schemas.FinishedWindow, error)
+	// RetrainingBreaches returns the windows, from a start on, in which a job found a
+	// breach that asks for retraining: job drift before job accuracy.
+	RetrainingBreaches(ctx context.Context, m *schemas.Manifest, from time.Time) ([]schemas.RetrainingBreach, error)
+	WriteResults(ctx context.Context, scores []schemas.DriftResult, figures []schemas.AccuracyResult) error
+	WriteWindows(ctx context.Context, windows []schemas.FinishedWindow) error
 }
 
 // Publisher puts events on the events topic. It returns when Kafka has acknowledged.
 type Publisher interface {
 	Publish(ctx context.Context, e schemas.Event) error
-}
-
-// Job names a row of the table windows: what was finished.
-type Job string
-
-// The jobs.
-const (
-	JobDrift    Job = "drift"
-	JobAccuracy Job = "accuracy"
-	JobReport   Job = "report"
-)
-
-// Verdict is what a job found in a window.
-type Verdict string
-
-// The verdicts.
-const (
-	VerdictOK       Verdict = "ok"
-	VerdictBreached Verdict = "breached"
-	VerdictTooFew   Verdict = "too_few" // fewer rows, or labels, than min_rows
-)
-
-// ScoreRow is a row of drift_results.
-type ScoreRow struct {
-	Model       string    `ch:"model"`
-	Version     string    `ch:"version"`
-	WindowStart time.Time `ch:"window_start"`
-	WindowEnd   time.Time `ch:"window_end"`
-	Revision    uint32    `ch:"revision"`
-	Column      string    `ch:"column"`
-	Stattest    string    `ch:"stattest"`
-	Score       float64   `ch:"score"`
-	PValue      *float64  `ch:"p_value"`
-	Threshold   *float64  `ch:"threshold"`
-	Drifted     bool      `ch:"drifted"`
-	Severity    string    `ch:"severity"`
-	Retrain     bool      `ch:"retrain"`
-	Rows        uint64    `ch:"rows"`
-	Missing     uint64    `ch:"missing"`
-	ComputedAt  time.Time `ch:"computed_at"`
-}
-
-// AccuracyRow is a row of accuracy_results.
-type AccuracyRow struct {
-	Model       string    `ch:"model"`
-	Version     string    `ch:"version"`
-	WindowStart time.Time `ch:"window_start"`
-	WindowEnd   time.Time `ch:"window_end"`
-	Revision    uint32    `ch:"revision"`
-	Metric      string    `ch:"metric"`
-	Value       *float64  `ch:"value"`
-	Threshold   *float64  `ch:"threshold"`
-	Breached    bool      `ch:"breached"`
-	Severity    string    `ch:"severity"`
-	Retrain     bool      `ch:"retrain"`
-	Rows        uint64    `ch:"rows"`
-	Labels      uint64    `ch:"labels"`
-	ComputedAt  time.Time `ch:"computed_at"`
-}
-
-// WindowRow is a row of windows.
-type WindowRow struct {
-	Model       string    `ch:"model"`
-	Version     string    `ch:"version"`
-	Job         string    `ch:"job"`
-	WindowStart time.Time `ch:"window_start"`
-	WindowEnd   time.Time `ch:"window_end"`
-	Revision    uint32    `ch:"revision"`
-	Rows        uint64    `ch:"rows"`
-	Labels      uint64    `ch:"labels"`
-	Verdict     string    `ch:"verdict"`
-	DoneAt      time.Time `ch:"done_at"`
 }

@@ -2,9 +2,7 @@ package drift
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -70,38 +68,15 @@ type watermarks struct {
 	since  time.Time // minutes from here are read
 }
 
-type progressRow struct {
-	Model     string    `ch:"model"`
-	Version   string    `ch:"version"`
-	TopicID   string    `ch:"request_topic_id"`
-	Partition int32     `ch:"request_partition"`
-	EventTime time.Time `ch:"event_time"`
-	ScoredAt  time.Time `ch:"scored_at"`
-	Newest    time.Time `ch:"newest"`
-	Requests  uint64    `ch:"requests"`
-}
-
-func (w *watermarks) read(ctx context.Context, store Store, database string, models []string) error {
-	var list []string
+func (w *watermarks) read(ctx context.Context, store Counter, models []string) error {
 	for _, m := range models {
-		list = append(list, quote(m))
 		if w.models[m] == nil {
 			w.since = time.Time{} // a new model's minutes are all unread
 		}
 	}
-	since := ""
-	if !w.since.IsZero() {
-		since = fmt.Sprintf(" AND minute >= toDateTime(%d, 'UTC')", w.since.Unix())
-	}
-	// States that were written before these left out event times in the future may hold one.
-	var rows []progressRow
-	err := store.Select(ctx, &rows, fmt.Sprintf(`SELECT model, version, request_topic_id, request_partition,
-  maxIf(event_time_max, event_time_max != toDateTime64(0, 6, 'UTC') AND event_time_max <= scored_at_max + INTERVAL 1 HOUR) AS event_time,
-  max(scored_at_max) AS scored_at, max(minute) AS newest, sum(minute_states.requests) AS requests
-FROM %s.minute_states WHERE model IN (%s)%s
-GROUP BY model, version, request_topic_id, request_partition`, database, strings.Join(list, ", "), since))
+	rows, err := store.Progress(ctx, models, w.since)
 	if err != nil {
-		return fmt.Errorf("read the progress of request partitions: %w", err)
+		return err
 	}
 	if w.models == nil {
 		w.models = map[string]*modelProgress{}
@@ -121,8 +96,7 @@ GROUP BY model, version, request_topic_id, request_partition`, database, strings
 		}
 		key := partition{r.TopicID, r.Partition}
 		p := m.partitions[key]
-		// 1970 is the answer of maxIf where no state has a usable event time.
-		if r.EventTime.UnixMicro() != 0 && r.EventTime.After(p.eventTime) {
+		if r.EventTime.After(p.eventTime) {
 			p.eventTime = r.EventTime
 		}
 		if r.ScoredAt.After(p.scoredAt) {

@@ -37,3 +37,6 @@ func NewHandler(ctx context.Context, cfg Config) (h interface {
 
 // Began tells that a role of the test's own is set up.
 func (a *App) Began(role Role) { a.began(role) }
+
+// Every is every.
+var Every = every

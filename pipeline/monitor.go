@@ -10,6 +10,7 @@ import (
 	"github.com/millrace/millrace/drift"
 	"github.com/millrace/millrace/drift/report"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse/history"
 	"github.com/millrace/millrace/sinks/kafka"
 )
 
@@ -37,13 +38,12 @@ func (a *App) runMonitor(soft, hard context.Context) error {
 	}
 	defer producer.Close()
 
-	cfg := drift.DefaultConfig()
-	cfg.Database = a.cfg.ClickHouse.Database
+	store := history.New(client, a.cfg.ClickHouse.Database)
 	publisher := countingPublisher{kafka.EventPublisher{Producer: producer, Topic: a.cfg.Topics.Events}, a}
-	monitor := drift.NewMonitor(cfg, client, publisher, a.log)
+	monitor := drift.NewMonitor(drift.DefaultConfig(), store, publisher, a.log)
 	reports := report.DefaultConfig()
-	reports.Dir, reports.Database = a.cfg.Monitor.ReportsDir, cfg.Database
-	reporter := report.NewReporter(reports, client, a.log)
+	reports.Dir = a.cfg.Monitor.ReportsDir
+	reporter := report.NewReporter(reports, store, a.log)
 	group, ctx := errgroup.WithContext(soft)
 	group.Go(func() error { // ends with soft
 		every(ctx, a.cfg.Monitor.Interval, func(now time.Time) {

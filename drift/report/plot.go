@@ -18,7 +18,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgsvg"
 
-	"github.com/millrace/millrace/drift"
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -88,7 +88,7 @@ func (b Bins) shares(groups, categories int) []cell {
 // current are counts.
 func (b Bins) ranges(groups int) []cell {
 	var cells []cell
-	group := drift.GroupBins(b.Reference, groups)
+	group := profile.GroupBins(b.Reference, groups)
 	for i, g := range group {
 		if g == len(cells) {
 			c := cell{short: "<" + num(b.Edges[0]), long: "values below "}

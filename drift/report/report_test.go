@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -20,6 +19,7 @@ import (
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
+	"github.com/millrace/millrace/sinks/clickhouse/history"
 )
 
 func TestMain(m *testing.M) { os.Exit(clickhousetest.Main(m)) }
@@ -92,7 +92,7 @@ SELECT 'flights', request_id, if(cityHash64(request_id) %% 1000 < late_probabili
 		add(fmt.Sprintf("x%d", i), edges, nil)
 	}
 	add("late_probability", edges, nil)
-	counts, err := drift.CountCells(tb.Context(), c, c.Database(), v, []time.Time{start})
+	counts, err := history.New(c, c.Database()).CountCells(tb.Context(), m, v.Reference, []time.Time{start})
 	require.NoError(tb, err)
 	v.Reference.Rows = int64(counts[0].Rows)
 	for i, n := range counts[0].Columns {
@@ -106,19 +106,17 @@ type discard struct{}
 func (discard) Publish(context.Context, schemas.Event) error { return nil }
 
 func newMonitor(c *clickhouse.Client) *drift.Monitor {
-	cfg := drift.DefaultConfig()
-	cfg.Database = c.Database()
-	return drift.NewMonitor(cfg, c, discard{}, zerolog.Nop())
+	return drift.NewMonitor(drift.DefaultConfig(), history.New(c, c.Database()), discard{}, zerolog.Nop())
 }
 
 func newReporter(tb testing.TB, c *clickhouse.Client) (*report.Reporter, report.Config) {
 	tb.Helper()
 	cfg := report.DefaultConfig()
-	cfg.Database, cfg.Dir, cfg.MaxReports = c.Database(), tb.TempDir(), 4
+	cfg.Dir, cfg.MaxReports = tb.TempDir(), 4
 	if keep := os.Getenv("MILLRACE_TEST_REPORTS"); keep != "" { // to look at them
 		cfg.Dir = keep
 	}
-	return report.NewReporter(cfg, c, zerolog.Nop()), cfg
+	return report.NewReporter(cfg, history.New(c, c.Database()), zerolog.Nop()), cfg
 }
 
 func TestReporter(t *testing.T) {
@@ -235,26 +233,36 @@ func TestConfigValidate(t *testing.T) {
 	}
 }
 
-type broken struct{ calls int }
-
-func (b *broken) Select(context.Context, any, string, ...any) error {
-	b.calls++
-	return errors.New("refused")
+// broken is a store that refuses everything that it is asked.
+type broken struct {
+	report.Store
+	calls int
 }
-func (*broken) InsertRows(context.Context, string, any) error { return errors.New("refused") }
 
-func TestRunGoesOnAfterAFailure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cfg := report.DefaultConfig()
-		cfg.Dir = t.TempDir()
-		b := &broken{}
-		r := report.NewReporter(cfg, b, zerolog.Nop())
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second+time.Millisecond)
-		defer cancel()
-		require.NoError(t, r.Run(ctx, time.Second, func() []drift.Version { return []drift.Version{{Manifest: manifest(1)}} }))
-		require.Equal(t, 12, b.calls, "the due windows and the index, six times")
-		require.ErrorContains(t, r.Run(ctx, 0, nil), "above 0")
-	})
+var errRefused = errors.New("refused")
+
+func (b *broken) DueReports(context.Context, *schemas.Manifest, int) ([]schemas.DueReport, error) {
+	b.calls++
+	return nil, errRefused
+}
+
+func (b *broken) WindowSummaries(context.Context, *schemas.Manifest, int) ([]schemas.WindowSummary, error) {
+	b.calls++
+	return nil, errRefused
+}
+
+func TestTickGoesOnAfterAFailure(t *testing.T) {
+	cfg := report.DefaultConfig()
+	cfg.Dir = t.TempDir()
+	b := &broken{}
+	r := report.NewReporter(cfg, b, zerolog.Nop())
+	for range 6 {
+		paths, err := r.Tick(t.Context(), now, []drift.Version{{Manifest: manifest(1)}})
+		require.ErrorIs(t, err, errRefused)
+		require.ErrorContains(t, err, "report flights/1.0")
+		require.Empty(t, paths)
+	}
+	require.Equal(t, 12, b.calls, "the due windows and the index, six times")
 }
 
 // BenchmarkReports writes the reports of 181 daily windows of 10 columns.

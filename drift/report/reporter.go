@@ -13,20 +13,20 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/drift"
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
 
 // Config says where reports go and how much one pass does.
 type Config struct {
 	Dir            string // is made when it is missing
-	Database       string // of ClickHouse
 	MaxReports     int    // per pass and version; the newest windows come first
 	HistoryWindows int    // length of the small time series
 }
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
-	return Config{Dir: "reports", Database: "millrace", MaxReports: 64, HistoryWindows: 60}
+	return Config{Dir: "reports", MaxReports: 64, HistoryWindows: 60}
 }
 
 // Validate reports every setting that makes no sense, by its key.
@@ -44,38 +44,35 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Store has what reports are made of, and keeps which were written. The reporter makes one
+// call at a time.
+type Store interface {
+	// DueReports returns windows that were finished, or revised, since their report was
+	// written, the newest first.
+	DueReports(ctx context.Context, m *schemas.Manifest, most int) ([]schemas.DueReport, error)
+	// Results returns what was last found in the windows from first to last, both starts.
+	Results(ctx context.Context, m *schemas.Manifest, first, last time.Time) (schemas.Results, error)
+	// CountCells counts rows by window and cell of the reference's columns.
+	CountCells(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, starts []time.Time) ([]profile.WindowCounts, error)
+	// WindowSummaries returns the verdicts on windows, the newest first.
+	WindowSummaries(ctx context.Context, m *schemas.Manifest, most int) ([]schemas.WindowSummary, error)
+	WriteWindows(ctx context.Context, windows []schemas.FinishedWindow) error
+	// RowsSQL returns plain SQL for the rows of a span.
+	RowsSQL(m *schemas.Manifest, span profile.Span) string
+}
+
 // Reporter writes the reports of finished windows that have none yet, and those of windows
 // of which a job was finished, or revised, since. Its methods are for one goroutine.
 type Reporter struct {
 	cfg     Config
-	store   drift.Store
+	store   Store
 	log     zerolog.Logger
 	indexed bool // the index was written since the start
 }
 
 // NewReporter returns a reporter of a valid configuration. It starts nothing.
-func NewReporter(cfg Config, store drift.Store, log zerolog.Logger) *Reporter {
+func NewReporter(cfg Config, store Store, log zerolog.Logger) *Reporter {
 	return &Reporter{cfg: cfg, store: store, log: log}
-}
-
-// Run ticks until ctx ends, and then returns nil. A pass that fails is logged and tried
-// again at the next interval.
-func (r *Reporter) Run(ctx context.Context, interval time.Duration, versions func() []drift.Version) error {
-	if interval <= 0 {
-		return fmt.Errorf("report interval must be above 0, got %s", interval)
-	}
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		if _, err := r.Tick(ctx, time.Now(), versions()); err != nil && ctx.Err() == nil {
-			r.log.Error().Err(err).Msg("report pass failed, will be tried again")
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
 }
 
 // Tick is one pass at the time now. It returns the paths of the HTML files written; as
@@ -104,24 +101,11 @@ func (r *Reporter) Tick(ctx context.Context, now time.Time, versions []drift.Ver
 	return paths, errors.Join(errs...)
 }
 
-type dueRow struct {
-	WindowStart time.Time `ch:"window_start"`
-	Done        time.Time `ch:"done"`
-}
-
-func of(m *schemas.Manifest) string {
-	// Names hold nothing that needs escaping: see schemas.ParseManifest.
-	return fmt.Sprintf("model = '%s' AND version = '%s'", m.Name, m.Version)
-}
-
 func (r *Reporter) tickVersion(ctx context.Context, now time.Time, v drift.Version) ([]string, error) {
 	m := v.Manifest
-	var due []dueRow
-	if err := r.store.Select(ctx, &due, fmt.Sprintf(`SELECT window_start, maxIf(done_at, job != '%[2]s') AS done
-FROM %[1]s.windows WHERE %[3]s GROUP BY window_start
-HAVING done > maxIf(done_at, job = '%[2]s') ORDER BY window_start DESC LIMIT %[4]d`,
-		r.cfg.Database, drift.JobReport, of(m), r.cfg.MaxReports)); err != nil {
-		return nil, fmt.Errorf("read the windows without a report: %w", err)
+	due, err := r.store.DueReports(ctx, m, r.cfg.MaxReports)
+	if err != nil {
+		return nil, err
 	}
 	if len(due) == 0 {
 		return nil, nil
@@ -132,21 +116,21 @@ HAVING done > maxIf(done_at, job = '%[2]s') ORDER BY window_start DESC LIMIT %[4
 		return nil, err
 	}
 	var paths []string
-	rows := make([]drift.WindowRow, len(reports))
+	rows := make([]schemas.FinishedWindow, len(reports))
 	for i, rep := range reports {
 		written, err := Write(r.cfg.Dir, rep)
 		if err != nil {
 			return paths, err
 		}
 		paths = append(paths, written[0])
-		rows[i] = drift.WindowRow{
-			Model: m.Name, Version: m.Version, Job: string(drift.JobReport), WindowStart: rep.WindowStart, WindowEnd: rep.WindowEnd,
+		rows[i] = schemas.FinishedWindow{
+			Model: m.Name, Version: m.Version, Job: string(schemas.JobReport), WindowStart: rep.WindowStart, WindowEnd: rep.WindowEnd,
 			Rows: rep.Rows, Labels: rep.Labels, Verdict: worst(rep.Drift, rep.Accuracy),
 			// What the report has seen, and not now: a job that finishes in between is seen next time.
 			DoneAt: due[i].Done,
 		}
 	}
-	if err := r.store.InsertRows(ctx, "windows", rows); err != nil {
+	if err := r.store.WriteWindows(ctx, rows); err != nil {
 		return paths, fmt.Errorf("write %d reported windows: %w", len(rows), err)
 	}
 	r.log.Info().Str("model", m.Name).Str("version", m.Version).Int("reports", len(paths)).Msg("reports written")
@@ -156,7 +140,7 @@ HAVING done > maxIf(done_at, job = '%[2]s') ORDER BY window_start DESC LIMIT %[4
 func worst(verdicts ...*Verdict) string {
 	out := ""
 	for _, v := range verdicts {
-		if v != nil && (out == "" || v.Verdict == string(drift.VerdictBreached) || out == string(drift.VerdictTooFew)) {
+		if v != nil && (out == "" || v.Verdict == string(schemas.VerdictBreached) || out == string(schemas.VerdictTooFew)) {
 			out = v.Verdict
 		}
 	}
@@ -166,70 +150,54 @@ func worst(verdicts ...*Verdict) string {
 // results are the latest revisions of what the monitor wrote, by window start in
 // microseconds.
 type results struct {
-	windows  map[int64][]drift.WindowRow
-	drift    map[int64][]drift.ScoreRow
-	accuracy map[int64][]drift.AccuracyRow
+	windows  map[int64][]schemas.FinishedWindow
+	drift    map[int64][]schemas.DriftResult
+	accuracy map[int64][]schemas.AccuracyResult
 	starts   []time.Time // ascending
 }
 
-// read reads the results of windows from first to last, both starts.
-func (r *Reporter) read(ctx context.Context, m *schemas.Manifest, first, last time.Time) (results, error) {
-	out := results{windows: map[int64][]drift.WindowRow{}, drift: map[int64][]drift.ScoreRow{}, accuracy: map[int64][]drift.AccuracyRow{}}
-	where := fmt.Sprintf("%s AND window_start BETWEEN fromUnixTimestamp64Micro(%d, 'UTC') AND fromUnixTimestamp64Micro(%d, 'UTC')",
-		of(m), first.UnixMicro(), last.UnixMicro())
-	latest := func(table, by string) string {
-		return fmt.Sprintf("SELECT * FROM %s.%s FINAL WHERE %s ORDER BY window_start, %s, revision DESC LIMIT 1 BY window_start, %s", r.cfg.Database, table, where, by, by)
-	}
-	var windows []drift.WindowRow
-	if err := r.store.Select(ctx, &windows, latest("windows", "job")); err != nil {
-		return out, fmt.Errorf("read the finished windows: %w", err)
-	}
-	var scores []drift.ScoreRow
-	if err := r.store.Select(ctx, &scores, latest("drift_results", "column, stattest")); err != nil {
-		return out, fmt.Errorf("read the drift results: %w", err)
-	}
-	var figures []drift.AccuracyRow
-	if err := r.store.Select(ctx, &figures, latest("accuracy_results", "metric")); err != nil {
-		return out, fmt.Errorf("read the accuracy results: %w", err)
-	}
-	for _, w := range windows {
+// byWindow arranges what the store has.
+func byWindow(found schemas.Results) results {
+	out := results{windows: map[int64][]schemas.FinishedWindow{}, drift: map[int64][]schemas.DriftResult{}, accuracy: map[int64][]schemas.AccuracyResult{}}
+	for _, w := range found.Windows {
 		at := w.WindowStart.UnixMicro()
 		if len(out.windows[at]) == 0 {
 			out.starts = append(out.starts, w.WindowStart.UTC())
 		}
 		out.windows[at] = append(out.windows[at], w)
 	}
-	for _, s := range scores {
+	for _, s := range found.Drift {
 		out.drift[s.WindowStart.UnixMicro()] = append(out.drift[s.WindowStart.UnixMicro()], s)
 	}
-	for _, f := range figures {
+	for _, f := range found.Accuracy {
 		out.accuracy[f.WindowStart.UnixMicro()] = append(out.accuracy[f.WindowStart.UnixMicro()], f)
 	}
-	return out, nil
+	return out
 }
 
 // collect gathers the reports of windows, oldest first: results and history by one query
 // of each table, distributions by one count over the rows.
-func (r *Reporter) collect(ctx context.Context, now time.Time, v drift.Version, due []dueRow) ([]Report, error) {
+func (r *Reporter) collect(ctx context.Context, now time.Time, v drift.Version, due []schemas.DueReport) ([]Report, error) {
 	length := v.Manifest.Monitoring.Window.Std()
 	first := due[0].WindowStart.Add(-time.Duration(r.cfg.HistoryWindows) * length)
-	found, err := r.read(ctx, v.Manifest, first, due[len(due)-1].WindowStart)
+	stored, err := r.store.Results(ctx, v.Manifest, first, due[len(due)-1].WindowStart)
 	if err != nil {
 		return nil, err
 	}
+	found := byWindow(stored)
 	starts := make([]time.Time, len(due))
 	for i, d := range due {
 		starts[i] = d.WindowStart.UTC()
 	}
-	var counts []drift.WindowCounts
+	var counts []profile.WindowCounts
 	if v.Reference != nil && len(v.Reference.Columns) > 0 {
-		if counts, err = drift.CountCells(ctx, r.store, r.cfg.Database, v, starts); err != nil {
+		if counts, err = r.store.CountCells(ctx, v.Manifest, v.Reference, starts); err != nil {
 			return nil, err
 		}
 	}
 	reports := make([]Report, len(due))
 	for i, start := range starts {
-		var c *drift.WindowCounts
+		var c *profile.WindowCounts
 		if counts != nil {
 			c = &counts[i]
 		}
@@ -238,21 +206,21 @@ func (r *Reporter) collect(ctx context.Context, now time.Time, v drift.Version, 
 	return reports, nil
 }
 
-func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, found results, counts *drift.WindowCounts) Report {
+func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, found results, counts *profile.WindowCounts) Report {
 	m, at := v.Manifest, start.UnixMicro()
 	end := start.Add(m.Monitoring.Window.Std())
 	rep := Report{
 		Model: m.Name, Version: m.Version, WindowStart: start, WindowEnd: end, MadeAt: now.UTC(),
-		SQL: drift.RowsSQL(r.cfg.Database, m, drift.Span{Start: start, End: end}),
+		SQL: r.store.RowsSQL(m, profile.Span{Start: start, End: end}),
 	}
 	for _, w := range found.windows[at] {
 		verdict := &Verdict{w.Verdict, w.Revision}
-		switch drift.Job(w.Job) {
-		case drift.JobDrift:
+		switch schemas.Job(w.Job) {
+		case schemas.JobDrift:
 			rep.Drift = verdict
-		case drift.JobAccuracy:
+		case schemas.JobAccuracy:
 			rep.Accuracy, rep.Labels = verdict, w.Labels
-		case drift.JobReport:
+		case schemas.JobReport:
 			continue
 		}
 		rep.Rows = max(rep.Rows, w.Rows)
@@ -302,7 +270,7 @@ func (r *Reporter) recent(start time.Time, length time.Duration, found results) 
 	return slices.DeleteFunc(slices.Clone(found.starts), func(s time.Time) bool { return !s.After(from) || s.After(start) })
 }
 
-func column(ref *schemas.ReferenceColumn, n drift.Counts, scores []Score, recent []time.Time, found results) Column {
+func column(ref *schemas.ReferenceColumn, n profile.Counts, scores []Score, recent []time.Time, found results) Column {
 	c := Column{
 		Column: ref.Name, Type: "categorical", Scores: scores, Missing: uint64(n.Missing),
 		Bins: Bins{
@@ -351,15 +319,6 @@ type indexWindow struct {
 	Rows, Labels    uint64
 }
 
-type indexRow struct {
-	WindowStart time.Time `ch:"window_start"`
-	Drift       string    `ch:"drift"`
-	Accuracy    string    `ch:"accuracy"`
-	Reported    bool      `ch:"reported"`
-	Rows        uint64    `ch:"n"`
-	Labels      uint64    `ch:"l"`
-}
-
 // maxIndexed bounds the windows of a version in the index.
 const maxIndexed = 1000
 
@@ -369,13 +328,9 @@ func (r *Reporter) writeIndex(ctx context.Context, versions []drift.Version) err
 		if v.Manifest.Monitoring == nil {
 			continue
 		}
-		var rows []indexRow
-		if err := r.store.Select(ctx, &rows, fmt.Sprintf(`SELECT window_start,
-  toString(argMaxIf(verdict, (revision, done_at), job = '%[1]s')) AS drift, toString(argMaxIf(verdict, (revision, done_at), job = '%[2]s')) AS accuracy,
-  max(job = '%[3]s') = 1 AS reported, max(rows) AS n, max(labels) AS l
-FROM %[4]s.windows WHERE %[5]s GROUP BY window_start ORDER BY window_start DESC LIMIT %[6]d`,
-			drift.JobDrift, drift.JobAccuracy, drift.JobReport, r.cfg.Database, of(v.Manifest), maxIndexed+1)); err != nil {
-			return fmt.Errorf("read the windows of the report index: %w", err)
+		rows, err := r.store.WindowSummaries(ctx, v.Manifest, maxIndexed+1)
+		if err != nil {
+			return err
 		}
 		iv := indexVersion{Model: v.Manifest.Name, Version: v.Manifest.Version, More: len(rows) > maxIndexed}
 		for _, row := range rows[:min(len(rows), maxIndexed)] {

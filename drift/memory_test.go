@@ -1,0 +1,120 @@
+package drift_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/drift"
+	"github.com/millrace/millrace/drift/profile"
+	"github.com/millrace/millrace/schemas"
+)
+
+// memory is a store that answers what it holds.
+type memory struct {
+	asked      int // for progress
+	partitions []schemas.PartitionProgress
+	rows       []profile.WindowRows
+	cells      []profile.WindowCounts
+	quality    []profile.Quality
+	scores     []schemas.DriftResult
+	figures    []schemas.AccuracyResult
+	finished   []schemas.FinishedWindow
+}
+
+func (m *memory) Progress(context.Context, []string, time.Time) ([]schemas.PartitionProgress, error) {
+	m.asked++
+	return m.partitions, nil
+}
+
+func (m *memory) CountRows(_ context.Context, _ *schemas.Manifest, s profile.Span, _ time.Time) ([]profile.WindowRows, error) {
+	return slices.DeleteFunc(slices.Clone(m.rows), func(r profile.WindowRows) bool { return r.Start.Before(s.Start) || !r.Start.Before(s.End) }), nil
+}
+
+func (m *memory) CountCells(context.Context, *schemas.Manifest, *schemas.Reference, []time.Time) ([]profile.WindowCounts, error) {
+	return m.cells, nil
+}
+
+func (m *memory) CountQuality(context.Context, *schemas.Manifest, []time.Time) ([]profile.Quality, error) {
+	return m.quality, nil
+}
+
+func (m *memory) LastFinished(context.Context, *schemas.Manifest) (map[schemas.Job]time.Time, error) {
+	return nil, nil
+}
+
+func (m *memory) FinishedWindows(context.Context, *schemas.Manifest, time.Time) ([]schemas.FinishedWindow, error) {
+	return m.finished, nil
+}
+
+func (m *memory) RetrainingBreaches(context.Context, *schemas.Manifest, time.Time) ([]schemas.RetrainingBreach, error) {
+	return nil, nil
+}
+
+func (m *memory) WriteResults(_ context.Context, scores []schemas.DriftResult, figures []schemas.AccuracyResult) error {
+	m.scores, m.figures = append(m.scores, scores...), append(m.figures, figures...)
+	return nil
+}
+
+func (m *memory) WriteWindows(_ context.Context, windows []schemas.FinishedWindow) error {
+	m.finished = append(m.finished, windows...)
+	return nil
+}
+
+func (m *memory) TrainingSQL(_ *schemas.Manifest, s profile.Span) string {
+	return "rows before " + s.End.Format(time.RFC3339)
+}
+
+// TestMonitorJudgesWhatIsCounted has one window, whose scores have moved and whose labels
+// are as the model says, and then passes in which nothing is new.
+func TestMonitorJudgesWhatIsCounted(t *testing.T) {
+	begin := time.Date(2001, 2, 1, 0, 0, 0, 0, time.UTC)
+	now := begin.Add(26 * time.Hour)
+	store := &memory{
+		partitions: []schemas.PartitionProgress{{
+			Model: "shop", Version: "1", TopicID: "t", EventTime: begin.Add(25 * time.Hour), ScoredAt: now, Newest: now, Requests: 100,
+		}},
+		rows:    []profile.WindowRows{{Start: begin, Rows: 100}},
+		cells:   []profile.WindowCounts{{Start: begin, Rows: 100, Columns: []profile.Counts{{Cells: []int64{10, 90}}}}},
+		quality: []profile.Quality{{Confusion: profile.Confusion{TruePositive: 40, TrueNegative: 60}, TwiceU: 2 * 40 * 60}},
+	}
+	version := drift.Version{
+		Manifest: &schemas.Manifest{
+			Name: "shop", Version: "1", Outputs: []schemas.Output{{Name: "score", Type: schemas.TypeFloat64}},
+			Target: &schemas.Target{Kind: schemas.TargetBinary, Score: "score", Threshold: 0.5},
+			Monitoring: &schemas.Monitoring{
+				Window: schemas.Duration(24 * time.Hour), IdleTimeout: schemas.Duration(time.Minute), MinRows: 50,
+				Checks: []schemas.Check{
+					{Stattest: schemas.StattestKS, Column: "score", Threshold: 0.3, Severity: schemas.SeverityCritical, Retrain: true},
+					{Stattest: schemas.StattestAUC, Threshold: 0.9, Severity: schemas.SeverityWarning},
+				},
+			},
+		},
+		Reference: &schemas.Reference{Rows: 100, Columns: []schemas.ReferenceColumn{{Name: "score", Edges: []float64{0.5}, Counts: []int64{60, 40}}}},
+	}
+	published := &topic{}
+	monitor := drift.NewMonitor(drift.DefaultConfig(), store, published, zerolog.Nop())
+	stats, err := monitor.Tick(t.Context(), now, []drift.Version{version})
+	require.NoError(t, err)
+	require.Equal(t, map[string]time.Time{"shop/1": begin.Add(25 * time.Hour)}, stats.Watermarks)
+	require.Len(t, stats.Judged, 2)
+	require.Equal(t, []string{"breached", "ok"}, []string{store.finished[0].Verdict, store.finished[1].Verdict})
+	require.Equal(t, []string{"psi", "ks"}, []string{store.scores[0].Stattest, store.scores[1].Stattest})
+	require.InDelta(t, 0.5, store.scores[1].Score, 1e-12)
+	require.Len(t, store.figures, 4)
+	require.Equal(t, 1.0, *store.figures[3].Value)
+	require.Equal(t, []string{"00:00 retraining r0"}, published.kinds())
+	require.Equal(t, "rows before 2001-02-02T00:00:00Z", published.events[0].Data.TrainingSQL)
+
+	for i := range 10 {
+		stats, err = monitor.Tick(t.Context(), now.Add(time.Duration(i)*time.Second), []drift.Version{version})
+		require.NoError(t, err)
+		require.Empty(t, stats.Judged)
+	}
+	require.Equal(t, 11, store.asked)
+	require.Len(t, published.events, 1)
+}

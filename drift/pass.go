@@ -1,0 +1,259 @@
+package drift
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/millrace/millrace/drift/profile"
+	"github.com/millrace/millrace/schemas"
+)
+
+// pass is one pass over the windows of one version.
+type pass struct {
+	*Monitor
+	Version
+	now   time.Time
+	state *versionState
+	stats *TickStats
+}
+
+// window is one judgement to be made.
+type window struct {
+	profile.WindowRows
+	revision uint32
+}
+
+// length is that of the version's windows.
+func (p *pass) length() time.Duration { return p.Manifest.Monitoring.Window.Std() }
+
+// run judges the windows that late rows have changed, and those that the watermark has
+// closed. requests are the version's rows by now.
+func (p *pass) run(ctx context.Context, watermark time.Time, requests uint64) error {
+	if err := p.judgeLate(ctx, requests); err != nil {
+		return err
+	}
+	// Drift first: accuracy, which closes later, then knows whether retraining was asked for.
+	for _, job := range p.jobs() {
+		delay := time.Duration(0)
+		if job == schemas.JobAccuracy {
+			delay = p.Manifest.Monitoring.LabelDelay.Std()
+		}
+		if err := p.judgeClosed(ctx, job, profile.WindowStart(watermark.Add(-delay), p.length())); err != nil {
+			return err
+		}
+	}
+	p.state.forget(p.state.keepFrom(p.cfg.LateWindows, p.length()))
+	return nil
+}
+
+// judgeClosed judges the windows that ended by end and are not finished yet.
+func (p *pass) judgeClosed(ctx context.Context, job schemas.Job, end time.Time) error {
+	js := p.state.jobs[job]
+	if !end.After(js.next) {
+		return nil
+	}
+	counts, err := p.store.CountRows(ctx, p.Manifest, profile.Span{Start: js.next, End: end}, time.Time{})
+	if err != nil {
+		return err
+	}
+	windows := make([]window, len(counts))
+	for i, c := range counts {
+		windows[i] = window{WindowRows: c}
+	}
+	if err := p.judge(ctx, job, windows); err != nil {
+		return err
+	}
+	js.next = end // also past windows that had no rows
+	return nil
+}
+
+// judgeLate judges again the finished windows that have got rows since. Their rows are
+// counted only when the version has stored any, and only where such a row was scored
+// since the last look; the first look after a start counts all of the last LateWindows.
+func (p *pass) judgeLate(ctx context.Context, requests uint64) error {
+	state := p.state
+	if p.cfg.LateWindows == 0 || requests == state.lateRequests || p.now.Sub(state.lateAt) < p.cfg.LateInterval {
+		return nil
+	}
+	next := state.next()
+	if next.IsZero() {
+		return nil
+	}
+	span := profile.Span{Start: next.Add(-time.Duration(p.cfg.LateWindows) * p.length()), End: next}
+	if !state.lateAt.IsZero() {
+		fresh, err := p.store.CountRows(ctx, p.Manifest, span, state.lateAt.Add(-p.cfg.LateOverlap))
+		if err != nil {
+			return err
+		}
+		if len(fresh) == 0 {
+			state.lateAt, state.lateRequests = p.now, requests
+			return nil
+		}
+		span = profile.Span{Start: fresh[0].Start, End: fresh[len(fresh)-1].Start.Add(p.length())}
+	}
+	counts, err := p.store.CountRows(ctx, p.Manifest, span, time.Time{})
+	if err != nil {
+		return err
+	}
+	for _, job := range p.jobs() {
+		if err := p.judge(ctx, job, state.jobs[job].grown(counts)); err != nil {
+			return err
+		}
+	}
+	state.lateAt, state.lateRequests = p.now, requests
+	return nil
+}
+
+// judge judges windows of one job, in chunks: scores, result rows, events, and last the
+// rows of windows. Only after these are written does the state move.
+func (p *pass) judge(ctx context.Context, job schemas.Job, windows []window) error {
+	for len(windows) > 0 {
+		n := p.chunk(job, windows)
+		var judged []Judged
+		var err error
+		if job == schemas.JobDrift {
+			judged, err = p.judgeDrift(ctx, windows[:n])
+		} else {
+			judged, err = p.judgeAccuracy(ctx, windows[:n])
+		}
+		if err != nil {
+			return err
+		}
+		if err := p.finish(ctx, job, judged); err != nil {
+			return err
+		}
+		p.stats.Judged = append(p.stats.Judged, judged...)
+		windows = windows[n:]
+	}
+	return nil
+}
+
+// chunkSpan and chunkCells bound what one query may answer: cells are rows of its answer,
+// and windows are numbered by 32 bits within it, whatever event times requests carry.
+const (
+	chunkSpan  = 10 * 366 * 24 * time.Hour
+	chunkCells = 500_000
+)
+
+// chunk returns how many of the windows one query takes, at least one.
+func (p *pass) chunk(job schemas.Job, windows []window) int {
+	most := p.cfg.MaxWindows
+	if job == schemas.JobDrift {
+		cells := 0
+		for _, c := range p.Reference.Columns {
+			cells += len(c.Counts) + 2
+		}
+		most = min(most, max(1, chunkCells/cells))
+	}
+	var rows uint64
+	for i, w := range windows {
+		rows += w.Rows
+		if i > 0 && (i == most || w.Start.Sub(windows[0].Start) > chunkSpan || (job == schemas.JobAccuracy && rows > p.cfg.MaxRows)) {
+			return i
+		}
+	}
+	return len(windows)
+}
+
+func startsOf(windows []window) []time.Time {
+	out := make([]time.Time, len(windows))
+	for i, w := range windows {
+		out[i] = w.Start
+	}
+	return out
+}
+
+func (p *pass) judgeDrift(ctx context.Context, windows []window) ([]Judged, error) {
+	counts, err := p.store.CountCells(ctx, p.Manifest, p.Reference, startsOf(windows))
+	if err != nil {
+		return nil, err
+	}
+	judged := make([]Judged, len(windows))
+	for i, w := range windows {
+		w.Rows = counts[i].Rows // rows may have come since they were counted
+		j := &judged[i]
+		j.FinishedWindow = p.finishedWindow(schemas.JobDrift, w)
+		if w.Rows < uint64(p.Manifest.Monitoring.MinRows) {
+			j.Verdict = string(schemas.VerdictTooFew)
+			continue
+		}
+		if j.Drift, err = p.driftResults(w, counts[i].Columns); err != nil {
+			p.log.Warn().Err(err).Str("model", p.Manifest.Name).Str("version", p.Manifest.Version).Msg("drift scores left out")
+		}
+	}
+	return judged, nil
+}
+
+func (p *pass) judgeAccuracy(ctx context.Context, windows []window) ([]Judged, error) {
+	quality, err := p.store.CountQuality(ctx, p.Manifest, startsOf(windows))
+	if err != nil {
+		return nil, err
+	}
+	judged := make([]Judged, len(windows))
+	for i, w := range windows {
+		j := &judged[i]
+		j.FinishedWindow = p.finishedWindow(schemas.JobAccuracy, w)
+		j.Labels = uint64(quality[i].Labels())
+		if least := uint64(p.Manifest.Monitoring.MinRows); w.Rows < least || j.Labels < least {
+			j.Verdict = string(schemas.VerdictTooFew)
+			continue
+		}
+		j.Accuracy = p.accuracyResults(w, quality[i])
+	}
+	return judged, nil
+}
+
+func (p *pass) finishedWindow(job schemas.Job, w window) schemas.FinishedWindow {
+	return schemas.FinishedWindow{
+		Model: p.Manifest.Name, Version: p.Manifest.Version, Job: string(job),
+		WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()),
+		Revision: w.revision, Rows: w.Rows, Verdict: string(schemas.VerdictOK), DoneAt: p.now,
+	}
+}
+
+// finish writes result rows, publishes events, and then writes the rows of windows.
+func (p *pass) finish(ctx context.Context, job schemas.Job, judged []Judged) error {
+	var scores []schemas.DriftResult
+	var figures []schemas.AccuracyResult
+	windows := make([]schemas.FinishedWindow, len(judged))
+	for i := range judged {
+		j := &judged[i]
+		breaches := append(driftBreaches(j.Drift), accuracyBreaches(j.Accuracy)...)
+		if len(breaches) > 0 {
+			j.Verdict = string(schemas.VerdictBreached)
+		}
+		j.Events = p.events(job, &j.FinishedWindow, breaches)
+		scores, figures = append(scores, j.Drift...), append(figures, j.Accuracy...)
+		windows[i] = j.FinishedWindow
+	}
+	if err := p.store.WriteResults(ctx, scores, figures); err != nil {
+		return err
+	}
+	for i := range judged {
+		for _, e := range judged[i].Events {
+			if err := p.pub.Publish(ctx, e); err != nil {
+				return fmt.Errorf("publish the %s event of window %s: %w", e.Data.Kind, e.Data.WindowStart.Format(time.RFC3339), err)
+			}
+		}
+	}
+	if err := p.store.WriteWindows(ctx, windows); err != nil {
+		return fmt.Errorf("write %d finished windows: %w", len(windows), err)
+	}
+	js := p.state.jobs[job]
+	for i := range judged {
+		j := &judged[i]
+		js.done[j.WindowStart.UnixMicro()] = doneWindow{j.Rows, j.Revision}
+		if j.WindowEnd.After(js.next) {
+			js.next = j.WindowEnd
+		}
+		if slices.ContainsFunc(j.Events, func(e schemas.Event) bool { return e.Data.Kind == schemas.EventRetraining }) {
+			p.state.raised[j.WindowStart.UnixMicro()] = job
+		}
+		p.log.Info().Str("model", j.Model).Str("version", j.Version).Str("job", j.Job).Time("window", j.WindowStart).
+			Uint32("revision", j.Revision).Uint64("rows", j.Rows).Uint64("labels", j.Labels).Str("verdict", j.Verdict).
+			Int("events", len(j.Events)).Msg("window judged")
+	}
+	return nil
+}

@@ -1,0 +1,29 @@
+package profile
+
+import "time"
+
+// Span is a range of event time, [Start, End).
+type Span struct{ Start, End time.Time }
+
+// WindowStart returns the start of the window that at lies in; windows are aligned to 1970.
+func WindowStart(at time.Time, window time.Duration) time.Time {
+	us, w := at.UnixMicro(), window.Microseconds()
+	n := us / w
+	if us%w < 0 {
+		n--
+	}
+	return time.UnixMicro(n * w).UTC()
+}
+
+// WindowRows is the number of rows of one window.
+type WindowRows struct {
+	Start time.Time
+	Rows  uint64
+}
+
+// WindowCounts are one window's counts, by column of the reference.
+type WindowCounts struct {
+	Start   time.Time
+	Rows    uint64
+	Columns []Counts
+}

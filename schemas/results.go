@@ -1,0 +1,119 @@
+package schemas
+
+import "time"
+
+// Job names what is done with a window, in the table windows.
+type Job string
+
+// The jobs.
+const (
+	JobDrift    Job = "drift"
+	JobAccuracy Job = "accuracy"
+	JobReport   Job = "report"
+)
+
+// Verdict is what a job found in a window.
+type Verdict string
+
+// The verdicts.
+const (
+	VerdictOK       Verdict = "ok"
+	VerdictBreached Verdict = "breached"
+	VerdictTooFew   Verdict = "too_few" // fewer rows, or labels, than min_rows
+)
+
+// DriftResult is a row of drift_results: one score of a column, or drift_share, which has none.
+type DriftResult struct {
+	Model       string    `ch:"model"`
+	Version     string    `ch:"version"`
+	WindowStart time.Time `ch:"window_start"`
+	WindowEnd   time.Time `ch:"window_end"`
+	Revision    uint32    `ch:"revision"`
+	Column      string    `ch:"column"`
+	Stattest    string    `ch:"stattest"`
+	Score       float64   `ch:"score"`
+	PValue      *float64  `ch:"p_value"`
+	Threshold   *float64  `ch:"threshold"`
+	Drifted     bool      `ch:"drifted"`
+	Severity    string    `ch:"severity"`
+	Retrain     bool      `ch:"retrain"`
+	Rows        uint64    `ch:"rows"`
+	Missing     uint64    `ch:"missing"`
+	ComputedAt  time.Time `ch:"computed_at"`
+}
+
+// AccuracyResult is a row of accuracy_results: one quality figure.
+type AccuracyResult struct {
+	Model       string    `ch:"model"`
+	Version     string    `ch:"version"`
+	WindowStart time.Time `ch:"window_start"`
+	WindowEnd   time.Time `ch:"window_end"`
+	Revision    uint32    `ch:"revision"`
+	Metric      string    `ch:"metric"`
+	Value       *float64  `ch:"value"`
+	Threshold   *float64  `ch:"threshold"`
+	Breached    bool      `ch:"breached"`
+	Severity    string    `ch:"severity"`
+	Retrain     bool      `ch:"retrain"`
+	Rows        uint64    `ch:"rows"`
+	Labels      uint64    `ch:"labels"`
+	ComputedAt  time.Time `ch:"computed_at"`
+}
+
+// FinishedWindow is a row of windows: a window that a job has finished.
+type FinishedWindow struct {
+	Model       string    `ch:"model"`
+	Version     string    `ch:"version"`
+	Job         string    `ch:"job"`
+	WindowStart time.Time `ch:"window_start"`
+	WindowEnd   time.Time `ch:"window_end"`
+	Revision    uint32    `ch:"revision"`
+	Rows        uint64    `ch:"rows"`
+	Labels      uint64    `ch:"labels"`
+	Verdict     string    `ch:"verdict"`
+	DoneAt      time.Time `ch:"done_at"`
+}
+
+// Results are what was found in windows.
+type Results struct {
+	Windows  []FinishedWindow
+	Drift    []DriftResult
+	Accuracy []AccuracyResult
+}
+
+// RetrainingBreach is a window in which a job found a breach that asks for retraining, and
+// the first revision that did.
+type RetrainingBreach struct {
+	Job         string    `ch:"job"`
+	WindowStart time.Time `ch:"window_start"`
+	Revision    uint32    `ch:"revision"`
+}
+
+// DueReport is a window that was finished, or revised, since its report was written.
+type DueReport struct {
+	WindowStart time.Time `ch:"window_start"`
+	Done        time.Time `ch:"done"` // when a job last finished it
+}
+
+// WindowSummary is what the jobs found in a window; no verdict: not judged yet.
+type WindowSummary struct {
+	WindowStart time.Time `ch:"window_start"`
+	Drift       string    `ch:"drift"`
+	Accuracy    string    `ch:"accuracy"`
+	Reported    bool      `ch:"reported"`
+	Rows        uint64    `ch:"n"`
+	Labels      uint64    `ch:"l"`
+}
+
+// PartitionProgress is how far a version has come in a request partition, by the minutes
+// that were read.
+type PartitionProgress struct {
+	Model     string    `ch:"model"`
+	Version   string    `ch:"version"`
+	TopicID   string    `ch:"request_topic_id"`
+	Partition int32     `ch:"request_partition"`
+	EventTime time.Time `ch:"event_time"` // greatest usable event time; zero: none
+	ScoredAt  time.Time `ch:"scored_at"`  // when a row was last scored
+	Newest    time.Time `ch:"newest"`     // the last minute that has rows
+	Requests  uint64    `ch:"requests"`   // rows
+}

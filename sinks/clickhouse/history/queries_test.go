@@ -1,0 +1,101 @@
+package history_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/drift/profile"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse/history"
+)
+
+var update = flag.Bool("update", false, "write testdata/queries.sql")
+
+// recording is a ClickHouse without rows that keeps what it was asked.
+type recording struct{ queries []string }
+
+func (r *recording) Select(_ context.Context, _ any, query string, _ ...any) error {
+	r.queries = append(r.queries, query)
+	return nil
+}
+
+func (*recording) InsertRows(context.Context, string, any) error { return nil }
+
+// TestQueries compares the text of every query with testdata/queries.sql. Analysts keep the
+// plain SQL of events and reports; the others have plans that were measured.
+func TestQueries(t *testing.T) {
+	start := time.Date(2001, 2, 1, 0, 0, 0, 0, time.UTC)
+	hour := func(h int) time.Time { return start.Add(time.Duration(h) * time.Hour) }
+	m := &schemas.Manifest{
+		Name: "shop", Version: "1.0",
+		Features: []schemas.Feature{
+			{Name: "amount", Type: schemas.TypeFloat32, Optional: true},
+			{Name: "country", Type: schemas.TypeCategory},
+			{Name: "label", Type: schemas.TypeString, Optional: true},
+			{Name: "note", Type: schemas.TypeString},
+		},
+		Outputs:    []schemas.Output{{Name: "score", Type: schemas.TypeFloat32}},
+		Target:     &schemas.Target{Kind: schemas.TargetBinary, Score: "score", Threshold: 0.5, PositiveAbove: 15},
+		Monitoring: &schemas.Monitoring{Window: schemas.Duration(time.Hour)},
+	}
+	labelled := *m
+	labelled.Features = m.Features[:2]
+	plain := labelled
+	plain.Target = nil
+	ref := &schemas.Reference{Columns: []schemas.ReferenceColumn{
+		{Name: "amount", Edges: []float64{-1e30, 0.1, 1.0 / 3, 1e30}, Counts: make([]int64, 5)},
+		{Name: "country", Categories: []string{"it's", `back\slash`, "größe", "new\nline", ""}, Counts: make([]int64, 5)},
+		{Name: "note"},
+	}}
+	span := profile.Span{Start: hour(0), End: hour(3)}
+
+	var text strings.Builder
+	put := func(name, query string) { fmt.Fprintf(&text, "-- %s\n%s;\n\n", name, query) }
+	conn := &recording{}
+	ask := func(name string, err error) {
+		require.NoError(t, err)
+		for _, q := range conn.queries {
+			put(name, q)
+		}
+		conn.queries = nil
+	}
+	store, ctx := history.New(conn, "millrace"), t.Context()
+	ask("progress", second(store.Progress(ctx, []string{"shop", "flights"}, time.Time{})))
+	ask("progress since a day", second(store.Progress(ctx, []string{"shop", "flights"}, start)))
+	ask("rows by window, from the beginning", second(store.CountRows(ctx, m, profile.Span{End: hour(3)}, time.Time{})))
+	ask("rows by window", second(store.CountRows(ctx, m, span, time.Time{})))
+	ask("rows by window, scored since", second(store.CountRows(ctx, m, span, hour(9))))
+	ask("cells", second(store.CountCells(ctx, m, ref, []time.Time{hour(0), hour(1)})))
+	ask("cells of windows apart", second(store.CountCells(ctx, m, ref, []time.Time{hour(0), hour(3)})))
+	ask("quality", second(store.CountQuality(ctx, m, []time.Time{hour(0), hour(3)})))
+	ask("finished", second(store.LastFinished(ctx, m)))
+	ask("finished", second(store.FinishedWindows(ctx, m, time.Time{})))
+	ask("finished", second(store.RetrainingBreaches(ctx, m, time.Time{})))
+	ask("finished since", second(store.FinishedWindows(ctx, m, start)))
+	ask("finished since", second(store.RetrainingBreaches(ctx, m, start)))
+	hourly := profile.Span{Start: hour(0), End: hour(1)}
+	put("rows", store.RowsSQL(m, hourly))
+	put("training", store.TrainingSQL(m, hourly))
+	put("training, label", store.TrainingSQL(&labelled, hourly))
+	put("training without a target", store.TrainingSQL(&plain, hourly))
+	ask("due reports", second(store.DueReports(ctx, m, 64)))
+	ask("results", second(store.Results(ctx, m, hour(0), hour(3))))
+	ask("verdicts", second(store.WindowSummaries(ctx, m, 1001)))
+
+	const path = "testdata/queries.sql"
+	if *update {
+		require.NoError(t, os.WriteFile(path, []byte(text.String()), 0o600))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), text.String())
+}
+
+func second[T any](_ T, err error) error { return err }

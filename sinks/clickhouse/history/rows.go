@@ -1,0 +1,38 @@
+package history
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/millrace/millrace/drift/profile"
+	"github.com/millrace/millrace/schemas"
+)
+
+// RowsSQL returns plain SQL for the answered rows of a version in a span.
+func (s *Store) RowsSQL(m *schemas.Manifest, span profile.Span) string {
+	t := s.table(m)
+	return fmt.Sprintf("SELECT * FROM %s WHERE %s ORDER BY event_time", t.observations(), t.where(span))
+}
+
+// TrainingSQL returns plain SQL for the rows that a retraining would start from: request
+// id, event time, the features and the last label (column label, or feedback_label where a
+// feature is called label) of each row of the span that has one.
+// Without a target there are no labels, and all rows are selected.
+func (s *Store) TrainingSQL(m *schemas.Manifest, span profile.Span) string {
+	t := s.table(m)
+	columns := []string{"o.request_id AS request_id", "o.event_time AS event_time"}
+	for _, f := range m.Features {
+		columns = append(columns, "o."+column(f.Name)+" AS "+column(f.Name))
+	}
+	if m.Target == nil {
+		return fmt.Sprintf("SELECT %s FROM %s AS o WHERE %s ORDER BY event_time",
+			strings.Join(columns, ", "), t.observations(), t.where(span))
+	}
+	label := "label"
+	if _, taken := m.Feature(label); taken {
+		label = "feedback_label"
+	}
+	columns = append(columns, "f.label AS "+label)
+	return fmt.Sprintf(`SELECT %s FROM (SELECT * FROM %s WHERE %s) AS o INNER JOIN (SELECT request_id, argMax(label, feedback_offset) AS label FROM %s.feedback WHERE model = %s AND request_id IN (SELECT request_id FROM %s WHERE %s) GROUP BY request_id) AS f ON f.request_id = o.request_id WHERE isNotNull(f.label) ORDER BY event_time`,
+		strings.Join(columns, ", "), t.observations(), t.where(span), t.database, quote(t.model), t.observations(), t.where(span))
+}
