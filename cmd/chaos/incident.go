@@ -117,16 +117,15 @@ func amid(seed uint64, t Topology) []Fault {
 
 // rank orders incidents that would else ask for what nobody can do. Rows that ClickHouse loses
 // are stored again from the log, which must still hold them: so before a topic is made again.
-// A group that is set back before a record batch that cannot be read comes to it once more: so
-// recorders are not, after such a batch of observations; workers never are.
+// A group that is set back before a record batch that cannot be read comes to it once more, and
+// workers cannot find what was answered in observations of which a batch cannot be read: so such
+// a batch of observations comes last.
 func (in Incident) rank() int {
 	switch {
 	case in.Kind == Parts:
 		return 0
 	case in.Kind == Poison && in.Target == observations:
 		return 2
-	case in.Target == worker && in.Dice < 0.5:
-		return 3
 	default:
 		return 1
 	}
