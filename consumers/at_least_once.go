@@ -147,7 +147,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		_ = f.settle() // whose error ends the session
 		l.revoked(ctx, cl, partitions)
 	}
-	cl, err := l.cfg.Dial(append(append(l.options(guarded, assigned), unsaid.options()...), // the client commits marks by itself, under guarded
+	cl, err := l.cfg.Dial(append(append(l.options(guarded, assigned), l.clientLog(unsaid)), // the client commits marks by itself, under guarded
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(markCommitPeriod),
 		kgo.ProducerLinger(0),
 		kgo.BlockRebalanceOnPoll(),

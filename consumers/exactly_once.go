@@ -22,7 +22,7 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 	unsaid := newUntold(refuse)
 	defer unsaid.end()
 	faulty.stalls.unsaid = unsaid
-	sess, err := l.cfg.dialSession(append(append(l.options(hard, assigned), unsaid.options()...),
+	sess, err := l.cfg.dialSession(append(append(l.options(hard, assigned), l.clientLog(unsaid)),
 		kgo.TransactionalID(fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)),
 		kgo.TransactionTimeout(l.cfg.TransactionTimeout),
 		kgo.ProducerLinger(time.Second))...) // longer than sending takes: Flush ends it

@@ -100,6 +100,7 @@ type Lane struct {
 
 	reopened atomic.Bool            // a session has failed, and the next one has no partitions yet
 	stalls   atomic.Pointer[stalls] // of the session
+	held     atomic.Bool            // health was told that a transaction holds offsets
 }
 
 // NewLane prepares a lane; nothing is connected before Run.
@@ -197,7 +198,10 @@ func (l *Lane) options(hard context.Context, assigned *assignments) []kgo.Opt {
 		opts = append(opts, kgo.InstanceID(id))
 	}
 	return append(opts,
-		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.revoked), kgo.AdjustFetchOffsetsFn(assigned.fetched),
+		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.revoked), kgo.AdjustFetchOffsetsFn(func(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+			l.released()
+			return assigned.fetched(ctx, offsets)
+		}),
 		kgo.ConsumeRegex(), kgo.ConsumeTopics("^"+regexp.QuoteMeta(l.cfg.TopicPrefix)+".+$"),
 		kgo.RecordDeliveryTimeout(l.cfg.TransactionTimeout/2), // else a topic that is gone is awaited for ever, silently
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
