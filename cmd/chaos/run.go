@@ -101,7 +101,7 @@ type run struct {
 	skipped    []kafkatest.Batch // those of them that become dead letters
 
 	unstuck  int
-	verdict  *Verdict
+	tally    *Tally
 	findings []Finding
 }
 
@@ -120,7 +120,7 @@ func newRun(o Options, log zerolog.Logger) (*run, error) {
 	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
 		return nil, fmt.Errorf("directory for data and logs: %w", err)
 	}
-	r := &run{o: o, log: log, verdict: &Verdict{}}
+	r := &run{o: o, log: log, tally: &Tally{}}
 	r.topology = Topology{Workers: o.Workers, Recorders: o.Recorders, Brokers: o.Brokers, KillBrokers: o.Kafka == RealKafka, Only: o.Only}
 	r.plan = NewPlan(o.Seed, o.Faults, r.topology, o.Outage)
 	r.plan.Incidents = NewIncidents(o.Seed, o.Incidents, r.topology)
@@ -380,13 +380,13 @@ func (r *run) verify(ctx context.Context) error {
 		return fmt.Errorf("read what is there: %w", err)
 	}
 	r.findings = append(r.findings, e.setAside(r.skipped, r.cluster.topicOf(requests))...)
-	r.verdict = judge(r.load, e)
-	r.findings = append(r.findings, r.verdict.Findings...)
+	r.tally = judge(r.load, e)
+	r.findings = append(r.findings, r.tally.Findings...)
 	return nil
 }
 
 func (r *run) summary() *Summary {
-	v := r.verdict
+	v := r.tally
 	s := &Summary{
 		Seed: r.o.Seed, Kafka: r.o.Kafka, Brokers: r.o.Brokers, Requests: v.Requests, Results: v.Results, Observations: v.Observations,
 		DeadLetters: v.DeadLetters, Duplicates: v.Duplicates, Lost: v.Lost, Reordered: v.Reordered, Wrong: v.Wrong,

@@ -132,7 +132,7 @@ func TestRun(t *testing.T) {
 		tells = append(tells, kind)
 	}
 	require.Subset(t, tells, []string{"second result", "reordered result", "second row", "lost dead letter's row", "wrong minute", "wrong key of result", "wrong headers of result"}, "%v", r.summary().Findings)
-	require.Equal(t, []int{2, 1, 1}, []int{r.verdict.Duplicates, r.verdict.Lost, r.verdict.Reordered}, "%v", r.summary().Findings)
+	require.Equal(t, []int{2, 1, 1}, []int{r.tally.Duplicates, r.tally.Lost, r.tally.Reordered}, "%v", r.summary().Findings)
 
 	var report bytes.Buffer
 	r.findings = []Finding{{"first", r.began}, {"second", r.began}, {"third", time.Time{}}}

@@ -12,8 +12,8 @@ type Finding struct {
 	At   time.Time // about when it went wrong; zero if that is not known
 }
 
-// Verdict is what the evidence shows. Only Findings decide whether all is well.
-type Verdict struct {
+// Tally is what the evidence shows. Only Findings decide whether all is well.
+type Tally struct {
 	Requests     int // in Kafka
 	Results      int
 	Observations int // rows in ClickHouse
@@ -29,9 +29,9 @@ type Verdict struct {
 const mostFindings = 8
 
 // judge compares what is there with what was sent.
-func judge(l load, e *evidence) *Verdict {
-	v := &Verdict{Requests: len(e.requests), Results: len(e.results), Observations: len(e.rows), DeadLetters: len(e.letters)}
-	j := &judgement{load: l, e: e, verdict: v, told: map[string]int{}, requests: make([]int, l.total), byPlace: make(map[lies]int, l.total)}
+func judge(l load, e *evidence) *Tally {
+	v := &Tally{Requests: len(e.requests), Results: len(e.results), Observations: len(e.rows), DeadLetters: len(e.letters)}
+	j := &judgement{load: l, e: e, tally: v, told: map[string]int{}, requests: make([]int, l.total), byPlace: make(map[lies]int, l.total)}
 	j.locate()
 	all := func(int) bool { return true }
 	good := func(i int) bool { return l.class(i) == "" }
@@ -59,11 +59,11 @@ func judge(l load, e *evidence) *Verdict {
 	return v
 }
 
-// judgement is a Verdict in the making.
+// judgement is a Tally in the making.
 type judgement struct {
 	load
 	e        *evidence
-	verdict  *Verdict
+	tally    *Tally
 	told     map[string]int
 	requests []int // by number: 1 + the index of the request in e.requests; 0 where it is not in Kafka
 	byPlace  map[lies]int
@@ -85,7 +85,7 @@ func (j *judgement) sent(i int) *entry {
 
 func (j *judgement) find(kind string, at time.Time, format string, args ...any) {
 	if j.told[kind]++; j.told[kind] <= mostFindings {
-		j.verdict.Findings = append(j.verdict.Findings, Finding{What: kind + ": " + fmt.Sprintf(format, args...), At: at})
+		j.tally.Findings = append(j.tally.Findings, Finding{What: kind + ": " + fmt.Sprintf(format, args...), At: at})
 	}
 }
 
@@ -119,13 +119,13 @@ func (j *judgement) once(what string, entries []entry, due func(i int) bool, of 
 		i, err := of(x)
 		switch {
 		case err != nil:
-			j.verdict.Wrong++
+			j.tally.Wrong++
 			j.find("foreign "+what, x.at, "%s: %v", j.describe(x), err)
 		case !due(i):
-			j.verdict.Wrong++
+			j.tally.Wrong++
 			j.find("needless "+what, x.at, "%s, of %s", j.describe(x), j.tell(i))
 		case first[i] != nil:
-			j.verdict.Duplicates++
+			j.tally.Duplicates++
 			j.find("second "+what, x.at, "%s, after %s, of %s", j.describe(x), j.describe(first[i]), j.tell(i))
 		default:
 			first[i] = x
@@ -133,7 +133,7 @@ func (j *judgement) once(what string, entries []entry, due func(i int) bool, of 
 	}
 	for i, x := range first {
 		if x == nil && due(i) {
-			j.verdict.Lost++
+			j.tally.Lost++
 			var at time.Time
 			if r := j.sent(i); r != nil {
 				at = r.at
@@ -164,7 +164,7 @@ func (j *judgement) values(what string, entries []entry) {
 	for k := range entries {
 		x := &entries[k]
 		if i, err := j.indexOf(x.id); err == nil && x.value != prediction(i) { // exact, by design
-			j.verdict.Wrong++
+			j.tally.Wrong++
 			j.find("wrong "+what, x.at, "%v and not %v, of %s", x.value, prediction(i), j.tell(i))
 		}
 	}
@@ -175,7 +175,7 @@ func (j *judgement) classes(what string, entries []entry) {
 	for k := range entries {
 		x := &entries[k]
 		if i, err := j.byRequest(x); err == nil && x.class != string(j.class(i)) {
-			j.verdict.Wrong++
+			j.tally.Wrong++
 			j.find("wrong class of "+what, x.at, "%q and not %q, of %s", x.class, j.class(i), j.tell(i))
 		}
 	}
@@ -193,7 +193,7 @@ func (j *judgement) originals(what string, entries []entry, of func(*entry) (int
 		sent := j.request(i)
 		check := func(which, got, want string) {
 			if got != want {
-				j.verdict.Wrong++
+				j.tally.Wrong++
 				j.find("wrong "+which+" of "+what, x.at, "%.200q and not %.200q, of %s", got, want, j.tell(i))
 			}
 		}
@@ -221,11 +221,11 @@ func (j *judgement) order() {
 		switch before := last[x.own.partition]; {
 		case from == nil: // told already
 		case from.own.partition != x.own.partition:
-			j.verdict.Wrong++
+			j.tally.Wrong++
 			j.find("result on another partition", x.at, "%s of the request at %s", j.describe(x), from.own)
 		case before != nil:
 			if latest, of := at(before); index < latest {
-				j.verdict.Reordered++
+				j.tally.Reordered++
 				j.find("reordered result", x.at, "%s of the request at %s comes after %s of that at %s", j.describe(x), from.own, j.describe(before), of.own)
 				continue
 			}
@@ -252,7 +252,7 @@ func (j *judgement) lineage() {
 				continue // told already
 			}
 			if x.id != idOf(i) {
-				j.verdict.Wrong++
+				j.tally.Wrong++
 				j.find("wrong coordinates of "+what, x.at, "%s names %q, of %s", j.describe(x), x.id, j.tell(i))
 			}
 		}
@@ -264,7 +264,7 @@ func (j *judgement) lineage() {
 		x := &j.e.letterRows[k]
 		i, err := j.byRequest(x)
 		if of, ok := letters[lies{x.letters, x.own}]; err == nil && (!ok || of != i) {
-			j.verdict.Wrong++
+			j.tally.Wrong++
 			j.find("wrong coordinates of dead letter's row", x.at, "no dead letter of %s lies at %s", j.tell(i), x.own)
 		}
 	}
@@ -276,7 +276,7 @@ func (j *judgement) minutes() {
 	for _, m := range j.e.minutes {
 		outcome := strings.TrimSpace(m.outcome + " " + m.class)
 		tell := func(format string, args ...any) {
-			j.verdict.Wrong++
+			j.tally.Wrong++
 			j.find("wrong minute", m.at, "%s, partition %d, outcome %s: %s", m.at.UTC().Format(time.RFC3339), m.partition, outcome, fmt.Sprintf(format, args...))
 		}
 		switch {

@@ -49,10 +49,10 @@ func TestJudge(t *testing.T) {
 	swap := func(list []entry, a, b int) { list[a], list[b] = list[b], list[a] }
 	for name, tc := range map[string]struct {
 		doctor func(e *evidence)
-		want   Verdict // only the counts of what is wrong
+		want   Tally // only the counts of what is wrong
 		tells  []string
 	}{
-		"all is well": {func(*evidence) {}, Verdict{}, nil},
+		"all is well": {func(*evidence) {}, Tally{}, nil},
 		"the topics are made again": { // and their offsets begin anew
 			func(e *evidence) {
 				for _, list := range [][]entry{e.requests, e.rows, e.letters, e.letterRows} {
@@ -71,12 +71,12 @@ func TestJudge(t *testing.T) {
 					}
 				}
 			},
-			Verdict{},
+			Tally{},
 			nil,
 		},
 		"a result is lost": {
 			func(e *evidence) { e.results = slices.Delete(e.results, 7, 8) },
-			Verdict{Lost: 1},
+			Tally{Lost: 1},
 			[]string{"lost result: of request r7 at 1/2 12:00:00.007"},
 		},
 		"a result comes twice": {
@@ -85,7 +85,7 @@ func TestJudge(t *testing.T) {
 				twice.own.offset = 100
 				e.results = append(e.results, twice)
 			},
-			Verdict{Duplicates: 1, Reordered: 1},
+			Tally{Duplicates: 1, Reordered: 1},
 			[]string{
 				"second result: at 1/100 12:00:00.007, after at 1/2 12:00:00.007, of request r7 at 1/2 12:00:00.007",
 				"reordered result: at 1/100 12:00:00.007 of the request at 1/2 comes after at 1/65 12:00:00.199 of that at 1/66",
@@ -96,24 +96,24 @@ func TestJudge(t *testing.T) {
 				swap(e.results, 3, 6)
 				e.results[3].own, e.results[6].own = e.results[6].own, e.results[3].own
 			},
-			Verdict{Reordered: 1},
+			Tally{Reordered: 1},
 			[]string{"reordered result: at 0/2 12:00:00.003 of the request at 0/1 comes after at 0/1 12:00:00.006 of that at 0/2"},
 		},
 		"a result on another partition": {
 			func(e *evidence) { e.results[3].own.partition = 1 },
-			Verdict{Wrong: 1},
+			Tally{Wrong: 1},
 			[]string{"result on another partition: at 1/1 12:00:00.003 of the request at 0/1"},
 		},
 		"a result of another request": {
 			func(e *evidence) { e.results[3].value, e.results[4].value = e.results[4].value, e.results[3].value },
-			Verdict{Wrong: 2},
+			Tally{Wrong: 2},
 			[]string{"wrong result: 2.75 and not 2.25, of request r3 at 0/1 12:00:00.003", "wrong result: 2.25 and not 2.75, of request r4 at 1/1 12:00:00.004"},
 		},
 		"a result of nothing": {
 			func(e *evidence) {
 				e.results = append(e.results, entry{id: "r200", own: place{0, 100}})
 			},
-			Verdict{Wrong: 1},
+			Tally{Wrong: 1},
 			[]string{`foreign result: at 0/100 00:00:00.000: "r200" is not the id of a request of this run`},
 		},
 		"a bad request is answered": {
@@ -122,7 +122,7 @@ func TestJudge(t *testing.T) {
 				needless.own, needless.value = place{2, 100}, prediction(20)
 				e.results = append(e.results, needless)
 			},
-			Verdict{Wrong: 1, Reordered: 1},
+			Tally{Wrong: 1, Reordered: 1},
 			[]string{
 				"needless result: at 2/100 00:00:00.000, of request r20 at 2/6 12:00:00.020",
 				"reordered result: at 2/100 00:00:00.000 of the request at 2/6 comes after at 2/63 12:00:00.197 of that at 2/65",
@@ -130,27 +130,27 @@ func TestJudge(t *testing.T) {
 		},
 		"a row is lost": {
 			func(e *evidence) { e.rows = slices.Delete(e.rows, 0, 1) },
-			Verdict{Lost: 1},
+			Tally{Lost: 1},
 			[]string{"lost row: of request r0 at 0/0 12:00:00.000"},
 		},
 		"a row is stored twice": {
 			func(e *evidence) { e.rows = append(e.rows, e.rows[5]) },
-			Verdict{Duplicates: 1},
+			Tally{Duplicates: 1},
 			[]string{"second row: 12:00:00.005, after 12:00:00.005, of request r5 at 2/1 12:00:00.005"},
 		},
 		"a row of another topic": {
 			func(e *evidence) { e.rows[5].topic = "u" },
-			Verdict{Wrong: 1, Lost: 1},
+			Tally{Wrong: 1, Lost: 1},
 			[]string{`foreign row: 12:00:00.005: no request lies at 2/1 of topic "u"`, "lost row: of request r5 at 2/1 12:00:00.005"},
 		},
 		"a row names another request": {
 			func(e *evidence) { e.rows[5].id, e.rows[5].value = "r6", prediction(6) },
-			Verdict{Wrong: 1},
+			Tally{Wrong: 1},
 			[]string{`wrong coordinates of row: 12:00:00.005 names "r6", of request r5 at 2/1 12:00:00.005`},
 		},
 		"a dead letter is lost": {
 			func(e *evidence) { e.letters, e.letterRows = e.letters[:4], e.letterRows[:4] },
-			Verdict{Lost: 2},
+			Tally{Lost: 2},
 			[]string{
 				"lost dead letter: of request r180 at 0/60 12:00:00.180",
 				"lost dead letter's row: of request r180 at 0/60 12:00:00.180",
@@ -161,17 +161,17 @@ func TestJudge(t *testing.T) {
 				e.letters = append(e.letters, e.letters[1])
 				e.letters[5].own.offset = 5
 			},
-			Verdict{Duplicates: 1},
+			Tally{Duplicates: 1},
 			[]string{"second dead letter: at 0/5 12:00:00.060, after at 0/1 12:00:00.060, of request r60 at 0/20 12:00:00.060"},
 		},
 		"a dead letter's row is stored twice": {
 			func(e *evidence) { e.letterRows = append(e.letterRows, e.letterRows[1]) },
-			Verdict{Duplicates: 1},
+			Tally{Duplicates: 1},
 			[]string{"second dead letter's row: at 0/1 12:00:00.060, after at 0/1 12:00:00.060, of request r60 at 0/20 12:00:00.060"},
 		},
 		"a dead letter's row of another one": {
 			func(e *evidence) { e.letterRows[1].own.offset = 0 },
-			Verdict{Wrong: 1},
+			Tally{Wrong: 1},
 			[]string{"wrong coordinates of dead letter's row: no dead letter of request r60 at 0/20 12:00:00.060 lies at 0/0"},
 		},
 		"a good request is refused": {
@@ -180,17 +180,17 @@ func TestJudge(t *testing.T) {
 				needless.topic, needless.letters, needless.request, needless.own = "t", "d", place{1, 0}, place{0, 5}
 				e.letters = append(e.letters, needless)
 			},
-			Verdict{Wrong: 1},
+			Tally{Wrong: 1},
 			[]string{"needless dead letter: at 0/5 00:00:00.000, of request r1 at 1/0 12:00:00.001"},
 		},
 		"a wrong class": {
 			func(e *evidence) { e.letters[1].class = "duplicate_key" },
-			Verdict{Wrong: 1},
+			Tally{Wrong: 1},
 			[]string{`wrong class of dead letter: "duplicate_key" and not "missing_feature", of request r60 at 0/20 12:00:00.060`},
 		},
 		"a minute counts a row too many": {
 			func(e *evidence) { e.minutes[1].counted++ },
-			Verdict{Wrong: 1},
+			Tally{Wrong: 1},
 			[]string{"wrong minute: 2026-11-22T12:00:00Z, partition 1, outcome ok: 95 rows are stored and 96 are counted"},
 		},
 		"a minute counts a row under another error": {
@@ -198,7 +198,7 @@ func TestJudge(t *testing.T) {
 				e.minutes[1].counted--
 				e.minutes = append(e.minutes, minute{e.minutes[1].at, 1, "failed", "scoring", 0, 1, 0, 60})
 			},
-			Verdict{Wrong: 2},
+			Tally{Wrong: 2},
 			[]string{
 				"wrong minute: 2026-11-22T12:00:00Z, partition 1, outcome ok: 95 rows are stored and 94 are counted",
 				"wrong minute: 2026-11-22T12:00:00Z, partition 1, outcome failed scoring: 0 rows are stored and 1 are counted",
@@ -206,24 +206,24 @@ func TestJudge(t *testing.T) {
 		},
 		"a minute counts another row's latency": {
 			func(e *evidence) { e.minutes[1].counting++ },
-			Verdict{Wrong: 1},
+			Tally{Wrong: 1},
 			[]string{"wrong minute: 2026-11-22T12:00:00Z, partition 1, outcome ok: 95 rows took 6000 µs and 6001 µs are counted"},
 		},
 		"a result under another key": {
 			func(e *evidence) { e.results[5].key = "k6" },
-			Verdict{Wrong: 1},
+			Tally{Wrong: 1},
 			[]string{`wrong key of result: "k6" and not "k5", of request r5 at 2/1 12:00:00.005`},
 		},
 		"a result without a header": {
 			func(e *evidence) { e.results[5].headers = "request-id=r5" },
-			Verdict{Wrong: 1},
+			Tally{Wrong: 1},
 			[]string{`wrong headers of result: "request-id=r5" and not "lot=5\nrequest-id=r5", of request r5 at 2/1 12:00:00.005`},
 		},
 		"a dead letter is not as it came": {
 			func(e *evidence) {
 				e.letters[1].key, e.letters[1].headers, e.letters[1].bytes = "", "lot=61\nrequest-id=r60", "{}"
 			},
-			Verdict{Wrong: 3},
+			Tally{Wrong: 3},
 			[]string{
 				`wrong key of dead letter: "" and not "k60", of request r60 at 0/20 12:00:00.060`,
 				`wrong headers of dead letter: "lot=61\nrequest-id=r60" and not "lot=60\nrequest-id=r60", of request r60 at 0/20 12:00:00.060`,
@@ -232,7 +232,7 @@ func TestJudge(t *testing.T) {
 		},
 		"a dead letter's row is not as it came": {
 			func(e *evidence) { e.letterRows[1].bytes = `{"f0":60,"f1":0` },
-			Verdict{Wrong: 1},
+			Tally{Wrong: 1},
 			[]string{`wrong bytes of dead letter's row: "{\"f0\":60,\"f1\":0" and not "{\"f0\":60,\"f1\":0}", of request r60 at 0/20 12:00:00.060`},
 		},
 		"a request is not in Kafka": {
@@ -240,7 +240,7 @@ func TestJudge(t *testing.T) {
 				e.requests = e.requests[:199]
 				e.results, e.rows = e.results[:194], e.rows[:194]
 			},
-			Verdict{Lost: 3},
+			Tally{Lost: 3},
 			[]string{
 				"lost request: of request r199, which Kafka does not have",
 				"lost result: of request r199, which Kafka does not have",
@@ -249,7 +249,7 @@ func TestJudge(t *testing.T) {
 		},
 		"everything is lost": {
 			func(e *evidence) { e.rows = nil },
-			Verdict{Lost: 195},
+			Tally{Lost: 195},
 			[]string{
 				"lost row: of request r0 at 0/0 12:00:00.000", "lost row: of request r1 at 1/0 12:00:00.001", "lost row: of request r2 at 2/0 12:00:00.002",
 				"lost row: of request r3 at 0/1 12:00:00.003", "lost row: of request r4 at 1/1 12:00:00.004", "lost row: of request r5 at 2/1 12:00:00.005",

@@ -81,7 +81,7 @@ func (b binning) count(p pair) (edges, r, c []float64, err error) {
 
 // evidently judges by a test whose cells, or whose treatment of empty ones, Evidently has
 // its own way of; its tells whether this is one.
-func evidently(p pair, kind string, t table, test string) (result stattest.Result, err error, its bool) {
+func evidently(p pair, kind string, t contingency, test string) (result stattest.Result, err error, its bool) {
 	var f func(reference, current []float64) (stattest.Result, error)
 	switch test {
 	case "psi":

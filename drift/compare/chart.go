@@ -62,13 +62,13 @@ func distribution(b Bins) template.HTML {
 }
 
 // How the axis of a histogram is laid out.
-type layout int
+type axis int
 
 const (
-	layoutLinear layout = iota // equal bins: height is share
-	layoutArea                 // unequal bins: area is share
-	layoutBroken               // the same, with outer bins narrowed
-	layoutEqual                // bins of any width drawn equally wide: height is share
+	axisLinear axis = iota // equal bins: height is share
+	axisArea               // unequal bins: area is share
+	axisBroken             // the same, with outer bins narrowed
+	axisEqual              // bins of any width drawn equally wide: height is share
 )
 
 // histogram draws the reference as a filled area and the current data as an outline over it.
@@ -100,7 +100,7 @@ func histogram(b Bins) template.HTML {
 	}
 	var s strings.Builder
 	s.WriteString(`<div class="plot">`)
-	if how == layoutLinear || how == layoutEqual {
+	if how == axisLinear || how == axisEqual {
 		top := most * (x[1] - x[0])
 		for _, v := range niceTicks(0, top, 2) {
 			if v > 0 {
@@ -131,12 +131,12 @@ func histogram(b Bins) template.HTML {
 	}
 	s.WriteString("</div>")
 	switch how {
-	case layoutLinear:
-	case layoutArea:
+	case axisLinear:
+	case axisArea:
 		s.WriteString(`<p class="how">Area is share of values.</p>`)
-	case layoutBroken:
+	case axisBroken:
 		s.WriteString(`<p class="how">Area is share of values; beyond a dashed line the axis is compressed.</p>`)
-	case layoutEqual:
+	case axisEqual:
 		if n == 1 {
 			break
 		}
@@ -169,10 +169,10 @@ func mergeBins(b Bins) (edges, reference, current []float64) {
 // narrowed. Bins of quantiles have outer ones that reach to the extremes: to scale, they
 // would leave no room for the rest, so they get a fixed one. Where the inner bins are
 // still too unequal to be read (most values in one narrow bin), all are equally wide.
-func lay(edges, reference []float64) (x []float64, how layout, left, right int) {
+func lay(edges, reference []float64) (x []float64, how axis, left, right int) {
 	n := len(edges) - 1
 	x = make([]float64, n+1)
-	equal := func(how layout) ([]float64, layout, int, int) {
+	equal := func(how axis) ([]float64, axis, int, int) {
 		for i := range x {
 			x[i] = plotWidth * float64(i) / float64(n)
 		}
@@ -181,19 +181,19 @@ func lay(edges, reference []float64) (x []float64, how layout, left, right int) 
 	most := 0.0
 	for i, e := range edges {
 		if math.IsNaN(e) || math.IsInf(e, 0) || i > 0 && e < edges[i-1] {
-			return equal(layoutEqual)
+			return equal(axisEqual)
 		}
 		most = max(most, math.Abs(e))
 	}
 	if edges[n] == edges[0] {
-		return equal(layoutEqual)
+		return equal(axisEqual)
 	}
 	wide := make([]float64, n)
 	for i := range wide {
 		wide[i] = edges[i+1]/most - edges[i]/most // of great edges the difference overflows
 	}
 	if slices.Max(wide) <= 1.02*slices.Min(wide) {
-		return equal(layoutLinear)
+		return equal(axisLinear)
 	}
 	const part, narrow, wider, atLeast = 0.4, 90, 220, 4
 	span := func() float64 {
@@ -256,12 +256,12 @@ func lay(edges, reference []float64) (x []float64, how layout, left, right int) 
 	}
 	x[n] = plotWidth
 	if slices.Sort(heights); len(heights) > 0 && heights[len(heights)-1] > 12*heights[len(heights)/2] {
-		return equal(layoutEqual)
+		return equal(axisEqual)
 	}
 	if left+right > 0 {
-		return x, layoutBroken, left, right
+		return x, axisBroken, left, right
 	}
-	return x, layoutArea, 0, 0
+	return x, axisArea, 0, 0
 }
 
 // tick is a label of the horizontal axis.
@@ -272,7 +272,7 @@ type tick struct {
 
 // axisTicks labels as many places as have room: the ends and where the axis breaks, then
 // round numbers, or edges where bins are drawn equally wide.
-func axisTicks(edges, x []float64, how layout, left, right int) []tick {
+func axisTicks(edges, x []float64, how axis, left, right int) []tick {
 	n := len(edges) - 1
 	var out []tick
 	add := func(at, value float64) {
@@ -294,7 +294,7 @@ func axisTicks(edges, x []float64, how layout, left, right int) []tick {
 	for _, i := range []int{0, n, left, n - right} {
 		add(x[i], edges[i])
 	}
-	if how == layoutEqual {
+	if how == axisEqual {
 		for i := range edges {
 			add(x[i], edges[i])
 		}

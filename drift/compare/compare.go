@@ -116,8 +116,8 @@ const leastOfColumn = 2*8*(leastHeld+segmentRows) + 2048
 // done is a column that was judged, as a whole and by segment.
 type done struct {
 	plan     *plan
-	whole    verdict
-	segments []verdict
+	whole    judged
+	segments []judged
 	content  [2]uint64
 	again    bool // it is text, and is to be read as such
 }
@@ -495,7 +495,7 @@ func (e *engine) finish(p *plan, reference, current *side) (done, error) {
 	if p.skip != "" {
 		return d, nil
 	}
-	judge := func(i int, kind string) verdict {
+	judge := func(i int, kind string) judged {
 		of := pair{plan: p}
 		for k, to := range []*sideOf{&of.reference, &of.current} {
 			s := sides[k]
@@ -557,11 +557,11 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 			e.note("%s has too many rows for duplicated ones to be counted within the memory allowed", to.Name)
 		}
 	}
-	var whole []verdict
+	var whole []judged
 	var sampled []string
 	held := 0
 	first := map[[3]uint64]string{}
-	bySegment := make([][]verdict, len(e.segments))
+	bySegment := make([][]judged, len(e.segments))
 	for _, d := range all {
 		if d.plan.skip != "" {
 			continue
@@ -613,7 +613,7 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 
 // nothingToJudge is the error of columns without any value: of those that were named, and
 // of all.
-func (e *engine) nothingToJudge(all []verdict) error {
+func (e *engine) nothingToJudge(all []judged) error {
 	empty := 0
 	for i := range all {
 		c := &all[i].column

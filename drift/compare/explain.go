@@ -52,7 +52,7 @@ func explain(c *Column, test *stattest.Test, moved []string) string {
 }
 
 // moved says what changed most between the sides, and then what no test looks at.
-func moved(c *Column, t table) []string {
+func moved(c *Column, t contingency) []string {
 	var parts []string
 	if c.Type == TypeNumeric {
 		parts = append(parts, movedNumbers(c.DataQuality))
@@ -104,7 +104,7 @@ func movedNumbers(q DataQuality) string {
 func between(a, b float64) string { return formatNumber(a) + " … " + formatNumber(b) }
 
 // movedCells names the category whose share changed most.
-func movedCells(c *Column, t table) string {
+func movedCells(c *Column, t contingency) string {
 	at, most := -1, 0.0
 	for i := range t.names {
 		if d := math.Abs(t.c[i]/float64(c.NCurrent) - t.r[i]/float64(c.NReference)); d > most {

@@ -40,15 +40,15 @@ func (s sideOf) rows() (n, missing int64) {
 	return s.texts.n, s.texts.missing
 }
 
-// table is a column as cells: one of each category, or of each distinct value.
-type table struct {
+// contingency is a column as cells: one of each category, or of each distinct value.
+type contingency struct {
 	names  []string
 	values []float64 // of names, where they are numbers
 	r, c   []float64
 }
 
-// verdict is a judged column before the correction over columns.
-type verdict struct {
+// judged is a column before the correction over columns.
+type judged struct {
 	column Column
 	test   *stattest.Test // nil where none was made
 	result stattest.Result
@@ -61,15 +61,15 @@ type verdict struct {
 }
 
 // judge compares one column. kind is its type where that is known, as of a segment.
-func (o *checked) judge(p pair, kind string) verdict {
-	v := verdict{}
+func (o *checked) judge(p pair, kind string) judged {
+	v := judged{}
 	c := &v.column
 	c.Column, c.Role = p.plan.name, p.plan.role
 	c.NReference, c.MissingReference = p.reference.rows()
 	c.NCurrent, c.MissingCurrent = p.current.rows()
 	note := func(format string, args ...any) { v.notes = append(v.notes, fmt.Sprintf(format, args...)) }
 
-	var t table
+	var t contingency
 	var distinct [3]int // of the reference, of the current side, of both
 	if p.plan.numeric {
 		r, k := p.reference.sample, p.current.sample
@@ -210,7 +210,7 @@ func beyond53(values []float64) bool {
 }
 
 // applies says whether a test is of a column's type, and of as many cells as it has.
-func applies(test *stattest.Test, kind string, t table) bool {
+func applies(test *stattest.Test, kind string, t contingency) bool {
 	if kind == TypeNumeric {
 		return test.Numeric != nil || test.Binned || t.names != nil
 	}
@@ -226,7 +226,7 @@ func (o *checked) threshold(c *Column, test *stattest.Test) float64 {
 
 // settle turns verdicts into columns, with p-values corrected over all of them, and the
 // data set's verdict.
-func (o *checked) settle(verdicts []verdict) ([]Column, Dataset, error) {
+func (o *checked) settle(verdicts []judged) ([]Column, Dataset, error) {
 	d := Dataset{Threshold: o.share, Correction: o.Correction}
 	var at []int
 	var raw []float64
@@ -373,7 +373,7 @@ func walk(r, c stattest.Sample, f func(v, r, c float64)) {
 	}
 }
 
-func valueTable(r, c stattest.Sample) (t table) {
+func valueTable(r, c stattest.Sample) (t contingency) {
 	walk(r, c, func(v, a, b float64) {
 		t.names, t.values = append(t.names, writeNumber(v)), append(t.values, v)
 		t.r, t.c = append(t.r, a), append(t.c, b)
@@ -383,7 +383,7 @@ func valueTable(r, c stattest.Sample) (t table) {
 
 // shown returns the cells for people: texts by how many reference rows they have, numbers
 // ascending, and what is beyond shownCells as one.
-func (t table) shown() Bins {
+func (t contingency) shown() Bins {
 	order := make([]int, len(t.names))
 	for i := range order {
 		order[i] = i
@@ -429,7 +429,7 @@ func finite(x float64) *float64 {
 }
 
 // dataQuality tells what is wrong with a column's values.
-func dataQuality(p pair, t table, kind string, distinct [3]int) DataQuality {
+func dataQuality(p pair, t contingency, kind string, distinct [3]int) DataQuality {
 	q := DataQuality{Reference: p.reference.quality(distinct[0]), Current: p.current.quality(distinct[1])}
 	if kind == TypeNumeric {
 		if s := p.current.sample; len(p.reference.sample.Values) > 0 && len(s.Values) > 0 {

@@ -20,7 +20,7 @@ import (
 // rows at a time, so that a file of one batch costs no more than one of many; the arrow
 // module takes the memory that a message claims, and panics.
 type arrowSource struct {
-	table
+	base
 	input    func(ctx context.Context) (ipcInput, error)
 	ipc      *ipcTable
 	file     *os.File // nil for a stream
@@ -29,7 +29,7 @@ type arrowSource struct {
 
 var ipcMagic = []byte("ARROW1")
 
-func openArrow(t table, file *os.File, size int64) (Source, error) {
+func openArrow(t base, file *os.File, size int64) (Source, error) {
 	var head [8]byte
 	if n, err := file.ReadAt(head[:], 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
@@ -54,7 +54,7 @@ func openArrow(t table, file *os.File, size int64) (Source, error) {
 		return nil, errors.New("it is no Arrow IPC: it starts neither with ARROW1 nor with a message")
 	}
 	t.options.Types = nil // withTypes applies them
-	s := &arrowSource{table: t, file: file, columnar: true}
+	s := &arrowSource{base: t, file: file, columnar: true}
 	s.input = func(context.Context) (ipcInput, error) {
 		fresh := in
 		return &fresh, nil
@@ -66,7 +66,7 @@ func openArrow(t table, file *os.File, size int64) (Source, error) {
 // query of ClickHouse with FORMAT ArrowStream. It is asked once for the schema, and again
 // for each scan. Only Types and BatchRows of the options are looked at.
 func FromArrowStream(ctx context.Context, name string, open func(context.Context) (io.ReadCloser, error), o Options) (Source, error) {
-	s := &arrowSource{table: newTable(name, o)}
+	s := &arrowSource{base: newBase(name, o)}
 	s.options.Types = nil // withTypes applies them
 	s.input = func(ctx context.Context) (ipcInput, error) {
 		r, err := open(ctx)

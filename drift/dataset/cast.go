@@ -12,7 +12,7 @@ import (
 
 // castSource gives columns of a format that has types other ones.
 type castSource struct {
-	table
+	base
 	inner Source
 }
 
@@ -21,7 +21,7 @@ func withTypes(s Source, o Options) (Source, error) {
 	if len(o.Types) == 0 {
 		return s, nil
 	}
-	c := &castSource{table: newTable(s.Name(), o), inner: s}
+	c := &castSource{base: newBase(s.Name(), o), inner: s}
 	c.typed = true
 	return c, c.setSchema(s.Schema().Fields())
 }

@@ -67,8 +67,8 @@ func list(s *arrow.Schema) string {
 	return strings.Join(names, ", ")
 }
 
-// table is what all sources have.
-type table struct {
+// base is what all sources have.
+type base struct {
 	name    string
 	options Options
 	schema  *arrow.Schema
@@ -79,23 +79,23 @@ type table struct {
 	typeErrors []int64
 }
 
-func newTable(name string, o Options) table {
+func newBase(name string, o Options) base {
 	if o.BatchRows <= 0 {
 		o.BatchRows = defaultBatchRows
 	}
-	return table{name: name, options: o, mutex: new(sync.Mutex)}
+	return base{name: name, options: o, mutex: new(sync.Mutex)}
 }
 
-func (t *table) Name() string          { return t.name }
-func (t *table) Schema() *arrow.Schema { return t.schema }
+func (t *base) Name() string          { return t.name }
+func (t *base) Schema() *arrow.Schema { return t.schema }
 
-func (t *table) TypeErrors() []int64 {
+func (t *base) TypeErrors() []int64 {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	return append([]int64(nil), t.typeErrors...)
 }
 
-func (t *table) setTypeErrors(column int, n int64) {
+func (t *base) setTypeErrors(column int, n int64) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	t.typeErrors[column] = n
@@ -103,7 +103,7 @@ func (t *table) setTypeErrors(column int, n int64) {
 
 // setSchema sets the columns, of the types of Options where these say so. It refuses a
 // table in which a name does not tell one column.
-func (t *table) setSchema(fields []arrow.Field) error {
+func (t *base) setSchema(fields []arrow.Field) error {
 	fields = slices.Clone(fields)
 	seen := make(map[string]int, len(fields))
 	for i, f := range fields {
@@ -136,7 +136,7 @@ func (t *table) setSchema(fields []arrow.Field) error {
 }
 
 // check refuses columns that cannot be scanned.
-func (t *table) check(columns []int) error {
+func (t *base) check(columns []int) error {
 	for _, c := range columns {
 		if c < 0 || c >= t.schema.NumFields() {
 			return fmt.Errorf("%s: there is no column %d of %d", t.name, c, t.schema.NumFields())
@@ -153,7 +153,7 @@ func (t *table) check(columns []int) error {
 }
 
 // scan calls f with what next returns, until that is nil.
-func (t *table) scan(ctx context.Context, next func() (arrow.Record, error), f func(arrow.Record) error) error {
+func (t *base) scan(ctx context.Context, next func() (arrow.Record, error), f func(arrow.Record) error) error {
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -174,7 +174,7 @@ func (t *table) scan(ctx context.Context, next func() (arrow.Record, error), f f
 }
 
 // guard returns a panic of a decoder as an error: nobody vouches for what is in a file.
-func (t *table) guard(next func() (arrow.Record, error)) (r arrow.Record, err error) {
+func (t *base) guard(next func() (arrow.Record, error)) (r arrow.Record, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			r, err = nil, fmt.Errorf("it is broken: %v", p)

@@ -139,7 +139,7 @@ func open(ctx context.Context, path string, file *os.File, o Options) (s Source,
 			o.Delimiter = '\t'
 		}
 	}
-	t := newTable(path, o)
+	t := newBase(path, o)
 	switch o.Format {
 	case FormatParquet:
 		s, err = openParquet(t, file, info.Size())

@@ -25,7 +25,7 @@ import (
 // column of a scan, read into maxScanMemory in all and copied by the library; and what the
 // library takes for the lengths that runs and differences within a page claim.
 type parquetSource struct {
-	table
+	base
 	file   *os.File
 	size   int64
 	groups []format.RowGroup
@@ -34,7 +34,7 @@ type parquetSource struct {
 
 const maxFooter = 64 << 20
 
-func openParquet(t table, file *os.File, size int64) (Source, error) {
+func openParquet(t base, file *os.File, size int64) (Source, error) {
 	meta, err := readFooter(file, size)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func openParquet(t table, file *os.File, size int64) (Source, error) {
 		return nil, errNoRows
 	}
 	t.options.Types = nil // withTypes applies them
-	s := &parquetSource{table: t, file: file, size: size, groups: meta.RowGroups, leaves: leaves}
+	s := &parquetSource{base: t, file: file, size: size, groups: meta.RowGroups, leaves: leaves}
 	return s, s.setSchema(fields)
 }
 

@@ -37,7 +37,7 @@ type rows interface {
 
 // textSource reads CSV and JSON lines.
 type textSource struct {
-	table
+	base
 	file       *os.File
 	size       int64
 	compressed compressionKind
@@ -45,8 +45,8 @@ type textSource struct {
 	na         *words // nil: none
 }
 
-func openText(ctx context.Context, t table, file *os.File, size int64, compressed compressionKind) (Source, error) {
-	s := &textSource{table: t, file: file, size: size, compressed: compressed}
+func openText(ctx context.Context, t base, file *os.File, size int64, compressed compressionKind) (Source, error) {
+	s := &textSource{base: t, file: file, size: size, compressed: compressed}
 	if t.options.Format == FormatCSV {
 		if s.options.NA == nil {
 			s.options.NA = DefaultNA

@@ -40,15 +40,15 @@ type ADWIN struct {
 	base
 	config ADWINConfig
 
-	rows     []row // buckets in row i stand for 2^i values; the oldest are in the last row
+	rows     []buckets // buckets in row i stand for 2^i values; the oldest are in the last row
 	width    float64
 	total    float64
 	variance float64 // sum of squared deviations
 	ticks    int64   // since the start or the last drift
 }
 
-// row holds the buckets of one size, oldest first.
-type row struct {
+// buckets holds the buckets of one size, oldest first.
+type buckets struct {
 	n               int
 	total, variance []float64 // max_buckets + 1 each
 }
@@ -87,12 +87,12 @@ func (d *ADWIN) Mean() float64 {
 }
 
 // grow adds an empty row, of the buffers of an earlier one where there was one.
-func (d *ADWIN) grow() *row {
+func (d *ADWIN) grow() *buckets {
 	i := len(d.rows)
 	if i < cap(d.rows) {
 		d.rows = d.rows[:i+1]
 	} else {
-		d.rows = append(d.rows, row{})
+		d.rows = append(d.rows, buckets{})
 	}
 	r := &d.rows[i]
 	r.n = 0
@@ -103,13 +103,13 @@ func (d *ADWIN) grow() *row {
 	return r
 }
 
-func (r *row) push(total, variance float64) {
+func (r *buckets) push(total, variance float64) {
 	r.total[r.n], r.variance[r.n] = total, variance
 	r.n++
 }
 
 // drop removes the n oldest buckets.
-func (r *row) drop(n int) {
+func (r *buckets) drop(n int) {
 	copy(r.total, r.total[n:r.n])
 	copy(r.variance, r.variance[n:r.n])
 	r.n -= n

@@ -26,10 +26,10 @@ type Report struct {
 	WindowEnd   time.Time `json:"window_end"`
 	MadeAt      time.Time `json:"made_at"`
 
-	Drift    *Verdict `json:"drift,omitempty"`    // nil: not judged yet
-	Accuracy *Verdict `json:"accuracy,omitempty"` // nil: not judged yet
-	Rows     uint64   `json:"rows"`
-	Labels   uint64   `json:"labels"`
+	Drift    *Standing `json:"drift,omitempty"`    // nil: not judged yet
+	Accuracy *Standing `json:"accuracy,omitempty"` // nil: not judged yet
+	Rows     uint64    `json:"rows"`
+	Labels   uint64    `json:"labels"`
 
 	Share   *Score   `json:"drift_share,omitempty"`
 	Columns []Column `json:"columns"` // worst first
@@ -40,8 +40,8 @@ type Report struct {
 	SQL           string `json:"sql"` // selects the window's rows
 }
 
-// Verdict is what a job of the monitor found: ok, breached or too_few.
-type Verdict struct {
+// Standing is what a job of the monitor found: ok, breached or too_few.
+type Standing struct {
 	Verdict  string `json:"verdict"`
 	Revision uint32 `json:"revision"`
 }

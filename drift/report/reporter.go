@@ -137,7 +137,7 @@ func (r *Reporter) tickVersion(ctx context.Context, now time.Time, v drift.Versi
 	return paths, nil
 }
 
-func worst(verdicts ...*Verdict) string {
+func worst(verdicts ...*Standing) string {
 	out := ""
 	for _, v := range verdicts {
 		if v != nil && (out == "" || v.Verdict == string(schemas.VerdictBreached) || out == string(schemas.VerdictTooFew)) {
@@ -214,7 +214,7 @@ func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, foun
 		SQL: r.store.RowsSQL(m, profile.Span{Start: start, End: end}),
 	}
 	for _, w := range found.windows[at] {
-		verdict := &Verdict{w.Verdict, w.Revision}
+		verdict := &Standing{w.Verdict, w.Revision}
 		switch schemas.Job(w.Job) {
 		case schemas.JobDrift:
 			rep.Drift = verdict

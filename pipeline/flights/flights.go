@@ -25,8 +25,8 @@ var columnNames = [...]string{"date", "delay", "distance", "origin", "destinatio
 // maxFlights bounds what fits the fixed width of request ids.
 const maxFlights = 10_000_000
 
-// table holds the flights in event-time order, 24 bytes each.
-type table struct {
+// timetable holds the flights in event-time order, 24 bytes each.
+type timetable struct {
 	departure   []int32 // minutes since 1970-01-01T00:00Z
 	delay       []int16 // at arrival, minutes
 	distance    []int16 // miles
@@ -36,13 +36,15 @@ type table struct {
 	landed      []int32 // flights by landing, then by number
 }
 
-func (t *table) landing(flight int32) int32 { return t.departure[flight] + block(t.distance[flight]) }
+func (t *timetable) landing(flight int32) int32 {
+	return t.departure[flight] + block(t.distance[flight])
+}
 
 // block is the assumed time from gate to landing, in minutes.
 func block(distance int16) int32 { return 40 + 2*int32(distance)/15 }
 
 // read loads the columns of the file, one row group at a time, and sorts them.
-func read(path string) (_ *table, err error) {
+func read(path string) (_ *timetable, err error) {
 	pf, err := file.OpenParquetFile(path, false)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -70,7 +72,7 @@ func read(path string) (_ *table, err error) {
 		return nil, fmt.Errorf("read flights %s: %w", path, err)
 	}
 
-	t := &table{
+	t := &timetable{
 		departure:   make([]int32, 0, rows),
 		delay:       make([]int16, 0, rows),
 		distance:    make([]int16, 0, rows),
@@ -89,7 +91,7 @@ func read(path string) (_ *table, err error) {
 
 // appendRowGroup decodes one row group and appends its flights, one column after the
 // other, so that no more than one lies decoded in memory.
-func (t *table) appendRowGroup(fr *pqarrow.FileReader, columns []int, group int, numbers map[string]uint16) error {
+func (t *timetable) appendRowGroup(fr *pqarrow.FileReader, columns []int, group int, numbers map[string]uint16) error {
 	for i, name := range columnNames {
 		if err := t.appendColumn(fr, name, columns[i], group, numbers); err != nil {
 			return fmt.Errorf("column %q: %w", name, err)
@@ -102,7 +104,7 @@ func (t *table) appendRowGroup(fr *pqarrow.FileReader, columns []int, group int,
 	return nil
 }
 
-func (t *table) appendColumn(fr *pqarrow.FileReader, name string, column, group int, numbers map[string]uint16) error {
+func (t *timetable) appendColumn(fr *pqarrow.FileReader, name string, column, group int, numbers map[string]uint16) error {
 	tbl, err := fr.ReadRowGroups(context.Background(), []int{column}, []int{group})
 	if err != nil {
 		return err
@@ -131,7 +133,7 @@ func (t *table) appendColumn(fr *pqarrow.FileReader, name string, column, group 
 	return nil
 }
 
-func (t *table) appendDepartures(chunk arrow.Array) error {
+func (t *timetable) appendDepartures(chunk arrow.Array) error {
 	times, ok := chunk.(*array.Timestamp)
 	if !ok {
 		return fmt.Errorf("type %s, want a timestamp", chunk.DataType())
@@ -174,7 +176,7 @@ func appendInt16(dst []int16, chunk arrow.Array) ([]int16, error) {
 }
 
 // appendAirports appends the numbers of airports, giving one to each new airport.
-func (t *table) appendAirports(dst []uint16, chunk arrow.Array, numbers map[string]uint16) ([]uint16, error) {
+func (t *timetable) appendAirports(dst []uint16, chunk arrow.Array, numbers map[string]uint16) ([]uint16, error) {
 	codes, ok := chunk.(interface {
 		Value(i int) string
 		Len() int
@@ -217,7 +219,7 @@ func plain(code string) bool {
 
 // sort brings the flights into event-time order: by departure, equal departures in the
 // order of the file. The data is sorted already; then nothing is moved.
-func (t *table) sort() {
+func (t *timetable) sort() {
 	if slices.IsSorted(t.departure) {
 		return
 	}
@@ -243,7 +245,7 @@ func permute[T any](values []T, order []int32) []T {
 
 // truncate keeps the first n flights, and lays down the order of the landings: by time,
 // then by flight. It is a counting sort by minute.
-func (t *table) truncate(n int) error {
+func (t *timetable) truncate(n int) error {
 	if n < len(t.departure) {
 		t.departure = slices.Clone(t.departure[:n])
 		t.delay = slices.Clone(t.delay[:n])

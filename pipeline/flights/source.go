@@ -57,7 +57,7 @@ const (
 
 // Source is the replay. It is not safe for concurrent use.
 type Source struct {
-	table       *table
+	table       *timetable
 	requests    int // flights departed so far
 	labels      int // flights landed so far
 	network     window

@@ -15,26 +15,28 @@ import (
 // Aliases inside the queries start with a digit, so that no feature or output bears them:
 // ClickHouse would take the alias for the column.
 
-// table is one version's part of an observations table.
-type table struct {
+// versionRows is one version's part of an observations table.
+type versionRows struct {
 	database string
 	model    string
 	version  string
 	window   time.Duration
 }
 
-func (s *Store) table(m *schemas.Manifest) table {
-	t := table{database: s.database, model: m.Name, version: m.Version}
+func (s *Store) rowsOf(m *schemas.Manifest) versionRows {
+	t := versionRows{database: s.database, model: m.Name, version: m.Version}
 	if m.Monitoring != nil {
 		t.window = m.Monitoring.Window.Std()
 	}
 	return t
 }
 
-func (t table) observations() string { return t.database + "." + schemas.ObservationsTable(t.model) }
+func (t versionRows) observations() string {
+	return t.database + "." + schemas.ObservationsTable(t.model)
+}
 
 // where selects the version's answered rows of a span; a zero Start has no lower bound.
-func (t table) where(s profile.Span) string {
+func (t versionRows) where(s profile.Span) string {
 	w := fmt.Sprintf("version = %s AND outcome = %s AND event_time < %s",
 		quote(t.version), quote(schemas.OutcomeOK), instant(s.End))
 	if !s.Start.IsZero() {
@@ -45,7 +47,7 @@ func (t table) where(s profile.Span) string {
 
 // index is the expression of the window that a row lies in, counted from origin, which is
 // a window's start and not after the row.
-func (t table) index(origin time.Time) string {
+func (t versionRows) index(origin time.Time) string {
 	return fmt.Sprintf("intDiv(toUnixTimestamp64Micro(event_time) - (%d), %d)", origin.UnixMicro(), t.window.Microseconds())
 }
 
@@ -63,7 +65,7 @@ type indexedCount struct {
 // windows without rows are left out. A span without a start has no lower bound. Unless
 // scoredSince is zero, rows that were scored before it are left out.
 func (s *Store) CountRows(ctx context.Context, m *schemas.Manifest, span profile.Span, scoredSince time.Time) ([]profile.WindowRows, error) {
-	t, origin, fresh := s.table(m), span.Start, ""
+	t, origin, fresh := s.rowsOf(m), span.Start, ""
 	if origin.IsZero() {
 		origin = eventTimeOrigin(t.window)
 	}
@@ -113,7 +115,7 @@ func cellExpression(c *schemas.ReferenceColumn) string {
 // seconds): tuples of small integers unfolded by arrayJoin 1.0 to 1.8, GROUPING SETS 1.7,
 // a UNION ALL of one query per column 2.6, sumMap 3.4, countIf per edge 4.0 and more.
 // columns are numbered from first.
-func (t table) cellQuery(columns []schemas.ReferenceColumn, first int, s profile.Span, starts []time.Time) string {
+func (t versionRows) cellQuery(columns []schemas.ReferenceColumn, first int, s profile.Span, starts []time.Time) string {
 	tuples := make([]string, len(columns))
 	for i := range columns {
 		tuples[i] = fmt.Sprintf("(toUInt16(%d), toUInt16(%s))", first+i, cellExpression(&columns[i]))
@@ -123,7 +125,7 @@ func (t table) cellQuery(columns []schemas.ReferenceColumn, first int, s profile
 }
 
 // only restricts rows to windows, by their starts, where these do not fill the span.
-func (t table) only(s profile.Span, starts []time.Time) string {
+func (t versionRows) only(s profile.Span, starts []time.Time) string {
 	if int64(len(starts)) == int64(s.End.Sub(s.Start)/t.window) {
 		return ""
 	}
@@ -145,7 +147,7 @@ type cellRow struct {
 const maxQueryText = 128 << 10
 
 // span returns the range of windows, of which starts are the starts, ascending.
-func (t table) span(starts []time.Time) profile.Span {
+func (t versionRows) span(starts []time.Time) profile.Span {
 	return profile.Span{Start: starts[0], End: starts[len(starts)-1].Add(t.window)}
 }
 
@@ -156,7 +158,7 @@ func (s *Store) CountCells(ctx context.Context, m *schemas.Manifest, ref *schema
 	if len(starts) == 0 {
 		return nil, nil
 	}
-	t := s.table(m)
+	t := s.rowsOf(m)
 	for _, c := range ref.Columns {
 		if len(c.Counts) > profile.MaxCells {
 			return nil, fmt.Errorf("reference of %s version %s: column %q has %d bins, at most %d can be counted", t.model, t.version, c.Name, len(c.Counts), profile.MaxCells)
@@ -206,7 +208,7 @@ func (s *Store) CountCells(ctx context.Context, m *schemas.Manifest, ref *schema
 //
 // One aggregation over both tables: measured at two thirds of the join's time, as no second
 // and third hash table of ids is built.
-func (t table) labelsQuery(target *schemas.Target, s profile.Span, starts []time.Time) string {
+func (t versionRows) labelsQuery(target *schemas.Target, s profile.Span, starts []time.Time) string {
 	where := t.where(s) + t.only(s, starts)
 	return fmt.Sprintf("SELECT any(`0w`) AS w, any(`0s`) AS score, argMax(`0l`, `0o`) AS label\n"+
 		"FROM (\n"+
@@ -232,7 +234,7 @@ type qualityRow struct {
 
 // qualityQuery computes confusion counts and the exact Mann–Whitney U of each window:
 // labels are counted by distinct score, and a running sum counts the negatives below.
-func (t table) qualityQuery(target *schemas.Target, s profile.Span, starts []time.Time) string {
+func (t versionRows) qualityQuery(target *schemas.Target, s profile.Span, starts []time.Time) string {
 	above := strconv.FormatFloat(target.PositiveAbove, 'e', -1, 64)
 	threshold := strconv.FormatFloat(target.Threshold, 'e', -1, 64)
 	return fmt.Sprintf(`SELECT w, sumIf(p, score >= %[1]s) AS tp, sumIf(n, score >= %[1]s) AS fp, sumIf(p, score < %[1]s) AS fn, sumIf(n, score < %[1]s) AS tn,
@@ -256,7 +258,7 @@ func (s *Store) CountQuality(ctx context.Context, m *schemas.Manifest, starts []
 	if len(starts) == 0 {
 		return nil, nil
 	}
-	t := s.table(m)
+	t := s.rowsOf(m)
 	span := t.span(starts)
 	var rows []qualityRow
 	if err := s.conn.Select(ctx, &rows, t.qualityQuery(m.Target, span, starts)); err != nil {

@@ -10,7 +10,7 @@ import (
 
 // RowsSQL returns plain SQL for the answered rows of a version in a span.
 func (s *Store) RowsSQL(m *schemas.Manifest, span profile.Span) string {
-	t := s.table(m)
+	t := s.rowsOf(m)
 	return fmt.Sprintf("SELECT * FROM %s WHERE %s ORDER BY event_time", t.observations(), t.where(span))
 }
 
@@ -19,7 +19,7 @@ func (s *Store) RowsSQL(m *schemas.Manifest, span profile.Span) string {
 // feature is called label) of each row of the span that has one.
 // Without a target there are no labels, and all rows are selected.
 func (s *Store) TrainingSQL(m *schemas.Manifest, span profile.Span) string {
-	t := s.table(m)
+	t := s.rowsOf(m)
 	columns := []string{"o.request_id AS request_id", "o.event_time AS event_time"}
 	for _, f := range m.Features {
 		columns = append(columns, "o."+column(f.Name)+" AS "+column(f.Name))
