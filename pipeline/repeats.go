@@ -13,7 +13,6 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/google/uuid"
 
-	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 )
@@ -294,38 +293,37 @@ func requestIDs(batch arrow.Record) *array.String {
 	return batch.Column(batch.Schema().FieldIndices(schemas.ColumnRequestID)[0]).(*array.String)
 }
 
-// withoutRepeats returns the batch without the rows of repeated records, and takes these records
-// out of what is to be answered. It returns the batch itself where nothing is repeated, and
-// releases it where it returns another.
-func (h *laneHandler) withoutRepeats(ctx context.Context, s *served, batch arrow.Record, out consumers.Publisher) (arrow.Record, error) {
+// withoutRepeats takes repeated records, and their rows, out of what is to be answered.
+func (h *laneHandler) withoutRepeats(ctx context.Context, b *inHand) error {
 	h.repeats.forgetLost()
 	h.repeats.look()
-	ids := requestIDs(batch)
+	ids := requestIDs(b.batch)
 	var repeated []decoded
-	for i := range s.records {
-		d := &s.records[i]
+	for i := range b.records {
+		d := &b.records[i]
 		if d.rows == 0 {
 			continue
 		}
-		p, err := h.repeats.partition(ctx, d.Record, s.past)
+		p, err := h.repeats.partition(ctx, d.Record, b.past)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if h.repeats.sight(p, ids.Value(d.from), d.Offset, d.Timestamp, replayed(d.Record)) {
 			repeated = append(repeated, *d)
 		}
 	}
 	if len(repeated) == 0 {
-		return batch, nil
+		return nil
 	}
-	rest, err := withoutRecords(batch, repeated, h.alloc)
+	rest, err := withoutRecords(b.batch, repeated, h.alloc)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	batch.Release()
+	b.batch.Release()
+	b.batch = rest
 	gone, next := 0, 0
-	kept := s.records[:0]
-	for _, d := range s.records {
+	kept := b.records[:0]
+	for _, d := range b.records {
 		if next < len(repeated) && repeated[next].from == d.from && d.rows > 0 {
 			gone += d.rows
 			next++
@@ -334,11 +332,11 @@ func (h *laneHandler) withoutRepeats(ctx context.Context, s *served, batch arrow
 		d.from -= gone
 		kept = append(kept, d)
 	}
-	clear(s.records[len(kept):])
-	s.records = kept
+	clear(b.records[len(kept):])
+	b.records = kept
 	n := len(repeated)
-	out.OnCommit(func() { h.metrics.repeated.WithLabelValues(s.ref.Name).Add(float64(n)) })
-	return rest, nil
+	b.out.OnCommit(func() { h.metrics.repeated.WithLabelValues(b.ref.Name).Add(float64(n)) })
+	return nil
 }
 
 // withoutRecords returns the batch without the rows of some records, which ascend. The

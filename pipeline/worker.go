@@ -30,28 +30,50 @@ type laneHandler struct {
 	lane    int
 	metrics *Metrics
 	alloc   memory.Allocator
-	served  map[string]*served // by model
-	repeats *repeats           // nil where requests are not deduplicated
+	topics  map[string]*topic // by model
+	repeats *repeats          // nil where requests are not deduplicated
 	done    *Progress
 	room    int         // bytes for dead letters of rows that is left in this request batch; see maxRowLetters
 	letters []rowLetter // of the record that is being answered
 }
 
-// served is one version as one lane serves it.
-type served struct {
+// topic is the requests topic of a model as one lane answers it.
+type topic struct {
+	codec   codec.Codec
+	results string   // topic of the results
+	serving *version // another one can take its place between two request batches
+	hand    inHand
+}
+
+// version is a version as one lane serves it. Nothing of it changes but what its parts hold of the
+// batch in hand.
+type version struct {
 	ref      inference.Ref
 	manifest *schemas.Manifest
-	instance inference.Instance
-	encoding codec.Codec
 	requests codec.Requests
 	past     codec.Requests // decodes what came before; nil where requests are not deduplicated
+	instance inference.Instance
 	results  codec.Results
 	observed *observe.Encoder
-	topic    string // of results
-	records  []decoded
-	bytes    int
-	latency  []int64 // by row
-	queue    []int64 // by row
+}
+
+// inHand is what of a request batch is answered together: requests of one topic, by one version,
+// and what becomes of them. It is used again for the next.
+type inHand struct {
+	*topic
+	*version
+	out     consumers.Publisher
+	fetched time.Time
+
+	records []decoded
+	bytes   int
+
+	batch       arrow.Record
+	predictions arrow.Record       // rows of failed are NULL
+	failed      []schemas.RowError // ascend by row
+	scoredAt    time.Time
+	latency     []int64 // by row
+	queue       []int64 // by row
 }
 
 // decoded is a record that could be decoded, though all of its rows may have been refused.
@@ -89,78 +111,81 @@ type workerParts struct {
 
 // newLaneHandler loads one instance of every model for the lane. Close it.
 func newLaneHandler(ctx context.Context, cfg Config, lane int, models []*inference.Model, w workerParts, alloc memory.Allocator, m *Metrics, done *Progress) (*laneHandler, error) {
-	h := &laneHandler{cfg: cfg, lane: lane, metrics: m, alloc: alloc, served: map[string]*served{}, done: done}
+	h := &laneHandler{cfg: cfg, lane: lane, metrics: m, alloc: alloc, topics: map[string]*topic{}, done: done}
 	if cfg.Worker.Deduplicate.Window > 0 {
 		h.repeats = newRepeats(cfg.Worker, w.past)
 	}
 	for _, model := range models {
-		s, err := h.load(ctx, model, w)
-		if err != nil {
+		name := model.Manifest.Name
+		t := &topic{codec: cfg.Worker.codec(name), results: cfg.Topics.ResultsOf(name)}
+		var err error
+		if t.serving, err = h.load(ctx, t, model, w); err != nil {
 			return nil, errors.Join(fmt.Errorf("lane %d: %w", lane, err), h.Close())
 		}
-		h.served[model.Manifest.Name] = s
+		h.topics[name] = t
 	}
 	return h, nil
 }
 
-func (h *laneHandler) load(ctx context.Context, model *inference.Model, w workerParts) (_ *served, err error) {
+// load makes a version ready to serve a topic.
+func (h *laneHandler) load(ctx context.Context, t *topic, model *inference.Model, w workerParts) (_ *version, err error) {
 	m := model.Manifest
-	s := &served{ref: model.Ref(), manifest: m, topic: h.cfg.Topics.ResultsOf(m.Name), encoding: h.cfg.Worker.codec(m.Name)}
+	v := &version{ref: model.Ref(), manifest: m}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.close())
+			err = errors.Join(err, v.close())
 		}
 	}()
-	options := codec.Options{Registry: w.registry, Subject: s.topic + "-value"}
-	if s.requests, s.results, err = codec.New(ctx, s.encoding, m, options, h.alloc); err != nil {
+	options := codec.Options{Registry: w.registry, Subject: t.results + "-value"}
+	if v.requests, v.results, err = codec.New(ctx, t.codec, m, options, h.alloc); err != nil {
 		return nil, err
 	}
 	if h.repeats != nil {
-		if s.past, _, err = codec.New(ctx, s.encoding, m, options, h.alloc); err != nil {
+		if v.past, _, err = codec.New(ctx, t.codec, m, options, h.alloc); err != nil {
 			return nil, err
 		}
 	}
-	if s.instance, err = inference.NewInstance(ctx, w.runtime, model, h.alloc); err != nil {
+	if v.instance, err = inference.NewInstance(ctx, w.runtime, model, h.alloc); err != nil {
 		return nil, err
 	}
-	if s.observed, err = observe.NewEncoder(m, schemas.MaxObservationBytes); err != nil {
+	if v.observed, err = observe.NewEncoder(m, schemas.MaxObservationBytes); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return v, nil
 }
 
 // Close frees the instances.
 func (h *laneHandler) Close() error {
 	var errs []error
-	for _, s := range h.served {
-		errs = append(errs, s.close())
+	for _, t := range h.topics {
+		errs = append(errs, t.serving.close())
 	}
 	return errors.Join(errs...)
 }
 
 // close frees what has been made.
-func (s *served) close() error {
-	for _, r := range []codec.Requests{s.requests, s.past} {
+func (v *version) close() error {
+	for _, r := range []codec.Requests{v.requests, v.past} {
 		if r != nil {
 			r.Release()
 		}
 	}
-	if s.instance != nil {
-		return s.instance.Close()
+	if v.instance != nil {
+		return v.instance.Close()
 	}
 	return nil
 }
 
 // Handle implements consumers.Handler.
 func (h *laneHandler) Handle(ctx context.Context, records []schemas.Record, fetched time.Time, out consumers.Publisher) error {
-	for _, s := range h.served {
-		s.reset() // of a batch that failed
+	for _, t := range h.topics {
+		t.begin(fetched, out)
 	}
 	h.room = maxRowLetters
 	for i := range records {
 		rec := &records[i]
 		model, _ := h.cfg.Topics.ModelOf(rec.Topic)
-		s, ok := h.served[model]
+		t, ok := h.topics[model]
 		switch {
 		case len(rec.Value) > h.cfg.Worker.MaxRequestBytes:
 			h.bury(out, rec, schemas.Errorf(schemas.ErrorClassTooLarge, "the request has %d bytes; worker.max_request_bytes is %d",
@@ -168,132 +193,140 @@ func (h *laneHandler) Handle(ctx context.Context, records []schemas.Record, fetc
 		case !ok:
 			h.bury(out, rec, schemas.Errorf(schemas.ErrorClassNoVersion, "no version of model %q is deployed for topic %s", model, rec.Topic), inference.Ref{Name: model})
 		default:
-			if err := h.take(ctx, s, rec, fetched, out); err != nil {
+			if err := h.take(ctx, &t.hand, rec); err != nil {
 				return err
 			}
 		}
 	}
-	for _, s := range h.served {
-		if err := h.score(ctx, s, fetched, out); err != nil {
+	for _, t := range h.topics {
+		if err := h.score(ctx, &t.hand); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *served) reset() {
-	if s.requests.Rows() > 0 {
-		s.requests.NewBatch().Release()
+// begin takes the version that serves, for one request batch, and drops what is left of one that
+// failed.
+func (t *topic) begin(fetched time.Time, out consumers.Publisher) {
+	b := &t.hand
+	if b.version != nil {
+		b.reset()
 	}
-	clear(s.records)
-	s.records, s.bytes = s.records[:0], 0
+	b.topic, b.version, b.fetched, b.out = t, t.serving, fetched, out
+}
+
+func (b *inHand) reset() {
+	if b.requests.Rows() > 0 {
+		b.requests.NewBatch().Release()
+	}
+	clear(b.records)
+	b.records, b.bytes = b.records[:0], 0
+	b.batch, b.predictions, b.failed = nil, nil, nil
 }
 
 // take decodes one record, and scores what has gathered when the batch is full.
-func (h *laneHandler) take(ctx context.Context, s *served, rec *schemas.Record, fetched time.Time, out consumers.Publisher) error {
-	if len(s.records) == 0 {
-		s.requests.Reserve(min(s.manifest.Batch.MaxRows, h.cfg.Worker.MaxBatchRows))
+func (h *laneHandler) take(ctx context.Context, b *inHand, rec *schemas.Record) error {
+	if len(b.records) == 0 {
+		b.requests.Reserve(min(b.manifest.Batch.MaxRows, h.cfg.Worker.MaxBatchRows))
 	}
-	from := s.requests.Rows()
-	got, err := s.requests.Append(ctx, rec)
+	from := b.requests.Rows()
+	got, err := b.requests.Append(ctx, rec)
 	if err != nil {
 		return fmt.Errorf("decode requests of topic %s: %w", rec.Topic, err)
 	}
 	if fault := got.Fault; fault != nil {
-		h.bury(out, rec, fault, s.ref)
+		h.bury(b.out, rec, fault, b.ref)
 		return nil
 	}
-	s.records = append(s.records, decoded{rec, from, got.Rows, slices.Clone(got.Refused)})
-	s.bytes += max(len(rec.Value), got.Bytes)
-	if s.requests.Rows() >= s.manifest.Batch.MaxRows || s.bytes >= s.manifest.Batch.MaxBytes {
-		return h.score(ctx, s, fetched, out)
+	b.records = append(b.records, decoded{rec, from, got.Rows, slices.Clone(got.Refused)})
+	b.bytes += max(len(rec.Value), got.Bytes)
+	if b.requests.Rows() >= b.manifest.Batch.MaxRows || b.bytes >= b.manifest.Batch.MaxBytes {
+		return h.score(ctx, b)
 	}
 	return nil
 }
 
 // score answers what has gathered for one version.
-func (h *laneHandler) score(ctx context.Context, s *served, fetched time.Time, out consumers.Publisher) error {
-	if len(s.records) == 0 {
+func (h *laneHandler) score(ctx context.Context, b *inHand) error {
+	if len(b.records) == 0 {
 		return nil
 	}
-	defer s.reset()
+	defer b.reset()
 	if ctx.Err() != nil { // the batch has failed: perhaps more was published than it can hold
 		return context.Cause(ctx)
 	}
-	batch := s.requests.NewBatch()
-	defer func() { batch.Release() }()
+	b.batch = b.requests.NewBatch()
+	defer func() { b.batch.Release() }() // before reset
 	if h.repeats != nil {
-		whole := batch
-		var err error
-		if batch, err = h.withoutRepeats(ctx, s, whole, out); err != nil {
-			batch = whole
+		if err := h.withoutRepeats(ctx, b); err != nil {
 			return err
 		}
-		if len(s.records) == 0 {
+		if len(b.records) == 0 {
 			return nil
 		}
 	}
 	began := time.Now()
-	predictions, failed, err := s.instance.Predict(ctx, batch)
+	predictions, failed, err := b.instance.Predict(ctx, b.batch)
 	if err != nil {
-		return fmt.Errorf("score %d rows with %s: %w", batch.NumRows(), s.ref, err)
+		return fmt.Errorf("score %d rows with %s: %w", b.batch.NumRows(), b.ref, err)
 	}
 	defer predictions.Release()
-	scoredAt := time.Now()
-	h.metrics.scoring.WithLabelValues(s.ref.Name, s.ref.Version).Observe(scoredAt.Sub(began).Seconds())
-	h.metrics.inference.WithLabelValues(s.ref.Name, s.ref.Version).Add(float64(batch.NumRows()))
-	h.metrics.executions.WithLabelValues(s.ref.Name, s.ref.Version).Inc()
-	tooLarge, err := h.answer(s, batch, predictions, failed, fetched, scoredAt, out)
+	b.predictions, b.failed, b.scoredAt = predictions, failed, time.Now()
+	h.metrics.scoring.WithLabelValues(b.ref.Name, b.ref.Version).Observe(b.scoredAt.Sub(began).Seconds())
+	h.metrics.inference.WithLabelValues(b.ref.Name, b.ref.Version).Add(float64(b.batch.NumRows()))
+	h.metrics.executions.WithLabelValues(b.ref.Name, b.ref.Version).Inc()
+	tooLarge, err := h.answer(b)
 	if err != nil {
 		return err
 	}
 	if len(tooLarge) > 0 {
-		all := predictions
-		if predictions, err = withoutRows(all, tooLarge, h.alloc); err != nil {
+		if b.predictions, err = withoutRows(predictions, tooLarge, h.alloc); err != nil {
 			return err
 		}
-		defer predictions.Release()
-		failed = append(failed, tooLarge...)
+		defer b.predictions.Release()
+		b.failed = append(b.failed, tooLarge...)
 	}
-	h.observe(s, batch, predictions, failed, scoredAt, out)
-	h.count(s, int(batch.NumRows()), len(failed), scoredAt.Sub(fetched), out)
+	h.observe(b)
+	h.count(b)
 	return nil
 }
 
 // answer publishes a result for each record and a dead letter for each row that was refused
 // or failed; where either would be too large, the record becomes one dead letter instead. It
-// returns the rows of such records that are not in failed.
-func (h *laneHandler) answer(s *served, batch, predictions arrow.Record, failed []schemas.RowError, fetched, scoredAt time.Time, out consumers.Publisher) (tooLarge []schemas.RowError, err error) {
-	s.results.Bind(batch, predictions)
-	s.latency, s.queue = s.latency[:0], s.queue[:0]
-	a := codec.Answer{LatencyUS: scoredAt.Sub(fetched).Microseconds()}
-	buf := out.Buffer()
-	for i := range s.records {
-		d := &s.records[i]
+// returns the rows of such records that are not among those that failed.
+func (h *laneHandler) answer(b *inHand) (tooLarge []schemas.RowError, err error) {
+	b.version.results.Bind(b.batch, b.predictions)
+	b.latency, b.queue = b.latency[:0], b.queue[:0]
+	failed := b.failed
+	a := codec.Answer{LatencyUS: b.scoredAt.Sub(b.fetched).Microseconds()}
+	buf := b.out.Buffer()
+	for i := range b.records {
+		d := &b.records[i]
 		a.Record, a.From, a.Rows, a.Refused = d.Record, d.from, d.rows, d.refused
-		a.QueueUS = max(0, fetched.Sub(d.Timestamp).Microseconds())
+		a.QueueUS = max(0, b.fetched.Sub(d.Timestamp).Microseconds())
 		for range d.rows {
-			s.latency, s.queue = append(s.latency, a.LatencyUS), append(s.queue, a.QueueUS)
+			b.latency, b.queue = append(b.latency, a.LatencyUS), append(b.queue, a.QueueUS)
 		}
 		n := 0 // how many of failed, which ascends by row, are of this record
 		for n < len(failed) && failed[n].Row < d.from+d.rows {
 			n++
 		}
 		a.Failed, failed = failed[:n], failed[n:]
-		if n > 0 && s.encoding != codec.Arrow { // the row is the record
-			h.bury(out, d.Record, a.Failed[0].RequestError, s.ref)
+		if n > 0 && b.codec != codec.Arrow { // the row is the record
+			h.bury(b.out, d.Record, a.Failed[0].RequestError, b.ref)
 			continue
 		}
 		start := len(*buf)
 		var value []byte
 		var fault *schemas.RequestError
-		if *buf, fault = h.rowLetters(*buf, s, d, a.Failed); fault == nil {
+		if *buf, fault = h.rowLetters(*buf, b, d, a.Failed); fault == nil {
 			from := len(*buf)
-			if *buf, err = s.results.Append(*buf, &a); err != nil {
-				return nil, fmt.Errorf("encode the result of %d rows of %s: %w", d.rows, s.ref, err)
+			if *buf, err = b.version.results.Append(*buf, &a); err != nil {
+				return nil, fmt.Errorf("encode the result of %d rows of %s: %w", d.rows, b.ref, err)
 			}
 			value = (*buf)[from:len(*buf):len(*buf)]
-			fault = tooLargeResult(d, value, predictions)
+			fault = tooLargeResult(d, value, b.predictions)
 		}
 		if fault != nil {
 			*buf = (*buf)[:start]
@@ -305,22 +338,22 @@ func (h *laneHandler) answer(s *served, batch, predictions arrow.Record, failed 
 				}
 				tooLarge = append(tooLarge, schemas.RowError{Row: row, RequestError: fault})
 			}
-			h.bury(out, d.Record, fault, s.ref)
+			h.bury(b.out, d.Record, fault, b.ref)
 			continue
 		}
 		for _, l := range h.letters {
 			alone := *d.Record
 			alone.Value = l.value
-			h.letter(out, &alone, l.row, l.fault, s.ref)
+			h.letter(b.out, &alone, l.row, l.fault, b.ref)
 		}
-		out.Publish(schemas.Message{Topic: s.topic, Partition: d.Partition, Key: d.Key, Value: value, Headers: d.Headers})
+		b.out.Publish(schemas.Message{Topic: b.topic.results, Partition: d.Partition, Key: d.Key, Value: value, Headers: d.Headers})
 	}
 	return tooLarge, nil
 }
 
 // rowLetters makes the dead letters of a record of many requests, their values behind dst,
 // or says why it must become one as a whole.
-func (h *laneHandler) rowLetters(dst []byte, s *served, d *decoded, failed []schemas.RowError) ([]byte, *schemas.RequestError) {
+func (h *laneHandler) rowLetters(dst []byte, b *inHand, d *decoded, failed []schemas.RowError) ([]byte, *schemas.RequestError) {
 	clear(h.letters)
 	h.letters = h.letters[:0]
 	if len(d.refused)+len(failed) == 0 {
@@ -334,7 +367,7 @@ func (h *laneHandler) rowLetters(dst []byte, s *served, d *decoded, failed []sch
 		from := len(dst)
 		var ok bool
 		size += rest + len(fault.Reason) + letterOverhead
-		if dst, ok = s.requests.AppendRequest(dst, d.Record, row, most-size); !ok {
+		if dst, ok = b.requests.AppendRequest(dst, d.Record, row, most-size); !ok {
 			return false
 		}
 		size += len(dst) - from
@@ -436,18 +469,18 @@ func headersBytes(rec *schemas.Record) int {
 	return n
 }
 
-func (h *laneHandler) observe(s *served, batch, predictions arrow.Record, failed []schemas.RowError, scoredAt time.Time, out consumers.Publisher) {
+func (h *laneHandler) observe(b *inHand) {
 	headers := []schemas.Header{
-		{Key: schemas.HeaderModel, Value: []byte(s.ref.Name)},
-		{Key: schemas.HeaderVersion, Value: []byte(s.ref.Version)},
+		{Key: schemas.HeaderModel, Value: []byte(b.ref.Name)},
+		{Key: schemas.HeaderVersion, Value: []byte(b.ref.Version)},
 	}
-	scored := &observe.Scored{Batch: batch, Predictions: predictions, Failed: failed, LatencyUS: s.latency, QueueUS: s.queue}
-	buf := out.Buffer()
+	scored := &observe.Scored{Batch: b.batch, Predictions: b.predictions, Failed: b.failed, LatencyUS: b.latency, QueueUS: b.queue}
+	buf := b.out.Buffer()
 	var parts []observe.Part
-	*buf, parts = s.observed.Append(*buf, scored, scoredAt)
+	*buf, parts = b.observed.Append(*buf, scored, b.scoredAt)
 	for _, p := range parts {
-		out.Publish(schemas.Message{
-			Topic: h.cfg.Topics.Observations, Partition: h.spread(s.ref.Name), Key: headers[0].Value,
+		b.out.Publish(schemas.Message{
+			Topic: h.cfg.Topics.Observations, Partition: h.spread(b.ref.Name), Key: headers[0].Value,
 			Value:   (*buf)[p.From:p.To:p.To],
 			Headers: append(headers[:2:2], schemas.Header{Key: schemas.HeaderRows, Value: strconv.AppendInt(nil, int64(p.Rows), 10)}),
 		})
@@ -467,8 +500,8 @@ func (h *laneHandler) setAside(e *consumers.UnreadableBatchError, out consumers.
 	rec := e.Record()
 	model, _ := h.cfg.Topics.ModelOf(e.Topic)
 	ref := inference.Ref{Name: model}
-	if s, ok := h.served[model]; ok {
-		ref = s.ref
+	if t, ok := h.topics[model]; ok {
+		ref = t.serving.ref
 	}
 	m := h.deadLetter(&rec, schemas.WholeRecord, rec.Fault, ref, out)
 	m.Headers = append(m.Headers, rec.Headers...)
@@ -494,13 +527,14 @@ func (h *laneHandler) deadLetter(rec *schemas.Record, row int, fault *schemas.Re
 }
 
 // count has what became of a batch counted when it is committed.
-func (h *laneHandler) count(s *served, rows, failed int, latency time.Duration, out consumers.Publisher) {
-	name, version := s.ref.Name, s.ref.Version
+func (h *laneHandler) count(b *inHand) {
+	name, version := b.ref.Name, b.ref.Version
+	rows, failed, latency := int(b.batch.NumRows()), len(b.failed), b.scoredAt.Sub(b.fetched)
 	queue := 0.0
-	if len(s.queue) > 0 {
-		queue = float64(s.queue[0]) / 1e6
+	if len(b.queue) > 0 {
+		queue = float64(b.queue[0]) / 1e6
 	}
-	out.OnCommit(func() {
+	b.out.OnCommit(func() {
 		h.done.Answered.Add(int64(rows - failed))
 		h.metrics.requests.WithLabelValues(name, version, schemas.OutcomeOK).Add(float64(rows - failed))
 		if failed > 0 {
