@@ -1,14 +1,9 @@
 package pipeline
 
 import (
-	"errors"
-	"fmt"
-	"net"
-	"net/url"
 	"os"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/millrace/millrace/consumers"
@@ -236,187 +231,6 @@ var (
 	groupName    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 )
 
-// Validate reports every value that makes no sense, by key.
-func (c Config) Validate() error {
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	atLeast := func(key string, got, least int) {
-		if got < least {
-			bad("%s: must be at least %d, got %d", key, least, got)
-		}
-	}
-	lasting := func(key string, got, least time.Duration) {
-		if got < least {
-			bad("%s: must be at least %s, got %s", key, least, got)
-		}
-	}
-	if !instanceName.MatchString(c.Instance) {
-		bad("instance: %q is not 1 to 100 of a-z A-Z 0-9 . _ -", c.Instance)
-	}
-	if len(c.Roles) == 0 {
-		bad("roles: at least one of worker, recorder, monitor is needed")
-	}
-	for _, r := range c.Roles {
-		if r != RoleWorker && r != RoleRecorder && r != RoleMonitor {
-			bad("roles: %q is not one of worker, recorder, monitor", r)
-		}
-	}
-	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
-		bad("log.level: %q is not one of debug, info, warn, error", c.Log.Level)
-	}
-	if c.Log.Format != "json" && c.Log.Format != "console" {
-		bad("log.format: %q is not one of json, console", c.Log.Format)
-	}
-	lasting("drain_timeout", c.DrainTimeout, time.Second)
-	if c.HTTP.Addr != "" {
-		address(bad, "http.addr", c.HTTP.Addr)
-	}
-	if len(c.Kafka.Brokers) == 0 {
-		bad("kafka.brokers: at least one host:port is needed")
-	}
-	for _, b := range c.Kafka.Brokers {
-		address(bad, "kafka.brokers", b)
-	}
-	lasting("kafka.session_timeout", c.Kafka.SessionTimeout, time.Second)
-	if u := c.Consumers.Unreadable; u != consumers.UnreadableStop && u != consumers.UnreadableSkip {
-		bad("consumers.unreadable: %q is not one of stop, skip", u)
-	}
-	if err := c.Topics.Validate(); err != nil {
-		errs = append(errs, err)
-	}
-	atLeast("topics.partitions", int(c.Topics.Partitions), 1)
-	atLeast("topics.spread", int(c.Topics.Spread), 1)
-	lasting("topics.retention", c.Topics.Retention, time.Minute)
-	if c.Topics.RetentionBytes < -1 || c.Topics.RetentionBytes == 0 {
-		bad("topics.retention_bytes: must be -1 or more than 0, got %d", c.Topics.RetentionBytes)
-	}
-	if c.Topics.ReplicationFactor < -1 || c.Topics.ReplicationFactor == 0 {
-		bad("topics.replication_factor: must be -1 or more than 0, got %d", c.Topics.ReplicationFactor)
-	}
-	if len(c.ClickHouse.Addr) == 0 {
-		bad("clickhouse.addr: at least one host:port is needed")
-	}
-	for _, a := range c.ClickHouse.Addr {
-		address(bad, "clickhouse.addr", a)
-	}
-	if c.ClickHouse.Password != "" && c.ClickHouse.PasswordFile != "" {
-		bad("clickhouse.password_file: clickhouse.password is set too: keep one of them")
-	}
-	if err := c.Storage().Validate(); err != nil {
-		errs = append(errs, err)
-	}
-	if c.Models.Repository == "" {
-		bad("models.repository: missing")
-	}
-	lasting("models.load_timeout", c.Models.LoadTimeout, leastLoadTimeout)
-	if c.Models.LoadMemory < leastLoadMemory {
-		bad("models.load_memory: must be at least %d (%d MiB), got %d", leastLoadMemory, leastLoadMemory>>20, c.Models.LoadMemory)
-	}
-	for key, name := range map[string]string{"worker.group": c.Worker.Group, "recorder.group": c.Recorder.Group} {
-		if !groupName.MatchString(name) {
-			bad("%s: %q is not 1 to 100 of a-z A-Z 0-9 . _ -", key, name)
-		}
-	}
-	if c.Worker.Group == c.Recorder.Group {
-		bad("recorder.group: %q is already worker.group", c.Recorder.Group)
-	}
-	atLeast("worker.lanes", c.Worker.Lanes, 1)
-	if c.Worker.Delivery != consumers.ExactlyOnce && c.Worker.Delivery != consumers.AtLeastOnce {
-		bad("worker.delivery: %q is not one of exactly_once, at_least_once", c.Worker.Delivery)
-	}
-	if !validStart(c.Worker.Start) {
-		bad("worker.start: %q is none of earliest, latest, answered and a time as 2006-01-02T15:04:05Z", c.Worker.Start)
-	}
-	lasting("worker.deduplicate.window", c.Worker.Deduplicate.Window, 0)
-	atLeast("worker.deduplicate.max_requests", c.Worker.Deduplicate.MaxRequests, 1)
-	for model, name := range c.Worker.Codecs {
-		if !name.Valid() {
-			bad("worker.codecs.%s: %q is not one of %v", model, name, codec.Codecs())
-		}
-		if (name == codec.Avro || name == codec.Protobuf) && c.Registry.URL == "" {
-			bad("registry.url: missing; worker.codecs.%s is %s", model, name)
-		}
-	}
-	if c.Registry.URL != "" {
-		if err := c.Registry.client().Validate(); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	atLeast("worker.max_batch_rows", c.Worker.MaxBatchRows, 1)
-	atLeast("worker.max_request_bytes", c.Worker.MaxRequestBytes, 1)
-	if c.Worker.MaxRequestBytes > schemas.MaxRequestBytes {
-		bad("worker.max_request_bytes: must be at most %d, got %d", schemas.MaxRequestBytes, c.Worker.MaxRequestBytes)
-	}
-	lasting("worker.transaction_timeout", c.Worker.TransactionTimeout, 2*time.Second)
-	if c.Worker.TransactionTimeout > 15*time.Minute { // the brokers' default limit
-		bad("worker.transaction_timeout: must be at most 15m, got %s", c.Worker.TransactionTimeout)
-	}
-	atLeast("recorder.flush_rows", c.Recorder.FlushRows, 1)
-	atLeast("recorder.flush_bytes", c.Recorder.FlushBytes, 1)
-	lasting("recorder.flush_interval", c.Recorder.FlushInterval, 10*time.Millisecond)
-	lasting("recorder.insert_deadline", c.Recorder.InsertDeadline, time.Second)
-	lasting("recorder.verify_interval", c.Recorder.VerifyInterval, 100*time.Millisecond)
-	lasting("monitor.interval", c.Monitor.Interval, 100*time.Millisecond)
-	lasting("monitor.report_interval", c.Monitor.ReportInterval, 100*time.Millisecond)
-	if c.Monitor.ReportsDir == "" {
-		bad("monitor.reports_dir: missing")
-	}
-	if c.Embedded.Dir == "" {
-		bad("embedded.dir: missing")
-	}
-	address(bad, "embedded.kafka_addr", c.Embedded.KafkaAddr)
-	address(bad, "embedded.clickhouse_addr", c.Embedded.ClickHouseAddr)
-	if !slices.Contains([]string{"auto", "required", "off"}, c.Embedded.Sandbox) {
-		bad("embedded.sandbox: %q is not one of auto, required, off", c.Embedded.Sandbox)
-	}
-	seen := map[string]bool{}
-	for i, s := range c.Alerts {
-		s.validate(bad, fmt.Sprintf("alerts[%d]", i))
-		if seen[s.Name] {
-			bad("alerts[%d].name: %q stands twice", i, s.Name)
-		}
-		seen[s.Name] = true
-		if s.Kafka != nil && c.Topics.Clashes(s.Kafka.Topic) {
-			bad("alerts[%d].kafka.topic: %q is one of millrace's own topics", i, s.Kafka.Topic)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func address(bad func(string, ...any), key, addr string) {
-	if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" || strings.ContainsAny(host, "@/") {
-		bad("%s: %q is not host:port", key, schemas.PublicAddress(addr))
-	}
-}
-
-func (s Subscription) validate(bad func(string, ...any), key string) {
-	if !groupName.MatchString(s.Name) {
-		bad("%s.name: %q is not 1 to 100 of a-z A-Z 0-9 . _ -", key, s.Name)
-	}
-	if (s.Webhook == nil) == (s.Kafka == nil) {
-		bad("%s: one of webhook and kafka is needed", key)
-	}
-	if s.Webhook != nil {
-		if u, err := url.Parse(s.Webhook.URL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			bad("%s.webhook.url: %q is no http or https URL", key, schemas.PublicAddress(s.Webhook.URL))
-		}
-		if s.Webhook.Timeout < 0 {
-			bad("%s.webhook.timeout: must be at least 0, got %s", key, s.Webhook.Timeout)
-		}
-	}
-	if s.Kafka != nil && s.Kafka.Topic == "" {
-		bad("%s.kafka.topic: missing", key)
-	}
-	for _, k := range s.Kinds {
-		if k != schemas.EventDrift && k != schemas.EventAccuracy && k != schemas.EventRetraining {
-			bad("%s.kinds: %q is not one of drift, accuracy, retraining", key, k)
-		}
-	}
-	if s.MinSeverity != "" && !slices.Contains([]schemas.Severity{schemas.SeverityInfo, schemas.SeverityWarning, schemas.SeverityCritical}, s.MinSeverity) {
-		bad("%s.min_severity: %q is not one of info, warning, critical", key, s.MinSeverity)
-	}
-}
-
 // Matches tells whether the subscription wants the event.
 func (s Subscription) Matches(e schemas.EventData) bool {
 	return (len(s.Models) == 0 || slices.Contains(s.Models, e.Model)) &&
@@ -427,16 +241,4 @@ func (s Subscription) Matches(e schemas.EventData) bool {
 // Storage returns what the tables need to know.
 func (c Config) Storage() schemas.Storage {
 	return schemas.Storage{Database: c.ClickHouse.Database, TTLDays: c.ClickHouse.TTLDays, Durability: c.ClickHouse.Durability}
-}
-
-// checkCodecs refuses a codec for a model that does not exist, such as by a misspelt name: the
-// model that was meant would take JSON.
-func (c Config) checkCodecs(models []string) error {
-	var errs []error
-	for name := range c.Worker.Codecs {
-		if !slices.Contains(models, name) {
-			errs = append(errs, fmt.Errorf("worker.codecs.%s: there is no such model in %s; its models are %s", name, c.Models.Repository, strings.Join(models, ", ")))
-		}
-	}
-	return errors.Join(errs...)
 }
