@@ -130,7 +130,8 @@ func (f *flights) abandon(err error) {
 }
 
 // atLeastOnce is one life of a session without transactions. An error means that it cannot
-// be used further; what it had not committed comes again.
+// be used further; what it had not committed comes again. It is one long function, since all of
+// its parts share what is in flight.
 func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	polling, fail := context.WithCancelCause(ctx)
 	defer fail(nil)

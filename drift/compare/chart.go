@@ -168,7 +168,8 @@ func mergeBins(b Bins) (edges, reference, current []float64) {
 // lay chooses where the edges stand, and says how, and how many bins at either end are
 // narrowed. Bins of quantiles have outer ones that reach to the extremes: to scale, they
 // would leave no room for the rest, so they get a fixed one. Where the inner bins are
-// still too unequal to be read (most values in one narrow bin), all are equally wide.
+// still too unequal to be read (most values in one narrow bin), all are equally wide. It is one
+// long function, since each choice follows from those before.
 func lay(edges, reference []float64) (x []float64, how axis, left, right int) {
 	n := len(edges) - 1
 	x = make([]float64, n+1)

@@ -150,40 +150,7 @@ func (e *engine) plan() error {
 			names[i] = append(names[i], f.Name)
 		}
 	}
-	// Named columns must be there.
-	var errs []error
-	missing := func(option, name string) {
-		for i, t := range e.tables {
-			if _, ok := fields[i][name]; !ok {
-				errs = append(errs, fmt.Errorf("%s has no column %q, which %s names; it has %s", t.source.Name(), name, option, listed(names[i])))
-			}
-		}
-	}
-	for _, list := range []struct {
-		option string
-		names  []string
-	}{
-		{"--columns", e.Columns},
-		{"--categorical", e.Categorical},
-		{"--numeric", e.Numeric},
-		{"--segment", some(e.Segment)},
-		{"--target", some(e.Target)},
-		{"--prediction", some(e.Prediction)},
-		{"--test", keys(e.tests.column)},
-		{"--threshold", keys(e.thresholds.column)},
-	} {
-		for _, name := range list.names {
-			missing(list.option, name)
-		}
-	}
-	for _, name := range e.Ignore {
-		if _, r := fields[0][name]; !r {
-			if _, c := fields[1][name]; !c {
-				errs = append(errs, fmt.Errorf("neither side has a column %q, which --ignore names; the reference has %s", name, listed(names[0])))
-			}
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := e.requireNamed(fields, names); err != nil {
 		return err
 	}
 
@@ -230,6 +197,43 @@ func (e *engine) plan() error {
 			e.tables[0].source.Name(), e.tables[1].source.Name(), listed(names[0]), listed(names[1]))
 	}
 	return nil
+}
+
+// requireNamed tells which columns that options name are not there.
+func (e *engine) requireNamed(fields [2]map[string]field, names [2][]string) error {
+	var errs []error
+	missing := func(option, name string) {
+		for i, t := range e.tables {
+			if _, ok := fields[i][name]; !ok {
+				errs = append(errs, fmt.Errorf("%s has no column %q, which %s names; it has %s", t.source.Name(), name, option, listed(names[i])))
+			}
+		}
+	}
+	for _, list := range []struct {
+		option string
+		names  []string
+	}{
+		{"--columns", e.Columns},
+		{"--categorical", e.Categorical},
+		{"--numeric", e.Numeric},
+		{"--segment", some(e.Segment)},
+		{"--target", some(e.Target)},
+		{"--prediction", some(e.Prediction)},
+		{"--test", keys(e.tests.column)},
+		{"--threshold", keys(e.thresholds.column)},
+	} {
+		for _, name := range list.names {
+			missing(list.option, name)
+		}
+	}
+	for _, name := range e.Ignore {
+		if _, r := fields[0][name]; !r {
+			if _, c := fields[1][name]; !c {
+				errs = append(errs, fmt.Errorf("neither side has a column %q, which --ignore names; the reference has %s", name, listed(names[0])))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (e *engine) wanted(name string) bool {

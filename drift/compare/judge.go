@@ -60,7 +60,8 @@ type judged struct {
 	skip   bool // it is not compared after all, which a note says
 }
 
-// judge compares one column. kind is its type where that is known, as of a segment.
+// judge compares one column. kind is its type where that is known, as of a segment. It is one long
+// function: the list of what can be the matter with a column, in the order in which it is decided.
 func (o *checked) judge(p pair, kind string) judged {
 	v := judged{}
 	c := &v.column

@@ -81,6 +81,7 @@ func (o Options) Validate() error {
 	return err
 }
 
+// check is one long function: the list of what can be wrong, in the order of the options.
 func (o Options) check() (*checked, error) {
 	c := &checked{Options: o, share: stattest.DefaultDriftShare, minRows: stattest.DefaultMinRows}
 	var errs []error

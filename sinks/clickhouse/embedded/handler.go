@@ -99,7 +99,8 @@ func checkOrigin(r *http.Request) error {
 }
 
 // serveQuery runs the request's query and writes its result. On an error, which is mostly an
-// *exception, it has written nothing.
+// *exception, it has written nothing. It is one long function, since what has been begun is ended
+// in reverse whichever step fails.
 func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Values) error {
 	reader, err := e.authenticate(r, args)
 	if err != nil {
