@@ -17,21 +17,6 @@ import (
 	"github.com/millrace/millrace/sinks/kafka"
 )
 
-// channel delivers one event; it is to be called again after an error.
-type channel interface {
-	Deliver(ctx context.Context, event []byte) error
-}
-
-// kafkaChannel copies events to another topic.
-type kafkaChannel struct {
-	producer *kafka.Producer
-	topic    string
-}
-
-func (c kafkaChannel) Deliver(ctx context.Context, event []byte) error {
-	return c.producer.Send(ctx, schemas.Message{Topic: c.topic, Partition: schemas.AnyPartition, Value: event})
-}
-
 // maxAlertBackoff bounds the wait between two attempts to deliver an event.
 const maxAlertBackoff = time.Minute
 
@@ -68,7 +53,7 @@ func (a *App) runAlerts(soft, hard context.Context, producer *kafka.Producer) er
 			sub.hook = alerts.NewWebhook(s.Webhook.URL, s.Webhook.Headers, s.Webhook.Timeout)
 			sub.out = sub.hook
 		} else {
-			sub.out = kafkaChannel{producer, s.Kafka.Topic}
+			sub.out = alerts.Topic{Producer: producer, Name: s.Kafka.Topic}
 		}
 		group.Go(func() error { // ends with soft
 			if !receivers.known(ctx) {
@@ -89,7 +74,7 @@ func (a *App) runAlerts(soft, hard context.Context, producer *kafka.Producer) er
 type subscriber struct {
 	Subscription
 	app       *App
-	out       channel
+	out       alerts.Channel
 	hook      *alerts.Webhook // the same as out, where that is a webhook
 	producer  *kafka.Producer
 	receivers *receivers
