@@ -80,7 +80,7 @@ func TestRecorderWaitsForLeasesOfOffsetsThatWereSet(t *testing.T) {
 			f := newFixture(t, sharedAddr)
 			topic := f.topic("a", 1, nil)
 			f.fill(topic, 1, 0, 30)
-			cfg := f.recorderConfig(topic)
+			cfg := f.mortalRecorderConfig(topic)
 			m := newMemory()
 			f.crash(cfg, m, 0)
 			lease := m.seen()[0].lease
@@ -110,7 +110,7 @@ func TestRecorderForgetsTheLeaseOfAStoredRange(t *testing.T) {
 	topic := f.topic("a", 1, nil)
 	m := newMemory()
 	ahead := &skewed{memory: m}
-	cfg := f.recorderConfig(topic)
+	cfg := f.mortalRecorderConfig(topic)
 	r, _ := f.recorder(cfg, ahead)
 	ahead.by.Store(int64(time.Hour))
 	f.fill(topic, 1, 0, 10)
@@ -226,9 +226,9 @@ func TestSecondGroupWaitsForTheFirst(t *testing.T) {
 	topic := f.topic("a", 1, nil)
 	f.fill(topic, 1, 0, 30)
 	m := newMemory()
-	first, _ := f.recorder(f.recorderConfig(topic), m)
+	first, _ := f.recorder(f.mortalRecorderConfig(topic), m)
 	f.stored(topic)
-	renamed := f.recorderConfig(topic)
+	renamed := f.mortalRecorderConfig(topic)
 	renamed.Name += "-renamed"
 	var waits health
 	renamed.Health = waits.set
@@ -262,7 +262,7 @@ func TestSecondGroupWaitsForTheFirst(t *testing.T) {
 	// second one stored is no proof then.
 	f.fill(topic, 1, 50, 10)
 	await(t, "the second group goes on", func() bool { return f.lag(renamed.Name, topic) == 0 })
-	again := f.recorderConfig(topic)
+	again := f.mortalRecorderConfig(topic)
 	var back health
 	again.Health = back.set
 	first, _ = f.recorder(again, m)

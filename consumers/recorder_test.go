@@ -137,11 +137,22 @@ func (m *memory) seen() []call {
 	return slices.Clone(m.calls)
 }
 
+// recorderConfig is of a recorder that keeps its session under any load; see mortalRecorderConfig.
 func (f *fixture) recorderConfig(topics ...string) consumers.RecorderConfig {
+	group := f.group("recorders")
+	group.SessionTimeout = 20 * time.Second
 	return consumers.RecorderConfig{
-		Connection: f.conn, Group: f.group("recorders"), Topics: topics,
+		Connection: f.conn, Group: group, Topics: topics,
 		FlushRows: 1000, FlushBytes: 1 << 20, FlushInterval: 20 * time.Millisecond, InsertDeadline: time.Minute,
 	}
+}
+
+// mortalRecorderConfig is of a recorder that is to be killed: its session does not hold what it had
+// for long.
+func (f *fixture) mortalRecorderConfig(topics ...string) consumers.RecorderConfig {
+	cfg := f.recorderConfig(topics...)
+	cfg.Group = f.group("recorders")
+	return cfg
 }
 
 func places(partition, from, to int) []string {
@@ -343,7 +354,7 @@ func TestRecorderWithoutOffsetsLooksForRows(t *testing.T) {
 	f := newFixture(t, sharedAddr)
 	topic, other := f.topic("a", 1, nil), f.topic("b", 1, nil)
 	f.fill(topic, 1, 0, 30)
-	cfg := f.recorderConfig(topic, other)
+	cfg := f.mortalRecorderConfig(topic, other)
 	cfg.FlushRows = 10
 	m := newMemory()
 	r, rec := f.recorder(cfg, m)
@@ -494,7 +505,7 @@ func TestRecorderReplaysExactlyTheAnnouncedRange(t *testing.T) {
 	f := newFixture(t, sharedAddr)
 	topic := f.topic("a", 1, nil)
 	f.fill(topic, 1, 0, 30)
-	cfg := f.recorderConfig(topic)
+	cfg := f.mortalRecorderConfig(topic)
 	m := newMemory()
 	f.crash(cfg, m, 0)
 	announced := m.seen()[0].places
@@ -538,7 +549,7 @@ func TestRecorderKeepsTheRestOfARangeAnnounced(t *testing.T) {
 			f := newFixture(t, sharedAddr)
 			topic := f.topic("a", 1, nil)
 			f.fill(topic, 1, 0, 40)
-			cfg := f.recorderConfig(topic)
+			cfg := f.mortalRecorderConfig(topic)
 			cfg.FlushInterval = 10 * time.Second
 			cfg.FlushRows = 40
 			m := newMemory()
@@ -670,6 +681,9 @@ func TestRecorderReadsAheadWhileItStores(t *testing.T) {
 			topic := f.topic("a", 1, nil)
 			f.fill(topic, 1, 0, 50)
 			cfg := f.recorderConfig(topic)
+			if crash {
+				cfg = f.mortalRecorderConfig(topic)
+			}
 			cfg.FlushRows, cfg.FlushInterval = 10, 5*time.Second
 			m := newMemory()
 			stuck := newStuck()
@@ -878,7 +892,7 @@ func TestRecordersAtRandom(t *testing.T) {
 			return nil
 		}
 	}
-	cfg := f.recorderConfig(topic)
+	cfg := f.mortalRecorderConfig(topic)
 	cfg.FlushRows = 40
 	var up [2]*running
 	sent := 0
