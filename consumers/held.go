@@ -27,6 +27,7 @@ type held struct {
 	since map[topicPartition]time.Time
 	last  map[topicPartition]time.Time
 	said  time.Time
+	told  bool // and it is not over
 }
 
 const (
@@ -99,11 +100,23 @@ func (h *held) waits(tp topicPartition, now time.Time) {
 	if loud {
 		h.said = now
 	}
+	h.told = true
 	h.mu.Unlock()
 	if loud {
 		h.log.Error().Err(err).Msg("waiting for a transaction that does not end")
 	}
 	h.tell(err)
+}
+
+// over takes note that the client has got the offsets, so that the next wait is another one, and
+// tells whether anything was told of this one.
+func (h *held) over() (told bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	told, h.told = h.told, false
+	clear(h.since)
+	clear(h.last)
+	return told
 }
 
 // clientLog hands what a client logs to those that learn from it.
@@ -123,15 +136,14 @@ func (l clientLog) Log(level kgo.LogLevel, message string, fields ...any) {
 
 // clientLog is what the client of a lane's session logs to.
 func (l *Lane) clientLog(u *untold) kgo.Opt {
-	return kgo.WithLogger(clientLog{u, newHeld(l.cfg.Name, l.cfg.TransactionTimeout, func(err error) {
-		l.held.Store(true)
-		l.health(err)
-	}, l.log)})
+	h := newHeld(l.cfg.Name, l.cfg.TransactionTimeout, l.health, l.log)
+	l.held.Store(h)
+	return kgo.WithLogger(clientLog{u, h})
 }
 
 // released takes note that offsets were fetched.
 func (l *Lane) released() {
-	if l.held.Swap(false) {
+	if h := l.held.Load(); h != nil && h.over() {
 		l.health(nil)
 	}
 }

@@ -100,7 +100,7 @@ type Lane struct {
 
 	reopened atomic.Bool            // a session has failed, and the next one has no partitions yet
 	stalls   atomic.Pointer[stalls] // of the session
-	held     atomic.Bool            // health was told that a transaction holds offsets
+	held     atomic.Pointer[held]   // of the session
 }
 
 // NewLane prepares a lane; nothing is connected before Run.
