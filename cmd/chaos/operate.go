@@ -24,6 +24,7 @@ var (
 	oldOneFirst = regexp.MustCompile(`stop the old one first`)
 	wrongClock  = regexp.MustCompile(`clock`)
 	restores    = regexp.MustCompile(`stored again|restored`)
+	restored    = regexp.MustCompile(`what was stored is there`)
 	cannotRead  = regexp.MustCompile(`cannot be read`)
 	wasSkipped  = regexp.MustCompile(`unreadable|cannot be read`)
 )
@@ -399,7 +400,13 @@ func (r *run) losePower(ctx context.Context, in Incident) error {
 	if err := r.cluster.clickHouse.Start(ctx); err != nil || rows == 0 {
 		return err
 	}
-	_, err = r.cluster.hear(ctx, in, since, demand{of: r.topology.members(recorder), words: restores, level: zerolog.WarnLevel})
+	recorders := r.topology.members(recorder)
+	said, err := r.cluster.hear(ctx, in, since, demand{of: recorders, words: restores, level: zerolog.WarnLevel})
+	if err != nil || said == "" {
+		return err
+	}
+	// Rows come first, and the minutes that follow from them later: to verify before is too early.
+	_, err = r.cluster.hear(ctx, in, r.cluster.mark(), demand{of: recorders, words: restored, level: zerolog.InfoLevel, within: 2 * time.Minute})
 	return err
 }
 
