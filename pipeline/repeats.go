@@ -334,8 +334,8 @@ func (h *laneHandler) withoutRepeats(ctx context.Context, b *inHand) error {
 	}
 	clear(b.records[len(kept):])
 	b.records = kept
-	n := len(repeated)
-	b.out.OnCommit(func() { h.metrics.repeated.WithLabelValues(b.ref.Name).Add(float64(n)) })
+	name, n := b.ref.Name, len(repeated) // b is of another batch by then
+	b.out.OnCommit(func() { h.metrics.repeated.WithLabelValues(name).Add(float64(n)) })
 	return nil
 }
 
