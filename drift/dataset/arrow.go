@@ -236,23 +236,12 @@ func (s *ipcScan) next() (arrow.Record, error) {
 			return nil, err
 		}
 	}
-	most := int(min(s.left, int64(s.builders.rows)))
-	s.builders.reset(most)
-	rows := 0
-	for rows < most && !s.builders.full() {
-		n := most - rows
-		if s.builders.texts {
-			n = min(n, stepRows)
+	return s.builders.fill(&s.left, func(i, n int) error {
+		if err := s.columns[i].append(&s.builders.columns[i], n); err != nil {
+			return fmt.Errorf("column %q: %w", s.columns[i].Name, err)
 		}
-		for i, c := range s.columns {
-			if err := c.append(&s.builders.columns[i], n); err != nil {
-				return nil, fmt.Errorf("column %q: %w", c.Name, err)
-			}
-		}
-		rows += n
-	}
-	s.left -= int64(rows)
-	return s.builders.record(rows), nil
+		return nil
+	})
 }
 
 func (s *ipcScan) close() {

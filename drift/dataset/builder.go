@@ -221,6 +221,28 @@ func (b *builders) full() bool {
 	return maxText-b.room >= flushText
 }
 
+// fill returns a batch of rows of which the source has left, and takes them off it. column appends
+// n rows to column i.
+func (b *builders) fill(left *int64, column func(i, n int) error) (arrow.Record, error) {
+	most := int(min(*left, int64(b.rows)))
+	b.reset(most)
+	rows := 0
+	for rows < most && !b.full() {
+		n := most - rows
+		if b.texts {
+			n = min(n, stepRows)
+		}
+		for i := range b.columns {
+			if err := column(i, n); err != nil {
+				return nil, err
+			}
+		}
+		rows += n
+	}
+	*left -= int64(rows)
+	return b.record(rows), nil
+}
+
 func (b *builders) record(rows int) arrow.Record {
 	arrays := make([]arrow.Array, len(b.columns))
 	for i := range b.columns {

@@ -150,23 +150,9 @@ func (s *pqScan) next() (arrow.Record, error) {
 			}
 		}
 	}
-	most := int(min(s.left, int64(s.builders.rows)))
-	s.builders.reset(most)
-	rows := 0
-	for rows < most && !s.builders.full() {
-		n := most - rows
-		if s.builders.texts {
-			n = min(n, stepRows)
-		}
-		for i := range s.columns {
-			if err := s.do(i, func(c *pqColumn) error { return c.append(&s.builders.columns[i], n) }); err != nil {
-				return nil, err
-			}
-		}
-		rows += n
-	}
-	s.left -= int64(rows)
-	return s.builders.record(rows), nil
+	return s.builders.fill(&s.left, func(i, n int) error {
+		return s.do(i, func(c *pqColumn) error { return c.append(&s.builders.columns[i], n) })
+	})
 }
 
 // do calls f for a column, whose name is in errors; a panic of the library is one.
