@@ -41,6 +41,12 @@ test-pure:
 test-memory: # the race detector distorts it
 	$(GO) test -timeout 10m -run 'Alloc|ClickHouseAwayUnderLoad' ./inference/onnx ./pipeline
 
+.PHONY: slowest
+slowest: native ## the ten tests that take longest, with the race detector: seconds, package, test; PKG=./...
+	@$(RACE) -timeout 25m -count=1 -json $(or $(PKG),./...) \
+	  | sed -nE 's/.*"Action":"(pass|fail)","Package":"([^"]+)","Test":"([^"/]+)","Elapsed":([0-9.]+).*/\4\t\2\t\3/p' \
+	  | sort -rn | awk 'NR <= 10'
+
 .PHONY: race
 race: native ## statistics and schemas, with the race detector
 	$(RACE) -timeout 15m $(PURE)
