@@ -180,11 +180,7 @@ func (a *Admin) apply(ctx context.Context, specs []schemas.TopicSpec) (done []st
 func (a *Admin) alter(ctx context.Context, spec schemas.TopicSpec, d kadm.TopicDetail, config map[string]string) ([]string, error) {
 	var done []string
 	if n := len(d.Partitions); n < int(spec.Partitions) {
-		resp, err := a.adm.UpdatePartitions(ctx, int(spec.Partitions), spec.Name)
-		if err == nil {
-			err = resp.Error()
-		}
-		if err != nil {
+		if _, err := whole(a.adm.UpdatePartitions(ctx, int(spec.Partitions), spec.Name)); err != nil {
 			return done, fmt.Errorf("raise topic %s to %d partitions: %w", spec.Name, spec.Partitions, err)
 		}
 		done = append(done, fmt.Sprintf("%s: raised from %d to %d partitions", spec.Name, n, spec.Partitions))
@@ -212,26 +208,17 @@ func (a *Admin) alter(ctx context.Context, spec schemas.TopicSpec, d kadm.TopicD
 // A record has one offset, and so has the end of a transaction. A topic of which the group has
 // committed nothing counts from its start, whether the group exists or not.
 func (a *Admin) Lag(ctx context.Context, group string, topics ...string) (int64, error) {
-	starts, err := a.adm.ListStartOffsets(ctx, topics...)
-	if err == nil {
-		err = starts.Error()
-	}
+	starts, err := whole(a.adm.ListStartOffsets(ctx, topics...))
 	if err != nil {
 		return 0, fmt.Errorf("list start offsets: %w", err)
 	}
-	ends, err := a.adm.ListCommittedOffsets(ctx, topics...)
-	if err == nil {
-		err = ends.Error()
-	}
+	ends, err := whole(a.adm.ListCommittedOffsets(ctx, topics...))
 	if err != nil {
 		return 0, fmt.Errorf("list end offsets: %w", err)
 	}
-	committed, err := a.adm.FetchOffsets(ctx, group)
-	if err == nil {
-		err = committed.Error()
-	}
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // nobody has joined yet
-		return 0, fmt.Errorf("fetch offsets of group %s: %w", group, err)
+	committed, err := committedBy(ctx, a.adm, group)
+	if err != nil {
+		return 0, err
 	}
 	var lag int64
 	ends.Each(func(end kadm.ListedOffset) {
@@ -250,10 +237,7 @@ func (a *Admin) Lag(ctx context.Context, group string, topics ...string) (int64,
 // Members returns the state of a consumer group, as the broker calls it, and how many members
 // each client has in it, by client id.
 func (a *Admin) Members(ctx context.Context, group string) (state string, members map[string]int, err error) {
-	described, err := a.adm.DescribeGroups(ctx, group)
-	if err == nil {
-		err = described.Error()
-	}
+	described, err := whole(a.adm.DescribeGroups(ctx, group))
 	members = map[string]int{}
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		return "Dead", members, nil
@@ -270,17 +254,11 @@ func (a *Admin) Members(ctx context.Context, group string) (state string, member
 // Undecided returns how many offsets of the topics cannot be read committed yet: those from
 // the start of the oldest open transaction of each partition.
 func (a *Admin) Undecided(ctx context.Context, topics ...string) (int64, error) {
-	ends, err := a.adm.ListEndOffsets(ctx, topics...)
-	if err == nil {
-		err = ends.Error()
-	}
+	ends, err := whole(a.adm.ListEndOffsets(ctx, topics...))
 	if err != nil {
 		return 0, fmt.Errorf("list end offsets: %w", err)
 	}
-	committed, err := a.adm.ListCommittedOffsets(ctx, topics...)
-	if err == nil {
-		err = committed.Error()
-	}
+	committed, err := whole(a.adm.ListCommittedOffsets(ctx, topics...))
 	if err != nil {
 		return 0, fmt.Errorf("list committed offsets: %w", err)
 	}
@@ -298,11 +276,11 @@ func (a *Admin) Undecided(ctx context.Context, topics ...string) (int64, error) 
 // until visit returns; an error from visit ends the reading and is returned. Batches that
 // cannot be read are passed over, and are in the error when everything else was visited.
 func (a *Admin) Read(ctx context.Context, topic string, visit func(rec *schemas.Record) error) error {
-	ranges, err := a.ranges(ctx, topic)
+	spans, err := a.ended(ctx, topic)
 	if err != nil {
 		return fmt.Errorf("read topic %s: %w", topic, err)
 	}
-	passed, err := a.read(ctx, topic, ranges, visit)
+	passed, err := a.read(ctx, topic, spans, visit)
 	for _, e := range passed {
 		err = errors.Join(err, fmt.Errorf("topic %s partition %d: the record batch of the offsets %d to %d cannot be read and was passed over: %w",
 			topic, e.Partition, e.Offset, e.Next-1, e.Err))
@@ -313,14 +291,14 @@ func (a *Admin) Read(ctx context.Context, topic string, visit func(rec *schemas.
 // FindRecord hands the committed record at an offset to visit. It returns an error where there is
 // none.
 func (a *Admin) FindRecord(ctx context.Context, topic string, partition int32, offset int64, visit func(rec *schemas.Record) error) error {
-	ranges, err := a.ranges(ctx, topic)
+	spans, err := a.ended(ctx, topic)
 	if err != nil {
 		return fmt.Errorf("read topic %s: %w", topic, err)
 	}
 	found := false
-	if r, ok := ranges[partition]; ok && offset >= r.start && offset < r.end {
+	if s, ok := spans[partition]; ok && offset >= s.Start && offset < s.End {
 		var passed []*UnreadableBatchError
-		passed, err = a.read(ctx, topic, map[int32]offsetRange{partition: {offset, offset + 1}}, func(rec *schemas.Record) error {
+		passed, err = a.read(ctx, topic, map[int32]Span{partition: {offset, offset + 1}}, func(rec *schemas.Record) error {
 			found = true
 			return visit(rec)
 		})
@@ -338,16 +316,10 @@ func (a *Admin) FindRecord(ctx context.Context, topic string, partition int32, o
 // appended since that time, or later, from offset from on up to but without offset before.
 // Batches that cannot be read are passed over: whoever was to handle them has said so.
 func (a *Admin) ReadBefore(ctx context.Context, topic string, partition int32, since time.Time, from, before int64, visit func(rec *schemas.Record) error) error {
-	starts, err := a.adm.ListStartOffsets(ctx, topic)
-	if err == nil {
-		err = starts.Error()
-	}
+	starts, err := whole(a.adm.ListStartOffsets(ctx, topic))
 	var after kadm.ListedOffsets
 	if err == nil {
-		after, err = a.adm.ListOffsetsAfterMilli(ctx, since.UnixMilli(), topic)
-	}
-	if err == nil {
-		err = after.Error()
+		after, err = whole(a.adm.ListOffsetsAfterMilli(ctx, since.UnixMilli(), topic))
 	}
 	if err != nil {
 		return fmt.Errorf("find where topic %s partition %d was at %s: %w", topic, partition, since.UTC().Format(time.RFC3339), err)
@@ -357,46 +329,51 @@ func (a *Admin) ReadBefore(ctx context.Context, topic string, partition int32, s
 	if !ok || first.Offset < 0 {
 		return nil
 	}
-	_, err = a.read(ctx, topic, map[int32]offsetRange{partition: {max(start.Offset, first.Offset, from), before}}, visit)
+	_, err = a.read(ctx, topic, map[int32]Span{partition: {max(start.Offset, first.Offset, from), before}}, visit)
 	return err
 }
 
-// offsetRange is from start to before end.
-type offsetRange struct{ start, end int64 }
+// ended returns what each partition of a topic holds of ended transactions.
+func (a *Admin) ended(ctx context.Context, topic string) (map[int32]Span, error) {
+	return a.spans(ctx, topic, a.adm.ListCommittedOffsets)
+}
 
-// ranges returns what each partition of a topic holds of ended transactions.
-func (a *Admin) ranges(ctx context.Context, topic string) (map[int32]offsetRange, error) {
-	starts, err := a.adm.ListStartOffsets(ctx, topic)
-	if err == nil {
-		err = starts.Error()
-	}
+// spans returns what each partition of a topic holds, up to the ends that list returns.
+func (a *Admin) spans(ctx context.Context, topic string, list func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error)) (map[int32]Span, error) {
+	starts, err := whole(a.adm.ListStartOffsets(ctx, topic))
 	if err != nil {
 		return nil, fmt.Errorf("list start offsets: %w", err)
 	}
-	ends, err := a.adm.ListCommittedOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
+	ends, err := whole(list(ctx, topic))
 	if err != nil {
 		return nil, fmt.Errorf("list end offsets: %w", err)
 	}
-	ranges := map[int32]offsetRange{}
+	spans := map[int32]Span{}
 	ends.Each(func(end kadm.ListedOffset) {
 		start, _ := starts.Lookup(end.Topic, end.Partition)
-		ranges[end.Partition] = offsetRange{start.Offset, end.Offset}
+		spans[end.Partition] = Span{start.Offset, end.Offset}
 	})
-	return ranges, nil
+	return spans, nil
 }
 
-// read hands the committed records of the ranges to visit. A range is finished when a record at
+// whole returns what a call of kadm has answered, and the errors that the answer holds as errors
+// of the call.
+func whole[A interface{ Error() error }](answer A, err error) (A, error) {
+	if err == nil {
+		err = answer.Error()
+	}
+	return answer, err
+}
+
+// read hands the committed records of the spans to visit. A span is finished when a record at
 // its last offset or behind it has come. That may be a control record, which ends a transaction,
-// and often the topic. Where a range ends with an aborted transaction, and another is open behind
+// and often the topic. Where a span ends with an aborted transaction, and another is open behind
 // it, read waits for that to end. Batches that cannot be read are passed over, and returned.
-func (a *Admin) read(ctx context.Context, topic string, ranges map[int32]offsetRange, visit func(rec *schemas.Record) error) (passed []*UnreadableBatchError, err error) {
+func (a *Admin) read(ctx context.Context, topic string, spans map[int32]Span, visit func(rec *schemas.Record) error) (passed []*UnreadableBatchError, err error) {
 	from, ends := map[int32]kgo.Offset{}, map[int32]int64{}
-	for partition, r := range ranges {
-		if r.start < r.end {
-			from[partition], ends[partition] = kgo.NewOffset().At(r.start), r.end
+	for partition, s := range spans {
+		if s.Start < s.End {
+			from[partition], ends[partition] = kgo.NewOffset().At(s.Start), s.End
 		}
 	}
 	if len(ends) == 0 {
@@ -413,8 +390,8 @@ func (a *Admin) read(ctx context.Context, topic string, ranges map[int32]offsetR
 	defer cl.Close()
 	var in converter
 	next := map[int32]int64{}
-	for partition, r := range ranges {
-		next[partition] = r.start
+	for partition, s := range spans {
+		next[partition] = s.Start
 	}
 	for len(ends) > 0 {
 		fetches := cl.PollRecords(ctx, 65536)

@@ -77,10 +77,7 @@ func (a *Admin) Ask(ctx context.Context, requests string, values [][]byte, answe
 // awaitTopics returns the ends of the topics when all of them are there.
 func (a *Admin) awaitTopics(ctx context.Context, topics []string) (kadm.ListedOffsets, error) {
 	for {
-		ends, err := a.adm.ListEndOffsets(ctx, topics...)
-		if err == nil {
-			err = ends.Error()
-		}
+		ends, err := whole(a.adm.ListEndOffsets(ctx, topics...))
 		if err == nil {
 			return ends, nil
 		}

@@ -130,25 +130,21 @@ func (f *flights) abandon(err error) {
 }
 
 // atLeastOnce is one life of a session without transactions. An error means that it cannot
-// be used further; what it had not committed comes again. It is one long function, since all of
-// its parts share what is in flight.
+// be used further; what it had not committed comes again.
 func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	polling, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	f := &flights{fail: fail, committed: func(b *flight) { l.done(b.outbox, b.records) }}
 	f.moved.L = &f.mu
 	defer context.AfterFunc(hard, func() { f.abandon(context.Cause(hard)) })()
-	faulty := l.faults()
-	assigned := l.assignments(fail)
-	guarded := assigned.guardCommits(hard, fail)
-	unsaid := newUntold(fail)
-	defer unsaid.end()
-	faulty.stalls.unsaid = unsaid
+	s := l.session(fail)
+	defer s.unsaid.end()
+	guarded := s.assigned.guardCommits(hard, fail)
 	landed := func(ctx context.Context, cl *kgo.Client, partitions map[string][]int32) {
 		_ = f.settle() // whose error ends the session
 		l.revoked(ctx, cl, partitions)
 	}
-	cl, err := l.cfg.Dial(append(append(l.options(guarded, assigned), l.clientLog(unsaid)), // the client commits marks by itself, under guarded
+	cl, err := l.cfg.Dial(append(s.options(guarded), // the client commits marks by itself, under guarded
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(markCommitPeriod),
 		kgo.ProducerLinger(0),
 		kgo.BlockRebalanceOnPoll(),
@@ -173,27 +169,16 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		l.endStopped(ctx, &err)
 		cl.CloseAllowingRebalance()
 	}()
-	var in converter
 	var backoff time.Duration
 	for {
-		unsaid.polls()
-		fetches := cl.PollRecords(polling, l.polls.next())
-		fetched := time.Now()
-		unsaid.polled(fetches)
-		if fetches.IsClientClosed() || polling.Err() != nil {
+		in, err := s.poll(polling, cl, cl.PollRecords)
+		switch {
+		case err != nil:
+			return err
+		case in == nil:
 			return cutShort(ctx, polling)
-		}
-		aside, err := faulty.of(polling, cl, fetches)
-		if err != nil {
-			return err
-		}
-		if err := l.admit(assigned, fetches); err != nil {
-			return err
-		}
-		in.reset()
-		in.add(fetches)
-		if len(in.records)+len(aside) == 0 {
-			recycle(fetches)
+		case in.empty():
+			recycle(in.fetches)
 			cl.AllowRebalance()
 			continue
 		}
@@ -201,9 +186,9 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		if err != nil {
 			return err
 		}
-		b.records, b.fetches = len(in.records), fetches
-		b.starts, b.ends = offsetsOf(fetches)
-		if fault := l.handle(hard, h, &in, aside, fetched, b.outbox); fault != nil {
+		b.records, b.fetches = len(in.records), in.fetches
+		b.starts, b.ends = offsetsOf(in.fetches)
+		if fault := l.handle(hard, h, in, b.outbox); fault != nil {
 			l.failed(fault, len(in.records))
 			l.Stats.Aborted.Add(1)
 			if err := f.settle(); err != nil {
@@ -216,8 +201,8 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 			cl.SetOffsets(b.starts)
 			f.giveBack(b)
 			cl.AllowRebalance()
-			if len(aside) > 0 { // the client has told of the batches once, and would stand still there
-				return fmt.Errorf("set aside what cannot be read in topic %s: %w", aside[0].Topic, fault)
+			if len(in.aside) > 0 { // the client has told of the batches once, and would stand still there
+				return fmt.Errorf("set aside what cannot be read in topic %s: %w", in.aside[0].Topic, fault)
 			}
 			backoff = longer(backoff)
 			if sleep(polling, backoff) != nil {
@@ -228,8 +213,8 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		backoff = 0
 		l.polls.succeeded()
 		f.start(hard, b, cl.Produce)
-		if len(aside) > 0 {
-			if err := l.passBehind(guarded, f, cl, aside); err != nil {
+		if len(in.aside) > 0 {
+			if err := l.passBehind(guarded, f, cl, in.aside); err != nil {
 				return err
 			}
 		}

@@ -13,16 +13,12 @@ import (
 // exactlyOnce is one life of a transactional session. An error means that it cannot be
 // used further.
 func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
-	faulty := l.faults()
 	polling, refuse := context.WithCancelCause(ctx)
 	defer refuse(nil)
-	assigned := l.assignments(refuse)
-	assigned.stalls = faulty.stalls
-	guarded := assigned.guardTransaction(hard)
-	unsaid := newUntold(refuse)
-	defer unsaid.end()
-	faulty.stalls.unsaid = unsaid
-	sess, err := l.cfg.dialSession(append(append(l.options(hard, assigned), l.clientLog(unsaid)),
+	s := l.session(refuse)
+	defer s.unsaid.end()
+	guarded := s.assigned.guardTransaction(hard)
+	sess, err := l.cfg.dialSession(append(s.options(hard),
 		kgo.TransactionalID(fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)),
 		kgo.TransactionTimeout(l.cfg.TransactionTimeout),
 		kgo.ProducerLinger(time.Second))...) // longer than sending takes: Flush ends it
@@ -41,31 +37,21 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 		}
 		return fmt.Errorf("take over the transactional id: %w", err)
 	}
-	var in converter
 	var backoff time.Duration
 	for {
-		unsaid.polls()
-		fetches := sess.PollRecords(polling, l.polls.next())
-		fetched := time.Now()
-		unsaid.polled(fetches)
-		if fetches.IsClientClosed() || polling.Err() != nil {
+		in, err := s.poll(polling, sess.Client(), sess.PollRecords)
+		switch {
+		case err != nil:
+			return err
+		case in == nil:
 			return cutShort(ctx, polling)
-		}
-		aside, err := faulty.of(polling, sess.Client(), fetches)
-		if err != nil {
-			return err
-		}
-		if err := l.admit(assigned, fetches); err != nil {
-			return err
-		}
-		in.reset()
-		in.add(fetches)
-		if len(in.records)+len(aside) == 0 {
-			recycle(fetches)
+		case in.empty():
+			recycle(in.fetches)
 			continue
 		}
-		times := assigned.setAside(aside)
-		committed, failed, err := l.round(guarded, sess, out, &in, aside, fetched, h)
+		aside := in.aside
+		times := s.assigned.setAside(aside)
+		committed, failed, err := l.round(guarded, sess, out, in, h)
 		if err != nil {
 			return err
 		}
@@ -73,12 +59,12 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 			if !committed { // the client has told of the batches once, and would stand still there
 				return fmt.Errorf("set aside what cannot be read in topic %s: %w", aside[0].Topic, errAborted)
 			}
-			if assigned.setAside(nil) != times { // the partition may have been another's meanwhile, and be further by now
+			if s.assigned.setAside(nil) != times { // the partition may have been another's meanwhile, and be further by now
 				return fmt.Errorf("go on behind what was set aside in topic %s: %w", aside[0].Topic, errReassigned)
 			}
 			moveBehind(sess.Client(), aside)
 		}
-		recycle(fetches)
+		recycle(in.fetches)
 		if !failed {
 			backoff = 0
 			continue
@@ -97,14 +83,12 @@ var (
 
 // round answers one batch in one transaction. failed tells, of a transaction that was aborted,
 // whether its batch failed; otherwise a rebalance aborted it.
-func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, out *outbox, in *converter, aside []*UnreadableBatchError,
-	fetched time.Time, h Handler,
-) (committed, failed bool, err error) {
+func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, out *outbox, in *polled, h Handler) (committed, failed bool, err error) {
 	if err := sess.Begin(); err != nil {
 		return false, false, fmt.Errorf("begin a transaction: %w", err)
 	}
 	out.reset()
-	fault := l.handle(hard, h, in, aside, fetched, out)
+	fault := l.handle(hard, h, in, out)
 	if fault == nil {
 		out.send(hard, sess.Produce)
 		// End commits although a message was refused before it was sent: ask first.

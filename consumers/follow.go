@@ -45,15 +45,15 @@ func (a *Admin) Follow(ctx context.Context, topic string, log zerolog.Logger, f 
 
 // follow is one life of Follow. It ends with an error.
 func (a *Admin) follow(ctx context.Context, topic string, f Follower) error {
-	ranges, err := a.ranges(ctx, topic)
+	spans, err := a.ended(ctx, topic)
 	if err != nil {
 		return fmt.Errorf("read topic %s: %w", topic, err)
 	}
 	from, ends := map[int32]kgo.Offset{}, map[int32]int64{}
-	for partition, r := range ranges {
-		from[partition] = kgo.NewOffset().At(r.start)
-		if r.start < r.end {
-			ends[partition] = r.end
+	for partition, s := range spans {
+		from[partition] = kgo.NewOffset().At(s.Start)
+		if s.Start < s.End {
+			ends[partition] = s.End
 		}
 	}
 	cl, err := a.conn.Dial(

@@ -65,21 +65,7 @@ func (h *held) logged(message string, fields ...any) {
 	if !strings.HasPrefix(message, heldMessage) {
 		return
 	}
-	var tp topicPartition
-	var reason error
-	for i := 0; i+1 < len(fields); i += 2 {
-		switch v := fields[i+1].(type) {
-		case string:
-			if fields[i] == "topic" {
-				tp.topic = v
-			}
-		case int32:
-			tp.partition = v
-		case error:
-			reason = v
-		}
-	}
-	if errors.Is(reason, kerr.UnstableOffsetCommit) {
+	if tp, reason := loggedOf(fields); errors.Is(reason, kerr.UnstableOffsetCommit) {
 		h.waits(tp, time.Now())
 	}
 }

@@ -141,13 +141,6 @@ func moveBehind(cl *kgo.Client, aside []*UnreadableBatchError) {
 	}
 }
 
-// faults returns what sorts the errors of a new session.
-func (l *Lane) faults() faults {
-	s := newStalls(l.log, l.health)
-	l.stalls.Store(s)
-	return faults{Group: l.cfg.Group, log: l.log, stalls: s}
-}
-
 // Run polls until ctx ends; the batch in hand is then finished under hard, and the group
 // is left. It returns nil after such an orderly end. Kafka being away is waited for, and a
 // session that cannot be used further is opened anew. A partition of which records were lost
@@ -247,28 +240,19 @@ func (l *Lane) revoked(_ context.Context, cl *kgo.Client, partitions map[string]
 	}
 }
 
-// admit tells which partitions of a session were assigned before these records were polled,
-// and refuses records that are another member's by now.
-func (l *Lane) admit(assigned *assignments, fetches kgo.Fetches) error {
-	if since := assigned.since(fetches); len(since) > 0 {
-		l.lost(since)
-	}
-	return assigned.check(fetches)
-}
-
 // handle has the handler answer a batch, and learns how much it becomes. What cannot be read
 // is set aside first.
-func (l *Lane) handle(ctx context.Context, h Handler, in *converter, aside []*UnreadableBatchError, fetched time.Time, out *outbox) error {
+func (l *Lane) handle(ctx context.Context, h Handler, in *polled, out *outbox) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	out.begin(len(in.records), end)
-	for _, e := range aside {
+	for _, e := range in.aside {
 		l.cfg.SetAside(e, out)
 	}
 	if len(in.records) == 0 {
 		return nil
 	}
-	err := h.Handle(ctx, in.records, fetched, out)
+	err := h.Handle(ctx, in.records, in.at, out)
 	l.polls.handled(len(in.records), in.bytes, out.bytes)
 	if tooMuch := out.failure(); tooMuch != nil {
 		return tooMuch

@@ -92,10 +92,7 @@ func AcquireLease(ctx context.Context, conn Connection, group Group, topic strin
 	}
 	// Of who held it before.
 	adm := kadm.NewClient(cl)
-	fetched, err := adm.FetchOffsets(ctx, group.Name)
-	if err == nil {
-		err = fetched.Error()
-	}
+	fetched, err := whole(adm.FetchOffsets(ctx, group.Name))
 	if err != nil {
 		l.Release()
 		return nil, fmt.Errorf("fetch what the last holder of the lease of group %s has announced: %w", group.Name, err)

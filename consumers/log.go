@@ -26,10 +26,7 @@ type Log struct {
 // Log returns what a topic holds. A topic that does not exist holds nothing and has no id.
 func (a *Admin) Log(ctx context.Context, topic string) (Log, error) {
 	l := Log{Topic: topic, Partitions: map[int32]Span{}}
-	details, err := a.adm.ListTopics(kadm.WithAuthorizedOps(ctx), topic)
-	if err == nil {
-		err = details.Error()
-	}
+	details, err := whole(a.adm.ListTopics(kadm.WithAuthorizedOps(ctx), topic))
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
 		return l, nil
 	}
@@ -37,12 +34,12 @@ func (a *Admin) Log(ctx context.Context, topic string) (Log, error) {
 		return l, fmt.Errorf("look at topic %s: %w", topic, err)
 	}
 	l.ID = topicIDOf(details[topic].ID, topic)
-	ranges, err := a.ranges(ctx, topic)
+	ended, err := a.ended(ctx, topic)
 	if err != nil {
 		return l, fmt.Errorf("look at topic %s: %w", topic, err)
 	}
-	for p, r := range ranges {
-		l.Partitions[p] = Span{r.start, max(r.start, r.end)}
+	for p, s := range ended {
+		l.Partitions[p] = Span{s.Start, max(s.Start, s.End)}
 	}
 	return l, nil
 }
@@ -65,10 +62,7 @@ func (a *Admin) Topics(ctx context.Context) (map[string]uuid.UUID, error) {
 // OffsetsAt returns, for each partition of a topic, the first offset whose record bears that
 // time or a later one; the end of the partition where there is none.
 func (a *Admin) OffsetsAt(ctx context.Context, topic string, at time.Time) (map[int32]int64, error) {
-	listed, err := a.adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topic)
-	if err == nil {
-		err = listed.Error()
-	}
+	listed, err := whole(a.adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topic))
 	if err != nil {
 		return nil, fmt.Errorf("find where topic %s was at %s: %w", topic, at.UTC().Format(time.RFC3339), err)
 	}
@@ -81,15 +75,9 @@ func (a *Admin) OffsetsAt(ctx context.Context, topic string, at time.Time) (map[
 // that does not exist has committed none. An offset whose marker names a deleted topic of the same
 // name is left out.
 func (a *Admin) Committed(ctx context.Context, group string) (map[string]map[int32]int64, error) {
-	fetched, err := a.adm.FetchOffsets(ctx, group)
-	if err == nil {
-		err = fetched.Error()
-	}
-	if errors.Is(err, kerr.GroupIDNotFound) {
-		return nil, nil
-	}
+	fetched, err := committedBy(ctx, a.adm, group)
 	if err != nil {
-		return nil, fmt.Errorf("fetch offsets of group %s: %w", group, err)
+		return nil, err
 	}
 	ids, err := a.Topics(ctx)
 	if err != nil {
@@ -116,17 +104,17 @@ func (a *Admin) Committed(ctx context.Context, group string) (map[string]map[int
 // returns; an error from visit ends the reading and is returned. At the end visit gets a record with
 // a Fault for each batch that cannot be read, as a reader gets that sets it aside.
 func (a *Admin) ReadSpans(ctx context.Context, topic string, spans map[int32]Span, visit func(rec *schemas.Record) error) error {
-	held, err := a.ranges(ctx, topic)
+	held, err := a.ended(ctx, topic)
 	if err != nil {
 		return fmt.Errorf("read topic %s: %w", topic, err)
 	}
-	ranges := map[int32]offsetRange{}
+	cut := map[int32]Span{}
 	for p, s := range spans {
 		if h, ok := held[p]; ok {
-			ranges[p] = offsetRange{max(s.Start, h.start), min(s.End, h.end)}
+			cut[p] = Span{max(s.Start, h.Start), min(s.End, h.End)}
 		}
 	}
-	passed, err := a.read(ctx, topic, ranges, visit)
+	passed, err := a.read(ctx, topic, cut, visit)
 	for _, e := range passed {
 		if err != nil {
 			break
@@ -152,11 +140,7 @@ func (a *Admin) Note(ctx context.Context, group, text string, offsets map[string
 			all.Add(kadm.Offset{Topic: topic, Partition: p, At: at, LeaderEpoch: -1, Metadata: text})
 		}
 	}
-	committed, err := a.adm.CommitOffsets(ctx, group, all)
-	if err == nil {
-		err = committed.Error()
-	}
-	if err != nil {
+	if _, err := whole(a.adm.CommitOffsets(ctx, group, all)); err != nil {
 		return fmt.Errorf("note offsets of group %s: %w", group, err)
 	}
 	return nil
@@ -165,15 +149,9 @@ func (a *Admin) Note(ctx context.Context, group, text string, offsets map[string
 // Noted returns what Note has committed last. The text is that of partition 0 of a topic, ""
 // where there is none.
 func (a *Admin) Noted(ctx context.Context, group, topic string) (text string, offsets map[string]map[int32]int64, err error) {
-	fetched, err := a.adm.FetchOffsets(ctx, group)
-	if err == nil {
-		err = fetched.Error()
-	}
-	if errors.Is(err, kerr.GroupIDNotFound) {
-		return "", nil, nil
-	}
+	fetched, err := committedBy(ctx, a.adm, group)
 	if err != nil {
-		return "", nil, fmt.Errorf("fetch the offsets that group %s has noted: %w", group, err)
+		return "", nil, err
 	}
 	offsets = map[string]map[int32]int64{}
 	fetched.Each(func(o kadm.OffsetResponse) {

@@ -83,16 +83,10 @@ func saysOf(o kadm.OffsetResponse, topic string, id uuid.UUID) string {
 
 // bounds returns where the logs of topics start and end.
 func (a *Admin) bounds(ctx context.Context, topics ...string) (starts, ends kadm.ListedOffsets, err error) {
-	if starts, err = a.adm.ListStartOffsets(ctx, topics...); err == nil {
-		err = starts.Error()
-	}
-	if err != nil {
+	if starts, err = whole(a.adm.ListStartOffsets(ctx, topics...)); err != nil {
 		return nil, nil, fmt.Errorf("list start offsets of %s: %w", strings.Join(topics, ", "), err)
 	}
-	if ends, err = a.adm.ListEndOffsets(ctx, topics...); err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
+	if ends, err = whole(a.adm.ListEndOffsets(ctx, topics...)); err != nil {
 		return nil, nil, fmt.Errorf("list end offsets of %s: %w", strings.Join(topics, ", "), err)
 	}
 	return starts, ends, nil
@@ -141,10 +135,7 @@ func (a *Admin) SetOffsets(ctx context.Context, group, topic string, partition i
 	}
 	var after kadm.ListedOffsets
 	if at, err := time.Parse(time.RFC3339, to); err == nil {
-		if after, err = a.adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topic); err == nil {
-			err = after.Error()
-		}
-		if err != nil {
+		if after, err = whole(a.adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topic)); err != nil {
 			return nil, fmt.Errorf("find where topic %s was at %s: %w", topic, to, err)
 		}
 	}
@@ -184,10 +175,7 @@ func (a *Admin) SetOffsets(ctx context.Context, group, topic string, partition i
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	resp, err := a.adm.CommitOffsets(ctx, group, offsets)
-	if err == nil {
-		err = resp.Error()
-	}
+	_, err = whole(a.adm.CommitOffsets(ctx, group, offsets))
 	if errors.Is(err, kerr.UnknownMemberID) {
 		return nil, fmt.Errorf("group %s has members by now; stop them first", group)
 	}

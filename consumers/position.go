@@ -314,10 +314,7 @@ func later(a, b schemas.Lease) schemas.Lease {
 
 // committedBy returns the offsets of a group; none where there is no such group.
 func committedBy(ctx context.Context, adm *kadm.Client, group string) (kadm.OffsetResponses, error) {
-	committed, err := adm.FetchOffsets(ctx, group)
-	if err == nil {
-		err = committed.Error()
-	}
+	committed, err := whole(adm.FetchOffsets(ctx, group))
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		return kadm.OffsetResponses{}, nil
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/millrace/millrace/schemas"
@@ -14,40 +13,21 @@ import (
 // Ranges returns what each partition of a topic holds, open transactions included. A topic that
 // does not exist has none.
 func (a *Admin) Ranges(ctx context.Context, topic string) (map[int32]Span, error) {
-	starts, err := a.adm.ListStartOffsets(ctx, topic)
-	if err == nil {
-		err = starts.Error()
-	}
-	var ends kadm.ListedOffsets
-	if err == nil {
-		ends, err = a.adm.ListEndOffsets(ctx, topic)
-	}
-	if err == nil {
-		err = ends.Error()
-	}
+	spans, err := a.spans(ctx, topic, a.adm.ListEndOffsets)
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list what topic %s holds: %w", topic, err)
 	}
-	ranges := map[int32]Span{}
-	ends.Each(func(end kadm.ListedOffset) {
-		start, _ := starts.Lookup(end.Topic, end.Partition)
-		ranges[end.Partition] = Span{start.Offset, end.Offset}
-	})
-	return ranges, nil
+	return spans, nil
 }
 
 // ReadRanges hands the committed records of ranges of a topic to visit, those of each partition
 // in offset order. It waits for transactions that are open there to end. A batch that cannot be
 // read is passed over, and an UnreadableBatchError in the end.
 func (a *Admin) ReadRanges(ctx context.Context, topic string, ranges map[int32]Span, visit func(rec *schemas.Record) error) error {
-	of := make(map[int32]offsetRange, len(ranges))
-	for partition, r := range ranges {
-		of[partition] = offsetRange{r.Start, r.End}
-	}
-	passed, err := a.read(ctx, topic, of, visit)
+	passed, err := a.read(ctx, topic, ranges, visit)
 	if err == nil && len(passed) > 0 {
 		err = passed[0]
 	}

@@ -144,10 +144,8 @@ func longer(d time.Duration) time.Duration {
 
 // sleep waits, or returns early with ctx's cause.
 func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

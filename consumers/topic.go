@@ -31,10 +31,7 @@ func (a *Admin) Topic(ctx context.Context, name string) (TopicState, error) {
 	if d.Err != nil {
 		return state, fmt.Errorf("list topic %s: %w", name, d.Err)
 	}
-	starts, err := a.adm.ListStartOffsets(ctx, name)
-	if err == nil {
-		err = starts.Error()
-	}
+	starts, err := whole(a.adm.ListStartOffsets(ctx, name))
 	if err != nil {
 		return state, fmt.Errorf("list start offsets of topic %s: %w", name, err)
 	}

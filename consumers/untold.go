@@ -55,7 +55,17 @@ func (u *untold) Log(_ kgo.LogLevel, message string, fields ...any) {
 	if !strings.HasPrefix(message, tooLargeMessage) {
 		return
 	}
-	var tp topicPartition
+	tp, _ := loggedOf(fields)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.since[tp] = time.Now()
+	if u.timer == nil && !u.ended {
+		u.timer = time.AfterFunc(untoldFor, u.look)
+	}
+}
+
+// loggedOf returns what a line of the client's log is about, and the error in it, if any.
+func loggedOf(fields []any) (tp topicPartition, reason error) {
 	for i := 0; i+1 < len(fields); i += 2 {
 		switch v := fields[i+1].(type) {
 		case string:
@@ -66,14 +76,11 @@ func (u *untold) Log(_ kgo.LogLevel, message string, fields ...any) {
 			if fields[i] == "partition" {
 				tp.partition = v
 			}
+		case error:
+			reason = v
 		}
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.since[tp] = time.Now()
-	if u.timer == nil && !u.ended {
-		u.timer = time.AfterFunc(untoldFor, u.look)
-	}
+	return tp, reason
 }
 
 // polls takes note that a poll begins.

@@ -208,10 +208,8 @@ func (g *generator) send(ctx context.Context, cl *kgo.Client, s *Schedule) (load
 
 // pause waits, or returns early with ctx's cause.
 func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

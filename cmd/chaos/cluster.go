@@ -413,10 +413,8 @@ func (c *cluster) Close() error {
 
 // sleep waits, or returns early with ctx's cause.
 func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
