@@ -2,6 +2,7 @@ package consumers_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -64,6 +65,9 @@ func testMain(m *testing.M) int {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
+	}
+	if cluster == nil { // the tests wait more than they work; -parallel stands over this
+		_ = flag.Set("test.parallel", "6")
 	}
 	code := m.Run()
 	if err := stop(); err != nil {

@@ -186,49 +186,6 @@ func (b Batch) Holds(topic string, partition int32, offset int64) bool {
 	return b.Topic == topic && b.Partition == partition && b.First <= offset && offset <= b.Last
 }
 
-// What a Bomb inflates to: more than the 128 MiB that millrace takes of a batch.
-const (
-	bombRecords     = 17
-	bombRecordBytes = 8 << 20
-)
-
-// Bomb produces one record batch to a partition that is some kilobytes as it is sent and
-// inflates to 136 MiB.
-func (o *Operator) Bomb(ctx context.Context, topic string, partition int32) (Batch, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(o.brokers...), kgo.ClientID("operator"), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchMaxBytes(160<<20), kgo.BrokerMaxWriteBytes(200<<20), kgo.MaxBufferedBytes(200<<20),
-		kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerLinger(time.Minute), kgo.ManualFlushing())
-	if err != nil {
-		return Batch{}, fmt.Errorf("open a Kafka client: %w", err)
-	}
-	defer cl.Close()
-	// A record to no partition fails once the client knows the topic. Those of a topic that it
-	// does not know yet are not all in the first batch.
-	_ = cl.ProduceSync(ctx, &kgo.Record{Topic: topic, Partition: -1})
-	b := Batch{Topic: topic, Partition: partition, First: -1}
-	zeros := make([]byte, bombRecordBytes)
-	var failed error
-	for range bombRecords {
-		cl.Produce(ctx, &kgo.Record{Topic: topic, Partition: partition, Value: zeros}, func(r *kgo.Record, err error) { // one at a time, before Flush returns
-			failed = errors.Join(failed, err)
-			if b.First < 0 || r.Offset < b.First {
-				b.First = r.Offset
-			}
-			b.Last = max(b.Last, r.Offset)
-		})
-	}
-	if err := cl.Flush(ctx); err != nil {
-		failed = errors.Join(failed, err)
-	}
-	if failed == nil && b.Last-b.First != bombRecords-1 {
-		failed = fmt.Errorf("%d records became more than one batch, at offsets %d to %d", bombRecords, b.First, b.Last)
-	}
-	if failed != nil {
-		return b, fmt.Errorf("produce a batch that inflates too far to topic %s partition %d: %w", topic, partition, failed)
-	}
-	return b, nil
-}
-
 // Read hands every committed record that the topic holds at the time of the call to visit,
 // those of each partition in offset order, but none of the batches that are not to be read.
 // rec is valid until visit returns.
