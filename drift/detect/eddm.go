@@ -7,7 +7,7 @@ import (
 
 // EDDMConfig are the parameters of EDDM.
 type EDDMConfig struct {
-	WarmStart int     `json:"warm_start"` // no verdict up to this many errors
+	WarmStart int     `json:"warm_start"` // no level up to this many values, and no verdict up to this many errors
 	Alpha     float64 `json:"alpha"`      // below: warning
 	Beta      float64 `json:"beta"`       // below: drift
 }
@@ -58,12 +58,12 @@ func (d *EDDM) Distance() (mean, deviation float64) {
 	return d.distances.mean, math.Sqrt(d.distances.variance())
 }
 
-// Most is the most that mean and two standard deviations of the distance have been at an error
-// past the warm start, -1 before.
+// Most is the greatest sum of the distance's mean and two standard deviations at an error since the
+// last drift, but for the first WarmStart values; -1 before there is one.
 func (d *EDDM) Most() float64 { return d.most }
 
-// Level is what Alpha and Beta are for: mean and two standard deviations of the distance at
-// the last error, as a part of the most they had been. It is 1 during the warm start.
+// Level is what Alpha and Beta bound: the sum of the distance's mean and two standard deviations at
+// the last error, divided by Most. It is 1 while there is no Most.
 func (d *EDDM) Level() float64 {
 	if d.most < 0 {
 		return 1

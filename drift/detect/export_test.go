@@ -29,7 +29,7 @@ func (t *Twister) Sample(n, k int) []int {
 }
 
 // Word is random.getrandbits(32).
-func (t *Twister) Word() uint32 { return t.t.uint32() }
+func (t *Twister) Word() uint32 { return t.t.source.Uint32() }
 
 // Seal puts the right checksum on a state, so that what lies behind it can be tested.
 func Seal(state []byte) []byte {

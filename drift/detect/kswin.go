@@ -47,8 +47,8 @@ type KSWIN struct {
 	newer, selected []float64
 }
 
-// NewKSWIN returns a detector whose window begins with the given values (only the newest are
-// kept, and no test is made of them), if any.
+// NewKSWIN returns a detector whose window begins with the newest of the given values, if any. Nothing
+// is tested before the first Update.
 func NewKSWIN(c KSWINConfig, window ...float64) (*KSWIN, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("kswin: %w", err)
@@ -194,8 +194,9 @@ func (d *KSWIN) AppendBinary(b []byte) ([]byte, error) {
 	w.base(&d.base)
 	w.f64(d.statistic)
 	w.f64(d.pValue)
-	w.int(d.random.next)
-	for _, v := range d.random.state {
+	words, next := d.random.state()
+	w.int(next)
+	for _, v := range words {
 		w.u32(v)
 	}
 	w.int(len(d.window))
@@ -217,12 +218,12 @@ func (d *KSWIN) UnmarshalBinary(b []byte) error {
 	r.require(!k.warning, "warning")
 	k.statistic, k.pValue = r.f64(), r.f64()
 	r.require(k.statistic >= 0 && k.statistic <= 1 && k.pValue >= 0 && k.pValue <= 1, "test")
-	k.random.next = r.int()
-	r.require(k.random.next >= 0 && k.random.next <= twisterN, "random state")
-	for i := range k.random.state {
-		k.random.state[i] = r.u32()
+	next := r.int()
+	var words [twisterWords]uint32
+	for i := range words {
+		words[i] = r.u32()
 	}
-	r.require(!k.random.dead(), "random state")
+	r.require(k.random.setState(words, next), "random state")
 	n := r.int()
 	r.require(n >= 0 && n <= k.config.WindowSize, "length of the window")
 	if r.err == nil && 8*n != len(r.b) {

@@ -1,86 +1,57 @@
 package detect
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+	"slices"
 
-const (
-	twisterN = 624
-	twisterM = 397
+	"gonum.org/v1/gonum/mathext/prng"
 )
+
+// twisterWords is the length of the state of MT19937.
+const twisterWords = 624
 
 // twister is MT19937 (Matsumoto and Nishimura 1998), seeded and sampled as Python's
 // random.Random does, so that KSWIN draws what River draws.
-type twister struct {
-	state [twisterN]uint32
-	next  int // index of the next word; twisterN: generate first
-}
+type twister struct{ source prng.MT19937 }
 
 // seed is random.Random(seed): init_by_array of the seed's 32-bit words, lowest first.
 func (t *twister) seed(seed uint64) {
-	key := [2]uint32{uint32(seed), uint32(seed >> 32)}
-	words := 1
-	if key[1] != 0 {
-		words = 2
+	key := []uint32{uint32(seed)}
+	if high := uint32(seed >> 32); high != 0 {
+		key = append(key, high)
 	}
-
-	s := &t.state
-	s[0] = 19650218
-	for i := 1; i < twisterN; i++ {
-		s[i] = 1812433253*(s[i-1]^s[i-1]>>30) + uint32(i)
-	}
-	i, j := 1, 0
-	for range twisterN {
-		s[i] = (s[i] ^ (s[i-1]^s[i-1]>>30)*1664525) + key[j] + uint32(j)
-		if i++; i == twisterN {
-			s[0], i = s[twisterN-1], 1
-		}
-		j = (j + 1) % words
-	}
-	for range twisterN - 1 {
-		s[i] = (s[i] ^ (s[i-1]^s[i-1]>>30)*1566083941) - uint32(i)
-		if i++; i == twisterN {
-			s[0], i = s[twisterN-1], 1
-		}
-	}
-	s[0] = 1 << 31
-	t.next = twisterN
+	t.source.SeedFromKeys(key)
 }
 
-func (t *twister) uint32() uint32 {
-	if t.next == twisterN {
-		s := &t.state
-		for i := range s {
-			y := s[i]&(1<<31) | s[(i+1)%twisterN]&(1<<31-1)
-			s[i] = s[(i+twisterM)%twisterN] ^ y>>1 ^ -(y&1)&0x9908b0df
-		}
-		t.next = 0
+// state returns the words, and the index of the next one; twisterWords: they are made anew first.
+func (t *twister) state() (words [twisterWords]uint32, next int) {
+	b, _ := t.source.MarshalBinary() // never fails
+	for i := range words {
+		words[i] = binary.BigEndian.Uint32(b[4*i:])
 	}
-	y := t.state[t.next]
-	t.next++
-	y ^= y >> 11
-	y ^= y << 7 & 0x9d2c5680
-	y ^= y << 15 & 0xefc60000
-	return y ^ y>>18
+	return words, int(binary.BigEndian.Uint32(b[4*twisterWords:]))
 }
 
-// dead says that the state is all zero, from which nothing but zeros comes: of the first
-// word only the highest bit counts.
-func (t *twister) dead() bool {
-	if t.state[0]>>31 != 0 {
+// setState is false for a state that no seed leads to: next is out of range, or all is zero, from
+// which nothing but zeros comes. Of the first word only the highest bit counts.
+func (t *twister) setState(words [twisterWords]uint32, next int) bool {
+	dead := words[0]>>31 == 0 && !slices.ContainsFunc(words[1:], func(w uint32) bool { return w != 0 })
+	if dead || next < 0 || next > twisterWords {
 		return false
 	}
-	for _, w := range t.state[1:] {
-		if w != 0 {
-			return false
-		}
+	b := make([]byte, 0, 4*(twisterWords+1))
+	for _, w := range words {
+		b = binary.BigEndian.AppendUint32(b, w)
 	}
-	return true
+	return t.source.UnmarshalBinary(binary.BigEndian.AppendUint32(b, uint32(next))) == nil
 }
 
 // below is a number in [0, n), n from 1 to 2^32-1: as many bits as n has, until one is below.
 func (t *twister) below(n int) int {
 	shift := 32 - bits.Len32(uint32(n))
 	for {
-		if v := int(t.uint32() >> shift); v < n {
+		if v := int(t.source.Uint32() >> shift); v < n {
 			return v
 		}
 	}
