@@ -6,7 +6,8 @@
 //     way, and the offsets of a batch commit when all that it has published is acknowledged.
 //   - A Recorder gathers records and hands them to a store that is not Kafka, so that each
 //     is stored once even though the two cannot commit together: see Recorder.
-//   - A Subscriber hands on one record at a time, at least once.
+//   - Subscribe hands on one record at a time, at least once.
+//   - A Lease is held by one process of a group at a time.
 //   - Admin makes and checks topics, measures lag, and reads topics from end to end.
 //
 // An offset out of range is never reset silently: reading the partition stops with a LostRangeError.

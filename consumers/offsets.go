@@ -92,7 +92,7 @@ func (a *Admin) bounds(ctx context.Context, topics ...string) (starts, ends kadm
 	return starts, ends, nil
 }
 
-// Where reading is to go on, beside an offset and a time.
+// The places that ValidPlace and SetOffsets take beside an offset and a time.
 const (
 	Earliest = "earliest"
 	Latest   = "latest"

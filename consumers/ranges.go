@@ -24,8 +24,9 @@ func (a *Admin) Ranges(ctx context.Context, topic string) (map[int32]Span, error
 }
 
 // ReadRanges hands the committed records of ranges of a topic to visit, those of each partition
-// in offset order. It waits for transactions that are open there to end. A batch that cannot be
-// read is passed over, and an UnreadableBatchError in the end.
+// in offset order. It waits for transactions that are open there to end. Batches that cannot be
+// read are passed over: when everything else was visited, the first is returned as an
+// UnreadableBatchError.
 func (a *Admin) ReadRanges(ctx context.Context, topic string, ranges map[int32]Span, visit func(rec *schemas.Record) error) error {
 	passed, err := a.read(ctx, topic, ranges, visit)
 	if err == nil && len(passed) > 0 {

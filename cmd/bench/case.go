@@ -17,7 +17,7 @@ type run struct {
 	rowsPerS   float64
 	cpu        time.Duration // of the process, per row
 	allocs     float64       // of the process, per row
-	allocBytes float64       // likewise
+	allocBytes float64       // of the process, per row
 	batchRows  float64       // of one inference, on average
 	txnRecords float64       // requests of one transaction, on average; 0 at least once
 	peakRSS    int64

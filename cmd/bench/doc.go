@@ -55,9 +55,10 @@
 // The recorder role stores the observations of the run before, twice: with clickhouse.durability
 // none, and with fsync, so that the cost of it stands beside. Next to it are the same bytes,
 // spliced into files of one Arrow stream of at most 100,000 rows, in INSERT … FROM INFILE, into
-// the same table with the same materialised view and without fsync, in the same server. The rates run from the
-// moment when ClickHouse has confirmed 20 % of the rows, or first has more, to 70 % likewise: neither
-// the first inserts, which find the server cold, nor a recorder's last one, which waits for more.
+// the same table with the same materialised view and without fsync, in the same server. The rates run from
+// the first moment when ClickHouse has confirmed at least 20 % of the rows to the first one when it has
+// confirmed at least 70 %. That leaves out the first inserts, which find the server cold, and a recorder's
+// last one, which waits for more.
 // One statement follows the other, as somebody would store files by hand; the recorder stores a
 // large range by two inserts at a time. So the ratio is no bound: it may exceed 1.
 package main

@@ -49,7 +49,7 @@ type passLane struct {
 	headers []kgo.RecordHeader // of observations
 	next    int                // result of the sample
 	batches *atomic.Int64      // of all lanes
-	rows    *atomic.Int64      // of them
+	rows    *atomic.Int64      // of all lanes
 }
 
 // passThrough consumes requests and produces the sample, until its parent wants the end. Its

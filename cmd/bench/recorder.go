@@ -22,9 +22,9 @@ import (
 
 // recorderRates are rows per second into one table, between the same shares of the rows.
 type recorderRates struct {
-	recorder float64 // where an insert is answered when its rows have reached the disk
-	unsynced float64 // where it is not
-	infile   float64 // likewise not
+	recorder float64 // of a recorder whose inserts are answered when their rows have reached the disk
+	unsynced float64 // of a recorder whose inserts are answered before
+	infile   float64 // of files that are inserted by hand, answered before as well
 	bytes    int64   // that each stored
 	rows     int64
 }

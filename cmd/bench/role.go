@@ -28,7 +28,7 @@ type roleSpec struct {
 type roleStats struct {
 	Observations int64         `json:"observations"` // rows stored
 	Batches      int64         `json:"batches"`      // that were scored
-	Rows         int64         `json:"rows"`         // of them
+	Rows         int64         `json:"rows"`         // that were scored
 	Mallocs      int64         `json:"mallocs"`
 	AllocBytes   int64         `json:"alloc_bytes"`
 	CPU          time.Duration `json:"cpu"` // user and system

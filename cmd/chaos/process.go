@@ -176,7 +176,7 @@ type vitals struct {
 	pid        int
 	goroutines int // 0 where it has no admin endpoint
 	files      int
-	heap       int64 // bytes that are allocated; 0 as above
+	heap       int64 // bytes that are allocated; 0 where it has no admin endpoint
 	rss        int64 // bytes
 }
 

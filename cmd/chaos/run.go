@@ -98,7 +98,7 @@ type run struct {
 	unfinished bool              // not everything was answered and stored in time
 	kept       evidence          // of topics that were deleted
 	unreadable []kafkatest.Batch // that were produced
-	skipped    []kafkatest.Batch // those of them that become dead letters
+	skipped    []kafkatest.Batch // the unreadable ones that become dead letters
 
 	unstuck  int
 	tally    *Tally
@@ -405,7 +405,7 @@ func (r *run) summary() *Summary {
 	return s
 }
 
-// tell tells the findings, those of the same faults together.
+// tell writes the findings to report; those around one fault stand together.
 func (r *run) tell(report io.Writer) {
 	for i, f := range r.findings {
 		fmt.Fprintf(report, "NOT AS IT MUST BE: %s\n", f.What)

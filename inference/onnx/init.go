@@ -120,8 +120,8 @@ func quote(text string) string {
 	return string(quoted)
 }
 
-// inputs writes the features, and which of them fill which tensor where that does not
-// follow from their names.
+// inputs writes the features and, where that does not follow from their names, which features fill
+// which tensor.
 func (w *manifestWriter) inputs(tensors []Tensor) error {
 	var errs []error
 	var inputs []string

@@ -105,7 +105,7 @@ func (w *Webhook) deliver(ctx context.Context, event []byte) error {
 	return nil
 }
 
-// Hint says what a receiver may mean that has accepted nothing yet and answers 400.
+// Hint says what may be wrong where a receiver has accepted no event yet and answers 400.
 func (w *Webhook) Hint() string {
 	if strings.HasPrefix(strings.ToLower(w.URL), "http://") {
 		return "does it expect https://? A TLS port answers 400 to http://"

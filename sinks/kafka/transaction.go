@@ -51,9 +51,9 @@ func NewTransactor(ctx context.Context, dial Dial, id string) (*Transactor, erro
 func (t *Transactor) Close() { t.cl.Close() }
 
 // Commit produces all messages in one transaction, or none. It finishes what it has begun though
-// ctx ends, within seconds. After an error the Transactor is not to be used again, unless that
-// is ErrTooLarge; whether the messages are there is known then (they are not), but where the
-// end of the transaction itself was not confirmed.
+// ctx ends, within seconds. After an error none of the messages is there, unless Kafka has not
+// confirmed the end of the transaction itself: then all may be. The Transactor is not to be used
+// after an error other than ErrTooLarge.
 func (t *Transactor) Commit(ctx context.Context, messages []schemas.Message) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
