@@ -10,12 +10,7 @@ import (
 )
 
 func alertsCommand(o *options) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "alerts",
-		Short: "List, send and drop events that the receiver of a subscription has refused",
-		Args:  args(cobra.NoArgs),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	cmd := family("alerts", "List, send and drop events that the receiver of a subscription has refused")
 	var filter pipeline.ParkedFilter
 	var all bool
 	// chosen is a command for some events, which must be said.
@@ -39,13 +34,9 @@ func alertsCommand(o *options) *cobra.Command {
 		Use:   "parked",
 		Short: "List refused events: place on the events topic, subscription, time, id, answer",
 		Args:  args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := o.load()
-			if err != nil {
-				return err
-			}
+		RunE: o.configured(func(cmd *cobra.Command, cfg pipeline.Config, _ []string) error {
 			return pipeline.ListParked(cmd.Context(), cfg, filter, cmd.OutOrStdout())
-		},
+		}),
 	}
 	send := chosen(&cobra.Command{
 		Use:   "send [ID…]",

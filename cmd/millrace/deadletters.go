@@ -12,12 +12,7 @@ import (
 )
 
 func deadLettersCommand(o *options) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "deadletters",
-		Short: "List, show and replay requests that could not be answered",
-		Args:  args(cobra.NoArgs),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	cmd := family("deadletters", "List, show and replay requests that could not be answered")
 	var filter pipeline.LetterFilter
 	filters := func(c *cobra.Command) *cobra.Command {
 		c.Flags().StringVar(&filter.Model, "model", "", "only of this model")
@@ -28,13 +23,9 @@ func deadLettersCommand(o *options) *cobra.Command {
 		Use:   "list",
 		Short: "List dead letters, oldest first: id, time, class, coordinates, topic, when replayed, reason",
 		Args:  args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := o.load()
-			if err != nil {
-				return err
-			}
+		RunE: o.configured(func(cmd *cobra.Command, cfg pipeline.Config, _ []string) error {
 			return pipeline.ListDeadLetters(cmd.Context(), cfg, filter, cmd.OutOrStdout())
-		},
+		}),
 	})
 	list.Flags().IntVar(&filter.Limit, "limit", 1000, "list at most so many; 0 is no limit")
 	show := &cobra.Command{

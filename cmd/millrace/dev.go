@@ -16,16 +16,12 @@ func devCommand(o *options) *cobra.Command {
 		Long: "Run an embedded Kafka and ClickHouse on loopback, make the topics of the models in\n" +
 			"models.repository, and wait for Ctrl-C. Data stay in embedded.dir.",
 		Args: args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := o.load()
-			if err != nil {
-				return err
-			}
+		RunE: o.configured(func(cmd *cobra.Command, cfg pipeline.Config, _ []string) error {
 			log := pipeline.NewLogger(cfg.Log, cmd.ErrOrStderr())
 			return pipeline.Dev(cmd.Context(), cfg, reset, log, func(kafka, clickhouse string) {
 				fmt.Fprintf(cmd.OutOrStdout(), "Kafka       %s\nClickHouse  http://%s\nCtrl-C ends both.\n", kafka, clickhouse)
 			})
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&reset, "reset", false, "empty both first")
 	return cmd

@@ -11,12 +11,7 @@ import (
 )
 
 func driftCommand(o *options) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "drift",
-		Short: "Compare data sets",
-		Args:  args(cobra.NoArgs),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	cmd := family("drift", "Compare data sets")
 	cmd.AddCommand(driftCompareCommand(o))
 	return cmd
 }

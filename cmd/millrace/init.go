@@ -17,11 +17,7 @@ func initCommand(o *options) *cobra.Command {
 		Long: "Copy an ONNX model into models.repository and write a manifest from the graph's inputs and\n" +
 			"outputs. What the graph cannot tell is marked CHECK: in the manifest; it serves as it is.",
 		Args: args(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, given []string) error {
-			cfg, err := o.load()
-			if err != nil {
-				return err
-			}
+		RunE: o.configured(func(cmd *cobra.Command, cfg pipeline.Config, given []string) error {
 			made, err := pipeline.InitModel(cmd.Context(), cfg, given[0], name, version)
 			if err != nil {
 				return err
@@ -29,7 +25,7 @@ func initCommand(o *options) *cobra.Command {
 			fmt.Fprintf(cmd.OutOrStdout(), "manifest  %s\nrequests  %s\nresults   %s\nexample   %s\n",
 				printable.Text(made.Manifest), made.Requests, made.Results, printable.JSON([]byte(made.Example)))
 			return nil
-		},
+		}),
 	}
 	cmd.Flags().StringVar(&name, "name", "", "model name (default from the file's name)")
 	cmd.Flags().StringVar(&version, "version", "1", "version")

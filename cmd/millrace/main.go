@@ -80,6 +80,27 @@ func (o *options) load() (pipeline.Config, error) {
 	return cfg, usage(err)
 }
 
+// configured is the RunE of a command that needs nothing but the configuration before it begins.
+func (o *options) configured(do func(cmd *cobra.Command, cfg pipeline.Config, given []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, given []string) error {
+		cfg, err := o.load()
+		if err != nil {
+			return err
+		}
+		return do(cmd, cfg, given)
+	}
+}
+
+// family is a command that only has others below it, and shows its help.
+func family(name, short string) *cobra.Command {
+	return &cobra.Command{
+		Use:   name,
+		Short: short,
+		Args:  args(cobra.NoArgs),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+}
+
 func rootCommand() *cobra.Command {
 	o := &options{}
 	root := &cobra.Command{

@@ -13,12 +13,7 @@ import (
 )
 
 func offsetsCommand(o *options) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "offsets",
-		Short: "Show and set the offsets of a consumer group",
-		Args:  args(cobra.NoArgs),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	cmd := family("offsets", "Show and set the offsets of a consumer group")
 	var group, topic, to string
 	flags := func(c *cobra.Command) *cobra.Command {
 		c.Flags().StringVar(&group, "group", "", "the consumer group, such as millrace-recorders")

@@ -22,22 +22,20 @@ func predictCommand(o *options) *cobra.Command {
 		Long: "Send each argument, or else each line of standard input, as a request to the model's requests\n" +
 			"topic, and print its result. A request that became a dead letter is an error.",
 		Args: args(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, given []string) error {
-			cfg, err := o.load()
-			if err != nil {
-				return err
-			}
+		RunE: o.configured(func(cmd *cobra.Command, cfg pipeline.Config, given []string) error {
 			values := make([][]byte, 0, len(given))
 			for _, v := range given[1:] {
 				values = append(values, []byte(v))
 			}
 			if len(values) == 0 {
-				if values, err = readLines(cmd.InOrStdin()); err != nil {
+				lines, err := readLines(cmd.InOrStdin())
+				if err != nil {
 					return err
 				}
+				values = lines
 			}
 			return pipeline.Predict(cmd.Context(), cfg, given[0], values, timeout, cmd.OutOrStdout())
-		},
+		}),
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for all results")
 	return cmd

@@ -11,22 +11,13 @@ import (
 )
 
 func topicsCommand(o *options) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "topics",
-		Short: "Make or check the Kafka topics",
-		Args:  args(cobra.NoArgs),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	cmd := family("topics", "Make or check the Kafka topics")
 	cmd.AddCommand(
 		&cobra.Command{
 			Use:   "apply",
 			Short: "Make missing topics, add partitions, set configurations; delete nothing",
 			Args:  args(cobra.NoArgs),
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				cfg, err := o.load()
-				if err != nil {
-					return err
-				}
+			RunE: o.configured(func(cmd *cobra.Command, cfg pipeline.Config, _ []string) error {
 				done, err := pipeline.ApplyTopics(cmd.Context(), cfg)
 				for _, line := range done {
 					fmt.Fprintln(cmd.OutOrStdout(), printable.Text(line))
@@ -35,17 +26,13 @@ func topicsCommand(o *options) *cobra.Command {
 					fmt.Fprintf(cmd.OutOrStdout(), "%d changes\n", len(done))
 				}
 				return err
-			},
+			}),
 		},
 		&cobra.Command{
 			Use:   "check",
 			Short: "Compare the topics with what the configuration and the models need",
 			Args:  args(cobra.NoArgs),
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				cfg, err := o.load()
-				if err != nil {
-					return err
-				}
+			RunE: o.configured(func(cmd *cobra.Command, cfg pipeline.Config, _ []string) error {
 				problems, err := pipeline.CheckTopics(cmd.Context(), cfg)
 				if err != nil {
 					return err
@@ -58,7 +45,7 @@ func topicsCommand(o *options) *cobra.Command {
 				}
 				fmt.Fprintln(cmd.OutOrStdout(), "ok")
 				return nil
-			},
+			}),
 		})
 	return cmd
 }
