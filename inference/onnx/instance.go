@@ -95,25 +95,24 @@ func (i *instance) bind(rows int) (_ *binding, err error) {
 	if b.io, err = i.session.CreateIoBinding(); err != nil {
 		return nil, err
 	}
-	for _, t := range i.inputs {
-		v, err := t.value(rows)
-		if err != nil {
-			return nil, err
+	bindAll := func(tensors []*tensor, to func(name string, v ort.Value) error) error {
+		for _, t := range tensors {
+			v, err := t.value(rows)
+			if err != nil {
+				return err
+			}
+			b.values = append(b.values, v)
+			if err := to(t.Name, v); err != nil {
+				return err
+			}
 		}
-		b.values = append(b.values, v)
-		if err := b.io.BindInput(t.Name, v); err != nil {
-			return nil, err
-		}
+		return nil
 	}
-	for _, t := range i.outputs {
-		v, err := t.value(rows)
-		if err != nil {
-			return nil, err
-		}
-		b.values = append(b.values, v)
-		if err := b.io.BindOutput(t.Name, v); err != nil {
-			return nil, err
-		}
+	if err := bindAll(i.inputs, b.io.BindInput); err != nil {
+		return nil, err
+	}
+	if err := bindAll(i.outputs, b.io.BindOutput); err != nil {
+		return nil, err
 	}
 	return b, nil
 }
