@@ -52,7 +52,7 @@ func (s *laneSession) poll(polling context.Context, cl *kgo.Client, records func
 	in.at = time.Now()
 	s.unsaid.polled(in.fetches)
 	if in.fetches.IsClientClosed() || polling.Err() != nil {
-		return nil, nil
+		return nil, nil //nolint:nilerr // an orderly end, of which the caller knows why
 	}
 	var err error
 	if in.aside, err = s.faults.of(polling, cl, in.fetches); err != nil {

@@ -37,10 +37,7 @@ func TestClaimOfAGroupThatIsHeldUp(t *testing.T) {
 	f.stored(topic)
 	require.NoError(t, first.stop())
 
-	renamed := f.recorderConfig(topic)
-	renamed.Name += "-renamed"
-	var waits health
-	renamed.Health = waits.set
+	renamed, waits := renamed(f.recorderConfig(topic))
 	held := &slowClaim{memory: m, before: func() {
 		first, _ = f.recorder(f.recorderConfig(topic), m)
 		f.fill(topic, 1, 30, 10)

@@ -218,6 +218,14 @@ func TestRecorderOutlivesItsTopic(t *testing.T) {
 	}
 }
 
+// renamed returns the configuration of a recorder whose group has another name, and what it says.
+func renamed(cfg consumers.RecorderConfig) (consumers.RecorderConfig, *health) {
+	says := new(health)
+	cfg.Name += "-renamed"
+	cfg.Health = says.set
+	return cfg, says
+}
+
 // Two groups never record the same topics: the second one says whom it waits for, and looks
 // for what is stored when the first has gone, also where that had announced a range.
 func TestSecondGroupWaitsForTheFirst(t *testing.T) {
@@ -228,10 +236,7 @@ func TestSecondGroupWaitsForTheFirst(t *testing.T) {
 	m := newMemory()
 	first, _ := f.recorder(f.mortalRecorderConfig(topic), m)
 	f.stored(topic)
-	renamed := f.mortalRecorderConfig(topic)
-	renamed.Name += "-renamed"
-	var waits health
-	renamed.Health = waits.set
+	renamed, waits := renamed(f.mortalRecorderConfig(topic))
 	second, rec := f.recorder(renamed, m)
 	await(t, "it says whom it waits for", func() bool {
 		return waits.says("stop the old one first") && waits.says(renamed.Name) && waits.says(f.group("recorders").Name)
