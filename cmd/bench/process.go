@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,12 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"runtime"
-	"sync"
 	"syscall"
 	"time"
 
+	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/supervisor"
 )
 
 // childCommand is the first argument of a child; the second is the part that it plays.
@@ -44,7 +43,7 @@ type process struct {
 	stdin  io.WriteCloser
 	lines  chan []byte // closed at the end of its output
 	ended  chan struct{}
-	stderr *tail
+	stderr *kafkatest.Tail
 }
 
 // start starts a child and sends it its specification. Stop it.
@@ -53,7 +52,7 @@ func start(ctx context.Context, part string, spec any) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", part, err)
 	}
-	p := &process{part: part, lines: make(chan []byte, 16), ended: make(chan struct{}), stderr: &tail{}}
+	p := &process{part: part, lines: make(chan []byte, 16), ended: make(chan struct{}), stderr: &kafkatest.Tail{}}
 	p.cmd = exec.Command(exe, childCommand, part) //nolint:gosec,noctx // our own binary, ended by stop
 	p.cmd.Stderr = p.stderr
 	// A Ctrl-C in the terminal is for this process, which ends its children.
@@ -66,18 +65,7 @@ func start(ctx context.Context, part string, spec any) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", part, err)
 	}
-	started := make(chan error, 1)
-	go func() { // ends with the child
-		// The kernel sends the signal when the thread has ended that started the process.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			p.read(stdout)
-		}
-	}()
-	if err := <-started; err != nil {
+	if err := supervisor.Spawn(p.cmd, func() { p.read(stdout) }); err != nil {
 		return nil, fmt.Errorf("start %s: %w", part, err)
 	}
 	if err := p.tell(spec); err != nil {
@@ -164,31 +152,6 @@ func (p *process) stop(ctx context.Context) error {
 		return fmt.Errorf("%s ended badly (%s)%s", p.part, p.cmd.ProcessState, p.stderr)
 	}
 	return nil
-}
-
-// tail keeps the last bytes of what is written to it. It is safe for concurrent use.
-type tail struct {
-	mu  sync.Mutex
-	buf []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	const most = 4 << 10
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = append(t.buf, p...)
-	t.buf = t.buf[max(0, len(t.buf)-most):]
-	return len(p), nil
-}
-
-// String returns it as the end of an error message.
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.buf) == 0 {
-		return ""
-	}
-	return "; its last words:\n" + string(bytes.TrimSpace(t.buf))
 }
 
 // child is the other side of a process.

@@ -32,7 +32,7 @@ type node struct {
 	broker     string // its address for other brokers
 	controller string // and for controllers
 	java       []string
-	stderr     tail
+	stderr     Tail
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd     // of the last start
@@ -275,26 +275,26 @@ func (n *node) failure() error {
 	if n.ended == nil || n.asked || n.running() {
 		return nil
 	}
-	return fmt.Errorf("node %d has ended by itself, %s; it said:\n%s", n.id, n.cmd.ProcessState, n.stderr.text())
+	return fmt.Errorf("node %d has ended by itself, %s%s", n.id, n.cmd.ProcessState, &n.stderr)
 }
 
 // said returns what the nodes wrote to stderr.
 func (c *Cluster) said() error {
 	var all []error
 	for _, n := range c.all() {
-		all = append(all, fmt.Errorf("node %d said:\n%s", n.id, n.stderr.text()))
+		all = append(all, fmt.Errorf("node %d was waited for%s", n.id, &n.stderr))
 	}
 	return errors.Join(all...)
 }
 
-// tail keeps the end of what is written to it. It is safe for concurrent use.
-type tail struct {
+// Tail keeps the end of what a process writes to its stderr. It is safe for concurrent use.
+type Tail struct {
 	mu  sync.Mutex
 	buf []byte
 }
 
 // Write implements io.Writer.
-func (t *tail) Write(p []byte) (int, error) {
+func (t *Tail) Write(p []byte) (int, error) {
 	const most = 16 << 10
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -303,8 +303,12 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (t *tail) text() string {
+// String returns it as the end of an error message, "" where nothing was written.
+func (t *Tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return string(t.buf)
+	if len(t.buf) == 0 {
+		return ""
+	}
+	return "; its last words:\n" + string(bytes.TrimSpace(t.buf))
 }

@@ -291,25 +291,35 @@ func (p *Process) spawn() (in *instance, ready *os.File, err error) {
 	if p.child.DiesWithParent {
 		in.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}
-	started := make(chan error, 1)
-	go func() { // ends with the process
+	err = Spawn(in.cmd, func() {
 		defer close(in.exited)
-		if p.child.DiesWithParent {
-			// The kernel sends the signal when the thread has ended that started the process.
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-		}
-		err := in.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = in.cmd.Wait() // the result is cmd.ProcessState
-		}
-	}()
-	if err := <-started; err != nil {
+		_ = in.cmd.Wait() // the result is cmd.ProcessState
+	})
+	if err != nil {
 		return nil, nil, errors.Join(err, parentWrite.Close(), readyRead.Close())
 	}
 	p.pid.Store(int64(in.cmd.Process.Pid))
 	return in, readyRead, nil
+}
+
+// Spawn starts cmd and then runs wait in a goroutine, which ends with wait. Where cmd asks for a
+// signal at the death of its parent (Pdeathsig), that means this process and no thread of it, as
+// long as wait runs.
+func Spawn(cmd *exec.Cmd, wait func()) error {
+	started := make(chan error, 1)
+	go func() {
+		if cmd.SysProcAttr != nil && cmd.SysProcAttr.Pdeathsig != 0 {
+			// The kernel sends the signal when the thread has ended that started the process.
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+		}
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			wait()
+		}
+	}()
+	return <-started
 }
 
 // end closes the pipe, waits for the child to end, and kills it and its process group when
