@@ -40,7 +40,7 @@ func (r *run) compare(ctx context.Context, b *book) error {
 	}
 	found := map[clickhouse.Piece]clickhouse.Sum{}
 	for _, l := range b.ledgers {
-		sums, err := r.Tables.Sums(ctx, l, r.reach(b))
+		sums, err := l.Sums(ctx, r.Tables, r.reach(b))
 		if err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func (r *run) locate(ctx context.Context, b *book, of []part) (aliens []Differen
 		ranges[i] = of[i].Range
 	}
 	for i, l := range b.ledgers {
-		found, err := r.Tables.StoredRows(ctx, l, r.reach(b), ranges)
+		found, err := l.StoredRows(ctx, r.Tables, r.reach(b), ranges)
 		if err != nil {
 			return nil, err
 		}

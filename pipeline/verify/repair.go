@@ -186,11 +186,11 @@ func (f *repair) remove(ctx context.Context, table string, rows []doubledRow) er
 		if err := f.lease.Announce(ctx, schemas.Lease{}); err != nil {
 			return err
 		}
-		what := f.Tables.KeepOne
+		what := ledger.KeepOne
 		if keep == 0 {
-			what = f.Tables.Remove
+			what = ledger.Remove
 		}
-		n, err := what(ctx, ledger, places)
+		n, err := what(ctx, f.Tables, places)
 		f.done.Removed += int64(n)
 		if err != nil {
 			return err

@@ -176,7 +176,7 @@ func (r *run) entries(ctx context.Context, s *logScan) (func(rec *schemas.Record
 	case r.Topics.Events:
 		return single(open(KindEvents, "", true, s.ID, clickhouse.EventsLedger, clickhouse.DeadLettersLedger)), nil
 	}
-	refused, err := r.Tables.Refused(ctx, s.ID)
+	refused, err := clickhouse.Refused(ctx, r.Tables, s.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func (c *call) verify(ctx context.Context, table string, columns placeColumns, v
 		var count []struct {
 			Rows uint64 `ch:"rows"`
 		}
-		err := c.client.ask(ctx, &count, "SELECT count() AS rows FROM "+c.client.storage.Database+"."+table+" WHERE "+justStored(c.lease.Deadline)+versionCondition(version)+where)
+		err := c.client.Ask(ctx, &count, "SELECT count() AS rows FROM "+c.client.Database()+"."+table+" WHERE "+justStored(c.lease.Deadline)+versionCondition(version)+where)
 		if err != nil {
 			return fmt.Errorf("count the rows that were inserted into %s: %w", table, err)
 		}
@@ -62,7 +62,7 @@ func justStored(deadline time.Time) string {
 	if deadline.IsZero() {
 		return ""
 	}
-	return schemas.ColumnStoredAt + " >= " + secondsSQL(deadline.Add(-justStoredWithin).Unix()) + " AND "
+	return schemas.ColumnStoredAt + " >= " + schemas.SecondsSQL(deadline.Add(-justStoredWithin).Unix()) + " AND "
 }
 
 // justStoredWithin is longer than from an announcement to its deadline.
@@ -95,8 +95,8 @@ func (c *call) present(ctx context.Context, table string, columns placeColumns, 
 			Offset    int64  `ch:"offset"`
 			Row       int32  `ch:"row"`
 		}
-		err := c.client.ask(ctx, &found, "SELECT "+columns.topicID+" AS topic, "+columns.partition+" AS partition, "+
-			columns.offset+" AS offset, "+row+" AS row FROM "+c.client.storage.Database+"."+table+
+		err := c.client.Ask(ctx, &found, "SELECT "+columns.topicID+" AS topic, "+columns.partition+" AS partition, "+
+			columns.offset+" AS offset, "+row+" AS row FROM "+c.client.Database()+"."+table+
 			" WHERE "+versionCondition(version)+where)
 		if err != nil {
 			return nil, fmt.Errorf("look for stored rows in %s: %w", table, err)
@@ -124,7 +124,7 @@ func (c *call) findPresent(ctx context.Context, records []schemas.Record) error 
 		if e.rows == 0 {
 			continue
 		}
-		if err := c.client.awaitInserts(ctx, f.table.name); err != nil {
+		if err := c.client.AwaitInserts(ctx, f.table.name); err != nil {
 			return err
 		}
 		var err error
