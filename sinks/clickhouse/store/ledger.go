@@ -1,4 +1,4 @@
-package clickhouse
+package store
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
 // What a table holds is compared with Kafka's log by pieces: how many rows bear coordinates
@@ -119,7 +120,7 @@ func (l Ledger) where(r Reach) string {
 }
 
 // Sums returns what a ledger holds, by piece. A table that does not exist holds nothing.
-func (l Ledger) Sums(ctx context.Context, c *Client, r Reach) (map[Piece]Sum, error) {
+func (l Ledger) Sums(ctx context.Context, c *clickhouse.Client, r Reach) (map[Piece]Sum, error) {
 	if ok, err := c.HasTable(ctx, l.Table); err != nil || !ok {
 		return nil, err
 	}
@@ -164,7 +165,7 @@ type Range struct {
 }
 
 // StoredRows returns what a ledger holds of some ranges, which do not overlap.
-func (l Ledger) StoredRows(ctx context.Context, c *Client, r Reach, ranges []Range) ([]StoredRow, error) {
+func (l Ledger) StoredRows(ctx context.Context, c *clickhouse.Client, r Reach, ranges []Range) ([]StoredRow, error) {
 	if ok, err := c.HasTable(ctx, l.Table); err != nil || !ok {
 		return nil, err
 	}
@@ -223,16 +224,16 @@ type Single struct {
 // part never changes, and a statement that comes late, after a merge, finds no part of that
 // name. Which row stays follows from these names alone: who does it again, or beside another
 // who does it, removes the same rows.
-func (l Ledger) KeepOne(ctx context.Context, c *Client, doubled []Single) (removed int, err error) {
+func (l Ledger) KeepOne(ctx context.Context, c *clickhouse.Client, doubled []Single) (removed int, err error) {
 	return l.remove(ctx, c, doubled, 1)
 }
 
 // Remove removes all rows at the places, as KeepOne does but one.
-func (l Ledger) Remove(ctx context.Context, c *Client, places []Single) (removed int, err error) {
+func (l Ledger) Remove(ctx context.Context, c *clickhouse.Client, places []Single) (removed int, err error) {
 	return l.remove(ctx, c, places, 0)
 }
 
-func (l Ledger) remove(ctx context.Context, c *Client, places []Single, keep int) (removed int, err error) {
+func (l Ledger) remove(ctx context.Context, c *clickhouse.Client, places []Single, keep int) (removed int, err error) {
 	p := l.places
 	for chunk := range slices.Chunk(places, maxSpans) {
 		var conditions []string
@@ -292,7 +293,7 @@ func (l Ledger) remove(ctx context.Context, c *Client, places []Single, keep int
 
 // Refused returns the records of a topic that have become dead letters in the recorder: the
 // offsets, by partition.
-func Refused(ctx context.Context, c *Client, topic uuid.UUID) (map[int32]map[int64]bool, error) {
+func Refused(ctx context.Context, c *clickhouse.Client, topic uuid.UUID) (map[int32]map[int64]bool, error) {
 	if ok, err := c.HasTable(ctx, deadLettersTable.name); err != nil || !ok {
 		return nil, err
 	}

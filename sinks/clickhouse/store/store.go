@@ -1,4 +1,4 @@
-package clickhouse
+package store
 
 import (
 	"bytes"
@@ -18,6 +18,7 @@ import (
 	"github.com/millrace/millrace/schemas/arrowipc"
 	"github.com/millrace/millrace/schemas/codec"
 	"github.com/millrace/millrace/schemas/observe"
+	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
 const (
@@ -46,7 +47,7 @@ type Stats struct {
 // Store stores Kafka records in ClickHouse. It is used by one goroutine at a time; make
 // one per session, on one Client.
 type Store struct {
-	client *Client
+	client *clickhouse.Client
 	feeds  []feed
 	mem    memory.Allocator
 	reader *observe.Reader
@@ -59,8 +60,8 @@ type Store struct {
 	unsettled []schemas.Lease    // of calls that may not be over
 }
 
-// NewStore returns a Store for the records of these topics. mem is what rows are built in.
-func NewStore(c *Client, topics schemas.Topics, mem memory.Allocator) *Store {
+// New returns a Store for the records of these topics. mem is what rows are built in.
+func New(c *clickhouse.Client, topics schemas.Topics, mem memory.Allocator) *Store {
 	return &Store{client: c, feeds: newFeeds(topics), mem: mem, reader: observe.NewReader(), known: map[*observe.Schema]*observations{}, waiting: func(error) {}}
 }
 
@@ -127,7 +128,7 @@ func (s *Store) Settle(ctx context.Context, lease schemas.Lease) error {
 //
 // A record that cannot be used becomes a row of dead_letters, with its bytes and the
 // reason; it is no error. So does every observation record of a version whose columns
-// conflict with the model's table, until the operator has acted: see ErrSchemaConflict.
+// conflict with the model's table, until the operator has acted: see clickhouse.ErrSchemaConflict.
 func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (Stats, error) {
 	if replay {
 		if err := s.Settle(ctx, schemas.Lease{}); err != nil {
@@ -146,7 +147,7 @@ func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool
 	c.letters = c.rows[deadLettersTable]
 	defer c.release()
 	err := c.store(ctx, records)
-	if err != nil && !Answered(err) {
+	if err != nil && !clickhouse.Answered(err) {
 		s.unsettled = append(s.unsettled, lease)
 	}
 	return c.stats, err
@@ -272,7 +273,7 @@ func (c *call) takeObservations(r *schemas.Record) *schemas.RequestError {
 // observations are the observation records of one schema, and so of one table.
 type observations struct {
 	*observe.Schema
-	columns Columns
+	columns clickhouse.Columns
 	ready   bool // the table was seen to take the schema
 }
 
@@ -287,7 +288,7 @@ func (s *Store) split(r *schemas.Record) (*observations, part, error) {
 	o := s.known[schema]
 	if o == nil {
 		o = &observations{Schema: schema}
-		if o.columns, err = ColumnsOf(schema.Schema); err != nil {
+		if o.columns, err = clickhouse.ColumnsOf(schema.Schema); err != nil {
 			return nil, p, fmt.Errorf("%w: %w", observe.ErrMalformed, err)
 		}
 		if len(s.known) >= maxKnown {
@@ -305,7 +306,7 @@ func (c *call) insertGroup(ctx context.Context, g *group) error {
 			return err
 		}
 	}
-	if err := c.ensure(ctx, g.of); errors.Is(err, ErrSchemaConflict) {
+	if err := c.ensure(ctx, g.of); errors.Is(err, clickhouse.ErrSchemaConflict) {
 		return c.refuseGroup(ctx, g, err)
 	} else if err != nil {
 		return err
@@ -337,14 +338,14 @@ func pieces(parts []part) [][]part {
 		rows += parts[i].extent.rows
 		size += len(parts[i].messages)
 	}
-	n := max((rows+MaxInsertRows-1)/MaxInsertRows, (size+maxInsertBytes-1)/maxInsertBytes, 1)
+	n := max((rows+clickhouse.MaxInsertRows-1)/clickhouse.MaxInsertRows, (size+maxInsertBytes-1)/maxInsertBytes, 1)
 	mostRows, mostSize := (rows+n-1)/n, (size+n-1)/n
 	var out [][]part
 	start, rows, size := 0, 0, 0
 	for i := range parts {
 		moreRows, moreSize := rows+parts[i].extent.rows, size+len(parts[i].messages)
 		// The record that crosses the middle of two pieces still belongs to the first, if it may.
-		if i > start && (moreRows > MaxInsertRows || moreSize > maxInsertBytes || rows >= mostRows || size >= mostSize) {
+		if i > start && (moreRows > clickhouse.MaxInsertRows || moreSize > maxInsertBytes || rows >= mostRows || size >= mostSize) {
 			out = append(out, parts[start:i])
 			start, moreRows, moreSize = i, parts[i].extent.rows, len(parts[i].messages)
 		}
@@ -384,7 +385,7 @@ func (c *call) insertPieces(ctx context.Context, o *observations, pieces [][]par
 	}
 	_ = group.Wait() // the errors are in errs
 	for _, err := range errs {
-		if err != nil && !Answered(err) {
+		if err != nil && !clickhouse.Answered(err) {
 			return err // the one of which the end is unknown decides what a replay waits for
 		}
 	}
@@ -410,7 +411,7 @@ func (c *call) refuseBad(ctx context.Context, g *group) error {
 
 // refuseGroup makes dead letters of records that their table cannot take.
 func (c *call) refuseGroup(ctx context.Context, g *group, conflict error) error {
-	refused := schemas.Errorf(schemas.ErrorClassMalformed, "%s; %s", strings.ReplaceAll(conflict.Error(), "\n", "; "), ConflictRemedy)
+	refused := schemas.Errorf(schemas.ErrorClassMalformed, "%s; %s", strings.ReplaceAll(conflict.Error(), "\n", "; "), clickhouse.ConflictRemedy)
 	return c.refuse(ctx, g.of, g.parts, func(*part) *schemas.RequestError { return refused })
 }
 

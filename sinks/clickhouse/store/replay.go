@@ -1,4 +1,4 @@
-package clickhouse
+package store
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/observe"
+	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
 // verify checks that the rows of an insert are stored: a stream that was cut between two
@@ -51,7 +52,7 @@ func (c *call) verify(ctx context.Context, table string, columns placeColumns, v
 		}
 	}
 	if missing > 0 {
-		return fmt.Errorf("%w: %d of %d rows are not in %s", ErrIncomplete, missing, len(want), table)
+		return fmt.Errorf("%w: %d of %d rows are not in %s", clickhouse.ErrIncomplete, missing, len(want), table)
 	}
 	return nil
 }
