@@ -296,24 +296,8 @@ func decode(value []byte, mem memory.Allocator, fn func(arrow.Record) error) (er
 	return nil
 }
 
-// checkContent reads all of an observation record, as split does not: the values of its
-// buffers too.
+// checkContent decompresses the buffers of an observation record, as split does not. What is in
+// them split has looked at, where any bytes would not do.
 func checkContent(value []byte) error {
-	return decode(value, memory.DefaultAllocator, func(rec arrow.Record) error {
-		for i, col := range rec.Columns() {
-			switch a := col.(type) {
-			case *array.String:
-				for row := range a.Len() {
-					_ = a.Value(row) // panics where offsets fall or leave the values
-				}
-			case *array.Dictionary:
-				for row := range a.Len() {
-					if at := a.GetValueIndex(row); a.IsValid(row) && (at < 0 || at >= a.Dictionary().Len()) {
-						return fmt.Errorf("%w: column %q, row %d: value %d of a dictionary of %d", observe.ErrMalformed, rec.ColumnName(i), row, at, a.Dictionary().Len())
-					}
-				}
-			}
-		}
-		return nil
-	})
+	return decode(value, memory.DefaultAllocator, func(arrow.Record) error { return nil })
 }
