@@ -28,7 +28,7 @@ demo: build ## predict three million real flights, end to end; ARGS="--once --js
 .PHONY: test
 test: native ## all tests; with the race detector, but for statistics and schemas, which make race runs with it
 	@# The packages that take longest begin first: they wait more than they work.
-	$(RACE) -timeout 25m ./pipeline ./sinks/clickhouse ./consumers $$($(GO) list ./... | grep -vE '/millrace/(drift|schemas)')
+	$(RACE) -timeout 25m ./pipeline ./sinks/clickhouse ./sinks/clickhouse/store ./consumers $$($(GO) list ./... | grep -vE '/millrace/(drift|schemas)')
 	@$(MAKE) --no-print-directory -j2 test-pure test-memory
 
 # What computes, and shares nothing between goroutines but to be faster.

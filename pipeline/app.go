@@ -23,6 +23,7 @@ import (
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 	"github.com/millrace/millrace/sinks/clickhouse"
+	"github.com/millrace/millrace/sinks/clickhouse/store"
 	"github.com/millrace/millrace/sinks/kafka"
 )
 
@@ -437,7 +438,7 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 		return orderly(soft, err)
 	}
 	t := a.cfg.Topics
-	store := clickhouse.NewStore(client, t.Topics, a.alloc)
+	store := store.New(client, t.Topics, a.alloc)
 	r := consumers.NewRecorder(consumers.RecorderConfig{
 		Connection: a.connection(), Group: a.group(a.cfg.Recorder.Group),
 		Topics:    store.Topics(),
@@ -478,7 +479,7 @@ func (a *App) reconcile(ctx context.Context, client *clickhouse.Client, now time
 
 // recorderStore counts what is stored.
 type recorderStore struct {
-	store  *clickhouse.Store
+	store  *store.Store
 	app    *App
 	health func(err error) // of the store, beside that of the recorder's session
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/pipeline/verify"
 	"github.com/millrace/millrace/sinks/clickhouse"
+	"github.com/millrace/millrace/sinks/clickhouse/store"
 )
 
 // keeper finds out when ClickHouse has lost rows that were committed as stored, and stores them
@@ -152,7 +153,7 @@ func (k *keeper) look(ctx context.Context) error {
 	}
 	if restarted || broken {
 		// Where another group records, its keeper looks; this one will if they are its rows again.
-		if other := (*verify.OwnedError)(nil); errors.As(verify.Owned(ctx, k.parts, clickhouse.NewStore(k.tables, k.parts.Topics, k.with.Memory)), &other) {
+		if other := (*verify.OwnedError)(nil); errors.As(verify.Owned(ctx, k.parts, store.New(k.tables, k.parts.Topics, k.with.Memory)), &other) {
 			return nil
 		}
 		whole, err := k.restore(ctx, broken)

@@ -222,6 +222,16 @@ const StoredAtDDL = "DateTime('UTC') MATERIALIZED now() COMMENT 'when this serve
 // MinuteStoredAtDDL is StoredAtDDL for minute_states: the time of the last row.
 const MinuteStoredAtDDL = "SimpleAggregateFunction(max, DateTime('UTC')) DEFAULT now() COMMENT 'when the last of these rows was stored; expiry follows it'"
 
+// MicrosSQL is the DateTime64 constant of a time in microseconds since 1970.
+func MicrosSQL(micros int64) string {
+	return "fromUnixTimestamp64Micro(" + strconv.FormatInt(micros, 10) + ", 'UTC')"
+}
+
+// SecondsSQL is the DateTime constant of a time in seconds since 1970.
+func SecondsSQL(seconds int64) string {
+	return "toDateTime(" + strconv.FormatInt(seconds, 10) + ", 'UTC')"
+}
+
 // Observation is what queries here call the observations table: no column can bear that
 // name, so a feature called like an alias changes no meaning.
 const Observation = `"@o"`

@@ -34,7 +34,7 @@ type Manifest struct {
 	Outputs     []Output     `yaml:"outputs"`                // at least one
 	Batch       Batch        `yaml:"batch,omitempty"`        // defaults: DefaultBatch
 	Target      *Target      `yaml:"target,omitempty"`       // what feedback says about a prediction; without it there is no accuracy
-	Requires    Requirements `yaml:"requirements,omitempty"` // recorded with the version; nothing enforces them yet
+	Requires    Requirements `yaml:"requirements,omitempty"` // each must be a possible figure; nothing measures or enforces them yet
 	Reference   *Artifact    `yaml:"reference,omitempty"`    // a Reference as JSON, made at training; without it there is no drift
 	Sample      *Artifact    `yaml:"sample,omitempty"`       // an Arrow IPC file, made at training: see SampleSchema
 	Monitoring  *Monitoring  `yaml:"monitoring,omitempty"`   // without it the version is scored and stored, not judged
@@ -180,7 +180,8 @@ type TargetKind string
 // TargetBinary is two-class classification.
 const TargetBinary TargetKind = "binary"
 
-// Requirements are what its maker demands of a version. Zero means no requirement.
+// Requirements are what its maker demands of a version. Zero means no requirement. They are for
+// readers of the manifest: no part of millrace measures a version against them yet.
 type Requirements struct {
 	LatencyMS    float64 `yaml:"latency_ms,omitempty"`       // p99 of latency_us, in milliseconds
 	ThroughputPS float64 `yaml:"throughput_per_s,omitempty"` // requests per second of one lane

@@ -22,6 +22,8 @@ const (
 	VerdictTooFew   Verdict = "too_few" // fewer rows, or labels, than min_rows
 )
 
+// The rows below repeat the columns that all of them begin with: each is its table, column by column.
+
 // DriftResult is a row of drift_results: one score of a column, or drift_share, which has none.
 type DriftResult struct {
 	Model       string    `ch:"model"`

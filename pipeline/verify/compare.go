@@ -11,7 +11,7 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/sinks/clickhouse"
+	"github.com/millrace/millrace/sinks/clickhouse/store"
 )
 
 // batchRows bounds the rows whose coordinates are looked at together, as far as one offset
@@ -19,11 +19,11 @@ import (
 const batchRows = 200_000
 
 // reach is the part of the tables that a book is compared with.
-func (r *run) reach(b *book) clickhouse.Reach {
+func (r *run) reach(b *book) store.Reach {
 	if b.own {
-		return clickhouse.Reach{Topic: b.topic}
+		return store.Reach{Topic: b.topic}
 	}
-	of := clickhouse.Reach{From: time.UnixMicro(b.minAt)}
+	of := store.Reach{From: time.UnixMicro(b.minAt)}
 	if since := b.scan.heldSince(); since.Before(of.From) || b.maxAt < b.minAt {
 		of.From = since
 	}
@@ -38,9 +38,9 @@ func (r *run) compare(ctx context.Context, b *book) error {
 	if !r.whole() && len(b.pieces) == 0 {
 		return nil
 	}
-	found := map[clickhouse.Piece]clickhouse.Sum{}
+	found := map[store.Piece]store.Sum{}
 	for _, l := range b.ledgers {
-		sums, err := r.Tables.Sums(ctx, l, r.reach(b))
+		sums, err := l.Sums(ctx, r.Tables, r.reach(b))
 		if err != nil {
 			return err
 		}
@@ -91,21 +91,21 @@ func (r *run) compare(ctx context.Context, b *book) error {
 
 // part is a piece, or some offsets of one that has many rows.
 type part struct {
-	clickhouse.Range
-	piece clickhouse.Piece
+	store.Range
+	piece store.Piece
 	rows  uint64
 }
 
-func parts(p clickhouse.Piece, rows uint64) []part {
-	width := int64(clickhouse.PieceSize)
+func parts(p store.Piece, rows uint64) []part {
+	width := int64(store.PieceSize)
 	if rows > batchRows {
 		width = max(1, width*batchRows/int64(rows))
 	}
 	var out []part
-	for from, end := p.Number*clickhouse.PieceSize, (p.Number+1)*clickhouse.PieceSize; from < end; from += width {
+	for from, end := p.Number*store.PieceSize, (p.Number+1)*store.PieceSize; from < end; from += width {
 		out = append(out, part{
-			clickhouse.Range{Version: p.Version, Topic: p.Topic, Partition: p.Partition, Start: from, End: min(from+width, end)},
-			p, rows * uint64(width) / clickhouse.PieceSize,
+			store.Range{Version: p.Version, Topic: p.Topic, Partition: p.Partition, Start: from, End: min(from+width, end)},
+			p, rows * uint64(width) / store.PieceSize,
 		})
 	}
 	return out
@@ -113,9 +113,9 @@ func parts(p clickhouse.Piece, rows uint64) []part {
 
 // reads tells whether the log was read anywhere in a piece of its own coordinates, or, where
 // everything was read, whether it lies behind the start of the log.
-func (b *book) reads(p clickhouse.Piece, whole bool) bool {
+func (b *book) reads(p store.Piece, whole bool) bool {
 	s, ok := b.scan.read[p.Partition]
-	return whole && !ok || ok && (whole || p.Number*clickhouse.PieceSize < s.End) && (p.Number+1)*clickhouse.PieceSize > s.Start
+	return whole && !ok || ok && (whole || p.Number*store.PieceSize < s.End) && (p.Number+1)*store.PieceSize > s.Start
 }
 
 // located is what log and tables say of one place.
@@ -136,12 +136,12 @@ type placeKey struct {
 // locate compares parts row by row. It returns what is in the tables and was not read.
 func (r *run) locate(ctx context.Context, b *book, of []part) (aliens []Difference, err error) {
 	rows := map[placeKey]*located{}
-	byPiece := map[clickhouse.Piece][]int{}
+	byPiece := map[store.Piece][]int{}
 	for i, p := range of {
 		byPiece[p.piece] = append(byPiece[p.piece], i)
 	}
 	key := func(version string, c schemas.Coordinates) (placeKey, bool) {
-		for _, i := range byPiece[clickhouse.PieceOf(version, c.TopicID, c.Partition, c.Offset)] {
+		for _, i := range byPiece[store.PieceOf(version, c.TopicID, c.Partition, c.Offset)] {
 			if c.Offset >= of[i].Start && c.Offset < of[i].End {
 				return placeKey{i, c.Offset, c.Row}, true
 			}
@@ -151,12 +151,12 @@ func (r *run) locate(ctx context.Context, b *book, of []part) (aliens []Differen
 	if err := r.recall(ctx, b, of, key, rows); err != nil {
 		return nil, err
 	}
-	ranges := make([]clickhouse.Range, len(of))
+	ranges := make([]store.Range, len(of))
 	for i := range of {
 		ranges[i] = of[i].Range
 	}
 	for i, l := range b.ledgers {
-		found, err := r.Tables.StoredRows(ctx, l, r.reach(b), ranges)
+		found, err := l.StoredRows(ctx, r.Tables, r.reach(b), ranges)
 		if err != nil {
 			return nil, err
 		}
@@ -332,7 +332,7 @@ func (r *run) double(b *book, d Difference, at *located) {
 		keep := min(left, at.have[i])
 		left -= keep
 		if at.have[i] > keep && len(r.doubled[l.Table]) < batchRows { // the next round has the others
-			r.doubled[l.Table] = append(r.doubled[l.Table], doubledRow{clickhouse.Single{Version: d.Version, Coordinates: d.Coordinates}, l, keep})
+			r.doubled[l.Table] = append(r.doubled[l.Table], doubledRow{store.Single{Version: d.Version, Coordinates: d.Coordinates}, l, keep})
 		}
 	}
 }

@@ -3,7 +3,7 @@
 //
 // The log is the truth: what the recorder's group has committed as stored must be in the
 // tables, each row once. Of the log only coordinates are kept, summed by pieces of offsets
-// (clickhouse.Piece), and ClickHouse is asked for the same sums; rows are looked at in those
+// (store.Piece), and ClickHouse is asked for the same sums; rows are looked at in those
 // pieces alone of which the sums differ. So the cost is that of reading the log once and of
 // one query a table, and memory that of the pieces.
 //

@@ -15,7 +15,7 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/sinks/clickhouse"
+	"github.com/millrace/millrace/sinks/clickhouse/store"
 )
 
 // Repairing is what a repair needs beside the parts.
@@ -43,7 +43,7 @@ func (e *OwnedError) Error() string {
 }
 
 // Owned returns an error where another group than the parts' records one of the topics.
-func Owned(ctx context.Context, p Parts, store *clickhouse.Store) error {
+func Owned(ctx context.Context, p Parts, store *store.Store) error {
 	for _, topic := range []string{p.Topics.Observations, p.Topics.Feedback, p.Topics.DeadLetters, p.Topics.Events} {
 		if err := owned(ctx, p, store, topic); err != nil {
 			return err
@@ -52,7 +52,7 @@ func Owned(ctx context.Context, p Parts, store *clickhouse.Store) error {
 	return nil
 }
 
-func owned(ctx context.Context, p Parts, store *clickhouse.Store, topic string) error {
+func owned(ctx context.Context, p Parts, store *store.Store, topic string) error {
 	log, err := p.Log.Log(ctx, topic)
 	if err != nil || log.ID == (uuid.UUID{}) {
 		return err
@@ -85,7 +85,7 @@ func RunRepair(ctx context.Context, p Parts, o Options, with Repairing) (*Report
 		return nil, err
 	}
 	done, idle := &Repair{}, false
-	f := &repair{Parts: p, Repairing: with, lease: lease, store: clickhouse.NewStore(p.Tables, p.Topics, with.Memory), done: done}
+	f := &repair{Parts: p, Repairing: with, lease: lease, store: store.New(p.Tables, p.Topics, with.Memory), done: done}
 	if err := Owned(ctx, p, f.store); err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ type repair struct {
 	Parts
 	Repairing
 	lease *consumers.Lease
-	store *clickhouse.Store
+	store *store.Store
 	done  *Repair
 	took  time.Duration // by the last replay
 }
@@ -173,8 +173,8 @@ func (f *repair) round(ctx context.Context, r *run) error {
 
 func (f *repair) remove(ctx context.Context, table string, rows []doubledRow) error {
 	for _, keep := range []int{0, 1} {
-		var places []clickhouse.Single
-		var ledger clickhouse.Ledger
+		var places []store.Single
+		var ledger store.Ledger
 		for _, row := range rows {
 			if (row.keep > 0) == (keep > 0) {
 				places, ledger = append(places, row.Single), row.ledger
@@ -186,11 +186,11 @@ func (f *repair) remove(ctx context.Context, table string, rows []doubledRow) er
 		if err := f.lease.Announce(ctx, schemas.Lease{}); err != nil {
 			return err
 		}
-		what := f.Tables.KeepOne
+		what := ledger.KeepOne
 		if keep == 0 {
-			what = f.Tables.Remove
+			what = ledger.Remove
 		}
-		n, err := what(ctx, ledger, places)
+		n, err := what(ctx, f.Tables, places)
 		f.done.Removed += int64(n)
 		if err != nil {
 			return err

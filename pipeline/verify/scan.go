@@ -8,7 +8,7 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/sinks/clickhouse"
+	"github.com/millrace/millrace/sinks/clickhouse/store"
 )
 
 // entry is one row that the log says there must be.
@@ -80,7 +80,7 @@ func (r *run) scanTopic(ctx context.Context, topic string) error {
 	}
 	var last struct {
 		book  *book
-		piece clickhouse.Piece
+		piece store.Piece
 		tally *tally
 		line  *Line
 	}
@@ -93,7 +93,7 @@ func (r *run) scanTopic(ctx context.Context, topic string) error {
 			r.bury(rec)
 		}
 		return s.entries(rec, func(e entry) {
-			piece := clickhouse.PieceOf(e.version, e.TopicID, e.Partition, e.Offset)
+			piece := store.PieceOf(e.version, e.TopicID, e.Partition, e.Offset)
 			if last.tally == nil || last.book != e.book || last.piece != piece {
 				t := e.book.pieces[piece]
 				if t == nil {
@@ -157,8 +157,8 @@ func (r *run) aged(of class, at int64) class {
 // entries opens the books of a topic and returns a function that tells which rows there must
 // be of a record.
 func (r *run) entries(ctx context.Context, s *logScan) (func(rec *schemas.Record, emit func(entry)) error, error) {
-	open := func(kind, model string, own bool, topic uuid.UUID, ledgers ...clickhouse.Ledger) *book {
-		b := &book{kind: kind, model: model, scan: s, ledgers: ledgers, own: own, topic: topic, pieces: map[clickhouse.Piece]*tally{}, minAt: schemas.MaxMicros, maxAt: schemas.MinMicros}
+	open := func(kind, model string, own bool, topic uuid.UUID, ledgers ...store.Ledger) *book {
+		b := &book{kind: kind, model: model, scan: s, ledgers: ledgers, own: own, topic: topic, pieces: map[store.Piece]*tally{}, minAt: schemas.MaxMicros, maxAt: schemas.MinMicros}
 		r.books = append(r.books, b)
 		return b
 	}
@@ -170,13 +170,13 @@ func (r *run) entries(ctx context.Context, s *logScan) (func(rec *schemas.Record
 	}
 	switch s.Topic {
 	case r.Topics.Feedback:
-		return single(open(KindFeedback, "", true, s.ID, clickhouse.FeedbackLedger, clickhouse.DeadLettersLedger)), nil
+		return single(open(KindFeedback, "", true, s.ID, store.FeedbackLedger, store.DeadLettersLedger)), nil
 	case r.Topics.DeadLetters:
-		return single(open(KindDeadLetters, "", true, s.ID, clickhouse.DeadLettersLedger)), nil
+		return single(open(KindDeadLetters, "", true, s.ID, store.DeadLettersLedger)), nil
 	case r.Topics.Events:
-		return single(open(KindEvents, "", true, s.ID, clickhouse.EventsLedger, clickhouse.DeadLettersLedger)), nil
+		return single(open(KindEvents, "", true, s.ID, store.EventsLedger, store.DeadLettersLedger)), nil
 	}
-	refused, err := r.Tables.Refused(ctx, s.ID)
+	refused, err := store.Refused(ctx, r.Tables, s.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -184,12 +184,12 @@ func (r *run) entries(ctx context.Context, s *logScan) (func(rec *schemas.Record
 	if err != nil {
 		return nil, err
 	}
-	letters := open(KindDeadLetters, "", true, s.ID, clickhouse.DeadLettersLedger)
+	letters := open(KindDeadLetters, "", true, s.ID, store.DeadLettersLedger)
 	byModel := map[string]*book{}
 	of := func(model string) *book {
 		b := byModel[model]
 		if b == nil {
-			b = open(KindObservations, model, false, uuid.UUID{}, clickhouse.ObservationsLedger(model))
+			b = open(KindObservations, model, false, uuid.UUID{}, store.ObservationsLedger(model))
 			byModel[model] = b
 		}
 		return b

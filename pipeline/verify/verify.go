@@ -16,6 +16,7 @@ import (
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/observe"
 	"github.com/millrace/millrace/sinks/clickhouse"
+	"github.com/millrace/millrace/sinks/clickhouse/store"
 )
 
 // Parts are what a verification works on. They stay the caller's.
@@ -81,8 +82,8 @@ type lineKey struct {
 
 // doubledRow is a place of which there are too many rows.
 type doubledRow struct {
-	clickhouse.Single
-	ledger clickhouse.Ledger
+	store.Single
+	ledger store.Ledger
 	keep   int // rows of this table that stay
 }
 
@@ -123,19 +124,19 @@ func (l *logScan) heldSince() time.Time {
 type book struct {
 	kind, model string
 	scan        *logScan
-	ledgers     []clickhouse.Ledger
+	ledgers     []store.Ledger
 	own         bool // rows bear the coordinates of the log's own records
 	topic       uuid.UUID
-	pieces      map[clickhouse.Piece]*tally
+	pieces      map[store.Piece]*tally
 	minAt       int64
 	maxAt       int64
 }
 
 // tally is what the log says of one piece.
 type tally struct {
-	stored clickhouse.Sum // must be there
-	open   clickhouse.Sum // may be there
-	where  []logRange     // unless the book is of its own coordinates
+	stored store.Sum  // must be there
+	open   store.Sum  // may be there
+	where  []logRange // unless the book is of its own coordinates
 }
 
 // logRange is where rows of a piece lie in the log.

@@ -149,7 +149,8 @@ func allWithin[D, S number](values []S, low, high D) bool {
 	return true
 }
 
-// convert fills dst with the source's values from a row on, which all fit.
+// convert fills dst with the source's values from a row on, which all fit. Its table of types
+// stands in within too: a generic function cannot be handed to one that would be shared.
 func convert[D number](dst []D, s *arrowSource, from int) {
 	n := from + len(dst)
 	switch s.typ {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/google/uuid"
@@ -19,7 +20,13 @@ import (
 var ErrMalformed = errors.New("malformed observation record")
 
 func malformed(format string, args ...any) error {
-	return fmt.Errorf("%w: %w", ErrMalformed, fmt.Errorf(format, args...))
+	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
+}
+
+// ofStream is what the reader of Arrow IPC says of a record, without the word that ErrMalformed
+// says already.
+func ofStream(err error) string {
+	return strings.TrimPrefix(err.Error(), arrowipc.ErrMalformed.Error()+": ")
 }
 
 const (
@@ -68,7 +75,7 @@ func NewReader() *Reader {
 func (r *Reader) Read(rec *schemas.Record, visit func(c schemas.Coordinates, scoredAt int64)) (s *Schema, messages []byte, err error) {
 	ipc, err := r.ipc.Reset(rec.Value)
 	if err != nil {
-		return nil, nil, malformed("%w", err)
+		return nil, nil, malformed("%s", ofStream(err))
 	}
 	if s = r.schemas[ipc]; s == nil {
 		if s, err = newSchema(ipc); err != nil {
@@ -168,7 +175,7 @@ func (r *Reader) rows(s *Schema, visit func(c schemas.Coordinates, scoredAt int6
 	for {
 		rows, ok, err := r.ipc.Next()
 		if err != nil {
-			return n, malformed("%w", err)
+			return n, malformed("%s", ofStream(err))
 		}
 		if !ok {
 			return n, nil
@@ -183,7 +190,7 @@ func (r *Reader) rows(s *Schema, visit func(c schemas.Coordinates, scoredAt int6
 				err = checkIndices(&c)
 			}
 			if err != nil {
-				return n, malformed("column %q: %w", s.ipc.Fields[i].Name, err)
+				return n, malformed("column %q: %s", s.ipc.Fields[i].Name, ofStream(err))
 			}
 			switch i {
 			case s.topicID:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -64,6 +65,7 @@ func TestSplitSurvivesEveryChangedByte(t *testing.T) {
 			_, _, _, err := split(value)
 			if err != nil {
 				require.ErrorIs(t, err, observe.ErrMalformed)
+				require.Equal(t, 1, strings.Count(err.Error(), "malformed"), err)
 				refused++
 				continue
 			}

@@ -171,6 +171,12 @@ const (
 	insertTimeout = 115 * time.Second // less than it takes a consumer group to give up on a recorder
 )
 
+// MaxInsertRows is how many rows an insert has at most. A single record may be more.
+const MaxInsertRows = 100_000
+
+// ErrIncomplete says that ClickHouse took an insert and rows of it are not there.
+var ErrIncomplete = errors.New("insert stored incompletely")
+
 // within bounds a statement. Whether the server still works on one that has got no answer, or
 // will, is unknown; see deadline.go.
 func within(ctx context.Context, timeout time.Duration, do func(context.Context) error) error {
@@ -183,9 +189,31 @@ func within(ctx context.Context, timeout time.Duration, do func(context.Context)
 	return err
 }
 
-// ask is Select for what every server answers soon.
-func (c *Client) ask(ctx context.Context, dest any, query string, args ...any) error {
+// Ask is Select for what a server answers soon: none within half a minute is an error.
+func (c *Client) Ask(ctx context.Context, dest any, query string, args ...any) error {
 	return within(ctx, c.answerTimeout, func(ctx context.Context) error { return c.Select(ctx, dest, query, args...) })
+}
+
+// Tell is Exec for what a server does soon, as Ask is Select.
+func (c *Client) Tell(ctx context.Context, statement string, args ...any) error {
+	return within(ctx, c.answerTimeout, func(ctx context.Context) error { return c.Exec(ctx, statement, args...) })
+}
+
+// AskEach asks one server after the other, as Ask does, until done tells that the rest need not
+// be asked. dest, a pointer to a slice, holds the rows of one server when done is called. An
+// error names the server.
+func (c *Client) AskEach(ctx context.Context, dest any, done func() bool, query string, args ...any) error {
+	for i, conn := range c.servers {
+		reflect.ValueOf(dest).Elem().SetZero()
+		err := within(ctx, c.answerTimeout, func(ctx context.Context) error { return conn.Select(ctx, dest, query, args...) })
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.addr[i], err)
+		}
+		if done() {
+			return nil
+		}
+	}
+	return nil
 }
 
 // insertSettings make an insert one block per partition, stored when it is answered: it is
@@ -200,18 +228,25 @@ func insertSettings() ch.Settings {
 		"max_query_size":                  1 << 20, // a wide model's columns
 		"max_insert_threads":              1,
 		"timeout_overflow_mode":           "throw", // break would store what was read by then
-		"max_insert_block_size":           4 * maxInsertRows,
-		"min_insert_block_size_rows":      4 * maxInsertRows,
+		"max_insert_block_size":           4 * MaxInsertRows,
+		"min_insert_block_size_rows":      4 * MaxInsertRows,
 		"min_insert_block_size_bytes":     1 << 30,
 		"max_partitions_per_insert_block": 0, // replayed history can span more than 100 days
 	}
 }
 
-// insert sends the stream, an Arrow stream of the source's columns, as one INSERT into the
-// table, which the server refuses outside of the lease.
-func (c *Client) insert(ctx context.Context, table string, from source, lease schemas.Lease, stream io.Reader) error {
+// Insert sends the stream, an Arrow stream of these columns, as one INSERT into a table of the
+// database, which the server refuses outside of the lease. Rows of a cut stream may be missing
+// without an error, and some may be there in spite of one. An insert of observations waits
+// while Reconcile of this Client is at their model.
+func (c *Client) Insert(ctx context.Context, table string, columns Columns, lease schemas.Lease, stream io.Reader) error {
+	if model, ok := strings.CutPrefix(table, schemas.ObservationsTable("")); ok {
+		lock := c.modelLock(model)
+		lock.RLock()
+		defer lock.RUnlock()
+	}
 	ctx = ch.Context(ctx, ch.WithSettings(insertSettings()))
-	ctx = context.WithValue(ctx, statementKey{}, from.statement(c.qualified(table), lease))
+	ctx = context.WithValue(ctx, statementKey{}, columns.statement(c.qualified(table), lease))
 	return within(ctx, c.insertTimeout, func(ctx context.Context) error {
 		return c.conn.InsertFormat(ctx, "ArrowStream", "INSERT INTO "+c.qualified(table), stream)
 	})

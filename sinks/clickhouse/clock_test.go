@@ -17,6 +17,7 @@ import (
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
+	"github.com/millrace/millrace/sinks/clickhouse/store/storetest"
 )
 
 // wrongClock is a proxy to a server whose clock is ahead.
@@ -51,10 +52,10 @@ func (p *wrongClock) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // behindClock returns a store at a server whose clock can be moved, and why it waits.
-func behindClock(t *testing.T, c *clickhouse.Client) (store, *wrongClock, *atomic.Value) {
+func behindClock(t *testing.T, c *clickhouse.Client) (storetest.Recorder, *wrongClock, *atomic.Value) {
 	t.Helper()
 	p := &wrongClock{delaying: delaying{TB: t}}
-	s := newHastyStore(t, openThrough(t, c, p))
+	s := storetest.NewHasty(t, openThrough(t, c, p))
 	reason := &atomic.Value{}
 	reason.Store("")
 	s.OnWait(func(err error) {
@@ -77,9 +78,9 @@ func TestInsertFromAWrongClockIsRefused(t *testing.T) {
 	p.ahead.Store(3600)
 	at, err := s.Now(t.Context())
 	require.NoError(t, err)
-	lease := schemas.Lease{Announced: at, Deadline: at.Add(testLease)}
+	lease := schemas.Lease{Announced: at, Deadline: at.Add(storetest.HastyLease)}
 	p.ahead.Store(0)
-	_, err = s.leased.Store(t.Context(), records, false, lease)
+	_, err = s.Bare.Store(t.Context(), records, false, lease)
 	require.ErrorContains(t, err, "the clock of this server is behind the announcement of this insert")
 	p.ahead.Store(3600)
 	_, err = s.Store(t.Context(), records, true)
@@ -97,7 +98,7 @@ func TestLeaseOfAWrongClockIsWaitedForBriefly(t *testing.T) {
 	s, p, reason := behindClock(t, c)
 	at, err := s.Now(t.Context())
 	require.NoError(t, err)
-	wrong := schemas.Lease{Announced: at.Add(time.Hour), Deadline: at.Add(time.Hour + testLease)}
+	wrong := schemas.Lease{Announced: at.Add(time.Hour), Deadline: at.Add(time.Hour + storetest.HastyLease)}
 	settled := make(chan error, 1)
 	began := time.Now()
 	go func() { settled <- s.Settle(t.Context(), wrong) }() // ends with the lease
@@ -106,7 +107,7 @@ func TestLeaseOfAWrongClockIsWaitedForBriefly(t *testing.T) {
 		return strings.Contains(text, "the clock of clickhouse at") && strings.Contains(text, "nothing is stored for 3s")
 	}, 10*time.Second, time.Millisecond)
 	require.NoError(t, <-settled)
-	require.GreaterOrEqual(t, time.Since(began), testLease)
+	require.GreaterOrEqual(t, time.Since(began), storetest.HastyLease)
 	require.Empty(t, reason.Load())
 
 	// It is waited for to its end where the clock is set forward again meanwhile.
@@ -131,7 +132,7 @@ func TestLongWaitIsSaid(t *testing.T) {
 		}
 	})
 	clickhouse.SetLogger(c, zerolog.New(io.Discard).Hook(said))
-	s := newHastyStore(t, c)
+	s := storetest.NewHasty(t, c)
 	at, err := s.Now(t.Context())
 	require.NoError(t, err)
 	require.ErrorIs(t, s.Settle(ctx, schemas.Lease{Announced: at, Deadline: at.Add(time.Minute)}), context.Canceled)

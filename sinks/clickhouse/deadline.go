@@ -66,16 +66,18 @@ func (c *Client) qualified(table string) string { return c.storage.Database + ".
 
 // whileLeased is a condition that is always true, or fails the query.
 func whileLeased(lease schemas.Lease) string {
-	return "throwIf(now64(6) > " + microsSQL(lease.Deadline.UnixMicro()) + ", 'the deadline of this insert has passed') = 0 AND " +
-		"throwIf(now64(6) < " + microsSQL(lease.Announced.Add(-clockSlack).UnixMicro()) + ", 'the clock of this server is behind the announcement of this insert') = 0"
+	return "throwIf(now64(6) > " + schemas.MicrosSQL(lease.Deadline.UnixMicro()) + ", 'the deadline of this insert has passed') = 0 AND " +
+		"throwIf(now64(6) < " + schemas.MicrosSQL(lease.Announced.Add(-clockSlack).UnixMicro()) + ", 'the clock of this server is behind the announcement of this insert') = 0"
 }
 
-// source is the part of an INSERT of Arrow rows that names their columns: the list and the
+// Columns is the part of an INSERT of Arrow rows that names their columns: the list and the
 // structure, which are the same.
-type source struct{ columns, structure string }
+type Columns struct{ list, structure string }
 
-func newSource(schema *arrow.Schema) (source, error) {
-	var s source
+// ColumnsOf returns the columns of an Arrow schema. Binaries are texts of any bytes, and a map
+// is one from texts to texts; a type that no column of a table has is an error.
+func ColumnsOf(schema *arrow.Schema) (Columns, error) {
+	var s Columns
 	for i, f := range schema.Fields() {
 		var typ string
 		switch f.Type.ID() {
@@ -86,14 +88,14 @@ func newSource(schema *arrow.Schema) (source, error) {
 		default:
 			var err error
 			if typ, err = schemas.ClickHouseType(f); err != nil {
-				return source{}, err
+				return Columns{}, err
 			}
 		}
 		if i > 0 {
-			s.columns += ", "
+			s.list += ", "
 			s.structure += ", "
 		}
-		s.columns += "`" + f.Name + "`"
+		s.list += "`" + f.Name + "`"
 		s.structure += "`" + f.Name + "` " + typ
 	}
 	s.structure = strings.ReplaceAll(s.structure, "'", `\'`)
@@ -101,8 +103,8 @@ func newSource(schema *arrow.Schema) (source, error) {
 }
 
 // statement returns the INSERT for the columns, with its rows as an Arrow stream behind it.
-func (s source) statement(table string, lease schemas.Lease) string {
-	return "INSERT INTO " + table + " (" + s.columns + ") SELECT * FROM input('" + s.structure + "') WHERE " +
+func (s Columns) statement(table string, lease schemas.Lease) string {
+	return "INSERT INTO " + table + " (" + s.list + ") SELECT * FROM input('" + s.structure + "') WHERE " +
 		whileLeased(lease) + " FORMAT ArrowStream"
 }
 
@@ -165,18 +167,18 @@ func (c *Client) now(ctx context.Context, conn driver.Conn) (at time.Time, err e
 	return at, nil
 }
 
-// over waits until no server takes an insert of the lease any more. A server that is
+// AwaitLease waits until no server takes an insert of the lease any more. A server that is
 // away is waited for: who knows what still reaches it. say is told of what makes the wait a
-// strange one, and nil when it ends.
-func (c *Client) over(ctx context.Context, lease schemas.Lease, say func(error)) error {
+// strange one, and nil when it ends; a goroutine for each server calls it.
+func (c *Client) AwaitLease(ctx context.Context, lease schemas.Lease, say func(error)) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for i, conn := range c.servers {
-		g.Go(func() error { return c.overAt(ctx, i, conn, lease, say) })
+		g.Go(func() error { return c.awaitLeaseAt(ctx, i, conn, lease, say) }) // ends with its wait, or ctx
 	}
 	return g.Wait()
 }
 
-func (c *Client) overAt(ctx context.Context, server int, conn driver.Conn, lease schemas.Lease, say func(error)) error {
+func (c *Client) awaitLeaseAt(ctx context.Context, server int, conn driver.Conn, lease schemas.Lease, say func(error)) error {
 	var behind time.Time // since when the clock was seen behind the announcement
 	for polls := 0; ; polls++ {
 		at, err := c.now(ctx, conn)
@@ -217,16 +219,16 @@ func (c *Client) overAt(ctx context.Context, server int, conn driver.Conn, lease
 
 func rfc3339(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
-// insertsPoll is how often awaitInserts looks.
+// insertsPoll is how often AwaitInserts looks.
 const insertsPoll = 50 * time.Millisecond
 
-// awaitInserts waits until none of the inserts into the table that run now, on any server,
+// AwaitInserts waits until none of the inserts into the table that run now, on any server,
 // runs any more, or ctx ends. Inserts that begin later, which other recorders may send all
 // the time, are not waited for.
-func (c *Client) awaitInserts(ctx context.Context, table string) error {
+func (c *Client) AwaitInserts(ctx context.Context, table string) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, conn := range c.servers {
-		g.Go(func() error { return c.awaitInsertsAt(ctx, conn, table) })
+		g.Go(func() error { return c.awaitInsertsAt(ctx, conn, table) }) // ends with its wait, or ctx
 	}
 	return g.Wait()
 }
@@ -264,8 +266,9 @@ func (c *Client) awaitInsertsAt(ctx context.Context, conn driver.Conn, table str
 	}
 }
 
-// answered tells whether an error is one that the server itself has answered a query with.
-func answered(err error) bool {
+// Answered tells whether an error is one that the server itself has answered a query with: what
+// was asked of it is over.
+func Answered(err error) bool {
 	var e *ch.Exception
 	return errors.As(err, &e)
 }

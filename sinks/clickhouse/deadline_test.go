@@ -20,6 +20,7 @@ import (
 	"github.com/millrace/millrace/schemas/observe/observetest"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
+	"github.com/millrace/millrace/sinks/clickhouse/store/storetest"
 )
 
 // delaying is a proxy that answers 502 to statements that change a table, and keeps them.
@@ -126,7 +127,7 @@ func (s *silent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func oneOfEach(t *testing.T) []schemas.Record {
 	t.Helper()
 	topics := schemas.DefaultTopics()
-	records := replayRecords(t)
+	records := storetest.ReplayRecords(t)
 	for i := range 3 {
 		records = append(records,
 			observetest.Record(topics.Feedback, int64(i), nil, []byte(`{"model":"flights","request_id":"`+strconv.Itoa(i)+`","label":1}`)),
@@ -139,7 +140,7 @@ func oneOfEach(t *testing.T) []schemas.Record {
 // requireEach checks that the rows of oneOfEach are stored once.
 func requireEach(t *testing.T, c *clickhouse.Client) {
 	t.Helper()
-	requireExact(t, c, rowsOfReplay)
+	storetest.RequireExact(t, c, storetest.ReplayRows)
 	for _, table := range []string{"feedback", "events", "dead_letters"} {
 		require.EqualValues(t, 3, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}."+table), table)
 	}
@@ -153,9 +154,9 @@ func TestDelayedInserts(t *testing.T) {
 			t.Parallel()
 			c := clickhousetest.Client(t)
 			through, proxy := throughProxy(t, c)
-			s := newHastyStore(t, through)
+			s := storetest.NewHasty(t, through)
 			records := oneOfEach(t)
-			_, err := newStore(t, c).Store(t.Context(), records[len(records)-1:], false) // the tables are warm
+			_, err := storetest.New(t, c).Store(t.Context(), records[len(records)-1:], false) // the tables are warm
 			require.NoError(t, err)
 			require.NoError(t, c.Exec(t.Context(), "TRUNCATE TABLE "+c.Database()+".dead_letters"))
 			for i, table := range []string{"observations_flights", "feedback", "events", "dead_letters"} {
@@ -204,7 +205,7 @@ func TestAnswersThatNeverCome(t *testing.T) {
 			proxy := &silent{delaying: delaying{TB: t}}
 			proxy.to.Store("")
 			through := openThrough(t, c, proxy)
-			s := newHastyStore(t, through)
+			s := storetest.NewHasty(t, through)
 			records := oneOfEach(t)
 			_, err := s.Store(t.Context(), records, false) // the tables are known
 			require.NoError(t, err)
@@ -216,7 +217,7 @@ func TestAnswersThatNeverCome(t *testing.T) {
 
 			clickhouse.SetTimeouts(through, tc.answer, tc.insert)
 			proxy.to.Store(strings.ReplaceAll(tc.to, "{db}", c.Database()))
-			_, err = s.leased.Store(t.Context(), records, false, schemas.Lease{Announced: at, Deadline: at.Add(2 * testLease)})
+			_, err = s.Bare.Store(t.Context(), records, false, schemas.Lease{Announced: at, Deadline: at.Add(2 * storetest.HastyLease)})
 			require.ErrorContains(t, err, "no answer within 1s")
 			require.EqualValues(t, 1, proxy.silences.Load())
 			proxy.to.Store("")
@@ -224,11 +225,11 @@ func TestAnswersThatNeverCome(t *testing.T) {
 
 			stats, err := s.Store(t.Context(), records, true)
 			require.NoError(t, err)
-			require.Equal(t, rowsOfReplay, stats.Present)
+			require.Equal(t, storetest.ReplayRows, stats.Present)
 			requireEach(t, c)
 			after, err := s.Now(t.Context())
 			require.NoError(t, err)
-			require.Greater(t, after.Sub(at), 2*testLease, "the end of the try was unknown until then")
+			require.Greater(t, after.Sub(at), 2*storetest.HastyLease, "the end of the try was unknown until then")
 		})
 	}
 }
@@ -240,7 +241,7 @@ func TestQuestionsWithoutAnswer(t *testing.T) {
 	proxy := &silent{delaying: delaying{TB: t}}
 	proxy.to.Store("")
 	through := openThrough(t, c, proxy)
-	s := newHastyStore(t, through)
+	s := storetest.NewHasty(t, through)
 	at, err := s.Now(t.Context())
 	require.NoError(t, err)
 	clickhouse.SetTimeouts(through, time.Second, time.Minute)
@@ -249,7 +250,7 @@ func TestQuestionsWithoutAnswer(t *testing.T) {
 	require.ErrorContains(t, err, "read the clock of clickhouse: no answer within 1s")
 	require.ErrorContains(t, s.Settle(t.Context(), schemas.Lease{Announced: at, Deadline: at}), "no answer within 1s")
 	proxy.to.Store("SELECT query_id FROM system.processes")
-	_, err = s.leased.Store(t.Context(), oneOfEach(t), true, schemas.Lease{Announced: at, Deadline: at.Add(time.Minute)})
+	_, err = s.Bare.Store(t.Context(), oneOfEach(t), true, schemas.Lease{Announced: at, Deadline: at.Add(time.Minute)})
 	require.ErrorContains(t, err, "that still run: no answer within 1s")
 	require.EqualValues(t, 3, proxy.silences.Load())
 }
@@ -260,8 +261,8 @@ func TestDelayedRepairs(t *testing.T) {
 	t.Parallel()
 	c := clickhousetest.Client(t)
 	through, proxy := throughProxy(t, c)
-	s := newHastyStore(t, through)
-	records := replayRecords(t)
+	s := storetest.NewHasty(t, through)
+	records := storetest.ReplayRecords(t)
 	_, err := s.Store(t.Context(), records, false)
 	require.NoError(t, err)
 	insert := strings.ReplaceAll("INSERT INTO {db}.minute_states ("+schemas.MinuteStatesColumns+") SELECT "+schemas.MinuteStatesColumns+" FROM {db}.minute_states", "{db}", c.Database())
@@ -273,7 +274,7 @@ func TestDelayedRepairs(t *testing.T) {
 	stats, err := s.Store(t.Context(), records, true)
 	require.NoError(t, err)
 	require.NotZero(t, stats.Repaired)
-	requireExact(t, c, rowsOfReplay)
+	storetest.RequireExact(t, c, storetest.ReplayRows)
 	require.NoError(t, c.Exec(t.Context(), "DELETE FROM "+c.Database()+".minute_states WHERE 1"))
 	proxy.delay("minute_states")
 	_, err = s.Store(t.Context(), records, true) // its INSERT is delayed: there is nothing to delete
@@ -281,11 +282,11 @@ func TestDelayedRepairs(t *testing.T) {
 	proxy.delay("")
 	_, err = s.Store(t.Context(), records, true)
 	require.NoError(t, err)
-	requireExact(t, c, rowsOfReplay)
+	storetest.RequireExact(t, c, storetest.ReplayRows)
 	require.Len(t, proxy.kept, 2)
 	for _, again := range proxy.kept {
 		again()
-		requireExact(t, c, rowsOfReplay)
+		storetest.RequireExact(t, c, storetest.ReplayRows)
 	}
 }
 
@@ -303,17 +304,17 @@ func TestPlanningIsInProcesses(t *testing.T) {
 func TestSettle(t *testing.T) {
 	t.Parallel()
 	c := clickhousetest.Client(t)
-	s := newHastyStore(t, c)
+	s := storetest.NewHasty(t, c)
 	at, err := s.Now(t.Context())
 	require.NoError(t, err)
 	short, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	require.NoError(t, s.Settle(short, leaseTo(at.Add(-time.Hour))))
-	require.NoError(t, s.Settle(short, leaseTo(at.Add(time.Second))))
+	require.NoError(t, s.Settle(short, storetest.LeaseTo(at.Add(-time.Hour))))
+	require.NoError(t, s.Settle(short, storetest.LeaseTo(at.Add(time.Second))))
 	after, err := s.Now(t.Context())
 	require.NoError(t, err)
 	require.Greater(t, after.Sub(at), time.Second)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.ErrorIs(t, s.Settle(ended, leaseTo(after.Add(time.Hour))), context.Canceled)
+	require.ErrorIs(t, s.Settle(ended, storetest.LeaseTo(after.Add(time.Hour))), context.Canceled)
 }

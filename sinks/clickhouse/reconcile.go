@@ -4,41 +4,16 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/millrace/millrace/schemas"
 )
 
-// Models returns the models that have an observations table, in order.
-func (c *Client) Models(ctx context.Context) ([]string, error) {
-	scores, err := c.scores(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return c.models(ctx, scores)
-}
-
-// models is Models for those whose versions are known.
-func (c *Client) models(ctx context.Context, scores map[string]map[string]string) ([]string, error) {
-	var tables []struct {
-		Name string `ch:"name"`
-	}
-	prefix := schemas.ObservationsTable("")
-	err := c.ask(ctx, &tables, "SELECT name FROM system.tables WHERE database = ? AND startsWith(name, ?) AND endsWith(engine, 'MergeTree') ORDER BY name", c.storage.Database, prefix)
-	if err != nil {
-		return nil, err
-	}
-	var models []string
-	for _, t := range tables {
-		if model := strings.TrimPrefix(t.Name, prefix); scores[model] != nil {
-			models = append(models, model)
-		}
-	}
-	return models, nil
-}
+// maxMinutes bounds the length of a query that names minutes.
+const maxMinutes = 1000
 
 // Reconcile compares the minute states of a model with its rows, for the minutes that from
 // and to and the time between belong to, and derives those minutes anew in which they
@@ -51,7 +26,7 @@ func (c *Client) Reconcile(ctx context.Context, model string, from, to time.Time
 	before := c.repairing
 	c.mu.Unlock()
 	if !before.IsZero() {
-		if err := c.over(ctx, before, func(error) {}); err != nil {
+		if err := c.AwaitLease(ctx, before, func(error) {}); err != nil {
 			return 0, fmt.Errorf("reconcile %s: %w", model, err)
 		}
 	}
@@ -60,8 +35,8 @@ func (c *Client) Reconcile(ctx context.Context, model string, from, to time.Time
 		return 0, fmt.Errorf("reconcile %s: %w", model, err)
 	}
 	lease := schemas.Lease{Announced: at, Deadline: at.Add(repairLease)}
-	repaired, err = c.reconcile(ctx, model, schemas.ClampMicros(from), schemas.ClampMicros(to), lease)
-	if err == nil || answered(err) {
+	repaired, err = c.ReconcileLeased(ctx, model, schemas.ClampMicros(from), schemas.ClampMicros(to), lease)
+	if err == nil || Answered(err) {
 		lease = schemas.Lease{}
 	}
 	c.mu.Lock()
@@ -70,9 +45,9 @@ func (c *Client) Reconcile(ctx context.Context, model string, from, to time.Time
 	return repaired, err
 }
 
-// reconcile is Reconcile with times in microseconds since 1970. It begins no repair outside
-// of the lease.
-func (c *Client) reconcile(ctx context.Context, model string, from, to int64, lease schemas.Lease) (repaired int, err error) {
+// ReconcileLeased is Reconcile with times in microseconds since 1970, by whoever has a lease of
+// its own. It begins no repair outside of the lease.
+func (c *Client) ReconcileLeased(ctx context.Context, model string, from, to int64, lease schemas.Lease) (repaired int, err error) {
 	if !schemas.ValidModelName(model) {
 		return 0, fmt.Errorf("reconcile: %q is no model name", model)
 	}
@@ -108,7 +83,7 @@ func (c *Client) reconcile(ctx context.Context, model string, from, to int64, le
 		}
 		// One that ran beside the repair may have had its row counted by it, and its view
 		// may count it once more.
-		if err := c.awaitInserts(ctx, schemas.ObservationsTable(model)); err != nil {
+		if err := c.AwaitInserts(ctx, schemas.ObservationsTable(model)); err != nil {
 			return len(done), fmt.Errorf("reconcile %s: %w", model, err)
 		}
 		c.log.Warn().Str("model", model).Int("minutes", len(minutes)).Msg("minute states differed from the rows and were derived anew")
@@ -124,7 +99,7 @@ func (c *Client) differing(ctx context.Context, model string, from, to int64) ([
 	if err != nil || len(first) == 0 {
 		return nil, err
 	}
-	if err := c.awaitInserts(ctx, schemas.ObservationsTable(model)); err != nil {
+	if err := c.AwaitInserts(ctx, schemas.ObservationsTable(model)); err != nil {
 		return nil, err
 	}
 	second, err := c.differences(ctx, model, from, to)
@@ -158,7 +133,7 @@ FROM (
         SELECT s.version, s.variant, s.minute, s.request_topic_id, s.request_partition,
             s.outcome, s.error_class, -toInt64(sum(s.requests)), -sum(s.latency_sum_us)
         FROM ` + db + `.minute_states AS s
-        WHERE s.model = '` + model + `' AND s.minute >= ` + secondsSQL(from/1e6) + ` AND s.minute < ` + secondsSQL(to/1e6) + `
+        WHERE s.model = '` + model + `' AND s.minute >= ` + schemas.SecondsSQL(from/1e6) + ` AND s.minute < ` + schemas.SecondsSQL(to/1e6) + `
         GROUP BY s.version, s.variant, s.minute, s.request_topic_id, s.request_partition, s.outcome, s.error_class
     )
     GROUP BY ` + key + `
@@ -188,19 +163,19 @@ GROUP BY minute`
 // leaves a difference too.
 func (c *Client) derive(ctx context.Context, model, score string, minutes []int64, lease schemas.Lease) error {
 	db := c.storage.Database
-	for list := range slices.Chunk(minutes, 1000) {
+	for list := range slices.Chunk(minutes, maxMinutes) {
 		var in strings.Builder
 		for i, m := range list {
 			if i > 0 {
 				in.WriteString(", ")
 			}
-			in.WriteString(secondsSQL(m))
+			in.WriteString(schemas.SecondsSQL(m))
 		}
 		where := "model = '" + model + "' AND minute IN (" + in.String() + ")"
 		var parts []struct {
 			Name string `ch:"_part"`
 		}
-		if err := c.ask(ctx, &parts, "SELECT DISTINCT _part FROM "+db+".minute_states WHERE "+where); err != nil {
+		if err := c.Ask(ctx, &parts, "SELECT DISTINCT _part FROM "+db+".minute_states WHERE "+where); err != nil {
 			return err
 		}
 		if len(parts) > 0 {
@@ -224,12 +199,67 @@ func (c *Client) derive(ctx context.Context, model, score string, minutes []int6
 	return nil
 }
 
-// scoredWithin is a condition on the table Observation; to is exclusive.
-func scoredWithin(from, to int64) string {
-	return schemas.Observation + ".scored_at >= " + microsSQL(from) + " AND " + schemas.Observation + ".scored_at < " + microsSQL(to)
+// Minute is a minute of a model in which the statistics and the rows differ.
+type Minute struct {
+	At              time.Time
+	Rows, Requests  int64 // in the observations table; by the statistics
+	RowsUS, StatsUS int64 // sums of latency
 }
 
-// secondsSQL is a time as a DateTime constant.
-func secondsSQL(seconds int64) string {
-	return "toDateTime(" + strconv.FormatInt(seconds, 10) + ", 'UTC')"
+// DifferingMinutes returns the minutes from from to to in which the statistics of a model
+// and its rows differ, and go on differing when the inserts that run are over.
+func (c *Client) DifferingMinutes(ctx context.Context, model string, from, to time.Time) ([]Minute, error) {
+	for _, table := range []string{schemas.ObservationsTable(model), "minute_states"} {
+		if ok, err := c.HasTable(ctx, table); err != nil || !ok {
+			return nil, err
+		}
+	}
+	lo, hi := wholeMinutes(schemas.ClampMicros(from), schemas.ClampMicros(to))
+	seconds, err := c.differing(ctx, model, lo, hi)
+	if err != nil {
+		return nil, fmt.Errorf("compare the minutes of %s: %w", model, err)
+	}
+	minutes := make([]Minute, 0, len(seconds))
+	for chunk := range slices.Chunk(seconds, maxMinutes) {
+		list := make([]string, len(chunk))
+		for i, s := range chunk {
+			list[i] = schemas.SecondsSQL(s)
+		}
+		in := " IN (" + strings.Join(list, ", ") + ")"
+		var found []struct {
+			At       int64 `ch:"at"`
+			Rows     int64 `ch:"r"`
+			Requests int64 `ch:"q"`
+			RowsUS   int64 `ch:"rl"`
+			StatsUS  int64 `ch:"ql"`
+		}
+		err := c.Select(ctx, &found, `SELECT toInt64(toUnixTimestamp(m)) AS at, sum(a) AS r, sum(b) AS q, sum(la) AS rl, sum(lb) AS ql FROM (
+    SELECT toStartOfMinute(toDateTime("@o".scored_at, 'UTC')) AS m, toInt64(count()) AS a, toInt64(0) AS b, sum("@o".latency_us) AS la, toInt64(0) AS lb
+    FROM `+c.qualified(schemas.ObservationsTable(model))+` AS "@o" WHERE `+scoredWithin(chunk[0]*1e6, (chunk[len(chunk)-1]+60)*1e6)+` GROUP BY m
+    UNION ALL
+    SELECT s.minute AS m, 0, toInt64(sum(s.requests)), 0, sum(s.latency_sum_us) FROM `+c.qualified("minute_states")+` AS s WHERE s.model = '`+model+`' GROUP BY m)
+WHERE m`+in+` GROUP BY m ORDER BY m`)
+		if err != nil {
+			return nil, fmt.Errorf("compare the minutes of %s: %w", model, err)
+		}
+		for _, f := range found {
+			minutes = append(minutes, Minute{time.Unix(f.At, 0).UTC(), f.Rows, f.Requests, f.RowsUS, f.StatsUS})
+		}
+	}
+	return minutes, nil
+}
+
+// wholeMinutes widens a range of microseconds to whole minutes; to becomes exclusive.
+func wholeMinutes(from, to int64) (lo, hi int64) {
+	const minute = 60_000_000
+	from -= ((from % minute) + minute) % minute
+	if to > math.MaxInt64-minute {
+		to = math.MaxInt64 - minute
+	}
+	return from, to + minute - ((to%minute)+minute)%minute
+}
+
+// scoredWithin is a condition on the table Observation; to is exclusive.
+func scoredWithin(from, to int64) string {
+	return schemas.Observation + ".scored_at >= " + schemas.MicrosSQL(from) + " AND " + schemas.Observation + ".scored_at < " + schemas.MicrosSQL(to)
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // expiring are the tables, beside those of observations, of which rows expire.
-var expiring = []string{feedbackTable.name, deadLettersTable.name, eventsTable.name, "minute_states"}
+var expiring = []string{TableFeedback, TableDeadLetters, TableEvents, "minute_states"}
 
 // kept are the other tables of which a lost row would be missed.
 var kept = []string{"drift_results", "accuracy_results", "windows", "model_versions", "migrations", "recorder_groups"}
@@ -62,7 +62,7 @@ func (t tableState) setting(name string) string {
 // configuration says. It alters nothing that is as it should be, and says what it altered.
 func (c *Client) align(ctx context.Context, only ...string) error {
 	var tables []tableState
-	err := c.ask(ctx, &tables, "SELECT name, engine_full FROM system.tables WHERE database = ? AND endsWith(engine, 'MergeTree') ORDER BY name", c.storage.Database)
+	err := c.Ask(ctx, &tables, "SELECT name, engine_full FROM system.tables WHERE database = ? AND endsWith(engine, 'MergeTree') ORDER BY name", c.storage.Database)
 	if err != nil {
 		return fmt.Errorf("look at the tables: %w", err)
 	}
@@ -109,7 +109,7 @@ func (c *Client) stamped(ctx context.Context) (map[string]string, error) {
 		Table string `ch:"table"`
 		Kind  string `ch:"default_kind"`
 	}
-	err := c.ask(ctx, &columns, "SELECT table, toString(default_kind) AS default_kind FROM system.columns WHERE database = ? AND name = ? AND default_kind != ''",
+	err := c.Ask(ctx, &columns, "SELECT table, toString(default_kind) AS default_kind FROM system.columns WHERE database = ? AND name = ? AND default_kind != ''",
 		c.storage.Database, schemas.ColumnStoredAt)
 	if err != nil {
 		return nil, fmt.Errorf("look at the columns of the tables: %w", err)
@@ -172,7 +172,7 @@ func (c *Client) alignSettings(ctx context.Context, t tableState, expires bool) 
 			continue
 		}
 		err := c.execRacing(ctx, "ALTER TABLE "+c.qualified(t.Name)+" "+statement.verb+strings.Join(statement.names, ", "))
-		if err != nil && !answered(err) {
+		if err != nil && !Answered(err) {
 			return false, fmt.Errorf("change settings of %s: %w", t.Name, err)
 		}
 		if err != nil {

@@ -40,11 +40,14 @@ import (
 
 // dated is a table that was partitioned by a time from outside.
 type dated struct {
-	table *table
+	table string
+	place string // what the columns of a row's coordinates begin with
 	time  string
 }
 
-var datedTables = []dated{{feedbackTable, "received_at"}, {deadLettersTable, "failed_at"}, {eventsTable, "time"}}
+var datedTables = []dated{
+	{TableFeedback, "feedback", "received_at"}, {TableDeadLetters, "dead_letter", "failed_at"}, {TableEvents, "event", "time"},
+}
 
 const (
 	suffixDated   = "_dated"
@@ -57,11 +60,11 @@ const (
 func (c *Client) storeByServerTime(ctx context.Context) error {
 	for _, d := range datedTables {
 		if err := c.rebuild(ctx, d); err != nil {
-			return fmt.Errorf("partition %s by %s: %w", d.table.name, schemas.ColumnStoredAt, err)
+			return fmt.Errorf("partition %s by %s: %w", d.table, schemas.ColumnStoredAt, err)
 		}
 	}
 	var tables []tableState
-	err := c.ask(ctx, &tables, "SELECT name, engine_full FROM system.tables WHERE database = ? AND (name = 'minute_states' OR startsWith(name, ?)) AND endsWith(engine, 'MergeTree') ORDER BY name",
+	err := c.Ask(ctx, &tables, "SELECT name, engine_full FROM system.tables WHERE database = ? AND (name = 'minute_states' OR startsWith(name, ?)) AND endsWith(engine, 'MergeTree') ORDER BY name",
 		c.storage.Database, schemas.ObservationsTable(""))
 	if err != nil {
 		return err
@@ -80,7 +83,7 @@ func (c *Client) tablesLike(ctx context.Context, name string) (map[string]bool, 
 		Name   string `ch:"name"`
 		Stored uint8  `ch:"stored"`
 	}
-	err := c.ask(ctx, &tables, "SELECT name, name IN (SELECT table FROM system.columns WHERE database = ? AND name = ?) AS stored "+
+	err := c.Ask(ctx, &tables, "SELECT name, name IN (SELECT table FROM system.columns WHERE database = ? AND name = ?) AS stored "+
 		"FROM system.tables WHERE database = ? AND startsWith(name, ?)",
 		c.storage.Database, schemas.ColumnStoredAt, c.storage.Database, name)
 	if err != nil {
@@ -95,7 +98,7 @@ func (c *Client) tablesLike(ctx context.Context, name string) (map[string]bool, 
 
 // rebuild makes the table anew with partitions by stored_at, if it has not got them.
 func (c *Client) rebuild(ctx context.Context, d dated) error {
-	name, old := d.table.name, d.table.name+suffixDated
+	name, old := d.table, d.table+suffixDated
 	start, copied := time.Now(), uint64(0)
 	for range storedAtSteps {
 		have, err := c.tablesLike(ctx, name)
@@ -161,9 +164,9 @@ func (c *Client) rename(ctx context.Context, from, to string) error {
 
 // copyDated makes T of T_dated: steps 2 to 4.
 func (c *Client) copyDated(ctx context.Context, d dated) (rows uint64, err error) {
-	name, old := d.table.name, d.table.name+suffixDated
+	name, old := d.table, d.table+suffixDated
 	// Inserts into T, and copies that another process makes: their names begin with it.
-	if err := c.awaitInserts(ctx, name); err != nil {
+	if err := c.AwaitInserts(ctx, name); err != nil {
 		return 0, err
 	}
 	have, err := c.tablesLike(ctx, name)
@@ -189,7 +192,7 @@ func (c *Client) copyDated(ctx context.Context, d dated) (rows uint64, err error
 
 // copyRows makes the table copied with all rows of old.
 func (c *Client) copyRows(ctx context.Context, d dated, old, copied string) (rows uint64, err error) {
-	create, err := schemas.CreateTable(c.storage, d.table.name, copied)
+	create, err := schemas.CreateTable(c.storage, d.table, copied)
 	if err != nil {
 		return 0, err
 	}
@@ -205,13 +208,13 @@ func (c *Client) copyRows(ctx context.Context, d dated, old, copied string) (row
 		Now    uint32 `ch:"now"`
 		Expiry uint32 `ch:"expiry"`
 	}
-	if err := c.ask(ctx, &clock, "SELECT toUnixTimestamp(now()) AS now, toUnixTimestamp(now() - INTERVAL ? DAY) AS expiry", c.storage.TTLDays); err != nil || len(clock) != 1 {
+	if err := c.Ask(ctx, &clock, "SELECT toUnixTimestamp(now()) AS now, toUnixTimestamp(now() - INTERVAL ? DAY) AS expiry", c.storage.TTLDays); err != nil || len(clock) != 1 {
 		return 0, fmt.Errorf("read the clock of clickhouse: %w", err)
 	}
 	var partitions []struct {
 		ID string `ch:"id"`
 	}
-	if err := c.ask(ctx, &partitions, "SELECT DISTINCT _partition_id AS id FROM "+c.qualified(old)+" ORDER BY id"); err != nil {
+	if err := c.Ask(ctx, &partitions, "SELECT DISTINCT _partition_id AS id FROM "+c.qualified(old)+" ORDER BY id"); err != nil {
 		return 0, err
 	}
 	copying := ch.Context(ctx, ch.WithSettings(ch.Settings{
@@ -231,7 +234,7 @@ func (c *Client) copyRows(ctx context.Context, d dated, old, copied string) (row
 		Old  uint64 `ch:"old"`
 		Copy uint64 `ch:"copied"`
 	}
-	err = c.ask(ctx, &counts, "SELECT (SELECT count() FROM "+c.qualified(old)+") AS old, (SELECT count() FROM "+c.qualified(copied)+") AS copied")
+	err = c.Ask(ctx, &counts, "SELECT (SELECT count() FROM "+c.qualified(old)+") AS old, (SELECT count() FROM "+c.qualified(copied)+") AS copied")
 	if err != nil {
 		return 0, err
 	}
@@ -262,7 +265,7 @@ func (c *Client) copyColumns(ctx context.Context, old, copied string) (string, e
 		Kind       string `ch:"kind"`
 		Expression string `ch:"default_expression"`
 	}
-	err = c.ask(ctx, &columns, "SELECT name, type, toString(default_kind) AS kind, default_expression FROM system.columns WHERE database = ? AND table = ? ORDER BY position", c.storage.Database, old)
+	err = c.Ask(ctx, &columns, "SELECT name, type, toString(default_kind) AS kind, default_expression FROM system.columns WHERE database = ? AND table = ? ORDER BY position", c.storage.Database, old)
 	if err != nil {
 		return "", err
 	}
@@ -286,13 +289,12 @@ func (c *Client) copyColumns(ctx context.Context, old, copied string) (string, e
 
 // retire ends T_dated once T has its rows: step 5.
 func (c *Client) retire(ctx context.Context, d dated) error {
-	name, old := d.table.name, d.table.name+suffixDated
-	p := d.table.places
-	byPlace := "SELECT " + p.topicID + " AS t, " + p.partition + " AS p, intDiv(" + p.offset + ", 1000000) AS o, count() AS n FROM %s GROUP BY t, p, o"
+	name, old := d.table, d.table+suffixDated
+	byPlace := "SELECT " + d.place + "_topic_id AS t, " + d.place + "_partition AS p, intDiv(" + d.place + "_offset, 1000000) AS o, count() AS n FROM %s GROUP BY t, p, o"
 	var missing []struct {
 		N uint64 `ch:"n"`
 	}
-	err := c.ask(ctx, &missing, fmt.Sprintf("SELECT count() AS n FROM ("+byPlace+") AS a LEFT JOIN ("+byPlace+") AS b ON a.t = b.t AND a.p = b.p AND a.o = b.o WHERE a.n > b.n",
+	err := c.Ask(ctx, &missing, fmt.Sprintf("SELECT count() AS n FROM ("+byPlace+") AS a LEFT JOIN ("+byPlace+") AS b ON a.t = b.t AND a.p = b.p AND a.o = b.o WHERE a.n > b.n",
 		c.qualified(old), c.qualified(name)))
 	if exceptionCode(err) == codeUnknownTable {
 		return nil // another process was faster
@@ -306,7 +308,7 @@ func (c *Client) retire(ctx context.Context, d dated) error {
 	var views []struct {
 		Names []string `ch:"names"`
 	}
-	err = c.ask(ctx, &views, "SELECT arrayMap((d, t) -> concat(d, '.', t), dependencies_database, dependencies_table) AS names FROM system.tables WHERE database = ? AND name = ?", c.storage.Database, old)
+	err = c.Ask(ctx, &views, "SELECT arrayMap((d, t) -> concat(d, '.', t), dependencies_database, dependencies_table) AS names FROM system.tables WHERE database = ? AND name = ?", c.storage.Database, old)
 	if err != nil {
 		return err
 	}
@@ -348,7 +350,7 @@ func (c *Client) stamp(ctx context.Context, table string) error {
 			Type       string `ch:"type"`
 			Expression string `ch:"default_expression"`
 		}
-		err := c.ask(ctx, &columns, "SELECT type, default_expression FROM system.columns WHERE database = ? AND table = ? AND name = ?",
+		err := c.Ask(ctx, &columns, "SELECT type, default_expression FROM system.columns WHERE database = ? AND table = ? AND name = ?",
 			c.storage.Database, table, schemas.ColumnStoredAt)
 		if err != nil {
 			return err
@@ -359,7 +361,7 @@ func (c *Client) stamp(ctx context.Context, table string) error {
 				Now    uint32 `ch:"now"`
 				Expiry uint32 `ch:"expiry"`
 			}
-			if err := c.ask(ctx, &clock, "SELECT toUnixTimestamp(now()) AS now, toUnixTimestamp(now() - INTERVAL ? DAY) AS expiry", c.storage.TTLDays); err != nil || len(clock) != 1 {
+			if err := c.Ask(ctx, &clock, "SELECT toUnixTimestamp(now()) AS now, toUnixTimestamp(now() - INTERVAL ? DAY) AS expiry", c.storage.TTLDays); err != nil || len(clock) != 1 {
 				return fmt.Errorf("read the clock of clickhouse: %w", err)
 			}
 			err := c.execRacing(ctx, "ALTER TABLE "+c.qualified(table)+" ADD COLUMN IF NOT EXISTS "+schemas.ColumnStoredAt+" "+typ+
@@ -400,7 +402,7 @@ func (c *Client) awaitMutations(ctx context.Context, table string) error {
 			N    uint64 `ch:"n"`
 			Fail string `ch:"fail"`
 		}
-		err := c.ask(ctx, &pending, "SELECT count() AS n, any(latest_fail_reason) AS fail FROM system.mutations WHERE database = ? AND table = ? AND NOT is_done AND command LIKE '%MATERIALIZE COLUMN%'",
+		err := c.Ask(ctx, &pending, "SELECT count() AS n, any(latest_fail_reason) AS fail FROM system.mutations WHERE database = ? AND table = ? AND NOT is_done AND command LIKE '%MATERIALIZE COLUMN%'",
 			c.storage.Database, table)
 		if err != nil {
 			return err

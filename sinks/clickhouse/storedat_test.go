@@ -23,6 +23,8 @@ import (
 	"github.com/millrace/millrace/schemas/observe/observetest"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
+	"github.com/millrace/millrace/sinks/clickhouse/store"
+	"github.com/millrace/millrace/sinks/clickhouse/store/storetest"
 )
 
 // datedDDL makes the tables as the release of 2026-11-26 made them, with those of a model.
@@ -243,8 +245,8 @@ func oneOldDay(t *testing.T, c *clickhouse.Client) []schemas.Record {
 	var records []schemas.Record
 	for i, at := range []time.Time{time.Now().Add(-time.Hour), time.Now().Add(time.Hour)} {
 		r := observetest.Observations(t, int64(i), observetest.Batch{Manifest: m, Rows: 500, Offset: int64(500 * i), Failed: 50, ScoredAt: at})
-		splice := clickhouse.Splice(t, []schemas.Record{r})
-		require.NoError(t, clickhouse.Conn(c).InsertFormat(t.Context(), "ArrowStream", "INSERT INTO "+c.Database()+".observations_flights", &splice))
+		splice := storetest.Splice(t, []schemas.Record{r})
+		require.NoError(t, clickhousetest.Conn(t).InsertFormat(t.Context(), "ArrowStream", "INSERT INTO "+c.Database()+".observations_flights", &splice))
 		records = append(records, r)
 	}
 	return records
@@ -252,19 +254,19 @@ func oneOldDay(t *testing.T, c *clickhouse.Client) []schemas.Record {
 
 func requireOldDay(t *testing.T, c *clickhouse.Client, records []schemas.Record) {
 	t.Helper()
-	requireExact(t, c, 1000)
+	storetest.RequireExact(t, c, 1000)
 	require.EqualValues(t, 500, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights WHERE stored_at = toDateTime(scored_at, 'UTC')"))
 	require.EqualValues(t, 500, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights WHERE scored_at > now() AND stored_at <= now()"))
 	// A replay finds what the last release stored, and new rows have the server's time.
 	more := observetest.Observations(t, 2, observetest.Batch{Manifest: observetest.Manifest("flights", "v1"), Rows: 500, Offset: 1000, ScoredAt: time.Date(1971, 1, 1, 0, 0, 0, 0, time.UTC)})
-	stats, err := newStore(t, c).Store(t.Context(), append(records, more), true)
+	stats, err := storetest.New(t, c).Store(t.Context(), append(records, more), true)
 	require.NoError(t, err)
 	require.Equal(t, 1000, stats.Present)
 	require.Equal(t, 500, stats.Observations)
 	for _, table := range []string{"observations_flights", "minute_states"} {
 		require.NoError(t, c.Exec(t.Context(), "OPTIMIZE TABLE "+c.Database()+"."+table+" FINAL"))
 	}
-	requireExact(t, c, 1500)
+	storetest.RequireExact(t, c, 1500)
 }
 
 // Recorders start at the same time, and one of the last release goes on storing.
@@ -306,7 +308,7 @@ func TestMigrationOfDatedTablesBySeveralAtOnceKeepsEveryRow(t *testing.T) {
 // A process that was slow has renamed the new table: it is neither copied from nor dropped.
 func TestMigrationGivesANewTableItsNameBack(t *testing.T) {
 	c := clickhousetest.Client(t)
-	_, err := newStore(t, c).Store(t.Context(), oneOfEach(t), false)
+	_, err := storetest.New(t, c).Store(t.Context(), oneOfEach(t), false)
 	require.NoError(t, err)
 	for _, name := range []string{"feedback_dated", "feedback_retired_0123456789abcdef0123456789abcdef"} {
 		require.NoError(t, c.Exec(t.Context(), "RENAME TABLE "+c.Database()+".feedback TO "+c.Database()+"."+name))
@@ -375,10 +377,10 @@ func TestTimesOfProducersDecideNothing(t *testing.T) {
 		}
 		records = append(records, of...)
 	}
-	s := newStore(t, c)
+	s := storetest.New(t, c)
 	stats, err := s.Store(t.Context(), records, false)
 	require.NoError(t, err)
-	require.Equal(t, clickhouse.Stats{
+	require.Equal(t, store.Stats{
 		Observations: 10 * (len(times) - 2), Feedback: len(times), DeadLetters: 2 * len(times), Events: len(times), Refused: len(times), Inserts: 4, Bytes: stats.Bytes,
 	}, stats)
 	settle(t, c)
@@ -404,7 +406,7 @@ func TestStoredAtIsTheServers(t *testing.T) {
 	c := clickhousetest.Client(t)
 	m := observetest.Manifest("flights", "v1")
 	m.Features = append(m.Features, schemas.Feature{Name: schemas.ColumnStoredAt, Type: schemas.TypeInt64})
-	stats, err := newStore(t, c).Store(t.Context(), observations(t, m, 1, 10), false)
+	stats, err := storetest.New(t, c).Store(t.Context(), storetest.Observations(t, m, 1, 10), false)
 	require.NoError(t, err)
 	require.Equal(t, 1, stats.Refused)
 	require.EqualValues(t, 1, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.dead_letters WHERE reason LIKE '%column stored_at is the server''s%'"))
@@ -485,7 +487,7 @@ func TestDurability(t *testing.T) {
 		}
 	}
 	before := fsyncs(t, c)
-	_, err := newStore(t, c).Store(t.Context(), oneOfEach(t), false)
+	_, err := storetest.New(t, c).Store(t.Context(), oneOfEach(t), false)
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, fsyncs(t, c)-before, uint64(5), "a file at least of observations, minutes, feedback, events and dead letters")
 
@@ -509,9 +511,9 @@ func TestDurabilityThatAServerRefusesIsSaidOnce(t *testing.T) {
 	var log bytes.Buffer
 	clickhouse.SetLogger(c, zerolog.New(&log))
 	require.NoError(t, c.Migrate(t.Context()))
-	stats, err := newStore(t, c).Store(t.Context(), oneOfEach(t), false)
+	stats, err := storetest.New(t, c).Store(t.Context(), oneOfEach(t), false)
 	require.NoError(t, err)
-	require.Equal(t, rowsOfReplay, stats.Observations)
+	require.Equal(t, storetest.ReplayRows, stats.Observations)
 	require.Equal(t, 1, strings.Count(log.String(), "clickhouse does not let settings of tables be changed"), log.String())
 	require.NotContains(t, log.String(), "settings of tables changed")
 }

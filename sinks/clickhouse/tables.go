@@ -16,13 +16,20 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
+// The tables of which each row is one record of a topic.
+const (
+	TableFeedback    = "feedback"
+	TableDeadLetters = "dead_letters"
+	TableEvents      = "events"
+)
+
 // ErrSchemaConflict says that a version's column has another type than the model's table.
 // Nothing was changed; until the version is registered again with the type that the table
 // has, or under another model name, its observations are refused.
 var ErrSchemaConflict = errors.New("column type conflict")
 
-// conflictRemedy is what the operator does about an ErrSchemaConflict.
-const conflictRemedy = "register the version again with the column types of the table, or under another model name"
+// ConflictRemedy is what the operator does about an ErrSchemaConflict.
+const ConflictRemedy = "register the version again with the column types of the table, or under another model name"
 
 // EnsureTable makes the observations table of the schema's model take its rows: it creates
 // the table, or adds the columns that it lacks, and lets a column that the version lacks or calls
@@ -45,7 +52,7 @@ func (c *Client) EnsureTable(ctx context.Context, schema *arrow.Schema) error {
 		if errors.Is(err, ErrSchemaConflict) && !c.conflicts[key] {
 			c.conflicts[key] = true
 			c.log.Error().Err(err).Str("model", model).Str("version", version).
-				Msg("observations become dead letters: " + conflictRemedy)
+				Msg("observations become dead letters: " + ConflictRemedy)
 		}
 		return err
 	}
@@ -56,8 +63,8 @@ func (c *Client) EnsureTable(ctx context.Context, schema *arrow.Schema) error {
 	return nil
 }
 
-// forgetTables makes the next EnsureTable look again, after something went wrong.
-func (c *Client) forgetTables() {
+// ForgetTables makes the next EnsureTable look again, after something went wrong.
+func (c *Client) ForgetTables() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.tables)
@@ -149,7 +156,7 @@ func (c *Client) columnTypes(ctx context.Context, table string) (map[string]stri
 		Name string `ch:"name"`
 		Type string `ch:"type"`
 	}
-	err := c.ask(ctx, &columns, "SELECT name, type FROM system.columns WHERE database = ? AND table = ?", c.storage.Database, table)
+	err := c.Ask(ctx, &columns, "SELECT name, type FROM system.columns WHERE database = ? AND table = ?", c.storage.Database, table)
 	if err != nil {
 		return nil, err
 	}
@@ -158,6 +165,12 @@ func (c *Client) columnTypes(ctx context.Context, table string) (map[string]stri
 		types[col.Name] = col.Type
 	}
 	return types, nil
+}
+
+// HasTable tells whether the database has the table.
+func (c *Client) HasTable(ctx context.Context, table string) (bool, error) {
+	columns, err := c.columnTypes(ctx, table)
+	return len(columns) > 0, err
 }
 
 // ensureViews records the version and brings the views in line. Another process may do
@@ -207,7 +220,7 @@ func (c *Client) scores(ctx context.Context) (map[string]map[string]string, erro
 		Version string `ch:"version"`
 		Score   string `ch:"score"`
 	}
-	err := c.ask(ctx, &rows, "SELECT model, version, score FROM "+c.storage.Database+".model_versions FINAL")
+	err := c.Ask(ctx, &rows, "SELECT model, version, score FROM "+c.storage.Database+".model_versions FINAL")
 	if err != nil {
 		return nil, err
 	}
@@ -219,6 +232,42 @@ func (c *Client) scores(ctx context.Context) (map[string]map[string]string, erro
 		scores[r.Model][r.Version] = r.Score
 	}
 	return scores, nil
+}
+
+// Models returns the models that have an observations table, in order.
+func (c *Client) Models(ctx context.Context) ([]string, error) {
+	scores, err := c.scores(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.models(ctx, scores)
+}
+
+// models is Models for those whose versions are known.
+func (c *Client) models(ctx context.Context, scores map[string]map[string]string) ([]string, error) {
+	var tables []struct {
+		Name string `ch:"name"`
+	}
+	prefix := schemas.ObservationsTable("")
+	err := c.Ask(ctx, &tables, "SELECT name FROM system.tables WHERE database = ? AND startsWith(name, ?) AND endsWith(engine, 'MergeTree') ORDER BY name", c.storage.Database, prefix)
+	if err != nil {
+		return nil, err
+	}
+	var models []string
+	for _, t := range tables {
+		if model := strings.TrimPrefix(t.Name, prefix); scores[model] != nil {
+			models = append(models, model)
+		}
+	}
+	return models, nil
+}
+
+// StoredModels is Models for a database that may not be there.
+func (c *Client) StoredModels(ctx context.Context) ([]string, error) {
+	if ok, err := c.HasTable(ctx, "model_versions"); err != nil || !ok {
+		return nil, err
+	}
+	return c.Models(ctx)
 }
 
 // ensureMinuteView makes the materialised view that feeds minute_states, or gives it the
@@ -325,7 +374,7 @@ func (c *Client) comment(ctx context.Context, table string) (comment string, exi
 	var rows []struct {
 		Comment string `ch:"comment"`
 	}
-	err = c.ask(ctx, &rows, "SELECT comment FROM system.tables WHERE database = ? AND name = ?", c.storage.Database, table)
+	err = c.Ask(ctx, &rows, "SELECT comment FROM system.tables WHERE database = ? AND name = ?", c.storage.Database, table)
 	if err != nil || len(rows) == 0 {
 		return "", false, err
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/millrace/millrace/schemas/observe/observetest"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
+	"github.com/millrace/millrace/sinks/clickhouse/store"
+	"github.com/millrace/millrace/sinks/clickhouse/store/storetest"
 )
 
 func TestOpenChecksOptions(t *testing.T) {
@@ -96,7 +98,7 @@ func TestEnsureTableTypes(t *testing.T) {
 	for column, typ := range want {
 		require.Equal(t, typ, columnType(t, c, column), column)
 	}
-	stats, err := newStore(t, c).Store(t.Context(), observations(t, m, 2, 100), false)
+	stats, err := storetest.New(t, c).Store(t.Context(), storetest.Observations(t, m, 2, 100), false)
 	require.NoError(t, err)
 	require.Equal(t, 200, stats.Observations)
 	require.EqualValues(t, 200, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights WHERE s LIKE 'text %' AND f > 0 AND o != '' AND toInt32(b) = 1 - i % 2"))
@@ -106,9 +108,9 @@ func TestEnsureTableTypes(t *testing.T) {
 
 func TestSchemaEvolution(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
+	s := storetest.New(t, c)
 	v1 := observetest.Manifest("flights", "v1")
-	_, err := s.Store(t.Context(), observations(t, v1, 1, 100), false)
+	_, err := s.Store(t.Context(), storetest.Observations(t, v1, 1, 100), false)
 	require.NoError(t, err)
 
 	// v2 adds a column, lets another be absent, drops one, and predicts with another output.
@@ -116,7 +118,7 @@ func TestSchemaEvolution(t *testing.T) {
 	v2.Features = append(v2.Features[1:], schemas.Feature{Name: "carrier", Type: schemas.TypeCategory}, schemas.Feature{Name: "seats", Type: schemas.TypeInt32})
 	v2.Features[0].Optional = true
 	v2.Target.Score = "label"
-	_, err = s.Store(t.Context(), observations(t, v2, 1, 100), false)
+	_, err = s.Store(t.Context(), storetest.Observations(t, v2, 1, 100), false)
 	require.NoError(t, err)
 	require.Equal(t, "Nullable(Float32)", columnType(t, c, "f1"))
 	require.Equal(t, "LowCardinality(Nullable(String))", columnType(t, c, "carrier"))
@@ -163,23 +165,23 @@ func TestTypeConflictBecomesDeadLetters(t *testing.T) {
 	c := clickhousetest.Client(t)
 	var log bytes.Buffer
 	clickhouse.SetLogger(c, zerolog.New(&log).Level(zerolog.ErrorLevel))
-	s := newStore(t, c)
+	s := storetest.New(t, c)
 	require.NoError(t, c.EnsureTable(t.Context(), observetest.Manifest("flights", "v1").ObservationSchema()))
 	v2 := observetest.Manifest("flights", "v2")
 	v2.Features[0].Type, v2.Features[1].Type = schemas.TypeString, schemas.TypeBool
-	records := observations(t, v2, 3, 10)
+	records := storetest.Observations(t, v2, 3, 10)
 	for i, m := range []*schemas.Manifest{observetest.Manifest("flights", "v1"), observetest.Manifest("words", "v1")} {
-		r := observations(t, m, 1, 20)[0]
+		r := storetest.Observations(t, m, 1, 20)[0]
 		r.Offset = int64(3 + i)
 		records = append(records, r)
 	}
 	records = append(records, observetest.Record(schemas.DefaultTopics().Feedback, 0, nil, []byte(`{"model":"flights","request_id":"a","label":1}`)))
 	stats, err := s.Store(t.Context(), records, false)
 	require.NoError(t, err)
-	require.Equal(t, clickhouse.Stats{Observations: 40, Feedback: 1, DeadLetters: 3, Refused: 3, Inserts: 4, Bytes: stats.Bytes}, stats)
+	require.Equal(t, store.Stats{Observations: 40, Feedback: 1, DeadLetters: 3, Refused: 3, Inserts: 4, Bytes: stats.Bytes}, stats)
 	stats, err = s.Store(t.Context(), records, true)
 	require.NoError(t, err)
-	require.Equal(t, clickhouse.Stats{Present: 40 + 3}, stats)
+	require.Equal(t, store.Stats{Present: 40 + 3}, stats)
 
 	var letters []struct {
 		Class   string `ch:"error_class"`
@@ -204,10 +206,10 @@ func TestTypeConflictBecomesDeadLetters(t *testing.T) {
 
 func TestPredictionsSpanModels(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
+	s := storetest.New(t, c)
 	words := observetest.Manifest("words", "v1")
 	words.Target, words.Outputs = nil, []schemas.Output{{Name: "word", Type: schemas.TypeString}} // no number: no score
-	records := append(observations(t, observetest.Manifest("flights", "v1"), 1, 10), observations(t, words, 1, 20)...)
+	records := append(storetest.Observations(t, observetest.Manifest("flights", "v1"), 1, 10), storetest.Observations(t, words, 1, 20)...)
 	stats, err := s.Store(t.Context(), records, false)
 	require.NoError(t, err)
 	require.Equal(t, 30, stats.Observations)

@@ -5,6 +5,7 @@
 package clickhousetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
@@ -112,6 +114,15 @@ func OpenAt(tb testing.TB, storage schemas.Storage, addr ...string) *clickhouse.
 	o.Storage = storage
 	o.Logger = zerolog.New(zerolog.NewTestWriter(tb))
 	c, err := clickhouse.Open(o)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, c.Close()) })
+	return c
+}
+
+// Conn returns a plain connection to the server, for what a Client does not do.
+func Conn(tb testing.TB) driver.Conn {
+	tb.Helper()
+	c, err := ch.Open(&ch.Options{Protocol: ch.HTTP, Addr: server.Addr, Auth: ch.Auth{Username: cmp.Or(server.Username, "default"), Password: server.Password}, TLS: server.TLS})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, c.Close()) })
 	return c

@@ -42,7 +42,7 @@ func column(name string) string { return "`" + name + "`" }
 
 // instant renders a time as a DateTime64(6).
 func instant(t time.Time) string {
-	return fmt.Sprintf("fromUnixTimestamp64Micro(%d, 'UTC')", t.UnixMicro())
+	return schemas.MicrosSQL(t.UnixMicro())
 }
 
 // of selects the results of a version.

@@ -1,9 +1,8 @@
-package clickhouse
+package store
 
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
 // What a table holds is compared with Kafka's log by pieces: how many rows bear coordinates
@@ -111,17 +111,17 @@ func (l Ledger) where(r Reach) string {
 		conditions = append(conditions, l.places.topicID+" = '"+r.Topic.String()+"'")
 	}
 	if !r.From.IsZero() && l.places.time != "" {
-		conditions = append(conditions, l.places.time+" >= "+microsSQL(schemas.ClampMicros(r.From)))
+		conditions = append(conditions, l.places.time+" >= "+schemas.MicrosSQL(schemas.ClampMicros(r.From)))
 	}
 	if !r.To.IsZero() && l.places.time != "" {
-		conditions = append(conditions, l.places.time+" <= "+microsSQL(schemas.ClampMicros(r.To)))
+		conditions = append(conditions, l.places.time+" <= "+schemas.MicrosSQL(schemas.ClampMicros(r.To)))
 	}
 	return strings.Join(conditions, " AND ")
 }
 
 // Sums returns what a ledger holds, by piece. A table that does not exist holds nothing.
-func (c *Client) Sums(ctx context.Context, l Ledger, r Reach) (map[Piece]Sum, error) {
-	if ok, err := c.hasTable(ctx, l.Table); err != nil || !ok {
+func (l Ledger) Sums(ctx context.Context, c *clickhouse.Client, r Reach) (map[Piece]Sum, error) {
+	if ok, err := c.HasTable(ctx, l.Table); err != nil || !ok {
 		return nil, err
 	}
 	var found []struct {
@@ -134,7 +134,7 @@ func (c *Client) Sums(ctx context.Context, l Ledger, r Reach) (map[Piece]Sum, er
 	}
 	p := l.places
 	err := c.Select(ctx, &found, "SELECT toString("+l.version()+") AS v, toString("+p.topicID+") AS t, "+p.partition+" AS p, intDiv("+p.offset+", "+
-		strconv.Itoa(PieceSize)+") AS k, count() AS n, sum("+placeHashSQL(p.offset, l.row())+") AS h FROM "+c.qualified(l.Table)+
+		strconv.Itoa(PieceSize)+") AS k, count() AS n, sum("+placeHashSQL(p.offset, l.row())+") AS h FROM "+c.Database()+"."+l.Table+
 		" WHERE "+l.where(r)+" GROUP BY "+l.version()+", "+p.topicID+", "+p.partition+", k")
 	if err != nil {
 		return nil, fmt.Errorf("count the rows of %s: %w", l.Table, err)
@@ -165,8 +165,8 @@ type Range struct {
 }
 
 // StoredRows returns what a ledger holds of some ranges, which do not overlap.
-func (c *Client) StoredRows(ctx context.Context, l Ledger, r Reach, ranges []Range) ([]StoredRow, error) {
-	if ok, err := c.hasTable(ctx, l.Table); err != nil || !ok {
+func (l Ledger) StoredRows(ctx context.Context, c *clickhouse.Client, r Reach, ranges []Range) ([]StoredRow, error) {
+	if ok, err := c.HasTable(ctx, l.Table); err != nil || !ok {
 		return nil, err
 	}
 	p := l.places
@@ -190,7 +190,7 @@ func (c *Client) StoredRows(ctx context.Context, l Ledger, r Reach, ranges []Ran
 			conditions[i] = "(" + l.versionIs(r.Version) + p.within([]span{{r.Topic, r.Partition, r.Start, r.End - 1}}) + ")"
 		}
 		err := c.Select(ctx, &found, "SELECT toString("+l.version()+") AS v, toString("+p.topicID+") AS t, "+p.partition+" AS p, "+p.offset+" AS o, "+
-			l.row()+" AS r, count() AS n, "+at+" AS at FROM "+c.qualified(l.Table)+
+			l.row()+" AS r, count() AS n, "+at+" AS at FROM "+c.Database()+"."+l.Table+
 			" WHERE "+l.where(r)+" AND ("+strings.Join(conditions, " OR ")+") GROUP BY v, t, p, o, r")
 		if err != nil {
 			return nil, fmt.Errorf("look for rows of %s: %w", l.Table, err)
@@ -224,16 +224,16 @@ type Single struct {
 // part never changes, and a statement that comes late, after a merge, finds no part of that
 // name. Which row stays follows from these names alone: who does it again, or beside another
 // who does it, removes the same rows.
-func (c *Client) KeepOne(ctx context.Context, l Ledger, doubled []Single) (removed int, err error) {
-	return c.remove(ctx, l, doubled, 1)
+func (l Ledger) KeepOne(ctx context.Context, c *clickhouse.Client, doubled []Single) (removed int, err error) {
+	return l.remove(ctx, c, doubled, 1)
 }
 
 // Remove removes all rows at the places, as KeepOne does but one.
-func (c *Client) Remove(ctx context.Context, l Ledger, places []Single) (removed int, err error) {
-	return c.remove(ctx, l, places, 0)
+func (l Ledger) Remove(ctx context.Context, c *clickhouse.Client, places []Single) (removed int, err error) {
+	return l.remove(ctx, c, places, 0)
 }
 
-func (c *Client) remove(ctx context.Context, l Ledger, places []Single, keep int) (removed int, err error) {
+func (l Ledger) remove(ctx context.Context, c *clickhouse.Client, places []Single, keep int) (removed int, err error) {
 	p := l.places
 	for chunk := range slices.Chunk(places, maxSpans) {
 		var conditions []string
@@ -255,7 +255,7 @@ func (c *Client) remove(ctx context.Context, l Ledger, places []Single, keep int
 			Position  uint64 `ch:"position"`
 		}
 		err := c.Select(ctx, &found, "SELECT toString("+l.version()+") AS v, toString("+p.topicID+") AS t, "+p.partition+" AS p, "+p.offset+" AS o, "+
-			l.row()+" AS r, toString(_part) AS part, _part_offset AS position FROM "+c.qualified(l.Table)+
+			l.row()+" AS r, toString(_part) AS part, _part_offset AS position FROM "+c.Database()+"."+l.Table+
 			" WHERE "+strings.Join(conditions, " OR ")+" ORDER BY v, t, p, o, r, part, position")
 		if err != nil {
 			return removed, fmt.Errorf("look for doubled rows of %s: %w", l.Table, err)
@@ -282,7 +282,7 @@ func (c *Client) remove(ctx context.Context, l Ledger, places []Single, keep int
 			of = append(of, "(_part = '"+part+"' AND _part_offset IN ("+strings.Join(positions, ", ")+"))")
 		}
 		slices.Sort(of)
-		err = c.Exec(ctx, "DELETE FROM "+c.qualified(l.Table)+" WHERE "+strings.Join(of, " OR ")+" SETTINGS lightweight_deletes_sync = 2")
+		err = c.Exec(ctx, "DELETE FROM "+c.Database()+"."+l.Table+" WHERE "+strings.Join(of, " OR ")+" SETTINGS lightweight_deletes_sync = 2")
 		if err != nil {
 			return removed, fmt.Errorf("remove %d doubled rows of %s: %w", n, l.Table, err)
 		}
@@ -291,83 +291,10 @@ func (c *Client) remove(ctx context.Context, l Ledger, places []Single, keep int
 	return removed, nil
 }
 
-func (c *Client) hasTable(ctx context.Context, table string) (bool, error) {
-	columns, err := c.columnTypes(ctx, table)
-	return len(columns) > 0, err
-}
-
-// Minute is a minute of a model in which the statistics and the rows differ.
-type Minute struct {
-	At              time.Time
-	Rows, Requests  int64 // in the observations table; by the statistics
-	RowsUS, StatsUS int64 // sums of latency
-}
-
-// DifferingMinutes returns the minutes from from to to in which the statistics of a model
-// and its rows differ, and go on differing when the inserts that run are over.
-func (c *Client) DifferingMinutes(ctx context.Context, model string, from, to time.Time) ([]Minute, error) {
-	for _, table := range []string{schemas.ObservationsTable(model), "minute_states"} {
-		if ok, err := c.hasTable(ctx, table); err != nil || !ok {
-			return nil, err
-		}
-	}
-	lo, hi := wholeMinutes(schemas.ClampMicros(from), schemas.ClampMicros(to))
-	seconds, err := c.differing(ctx, model, lo, hi)
-	if err != nil {
-		return nil, fmt.Errorf("compare the minutes of %s: %w", model, err)
-	}
-	minutes := make([]Minute, 0, len(seconds))
-	for chunk := range slices.Chunk(seconds, maxSpans) {
-		list := make([]string, len(chunk))
-		for i, s := range chunk {
-			list[i] = secondsSQL(s)
-		}
-		in := " IN (" + strings.Join(list, ", ") + ")"
-		var found []struct {
-			At       int64 `ch:"at"`
-			Rows     int64 `ch:"r"`
-			Requests int64 `ch:"q"`
-			RowsUS   int64 `ch:"rl"`
-			StatsUS  int64 `ch:"ql"`
-		}
-		err := c.Select(ctx, &found, `SELECT toInt64(toUnixTimestamp(m)) AS at, sum(a) AS r, sum(b) AS q, sum(la) AS rl, sum(lb) AS ql FROM (
-    SELECT toStartOfMinute(toDateTime("@o".scored_at, 'UTC')) AS m, toInt64(count()) AS a, toInt64(0) AS b, sum("@o".latency_us) AS la, toInt64(0) AS lb
-    FROM `+c.qualified(schemas.ObservationsTable(model))+` AS "@o" WHERE `+scoredWithin(chunk[0]*1e6, (chunk[len(chunk)-1]+60)*1e6)+` GROUP BY m
-    UNION ALL
-    SELECT s.minute AS m, 0, toInt64(sum(s.requests)), 0, sum(s.latency_sum_us) FROM `+c.qualified("minute_states")+` AS s WHERE s.model = '`+model+`' GROUP BY m)
-WHERE m`+in+` GROUP BY m ORDER BY m`)
-		if err != nil {
-			return nil, fmt.Errorf("compare the minutes of %s: %w", model, err)
-		}
-		for _, f := range found {
-			minutes = append(minutes, Minute{time.Unix(f.At, 0).UTC(), f.Rows, f.Requests, f.RowsUS, f.StatsUS})
-		}
-	}
-	return minutes, nil
-}
-
-// wholeMinutes widens a range of microseconds to whole minutes; to becomes exclusive.
-func wholeMinutes(from, to int64) (lo, hi int64) {
-	const minute = 60_000_000
-	from -= ((from % minute) + minute) % minute
-	if to > math.MaxInt64-minute {
-		to = math.MaxInt64 - minute
-	}
-	return from, to + minute - ((to%minute)+minute)%minute
-}
-
-// StoredModels is Models for a database that may not be there.
-func (c *Client) StoredModels(ctx context.Context) ([]string, error) {
-	if ok, err := c.hasTable(ctx, "model_versions"); err != nil || !ok {
-		return nil, err
-	}
-	return c.Models(ctx)
-}
-
 // Refused returns the records of a topic that have become dead letters in the recorder: the
 // offsets, by partition.
-func (c *Client) Refused(ctx context.Context, topic uuid.UUID) (map[int32]map[int64]bool, error) {
-	if ok, err := c.hasTable(ctx, deadLettersTable.name); err != nil || !ok {
+func Refused(ctx context.Context, c *clickhouse.Client, topic uuid.UUID) (map[int32]map[int64]bool, error) {
+	if ok, err := c.HasTable(ctx, deadLettersTable.name); err != nil || !ok {
 		return nil, err
 	}
 	var found []struct {
@@ -375,7 +302,7 @@ func (c *Client) Refused(ctx context.Context, topic uuid.UUID) (map[int32]map[in
 		Offset    int64 `ch:"o"`
 	}
 	l := DeadLettersLedger
-	err := c.Select(ctx, &found, "SELECT DISTINCT "+l.places.partition+" AS p, "+l.places.offset+" AS o FROM "+c.qualified(l.Table)+" WHERE "+l.where(Reach{Topic: topic}))
+	err := c.Select(ctx, &found, "SELECT DISTINCT "+l.places.partition+" AS p, "+l.places.offset+" AS o FROM "+c.Database()+"."+l.Table+" WHERE "+l.where(Reach{Topic: topic}))
 	if err != nil {
 		return nil, fmt.Errorf("look for refused records in %s: %w", l.Table, err)
 	}

@@ -1,89 +1,25 @@
-package clickhouse_test
+package store_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow/ipc"
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/observe/observetest"
-	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
+	"github.com/millrace/millrace/sinks/clickhouse/store"
+	"github.com/millrace/millrace/sinks/clickhouse/store/storetest"
 )
-
-// newStore returns a store whose memory the test's end checks.
-func newStore(tb testing.TB, c *clickhouse.Client) store {
-	tb.Helper()
-	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
-	tb.Cleanup(func() { mem.AssertSize(tb, 0) })
-	return store{clickhouse.NewStore(c, schemas.DefaultTopics(), mem), callLease}
-}
-
-// newHastyStore is newStore for where the ends of calls are unknown, and waited for: the lease of
-// each is testLease.
-func newHastyStore(tb testing.TB, c *clickhouse.Client) store {
-	tb.Helper()
-	s := newStore(tb, c)
-	s.lease = testLease
-	return s
-}
-
-// store is a Store that gives each call a deadline.
-type store struct {
-	*leased
-	lease time.Duration
-}
-
-type leased = clickhouse.Store
-
-const (
-	callLease = time.Minute // longer than any call here takes on any machine: what a repeated call says that it did is less
-	testLease = 3 * time.Second
-)
-
-// Store settles, and repeats a call that was too slow, as a recorder does.
-func (s store) Store(ctx context.Context, records []schemas.Record, replay bool) (clickhouse.Stats, error) {
-	for {
-		if replay {
-			if err := s.Settle(ctx, schemas.Lease{}); err != nil {
-				return clickhouse.Stats{}, err
-			}
-		}
-		at, err := s.Now(ctx)
-		if err != nil {
-			return clickhouse.Stats{}, err
-		}
-		stats, err := s.leased.Store(ctx, records, replay, schemas.Lease{Announced: at, Deadline: at.Add(s.lease)})
-		if err == nil || !strings.Contains(err.Error(), "the deadline of this insert has passed") {
-			return stats, err
-		}
-		replay = true
-	}
-}
-
-// observations returns n records of rows rows each, of one partition, one after another.
-func observations(tb testing.TB, m *schemas.Manifest, n, rows int, opts ...ipc.Option) []schemas.Record {
-	tb.Helper()
-	records := make([]schemas.Record, n)
-	for i := range records {
-		records[i] = observetest.Observations(tb, int64(i), observetest.Batch{
-			Manifest: m, Rows: rows, Partition: int32(i % 3), Offset: int64(i * rows), Failed: 100,
-		}, opts...)
-	}
-	return records
-}
 
 func TestStoreSplices(t *testing.T) {
 	for name, opts := range map[string][]ipc.Option{
@@ -91,8 +27,8 @@ func TestStoreSplices(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := clickhousetest.Client(t)
-			s := newStore(t, c)
-			records := observations(t, observetest.Manifest("flights", "v1"), 25, 4000, opts...)
+			s := storetest.New(t, c)
+			records := storetest.Observations(t, observetest.Manifest("flights", "v1"), 25, 4000, opts...)
 			stats, err := s.Store(t.Context(), records, false)
 			require.NoError(t, err)
 			require.Equal(t, 100_000, stats.Observations)
@@ -109,16 +45,16 @@ func TestConcatenatedStreamsAreNotOneInsert(t *testing.T) {
 	c := clickhousetest.Client(t)
 	m := observetest.Manifest("flights", "v1")
 	require.NoError(t, c.EnsureTable(t.Context(), m.ObservationSchema()))
-	records := observations(t, m, 2, 100)
+	records := storetest.Observations(t, m, 2, 100)
 	both := slices.Concat(records[0].Value, records[1].Value)
-	err := clickhouse.Conn(c).InsertFormat(t.Context(), "ArrowStream", "INSERT INTO "+c.Database()+".observations_flights", bytes.NewReader(both))
+	err := clickhousetest.Conn(t).InsertFormat(t.Context(), "ArrowStream", "INSERT INTO "+c.Database()+".observations_flights", bytes.NewReader(both))
 	require.NoError(t, err)
 	require.EqualValues(t, 100, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights"))
 
 	r := observetest.Record(schemas.DefaultTopics().Observations, 7, nil, both)
-	stats, err := newStore(t, c).Store(t.Context(), []schemas.Record{r}, false)
+	stats, err := storetest.New(t, c).Store(t.Context(), []schemas.Record{r}, false)
 	require.NoError(t, err)
-	require.Equal(t, clickhouse.Stats{DeadLetters: 1, Refused: 1, Inserts: 1, Bytes: stats.Bytes}, stats)
+	require.Equal(t, store.Stats{DeadLetters: 1, Refused: 1, Inserts: 1, Bytes: stats.Bytes}, stats)
 }
 
 // Several batches in a record, dictionaries that are replaced or grow, and none at all.
@@ -139,18 +75,18 @@ func TestStoreManyBatchesInARecord(t *testing.T) {
 		batches[i].Offset += 1000
 	}
 	records = append(records, observetest.Record(topic, 2, nil, observetest.Stream(t, batches, ipc.WithDictionaryDeltas(true), ipc.WithZstd())))
-	stats, err := newStore(t, c).Store(t.Context(), records, false)
+	stats, err := storetest.New(t, c).Store(t.Context(), records, false)
 	require.NoError(t, err)
-	require.Equal(t, clickhouse.Stats{Observations: 200, Inserts: 1, Bytes: stats.Bytes}, stats)
+	require.Equal(t, store.Stats{Observations: 200, Inserts: 1, Bytes: stats.Bytes}, stats)
 	require.EqualValues(t, 200, clickhousetest.Count(t, c, "SELECT uniqExact(request_partition, request_offset) AS n FROM {db}.observations_flights WHERE variant = concat('variant ', toString(request_partition))"))
-	stats, err = newStore(t, c).Store(t.Context(), records, true)
+	stats, err = storetest.New(t, c).Store(t.Context(), records, true)
 	require.NoError(t, err)
-	require.Equal(t, clickhouse.Stats{Present: 200}, stats)
+	require.Equal(t, store.Stats{Present: 200}, stats)
 }
 
 func TestStoreLimitsInserts(t *testing.T) {
 	c := clickhousetest.Client(t)
-	stats, err := newStore(t, c).Store(t.Context(), observations(t, observetest.Manifest("flights", "v1"), 7, 30_000), false)
+	stats, err := storetest.New(t, c).Store(t.Context(), storetest.Observations(t, observetest.Manifest("flights", "v1"), 7, 30_000), false)
 	require.NoError(t, err)
 	require.Equal(t, 210_000, stats.Observations)
 	require.Equal(t, 3, stats.Inserts)
@@ -167,7 +103,7 @@ func TestStoreManyDays(t *testing.T) {
 			ScoredAt: time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, i),
 		}))
 	}
-	stats, err := newStore(t, c).Store(t.Context(), records, false)
+	stats, err := storetest.New(t, c).Store(t.Context(), records, false)
 	require.NoError(t, err)
 	require.Equal(t, 240, stats.Observations)
 	require.Equal(t, 1, stats.Inserts)
@@ -175,9 +111,9 @@ func TestStoreManyDays(t *testing.T) {
 
 func TestStoreRefusesCorruptObservations(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
+	s := storetest.New(t, c)
 	m := observetest.Manifest("flights", "v1")
-	good := observations(t, m, 1, 100)[0]
+	good := storetest.Observations(t, m, 1, 100)[0]
 	corrupt := map[string]func(r *schemas.Record){
 		"empty":                func(r *schemas.Record) { r.Value = nil },
 		"cut in a message":     func(r *schemas.Record) { r.Value = r.Value[:len(r.Value)-100] },
@@ -241,26 +177,26 @@ func TestStoreRefusesCorruptObservations(t *testing.T) {
 // What the framing does not show is found when the insert is repeated.
 func TestReplayRefusesWhatClickHouseRefuses(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
+	s := storetest.New(t, c)
 	m := observetest.Manifest("flights", "v1")
-	records := observations(t, m, 3, 100, ipc.WithLZ4())
+	records := storetest.Observations(t, m, 3, 100, ipc.WithLZ4())
 	observetest.Damage(t, &records[1], "f3", 1, func(stored []byte) { stored[8] ^= 0xff }) // no LZ4 frame
 	_, err := s.Store(t.Context(), records, false)
 	require.ErrorContains(t, err, "insert 300 rows into observations_flights")
 	stats, err := s.Store(t.Context(), records, true)
 	require.NoError(t, err)
-	require.Equal(t, clickhouse.Stats{Observations: 200, DeadLetters: 1, Refused: 1, Inserts: 2, Bytes: stats.Bytes}, stats)
+	require.Equal(t, store.Stats{Observations: 200, DeadLetters: 1, Refused: 1, Inserts: 2, Bytes: stats.Bytes}, stats)
 }
 
 func TestStoreRefusesOtherTopics(t *testing.T) {
 	c := clickhousetest.Client(t)
-	_, err := newStore(t, c).Store(t.Context(), []schemas.Record{observetest.Record("millrace.control", 0, nil, nil)}, false)
+	_, err := storetest.New(t, c).Store(t.Context(), []schemas.Record{observetest.Record("millrace.control", 0, nil, nil)}, false)
 	require.ErrorContains(t, err, "topic millrace.control is none of")
 }
 
 func TestStoreFeedback(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
+	s := storetest.New(t, c)
 	topic := schemas.DefaultTopics().Feedback
 	values := []string{
 		`{"request_id":"a","model":"flights","label":1.5,"observed_at":978307200123}`,
@@ -306,7 +242,7 @@ func TestStoreFeedback(t *testing.T) {
 	}
 	stats, err := s.Store(t.Context(), records[:7], false)
 	require.NoError(t, err)
-	require.Equal(t, clickhouse.Stats{Feedback: 5, DeadLetters: 2, Refused: 2, Inserts: 2, Bytes: stats.Bytes}, stats)
+	require.Equal(t, store.Stats{Feedback: 5, DeadLetters: 2, Refused: 2, Inserts: 2, Bytes: stats.Bytes}, stats)
 	for range 2 { // part of them is there, then all
 		_, err = s.Store(t.Context(), records, true)
 		require.NoError(t, err)
@@ -316,7 +252,7 @@ func TestStoreFeedback(t *testing.T) {
 
 func TestStoreDeadLetters(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
+	s := storetest.New(t, c)
 	topic := schemas.DefaultTopics().DeadLetters
 	every := make([]byte, 256)
 	for i := range every {
@@ -394,7 +330,7 @@ func TestStoreDeadLetters(t *testing.T) {
 // Whoever writes requests chooses how many headers they have.
 func TestStoreManyHeaders(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
+	s := storetest.New(t, c)
 	r := observetest.Record(schemas.DefaultTopics().DeadLetters, 0, nil, nil)
 	const n = 200_000
 	for i := range n {
@@ -410,7 +346,7 @@ func TestStoreManyHeaders(t *testing.T) {
 
 func TestStoreEvents(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
+	s := storetest.New(t, c)
 	topic := schemas.DefaultTopics().Events
 	event := schemas.NewEvent(schemas.EventData{
 		Kind: schemas.EventRetraining, Severity: schemas.SeverityCritical, Model: "flights", Version: "v1",
@@ -452,7 +388,7 @@ func TestStoreEvents(t *testing.T) {
 // A topic has left nothing as long as no table that its records go to has a row.
 func TestStoreEmpty(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
+	s := storetest.New(t, c)
 	topics := schemas.DefaultTopics()
 	empty := func() (names []string) {
 		for _, topic := range []string{topics.Observations, topics.Feedback, topics.Events, topics.DeadLetters} {
@@ -466,7 +402,7 @@ func TestStoreEmpty(t *testing.T) {
 	}
 	require.NoError(t, c.EnsureTable(t.Context(), observetest.Manifest("flights", "v1").ObservationSchema()))
 	require.Equal(t, []string{topics.Observations, topics.Feedback, topics.Events, topics.DeadLetters}, empty())
-	_, err := s.Store(t.Context(), observations(t, observetest.Manifest("flights", "v1"), 1, 10), false)
+	_, err := s.Store(t.Context(), storetest.Observations(t, observetest.Manifest("flights", "v1"), 1, 10), false)
 	require.NoError(t, err)
 	require.Equal(t, []string{topics.Feedback, topics.Events, topics.DeadLetters}, empty())
 	_, err = s.Store(t.Context(), []schemas.Record{
@@ -483,8 +419,8 @@ func TestStoreEmpty(t *testing.T) {
 // replay stores what is missing, once.
 func TestStoreOneOfSeveralInsertsFails(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
-	records := observations(t, observetest.Manifest("flights", "v1"), 6, 30_000, ipc.WithLZ4())
+	s := storetest.New(t, c)
+	records := storetest.Observations(t, observetest.Manifest("flights", "v1"), 6, 30_000, ipc.WithLZ4())
 	whole := records[5].Value
 	records[5].Value = slices.Clone(whole)
 	observetest.Damage(t, &records[5], "f3", 1, func(stored []byte) { stored[8] ^= 0xff }) // no LZ4 frame, which the framing does not show
@@ -499,9 +435,4 @@ func TestStoreOneOfSeveralInsertsFails(t *testing.T) {
 	require.EqualValues(t, 180_000, clickhousetest.Count(t, c, "SELECT uniqExact(request_topic_id, request_partition, request_offset, request_row) AS n FROM {db}.observations_flights"))
 	require.EqualValues(t, 180_000, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights"))
 	require.EqualValues(t, 180_000, clickhousetest.Count(t, c, "SELECT sum(requests) AS n FROM {db}.minute_states"))
-}
-
-// leaseTo is a lease that was announced some time before.
-func leaseTo(deadline time.Time) schemas.Lease {
-	return schemas.Lease{Announced: deadline.Add(-2 * time.Hour), Deadline: deadline}
 }

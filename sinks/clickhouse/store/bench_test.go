@@ -1,4 +1,4 @@
-package clickhouse_test
+package store_test
 
 import (
 	"fmt"
@@ -13,8 +13,9 @@ import (
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/observe/observetest"
-	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
+	"github.com/millrace/millrace/sinks/clickhouse/store"
+	"github.com/millrace/millrace/sinks/clickhouse/store/storetest"
 )
 
 // benchRows is the size of one call, as the recorder makes them: 24 records of 4,000 rows.
@@ -24,8 +25,8 @@ func BenchmarkStoreObservations(b *testing.B) {
 	for name, opts := range map[string][]ipc.Option{"none": nil, "lz4": {ipc.WithLZ4()}, "zstd": {ipc.WithZstd()}} {
 		b.Run("compression="+name, func(b *testing.B) {
 			c := clickhousetest.Client(b)
-			s := store{clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator), callLease}
-			records := observations(b, observetest.Manifest("flights", "v1"), benchRows/4000, 4000, opts...)
+			s := storetest.Recorder{Bare: store.New(c, schemas.DefaultTopics(), memory.DefaultAllocator), Lease: storetest.CallLease}
+			records := storetest.Observations(b, observetest.Manifest("flights", "v1"), benchRows/4000, 4000, opts...)
 			_, err := s.Store(b.Context(), records, false)
 			require.NoError(b, err)
 			// Each call must bring new rows; taking the old away is cheaper than making new ones.
@@ -61,7 +62,7 @@ func BenchmarkInsertFormat(b *testing.B) {
 			if !views {
 				require.NoError(b, c.Exec(b.Context(), "DROP TABLE "+c.Database()+"."+schemas.MinuteViewName("flights")))
 			}
-			splice := clickhouse.Splice(b, observations(b, m, benchRows/4000, 4000))
+			splice := storetest.Splice(b, storetest.Observations(b, m, benchRows/4000, 4000))
 			size := 0
 			for _, s := range splice {
 				size += len(s)
@@ -73,7 +74,7 @@ func BenchmarkInsertFormat(b *testing.B) {
 				require.NoError(b, c.Exec(b.Context(), "TRUNCATE TABLE "+c.Database()+".observations_flights"))
 				b.StartTimer()
 				stream := append(net.Buffers(nil), splice...)
-				require.NoError(b, clickhouse.Conn(c).InsertFormat(ctx, "ArrowStream", "INSERT INTO "+c.Database()+".observations_flights", &stream))
+				require.NoError(b, clickhousetest.Conn(b).InsertFormat(ctx, "ArrowStream", "INSERT INTO "+c.Database()+".observations_flights", &stream))
 			}
 			b.ReportMetric(benchRows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 		})
@@ -82,7 +83,7 @@ func BenchmarkInsertFormat(b *testing.B) {
 
 func BenchmarkStoreFeedback(b *testing.B) {
 	c := clickhousetest.Client(b)
-	s := store{clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator), callLease}
+	s := storetest.Recorder{Bare: store.New(c, schemas.DefaultTopics(), memory.DefaultAllocator), Lease: storetest.CallLease}
 	records := make([]schemas.Record, benchRows)
 	size := 0
 	for i := range records {

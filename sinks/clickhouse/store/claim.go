@@ -1,4 +1,4 @@
-package clickhouse
+package store
 
 import (
 	"context"
@@ -21,14 +21,12 @@ func (s *Store) Claim(ctx context.Context, topic string, id uuid.UUID, group, fr
 		return claim, err
 	}
 	first := claim.Group == ""
-	table := s.client.qualified("recorder_groups")
-	err = within(ctx, s.client.answerTimeout, func(ctx context.Context) error {
-		return s.client.Exec(ctx, "INSERT INTO "+table+" (topic_id, topic, recorder_group, taken_from, claimed_at)\n"+
-			"SELECT {id:String}, {topic:String}, {group:String}, {from:String},\n"+
-			"    greatest(now64(6, 'UTC'), (SELECT max(claimed_at) FROM "+table+" WHERE topic_id = {id:String}) + toIntervalMicrosecond(1))\n"+
-			"WHERE (SELECT count() FROM "+table+" FINAL WHERE topic_id = {id:String} AND recorder_group != {from:String}) = 0",
-			ch.Named("id", id.String()), ch.Named("topic", topic), ch.Named("group", group), ch.Named("from", claim.Group))
-	})
+	table := s.client.Database() + ".recorder_groups"
+	err = s.client.Tell(ctx, "INSERT INTO "+table+" (topic_id, topic, recorder_group, taken_from, claimed_at)\n"+
+		"SELECT {id:String}, {topic:String}, {group:String}, {from:String},\n"+
+		"    greatest(now64(6, 'UTC'), (SELECT max(claimed_at) FROM "+table+" WHERE topic_id = {id:String}) + toIntervalMicrosecond(1))\n"+
+		"WHERE (SELECT count() FROM "+table+" FINAL WHERE topic_id = {id:String} AND recorder_group != {from:String}) = 0",
+		ch.Named("id", id.String()), ch.Named("topic", topic), ch.Named("group", group), ch.Named("from", claim.Group))
 	if err != nil {
 		return schemas.Claim{}, fmt.Errorf("claim the rows of topic %s for group %s: %w", topic, group, err)
 	}
@@ -44,23 +42,21 @@ func (s *Store) Owner(ctx context.Context, topic string, id uuid.UUID) (schemas.
 
 // claim returns the latest claim on a topic's rows that any server knows, the zero Claim if there is none.
 func (s *Store) claim(ctx context.Context, topic string, id uuid.UUID) (last schemas.Claim, err error) {
-	for i, conn := range s.client.servers {
-		var claims []struct {
-			Group string    `ch:"recorder_group"`
-			From  string    `ch:"taken_from"`
-			At    time.Time `ch:"claimed_at"`
-		}
-		err := within(ctx, s.client.answerTimeout, func(ctx context.Context) error {
-			return conn.Select(ctx, &claims, "SELECT recorder_group, taken_from, claimed_at FROM "+s.client.qualified("recorder_groups")+" FINAL WHERE topic_id = ?", id.String())
-		})
-		if err != nil {
-			return last, fmt.Errorf("look whose the rows of topic %s are: %s: %w", topic, s.client.addr[i], err)
-		}
+	var claims []struct {
+		Group string    `ch:"recorder_group"`
+		From  string    `ch:"taken_from"`
+		At    time.Time `ch:"claimed_at"`
+	}
+	err = s.client.AskEach(ctx, &claims, func() (done bool) {
 		for _, c := range claims {
 			if c.At.After(last.At) {
 				last = schemas.Claim{Group: c.Group, From: c.From, At: c.At}
 			}
 		}
+		return false
+	}, "SELECT recorder_group, taken_from, claimed_at FROM "+s.client.Database()+".recorder_groups FINAL WHERE topic_id = ?", id.String())
+	if err != nil {
+		return last, fmt.Errorf("look whose the rows of topic %s are: %w", topic, err)
 	}
 	return last, nil
 }

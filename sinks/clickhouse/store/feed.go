@@ -1,4 +1,4 @@
-package clickhouse
+package store
 
 import (
 	"slices"
@@ -9,10 +9,7 @@ import (
 // feed is what is stored of one topic. A new one is a line of newFeeds.
 type feed struct {
 	topic string
-	table *table // of its records' rows; nil where their tables follow from their schemas
-	// tables says which tables its rows are in, or are derived from its rows; those with the prefix too.
-	tables []string
-	prefix string
+	table *table // of its records' rows; nil for observations, whose tables follow from their schemas
 	// take sorts a record in, or says why it cannot be used. A row that a record has stays,
 	// whatever would be decided of the record now.
 	take func(c *call, r *schemas.Record) *schemas.RequestError
@@ -21,10 +18,10 @@ type feed struct {
 // newFeeds returns the feeds, dead letters last: what is refused of the others is among them.
 func newFeeds(t schemas.Topics) []feed {
 	return []feed{
-		{t.Observations, nil, []string{"minute_states"}, schemas.ObservationsTable(""), (*call).takeObservations},
-		{t.Feedback, feedbackTable, []string{feedbackTable.name}, "", (*call).takeLabel},
-		{t.Events, eventsTable, []string{eventsTable.name}, "", (*call).takeEvent},
-		{t.DeadLetters, deadLettersTable, []string{deadLettersTable.name}, "", (*call).takeLetter},
+		{t.Observations, nil, (*call).takeObservations},
+		{t.Feedback, feedbackTable, (*call).takeLabel},
+		{t.Events, eventsTable, (*call).takeEvent},
+		{t.DeadLetters, deadLettersTable, (*call).takeLetter},
 	}
 }
 

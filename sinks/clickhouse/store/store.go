@@ -1,4 +1,4 @@
-package clickhouse
+package store
 
 import (
 	"bytes"
@@ -12,28 +12,23 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
-	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/arrowipc"
 	"github.com/millrace/millrace/schemas/codec"
 	"github.com/millrace/millrace/schemas/observe"
+	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
-// An insert has at most this many rows and about this many bytes. A single record may be
-// more than either.
 const (
-	maxInsertRows  = 100_000
+	// maxInsertBytes is about what an insert has at most. A single record may be more.
 	maxInsertBytes = 128 << 20
 	// maxBuiltBytes bounds the inserts that are built here, which are held in memory.
 	maxBuiltBytes = 32 << 20
 	// maxKnown bounds the schemas that are remembered.
 	maxKnown = 1024
 )
-
-// ErrIncomplete says that ClickHouse took an insert and rows of it are not there.
-var ErrIncomplete = errors.New("insert stored incompletely")
 
 // Stats says what one call of Store did.
 type Stats struct {
@@ -52,10 +47,9 @@ type Stats struct {
 // Store stores Kafka records in ClickHouse. It is used by one goroutine at a time; make
 // one per session, on one Client.
 type Store struct {
-	client *Client
+	client *clickhouse.Client
 	feeds  []feed
 	mem    memory.Allocator
-	log    zerolog.Logger
 	reader *observe.Reader
 	known  map[*observe.Schema]*observations
 	labels codec.LabelDecoder
@@ -66,9 +60,9 @@ type Store struct {
 	unsettled []schemas.Lease    // of calls that may not be over
 }
 
-// NewStore returns a Store for the records of these topics. mem is what rows are built in.
-func NewStore(c *Client, topics schemas.Topics, mem memory.Allocator) *Store {
-	return &Store{client: c, feeds: newFeeds(topics), mem: mem, log: c.log, reader: observe.NewReader(), known: map[*observe.Schema]*observations{}, waiting: func(error) {}}
+// New returns a Store for the records of these topics. mem is what rows are built in.
+func New(c *clickhouse.Client, topics schemas.Topics, mem memory.Allocator) *Store {
+	return &Store{client: c, feeds: newFeeds(topics), mem: mem, reader: observe.NewReader(), known: map[*observe.Schema]*observations{}, waiting: func(error) {}}
 }
 
 // OnWait has fn told why Settle cannot go on, as where the clock of a server was set back,
@@ -82,26 +76,26 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) { return s.client.No
 // server. Any record may have become a dead letter.
 func (s *Store) Empty(ctx context.Context, topic string) (bool, error) {
 	names, prefix := []string{deadLettersTable.name}, deadLettersTable.name
-	if f := s.feed(topic); f != nil {
-		names = append(names, f.tables...)
-		if f.prefix != "" {
-			prefix = f.prefix
-		}
+	switch f := s.feed(topic); {
+	case f == nil:
+	case f.table == nil:
+		names, prefix = append(names, "minute_states"), schemas.ObservationsTable("") // one for each model, and what is derived from them
+	default:
+		names = append(names, f.table.name)
 	}
-	for i, conn := range s.client.servers {
-		var filled []struct {
-			Tables uint64 `ch:"tables"`
-		}
-		err := conn.Select(ctx, &filled, "SELECT count() AS tables FROM system.tables WHERE database = ? AND (has(?, name) OR startsWith(name, ?)) "+
-			"AND endsWith(engine, 'MergeTree') AND ifNull(total_rows, 1) != 0", s.client.storage.Database, names, prefix)
-		if err != nil {
-			return false, fmt.Errorf("look whether tables of topic %s are empty: %s: %w", topic, s.client.addr[i], err)
-		}
-		if len(filled) != 1 || filled[0].Tables != 0 {
-			return false, nil
-		}
+	var filled []struct {
+		Tables uint64 `ch:"tables"`
 	}
-	return true, nil
+	empty := true
+	err := s.client.AskEach(ctx, &filled, func() bool {
+		empty = len(filled) == 1 && filled[0].Tables == 0
+		return !empty
+	}, "SELECT count() AS tables FROM system.tables WHERE database = ? AND (has(?, name) OR startsWith(name, ?)) "+
+		"AND endsWith(engine, 'MergeTree') AND ifNull(total_rows, 1) != 0", s.client.Database(), names, prefix)
+	if err != nil {
+		return false, fmt.Errorf("look whether tables of topic %s are empty: %w", topic, err)
+	}
+	return empty, nil
 }
 
 // Settle waits until no insert with that lease, or of an earlier call of this Store,
@@ -109,12 +103,12 @@ func (s *Store) Empty(ctx context.Context, topic string) (bool, error) {
 // replay is chosen. The zero lease stands for none.
 func (s *Store) Settle(ctx context.Context, lease schemas.Lease) error {
 	if !lease.IsZero() {
-		if err := s.client.over(ctx, lease, s.waiting); err != nil {
+		if err := s.client.AwaitLease(ctx, lease, s.waiting); err != nil {
 			return err
 		}
 	}
 	for len(s.unsettled) > 0 {
-		if err := s.client.over(ctx, s.unsettled[0], s.waiting); err != nil {
+		if err := s.client.AwaitLease(ctx, s.unsettled[0], s.waiting); err != nil {
 			return err
 		}
 		s.unsettled = s.unsettled[1:]
@@ -134,7 +128,7 @@ func (s *Store) Settle(ctx context.Context, lease schemas.Lease) error {
 //
 // A record that cannot be used becomes a row of dead_letters, with its bytes and the
 // reason; it is no error. So does every observation record of a version whose columns
-// conflict with the model's table, until the operator has acted: see ErrSchemaConflict.
+// conflict with the model's table, until the operator has acted: see clickhouse.ErrSchemaConflict.
 func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (Stats, error) {
 	if replay {
 		if err := s.Settle(ctx, schemas.Lease{}); err != nil {
@@ -153,7 +147,7 @@ func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool
 	c.letters = c.rows[deadLettersTable]
 	defer c.release()
 	err := c.store(ctx, records)
-	if err != nil && !answered(err) {
+	if err != nil && !clickhouse.Answered(err) {
 		s.unsettled = append(s.unsettled, lease)
 	}
 	return c.stats, err
@@ -163,7 +157,7 @@ func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool
 func (c *call) store(ctx context.Context, records []schemas.Record) error {
 	if c.replay {
 		// Something went wrong: trust nothing that was known of the tables.
-		c.client.forgetTables()
+		c.client.ForgetTables()
 		for _, o := range c.known {
 			o.ready = false
 		}
@@ -279,8 +273,8 @@ func (c *call) takeObservations(r *schemas.Record) *schemas.RequestError {
 // observations are the observation records of one schema, and so of one table.
 type observations struct {
 	*observe.Schema
-	source source
-	ready  bool // the table was seen to take the schema
+	columns clickhouse.Columns
+	ready   bool // the table was seen to take the schema
 }
 
 // split checks an observation record and takes it apart.
@@ -294,7 +288,7 @@ func (s *Store) split(r *schemas.Record) (*observations, part, error) {
 	o := s.known[schema]
 	if o == nil {
 		o = &observations{Schema: schema}
-		if o.source, err = newSource(schema.Schema); err != nil {
+		if o.columns, err = clickhouse.ColumnsOf(schema.Schema); err != nil {
 			return nil, p, fmt.Errorf("%w: %w", observe.ErrMalformed, err)
 		}
 		if len(s.known) >= maxKnown {
@@ -312,13 +306,13 @@ func (c *call) insertGroup(ctx context.Context, g *group) error {
 			return err
 		}
 	}
-	if err := c.ensure(ctx, g.of); errors.Is(err, ErrSchemaConflict) {
+	if err := c.ensure(ctx, g.of); errors.Is(err, clickhouse.ErrSchemaConflict) {
 		return c.refuseGroup(ctx, g, err)
 	} else if err != nil {
 		return err
 	}
 	if c.replay {
-		if err := c.client.awaitInserts(ctx, schemas.ObservationsTable(g.of.Model)); err != nil {
+		if err := c.client.AwaitInserts(ctx, schemas.ObservationsTable(g.of.Model)); err != nil {
 			return err
 		}
 	}
@@ -332,7 +326,7 @@ func (c *call) insertGroup(ctx context.Context, g *group) error {
 	if !c.replay || touched.rows == 0 {
 		return nil
 	}
-	repaired, err := c.client.reconcile(ctx, g.of.Model, touched.from, touched.to, c.lease)
+	repaired, err := c.client.ReconcileLeased(ctx, g.of.Model, touched.from, touched.to, c.lease)
 	c.stats.Repaired += repaired
 	return err
 }
@@ -344,14 +338,14 @@ func pieces(parts []part) [][]part {
 		rows += parts[i].extent.rows
 		size += len(parts[i].messages)
 	}
-	n := max((rows+maxInsertRows-1)/maxInsertRows, (size+maxInsertBytes-1)/maxInsertBytes, 1)
+	n := max((rows+clickhouse.MaxInsertRows-1)/clickhouse.MaxInsertRows, (size+maxInsertBytes-1)/maxInsertBytes, 1)
 	mostRows, mostSize := (rows+n-1)/n, (size+n-1)/n
 	var out [][]part
 	start, rows, size := 0, 0, 0
 	for i := range parts {
 		moreRows, moreSize := rows+parts[i].extent.rows, size+len(parts[i].messages)
 		// The record that crosses the middle of two pieces still belongs to the first, if it may.
-		if i > start && (moreRows > maxInsertRows || moreSize > maxInsertBytes || rows >= mostRows || size >= mostSize) {
+		if i > start && (moreRows > clickhouse.MaxInsertRows || moreSize > maxInsertBytes || rows >= mostRows || size >= mostSize) {
 			out = append(out, parts[start:i])
 			start, moreRows, moreSize = i, parts[i].extent.rows, len(parts[i].messages)
 		}
@@ -391,7 +385,7 @@ func (c *call) insertPieces(ctx context.Context, o *observations, pieces [][]par
 	}
 	_ = group.Wait() // the errors are in errs
 	for _, err := range errs {
-		if err != nil && !answered(err) {
+		if err != nil && !clickhouse.Answered(err) {
 			return err // the one of which the end is unknown decides what a replay waits for
 		}
 	}
@@ -417,7 +411,7 @@ func (c *call) refuseBad(ctx context.Context, g *group) error {
 
 // refuseGroup makes dead letters of records that their table cannot take.
 func (c *call) refuseGroup(ctx context.Context, g *group, conflict error) error {
-	refused := schemas.Errorf(schemas.ErrorClassMalformed, "%s; %s", strings.ReplaceAll(conflict.Error(), "\n", "; "), conflictRemedy)
+	refused := schemas.Errorf(schemas.ErrorClassMalformed, "%s; %s", strings.ReplaceAll(conflict.Error(), "\n", "; "), clickhouse.ConflictRemedy)
 	return c.refuse(ctx, g.of, g.parts, func(*part) *schemas.RequestError { return refused })
 }
 
@@ -471,10 +465,10 @@ func (c *call) rowsOf(ctx context.Context, o *observations, parts []part) (map[s
 		return nil, nil
 	}
 	table := schemas.ObservationsTable(o.Model)
-	if types, err := c.client.columnTypes(ctx, table); err != nil || len(types) == 0 {
-		return nil, err // there is no table
+	if ok, err := c.client.HasTable(ctx, table); err != nil || !ok {
+		return nil, err
 	}
-	if err := c.client.awaitInserts(ctx, table); err != nil {
+	if err := c.client.AwaitInserts(ctx, table); err != nil {
 		return nil, err
 	}
 	return c.present(ctx, table, observationPlaces, o.Version, &sum)
@@ -546,10 +540,7 @@ func (c *call) insertObservations(ctx context.Context, o *observations, stream n
 		size += int64(len(b))
 	}
 	table := schemas.ObservationsTable(o.Model)
-	lock := c.client.modelLock(o.Model)
-	lock.RLock()
-	err := c.client.insert(ctx, table, o.source, c.lease, &stream)
-	lock.RUnlock()
+	err := c.client.Insert(ctx, table, o.columns, c.lease, &stream)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stats.Inserts++
@@ -572,7 +563,7 @@ func (c *call) flush(ctx context.Context, t *rows) error {
 		return fmt.Errorf("encode %d rows for %s: %w", n, t.table.name, err)
 	}
 	c.stats.Inserts++
-	if err := c.client.insert(ctx, t.table.name, t.table.source, c.lease, bytes.NewReader(c.buf.Bytes())); err != nil {
+	if err := c.client.Insert(ctx, t.table.name, t.table.columns, c.lease, bytes.NewReader(c.buf.Bytes())); err != nil {
 		return fmt.Errorf("insert %d rows into %s: %w", n, t.table.name, err)
 	}
 	c.stats.Bytes += int64(c.buf.Len())

@@ -1,4 +1,4 @@
-package clickhouse_test
+package store_test
 
 import (
 	"context"
@@ -14,69 +14,39 @@ import (
 	"github.com/millrace/millrace/schemas/observe/observetest"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
+	"github.com/millrace/millrace/sinks/clickhouse/store"
+	"github.com/millrace/millrace/sinks/clickhouse/store/storetest"
 )
-
-// requireExact checks that the rows of the offsets 0 to n-1 are stored once each and that
-// the minute states say the same.
-func requireExact(t *testing.T, c *clickhouse.Client, n int) {
-	t.Helper()
-	require.EqualValues(t, n, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights"))
-	require.EqualValues(t, n, clickhousetest.Count(t, c, "SELECT uniqExact(request_partition, request_offset) AS n FROM {db}.observations_flights"))
-	requireMinutes(t, c)
-}
-
-// requireMinutes checks minute_statistics against the rows.
-func requireMinutes(t *testing.T, c *clickhouse.Client) {
-	t.Helper()
-	rows := `SELECT version, variant, toStartOfMinute(toDateTime(scored_at, 'UTC')) AS minute, count() AS requests,
-		countIf(outcome = 'failed') AS failed, countIf(error_class = 'inference_failed') AS inference_failed, max(latency_us) AS latency_max_us,
-		round(avg(latency_us), 1) AS latency_mean_us, round(avg(probability), 6) AS score_mean
-		FROM {db}.observations_flights GROUP BY version, variant, minute`
-	statistics := `SELECT version, variant, minute, requests, failed, errors['inference_failed'] AS inference_failed, latency_max_us,
-		latency_mean_us, round(score_mean, 6) AS score_mean
-		FROM {db}.minute_statistics WHERE model = 'flights'`
-	require.NotZero(t, clickhousetest.Count(t, c, "SELECT count() AS n FROM ("+rows+")"))
-	require.Zero(t, clickhousetest.Count(t, c, "SELECT count() AS n FROM ("+rows+" EXCEPT "+statistics+")"))
-	require.Zero(t, clickhousetest.Count(t, c, "SELECT count() AS n FROM ("+statistics+" EXCEPT "+rows+")"))
-}
-
-// rowsOfReplay is what replayRecords hold: 12 records of 500 rows.
-const rowsOfReplay = 12 * 500
-
-func replayRecords(t *testing.T, opts ...ipc.Option) []schemas.Record {
-	t.Helper()
-	return observations(t, observetest.Manifest("flights", "v1"), 12, 500, opts...)
-}
 
 func TestReplayOfNone(t *testing.T) {
 	c := clickhousetest.Client(t)
-	stats, err := newStore(t, c).Store(t.Context(), replayRecords(t), true)
+	stats, err := storetest.New(t, c).Store(t.Context(), storetest.ReplayRecords(t), true)
 	require.NoError(t, err)
-	require.Equal(t, rowsOfReplay, stats.Observations)
+	require.Equal(t, storetest.ReplayRows, stats.Observations)
 	require.Zero(t, stats.Present)
-	requireExact(t, c, rowsOfReplay)
+	storetest.RequireExact(t, c, storetest.ReplayRows)
 }
 
 func TestReplayOfAll(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
-	records := replayRecords(t)
+	s := storetest.New(t, c)
+	records := storetest.ReplayRecords(t)
 	_, err := s.Store(t.Context(), records, false)
 	require.NoError(t, err)
 	for range 2 {
 		stats, err := s.Store(t.Context(), records, true)
 		require.NoError(t, err)
-		require.Equal(t, clickhouse.Stats{Present: rowsOfReplay}, stats)
+		require.Equal(t, store.Stats{Present: storetest.ReplayRows}, stats)
 	}
-	requireExact(t, c, rowsOfReplay)
+	storetest.RequireExact(t, c, storetest.ReplayRows)
 }
 
 func TestReplayOfPart(t *testing.T) {
 	for name, opts := range map[string][]ipc.Option{"uncompressed": nil, "zstd": {ipc.WithZstd()}} {
 		t.Run(name, func(t *testing.T) {
 			c := clickhousetest.Client(t)
-			s := newStore(t, c)
-			records := replayRecords(t, opts...)
+			s := storetest.New(t, c)
+			records := storetest.ReplayRecords(t, opts...)
 			_, err := s.Store(t.Context(), records[:8], false)
 			require.NoError(t, err)
 			// Of some records some rows are there, as after an insert over two days of
@@ -87,14 +57,14 @@ func TestReplayOfPart(t *testing.T) {
 			require.Less(t, stored, 8*500)
 			stats, err := s.Store(t.Context(), records, true)
 			require.NoError(t, err)
-			require.Equal(t, rowsOfReplay-stored, stats.Observations, "%+v", stats)
+			require.Equal(t, storetest.ReplayRows-stored, stats.Observations, "%+v", stats)
 			require.Equal(t, stored, stats.Present)
 			require.Equal(t, 2, stats.Inserts, "whole records, and the rest of others")
 			require.Equal(t, 1, stats.Repaired)
-			requireExact(t, c, rowsOfReplay)
+			storetest.RequireExact(t, c, storetest.ReplayRows)
 			// What was copied is what was there.
 			whole := clickhousetest.Client(t)
-			_, err = newStore(t, whole).Store(t.Context(), records, false)
+			_, err = storetest.New(t, whole).Store(t.Context(), records, false)
 			require.NoError(t, err)
 			require.Zero(t, clickhousetest.Count(t, c, "SELECT count() AS n FROM (SELECT * FROM {db}.observations_flights EXCEPT SELECT * FROM "+whole.Database()+".observations_flights)"))
 		})
@@ -104,20 +74,20 @@ func TestReplayOfPart(t *testing.T) {
 // A shadow version scores the same requests: its rows are others.
 func TestReplayTellsVersionsApart(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
-	_, err := s.Store(t.Context(), replayRecords(t), false)
+	s := storetest.New(t, c)
+	_, err := s.Store(t.Context(), storetest.ReplayRecords(t), false)
 	require.NoError(t, err)
-	shadow := observations(t, observetest.Manifest("flights", "v2"), 12, 500)
+	shadow := storetest.Observations(t, observetest.Manifest("flights", "v2"), 12, 500)
 	stats, err := s.Store(t.Context(), shadow, true)
 	require.NoError(t, err)
-	require.Equal(t, rowsOfReplay, stats.Observations)
-	requireMinutes(t, c)
+	require.Equal(t, storetest.ReplayRows, stats.Observations)
+	storetest.RequireMinutes(t, c)
 }
 
 // The view failed, or the process ended, between the row and its minute.
 func TestReconcileRepairsMinutes(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
+	s := storetest.New(t, c)
 	m := observetest.Manifest("flights", "v1")
 	start := time.Date(2026, 11, 22, 23, 59, 0, 0, time.UTC) // over a day's end
 	records := make([]schemas.Record, 6)
@@ -141,8 +111,8 @@ func TestReconcileRepairsMinutes(t *testing.T) {
 	require.Equal(t, 1, repaired, "only the minute that was asked for")
 	stats, err := s.Store(t.Context(), records, true)
 	require.NoError(t, err)
-	require.Equal(t, clickhouse.Stats{Present: 3000, Repaired: 1}, stats)
-	requireExact(t, c, 3000)
+	require.Equal(t, store.Stats{Present: 3000, Repaired: 1}, stats)
+	storetest.RequireExact(t, c, 3000)
 
 	// States without rows, and states counted twice.
 	insert := "INSERT INTO {db}.minute_states (" + schemas.MinuteStatesColumns + ") SELECT " + schemas.MinuteStatesColumns + " FROM {db}.minute_states WHERE request_partition = 0"
@@ -150,7 +120,7 @@ func TestReconcileRepairsMinutes(t *testing.T) {
 	repaired, err = c.Reconcile(t.Context(), "flights", start, start.Add(time.Hour))
 	require.NoError(t, err)
 	require.Equal(t, 2, repaired)
-	requireExact(t, c, 3000)
+	storetest.RequireExact(t, c, 3000)
 	repaired, err = c.Reconcile(t.Context(), "flights", start, start.Add(time.Hour))
 	require.NoError(t, err)
 	require.Zero(t, repaired)
@@ -162,8 +132,8 @@ func TestReconcileRepairsMinutes(t *testing.T) {
 // The insert fails as a whole, and the caller repeats it.
 func TestReplayAfterAnError(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
-	records := replayRecords(t)
+	s := storetest.New(t, c)
+	records := storetest.ReplayRecords(t)
 	_, err := s.Store(t.Context(), records[:4], false)
 	require.NoError(t, err)
 	// The view cannot write: rows may be stored, their minutes are not.
@@ -173,22 +143,22 @@ func TestReplayAfterAnError(t *testing.T) {
 	require.NoError(t, c.Exec(t.Context(), strings.ReplaceAll("RENAME TABLE {db}.hidden TO {db}.minute_states", "{db}", c.Database())))
 	_, err = s.Store(t.Context(), records, true)
 	require.NoError(t, err)
-	requireExact(t, c, rowsOfReplay)
+	storetest.RequireExact(t, c, storetest.ReplayRows)
 	// Someone dropped the table under a running recorder.
 	require.NoError(t, c.Exec(t.Context(), "DROP TABLE "+c.Database()+".observations_flights"))
 	_, err = s.Store(t.Context(), records, false)
 	require.ErrorContains(t, err, "insert 6000 rows into observations_flights")
 	_, err = s.Store(t.Context(), records, true)
 	require.NoError(t, err)
-	requireExact(t, c, rowsOfReplay)
+	storetest.RequireExact(t, c, storetest.ReplayRows)
 }
 
 // The client of an insert gave up while the server went on with it.
 func TestReplayWaitsForRunningInserts(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newHastyStore(t, c)
+	s := storetest.NewHasty(t, c)
 	label := observetest.Record(schemas.DefaultTopics().Feedback, 0, nil, []byte(`{"model":"flights","request_id":"a","label":1}`))
-	records := append(replayRecords(t), label)
+	records := append(storetest.ReplayRecords(t), label)
 	_, err := s.Store(t.Context(), records, false)
 	require.NoError(t, err)
 	exec := func(statement string) error {
@@ -217,16 +187,16 @@ func TestReplayWaitsForRunningInserts(t *testing.T) {
 	require.Zero(t, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights"), "the inserts are over too early for this test")
 	stats, err := s.Store(t.Context(), records, true)
 	require.NoError(t, err)
-	require.Equal(t, clickhouse.Stats{Present: rowsOfReplay}, stats)
+	require.Equal(t, store.Stats{Present: storetest.ReplayRows}, stats)
 	require.NoError(t, g.Wait())
-	requireExact(t, c, rowsOfReplay)
+	storetest.RequireExact(t, c, storetest.ReplayRows)
 	require.EqualValues(t, 1, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.feedback"))
 }
 
 func TestVerifyFindsMissingRows(t *testing.T) {
 	c := clickhousetest.Client(t)
-	s := newStore(t, c)
-	records := replayRecords(t)
+	s := storetest.New(t, c)
+	records := storetest.ReplayRecords(t)
 	_, err := s.Store(t.Context(), records, false)
 	require.NoError(t, err)
 	require.NoError(t, s.Verify(t, records))

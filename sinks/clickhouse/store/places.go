@@ -1,4 +1,4 @@
-package clickhouse
+package store
 
 import (
 	"slices"
@@ -83,7 +83,7 @@ func (c placeColumns) conditions(e *extent) []string {
 	for spans := range slices.Chunk(e.spans, maxSpans) {
 		within := c.within(spans)
 		if c.time != "" {
-			within = c.time + " >= " + microsSQL(e.from) + " AND " + c.time + " <= " + microsSQL(e.to) + " AND " + within
+			within = c.time + " >= " + schemas.MicrosSQL(e.from) + " AND " + c.time + " <= " + schemas.MicrosSQL(e.to) + " AND " + within
 		}
 		all = append(all, within)
 	}
@@ -103,9 +103,4 @@ func (c placeColumns) within(spans []span) string {
 	}
 	b.WriteString(")")
 	return b.String()
-}
-
-// microsSQL is a time as a DateTime64 constant.
-func microsSQL(micros int64) string {
-	return "fromUnixTimestamp64Micro(" + strconv.FormatInt(micros, 10) + ", 'UTC')"
 }

@@ -1,4 +1,4 @@
-package clickhouse
+package store
 
 import (
 	"bytes"
@@ -16,15 +16,16 @@ import (
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
+	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
 // table is one of the tables whose rows are built here, one per Kafka record.
 type table struct {
-	name   string
-	places placeColumns
-	schema *arrow.Schema
-	source source
-	count  func(*Stats) *int // of its rows that were inserted
+	name    string
+	places  placeColumns
+	schema  *arrow.Schema
+	columns clickhouse.Columns
+	count   func(*Stats) *int // of its rows that were inserted
 }
 
 func newTable(name, places string, count func(*Stats) *int, fields []arrow.Field) *table {
@@ -34,8 +35,8 @@ func newTable(name, places string, count func(*Stats) *int, fields []arrow.Field
 		arrow.Field{Name: t.places.partition, Type: arrow.PrimitiveTypes.Int32},
 		arrow.Field{Name: t.places.offset, Type: arrow.PrimitiveTypes.Int64}), nil)
 	var err error
-	if t.source, err = newSource(t.schema); err != nil {
-		panic(err) // a type above that newSource does not know
+	if t.columns, err = clickhouse.ColumnsOf(t.schema); err != nil {
+		panic(err) // a type above that ColumnsOf does not know
 	}
 	return t
 }
@@ -80,7 +81,7 @@ const (
 // Bytes that come from outside are Arrow binaries and not strings: ClickHouse's String
 // takes any bytes, and they are kept as they came.
 var (
-	feedbackTable = newTable("feedback", "feedback", func(s *Stats) *int { return &s.Feedback }, []arrow.Field{
+	feedbackTable = newTable(clickhouse.TableFeedback, "feedback", func(s *Stats) *int { return &s.Feedback }, []arrow.Field{
 		feedbackModel:      {Name: "model", Type: schemas.DictionaryType},
 		feedbackRequestID:  {Name: "request_id", Type: arrow.BinaryTypes.Binary},
 		feedbackLabel:      {Name: "label", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
@@ -89,7 +90,7 @@ var (
 		feedbackReceivedAt: {Name: "received_at", Type: schemas.TimestampType},
 	})
 
-	deadLettersTable = newTable("dead_letters", "dead_letter", func(s *Stats) *int { return &s.DeadLetters }, []arrow.Field{
+	deadLettersTable = newTable(clickhouse.TableDeadLetters, "dead_letter", func(s *Stats) *int { return &s.DeadLetters }, []arrow.Field{
 		letterErrorClass:       {Name: "error_class", Type: schemas.DictionaryType},
 		letterReason:           {Name: "reason", Type: arrow.BinaryTypes.Binary},
 		letterModel:            {Name: "model", Type: schemas.DictionaryType},
@@ -105,7 +106,7 @@ var (
 		letterHeaders:          {Name: "headers", Type: arrow.MapOf(arrow.BinaryTypes.Binary, arrow.BinaryTypes.Binary)},
 	})
 
-	eventsTable = newTable("events", "event", func(s *Stats) *int { return &s.Events }, []arrow.Field{
+	eventsTable = newTable(clickhouse.TableEvents, "event", func(s *Stats) *int { return &s.Events }, []arrow.Field{
 		eventID:       {Name: "id", Type: arrow.BinaryTypes.Binary},
 		eventType:     {Name: "type", Type: schemas.DictionaryType},
 		eventKind:     {Name: "kind", Type: schemas.DictionaryType},
@@ -163,7 +164,9 @@ func (t *rows) has(r *schemas.Record) bool {
 	return ok
 }
 
-func (t *rows) full() bool { return len(t.places) >= maxInsertRows || t.bytes >= maxBuiltBytes }
+func (t *rows) full() bool {
+	return len(t.places) >= clickhouse.MaxInsertRows || t.bytes >= maxBuiltBytes
+}
 
 // encode writes the rows as an Arrow IPC stream to out and empties t.
 func (t *rows) encode(mem memory.Allocator, out *bytes.Buffer) error {

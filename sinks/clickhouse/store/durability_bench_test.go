@@ -1,4 +1,4 @@
-package clickhouse_test
+package store_test
 
 import (
 	"fmt"
@@ -9,8 +9,9 @@ import (
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/observe/observetest"
-	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
+	"github.com/millrace/millrace/sinks/clickhouse/store"
+	"github.com/millrace/millrace/sinks/clickhouse/store/storetest"
 )
 
 // BenchmarkStoreDurability is what it costs that the rows of an insert have reached the
@@ -22,9 +23,9 @@ func BenchmarkStoreDurability(b *testing.B) {
 			b.Run(fmt.Sprintf("rows=%d/durability=%s", rows, durability), func(b *testing.B) {
 				c := clickhousetest.Open(b, schemas.Storage{Database: clickhousetest.NewDatabase(b), TTLDays: 90, Durability: durability})
 				require.NoError(b, c.Migrate(b.Context()))
-				s := store{clickhouse.NewStore(c, schemas.DefaultTopics(), memory.DefaultAllocator), callLease}
+				s := storetest.Recorder{Bare: store.New(c, schemas.DefaultTopics(), memory.DefaultAllocator), Lease: storetest.CallLease}
 				n := max(rows/4000, 1)
-				records := observations(b, observetest.Manifest("flights", "v1"), n, rows/n)
+				records := storetest.Observations(b, observetest.Manifest("flights", "v1"), n, rows/n)
 				_, err := s.Store(b.Context(), records, false)
 				require.NoError(b, err)
 				size := 0

@@ -1,4 +1,4 @@
-package clickhouse_test
+package store_test
 
 import (
 	"strings"
@@ -9,8 +9,9 @@ import (
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/observe/observetest"
-	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
+	"github.com/millrace/millrace/sinks/clickhouse/store"
+	"github.com/millrace/millrace/sinks/clickhouse/store/storetest"
 )
 
 // A conflict of types that begins or ends while a range is announced: what is stored of a
@@ -22,7 +23,7 @@ func TestRecordIsEitherRowsOrADeadLetter(t *testing.T) {
 		rows, letters int
 	}{
 		"the conflict ends":   {"String", "Float32", 0, 12},
-		"the conflict begins": {"Float32", "String", rowsOfReplay, 0},
+		"the conflict begins": {"Float32", "String", storetest.ReplayRows, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -35,12 +36,12 @@ func TestRecordIsEitherRowsOrADeadLetter(t *testing.T) {
 			if tc.first != "Float32" {
 				alter(tc.first)
 			}
-			records := replayRecords(t)
-			_, err := newStore(t, clickhousetest.Open(t, schemas.Storage{Database: c.Database(), TTLDays: 3650})).Store(t.Context(), records, false)
+			records := storetest.ReplayRecords(t)
+			_, err := storetest.New(t, clickhousetest.Open(t, schemas.Storage{Database: c.Database(), TTLDays: 3650})).Store(t.Context(), records, false)
 			require.NoError(t, err)
 			alter(tc.then)
 			for range 2 {
-				stats, err := newStore(t, clickhousetest.Open(t, schemas.Storage{Database: c.Database(), TTLDays: 3650})).Store(t.Context(), records, true)
+				stats, err := storetest.New(t, clickhousetest.Open(t, schemas.Storage{Database: c.Database(), TTLDays: 3650})).Store(t.Context(), records, true)
 				require.NoError(t, err)
 				require.Equal(t, tc.rows+tc.letters, stats.Present)
 				require.EqualValues(t, tc.rows, clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}.observations_flights"))
@@ -54,8 +55,8 @@ func TestRecordIsEitherRowsOrADeadLetter(t *testing.T) {
 func TestRestOfARecordIsNotRefused(t *testing.T) {
 	t.Parallel()
 	c := clickhousetest.Client(t)
-	s := newHastyStore(t, c)
-	records := replayRecords(t)
+	s := storetest.NewHasty(t, c)
+	records := storetest.ReplayRecords(t)
 	_, err := s.Store(t.Context(), records, false)
 	require.NoError(t, err)
 	for _, statement := range []string{
@@ -71,14 +72,14 @@ func TestRestOfARecordIsNotRefused(t *testing.T) {
 	require.NoError(t, c.Exec(t.Context(), strings.ReplaceAll("ALTER TABLE {db}.observations_flights MODIFY COLUMN f0 Float32 SETTINGS mutations_sync = 2", "{db}", c.Database())))
 	_, err = s.Store(t.Context(), records, true)
 	require.NoError(t, err)
-	requireExact(t, c, rowsOfReplay)
+	storetest.RequireExact(t, c, storetest.ReplayRows)
 }
 
 // Who sees that nobody owns a topic's rows owns them from then on; who names the owner takes them over.
 func TestClaims(t *testing.T) {
 	t.Parallel()
 	c := clickhousetest.Client(t)
-	s := clickhouse.NewStore(c, schemas.DefaultTopics(), nil)
+	s := store.New(c, schemas.DefaultTopics(), nil)
 	topic, id, other := schemas.DefaultTopics().Observations, uuid.New(), uuid.New()
 	claim := func(id uuid.UUID, group, from string) schemas.Claim {
 		got, err := s.Claim(t.Context(), topic, id, group, from)
