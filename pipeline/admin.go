@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
+
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 // readiness collects whether each part is ready. It is safe for concurrent use.
@@ -61,7 +63,7 @@ func (r *readiness) snapshot() (ready bool, parts map[string]string) {
 
 // serveAdmin serves /metrics, /healthz, /readyz and, where it is wanted and on loopback only,
 // /debug/pprof until ctx ends.
-func serveAdmin(ctx context.Context, cfg HTTPConfig, m *Metrics, r *readiness) error {
+func serveAdmin(ctx context.Context, cfg config.HTTP, m *Metrics, r *readiness) error {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {
 		return fmt.Errorf("http.addr %s: %w", cfg.Addr, err)

@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 // adminAt serves the endpoint on a free port of loopback until the test ends.
-func adminAt(t *testing.T, cfg HTTPConfig) (addr string) {
+func adminAt(t *testing.T, cfg config.HTTP) (addr string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -58,7 +60,7 @@ func ask(t *testing.T, addr, host, path string) (status int, body string) {
 // A page of the web that has its name stand for loopback does not reach the endpoint by the
 // browser of someone on this machine.
 func TestAdminRefusesForeignHosts(t *testing.T) {
-	addr := adminAt(t, HTTPConfig{})
+	addr := adminAt(t, config.HTTP{})
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
 	for host, want := range map[string]int{
@@ -75,11 +77,11 @@ func TestAdminRefusesForeignHosts(t *testing.T) {
 }
 
 func TestProfilesAreOffByDefaultAndBounded(t *testing.T) {
-	require.False(t, DefaultConfig().HTTP.Pprof)
-	status, _ := ask(t, adminAt(t, HTTPConfig{}), "localhost", "/debug/pprof/")
+	require.False(t, config.Default().HTTP.Pprof)
+	status, _ := ask(t, adminAt(t, config.HTTP{}), "localhost", "/debug/pprof/")
 	require.Equal(t, http.StatusNotFound, status)
 
-	addr := adminAt(t, HTTPConfig{Pprof: true})
+	addr := adminAt(t, config.HTTP{Pprof: true})
 	for path, want := range map[string]int{
 		"/debug/pprof/": 200, "/debug/pprof/goroutine?debug=1": 200,
 		"/debug/pprof/profile?seconds=61": 400, "/debug/pprof/profile?seconds=600": 400, "/debug/pprof/heap?seconds=9999999": 400,
@@ -89,7 +91,7 @@ func TestProfilesAreOffByDefaultAndBounded(t *testing.T) {
 	}
 	status, _ = ask(t, addr, "evil.example", "/debug/pprof/goroutine?debug=1")
 	require.Equal(t, http.StatusMisdirectedRequest, status)
-	require.ErrorContains(t, serveAdmin(t.Context(), HTTPConfig{Addr: "0.0.0.0:0", Pprof: true}, NewMetrics(), newReadiness()), "http.pprof")
+	require.ErrorContains(t, serveAdmin(t.Context(), config.HTTP{Addr: "0.0.0.0:0", Pprof: true}, NewMetrics(), newReadiness()), "http.pprof")
 }
 
 // Clients that send nothing, or without end, take neither memory nor the endpoint from others.
@@ -100,7 +102,7 @@ func TestAdminBoundsItsClients(t *testing.T) {
 		require.LessOrEqual(t, limit, time.Minute)
 	}
 	require.Equal(t, adminHeader, srv.MaxHeaderBytes)
-	addr := adminAt(t, HTTPConfig{})
+	addr := adminAt(t, config.HTTP{})
 
 	// A body is cut: what comes after it is not read.
 	var read int64

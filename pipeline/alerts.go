@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/alerts"
 	"github.com/millrace/millrace/sinks/kafka"
@@ -72,7 +73,7 @@ func (a *App) runAlerts(soft, hard context.Context, producer *kafka.Producer) er
 
 // subscriber delivers the events of one subscription.
 type subscriber struct {
-	Subscription
+	config.Subscription
 	app       *App
 	out       alerts.Channel
 	hook      *alerts.Webhook // the same as out, where that is a webhook

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -63,7 +64,7 @@ func TestHandlingAllocatesNothingPerRequest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "models")
 			installModel(t, dir, tc.model)
-			cfg, err := pipeline.LoadConfig("", nil, []string{"models.repository=" + dir, fmt.Sprintf("worker.codecs={%s: %s}", tc.model.name, tc.codec)})
+			cfg, err := config.Load("", nil, []string{"models.repository=" + dir, fmt.Sprintf("worker.codecs={%s: %s}", tc.model.name, tc.codec)})
 			require.NoError(t, err)
 			h, err := pipeline.NewHandler(t.Context(), cfg)
 			require.NoError(t, err)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -39,16 +40,16 @@ func TestARoleThatFailsLeavesTheOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				cfg := pipeline.DefaultConfig()
-				cfg.HTTP.Addr, cfg.Roles = "", []pipeline.Role{pipeline.RoleWorker, pipeline.RoleRecorder}
+				cfg := config.Default()
+				cfg.HTTP.Addr, cfg.Roles = "", []config.Role{config.RoleWorker, config.RoleRecorder}
 				ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 				defer stop()
 				app := pipeline.New(cfg, zerolog.Nop())
 				finished := false
 				began := time.Now()
-				err := app.RunRoles(ctx, map[pipeline.Role]func(soft, hard context.Context) error{
-					pipeline.RoleWorker: func(soft, hard context.Context) error {
-						app.Began(pipeline.RoleWorker)
+				err := app.RunRoles(ctx, map[config.Role]func(soft, hard context.Context) error{
+					config.RoleWorker: func(soft, hard context.Context) error {
+						app.Began(config.RoleWorker)
 						if tc.both {
 							time.Sleep(2 * time.Minute)
 							return errLost
@@ -58,9 +59,9 @@ func TestARoleThatFailsLeavesTheOthers(t *testing.T) {
 						finished = hard.Err() == nil
 						return nil
 					},
-					pipeline.RoleRecorder: func(context.Context, context.Context) error {
+					config.RoleRecorder: func(context.Context, context.Context) error {
 						if tc.set {
-							app.Began(pipeline.RoleRecorder)
+							app.Began(config.RoleRecorder)
 						}
 						time.Sleep(time.Minute)
 						return errLost

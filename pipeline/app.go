@@ -19,6 +19,7 @@ import (
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/consumers/registry"
 	"github.com/millrace/millrace/inference"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/verify"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
@@ -32,7 +33,7 @@ var ErrDrainTimeout = errors.New("pipeline: drain_timeout passed before everythi
 
 // App is one millrace process: some or all of the roles.
 type App struct {
-	cfg     Config
+	cfg     config.Config
 	log     zerolog.Logger
 	alloc   memory.Allocator
 	ready   *readiness
@@ -52,7 +53,7 @@ type Progress struct {
 }
 
 // New prepares an App. cfg must be valid.
-func New(cfg Config, log zerolog.Logger) *App {
+func New(cfg config.Config, log zerolog.Logger) *App {
 	return &App{cfg: cfg, log: log, alloc: memory.NewGoAllocator(), ready: newReadiness(), Metrics: NewMetrics()}
 }
 
@@ -74,7 +75,7 @@ const endGrace = 5 * time.Second
 // and named in the error: the process is to end then.
 func (a *App) Run(ctx context.Context) error {
 	defer SetGCPercent()()
-	return a.run(ctx, map[Role]runRole{RoleWorker: a.runWorker, RoleRecorder: a.runRecorder, RoleMonitor: a.runMonitor})
+	return a.run(ctx, map[config.Role]runRole{config.RoleWorker: a.runWorker, config.RoleRecorder: a.runRecorder, config.RoleMonitor: a.runMonitor})
 }
 
 // SetGCPercent lets the process collect garbage as one with roles does, until restore.
@@ -103,7 +104,7 @@ type runRole func(soft, hard context.Context) error
 //
 // To the roles soft is soft and groupCtx is hard. A role that has not ended endGrace after
 // groupCtx is left behind.
-func (a *App) run(ctx context.Context, roles map[Role]runRole) error {
+func (a *App) run(ctx context.Context, roles map[config.Role]runRole) error {
 	hard, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer abort(nil)
 	group, groupCtx := errgroup.WithContext(hard)
@@ -120,7 +121,7 @@ func (a *App) run(ctx context.Context, roles map[Role]runRole) error {
 		})
 	})()
 
-	for _, role := range []Role{RoleWorker, RoleRecorder, RoleMonitor} {
+	for _, role := range []config.Role{config.RoleWorker, config.RoleRecorder, config.RoleMonitor} {
 		if !slices.Contains(a.cfg.Roles, role) {
 			continue
 		}
@@ -177,7 +178,7 @@ func (a *App) run(ctx context.Context, roles map[Role]runRole) error {
 }
 
 // began notes that a role is set up and does its work: from now on it fails alone.
-func (a *App) began(role Role) {
+func (a *App) began(role config.Role) {
 	a.begun.Store(role, true)
 	a.Metrics.roleUp.WithLabelValues(string(role)).Set(1)
 	a.ready.set(string(role), "")
@@ -185,7 +186,7 @@ func (a *App) began(role Role) {
 
 // ended notes how a role has ended. It returns the error of a role that could not be set up, which
 // ends the others. When no role is left it calls done, which ends what runs beside them.
-func (a *App) ended(late *roll, role Role, err error, stopping bool, done func()) error {
+func (a *App) ended(late *roll, role config.Role, err error, stopping bool, done func()) error {
 	a.Metrics.roleUp.WithLabelValues(string(role)).Set(0)
 	_, begun := a.begun.Load(role)
 	left := late.ended(role, err, begun && (!stopping || !errors.Is(err, context.Canceled)))
@@ -202,19 +203,14 @@ func (a *App) ended(late *roll, role Role, err error, stopping bool, done func()
 	return nil
 }
 
-func (a *App) connection() consumers.Connection { return a.cfg.Kafka.connection() }
-
-// connection is what every client of Kafka is dialled by.
-func (c KafkaConfig) connection() consumers.Connection {
-	return consumers.Connection{Brokers: c.Brokers, ClientID: c.ClientID}
-}
+func (a *App) connection() consumers.Connection { return a.cfg.Kafka.Connection() }
 
 func (a *App) group(name string) consumers.Group {
 	return consumers.Group{Name: name, SessionTimeout: a.cfg.Kafka.SessionTimeout, Unreadable: a.cfg.Consumers.Unreadable}
 }
 
 // retry runs what until it succeeds or ctx ends, telling readiness what it waits for.
-func (a *App) retry(ctx context.Context, role Role, what func(ctx context.Context) error) error {
+func (a *App) retry(ctx context.Context, role config.Role, what func(ctx context.Context) error) error {
 	last := ""
 	for backoff := 100 * time.Millisecond; ; backoff = min(2*backoff, 5*time.Second) {
 		err := what(ctx)
@@ -246,7 +242,7 @@ func (a *App) retry(ctx context.Context, role Role, what func(ctx context.Contex
 type permanentError struct{ error }
 
 // needTopics waits for Kafka and checks that the topics are there and large enough.
-func (a *App) needTopics(ctx context.Context, role Role, models []string) error {
+func (a *App) needTopics(ctx context.Context, role config.Role, models []string) error {
 	admin, err := consumers.NewAdmin(a.connection())
 	if err != nil {
 		return err
@@ -271,7 +267,7 @@ func (a *App) needTopics(ctx context.Context, role Role, models []string) error 
 // its requests topic: results take their request's partition number.
 func (a *App) needResultPartitions(ctx context.Context, models []string) error {
 	return withAdmin(a.cfg, func(admin *consumers.Admin) error {
-		return a.retry(ctx, RoleWorker, func(ctx context.Context) error {
+		return a.retry(ctx, config.RoleWorker, func(ctx context.Context) error {
 			for _, m := range models {
 				requests, results := a.cfg.Topics.RequestsOf(m), a.cfg.Topics.ResultsOf(m)
 				n, err := admin.Partitions(ctx, requests, results)
@@ -290,11 +286,11 @@ func (a *App) needResultPartitions(ctx context.Context, models []string) error {
 
 // runWorker answers requests: one goroutine a lane, each with its own instances.
 func (a *App) runWorker(soft, hard context.Context) error {
-	models, err := a.loadModels(soft)
+	models, err := loadModels(soft, a.cfg)
 	if err != nil {
 		return err
 	}
-	if err := a.cfg.Models.tryModels(soft, models); err != nil {
+	if err := tryModels(soft, a.cfg.Models, models); err != nil {
 		return orderly(soft, err)
 	}
 	handlers := make([]*laneHandler, 0, a.cfg.Worker.Lanes)
@@ -312,7 +308,7 @@ func (a *App) runWorker(soft, hard context.Context) error {
 	defer admin.Close()
 	parts := workerParts{runtime: runtimes(a.log), past: admin}
 	if a.cfg.Registry.URL != "" {
-		client, err := registry.New(a.cfg.Registry.client())
+		client, err := registry.New(a.cfg.Registry.Client())
 		if err != nil {
 			return err
 		}
@@ -332,7 +328,7 @@ func (a *App) runWorker(soft, hard context.Context) error {
 	for _, m := range models {
 		a.log.Info().Str("model", m.Manifest.Name).Str("version", m.Manifest.Version).Int("lanes", a.cfg.Worker.Lanes).Msg("model ready")
 	}
-	if err := a.needTopics(soft, RoleWorker, modelNames(models)); err != nil {
+	if err := a.needTopics(soft, config.RoleWorker, modelNames(models)); err != nil {
 		return orderly(soft, err)
 	}
 	if err := a.needResultPartitions(soft, modelNames(models)); err != nil {
@@ -353,14 +349,14 @@ func (a *App) runWorker(soft, hard context.Context) error {
 			Delivery: a.cfg.Worker.Delivery, Static: a.cfg.Worker.StaticMembership,
 			Instance: a.cfg.Instance, Lane: lane, TopicPrefix: a.cfg.Topics.Requests,
 			MaxRecords: a.cfg.Worker.MaxBatchRows, MaxBytes: a.cfg.Topics.MaxBytes, TransactionTimeout: a.cfg.Worker.TransactionTimeout,
-			Start: start.Start, Lost: lost, SetAside: h.setAside, Health: a.health(RoleWorker, lane),
+			Start: start.Start, Lost: lost, SetAside: h.setAside, Health: a.health(config.RoleWorker, lane),
 		}, a.log)
 		group.Go(func() { // ends with soft
 			defer stop() // where one lane cannot go on, the others finish what they have in hand
 			errs[lane] = l.Run(lanesSoft, hard, h)
 		})
 	}
-	a.began(RoleWorker)
+	a.began(config.RoleWorker)
 	group.Wait()
 	return errors.Join(errs...)
 }
@@ -368,11 +364,11 @@ func (a *App) runWorker(soft, hard context.Context) error {
 // needResultSchemas waits for the Schema Registry to take the schemas of the results.
 func (a *App) needResultSchemas(ctx context.Context, models []*inference.Model, client *registry.Client) error {
 	for _, m := range models {
-		encoding := a.cfg.Worker.codec(m.Manifest.Name)
+		encoding := a.cfg.Worker.Codec(m.Manifest.Name)
 		if encoding != codec.Avro && encoding != codec.Protobuf {
 			continue
 		}
-		err := a.retry(ctx, RoleWorker, func(ctx context.Context) error {
+		err := a.retry(ctx, config.RoleWorker, func(ctx context.Context) error {
 			requests, _, err := codec.New(ctx, encoding, m.Manifest, codec.Options{Registry: client, Subject: a.cfg.Topics.ResultsOf(m.Manifest.Name) + "-value"}, a.alloc)
 			if err != nil {
 				return err
@@ -389,7 +385,7 @@ func (a *App) needResultSchemas(ctx context.Context, models []*inference.Model, 
 
 // health returns a function that makes a role unready while one of its parts fails. It may
 // be called by several goroutines.
-func (a *App) health(role Role, part int) func(err error) {
+func (a *App) health(role config.Role, part int) func(err error) {
 	name := fmt.Sprintf("%s %d", role, part)
 	var mu sync.Mutex
 	failing := false
@@ -416,7 +412,7 @@ func orderly(soft context.Context, err error) error {
 }
 
 func (a *App) openClickHouse() (*clickhouse.Client, error) {
-	return clickhouse.Open(a.cfg.clickHouseOptions(a.log))
+	return clickhouse.Open(a.cfg.ClickHouseOptions(a.log))
 }
 
 // runRecorder moves observations, dead letters, feedback and events into ClickHouse.
@@ -426,14 +422,14 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 		return err
 	}
 	defer client.Close() // nothing is pending: every insert is awaited
-	if err := a.retry(soft, RoleRecorder, client.Migrate); err != nil {
+	if err := a.retry(soft, config.RoleRecorder, client.Migrate); err != nil {
 		return orderly(soft, err)
 	}
 	began := time.Now()
-	if err := a.retry(soft, RoleRecorder, func(ctx context.Context) error { return a.reconcile(ctx, client, began) }); err != nil {
+	if err := a.retry(soft, config.RoleRecorder, func(ctx context.Context) error { return a.reconcile(ctx, client, began) }); err != nil {
 		return orderly(soft, err)
 	}
-	if err := a.needTopics(soft, RoleRecorder, nil); err != nil {
+	if err := a.needTopics(soft, config.RoleRecorder, nil); err != nil {
 		return orderly(soft, err)
 	}
 	t := a.cfg.Topics
@@ -442,16 +438,16 @@ func (a *App) runRecorder(soft, hard context.Context) error {
 		Connection: a.connection(), Group: a.group(a.cfg.Recorder.Group),
 		Topics:    store.Topics(),
 		FlushRows: a.cfg.Recorder.FlushRows, FlushBytes: a.cfg.Recorder.FlushBytes, FlushInterval: a.cfg.Recorder.FlushInterval,
-		InsertDeadline: a.cfg.Recorder.InsertDeadline, Repairs: verify.LeaseGroup(t.Topics), Health: a.health(RoleRecorder, 1),
+		InsertDeadline: a.cfg.Recorder.InsertDeadline, Repairs: verify.LeaseGroup(t.Topics), Health: a.health(config.RoleRecorder, 1),
 	}, a.log)
 	endKeeper, err := a.keep(soft, client)
 	if err != nil {
 		return err
 	}
 	defer endKeeper()
-	store.OnWait(a.health(RoleRecorder, 2))
-	a.began(RoleRecorder)
-	return r.Run(soft, hard, recorderStore{store, a, a.health(RoleRecorder, 0)})
+	store.OnWait(a.health(config.RoleRecorder, 2))
+	a.began(config.RoleRecorder)
+	return r.Run(soft, hard, recorderStore{store, a, a.health(config.RoleRecorder, 0)})
 }
 
 // reconciled is how far back a starting recorder compares minute statistics with rows. A range

@@ -22,6 +22,7 @@ import (
 	"github.com/millrace/millrace/drift/compare"
 	"github.com/millrace/millrace/drift/dataset"
 	"github.com/millrace/millrace/drift/stattest"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas/printable"
 	"github.com/millrace/millrace/sinks/clickhouse"
 )
@@ -147,7 +148,7 @@ func (c CompareConfig) format() string {
 // Compare compares two tables and writes the report to out, or into the file that the
 // configuration names. cfg says where ClickHouse is, for a side that is a query. It returns
 // within a second when ctx ends: what still computes then is left behind, and the process is to end.
-func Compare(ctx context.Context, c CompareConfig, cfg func() (Config, error), out io.Writer) error {
+func Compare(ctx context.Context, c CompareConfig, cfg func() (config.Config, error), out io.Writer) error {
 	if os.Getenv("GOGC") == "" {
 		// Collecting often is cheap here, since most of the heap is numbers, which hold no pointers;
 		// and without it what was read and let go would double the memory.
@@ -196,7 +197,7 @@ func Compare(ctx context.Context, c CompareConfig, cfg func() (Config, error), o
 // page of a file can hold billions of values, and one test of a column takes a while.
 const compareGrace = 500 * time.Millisecond
 
-func (c CompareConfig) compare(ctx context.Context, cfg func() (Config, error), kept *keptFiles) (*compare.Result, error) {
+func (c CompareConfig) compare(ctx context.Context, cfg func() (config.Config, error), kept *keptFiles) (*compare.Result, error) {
 	reference, err := c.open(ctx, c.Reference, "reference", cfg, kept)
 	if err != nil {
 		return nil, err
@@ -240,7 +241,7 @@ func (k *keptFiles) remove() {
 	}
 }
 
-func (c CompareConfig) open(ctx context.Context, side CompareSide, name string, cfg func() (Config, error), kept *keptFiles) (dataset.Source, error) {
+func (c CompareConfig) open(ctx context.Context, side CompareSide, name string, cfg func() (config.Config, error), kept *keptFiles) (dataset.Source, error) {
 	if side.SQL != "" {
 		return openQuery(ctx, side.SQL, "query of the "+name, cfg, kept)
 	}
@@ -257,12 +258,12 @@ func (c CompareConfig) open(ctx context.Context, side CompareSide, name string, 
 
 // openQuery keeps the answer of a ClickHouse query in a file: it is read more than once, and
 // another run could give other rows, or the same in another order.
-func openQuery(ctx context.Context, sql, name string, load func() (Config, error), kept *keptFiles) (dataset.Source, error) {
+func openQuery(ctx context.Context, sql, name string, load func() (config.Config, error), kept *keptFiles) (dataset.Source, error) {
 	cfg, err := load()
 	if err != nil {
 		return nil, err
 	}
-	client, err := clickhouse.Open(cfg.clickHouseOptions(zerolog.Nop()))
+	client, err := clickhouse.Open(cfg.ClickHouseOptions(zerolog.Nop()))
 	if err != nil {
 		return nil, err
 	}
@@ -300,7 +301,7 @@ func terminalWidth(out io.Writer) int {
 
 // write writes the report. A file is there as a whole or not at all.
 func (c CompareConfig) write(r *compare.Result, out io.Writer) error {
-	colour := c.Output == "" && isTerminal(out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	colour := c.Output == "" && printable.IsTerminal(out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	var report bytes.Buffer
 	var err error
 	switch c.format() {

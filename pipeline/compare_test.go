@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 // TestCompareQueries compares what ClickHouse answers with a file of the same rows, and with
@@ -21,7 +22,7 @@ func TestCompareQueries(t *testing.T) {
 	h := newHarness(t, nil)
 	temporary := t.TempDir()
 	t.Setenv("TMPDIR", temporary)
-	load := func() (pipeline.Config, error) { return h.cfg, nil }
+	load := func() (config.Config, error) { return h.cfg, nil }
 	const rows = "SELECT toInt32(number % 40) AS i, number / 7 + %d AS x, toLowCardinality(if(number %% 3 = 0, 'a', 'b')) AS c, if(number %% 10 = 0, NULL, number %% 2 = 0) AS flag FROM numbers(2000)"
 	query := strings.ReplaceAll(rows, "(number % 40)", "(number %% 40)")
 	var csv strings.Builder

@@ -17,9 +17,11 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/flights"
 	"github.com/millrace/millrace/pipeline/supervisor"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/printable"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/kafka"
 )
@@ -59,28 +61,25 @@ type latency struct {
 // ErrCountsDiffer says that the demo lost or repeated something.
 var ErrCountsDiffer = errors.New("demo: the counts of requests, results, observations and labels differ")
 
-// demoDir is where the demo keeps its data, by embedded.dir.
-func demoDir(embedded string) string { return filepath.Join(embedded, "demo") }
-
 // Demo replays the flights against embedded services, with every role in this process.
-func Demo(ctx context.Context, cfg Config, o DemoOptions, stdout, stderr io.Writer) error {
+func Demo(ctx context.Context, cfg config.Config, o DemoOptions, stdout, stderr io.Writer) error {
 	if cfg.Log.Level == "info" {
 		cfg.Log.Level = "warn" // the progress line is what one wants to see
 	}
-	log := NewLogger(cfg.Log, stderr)
+	log := cfg.Log.Logger(stderr)
 	data, err := findUpward(demoData)
 	if err != nil {
 		return fmt.Errorf("the flights are missing: %w; run `make native`", err)
 	}
-	if cfg.Models.Repository == DefaultConfig().Models.Repository {
+	if cfg.Models.Repository == config.Default().Models.Repository {
 		if cfg.Models.Repository, err = findUpward(demoModels); err != nil {
 			return fmt.Errorf("the flights model is missing: %w; run the demo inside of a clone of millrace", err)
 		}
 	}
-	cfg.Embedded.Dir = demoDir(cfg.Embedded.Dir)
+	cfg.Embedded = cfg.Embedded.ForDemo()
 	cfg.Monitor.ReportsDir = filepath.Join(cfg.Embedded.Dir, "reports")
 	cfg.Monitor.Interval, cfg.Monitor.ReportInterval = 3*time.Second, 15*time.Second
-	cfg.Roles = []Role{RoleWorker, RoleRecorder, RoleMonitor}
+	cfg.Roles = []config.Role{config.RoleWorker, config.RoleRecorder, config.RoleMonitor}
 	if err := ResetServices(cfg); err != nil {
 		return err
 	}
@@ -97,8 +96,8 @@ func Demo(ctx context.Context, cfg Config, o DemoOptions, stdout, stderr io.Writ
 		return err
 	}
 	defer receiver.close()
-	cfg.Alerts = append(cfg.Alerts, Subscription{
-		Name: "demo", Webhook: &WebhookChannel{URL: receiver.url}, Kinds: []schemas.EventKind{schemas.EventRetraining},
+	cfg.Alerts = append(cfg.Alerts, config.Subscription{
+		Name: "demo", Webhook: &config.WebhookChannel{URL: receiver.url}, Kinds: []schemas.EventKind{schemas.EventRetraining},
 	})
 
 	services, err := StartServices(ctx, &cfg, -1, log)
@@ -198,7 +197,7 @@ func (r *alertReceiver) close() {
 
 // demo is one run.
 type demo struct {
-	cfg      Config
+	cfg      config.Config
 	opts     DemoOptions
 	app      *App
 	log      zerolog.Logger
@@ -229,7 +228,7 @@ func (d *demo) run(ctx context.Context, data string, ended *outcome) error {
 	}
 	opened := time.Since(opening)
 	d.total = int64(source.Flights())
-	models, err := d.app.loadModels(ctx)
+	models, err := loadModels(ctx, d.cfg)
 	if err != nil {
 		return err
 	}
@@ -327,7 +326,7 @@ func (d *demo) await(ctx context.Context, ended *outcome, what string, patience 
 // send produces every event of the source in its order. Values are packed into blocks that
 // the producer keeps until they are acknowledged.
 func (d *demo) send(ctx context.Context, source *flights.Source) error {
-	connection := d.cfg.Kafka.connection()
+	connection := d.cfg.Kafka.Connection()
 	connection.ClientID = "millrace-demo"
 	producer, err := kafka.NewProducer(connection.Dial, maxUnanswered, d.cfg.Topics.MaxBytes)
 	if err != nil {
@@ -407,7 +406,7 @@ SELECT count() AS n FROM (
 // progress returns a function that draws the progress: one line rewritten on a terminal,
 // a line every ten seconds elsewhere.
 func (d *demo) progress(began time.Time) func() {
-	terminal := isTerminal(d.stderr)
+	terminal := printable.IsTerminal(d.stderr)
 	var last time.Time
 	var lastSent int64
 	return func() {
@@ -445,7 +444,7 @@ func (d *demo) progress(began time.Time) func() {
 }
 
 func (d *demo) endProgress() {
-	if isTerminal(d.stderr) {
+	if printable.IsTerminal(d.stderr) {
 		fmt.Fprintln(d.stderr)
 	}
 }

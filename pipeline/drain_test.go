@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 // rows of TestDrain: what one role does when it is to end, beside others that end at once.
@@ -63,8 +64,8 @@ func TestDrain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				cfg := pipeline.DefaultConfig()
-				cfg.HTTP.Addr, cfg.Roles = "", []pipeline.Role{pipeline.RoleWorker, pipeline.RoleRecorder}
+				cfg := config.Default()
+				cfg.HTTP.Addr, cfg.Roles = "", []config.Role{config.RoleWorker, config.RoleRecorder}
 				ctx, stop := context.WithCancel(t.Context())
 				defer stop()
 				never := make(chan struct{})
@@ -72,12 +73,12 @@ func TestDrain(t *testing.T) {
 				if !tc.failed {
 					stop()
 				}
-				err := pipeline.New(cfg, zerolog.Nop()).RunRoles(ctx, map[pipeline.Role]func(soft, hard context.Context) error{
-					pipeline.RoleWorker: func(soft, hard context.Context) error {
+				err := pipeline.New(cfg, zerolog.Nop()).RunRoles(ctx, map[config.Role]func(soft, hard context.Context) error{
+					config.RoleWorker: func(soft, hard context.Context) error {
 						<-soft.Done()
 						return tc.worker(soft, hard, never)
 					},
-					pipeline.RoleRecorder: func(soft, _ context.Context) error {
+					config.RoleRecorder: func(soft, _ context.Context) error {
 						if tc.failed {
 							return errors.New("no more disks")
 						}

@@ -7,14 +7,15 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/inference/onnx"
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 // EndGrace is how long a role may take to end once it is cut off.
 const EndGrace = endGrace
 
 // RunRoles is Run with roles of the test's own.
-func (a *App) RunRoles(ctx context.Context, roles map[Role]func(soft, hard context.Context) error) error {
-	own := map[Role]runRole{}
+func (a *App) RunRoles(ctx context.Context, roles map[config.Role]func(soft, hard context.Context) error) error {
+	own := map[config.Role]runRole{}
 	for role, run := range roles {
 		own[role] = run
 	}
@@ -22,13 +23,13 @@ func (a *App) RunRoles(ctx context.Context, roles map[Role]func(soft, hard conte
 }
 
 // NewHandler returns what answers the request batches of a lane. Close it.
-func NewHandler(ctx context.Context, cfg Config) (h interface {
+func NewHandler(ctx context.Context, cfg config.Config) (h interface {
 	consumers.Handler
 	Close() error
 }, err error,
 ) {
 	a := New(cfg, zerolog.Nop())
-	models, err := a.loadModels(ctx)
+	models, err := loadModels(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +37,7 @@ func NewHandler(ctx context.Context, cfg Config) (h interface {
 }
 
 // Began tells that a role of the test's own is set up.
-func (a *App) Began(role Role) { a.began(role) }
+func (a *App) Began(role config.Role) { a.began(role) }
 
 // Every is every.
 var Every = every

@@ -33,6 +33,7 @@ import (
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/supervisor"
 	"github.com/millrace/millrace/schemas"
 )
@@ -88,7 +89,7 @@ func runRoles(set []string) int {
 		os.Exit(3)
 	}()
 	log := zerolog.New(os.Stderr).With().Timestamp().Logger()
-	cfg, err := pipeline.LoadConfig("", nil, set)
+	cfg, err := config.Load("", nil, set)
 	if err != nil {
 		log.Error().Err(err).Msg("configuration")
 		return 2
@@ -140,7 +141,7 @@ type harness struct {
 	testing.TB
 	models   []model
 	set      []string // configuration of every role
-	cfg      pipeline.Config
+	cfg      config.Config
 	log      zerolog.Logger
 	logs     *logs
 	services *pipeline.Services
@@ -218,9 +219,9 @@ func (h *harness) with(t *testing.T) *harness {
 }
 
 // config returns what the roles are configured with, with further keys set.
-func (h *harness) config(set ...string) pipeline.Config {
+func (h *harness) config(set ...string) config.Config {
 	h.Helper()
-	cfg, err := pipeline.LoadConfig("", nil, append(slices.Clone(h.set), set...))
+	cfg, err := config.Load("", nil, append(slices.Clone(h.set), set...))
 	require.NoError(h, err)
 	return cfg
 }

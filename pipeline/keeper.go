@@ -48,10 +48,10 @@ func (a *App) keep(soft context.Context, tables *clickhouse.Client) (end func(),
 	if err != nil {
 		return nil, err
 	}
-	with := a.cfg.repairing(a.alloc)
+	with := repairing(a.cfg, a.alloc)
 	with.KeepDoubled = true // an operator decides
 	with.Restored = func(table string, rows int) { a.Metrics.restored.WithLabelValues(table).Add(float64(rows)) }
-	k := &keeper{log: log, tables: tables, parts: a.cfg.verifyParts(log, tables, a.log), with: with, interval: a.cfg.Recorder.VerifyInterval, logger: a.log}
+	k := &keeper{log: log, tables: tables, parts: verifyParts(a.cfg, log, tables, a.log), with: with, interval: a.cfg.Recorder.VerifyInterval, logger: a.log}
 	ctx, stop := context.WithCancel(soft)
 	ended := make(chan struct{})
 	go func() { // ends with ctx

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/printable"
 )
@@ -40,7 +41,7 @@ func (f LetterFilter) matches(rec *schemas.Record) bool {
 var errEnough = errors.New("enough")
 
 // eachLetter visits the dead letters that match, oldest first.
-func eachLetter(ctx context.Context, cfg Config, admin *consumers.Admin, filter LetterFilter, visit func(rec *schemas.Record) error) error {
+func eachLetter(ctx context.Context, cfg config.Config, admin *consumers.Admin, filter LetterFilter, visit func(rec *schemas.Record) error) error {
 	n := 0
 	err := admin.Read(ctx, cfg.Topics.DeadLetters, func(rec *schemas.Record) error {
 		if !filter.matches(rec) {
@@ -60,7 +61,7 @@ func eachLetter(ctx context.Context, cfg Config, admin *consumers.Admin, filter 
 // ListDeadLetters writes one line a letter: its id, when it failed, its class, the coordinates
 // of its request, the topic, when it was replayed (or "-"), and the reason. Nothing from
 // outside holds a tab, a line break or another control character there.
-func ListDeadLetters(ctx context.Context, cfg Config, filter LetterFilter, out io.Writer) error {
+func ListDeadLetters(ctx context.Context, cfg config.Config, filter LetterFilter, out io.Writer) error {
 	return withAdmin(cfg, func(admin *consumers.Admin) error {
 		marks, err := readReplayMarks(ctx, cfg, admin)
 		if err != nil {
@@ -91,7 +92,7 @@ func ListDeadLetters(ctx context.Context, cfg Config, filter LetterFilter, out i
 
 // ShowDeadLetter writes one letter whole: its headers as lines, then its key and value. What
 // does not print is escaped; a value that is no text is quoted as a whole.
-func ShowDeadLetter(ctx context.Context, cfg Config, partition int32, offset int64, out io.Writer) error {
+func ShowDeadLetter(ctx context.Context, cfg config.Config, partition int32, offset int64, out io.Writer) error {
 	return withAdmin(cfg, func(admin *consumers.Admin) error {
 		return admin.FindRecord(ctx, cfg.Topics.DeadLetters, partition, offset, func(rec *schemas.Record) error {
 			for _, h := range rec.Headers {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/inference/onnx"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -19,12 +20,12 @@ func runtimes(log zerolog.Logger) inference.Runtimes {
 // catalog is the model repository of a configuration. Every role and command opens models by it.
 type catalog struct {
 	*inference.Repository
-	cfg ModelsConfig
+	cfg config.Models
 }
 
-func (c ModelsConfig) open() (*catalog, error) {
-	repo, err := inference.OpenRepository(c.Repository)
-	return &catalog{repo, c}, err
+func openModels(cfg config.Models) (*catalog, error) {
+	repo, err := inference.OpenRepository(cfg.Repository)
+	return &catalog{repo, cfg}, err
 }
 
 // router says which versions serve.
@@ -46,8 +47,8 @@ func (c *catalog) serving(ctx context.Context, model string) (*inference.Model, 
 }
 
 // loadModels loads the version of each model that serves.
-func (a *App) loadModels(ctx context.Context) ([]*inference.Model, error) {
-	models, err := a.cfg.Models.open()
+func loadModels(ctx context.Context, cfg config.Config) ([]*inference.Model, error) {
+	models, err := openModels(cfg.Models)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +56,7 @@ func (a *App) loadModels(ctx context.Context) ([]*inference.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.cfg.checkCodecs(router.Models()); err != nil {
+	if err := cfg.CheckCodecs(router.Models()); err != nil {
 		return nil, err
 	}
 	var loaded []*inference.Model
@@ -68,7 +69,7 @@ func (a *App) loadModels(ctx context.Context) ([]*inference.Model, error) {
 		loaded = append(loaded, m)
 	}
 	if len(loaded) == 0 {
-		return nil, fmt.Errorf("models.repository %s holds no model; `millrace init MODEL.onnx` makes one", a.cfg.Models.Repository)
+		return nil, fmt.Errorf("models.repository %s holds no model; `millrace init MODEL.onnx` makes one", cfg.Models.Repository)
 	}
 	return loaded, nil
 }

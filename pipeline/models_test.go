@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -115,7 +116,7 @@ func feedbackOf(model, requestID string, label any) []byte {
 func TestCodecsOfUnknownModelsAreRefused(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "models")
 	installModel(t, dir, prices)
-	cfg, err := pipeline.LoadConfig("", nil, []string{"models.repository=" + dir, "worker.codecs={prizes: arrow}"})
+	cfg, err := config.Load("", nil, []string{"models.repository=" + dir, "worker.codecs={prizes: arrow}"})
 	require.NoError(t, err)
 	lines, err := pipeline.CheckModels(t.Context(), cfg)
 	require.EqualError(t, err, "worker.codecs.prizes: there is no such model in "+dir+"; its models are prices")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/millrace/millrace/drift"
 	"github.com/millrace/millrace/drift/report"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse/history"
 	"github.com/millrace/millrace/sinks/kafka"
@@ -26,10 +27,10 @@ func (a *App) runMonitor(soft, hard context.Context) error {
 		return err
 	}
 	defer client.Close()
-	if err := a.retry(soft, RoleMonitor, client.Migrate); err != nil {
+	if err := a.retry(soft, config.RoleMonitor, client.Migrate); err != nil {
 		return orderly(soft, err)
 	}
-	if err := a.needTopics(soft, RoleMonitor, nil); err != nil {
+	if err := a.needTopics(soft, config.RoleMonitor, nil); err != nil {
 		return orderly(soft, err)
 	}
 	producer, err := a.newProducer()
@@ -64,7 +65,7 @@ func (a *App) runMonitor(soft, hard context.Context) error {
 		return nil
 	})
 	group.Go(func() error { return a.runAlerts(ctx, hard, producer) }) // ends with soft
-	a.began(RoleMonitor)
+	a.began(config.RoleMonitor)
 	return group.Wait()
 }
 
@@ -85,7 +86,7 @@ func every(ctx context.Context, interval time.Duration, what func(now time.Time)
 // monitoredVersions loads what the repository has with monitoring: also versions that no
 // longer serve, whose last windows and labels may still be to come.
 func (a *App) monitoredVersions(ctx context.Context) ([]drift.Version, error) {
-	models, err := a.cfg.Models.open()
+	models, err := openModels(a.cfg.Models)
 	if err != nil {
 		return nil, err
 	}

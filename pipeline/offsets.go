@@ -4,11 +4,12 @@ import (
 	"context"
 
 	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 // ShowOffsets returns what a group has committed of a topic, of all of which it has committed
 // something if topic is empty.
-func ShowOffsets(ctx context.Context, cfg Config, group, topic string) (offsets []consumers.GroupOffset, err error) {
+func ShowOffsets(ctx context.Context, cfg config.Config, group, topic string) (offsets []consumers.GroupOffset, err error) {
 	err = withReachableKafka(ctx, cfg, func(ctx context.Context, admin *consumers.Admin) error {
 		var topics []string
 		if topic != "" {
@@ -24,7 +25,7 @@ func ShowOffsets(ctx context.Context, cfg Config, group, topic string) (offsets 
 func ValidPlace(to string) bool { return consumers.ValidPlace(to) }
 
 // SetOffsets sets the offsets of a group without members; see consumers.Admin.
-func SetOffsets(ctx context.Context, cfg Config, group, topic string, partition int32, to string) (set []consumers.SetOffset, err error) {
+func SetOffsets(ctx context.Context, cfg config.Config, group, topic string, partition int32, to string) (set []consumers.SetOffset, err error) {
 	err = withReachableKafka(ctx, cfg, func(ctx context.Context, admin *consumers.Admin) error {
 		set, err = admin.SetOffsets(ctx, group, topic, partition, to)
 		return err
@@ -33,7 +34,7 @@ func SetOffsets(ctx context.Context, cfg Config, group, topic string, partition 
 }
 
 // withReachableKafka gives what is done with Kafka a bounded time.
-func withReachableKafka(ctx context.Context, cfg Config, do func(ctx context.Context, admin *consumers.Admin) error) error {
+func withReachableKafka(ctx context.Context, cfg config.Config, do func(ctx context.Context, admin *consumers.Admin) error) error {
 	return withAdmin(cfg, func(admin *consumers.Admin) error {
 		ctx, cancel := context.WithTimeout(ctx, reach)
 		defer cancel()

@@ -15,43 +15,15 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/inference"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 	"github.com/millrace/millrace/schemas/printable"
 )
 
-// NewLogger returns the logger that the configuration asks for.
-func NewLogger(cfg LogConfig, out io.Writer) zerolog.Logger {
-	level, err := zerolog.ParseLevel(cfg.Level)
-	if err != nil {
-		level = zerolog.InfoLevel // Validate has refused other words
-	}
-	if cfg.Format == "console" {
-		out = zerolog.ConsoleWriter{
-			Out: out, TimeFormat: time.TimeOnly, NoColor: !isTerminal(out),
-			FormatPrepare: func(event map[string]any) error { // fields it quotes by itself
-				if text, ok := event[zerolog.MessageFieldName].(string); ok {
-					event[zerolog.MessageFieldName] = printable.Text(text)
-				}
-				return nil
-			},
-		}
-	}
-	return zerolog.New(out).Level(level).With().Timestamp().Logger()
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
 // Dev runs the embedded services until ctx ends. ready is called once with their
 // addresses.
-func Dev(ctx context.Context, cfg Config, reset bool, log zerolog.Logger, ready func(kafka, clickhouse string)) error {
+func Dev(ctx context.Context, cfg config.Config, reset bool, log zerolog.Logger, ready func(kafka, clickhouse string)) error {
 	if reset {
 		if err := ResetServices(cfg); err != nil {
 			return err
@@ -76,11 +48,11 @@ func Dev(ctx context.Context, cfg Config, reset bool, log zerolog.Logger, ready 
 
 // repositoryModels lists the models of the repository; none where there is no repository
 // yet.
-func repositoryModels(cfg Config) ([]string, error) {
+func repositoryModels(cfg config.Config) ([]string, error) {
 	if _, err := os.Stat(cfg.Models.Repository); errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
-	models, err := cfg.Models.open()
+	models, err := openModels(cfg.Models)
 	if err != nil {
 		return nil, err
 	}
@@ -91,8 +63,8 @@ func repositoryModels(cfg Config) ([]string, error) {
 	return router.Models(), nil
 }
 
-func withAdmin(cfg Config, do func(admin *consumers.Admin) error) error {
-	admin, err := consumers.NewAdmin(cfg.Kafka.connection())
+func withAdmin(cfg config.Config, do func(admin *consumers.Admin) error) error {
+	admin, err := consumers.NewAdmin(cfg.Kafka.Connection())
 	if err != nil {
 		return err
 	}
@@ -103,7 +75,7 @@ func withAdmin(cfg Config, do func(admin *consumers.Admin) error) error {
 // reach bounds how long a command waits for Kafka.
 const reach = 30 * time.Second
 
-func withTopics(ctx context.Context, cfg Config, do func(ctx context.Context, admin *consumers.Admin, specs []schemas.TopicSpec) error) error {
+func withTopics(ctx context.Context, cfg config.Config, do func(ctx context.Context, admin *consumers.Admin, specs []schemas.TopicSpec) error) error {
 	models, err := repositoryModels(cfg)
 	if err != nil {
 		return err
@@ -129,7 +101,7 @@ func withTopics(ctx context.Context, cfg Config, do func(ctx context.Context, ad
 
 // ApplyTopics makes the topics of the configuration and of the models in the repository,
 // and returns what it changed.
-func ApplyTopics(ctx context.Context, cfg Config) (done []string, err error) {
+func ApplyTopics(ctx context.Context, cfg config.Config) (done []string, err error) {
 	err = withTopics(ctx, cfg, func(ctx context.Context, admin *consumers.Admin, specs []schemas.TopicSpec) (err error) {
 		done, err = admin.ApplyTopics(ctx, specs)
 		return err
@@ -138,7 +110,7 @@ func ApplyTopics(ctx context.Context, cfg Config) (done []string, err error) {
 }
 
 // CheckTopics returns what differs.
-func CheckTopics(ctx context.Context, cfg Config) (problems []consumers.Problem, err error) {
+func CheckTopics(ctx context.Context, cfg config.Config) (problems []consumers.Problem, err error) {
 	err = withTopics(ctx, cfg, func(ctx context.Context, admin *consumers.Admin, specs []schemas.TopicSpec) (err error) {
 		problems, err = admin.CheckTopics(ctx, specs)
 		return err
@@ -148,8 +120,8 @@ func CheckTopics(ctx context.Context, cfg Config) (problems []consumers.Problem,
 
 // CheckModels loads every version of the repository, runs it once, and returns a line for
 // each that is good. The faults of all others are in the error.
-func CheckModels(ctx context.Context, cfg Config) ([]string, error) {
-	models, err := cfg.Models.open()
+func CheckModels(ctx context.Context, cfg config.Config) ([]string, error) {
+	models, err := openModels(cfg.Models)
 	if err != nil {
 		return nil, err
 	}
@@ -162,18 +134,18 @@ func CheckModels(ctx context.Context, cfg Config) ([]string, error) {
 		return nil, err
 	}
 	// Limits that Validate refuses would refuse every model as well.
-	if cfg.Models.LoadTimeout < leastLoadTimeout {
-		cfg.Models.LoadTimeout = DefaultConfig().Models.LoadTimeout
+	if cfg.Models.LoadTimeout < config.LeastLoadTimeout {
+		cfg.Models.LoadTimeout = config.Default().Models.LoadTimeout
 	}
-	if cfg.Models.LoadMemory < leastLoadMemory {
-		cfg.Models.LoadMemory = DefaultConfig().Models.LoadMemory
+	if cfg.Models.LoadMemory < config.LeastLoadMemory {
+		cfg.Models.LoadMemory = config.Default().Models.LoadMemory
 	}
 	var lines []string
-	errs := []error{cfg.checkCodecs(router.Models())}
+	errs := []error{cfg.CheckCodecs(router.Models())}
 	for _, ref := range refs {
 		m, err := models.Load(ctx, ref.Name, ref.Version)
 		if err == nil {
-			err = cfg.Models.tryLoad(ctx, ref)
+			err = tryLoad(ctx, cfg.Models, ref)
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -198,28 +170,28 @@ type InitResult struct {
 
 // InitModel copies an ONNX model into the repository with a manifest made from its graph.
 // An empty name is taken from the file's.
-func InitModel(ctx context.Context, cfg Config, path, name, version string) (InitResult, error) {
+func InitModel(ctx context.Context, cfg config.Config, path, name, version string) (InitResult, error) {
 	if name == "" {
 		name = modelNameOf(path)
 	}
-	made, err := cfg.Models.try(ctx, "read "+path, trial{Init: &initTrial{path, name, version}})
+	manifest, err := tryInit(ctx, cfg.Models, path, name, version)
 	if err != nil {
 		return InitResult{}, err
 	}
 	if err := os.MkdirAll(cfg.Models.Repository, 0o750); err != nil {
 		return InitResult{}, fmt.Errorf("make the model repository: %w", err)
 	}
-	ref, err := inference.InstallModel(cfg.Models.Repository, path, made.Manifest)
+	ref, err := inference.InstallModel(cfg.Models.Repository, path, manifest)
 	if err != nil {
 		return InitResult{}, err
 	}
-	models, err := cfg.Models.open()
+	models, err := openModels(cfg.Models)
 	if err != nil {
 		return InitResult{}, err
 	}
 	m, err := models.Load(ctx, ref.Name, ref.Version)
 	if err == nil {
-		err = cfg.Models.tryLoad(ctx, ref)
+		err = tryLoad(ctx, cfg.Models, ref)
 	}
 	if err != nil { // the version is there whole, and able to serve, or not at all
 		return InitResult{}, errors.Join(err, os.RemoveAll(filepath.Join(cfg.Models.Repository, ref.Name, ref.Version)))
@@ -248,8 +220,8 @@ func modelNameOf(path string) string {
 // Predict sends requests to a model's topic, waits for all results and writes them, a line
 // each; what does not print is escaped as JSON does it. Requests that became dead letters are
 // named in the error.
-func Predict(ctx context.Context, cfg Config, model string, requests [][]byte, timeout time.Duration, out io.Writer) error {
-	if c := cfg.Worker.codec(model); c != codec.JSON {
+func Predict(ctx context.Context, cfg config.Config, model string, requests [][]byte, timeout time.Duration, out io.Writer) error {
+	if c := cfg.Worker.Codec(model); c != codec.JSON {
 		return fmt.Errorf("predict sends JSON, and worker.codecs says that requests of %s are %s: send those by a Kafka client", model, c)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s; is a worker running? (`millrace run`)", timeout))

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -94,7 +95,7 @@ func TestRequestsReachNoTerminal(t *testing.T) {
 
 	// The log for people.
 	out.Reset()
-	log := pipeline.NewLogger(pipeline.LogConfig{Level: "info", Format: "console"}, &out)
+	log := config.Log{Level: "info", Format: "console"}.Logger(&out)
 	log.Error().Err(fmt.Errorf("reason %s", hostile)).Str("topic", hostile).Msg("topic " + hostile)
 	requireHarmless(t, out.String())
 	require.Equal(t, 1, strings.Count(out.String(), "\n"))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/printable"
 	"github.com/millrace/millrace/sinks/alerts"
@@ -36,7 +37,7 @@ func parkedPlace(p schemas.ParkedEvent) string {
 
 // readParked returns the parked events that match, by subscription and in the order of the
 // events topic.
-func readParked(ctx context.Context, cfg Config, admin *consumers.Admin, filter ParkedFilter) ([]schemas.ParkedEvent, error) {
+func readParked(ctx context.Context, cfg config.Config, admin *consumers.Admin, filter ParkedFilter) ([]schemas.ParkedEvent, error) {
 	reached, cancel := context.WithTimeout(ctx, reach)
 	defer cancel()
 	if err := needControl(reached, cfg, admin); err != nil {
@@ -65,7 +66,7 @@ func readParked(ctx context.Context, cfg Config, admin *consumers.Admin, filter 
 
 // ListParked writes one line a parked event: where it lies on the events topic, the
 // subscription, when it was parked, the event's id, and what the receiver answered.
-func ListParked(ctx context.Context, cfg Config, filter ParkedFilter, out io.Writer) error {
+func ListParked(ctx context.Context, cfg config.Config, filter ParkedFilter, out io.Writer) error {
 	return withAdmin(cfg, func(admin *consumers.Admin) error {
 		parked, err := readParked(ctx, cfg, admin, filter)
 		for _, p := range parked {
@@ -79,7 +80,7 @@ func ListParked(ctx context.Context, cfg Config, filter ParkedFilter, out io.Wri
 // SendParked delivers the parked events that match, each subscription's in order, and returns
 // how many were taken: those are parked no more. One that is refused again stays parked. Where a
 // receiver does not answer, the rest of its events stays too.
-func SendParked(ctx context.Context, cfg Config, filter ParkedFilter) (sent int, err error) {
+func SendParked(ctx context.Context, cfg config.Config, filter ParkedFilter) (sent int, err error) {
 	err = eachParked(ctx, cfg, filter, func(admin *consumers.Admin, producer *kafka.Producer, parked []schemas.ParkedEvent) error {
 		var errs []error
 		away := map[string]bool{} // subscriptions
@@ -102,8 +103,8 @@ func SendParked(ctx context.Context, cfg Config, filter ParkedFilter) (sent int,
 	return sent, err
 }
 
-func sendParked(ctx context.Context, cfg Config, admin *consumers.Admin, producer *kafka.Producer, p schemas.ParkedEvent) error {
-	i := slices.IndexFunc(cfg.Alerts, func(s Subscription) bool { return s.Name == p.Subscription })
+func sendParked(ctx context.Context, cfg config.Config, admin *consumers.Admin, producer *kafka.Producer, p schemas.ParkedEvent) error {
+	i := slices.IndexFunc(cfg.Alerts, func(s config.Subscription) bool { return s.Name == p.Subscription })
 	if i < 0 || cfg.Alerts[i].Webhook == nil {
 		return errors.New("the configuration has no such subscription with a webhook; `millrace alerts drop` gives the event up")
 	}
@@ -134,7 +135,7 @@ func sendParked(ctx context.Context, cfg Config, admin *consumers.Admin, produce
 }
 
 // DropParked gives up the parked events that match, and returns how many.
-func DropParked(ctx context.Context, cfg Config, filter ParkedFilter) (dropped int, err error) {
+func DropParked(ctx context.Context, cfg config.Config, filter ParkedFilter) (dropped int, err error) {
 	err = eachParked(ctx, cfg, filter, func(_ *consumers.Admin, producer *kafka.Producer, parked []schemas.ParkedEvent) error {
 		for _, p := range parked {
 			if err := producer.Send(ctx, deletion(cfg, p)); err != nil {
@@ -147,13 +148,13 @@ func DropParked(ctx context.Context, cfg Config, filter ParkedFilter) (dropped i
 	return dropped, err
 }
 
-func deletion(cfg Config, p schemas.ParkedEvent) schemas.Message {
+func deletion(cfg config.Config, p schemas.ParkedEvent) schemas.Message {
 	return schemas.Message{Topic: cfg.Topics.Control, Partition: schemas.AnyPartition, Key: p.Key()}
 }
 
 // eachParked hands the parked events that match to do. It returns an error for each event that is
 // named and not parked.
-func eachParked(ctx context.Context, cfg Config, filter ParkedFilter,
+func eachParked(ctx context.Context, cfg config.Config, filter ParkedFilter,
 	do func(admin *consumers.Admin, producer *kafka.Producer, parked []schemas.ParkedEvent) error,
 ) error {
 	return withAdmin(cfg, func(admin *consumers.Admin) error {
@@ -167,7 +168,7 @@ func eachParked(ctx context.Context, cfg Config, filter ParkedFilter,
 				missing = append(missing, fmt.Errorf("no event %q is parked; see `millrace alerts parked`", id))
 			}
 		}
-		producer, err := kafka.NewProducer(cfg.Kafka.connection().Dial, 10_000, cfg.Topics.MaxBytes)
+		producer, err := kafka.NewProducer(cfg.Kafka.Connection().Dial, 10_000, cfg.Topics.MaxBytes)
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/google/uuid"
 
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 )
@@ -36,7 +37,7 @@ import (
 // its schema may have been registered since, its model deployed, or a limit raised. It is
 // remembered then, though it was not when it came.
 type repeats struct {
-	cfg      DeduplicateConfig
+	cfg      config.Deduplicate
 	maxBytes int // of a request; a larger one was never decoded
 	past     past
 	seeds    [2]maphash.Seed
@@ -97,7 +98,7 @@ type sighting struct {
 	repeated bool
 }
 
-func newRepeats(cfg WorkerConfig, past past) *repeats {
+func newRepeats(cfg config.Worker, past past) *repeats {
 	return &repeats{
 		cfg: cfg.Deduplicate, maxBytes: cfg.MaxRequestBytes, past: past, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 		now: time.Now, partitions: map[partitionKey]*remembered{},

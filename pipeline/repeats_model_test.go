@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 )
@@ -44,7 +45,7 @@ func TestRepeatsFollowFromThePartition(t *testing.T) {
 		`"`+fmt.Sprintf("%064d", 0)+`"`+"}\nfeatures:\n  - {name: x, type: float64}\noutputs:\n  - {name: y, type: float64}\n"))
 	require.NoError(t, err)
 	const window = 10 * time.Second
-	cfg := WorkerConfig{MaxRequestBytes: 100, Deduplicate: DeduplicateConfig{Window: window, MaxRequests: 1000}}
+	cfg := config.Worker{MaxRequestBytes: 100, Deduplicate: config.Deduplicate{Window: window, MaxRequests: 1000}}
 	rapid.Check(t, func(t *rapid.T) {
 		alloc := memory.NewCheckedAllocator(memory.NewGoAllocator())
 		defer alloc.AssertSize(t, 0)
@@ -154,7 +155,7 @@ func TestRepeatsFollowFromThePartition(t *testing.T) {
 
 func TestRepeatsAreBounded(t *testing.T) {
 	t.Parallel()
-	r := newRepeats(WorkerConfig{Deduplicate: DeduplicateConfig{Window: time.Hour, MaxRequests: 100}}, nil)
+	r := newRepeats(config.Worker{Deduplicate: config.Deduplicate{Window: time.Hour, MaxRequests: 100}}, nil)
 	r.look()
 	p := newRemembered(&schemas.Record{})
 	at := time.UnixMilli(1_700_000_000_000)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/kafka"
 )
@@ -40,7 +41,7 @@ const (
 // fails during the call is not replayed by it.
 //
 // A second call at the same time takes over from the first, which ends with an error.
-func ReplayDeadLetters(ctx context.Context, cfg Config, filter LetterFilter) (done Replayed, err error) {
+func ReplayDeadLetters(ctx context.Context, cfg config.Config, filter LetterFilter) (done Replayed, err error) {
 	err = withAdmin(cfg, func(admin *consumers.Admin) error {
 		reached, cancel := context.WithTimeout(ctx, reach)
 		defer cancel()
@@ -49,7 +50,7 @@ func ReplayDeadLetters(ctx context.Context, cfg Config, filter LetterFilter) (do
 		}
 		// First of all: what another replay has committed can be read from here on, and it
 		// commits no more.
-		out, err := kafka.NewTransactor(reached, cfg.Kafka.connection().Dial, "millrace-replay-"+cfg.Topics.DeadLetters)
+		out, err := kafka.NewTransactor(reached, cfg.Kafka.Connection().Dial, "millrace-replay-"+cfg.Topics.DeadLetters)
 		if err != nil {
 			return err
 		}
@@ -67,7 +68,7 @@ func ReplayDeadLetters(ctx context.Context, cfg Config, filter LetterFilter) (do
 
 // needControl checks that marks can be kept. A topic that forgets by age would have letters
 // replayed twice.
-func needControl(ctx context.Context, cfg Config, admin *consumers.Admin) error {
+func needControl(ctx context.Context, cfg config.Config, admin *consumers.Admin) error {
 	if err := admin.Ping(ctx); err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func needControl(ctx context.Context, cfg Config, admin *consumers.Admin) error 
 }
 
 // readReplayMarks returns the marks of all requests that were sent again.
-func readReplayMarks(ctx context.Context, cfg Config, admin *consumers.Admin) (map[schemas.Coordinates]schemas.ReplayMark, error) {
+func readReplayMarks(ctx context.Context, cfg config.Config, admin *consumers.Admin) (map[schemas.Coordinates]schemas.ReplayMark, error) {
 	marks := map[schemas.Coordinates]schemas.ReplayMark{}
 	state, err := admin.Topic(ctx, cfg.Topics.Control)
 	if err == nil && len(state.Starts) == 0 {
@@ -116,7 +117,7 @@ func readReplayMarks(ctx context.Context, cfg Config, admin *consumers.Admin) (m
 
 // replay is one call of ReplayDeadLetters.
 type replay struct {
-	cfg    Config
+	cfg    config.Config
 	admin  *consumers.Admin
 	out    *kafka.Transactor
 	filter LetterFilter

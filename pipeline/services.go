@@ -22,6 +22,7 @@ import (
 
 	"github.com/millrace/millrace/consumers/embedded"
 	"github.com/millrace/millrace/deploy/native"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/supervisor"
 	engine "github.com/millrace/millrace/sinks/clickhouse/embedded"
 )
@@ -132,7 +133,7 @@ var childEnvironment = []string{"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "
 
 // StartServices starts both under cfg.Embedded.Dir and points cfg at them. A preferred
 // address that is in use is replaced by a free one, and logged. Stop them.
-func StartServices(ctx context.Context, cfg *Config, retentionBytes int64, log zerolog.Logger) (*Services, error) {
+func StartServices(ctx context.Context, cfg *config.Config, retentionBytes int64, log zerolog.Logger) (*Services, error) {
 	s := &Services{}
 	var err error
 	start := func(name, preferred string, health func(addr string) func(context.Context) error, extra func(addr string) ([]string, error)) *supervisor.Process {
@@ -173,8 +174,8 @@ func StartServices(ctx context.Context, cfg *Config, retentionBytes int64, log z
 		if err != nil {
 			return nil, err
 		}
-		file := cfg.Embedded.passwordFile(addr)
-		password, err := newPassword(file)
+		file := cfg.Embedded.PasswordFile(addr)
+		password, err := config.WritePassword(file)
 		if err != nil {
 			return nil, err
 		}
@@ -242,7 +243,7 @@ func pingHTTP(addr string) func(context.Context) error {
 
 // ResetServices deletes the data of both. It refuses while a service runs, which would go on
 // without the files that it has open.
-func ResetServices(cfg Config) error {
+func ResetServices(cfg config.Config) error {
 	for _, name := range []string{"kafka", "clickhouse"} {
 		if err := emptyDir(filepath.Join(cfg.Embedded.Dir, name)); err != nil {
 			return fmt.Errorf("delete the data of %s: %w", name, err)

@@ -11,25 +11,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 )
-
-// Values of worker.start, beside a time in RFC 3339.
-const (
-	startRefuse   = ""
-	startEarliest = "earliest"
-	startLatest   = "latest"
-	startAnswered = "answered"
-)
-
-// validStart tells whether worker.start can have that value.
-func validStart(value string) bool {
-	if slices.Contains([]string{startRefuse, startEarliest, startLatest, startAnswered}, value) {
-		return true
-	}
-	_, err := time.Parse(time.RFC3339, value)
-	return err == nil
-}
 
 // starter decides where lanes begin to read partitions of which the workers' group has no
 // commit. It is safe for concurrent use.
@@ -48,7 +32,7 @@ type starter struct {
 	found chan map[origin]int64 // holds one map: offsets behind what was answered, of partitions that no lane has asked about yet
 }
 
-func newStarter(cfg Config, log zerolog.Logger, read requestLog) *starter {
+func newStarter(cfg config.Config, log zerolog.Logger, read requestLog) *starter {
 	s := &starter{
 		group: cfg.Worker.Group, setting: cfg.Worker.Start, delivery: cfg.Worker.Delivery, topics: cfg.Topics.Topics, log: log, read: read,
 		found: make(chan map[origin]int64, 1),
@@ -86,7 +70,7 @@ func (s *starter) Start(ctx context.Context, partitions []consumers.Unstarted) (
 	for i, p := range partitions {
 		all[i] = unstarted{Unstarted: p, at: p.Start}
 		// Where a partition is empty, nothing can be answered again.
-		if p.Start < p.End && s.setting != startEarliest {
+		if p.Start < p.End && s.setting != config.StartEarliest {
 			byTopic[p.Topic] = append(byTopic[p.Topic], &all[i])
 		}
 	}
@@ -94,7 +78,7 @@ func (s *starter) Start(ctx context.Context, partitions []consumers.Unstarted) (
 	if err != nil {
 		return nil, err
 	}
-	if s.setting == startAnswered && len(answered) > 0 {
+	if s.setting == config.StartAnswered && len(answered) > 0 {
 		if err := s.behind(ctx, answered); err != nil {
 			return nil, err
 		}
@@ -127,14 +111,14 @@ func (s *starter) Start(ctx context.Context, partitions []consumers.Unstarted) (
 // place says where partitions begin of which requests were answered, or why that is not known.
 func (s *starter) place(ctx context.Context, topic string, answered []*unstarted) (refusal string, err error) {
 	switch s.setting {
-	case startRefuse:
+	case config.StartRefuse:
 		return s.refusal(topic, answered), nil
-	case startLatest:
+	case config.StartLatest:
 		for _, u := range answered {
 			u.at = u.End
 		}
 		return "", nil
-	case startAnswered:
+	case config.StartAnswered:
 		lost := slices.DeleteFunc(slices.Clone(answered), func(u *unstarted) bool { return !isLost(u) })
 		if len(lost) == 0 {
 			return "", nil
@@ -181,7 +165,7 @@ func (s *starter) advice() string {
 		"`--set worker.start=latest` leaves unanswered what they hold",
 		"`--set worker.start=" + time.Now().UTC().Truncate(time.Hour).Format(time.RFC3339) + "` begins with the requests of that time",
 	}
-	if s.setting == startAnswered {
+	if s.setting == config.StartAnswered {
 		options = options[1:]
 	}
 	return "the group may have been renamed (worker.group) or deleted, or Kafka may have dropped its offsets while it had no member. Say once where it starts: " +

@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 	"github.com/millrace/millrace/schemas/observe"
@@ -161,7 +162,7 @@ func (w *world) bury(partition int32, offset int64) {
 
 // start asks where the partitions of the requests topic begin, by partition.
 func (w *world) start(ctx context.Context, setting string, delivery consumers.Delivery) ([]int64, error) {
-	cfg := DefaultConfig()
+	cfg := config.Default()
 	cfg.Worker.Start, cfg.Worker.Delivery = setting, delivery
 	var partitions []consumers.Unstarted
 	for p := range int32(len(w.ends[w.requests()])) {
@@ -325,7 +326,7 @@ func TestStartBesideWhatCannotBeRead(t *testing.T) {
 			}
 			other := w.topics.RequestsOf("n") // another model, which nobody has answered
 			w.append(other, schemas.Record{Timestamp: w.now})
-			cfg := DefaultConfig()
+			cfg := config.Default()
 			cfg.Worker.Delivery = delivery
 			starts, err := newStarter(cfg, zerolog.Nop(), w).Start(t.Context(), []consumers.Unstarted{{Topic: other, TopicID: uuid.New(), Start: 0, End: 1}})
 			require.NoError(t, err)

@@ -24,6 +24,7 @@ import (
 
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/inference/onnx"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -73,7 +74,7 @@ func runTrial(ctx context.Context, args []string, out io.Writer) int {
 }
 
 func loadOnce(ctx context.Context, l loadTrial) error {
-	models, err := ModelsConfig{Repository: l.Repository}.open()
+	models, err := openModels(config.Models{Repository: l.Repository})
 	if err != nil {
 		return err
 	}
@@ -88,12 +89,18 @@ func loadOnce(ctx context.Context, l loadTrial) error {
 	return instance.Close()
 }
 
+// tryInit has a child process make a manifest for the graph of a file, within the limits of cfg.
+func tryInit(ctx context.Context, cfg config.Models, path, name, version string) (manifest []byte, err error) {
+	made, err := try(ctx, cfg, "read "+path, trial{Init: &initTrial{path, name, version}})
+	return made.Manifest, err
+}
+
 // mostOutput bounds what is kept of a child's output.
 const mostOutput = 8 << 20
 
 // try runs a trial in a child process within the limits of the configuration. what names it
 // in errors.
-func (c ModelsConfig) try(ctx context.Context, what string, t trial) (trialResult, error) {
+func try(ctx context.Context, cfg config.Models, what string, t trial) (trialResult, error) {
 	var r trialResult
 	task, err := json.Marshal(t)
 	if err != nil {
@@ -103,7 +110,7 @@ func (c ModelsConfig) try(ctx context.Context, what string, t trial) (trialResul
 	if err != nil {
 		return r, fmt.Errorf("%s: %w", what, err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.LoadTimeout, errTrialTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, cfg.LoadTimeout, errTrialTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, exe, childModel, string(task)) //nolint:gosec // this program itself
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -121,7 +128,7 @@ func (c ModelsConfig) try(ctx context.Context, what string, t trial) (trialResul
 	ended := make(chan struct{})
 	go func() { // ends with the child
 		defer close(watched)
-		if watchMemory(cmd.Process.Pid, c.LoadMemory, ended) {
+		if watchMemory(cmd.Process.Pid, cfg.LoadMemory, ended) {
 			tooMuch.Store(true)
 			cancel()
 		}
@@ -131,9 +138,9 @@ func (c ModelsConfig) try(ctx context.Context, what string, t trial) (trialResul
 	<-watched
 	switch {
 	case tooMuch.Load():
-		return r, fmt.Errorf("%s: it takes more than %d MiB of memory to load and run once (models.load_memory)", what, c.LoadMemory>>20)
+		return r, fmt.Errorf("%s: it takes more than %d MiB of memory to load and run once (models.load_memory)", what, cfg.LoadMemory>>20)
 	case errors.Is(context.Cause(ctx), errTrialTime):
-		return r, fmt.Errorf("%s: it takes longer than %s to load and run once (models.load_timeout)", what, c.LoadTimeout)
+		return r, fmt.Errorf("%s: it takes longer than %s to load and run once (models.load_timeout)", what, cfg.LoadTimeout)
 	case ctx.Err() != nil:
 		return r, context.Cause(ctx)
 	case err != nil:
@@ -205,15 +212,15 @@ func (h *head) String() string {
 var tried sync.Map
 
 // tryLoad has a child process load a version, and run it, before this one does.
-func (c ModelsConfig) tryLoad(ctx context.Context, ref inference.Ref) error {
-	text, err := schemas.ReadManifestText(filepath.Join(c.Repository, ref.Name, ref.Version))
+func tryLoad(ctx context.Context, cfg config.Models, ref inference.Ref) error {
+	text, err := schemas.ReadManifestText(filepath.Join(cfg.Repository, ref.Name, ref.Version))
 	if err != nil {
 		return fmt.Errorf("load model %s: %w", ref, err)
 	}
 	if _, ok := tried.Load(string(text)); ok { // it names all files by their digests, which are checked at each load
 		return nil
 	}
-	_, err = c.try(ctx, "load model "+ref.String(), trial{Load: &loadTrial{c.Repository, ref.Name, ref.Version}})
+	_, err = try(ctx, cfg, "load model "+ref.String(), trial{Load: &loadTrial{cfg.Repository, ref.Name, ref.Version}})
 	if err == nil {
 		tried.Store(string(text), true)
 	}
@@ -221,11 +228,11 @@ func (c ModelsConfig) tryLoad(ctx context.Context, ref inference.Ref) error {
 }
 
 // tryModels has child processes load models, several at a time.
-func (c ModelsConfig) tryModels(ctx context.Context, models []*inference.Model) error {
+func tryModels(ctx context.Context, cfg config.Models, models []*inference.Model) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, m := range models {
-		g.Go(func() error { return c.tryLoad(ctx, m.Ref()) }) // ends with its child
+		g.Go(func() error { return tryLoad(ctx, cfg, m.Ref()) }) // ends with its child
 	}
 	return g.Wait()
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 // Messages of onnx.proto3, as far as hostile graphs need them.
@@ -105,7 +106,7 @@ func swelling() []byte {
 // wants, and only the process that tries it ends.
 func TestHostileGraphsEndTheirOwnProcessOnly(t *testing.T) {
 	dir := t.TempDir()
-	cfg, err := pipeline.LoadConfig("", nil, []string{"models.repository=" + filepath.Join(dir, "models"), "models.load_timeout=2s", "models.load_memory=536870912"})
+	cfg, err := config.Load("", nil, []string{"models.repository=" + filepath.Join(dir, "models"), "models.load_timeout=2s", "models.load_memory=536870912"})
 	require.NoError(t, err)
 	for name, tc := range map[string]struct {
 		graph []byte
@@ -130,7 +131,7 @@ func TestHostileGraphsEndTheirOwnProcessOnly(t *testing.T) {
 
 func TestVersionsAreTriedBeforeTheyServe(t *testing.T) {
 	dir := t.TempDir()
-	cfg, err := pipeline.LoadConfig("", nil, []string{"models.repository=" + filepath.Join(dir, "models"), "models.load_timeout=2s"})
+	cfg, err := config.Load("", nil, []string{"models.repository=" + filepath.Join(dir, "models"), "models.load_timeout=2s"})
 	require.NoError(t, err)
 	path := filepath.Join(dir, "round.onnx")
 	require.NoError(t, os.WriteFile(path, identity(-1, 1), 0o600))
@@ -164,7 +165,7 @@ func TestVersionsAreTriedBeforeTheyServe(t *testing.T) {
 // Weights beside the graph are part of the version: digested, copied, held to.
 func TestWeightsInAnotherFile(t *testing.T) {
 	dir := t.TempDir()
-	cfg, err := pipeline.LoadConfig("", nil, []string{"models.repository=" + filepath.Join(dir, "models")})
+	cfg, err := config.Load("", nil, []string{"models.repository=" + filepath.Join(dir, "models")})
 	require.NoError(t, err)
 	graph := func(location string) string {
 		weights := slices.Concat(number(1, 1), number(2, float32Element), text(8, "w"), number(14, 1),
@@ -234,7 +235,7 @@ func TestWeightsThatAnotherParserWouldFind(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			cfg, err := pipeline.LoadConfig("", nil, []string{"models.repository=" + filepath.Join(dir, "models")})
+			cfg, err := config.Load("", nil, []string{"models.repository=" + filepath.Join(dir, "models")})
 			require.NoError(t, err)
 			path := filepath.Join(dir, "net.onnx")
 			require.NoError(t, os.WriteFile(path, tc.graph, 0o600))

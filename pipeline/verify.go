@@ -7,6 +7,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/verify"
 	"github.com/millrace/millrace/sinks/clickhouse"
 )
@@ -23,33 +24,22 @@ type VerifyOptions struct {
 
 // Verify compares what ClickHouse holds with Kafka's log, by coordinates; see package verify.
 // Differences are no error: they are in the report.
-func Verify(ctx context.Context, cfg Config, o VerifyOptions) (report *verify.Report, err error) {
-	tables, err := clickhouse.Open(cfg.clickHouseOptions(o.Logger))
+func Verify(ctx context.Context, cfg config.Config, o VerifyOptions) (report *verify.Report, err error) {
+	tables, err := clickhouse.Open(cfg.ClickHouseOptions(o.Logger))
 	if err != nil {
 		return nil, err
 	}
 	defer tables.Close()
 	o.Answers = true
 	err = withAdmin(cfg, func(admin *consumers.Admin) error {
-		parts := cfg.verifyParts(admin, tables, o.Logger)
-		parts.Repeats = cfg.repeatedRequests(admin)
+		parts := verifyParts(cfg, admin, tables, o.Logger)
+		parts.Repeats = repeatedRequests(cfg, admin)
 		if o.Repair {
-			report, err = verify.RunRepair(ctx, parts, o.Options, cfg.repairing(memory.NewGoAllocator()))
+			report, err = verify.RunRepair(ctx, parts, o.Options, repairing(cfg, memory.NewGoAllocator()))
 		} else {
 			report, err = verify.Run(ctx, parts, o.Options)
 		}
 		return err
 	})
 	return report, err
-}
-
-func (c Config) verifyParts(log *consumers.Admin, tables *clickhouse.Client, logger zerolog.Logger) verify.Parts {
-	return verify.Parts{Log: log, Tables: tables, Topics: c.Topics.Topics, Group: c.Recorder.Group, Workers: c.Worker.Group, TTLDays: c.ClickHouse.TTLDays, Logger: logger}
-}
-
-func (c Config) repairing(mem memory.Allocator) verify.Repairing {
-	return verify.Repairing{
-		Connection: c.Kafka.connection(), Session: c.Kafka.SessionTimeout,
-		Deadline: c.Recorder.InsertDeadline, Memory: mem,
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/verify"
 	"github.com/millrace/millrace/schemas"
 )
@@ -69,7 +70,7 @@ func TestVerifyRepairsOneAtATime(t *testing.T) {
 	h.exec("INSERT INTO millrace.feedback SELECT * FROM millrace.feedback WHERE feedback_offset % 3 = 0")
 	g, addr := newGate(t, h.services.ClickHouse.Addr(), "observations_fares", unforwarded)
 	reports := make(chan *verify.Report, 2)
-	repair := func(cfg pipeline.Config) { // ends when all is repaired
+	repair := func(cfg config.Config) { // ends when all is repaired
 		report, err := pipeline.Verify(h.Context(), cfg, pipeline.VerifyOptions{Repair: true, Logger: h.log})
 		if err != nil {
 			t.Error(err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/consumers/registry"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 )
@@ -17,20 +18,21 @@ import (
 // repeatedRequests returns what tells which unanswered requests repeat one that came before
 // them; nil where requests are not deduplicated. It decodes the requests of the partition
 // twice: what is remembered is the ids of the unanswered ones alone.
-func (c Config) repeatedRequests(log *consumers.Admin) func(ctx context.Context, model string, partition int32, unanswered *roaring64.Bitmap) (*roaring64.Bitmap, error) {
-	window := c.Worker.Deduplicate.Window
+func repeatedRequests(cfg config.Config, log *consumers.Admin) func(ctx context.Context, model string, partition int32, unanswered *roaring64.Bitmap) (*roaring64.Bitmap, error) {
+	window := cfg.Worker.Deduplicate.Window
 	if window == 0 {
 		return nil
 	}
+	r := requestReader{cfg, log}
 	return func(ctx context.Context, model string, partition int32, unanswered *roaring64.Bitmap) (*roaring64.Bitmap, error) {
-		requests, end, err := c.decoder(ctx, model)
+		requests, end, err := r.decoder(ctx, model)
 		if err != nil {
 			return nil, fmt.Errorf("tell requests of %s that repeat another from those that were lost: %w", model, err)
 		}
 		defer end()
-		topic := c.Topics.RequestsOf(model)
+		topic := cfg.Topics.RequestsOf(model)
 		ids := map[string]struct{}{}
-		err = c.eachRequest(ctx, log, requests, topic, partition, func(id string, offset int64, _ time.Time) {
+		err = r.each(ctx, requests, topic, partition, func(id string, offset int64, _ time.Time) {
 			if unanswered.Contains(uint64(offset)) {
 				ids[id] = struct{}{}
 			}
@@ -39,7 +41,7 @@ func (c Config) repeatedRequests(log *consumers.Admin) func(ctx context.Context,
 			return nil, err
 		}
 		seen, repeated := map[string]time.Time{}, roaring64.New()
-		err = c.eachRequest(ctx, log, requests, topic, partition, func(id string, offset int64, at time.Time) {
+		err = r.each(ctx, requests, topic, partition, func(id string, offset int64, at time.Time) {
 			if _, ok := ids[id]; !ok {
 				return
 			}
@@ -52,9 +54,15 @@ func (c Config) repeatedRequests(log *consumers.Admin) func(ctx context.Context,
 	}
 }
 
+// requestReader reads the requests of partitions anew.
+type requestReader struct {
+	cfg config.Config
+	log *consumers.Admin
+}
+
 // decoder returns the decoder of a model's requests.
-func (c Config) decoder(ctx context.Context, model string) (requests codec.Requests, end func(), err error) {
-	models, err := c.Models.open()
+func (r requestReader) decoder(ctx context.Context, model string) (requests codec.Requests, end func(), err error) {
+	models, err := openModels(r.cfg.Models)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -63,14 +71,14 @@ func (c Config) decoder(ctx context.Context, model string) (requests codec.Reque
 		return nil, nil, err
 	}
 	options, closing := codec.Options{}, func() {}
-	if c.Registry.URL != "" {
-		client, err := registry.New(c.Registry.client())
+	if r.cfg.Registry.URL != "" {
+		client, err := registry.New(r.cfg.Registry.Client())
 		if err != nil {
 			return nil, nil, err
 		}
-		options, closing = codec.Options{Registry: client, Subject: c.Topics.ResultsOf(model) + "-value"}, client.Close
+		options, closing = codec.Options{Registry: client, Subject: r.cfg.Topics.ResultsOf(model) + "-value"}, client.Close
 	}
-	requests, _, err = codec.New(ctx, c.Worker.codec(model), m.Manifest, options, memory.NewGoAllocator())
+	requests, _, err = codec.New(ctx, r.cfg.Worker.Codec(model), m.Manifest, options, memory.NewGoAllocator())
 	if err != nil {
 		closing()
 		return nil, nil, err
@@ -81,10 +89,10 @@ func (c Config) decoder(ctx context.Context, model string) (requests codec.Reque
 	}, nil
 }
 
-// eachRequest visits the requests of a partition that can be decoded, by the id of their first
+// each visits the requests of a partition that can be decoded, by the id of their first
 // row.
-func (c Config) eachRequest(ctx context.Context, log *consumers.Admin, requests codec.Requests, topic string, partition int32, visit func(id string, offset int64, at time.Time)) error {
-	held, err := log.Log(ctx, topic)
+func (r requestReader) each(ctx context.Context, requests codec.Requests, topic string, partition int32, visit func(id string, offset int64, at time.Time)) error {
+	held, err := r.log.Log(ctx, topic)
 	if err != nil {
 		return err
 	}
@@ -103,8 +111,8 @@ func (c Config) eachRequest(ctx context.Context, log *consumers.Admin, requests 
 		}
 		places = places[:0]
 	}
-	err = log.ReadSpans(ctx, topic, map[int32]consumers.Span{partition: held.Partitions[partition]}, func(rec *schemas.Record) error {
-		if len(rec.Value) > c.Worker.MaxRequestBytes || rec.Fault != nil {
+	err = r.log.ReadSpans(ctx, topic, map[int32]consumers.Span{partition: held.Partitions[partition]}, func(rec *schemas.Record) error {
+		if len(rec.Value) > r.cfg.Worker.MaxRequestBytes || rec.Fault != nil {
 			return nil //nolint:nilerr // the fault stands for what cannot be read, and is no failure
 		}
 		row := requests.Rows()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/inference"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 	"github.com/millrace/millrace/schemas/observe"
@@ -26,7 +27,7 @@ var nan = math.NaN()
 // laneHandler answers the request batches of one lane: it decodes, scores, encodes and
 // publishes. It is called by one goroutine and owns everything that it holds.
 type laneHandler struct {
-	cfg     Config
+	cfg     config.Config
 	lane    int
 	metrics *Metrics
 	alloc   memory.Allocator
@@ -110,14 +111,14 @@ type workerParts struct {
 }
 
 // newLaneHandler loads one instance of every model for the lane. Close it.
-func newLaneHandler(ctx context.Context, cfg Config, lane int, models []*inference.Model, w workerParts, alloc memory.Allocator, m *Metrics, done *Progress) (*laneHandler, error) {
+func newLaneHandler(ctx context.Context, cfg config.Config, lane int, models []*inference.Model, w workerParts, alloc memory.Allocator, m *Metrics, done *Progress) (*laneHandler, error) {
 	h := &laneHandler{cfg: cfg, lane: lane, metrics: m, alloc: alloc, topics: map[string]*topic{}, done: done}
 	if cfg.Worker.Deduplicate.Window > 0 {
 		h.repeats = newRepeats(cfg.Worker, w.past)
 	}
 	for _, model := range models {
 		name := model.Manifest.Name
-		t := &topic{codec: cfg.Worker.codec(name), results: cfg.Topics.ResultsOf(name)}
+		t := &topic{codec: cfg.Worker.Codec(name), results: cfg.Topics.ResultsOf(name)}
 		var err error
 		if t.serving, err = h.load(ctx, t, model, w); err != nil {
 			return nil, errors.Join(fmt.Errorf("lane %d: %w", lane, err), h.Close())

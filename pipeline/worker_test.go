@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -42,7 +43,7 @@ func (s *overflowing) Publish(m schemas.Message) {
 func TestHandlerStopsWhereItsAnswersAreTooMuch(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "models")
 	installModel(t, dir, prices)
-	cfg, err := pipeline.LoadConfig("", nil, []string{"models.repository=" + dir, "worker.codecs={prices: arrow}"})
+	cfg, err := config.Load("", nil, []string{"models.repository=" + dir, "worker.codecs={prices: arrow}"})
 	require.NoError(t, err)
 	h, err := pipeline.NewHandler(t.Context(), cfg)
 	require.NoError(t, err)

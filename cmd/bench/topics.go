@@ -13,6 +13,7 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -193,8 +194,8 @@ func (p *produced) check(requests, rows int64) error {
 }
 
 // applyTopics makes the topics of a configuration.
-func applyTopics(ctx context.Context, set []string) (pipeline.Config, error) {
-	cfg, err := pipeline.LoadConfig("", nil, set)
+func applyTopics(ctx context.Context, set []string) (config.Config, error) {
+	cfg, err := config.Load("", nil, set)
 	if err != nil {
 		return cfg, err
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/supervisor"
 )
 
@@ -27,7 +28,7 @@ func RunChild(args []string, stderr io.Writer) (isChild bool, code int) {
 	ctx, stop := pipeline.UntilSignal(supervisor.WithParent(context.Background()))
 	defer stop()
 	log := zerolog.New(stderr).With().Timestamp().Logger()
-	cfg, err := pipeline.LoadConfig("", nil, args[1:])
+	cfg, err := config.Load("", nil, args[1:])
 	if err == nil {
 		err = supervisor.Ready(cfg.HTTP.Addr) // that it runs: Kafka may be away
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 func alertsCommand(o *options) *cobra.Command {
@@ -19,7 +20,7 @@ func alertsCommand(o *options) *cobra.Command {
 	var filter pipeline.ParkedFilter
 	var all bool
 	// chosen is a command for some events, which must be said.
-	chosen := func(c *cobra.Command, done string, do func(cmd *cobra.Command, cfg pipeline.Config) (int, error)) *cobra.Command {
+	chosen := func(c *cobra.Command, done string, do func(cmd *cobra.Command, cfg config.Config) (int, error)) *cobra.Command {
 		c.Flags().BoolVar(&all, "all", false, "all that are parked")
 		c.RunE = func(cmd *cobra.Command, given []string) error {
 			if filter.Only = given; len(given) == 0 && !all && filter.Subscription == "" {
@@ -53,13 +54,13 @@ func alertsCommand(o *options) *cobra.Command {
 		Long: "Deliver events that a webhook has refused (400, 413, 415, 422) again: those named by their id or\n" +
 			"place, as `millrace alerts parked` prints them, or those of --subscription, or --all. What is\n" +
 			"refused again stays parked.",
-	}, "sent", func(cmd *cobra.Command, cfg pipeline.Config) (int, error) {
+	}, "sent", func(cmd *cobra.Command, cfg config.Config) (int, error) {
 		return pipeline.SendParked(cmd.Context(), cfg, filter)
 	})
 	drop := chosen(&cobra.Command{
 		Use:   "drop [ID…]",
 		Short: "Give up refused events; they stay in the table of events",
-	}, "dropped", func(cmd *cobra.Command, cfg pipeline.Config) (int, error) {
+	}, "dropped", func(cmd *cobra.Command, cfg config.Config) (int, error) {
 		return pipeline.DropParked(cmd.Context(), cfg, filter)
 	})
 	for _, c := range []*cobra.Command{parked, send, drop} {

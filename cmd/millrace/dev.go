@@ -21,7 +21,7 @@ func devCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log := pipeline.NewLogger(cfg.Log, cmd.ErrOrStderr())
+			log := cfg.Log.Logger(cmd.ErrOrStderr())
 			return pipeline.Dev(cmd.Context(), cfg, reset, log, func(kafka, clickhouse string) {
 				fmt.Fprintf(cmd.OutOrStdout(), "Kafka       %s\nClickHouse  http://%s\nCtrl-C ends both.\n", kafka, clickhouse)
 			})

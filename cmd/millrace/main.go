@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas/printable"
 )
 
@@ -71,12 +72,12 @@ type options struct {
 }
 
 // load reads the configuration: defaults, file, environment, flags.
-func (o *options) load() (pipeline.Config, error) {
+func (o *options) load() (config.Config, error) {
 	path := o.config
 	if path == "" {
 		path = os.Getenv("MILLRACE_CONFIG")
 	}
-	cfg, err := pipeline.LoadConfig(path, os.Environ(), o.set)
+	cfg, err := config.Load(path, os.Environ(), o.set)
 	return cfg, usage(err)
 }
 

@@ -46,7 +46,7 @@ func verifyCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v.Logger = pipeline.NewLogger(cfg.Log, cmd.ErrOrStderr()).Level(zerolog.WarnLevel)
+			v.Logger = cfg.Log.Logger(cmd.ErrOrStderr()).Level(zerolog.WarnLevel)
 			report, err := pipeline.Verify(cmd.Context(), cfg, v)
 			if err != nil {
 				return err

@@ -1,4 +1,4 @@
-package pipeline
+package config
 
 import (
 	"crypto/rand"
@@ -17,8 +17,8 @@ import (
 	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
-// clickHouseOptions are how every part of this process reaches ClickHouse.
-func (c Config) clickHouseOptions(log zerolog.Logger) clickhouse.Options {
+// ClickHouseOptions are how every part of this process reaches ClickHouse.
+func (c Config) ClickHouseOptions(log zerolog.Logger) clickhouse.Options {
 	o := clickhouse.Options{
 		Addr: c.ClickHouse.Addr, Username: c.ClickHouse.Username, Password: c.ClickHouse.Password,
 		Storage: c.Storage(), Logger: log,
@@ -29,10 +29,8 @@ func (c Config) clickHouseOptions(log zerolog.Logger) clickhouse.Options {
 	case c.ClickHouse.Password == "" && len(c.ClickHouse.Addr) == 1 && isLoopback(c.ClickHouse.Addr[0]):
 		// The embedded ClickHouse writes its password when it starts, which may be later, or again.
 		// The demo's may run on the same address. Another server there needs no password.
-		demo := c.Embedded
-		demo.Dir = demoDir(c.Embedded.Dir)
 		addr := c.ClickHouse.Addr[0]
-		o.PasswordFrom = (&passwordFile{path: c.Embedded.passwordFile(addr), or: demo.passwordFile(addr), optional: true}).read
+		o.PasswordFrom = (&passwordFile{path: c.Embedded.PasswordFile(addr), or: c.Embedded.ForDemo().PasswordFile(addr), optional: true}).read
 	}
 	return o
 }
@@ -44,8 +42,8 @@ func isLoopback(addr string) bool {
 	return err == nil && (host == "localhost" || notIP == nil && ip.IsLoopback())
 }
 
-// passwordFile is where the embedded ClickHouse keeps the password of its present run on addr.
-func (c EmbeddedConfig) passwordFile(addr string) string {
+// PasswordFile is where the embedded ClickHouse keeps the password of its present run on addr.
+func (c Embedded) PasswordFile(addr string) string {
 	_, port, _ := net.SplitHostPort(addr) // Validate has seen it
 	return filepath.Join(c.Dir, "clickhouse-"+port+".password")
 }
@@ -89,8 +87,8 @@ func (f *passwordFile) read() (string, error) {
 	return f.password, nil
 }
 
-// newPassword writes a new password into the file, which only this user may read.
-func newPassword(path string) (password string, err error) {
+// WritePassword writes a new password into the file, which only this user may read.
+func WritePassword(path string) (password string, err error) {
 	password = rand.Text()
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-*") // 0600
 	if err != nil {

@@ -1,4 +1,4 @@
-package pipeline
+package config
 
 import (
 	"errors"
@@ -114,9 +114,9 @@ func (c Config) checkModels(v *violations) {
 	if c.Models.Repository == "" {
 		v.bad("models.repository: missing")
 	}
-	v.lasting("models.load_timeout", c.Models.LoadTimeout, leastLoadTimeout)
-	if c.Models.LoadMemory < leastLoadMemory {
-		v.bad("models.load_memory: must be at least %d (%d MiB), got %d", leastLoadMemory, leastLoadMemory>>20, c.Models.LoadMemory)
+	v.lasting("models.load_timeout", c.Models.LoadTimeout, LeastLoadTimeout)
+	if c.Models.LoadMemory < LeastLoadMemory {
+		v.bad("models.load_memory: must be at least %d (%d MiB), got %d", LeastLoadMemory, LeastLoadMemory>>20, c.Models.LoadMemory)
 	}
 	for key, name := range map[string]string{"worker.group": c.Worker.Group, "recorder.group": c.Recorder.Group} {
 		if !groupName.MatchString(name) {
@@ -147,7 +147,7 @@ func (c Config) checkWorker(v *violations) {
 		}
 	}
 	if c.Registry.URL != "" {
-		if err := c.Registry.client().Validate(); err != nil {
+		if err := c.Registry.Client().Validate(); err != nil {
 			v.errs = append(v.errs, err)
 		}
 	}
@@ -186,7 +186,7 @@ func (c Config) checkOthers(v *violations) {
 func (c Config) checkAlerts(v *violations) {
 	seen := map[string]bool{}
 	for i, s := range c.Alerts {
-		s.validate(v, fmt.Sprintf("alerts[%d]", i))
+		v.subscription(fmt.Sprintf("alerts[%d]", i), s)
 		if seen[s.Name] {
 			v.bad("alerts[%d].name: %q stands twice", i, s.Name)
 		}
@@ -197,13 +197,22 @@ func (c Config) checkAlerts(v *violations) {
 	}
 }
 
+// validStart tells whether worker.start can have that value.
+func validStart(value string) bool {
+	if slices.Contains([]string{StartRefuse, StartEarliest, StartLatest, StartAnswered}, value) {
+		return true
+	}
+	_, err := time.Parse(time.RFC3339, value)
+	return err == nil
+}
+
 func (v *violations) address(key, addr string) {
 	if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" || strings.ContainsAny(host, "@/") {
 		v.bad("%s: %q is not host:port", key, schemas.PublicAddress(addr))
 	}
 }
 
-func (s Subscription) validate(v *violations, key string) {
+func (v *violations) subscription(key string, s Subscription) {
 	if !groupName.MatchString(s.Name) {
 		v.bad("%s.name: %q is not 1 to 100 of a-z A-Z 0-9 . _ -", key, s.Name)
 	}
@@ -231,9 +240,9 @@ func (s Subscription) validate(v *violations, key string) {
 	}
 }
 
-// checkCodecs refuses a codec for a model that does not exist, such as by a misspelt name: the
+// CheckCodecs refuses a codec for a model that does not exist, such as by a misspelt name: the
 // model that was meant would take JSON.
-func (c Config) checkCodecs(models []string) error {
+func (c Config) CheckCodecs(models []string) error {
 	var errs []error
 	for name := range c.Worker.Codecs {
 		if !slices.Contains(models, name) {

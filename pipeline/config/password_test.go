@@ -1,4 +1,4 @@
-package pipeline
+package config
 
 import (
 	"net/http"
@@ -30,17 +30,17 @@ func TestPasswordIsReadAgainWhenItChanges(t *testing.T) {
 	defer server.Close()
 	addr := strings.TrimPrefix(server.URL, "http://")
 
-	cfg := DefaultConfig()
+	cfg := Default()
 	cfg.Embedded.Dir = t.TempDir()
 	cfg.ClickHouse.Addr = []string{addr}
-	file := cfg.Embedded.passwordFile(addr)
-	client, err := clickhouse.Open(cfg.clickHouseOptions(zerolog.Nop()))
+	file := cfg.Embedded.PasswordFile(addr)
+	client, err := clickhouse.Open(cfg.ClickHouseOptions(zerolog.Nop()))
 	require.NoError(t, err)
 	defer client.Close()
 	want := []string{"default:"} // the services were not there yet
 	require.Error(t, client.Exec(t.Context(), "SELECT 1"))
 	for range 2 {
-		password, err := newPassword(file)
+		password, err := WritePassword(file)
 		require.NoError(t, err)
 		info, err := os.Stat(file)
 		require.NoError(t, err)
@@ -59,14 +59,14 @@ func TestPasswordIsReadAgainWhenItChanges(t *testing.T) {
 
 // Commands reach what runs on the address, be it that of dev or of the demo.
 func TestPasswordOfTheDemoIsFound(t *testing.T) {
-	cfg := DefaultConfig()
+	cfg := Default()
 	cfg.Embedded.Dir = t.TempDir()
-	dev := cfg.Embedded.passwordFile("127.0.0.1:8123")
+	dev := cfg.Embedded.PasswordFile("127.0.0.1:8123")
 	demo := filepath.Join(cfg.Embedded.Dir, "demo", filepath.Base(dev))
 	require.NoError(t, os.Mkdir(filepath.Dir(demo), 0o700))
-	read := cfg.clickHouseOptions(zerolog.Nop()).PasswordFrom
+	read := cfg.ClickHouseOptions(zerolog.Nop()).PasswordFrom
 	for i, file := range []string{demo, dev, demo} { // what was killed leaves its file
-		want, err := newPassword(file)
+		want, err := WritePassword(file)
 		require.NoError(t, err)
 		at := time.Unix(int64(1e9+i), 0)
 		require.NoError(t, os.Chtimes(file, at, at))
@@ -77,9 +77,9 @@ func TestPasswordOfTheDemoIsFound(t *testing.T) {
 }
 
 func TestPasswordFileThatWasNamedMustExist(t *testing.T) {
-	cfg := DefaultConfig()
+	cfg := Default()
 	cfg.ClickHouse.PasswordFile = filepath.Join(t.TempDir(), "nowhere")
-	client, err := clickhouse.Open(cfg.clickHouseOptions(zerolog.Nop()))
+	client, err := clickhouse.Open(cfg.ClickHouseOptions(zerolog.Nop()))
 	require.NoError(t, err)
 	defer client.Close()
 	require.ErrorContains(t, client.Exec(t.Context(), "SELECT 1"), "clickhouse.password_file: stat "+cfg.ClickHouse.PasswordFile)
@@ -93,13 +93,13 @@ func TestPasswordFileThatWasNamedMustExist(t *testing.T) {
 
 // Only the embedded ClickHouse's own address is sent its password.
 func TestOtherServersAreNotSentThePassword(t *testing.T) {
-	cfg := DefaultConfig()
+	cfg := Default()
 	cfg.Embedded.Dir = t.TempDir()
-	_, err := newPassword(cfg.Embedded.passwordFile("127.0.0.1:8123"))
+	_, err := WritePassword(cfg.Embedded.PasswordFile("127.0.0.1:8123"))
 	require.NoError(t, err)
 	for _, addr := range [][]string{{"127.0.0.1:8124"}, {"clickhouse.example:8123"}, {"127.0.0.1:8123", "127.0.0.1:8124"}} {
 		cfg.ClickHouse.Addr = addr
-		if from := cfg.clickHouseOptions(zerolog.Nop()).PasswordFrom; from != nil {
+		if from := cfg.ClickHouseOptions(zerolog.Nop()).PasswordFrom; from != nil {
 			password, err := from()
 			require.NoError(t, err)
 			require.Empty(t, password, addr)

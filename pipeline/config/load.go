@@ -1,4 +1,4 @@
-package pipeline
+package config
 
 import (
 	"errors"
@@ -15,11 +15,11 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// LoadConfig reads path over the defaults (none if path is empty), then the variables of
+// Load reads path over the defaults (none if path is empty), then the variables of
 // environ that begin with MILLRACE_, then flags, each "key=value" with a dotted key.
 // Every fault is reported, each with its key and where it comes from.
-func LoadConfig(path string, environ, flags []string) (Config, error) {
-	cfg := DefaultConfig()
+func Load(path string, environ, flags []string) (Config, error) {
+	cfg := Default()
 	l := &loader{keys: map[string]reflect.Value{}}
 	l.collect(reflect.ValueOf(&cfg).Elem(), "")
 	if path != "" {

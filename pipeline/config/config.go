@@ -1,7 +1,8 @@
-package pipeline
+package config
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"time"
@@ -22,59 +23,64 @@ const (
 	RoleMonitor  Role = "monitor"  // judges windows, raises events, delivers alerts
 )
 
-// Config is everything that an operator chooses. DefaultConfig has a value for each key;
+// Config is everything that an operator chooses. Default has a value for each key;
 // a file overrides it, MILLRACE_… overrides the file, flags override both.
 type Config struct {
-	Instance     string           `yaml:"instance"` // of this process; stable over restarts and unique in the worker group
-	Roles        []Role           `yaml:"roles"`
-	DrainTimeout time.Duration    `yaml:"drain_timeout"` // from SIGTERM to giving up
-	Log          LogConfig        `yaml:"log"`
-	HTTP         HTTPConfig       `yaml:"http"`
-	Kafka        KafkaConfig      `yaml:"kafka"`
-	Consumers    ConsumersConfig  `yaml:"consumers"`
-	Registry     RegistryConfig   `yaml:"registry"`
-	Topics       TopicsConfig     `yaml:"topics"`
-	ClickHouse   ClickHouseConfig `yaml:"clickhouse"`
-	Models       ModelsConfig     `yaml:"models"`
-	Worker       WorkerConfig     `yaml:"worker"`
-	Recorder     RecorderConfig   `yaml:"recorder"`
-	Monitor      MonitorConfig    `yaml:"monitor"`
-	Alerts       []Subscription   `yaml:"alerts"`
-	Embedded     EmbeddedConfig   `yaml:"embedded"`
+	Instance     string         `yaml:"instance"` // of this process; stable over restarts and unique in the worker group
+	Roles        []Role         `yaml:"roles"`
+	DrainTimeout time.Duration  `yaml:"drain_timeout"` // from SIGTERM to giving up
+	Log          Log            `yaml:"log"`
+	HTTP         HTTP           `yaml:"http"`
+	Kafka        Kafka          `yaml:"kafka"`
+	Consumers    Consumers      `yaml:"consumers"`
+	Registry     Registry       `yaml:"registry"`
+	Topics       Topics         `yaml:"topics"`
+	ClickHouse   ClickHouse     `yaml:"clickhouse"`
+	Models       Models         `yaml:"models"`
+	Worker       Worker         `yaml:"worker"`
+	Recorder     Recorder       `yaml:"recorder"`
+	Monitor      Monitor        `yaml:"monitor"`
+	Alerts       []Subscription `yaml:"alerts"`
+	Embedded     Embedded       `yaml:"embedded"`
 }
 
-// LogConfig chooses what is logged and how.
-type LogConfig struct {
+// Log chooses what is logged and how.
+type Log struct {
 	Level  string `yaml:"level"`  // debug, info, warn, error
 	Format string `yaml:"format"` // json or console
 }
 
-// HTTPConfig is the admin endpoint: /metrics, /healthz, /readyz.
-type HTTPConfig struct {
+// HTTP is the admin endpoint: /metrics, /healthz, /readyz.
+type HTTP struct {
 	Addr  string `yaml:"addr"`  // empty: none
 	Pprof bool   `yaml:"pprof"` // /debug/pprof too, on loopback only
 }
 
-// KafkaConfig says how Kafka is reached.
-type KafkaConfig struct {
+// Kafka says how Kafka is reached.
+type Kafka struct {
 	Brokers        []string      `yaml:"brokers"`
 	ClientID       string        `yaml:"client_id"`
 	SessionTimeout time.Duration `yaml:"session_timeout"` // after which a silent group member is taken for dead
 }
 
-// ConsumersConfig is about what every reader of a topic meets.
-type ConsumersConfig struct {
+// Connection is what every client of Kafka is dialled by.
+func (c Kafka) Connection() consumers.Connection {
+	return consumers.Connection{Brokers: c.Brokers, ClientID: c.ClientID}
+}
+
+// Consumers is about what every reader of a topic meets.
+type Consumers struct {
 	Unreadable consumers.Unreadable `yaml:"unreadable"` // a record batch that cannot be read: stop or skip
 }
 
-// TopicsConfig names and sizes the topics.
-type TopicsConfig struct {
+// Topics names and sizes the topics.
+type Topics struct {
 	schemas.Topics        `yaml:",inline"`
 	schemas.TopicSettings `yaml:",inline"`
 }
 
-// ClickHouseConfig says how ClickHouse is reached, and how long rows live.
-type ClickHouseConfig struct {
+// ClickHouse says how ClickHouse is reached, and how long rows live.
+type ClickHouse struct {
 	Addr     []string `yaml:"addr"` // of the HTTP interface, host:port
 	Username string   `yaml:"username"`
 	Password string   `yaml:"password"`
@@ -87,8 +93,8 @@ type ClickHouseConfig struct {
 	Durability schemas.Durability `yaml:"durability"`
 }
 
-// ModelsConfig says where versions lie and which of them serve.
-type ModelsConfig struct {
+// Models says where versions lie and which of them serve.
+type Models struct {
 	Repository string            `yaml:"repository"`
 	Versions   map[string]string `yaml:"versions"` // model: version; default the newest of each model
 
@@ -99,53 +105,62 @@ type ModelsConfig struct {
 
 // The least limits with which a model can be loaded.
 const (
-	leastLoadTimeout = time.Second
-	leastLoadMemory  = 256 << 20
+	LeastLoadTimeout = time.Second
+	LeastLoadMemory  = 256 << 20
 )
 
-// WorkerConfig sizes the worker.
-type WorkerConfig struct {
+// Worker sizes the worker.
+type Worker struct {
 	Group              string                 `yaml:"group"`
 	Lanes              int                    `yaml:"lanes"`
 	Delivery           consumers.Delivery     `yaml:"delivery"`          // exactly_once or at_least_once
 	StaticMembership   bool                   `yaml:"static_membership"` // a restart within kafka.session_timeout moves no partition
 	Start              string                 `yaml:"start"`             // where partitions begin that were answered and have no offset: earliest, latest, answered, a time; empty: nowhere
-	Deduplicate        DeduplicateConfig      `yaml:"deduplicate"`
+	Deduplicate        Deduplicate            `yaml:"deduplicate"`
 	Codecs             map[string]codec.Codec `yaml:"codecs"`            // model: json, avro, protobuf or arrow; default json
 	MaxBatchRows       int                    `yaml:"max_batch_rows"`    // of one poll, over all models
 	MaxRequestBytes    int                    `yaml:"max_request_bytes"` // of one request; larger ones are dead letters
 	TransactionTimeout time.Duration          `yaml:"transaction_timeout"`
 }
 
-// DeduplicateConfig is about requests that a producer sends again with the same id.
-type DeduplicateConfig struct {
+// Values of worker.start, beside a time in RFC 3339.
+const (
+	StartRefuse   = ""
+	StartEarliest = "earliest"
+	StartLatest   = "latest"
+	StartAnswered = "answered"
+)
+
+// Deduplicate is about requests that a producer sends again with the same id.
+type Deduplicate struct {
 	Window      time.Duration `yaml:"window"`       // how long an id is remembered; 0: not at all
 	MaxRequests int           `yaml:"max_requests"` // how many ids of a partition are remembered; about 100 bytes each
 }
 
-// codec returns the codec of a model's requests and results.
-func (c WorkerConfig) codec(model string) codec.Codec {
+// Codec returns the codec of a model's requests and results.
+func (c Worker) Codec(model string) codec.Codec {
 	if c, ok := c.Codecs[model]; ok {
 		return c
 	}
 	return codec.JSON
 }
 
-// RegistryConfig says how the Schema Registry is reached.
-type RegistryConfig struct {
+// Registry says how the Schema Registry is reached.
+type Registry struct {
 	URL      string `yaml:"url"` // empty: none, and neither avro nor protobuf
 	Username string `yaml:"username"`
 	Password string `yaml:"password"`
 }
 
-func (c RegistryConfig) client() registry.Config {
+// Client returns what a client of the Schema Registry is made from.
+func (c Registry) Client() registry.Config {
 	cfg := registry.DefaultConfig()
 	cfg.URL, cfg.Username, cfg.Password = c.URL, c.Username, c.Password
 	return cfg
 }
 
-// RecorderConfig sizes the recorder.
-type RecorderConfig struct {
+// Recorder sizes the recorder.
+type Recorder struct {
 	Group         string        `yaml:"group"`
 	FlushRows     int           `yaml:"flush_rows"` // of one topic
 	FlushBytes    int           `yaml:"flush_bytes"`
@@ -158,8 +173,8 @@ type RecorderConfig struct {
 	VerifyInterval time.Duration `yaml:"verify_interval"`
 }
 
-// MonitorConfig schedules the drift and accuracy jobs.
-type MonitorConfig struct {
+// Monitor schedules the drift and accuracy jobs.
+type Monitor struct {
 	Interval       time.Duration `yaml:"interval"`
 	ReportInterval time.Duration `yaml:"report_interval"`
 	ReportsDir     string        `yaml:"reports_dir"`
@@ -187,16 +202,22 @@ type KafkaChannel struct {
 	Topic string `yaml:"topic"`
 }
 
-// EmbeddedConfig is for `millrace dev` and `millrace demo`.
-type EmbeddedConfig struct {
+// Embedded is for `millrace dev` and `millrace demo`.
+type Embedded struct {
 	Dir            string `yaml:"dir"`             // data of both services
 	KafkaAddr      string `yaml:"kafka_addr"`      // a free port is taken when this one is in use
 	ClickHouseAddr string `yaml:"clickhouse_addr"` // a free port is taken when this one is in use
 	Sandbox        string `yaml:"sandbox"`         // of the embedded ClickHouse: auto, required, off
 }
 
-// DefaultConfig returns the defaults.
-func DefaultConfig() Config {
+// ForDemo returns where the demo keeps its data.
+func (c Embedded) ForDemo() Embedded {
+	c.Dir = filepath.Join(c.Dir, "demo")
+	return c
+}
+
+// Default returns the defaults.
+func Default() Config {
 	host, err := os.Hostname()
 	if err != nil || host == "" {
 		host = "millrace"
@@ -205,24 +226,24 @@ func DefaultConfig() Config {
 		Instance:     host,
 		Roles:        []Role{RoleWorker, RoleRecorder, RoleMonitor},
 		DrainTimeout: 30 * time.Second,
-		Log:          LogConfig{Level: "info", Format: "console"},
-		HTTP:         HTTPConfig{Addr: "127.0.0.1:8080"},
-		Kafka:        KafkaConfig{Brokers: []string{"127.0.0.1:9092"}, ClientID: "millrace", SessionTimeout: 10 * time.Second},
-		Consumers:    ConsumersConfig{Unreadable: consumers.UnreadableStop},
-		Topics: TopicsConfig{schemas.DefaultTopics(), schemas.TopicSettings{
+		Log:          Log{Level: "info", Format: "console"},
+		HTTP:         HTTP{Addr: "127.0.0.1:8080"},
+		Kafka:        Kafka{Brokers: []string{"127.0.0.1:9092"}, ClientID: "millrace", SessionTimeout: 10 * time.Second},
+		Consumers:    Consumers{Unreadable: consumers.UnreadableStop},
+		Topics: Topics{schemas.DefaultTopics(), schemas.TopicSettings{
 			Partitions: 4, ReplicationFactor: -1, Retention: 7 * 24 * time.Hour, RetentionBytes: -1, Spread: 1,
 		}},
-		ClickHouse: ClickHouseConfig{Addr: []string{"127.0.0.1:8123"}, Username: "default", Database: "millrace", TTLDays: 90, Durability: schemas.DurabilityFsync},
-		Models:     ModelsConfig{Repository: "models", LoadTimeout: time.Minute, LoadMemory: 4 << 30},
+		ClickHouse: ClickHouse{Addr: []string{"127.0.0.1:8123"}, Username: "default", Database: "millrace", TTLDays: 90, Durability: schemas.DurabilityFsync},
+		Models:     Models{Repository: "models", LoadTimeout: time.Minute, LoadMemory: 4 << 30},
 		// Two lanes keep two cores busy: one scores while the other waits for Kafka.
-		Worker: WorkerConfig{
-			Group: "millrace-workers", Lanes: 2, Delivery: consumers.ExactlyOnce, Deduplicate: DeduplicateConfig{MaxRequests: 1_000_000}, MaxBatchRows: 8192, MaxRequestBytes: 1 << 20, TransactionTimeout: 10 * time.Second,
+		Worker: Worker{
+			Group: "millrace-workers", Lanes: 2, Delivery: consumers.ExactlyOnce, Deduplicate: Deduplicate{MaxRequests: 1_000_000}, MaxBatchRows: 8192, MaxRequestBytes: 1 << 20, TransactionTimeout: 10 * time.Second,
 		},
 		// An insert has at most 200,000 rows and 32 MiB, half of FlushBytes, about: large enough for
 		// ClickHouse, small enough to repeat.
-		Recorder: RecorderConfig{Group: "millrace-recorders", FlushRows: 200_000, FlushBytes: 64 << 20, FlushInterval: time.Second, InsertDeadline: 15 * time.Second, VerifyInterval: 10 * time.Second},
-		Monitor:  MonitorConfig{Interval: 30 * time.Second, ReportInterval: time.Minute, ReportsDir: "reports"},
-		Embedded: EmbeddedConfig{Dir: "data", KafkaAddr: "127.0.0.1:9092", ClickHouseAddr: "127.0.0.1:8123", Sandbox: "auto"},
+		Recorder: Recorder{Group: "millrace-recorders", FlushRows: 200_000, FlushBytes: 64 << 20, FlushInterval: time.Second, InsertDeadline: 15 * time.Second, VerifyInterval: 10 * time.Second},
+		Monitor:  Monitor{Interval: 30 * time.Second, ReportInterval: time.Minute, ReportsDir: "reports"},
+		Embedded: Embedded{Dir: "data", KafkaAddr: "127.0.0.1:9092", ClickHouseAddr: "127.0.0.1:8123", Sandbox: "auto"},
 	}
 }
 

@@ -1,4 +1,4 @@
-package pipeline
+package config
 
 import (
 	"os"
@@ -14,22 +14,22 @@ import (
 )
 
 func TestDefaultsAreValid(t *testing.T) {
-	cfg, err := LoadConfig("", nil, nil)
+	cfg, err := Load("", nil, nil)
 	require.NoError(t, err)
-	require.Equal(t, DefaultConfig(), cfg)
+	require.Equal(t, Default(), cfg)
 }
 
 // The file that documents the defaults has all of them, and no other values.
 func TestDocumentedDefaults(t *testing.T) {
-	cfg, err := LoadConfig("../deploy/millrace.yaml", nil, nil)
+	cfg, err := Load("../../deploy/millrace.yaml", nil, nil)
 	require.NoError(t, err)
-	want := DefaultConfig()
+	want := Default()
 	cfg.Models.Versions, cfg.Worker.Codecs, cfg.Alerts = nil, nil, nil // written as empty, not left out
 	require.Equal(t, want, cfg)
 
 	l := &loader{keys: map[string]reflect.Value{}}
 	l.collect(reflect.ValueOf(&want).Elem(), "")
-	text, err := os.ReadFile("../deploy/millrace.yaml")
+	text, err := os.ReadFile("../../deploy/millrace.yaml")
 	require.NoError(t, err)
 	for key := range l.keys {
 		require.Contains(t, string(text), key[strings.LastIndexByte(key, '.')+1:]+":", key)
@@ -54,7 +54,7 @@ alerts:
   - {name: ops, webhook: {url: "http://localhost:1/x", timeout: 2s}, kinds: [retraining], min_severity: warning}
 worker: {lanes: 3}
 `)
-	cfg, err := LoadConfig(path, []string{"MILLRACE_WORKER_LANES=4", "MILLRACE_KAFKA_BROKERS=c:3,d:4", "HOME=/x", "MILLRACE_LIBCHDB=/y"},
+	cfg, err := Load(path, []string{"MILLRACE_WORKER_LANES=4", "MILLRACE_KAFKA_BROKERS=c:3,d:4", "HOME=/x", "MILLRACE_LIBCHDB=/y"},
 		[]string{"worker.lanes=5", "roles=worker"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"c:3", "d:4"}, cfg.Kafka.Brokers)
@@ -83,7 +83,7 @@ worker:
 alerts:
   - {name: "", colour: red}
 `)
-	_, err := LoadConfig(path, []string{"MILLRACE_NONSENSE=1"}, []string{"log.level=loud", "x.y=1", "oops"})
+	_, err := Load(path, []string{"MILLRACE_NONSENSE=1"}, []string{"log.level=loud", "x.y=1", "oops"})
 	require.Error(t, err)
 	for _, want := range []string{
 		path + ":3: kafka.broker: unknown key", path + ":4: kafka.session_timeout:", path + ":5: lanes: unknown key; did you mean worker.lanes?",
@@ -95,11 +95,11 @@ alerts:
 }
 
 func TestConfigTakesNumbersForStringsAsWritten(t *testing.T) {
-	cfg, err := LoadConfig(writeConfig(t, "clickhouse: {password: 0123}\nmodels:\n  versions: {m: 1.10}\n"), nil, nil)
+	cfg, err := Load(writeConfig(t, "clickhouse: {password: 0123}\nmodels:\n  versions: {m: 1.10}\n"), nil, nil)
 	require.NoError(t, err)
 	require.Equal(t, "0123", cfg.ClickHouse.Password)
 	require.Equal(t, map[string]string{"m": "1.10"}, cfg.Models.Versions)
-	cfg, err = LoadConfig("", []string{"MILLRACE_CLICKHOUSE_PASSWORD=0123"}, []string{"models.versions={m: 1.10}"})
+	cfg, err = Load("", []string{"MILLRACE_CLICKHOUSE_PASSWORD=0123"}, []string{"models.versions={m: 1.10}"})
 	require.NoError(t, err)
 	require.Equal(t, "0123", cfg.ClickHouse.Password)
 	require.Equal(t, map[string]string{"m": "1.10"}, cfg.Models.Versions)
@@ -108,15 +108,15 @@ func TestConfigTakesNumbersForStringsAsWritten(t *testing.T) {
 // Kubernetes describes each service of the namespace to each container: one that is called
 // millrace must not keep ours from starting, nor set anything.
 func TestVariablesOfServicesAreNoConfiguration(t *testing.T) {
-	cfg, err := LoadConfig("", []string{
+	cfg, err := Load("", []string{
 		"MILLRACE_SERVICE_HOST=10.0.0.1", "MILLRACE_SERVICE_PORT=8080", "MILLRACE_SERVICE_PORT_HTTP=8080", "MILLRACE_PORT=tcp://10.0.0.1:8080",
 		"MILLRACE_PORT_8080_TCP=tcp://10.0.0.1:8080", "MILLRACE_PORT_8080_TCP_PROTO=tcp", "MILLRACE_PORT_8080_TCP_PORT=8080", "MILLRACE_PORT_8080_TCP_ADDR=10.0.0.1",
 		"MILLRACE_KAFKA_SERVICE_HOST=10.0.0.2", "MILLRACE_KAFKA_PORT=tcp://10.0.0.2:9092",
 	}, nil)
 	require.NoError(t, err)
-	require.Equal(t, DefaultConfig(), cfg)
+	require.Equal(t, Default(), cfg)
 	for _, mistake := range []string{"MILLRACE_PORT=8080", "MILLRACE_HTTP_PORT=8080", "MILLRACE_KAFKA_HOST=a", "MILLRACE_SERVICE=a"} {
-		_, err := LoadConfig("", []string{mistake}, nil)
+		_, err := Load("", []string{mistake}, nil)
 		require.ErrorContains(t, err, "no such key", mistake)
 	}
 }
@@ -126,10 +126,10 @@ func TestConfigurationThatWouldExhaustIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "millrace.yaml")
 	require.NoError(t, os.WriteFile(path, []byte("alerts: "+deep), 0o600))
 	const says = "more than 100 collections within each other"
-	_, err := LoadConfig(path, nil, nil)
+	_, err := Load(path, nil, nil)
 	require.ErrorContains(t, err, says)
-	_, err = LoadConfig("", []string{"MILLRACE_ALERTS=" + deep}, nil)
+	_, err = Load("", []string{"MILLRACE_ALERTS=" + deep}, nil)
 	require.ErrorContains(t, err, says)
-	_, err = LoadConfig("", nil, []string{"kafka.brokers=" + deep})
+	_, err = Load("", nil, []string{"kafka.brokers=" + deep})
 	require.ErrorContains(t, err, says)
 }
