@@ -19,6 +19,7 @@ import (
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/consumers/registry"
 	"github.com/millrace/millrace/inference"
+	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/verify"
 	"github.com/millrace/millrace/schemas"
@@ -286,11 +287,11 @@ func (a *App) needResultPartitions(ctx context.Context, models []string) error {
 
 // runWorker answers requests: one goroutine a lane, each with its own instances.
 func (a *App) runWorker(soft, hard context.Context) error {
-	models, err := loadModels(soft, a.cfg)
+	models, err := catalog.Served(soft, a.cfg)
 	if err != nil {
 		return err
 	}
-	if err := tryModels(soft, a.cfg.Models, models); err != nil {
+	if err := catalog.TryAll(soft, a.cfg.Models, models); err != nil {
 		return orderly(soft, err)
 	}
 	handlers := make([]*laneHandler, 0, a.cfg.Worker.Lanes)
@@ -306,7 +307,7 @@ func (a *App) runWorker(soft, hard context.Context) error {
 		return err
 	}
 	defer admin.Close()
-	parts := workerParts{runtime: runtimes(a.log), past: admin}
+	parts := workerParts{runtime: catalog.Runtimes(a.log), past: admin}
 	if a.cfg.Registry.URL != "" {
 		client, err := registry.New(a.cfg.Registry.Client())
 		if err != nil {
@@ -328,10 +329,10 @@ func (a *App) runWorker(soft, hard context.Context) error {
 	for _, m := range models {
 		a.log.Info().Str("model", m.Manifest.Name).Str("version", m.Manifest.Version).Int("lanes", a.cfg.Worker.Lanes).Msg("model ready")
 	}
-	if err := a.needTopics(soft, config.RoleWorker, modelNames(models)); err != nil {
+	if err := a.needTopics(soft, config.RoleWorker, catalog.Names(models)); err != nil {
 		return orderly(soft, err)
 	}
-	if err := a.needResultPartitions(soft, modelNames(models)); err != nil {
+	if err := a.needResultPartitions(soft, catalog.Names(models)); err != nil {
 		return orderly(soft, err)
 	}
 	start := newStarter(a.cfg, a.log, admin)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/flights"
 	"github.com/millrace/millrace/pipeline/supervisor"
@@ -228,7 +229,7 @@ func (d *demo) run(ctx context.Context, data string, ended *outcome) error {
 	}
 	opened := time.Since(opening)
 	d.total = int64(source.Flights())
-	models, err := loadModels(ctx, d.cfg)
+	models, err := catalog.Served(ctx, d.cfg)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/inference/onnx"
+	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
 )
 
@@ -29,7 +30,7 @@ func NewHandler(ctx context.Context, cfg config.Config) (h interface {
 }, err error,
 ) {
 	a := New(cfg, zerolog.Nop())
-	models, err := loadModels(ctx, cfg)
+	models, err := catalog.Served(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/millrace/millrace/drift"
 	"github.com/millrace/millrace/drift/report"
+	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse/history"
@@ -86,7 +87,7 @@ func every(ctx context.Context, interval time.Duration, what func(now time.Time)
 // monitoredVersions loads what the repository has with monitoring: also versions that no
 // longer serve, whose last windows and labels may still be to come.
 func (a *App) monitoredVersions(ctx context.Context) ([]drift.Version, error) {
-	models, err := openModels(a.cfg.Models)
+	models, err := catalog.Open(a.cfg.Models)
 	if err != nil {
 		return nil, err
 	}

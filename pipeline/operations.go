@@ -15,6 +15,7 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/inference"
+	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
@@ -52,11 +53,11 @@ func repositoryModels(cfg config.Config) ([]string, error) {
 	if _, err := os.Stat(cfg.Models.Repository); errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
-	models, err := openModels(cfg.Models)
+	models, err := catalog.Open(cfg.Models)
 	if err != nil {
 		return nil, err
 	}
-	router, err := models.router()
+	router, err := models.Router()
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +122,7 @@ func CheckTopics(ctx context.Context, cfg config.Config) (problems []consumers.P
 // CheckModels loads every version of the repository, runs it once, and returns a line for
 // each that is good. The faults of all others are in the error.
 func CheckModels(ctx context.Context, cfg config.Config) ([]string, error) {
-	models, err := openModels(cfg.Models)
+	models, err := catalog.Open(cfg.Models)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +130,7 @@ func CheckModels(ctx context.Context, cfg config.Config) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	router, err := models.router()
+	router, err := models.Router()
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +146,7 @@ func CheckModels(ctx context.Context, cfg config.Config) ([]string, error) {
 	for _, ref := range refs {
 		m, err := models.Load(ctx, ref.Name, ref.Version)
 		if err == nil {
-			err = tryLoad(ctx, cfg.Models, ref)
+			err = catalog.Try(ctx, cfg.Models, ref)
 		}
 		if err != nil {
 			errs = append(errs, err)
@@ -174,7 +175,7 @@ func InitModel(ctx context.Context, cfg config.Config, path, name, version strin
 	if name == "" {
 		name = modelNameOf(path)
 	}
-	manifest, err := tryInit(ctx, cfg.Models, path, name, version)
+	manifest, err := catalog.Init(ctx, cfg.Models, path, name, version)
 	if err != nil {
 		return InitResult{}, err
 	}
@@ -185,13 +186,13 @@ func InitModel(ctx context.Context, cfg config.Config, path, name, version strin
 	if err != nil {
 		return InitResult{}, err
 	}
-	models, err := openModels(cfg.Models)
+	models, err := catalog.Open(cfg.Models)
 	if err != nil {
 		return InitResult{}, err
 	}
 	m, err := models.Load(ctx, ref.Name, ref.Version)
 	if err == nil {
-		err = tryLoad(ctx, cfg.Models, ref)
+		err = catalog.Try(ctx, cfg.Models, ref)
 	}
 	if err != nil { // the version is there whole, and able to serve, or not at all
 		return InitResult{}, errors.Join(err, os.RemoveAll(filepath.Join(cfg.Models.Repository, ref.Name, ref.Version)))

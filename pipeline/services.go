@@ -22,6 +22,7 @@ import (
 
 	"github.com/millrace/millrace/consumers/embedded"
 	"github.com/millrace/millrace/deploy/native"
+	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/supervisor"
 	engine "github.com/millrace/millrace/sinks/clickhouse/embedded"
@@ -36,8 +37,8 @@ const (
 // RunChild runs an embedded service or tries a model out, if args (without the program's name) ask
 // for that, and tells whether they did. It returns when the parent has gone or asks for the end.
 func RunChild(args []string, stderr io.Writer) (isChild bool, code int) {
-	if len(args) > 0 && args[0] == childModel {
-		return true, runTrial(context.Background(), args[1:], os.Stdout)
+	if len(args) > 0 && args[0] == catalog.TrialCommand {
+		return true, catalog.RunTrial(context.Background(), args[1:], os.Stdout)
 	}
 	if len(args) == 0 || (args[0] != childKafka && args[0] != childClickHouse) {
 		return false, 0

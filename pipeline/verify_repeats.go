@@ -10,6 +10,7 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/consumers/registry"
+	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
@@ -62,11 +63,11 @@ type requestReader struct {
 
 // decoder returns the decoder of a model's requests.
 func (r requestReader) decoder(ctx context.Context, model string) (requests codec.Requests, end func(), err error) {
-	models, err := openModels(r.cfg.Models)
+	models, err := catalog.Open(r.cfg.Models)
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := models.serving(ctx, model)
+	m, err := models.Serving(ctx, model)
 	if err != nil {
 		return nil, nil, err
 	}

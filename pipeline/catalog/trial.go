@@ -1,4 +1,4 @@
-package pipeline
+package catalog
 
 import (
 	"bytes"
@@ -28,9 +28,9 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// childModel is the hidden command that tries a model out: a graph is a program, which can
+// TrialCommand is the hidden command that tries a model out: a graph is a program, which can
 // take any time and memory, or crash what runs it.
-const childModel = "try-model"
+const TrialCommand = "try-model"
 
 // trial is what a child process is to try.
 type trial struct {
@@ -48,8 +48,9 @@ type trialResult struct {
 	Error    string `json:"error,omitempty"`
 }
 
-// runTrial is the child's side.
-func runTrial(ctx context.Context, args []string, out io.Writer) int {
+// RunTrial is the child's side: args are the trial as JSON, and what came of it is written to out as
+// JSON. It returns the child's exit code.
+func RunTrial(ctx context.Context, args []string, out io.Writer) int {
 	var t trial
 	if len(args) != 1 || json.Unmarshal([]byte(args[0]), &t) != nil {
 		return 2
@@ -74,7 +75,7 @@ func runTrial(ctx context.Context, args []string, out io.Writer) int {
 }
 
 func loadOnce(ctx context.Context, l loadTrial) error {
-	models, err := openModels(config.Models{Repository: l.Repository})
+	models, err := Open(config.Models{Repository: l.Repository})
 	if err != nil {
 		return err
 	}
@@ -82,15 +83,15 @@ func loadOnce(ctx context.Context, l loadTrial) error {
 	if err != nil {
 		return err
 	}
-	instance, err := inference.NewInstance(ctx, runtimes(zerolog.Nop()), m, memory.NewGoAllocator())
+	instance, err := inference.NewInstance(ctx, Runtimes(zerolog.Nop()), m, memory.NewGoAllocator())
 	if err != nil {
 		return err
 	}
 	return instance.Close()
 }
 
-// tryInit has a child process make a manifest for the graph of a file, within the limits of cfg.
-func tryInit(ctx context.Context, cfg config.Models, path, name, version string) (manifest []byte, err error) {
+// Init has a child process make a manifest for the graph of a file, within the limits of cfg.
+func Init(ctx context.Context, cfg config.Models, path, name, version string) (manifest []byte, err error) {
 	made, err := try(ctx, cfg, "read "+path, trial{Init: &initTrial{path, name, version}})
 	return made.Manifest, err
 }
@@ -112,7 +113,7 @@ func try(ctx context.Context, cfg config.Models, what string, t trial) (trialRes
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, cfg.LoadTimeout, errTrialTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, exe, childModel, string(task)) //nolint:gosec // this program itself
+	cmd := exec.CommandContext(ctx, exe, TrialCommand, string(task)) //nolint:gosec // this program itself
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, said := &head{most: mostOutput}, &head{most: 4 << 10}
 	cmd.Stdout, cmd.Stderr = out, said
@@ -211,8 +212,9 @@ func (h *head) String() string {
 // tried are versions that a child of this process has loaded, by what they are made of.
 var tried sync.Map
 
-// tryLoad has a child process load a version, and run it, before this one does.
-func tryLoad(ctx context.Context, cfg config.Models, ref inference.Ref) error {
+// Try has a child process load a version, and run it, before this one does. What it has tried once
+// it does not try again.
+func Try(ctx context.Context, cfg config.Models, ref inference.Ref) error {
 	text, err := schemas.ReadManifestText(filepath.Join(cfg.Repository, ref.Name, ref.Version))
 	if err != nil {
 		return fmt.Errorf("load model %s: %w", ref, err)
@@ -227,12 +229,12 @@ func tryLoad(ctx context.Context, cfg config.Models, ref inference.Ref) error {
 	return err
 }
 
-// tryModels has child processes load models, several at a time.
-func tryModels(ctx context.Context, cfg config.Models, models []*inference.Model) error {
+// TryAll has child processes load models, several at a time.
+func TryAll(ctx context.Context, cfg config.Models, models []*inference.Model) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, m := range models {
-		g.Go(func() error { return tryLoad(ctx, cfg, m.Ref()) }) // ends with its child
+		g.Go(func() error { return Try(ctx, cfg, m.Ref()) }) // ends with its child
 	}
 	return g.Wait()
 }

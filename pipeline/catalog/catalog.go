@@ -1,4 +1,4 @@
-package pipeline
+package catalog
 
 import (
 	"context"
@@ -12,30 +12,31 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// runtimes are what this program executes models with.
-func runtimes(log zerolog.Logger) inference.Runtimes {
+// Runtimes are what this program executes models with.
+func Runtimes(log zerolog.Logger) inference.Runtimes {
 	return inference.Runtimes{schemas.RuntimeONNX: onnx.Runtime{Log: log}}
 }
 
-// catalog is the model repository of a configuration. Every role and command opens models by it.
-type catalog struct {
+// Catalog is the model repository of a configuration. Every role and command opens models by it.
+type Catalog struct {
 	*inference.Repository
 	cfg config.Models
 }
 
-func openModels(cfg config.Models) (*catalog, error) {
+// Open opens the repository.
+func Open(cfg config.Models) (*Catalog, error) {
 	repo, err := inference.OpenRepository(cfg.Repository)
-	return &catalog{repo, cfg}, err
+	return &Catalog{repo, cfg}, err
 }
 
-// router says which versions serve.
-func (c *catalog) router() (*inference.Router, error) {
+// Router says which versions serve.
+func (c *Catalog) Router() (*inference.Router, error) {
 	return inference.NewRouter(c.Repository, c.cfg.Versions)
 }
 
-// serving loads the version of a model that serves.
-func (c *catalog) serving(ctx context.Context, model string) (*inference.Model, error) {
-	router, err := c.router()
+// Serving loads the version of a model that serves.
+func (c *Catalog) Serving(ctx context.Context, model string) (*inference.Model, error) {
+	router, err := c.Router()
 	if err != nil {
 		return nil, err
 	}
@@ -46,13 +47,13 @@ func (c *catalog) serving(ctx context.Context, model string) (*inference.Model, 
 	return c.Load(ctx, model, version)
 }
 
-// loadModels loads the version of each model that serves.
-func loadModels(ctx context.Context, cfg config.Config) ([]*inference.Model, error) {
-	models, err := openModels(cfg.Models)
+// Served loads the version of each model that serves; none is an error.
+func Served(ctx context.Context, cfg config.Config) ([]*inference.Model, error) {
+	models, err := Open(cfg.Models)
 	if err != nil {
 		return nil, err
 	}
-	router, err := models.router()
+	router, err := models.Router()
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +75,8 @@ func loadModels(ctx context.Context, cfg config.Config) ([]*inference.Model, err
 	return loaded, nil
 }
 
-func modelNames(models []*inference.Model) []string {
+// Names returns the models' names.
+func Names(models []*inference.Model) []string {
 	names := make([]string, len(models))
 	for i, m := range models {
 		names[i] = m.Manifest.Name
