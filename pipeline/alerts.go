@@ -13,6 +13,7 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/role"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/alerts"
 	"github.com/millrace/millrace/sinks/kafka"
@@ -23,32 +24,32 @@ const maxAlertBackoff = time.Minute
 
 // runAlerts delivers events to the subscriptions: one consumer group each, so that a
 // receiver that is away holds up nobody else, and that each goes on where it stopped.
-func (a *App) runAlerts(soft, hard context.Context, producer *kafka.Producer) error {
-	if len(a.cfg.Alerts) == 0 {
+func runAlerts(soft, hard context.Context, env *role.Env, m *monitorMetrics, producer *kafka.Producer) error {
+	if len(env.Config.Alerts) == 0 {
 		return nil
 	}
-	admin, err := consumers.NewAdmin(a.connection())
+	admin, err := consumers.NewAdmin(env.Connection())
 	if err != nil {
 		return err
 	}
 	defer admin.Close()
 	receivers := newReceivers(func(subscription string, n int) {
-		a.Metrics.parked.WithLabelValues(subscription).Set(float64(n))
+		m.parked.WithLabelValues(subscription).Set(float64(n))
 		note := ""
 		if n > 0 {
 			note = fmt.Sprintf("%d events that the receiver refused are parked: see `millrace alerts parked`", n)
 		}
-		a.ready.note("alerts "+subscription, note)
+		env.Ready.Note("alerts "+subscription, note)
 	})
 	group, ctx := errgroup.WithContext(soft)
 	group.Go(func() error { // ends with soft
-		admin.Follow(ctx, a.cfg.Topics.Control, a.log, receivers)
+		admin.Follow(ctx, env.Config.Topics.Control, env.Log, receivers)
 		return nil
 	})
-	for _, s := range a.cfg.Alerts {
+	for _, s := range env.Config.Alerts {
 		sub := &subscriber{
-			Subscription: s, app: a, producer: producer, receivers: receivers, part: "alerts " + s.Name,
-			log: a.log.With().Str("subscription", s.Name).Logger(),
+			Subscription: s, env: env, metrics: m, producer: producer, receivers: receivers, part: "alerts " + s.Name,
+			log: env.Log.With().Str("subscription", s.Name).Logger(),
 		}
 		if s.Webhook != nil {
 			sub.hook = alerts.NewWebhook(s.Webhook.URL, s.Webhook.Headers, s.Webhook.Timeout)
@@ -60,9 +61,9 @@ func (a *App) runAlerts(soft, hard context.Context, producer *kafka.Producer) er
 			if !receivers.known(ctx) {
 				return nil // the process ends
 			}
-			err := consumers.Subscribe(ctx, hard, a.connection(), a.group("millrace-alerts-"+s.Name), a.cfg.Topics.Events, maxAlertBackoff, sub.log, sub.handle)
+			err := consumers.Subscribe(ctx, hard, env.Connection(), env.Group("millrace-alerts-"+s.Name), env.Config.Topics.Events, maxAlertBackoff, sub.log, sub.handle)
 			if err != nil { // an alert that cannot be read must not stop inference
-				a.ready.set(sub.part, err.Error())
+				env.Ready.Set(sub.part, err.Error())
 				sub.log.Error().Err(err).Msg("the subscription has ended")
 			}
 			return nil
@@ -74,7 +75,8 @@ func (a *App) runAlerts(soft, hard context.Context, producer *kafka.Producer) er
 // subscriber delivers the events of one subscription.
 type subscriber struct {
 	config.Subscription
-	app       *App
+	env       *role.Env
+	metrics   *monitorMetrics
 	out       alerts.Channel
 	hook      *alerts.Webhook // the same as out, where that is a webhook
 	producer  *kafka.Producer
@@ -87,7 +89,7 @@ type subscriber struct {
 // ready tells whether events come to the receiver, or why not.
 func (s *subscriber) ready(reason string) {
 	if reason != "" || s.unready {
-		s.app.ready.set(s.part, reason)
+		s.env.Ready.Set(s.part, reason)
 		s.unready = reason != ""
 	}
 }
@@ -103,7 +105,7 @@ func (s *subscriber) handle(ctx context.Context, rec *schemas.Record) error {
 		return nil
 	}
 	outcome, err := s.deliver(ctx, rec, e.ID)
-	s.app.Metrics.deliveries.WithLabelValues(s.Name, outcome).Inc()
+	s.metrics.deliveries.WithLabelValues(s.Name, outcome).Inc()
 	return err
 }
 
@@ -126,7 +128,7 @@ func (s *subscriber) deliver(ctx context.Context, rec *schemas.Record, id string
 		Subscription: s.Name, Event: schemas.Place{TopicID: rec.TopicID, Partition: rec.Partition, Offset: rec.Offset},
 		ID: id, Reason: err.Error(), At: time.Now(), Body: rec.Value,
 	}
-	if failure := s.producer.Send(ctx, parked.Message(s.app.cfg.Topics.Control)); failure != nil {
+	if failure := s.producer.Send(ctx, parked.Message(s.env.Config.Topics.Control)); failure != nil {
 		return "failed", fmt.Errorf("park an event: %w (%w)", failure, err)
 	}
 	s.ready("")
@@ -144,7 +146,7 @@ func (s *subscriber) accepted(ctx context.Context) {
 	if s.receivers.accepts(s.Name, address) {
 		return
 	}
-	m, err := schemas.Receiver{Subscription: s.Name, Address: address, At: time.Now()}.Message(s.app.cfg.Topics.Control)
+	m, err := schemas.Receiver{Subscription: s.Name, Address: address, At: time.Now()}.Message(s.env.Config.Topics.Control)
 	if err == nil {
 		err = s.producer.Send(ctx, m)
 	}

@@ -238,7 +238,7 @@ func (d *demo) run(ctx context.Context, data string, ended *outcome) error {
 			d.threshold = m.Manifest.Target.Threshold
 		}
 	}
-	if d.client, err = d.app.openClickHouse(); err != nil {
+	if d.client, err = clickhouse.Open(d.cfg.ClickHouseOptions(d.log)); err != nil {
 		return err
 	}
 	defer d.client.Close()
@@ -427,7 +427,7 @@ func (d *demo) progress(began time.Time) func() {
 		p := &d.app.Done
 		const width = 30
 		p99 := "-" // nothing has been answered
-		if q := d.app.Metrics.LatencyQuantile(0.99); !math.IsNaN(q) {
+		if q := d.app.Metrics.worker.LatencyQuantile(0.99); !math.IsNaN(q) {
 			p99 = fmt.Sprintf("%.1f", 1e3*q)
 		}
 		full := int(width * p.Observations.Load() / max(d.total, 1))

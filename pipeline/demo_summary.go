@@ -35,7 +35,7 @@ func (d *demo) count(ctx context.Context, query string) (uint64, error) {
 // the way.
 func (d *demo) summarise(ctx context.Context, took time.Duration) (*demoSummary, error) {
 	s := &demoSummary{Requests: d.requests.Load(), ThroughputPerS: float64(d.total) / took.Seconds(), PeakRSSBytes: peakRSS()}
-	admin, err := consumers.NewAdmin(d.app.connection())
+	admin, err := consumers.NewAdmin(d.cfg.Kafka.Connection())
 	if err != nil {
 		return nil, err
 	}

@@ -3,12 +3,14 @@ package pipeline
 import (
 	"context"
 
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/consumers"
-	"github.com/millrace/millrace/inference/onnx"
 	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/role"
 )
 
 // EndGrace is how long a role may take to end once it is cut off.
@@ -29,12 +31,12 @@ func NewHandler(ctx context.Context, cfg config.Config) (h interface {
 	Close() error
 }, err error,
 ) {
-	a := New(cfg, zerolog.Nop())
 	models, err := catalog.Served(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	return newLaneHandler(ctx, cfg, 0, models, workerParts{runtime: onnx.Runtime{Log: a.log}}, a.alloc, a.Metrics, &a.Done)
+	env := &role.Env{Config: cfg, Memory: memory.NewGoAllocator(), Done: &role.Progress{}}
+	return newLaneHandler(ctx, env, 0, models, workerParts{runtime: catalog.Runtimes(zerolog.Nop()), metrics: newWorkerMetrics(prometheus.NewRegistry())})
 }
 
 // Began tells that a role of the test's own is set up.

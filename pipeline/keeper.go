@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/consumers"
+	"github.com/millrace/millrace/pipeline/role"
 	"github.com/millrace/millrace/pipeline/verify"
 	"github.com/millrace/millrace/sinks/clickhouse"
 )
@@ -43,15 +44,15 @@ type keeper struct {
 }
 
 // keep starts the keeper of a recorder, until soft or the returned function ends it.
-func (a *App) keep(soft context.Context, tables *clickhouse.Client) (end func(), err error) {
-	log, err := consumers.NewAdmin(a.connection())
+func keep(soft context.Context, env *role.Env, tables *clickhouse.Client, m *recorderMetrics) (end func(), err error) {
+	log, err := consumers.NewAdmin(env.Connection())
 	if err != nil {
 		return nil, err
 	}
-	with := repairing(a.cfg, a.alloc)
+	with := repairing(env.Config, env.Memory)
 	with.KeepDoubled = true // an operator decides
-	with.Restored = func(table string, rows int) { a.Metrics.restored.WithLabelValues(table).Add(float64(rows)) }
-	k := &keeper{log: log, tables: tables, parts: verifyParts(a.cfg, log, tables, a.log), with: with, interval: a.cfg.Recorder.VerifyInterval, logger: a.log}
+	with.Restored = func(table string, rows int) { m.restored.WithLabelValues(table).Add(float64(rows)) }
+	k := &keeper{log: log, tables: tables, parts: verifyParts(env.Config, log, tables, env.Log), with: with, interval: env.Config.Recorder.VerifyInterval, logger: env.Log}
 	ctx, stop := context.WithCancel(soft)
 	ended := make(chan struct{})
 	go func() { // ends with ctx

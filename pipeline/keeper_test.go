@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,7 +30,7 @@ func TestRecorderStoresAgainWhatAPowerCutTook(t *testing.T) {
 	})
 	lost := h.losePower("observations_fares", "feedback", "minute_states")
 	h.eventually("what was lost is stored again", func() (string, bool) {
-		n := r.app.Metrics.Restored("observations", "feedback")
+		n := restored(t, r, "observations", "feedback")
 		return strconv.Itoa(n), n == lost
 	})
 	tr.sendHour()
@@ -43,7 +44,7 @@ func TestRecorderStoresAgainWhatAPowerCutTook(t *testing.T) {
 	lost = h.losePower("observations_fares", "feedback")
 	r = h.start("worker,recorder")
 	h.eventually("what was lost is stored again", func() (string, bool) {
-		n := r.app.Metrics.Restored("observations", "feedback")
+		n := restored(t, r, "observations", "feedback")
 		return strconv.Itoa(n), n == lost
 	})
 	tr.requireOnce()
@@ -85,5 +86,23 @@ func (h *harness) losePower(tables ...string) (rows int) {
 		_, err := h.query("SELECT 1")
 		return "", err == nil && h.services.ClickHouse.Restarts() > restarts
 	})
+	return rows
+}
+
+// restored returns how many rows of the tables were lost and stored again.
+func restored(t *testing.T, r *running, tables ...string) (rows int) {
+	t.Helper()
+	families, err := r.app.Metrics.Registry.Gather()
+	require.NoError(t, err)
+	for _, f := range families {
+		if f.GetName() != "millrace_recorder_rows_restored_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if slices.Contains(tables, m.GetLabel()[0].GetValue()) {
+				rows += int(m.GetCounter().GetValue())
+			}
+		}
+	}
 	return rows
 }

@@ -11,62 +11,64 @@ import (
 	"github.com/millrace/millrace/drift/report"
 	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/role"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/history"
 	"github.com/millrace/millrace/sinks/kafka"
 )
 
 // runMonitor judges closed windows, writes reports and delivers alerts. Its passes are
 // short and safe to interrupt, so it ends with the intake; hard bounds the leaving of groups.
-func (a *App) runMonitor(soft, hard context.Context) error {
-	versions, err := a.monitoredVersions(soft)
+func runMonitor(soft, hard context.Context, env *role.Env, m *monitorMetrics) error {
+	versions, err := monitoredVersions(soft, env.Config.Models)
 	if err != nil {
 		return err
 	}
-	client, err := a.openClickHouse()
+	client, err := clickhouse.Open(env.Config.ClickHouseOptions(env.Log))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	if err := a.retry(soft, config.RoleMonitor, client.Migrate); err != nil {
-		return orderly(soft, err)
+	if err := env.Retry(soft, client.Migrate); err != nil {
+		return role.Orderly(soft, err)
 	}
-	if err := a.needTopics(soft, config.RoleMonitor, nil); err != nil {
-		return orderly(soft, err)
+	if err := env.NeedTopics(soft, nil); err != nil {
+		return role.Orderly(soft, err)
 	}
-	producer, err := a.newProducer()
+	producer, err := kafka.NewProducer(env.Connection().Dial, 10_000, env.Config.Topics.MaxBytes)
 	if err != nil {
 		return err
 	}
 	defer producer.Close()
 
-	store := history.New(client, a.cfg.ClickHouse.Database)
-	publisher := countingPublisher{kafka.EventPublisher{Producer: producer, Topic: a.cfg.Topics.Events}, a}
-	monitor := drift.NewMonitor(drift.DefaultConfig(), store, publisher, a.log)
+	store := history.New(client, env.Config.ClickHouse.Database)
+	publisher := countingPublisher{kafka.EventPublisher{Producer: producer, Topic: env.Config.Topics.Events}, m, env.Done}
+	monitor := drift.NewMonitor(drift.DefaultConfig(), store, publisher, env.Log)
 	reports := report.DefaultConfig()
-	reports.Dir = a.cfg.Monitor.ReportsDir
-	reporter := report.NewReporter(reports, store, a.log)
+	reports.Dir = env.Config.Monitor.ReportsDir
+	reporter := report.NewReporter(reports, store, env.Log)
 	group, ctx := errgroup.WithContext(soft)
 	group.Go(func() error { // ends with soft
-		every(ctx, a.cfg.Monitor.Interval, func(now time.Time) {
+		every(ctx, env.Config.Monitor.Interval, func(now time.Time) {
 			if _, err := monitor.Tick(ctx, now, versions); err != nil && ctx.Err() == nil {
-				a.log.Error().Err(err).Msg("monitor pass failed; trying again at the next interval")
+				env.Log.Error().Err(err).Msg("monitor pass failed; trying again at the next interval")
 				return
 			}
-			a.Done.Ticks.Add(1)
+			env.Done.Ticks.Add(1)
 		})
 		return nil
 	})
 	group.Go(func() error { // ends with soft
-		every(ctx, a.cfg.Monitor.ReportInterval, func(now time.Time) {
+		every(ctx, env.Config.Monitor.ReportInterval, func(now time.Time) {
 			if _, err := reporter.Tick(ctx, now, versions); err != nil && ctx.Err() == nil {
-				a.log.Error().Err(err).Msg("writing reports failed; trying again at the next interval")
+				env.Log.Error().Err(err).Msg("writing reports failed; trying again at the next interval")
 			}
 		})
 		return nil
 	})
-	group.Go(func() error { return a.runAlerts(ctx, hard, producer) }) // ends with soft
-	a.began(config.RoleMonitor)
+	group.Go(func() error { return runAlerts(ctx, hard, env, m, producer) }) // ends with soft
+	env.Began()
 	return group.Wait()
 }
 
@@ -86,8 +88,8 @@ func every(ctx context.Context, interval time.Duration, what func(now time.Time)
 
 // monitoredVersions loads what the repository has with monitoring: also versions that no
 // longer serve, whose last windows and labels may still be to come.
-func (a *App) monitoredVersions(ctx context.Context) ([]drift.Version, error) {
-	models, err := catalog.Open(a.cfg.Models)
+func monitoredVersions(ctx context.Context, cfg config.Models) ([]drift.Version, error) {
+	models, err := catalog.Open(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +113,8 @@ func (a *App) monitoredVersions(ctx context.Context) ([]drift.Version, error) {
 // countingPublisher counts the events of the monitor.
 type countingPublisher struct {
 	kafka.EventPublisher
-	app *App
+	metrics *monitorMetrics
+	done    *role.Progress
 }
 
 // Publish implements drift.Publisher.
@@ -119,9 +122,9 @@ func (p countingPublisher) Publish(ctx context.Context, e schemas.Event) error {
 	if err := p.EventPublisher.Publish(ctx, e); err != nil {
 		return fmt.Errorf("publish %s event of %s: %w", e.Data.Kind, e.Subject, err)
 	}
-	p.app.Metrics.events.WithLabelValues(e.Data.Model, string(e.Data.Kind)).Inc()
+	p.metrics.events.WithLabelValues(e.Data.Model, string(e.Data.Kind)).Inc()
 	if e.Data.Kind == schemas.EventRetraining {
-		p.app.Done.Retrainings.Add(1)
+		p.done.Retrainings.Add(1)
 	}
 	return nil
 }

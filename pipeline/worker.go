@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -17,23 +16,22 @@ import (
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/role"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 	"github.com/millrace/millrace/schemas/observe"
 )
-
-var nan = math.NaN()
 
 // laneHandler answers the request batches of one lane: it decodes, scores, encodes and
 // publishes. It is called by one goroutine and owns everything that it holds.
 type laneHandler struct {
 	cfg     config.Config
 	lane    int
-	metrics *Metrics
+	metrics *workerMetrics
 	alloc   memory.Allocator
 	topics  map[string]*topic // by model
 	repeats *repeats          // nil where requests are not deduplicated
-	done    *Progress
+	done    *role.Progress
 	room    int         // bytes for dead letters of rows that is left in this request batch; see maxRowLetters
 	letters []rowLetter // of the record that is being answered
 }
@@ -108,11 +106,13 @@ type workerParts struct {
 	runtime  inference.Runtime
 	registry codec.Registry // nil without one
 	past     past
+	metrics  *workerMetrics
 }
 
 // newLaneHandler loads one instance of every model for the lane. Close it.
-func newLaneHandler(ctx context.Context, cfg config.Config, lane int, models []*inference.Model, w workerParts, alloc memory.Allocator, m *Metrics, done *Progress) (*laneHandler, error) {
-	h := &laneHandler{cfg: cfg, lane: lane, metrics: m, alloc: alloc, topics: map[string]*topic{}, done: done}
+func newLaneHandler(ctx context.Context, env *role.Env, lane int, models []*inference.Model, w workerParts) (*laneHandler, error) {
+	cfg := env.Config
+	h := &laneHandler{cfg: cfg, lane: lane, metrics: w.metrics, alloc: env.Memory, topics: map[string]*topic{}, done: env.Done}
 	if cfg.Worker.Deduplicate.Window > 0 {
 		h.repeats = newRepeats(cfg.Worker, w.past)
 	}
