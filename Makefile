@@ -39,7 +39,7 @@ test-pure:
 
 .PHONY: test-memory
 test-memory: # the race detector distorts it
-	$(GO) test -timeout 10m -run 'Alloc|ClickHouseAwayUnderLoad' ./inference/onnx ./pipeline
+	$(GO) test -timeout 10m -run 'Alloc|ClickHouseAwayUnderLoad' ./inference/onnx ./pipeline ./pipeline/worker
 
 .PHONY: race
 race: native ## statistics and schemas, with the race detector

@@ -18,6 +18,7 @@ import (
 
 	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 )
@@ -93,10 +94,10 @@ func (h *harness) bomb(topic string, partition int32) {
 func TestUnreadableBatchesLeaveEverythingElse(t *testing.T) {
 	parallel(t)
 	addr := freeAddr(t)
-	h := newHarness(t, []model{fares, prices}, "http.addr="+addr, "worker.deduplicate.window=10m")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares, catalogtest.Prices}, "http.addr="+addr, "worker.deduplicate.window=10m")
 	requests, feedback := h.cfg.Topics.RequestsOf("fares"), h.cfg.Topics.Feedback
 	request := func(partition int32) *kgo.Record {
-		return &kgo.Record{Topic: requests, Partition: partition, Value: fare{At: epoch, Price: 1, Count: 1, Carrier: "AA"}.json()}
+		return &kgo.Record{Topic: requests, Partition: partition, Value: catalogtest.Fare{At: catalogtest.Epoch, Price: 1, Count: 1, Carrier: "AA"}.JSON()}
 	}
 	price := &kgo.Record{Topic: h.cfg.Topics.RequestsOf("prices"), Partition: 0, Value: []byte(`{"index":1}`)}
 	label := func(partition int32) *kgo.Record {
@@ -186,7 +187,7 @@ func (h *harness) answered(requests string) {
 // named, the worker of the process goes on. Set to where the log begins, the recorder goes on.
 func TestALostRangeOfTheRecorderLeavesTheWorker(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{prices})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Prices})
 	price := &kgo.Record{Topic: h.cfg.Topics.RequestsOf("prices"), Partition: 0, Value: []byte(`{"index":1}`)}
 	r := h.start("worker,recorder")
 	h.produce(price)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/role"
+	"github.com/millrace/millrace/pipeline/worker"
 )
 
 // ErrDrainTimeout says that a shutdown took longer than drain_timeout. Nothing is lost by
@@ -58,13 +59,13 @@ func (a *App) Run(ctx context.Context) error {
 	defer SetGCPercent()()
 	return a.run(ctx, map[config.Role]runRole{
 		config.RoleWorker: func(soft, hard context.Context) error {
-			return runWorker(soft, hard, a.env(config.RoleWorker), a.Metrics.worker)
+			return worker.Run(soft, hard, a.env(config.RoleWorker), a.Metrics.Worker)
 		},
 		config.RoleRecorder: func(soft, hard context.Context) error {
-			return runRecorder(soft, hard, a.env(config.RoleRecorder), a.Metrics.recorder)
+			return runRecorder(soft, hard, a.env(config.RoleRecorder), a.Metrics.Recorder)
 		},
 		config.RoleMonitor: func(soft, hard context.Context) error {
-			return runMonitor(soft, hard, a.env(config.RoleMonitor), a.Metrics.monitor)
+			return runMonitor(soft, hard, a.env(config.RoleMonitor), a.Metrics.Monitor)
 		},
 	})
 }

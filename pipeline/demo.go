@@ -427,7 +427,7 @@ func (d *demo) progress(began time.Time) func() {
 		p := &d.app.Done
 		const width = 30
 		p99 := "-" // nothing has been answered
-		if q := d.app.Metrics.worker.LatencyQuantile(0.99); !math.IsNaN(q) {
+		if q := d.app.Metrics.Worker.LatencyQuantile(0.99); !math.IsNaN(q) {
 			p99 = fmt.Sprintf("%.1f", 1e3*q)
 		}
 		full := int(width * p.Observations.Load() / max(d.total, 1))

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/pipeline/config"
 )
 
@@ -107,7 +108,7 @@ func TestDrainWithoutKafka(t *testing.T) {
 		t.Skip("stops the embedded broker")
 	}
 	hook := newWebhook(t)
-	h := newHarness(t, []model{fares}, "recorder.flush_rows=100", "worker.max_batch_rows=64", "drain_timeout=1s",
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, "recorder.flush_rows=100", "worker.max_batch_rows=64", "drain_timeout=1s",
 		`alerts=[{name: hook, webhook: {url: "`+hook.URL+`"}}]`)
 	tr := newTraffic(h, seeded(t), 2000)
 	processes := map[string]*process{

@@ -19,11 +19,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/schemas"
 )
-
-// epoch is the first event time of the tests.
-var epoch = time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
 
 // sent is a request with what must become of it.
 type sent struct {
@@ -71,7 +69,7 @@ func TestEndToEnd(t *testing.T) {
 	rnd := seeded(t)
 	admin := freeAddr(t)
 	hook := newWebhook(t)
-	h := newHarness(t, []model{fares, prices, ratios}, "http.addr="+admin, "alerts="+
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares, catalogtest.Prices, catalogtest.Ratios}, "http.addr="+admin, "alerts="+
 		`[{name: hook, webhook: {url: "`+hook.URL+`"}, kinds: [retraining]},
 		{name: copy, kafka: {topic: copied.events}, models: [fares], min_severity: critical},
 		{name: nothing, webhook: {url: "`+hook.URL+`"}, models: [other]}]`)
@@ -97,16 +95,16 @@ func TestEndToEnd(t *testing.T) {
 	}
 	// Three hours of event time: as the reference, then far away, then enough to close both.
 	for i := range goodFares {
-		f := fare{
-			At: epoch.Add(time.Duration(i) * hours * time.Hour / goodFares), Price: rnd.Float64(), Count: 1,
+		f := catalogtest.Fare{
+			At: catalogtest.Epoch.Add(time.Duration(i) * hours * time.Hour / goodFares), Price: rnd.Float64(), Count: 1,
 			Carrier: []string{"AA", "UA", "WN"}[rnd.IntN(3)], Urgent: rnd.IntN(4) == 0,
 		}
-		s := sent{hour: int(f.At.Sub(epoch) / time.Hour), row: true}
+		s := sent{hour: int(f.At.Sub(catalogtest.Epoch) / time.Hour), row: true}
 		if s.hour == 1 {
 			f.Price += 10
 		}
-		s.total = f.total()
-		value := f.json()
+		s.total = f.Total()
+		value := f.JSON()
 		switch i / 3 % 3 {
 		case 0:
 			s.id = fmt.Sprintf("header-%d", i)
@@ -391,7 +389,7 @@ func TestEndToEnd(t *testing.T) {
 		require.NoError(t, json.Unmarshal(events[0].Value, &event))
 		require.Equal(t, schemas.EventRetraining, event.Data.Kind)
 		require.Equal(t, "fares/1", event.Subject)
-		require.Equal(t, epoch.Add(time.Hour), event.Data.WindowStart)
+		require.Equal(t, catalogtest.Epoch.Add(time.Hour), event.Data.WindowStart)
 		require.Equal(t, schemas.SeverityCritical, event.Data.Severity)
 		require.Len(t, event.Data.Breaches, 1)
 		require.Equal(t, "price", event.Data.Breaches[0].Column)

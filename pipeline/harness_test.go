@@ -3,7 +3,6 @@ package pipeline_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +32,7 @@ import (
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/supervisor"
 	"github.com/millrace/millrace/schemas"
@@ -127,19 +127,12 @@ func (l *logs) tail() string {
 	return text[max(0, len(text)-most):]
 }
 
-// model is one that tests put into a repository: a graph of inference/onnx/testdata and
-// the manifest without name, version and artifact.
-type model struct {
-	name, graph, manifest string
-	reference             *schemas.Reference
-}
-
 // harness is an embedded Kafka and ClickHouse with a model repository and topics. Where
 // tests run against Apache Kafka, it is that, emptied for each of them, and the embedded
 // one has nothing to do.
 type harness struct {
 	testing.TB
-	models   []model
+	models   []catalogtest.Model
 	set      []string // configuration of every role
 	cfg      config.Config
 	log      zerolog.Logger
@@ -151,7 +144,7 @@ type harness struct {
 }
 
 // newHarness starts the services; the test's end stops them. set overrides configuration.
-func newHarness(t *testing.T, models []model, set ...string) *harness {
+func newHarness(t *testing.T, models []catalogtest.Model, set ...string) *harness {
 	t.Helper()
 	dir := t.TempDir()
 	h := &harness{TB: t, models: models, logs: &logs{}}
@@ -164,7 +157,7 @@ func newHarness(t *testing.T, models []model, set ...string) *harness {
 	repository := filepath.Join(dir, "models")
 	require.NoError(t, os.Mkdir(repository, 0o750))
 	for _, m := range models {
-		installModel(t, repository, m)
+		catalogtest.Install(t, repository, m)
 	}
 	h.set = append([]string{
 		"instance=test", "log.level=debug", "log.format=json", "http.addr=", "drain_timeout=20s",
@@ -224,26 +217,6 @@ func (h *harness) config(set ...string) config.Config {
 	cfg, err := config.Load("", nil, append(slices.Clone(h.set), set...))
 	require.NoError(h, err)
 	return cfg
-}
-
-// installModel writes a version's folder.
-func installModel(tb testing.TB, repository string, m model) {
-	tb.Helper()
-	graph, err := os.ReadFile(filepath.Join("..", "inference", "onnx", "testdata", m.graph+".onnx"))
-	require.NoError(tb, err)
-	dir := filepath.Join(repository, m.name, "1")
-	require.NoError(tb, os.MkdirAll(dir, 0o750))
-	write := func(name string, body []byte) string {
-		require.NoError(tb, os.WriteFile(filepath.Join(dir, name), body, 0o600))
-		return fmt.Sprintf("{file: %s, sha256: %x}", name, sha256.Sum256(body))
-	}
-	text := fmt.Sprintf("name: %s\nversion: \"1\"\nruntime: onnx\nartifact: %s\n%s", m.name, write("model.onnx", graph), m.manifest)
-	if m.reference != nil {
-		body, err := json.Marshal(m.reference)
-		require.NoError(tb, err)
-		text += "\nreference: " + write("reference.json", body)
-	}
-	write(schemas.ManifestFile, []byte(text))
 }
 
 // running is an App in this process.
@@ -490,7 +463,7 @@ func (h *harness) ended(requests ...string) {
 	h.Helper()
 	topics := []string{h.cfg.Topics.Observations, h.cfg.Topics.DeadLetters}
 	for _, topic := range requests {
-		if name, ok := h.cfg.Topics.ModelOf(topic); ok && slices.ContainsFunc(h.models, func(m model) bool { return m.name == name }) {
+		if name, ok := h.cfg.Topics.ModelOf(topic); ok && slices.ContainsFunc(h.models, func(m catalogtest.Model) bool { return m.Name == name }) {
 			topics = append(topics, h.cfg.Topics.ResultsOf(name))
 		}
 	}

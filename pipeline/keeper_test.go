@@ -10,13 +10,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 )
 
 // The machine of ClickHouse loses power: the newest parts, which nobody has synced, are gone.
 // They were committed as stored; the recorder finds out and stores them again.
 func TestRecorderStoresAgainWhatAPowerCutTook(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares}, fastRestart, "recorder.verify_interval=100ms")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, fastRestart, "recorder.verify_interval=100ms")
 	tr := newTraffic(h, seeded(t), 300)
 	r := h.start("worker,recorder")
 	tr.sendHour()

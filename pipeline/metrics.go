@@ -3,15 +3,17 @@ package pipeline
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/millrace/millrace/pipeline/worker"
 )
 
 // Metrics are what /metrics shows, those of roles that the process does not play included.
 type Metrics struct {
 	Registry *prometheus.Registry
 
-	worker   *workerMetrics
-	recorder *recorderMetrics
-	monitor  *monitorMetrics
+	Worker   *worker.Metrics
+	Recorder *recorderMetrics
+	Monitor  *monitorMetrics
 	roleUp   *prometheus.GaugeVec // role
 }
 
@@ -19,7 +21,7 @@ type Metrics struct {
 func NewMetrics() *Metrics {
 	registry := prometheus.NewRegistry()
 	m := &Metrics{
-		Registry: registry, worker: newWorkerMetrics(registry), recorder: newRecorderMetrics(registry), monitor: newMonitorMetrics(registry),
+		Registry: registry, Worker: worker.NewMetrics(registry), Recorder: newRecorderMetrics(registry), Monitor: newMonitorMetrics(registry),
 		roleUp: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "millrace_role_up", Help: "1 while a role of this process does its work, 0 before it is set up and when it has stopped.",
 		}, []string{"role"}),

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 )
@@ -29,7 +30,7 @@ func requireHarmless(t *testing.T, text string) {
 // dead letters nor results bring it to a terminal as it is.
 func TestRequestsReachNoTerminal(t *testing.T) {
 	const hostile = "\x1b[2J\x1b]0;title\a\u009b31m\u202e\u2066\r\n0/0\tforged\x7f"
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	topic := h.cfg.Topics.DeadLetters
 	headers := []kgo.RecordHeader{{Key: "key" + hostile, Value: []byte(hostile)}, {Key: "binary", Value: []byte("\xff\x1b")}}
 	for _, key := range []string{

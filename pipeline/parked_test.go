@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -70,7 +71,7 @@ func (h *harness) event(revision int, more string) {
 	h.Helper()
 	e := schemas.NewEvent(schemas.EventData{
 		Kind: schemas.EventRetraining, Model: "fares", Version: "1", Severity: "critical", Revision: uint32(revision),
-		WindowStart: epoch.Add(time.Duration(revision) * time.Hour), TrainingSQL: more,
+		WindowStart: catalogtest.Epoch.Add(time.Duration(revision) * time.Hour), TrainingSQL: more,
 	}, time.Now())
 	body, err := json.Marshal(e)
 	require.NoError(h, err)
@@ -99,7 +100,7 @@ func (h *harness) awaitReady(admin string, status int, text string) (body string
 func TestWebhookThatHasNeverAcceptedAnythingLosesNoEvent(t *testing.T) {
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer srv.Close()
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	admin := freeAddr(t)
 	for i := range 3 {
 		h.event(i, "")
@@ -127,7 +128,7 @@ func TestRefusedEventsAreParkedAndSentAgain(t *testing.T) {
 	hook := newReceiver(t)
 	address := hook.URL + "/services/canary-path?token=canary-token"
 	set := []string{`alerts=[{name: hook, webhook: {url: "` + address + `", headers: {Authorization: "Bearer canary-bearer"}}}]`}
-	h := newHarness(t, []model{fares}, set...)
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, set...)
 	admin := freeAddr(t)
 	parked := func(want int) string {
 		t.Helper()

@@ -16,13 +16,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/schemas"
 )
 
 // A replay sends each request once more to the partition that it came from, and a request that
 // fails for ever has one letter more for each replay, not twice as many.
 func TestReplayedRequestsComeToTheirPartitionAndOnceForEachRun(t *testing.T) {
-	h := newHarness(t, []model{prices})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Prices})
 	h.start("worker")
 	requests := h.cfg.Topics.RequestsOf("prices")
 	const hopeless = 6
@@ -131,7 +132,7 @@ func (c interrupted) Err() error {
 
 func TestReplay(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	control := h.cfg.Topics.Control
 	replay := func(t *testing.T, model string) (pipeline.Replayed, error) {
 		t.Helper()

@@ -13,12 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 )
 
 func TestEmbeddedServicesAreOnlyTheirUsers(t *testing.T) {
 	t.Setenv("MILLRACE_TEST_SECRET", "canary")
 	t.Setenv("TZ", "") // as an unset one in a container's file; the engine knows no zone without a name
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 
 	// What a process does not get, nobody finds there.
 	for _, pid := range []int{h.services.Kafka.Pid(), h.services.ClickHouse.Pid()} {
@@ -84,7 +85,7 @@ func TestEmbeddedServicesAreOnlyTheirUsers(t *testing.T) {
 }
 
 func TestResetLeavesServicesThatRun(t *testing.T) {
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	h.exec("CREATE TABLE default.kept (n Int32) ENGINE = MergeTree ORDER BY n")
 	h.exec("INSERT INTO default.kept SELECT number FROM numbers(7)")
 	topics, err := os.ReadFile(filepath.Join(h.cfg.Embedded.Dir, "kafka", "topics.json"))

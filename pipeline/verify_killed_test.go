@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/verify"
 	"github.com/millrace/millrace/schemas"
@@ -20,7 +21,7 @@ import (
 // ends in equality, and an insert that comes after it is refused.
 func TestVerifyRepairThatWasCutOffIsRunAgain(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	tr := newTraffic(h, seeded(t), 300)
 	h.start("worker,recorder")
 	tr.sendHour()
@@ -61,7 +62,7 @@ func TestVerifyRepairThatWasCutOffIsRunAgain(t *testing.T) {
 // Two repairs at the same time store once: one waits for the other.
 func TestVerifyRepairsOneAtATime(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	tr := newTraffic(h, seeded(t), 300)
 	h.start("worker,recorder")
 	tr.sendHour()
@@ -98,7 +99,7 @@ func TestVerifyRepairsOneAtATime(t *testing.T) {
 // A request that was not answered because it repeats another is no fault; one that was passed
 // over is, though ids are remembered.
 func TestVerifyTakesRepeatedRequestsForAnswered(t *testing.T) {
-	h := newHarness(t, []model{prices}, "worker.deduplicate.window=1h")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Prices}, "worker.deduplicate.window=1h")
 	seeded(t)
 	r := h.start("worker,recorder")
 	requests := h.cfg.Topics.RequestsOf("prices")
@@ -130,7 +131,7 @@ func TestVerifyTakesRepeatedRequestsForAnswered(t *testing.T) {
 // The database is gone as a whole: all that the log still holds is stored again.
 func TestVerifyRestoresADatabaseThatIsGone(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares, prices})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares, catalogtest.Prices})
 	tr := newTraffic(h, seeded(t), 300)
 	r := h.start("worker,recorder")
 	tr.sendHour()
@@ -151,7 +152,7 @@ func TestVerifyRestoresADatabaseThatIsGone(t *testing.T) {
 // is missing would be stored by both.
 func TestVerifyRepairsWhatItsGroupOwns(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	tr := newTraffic(h, seeded(t), 300)
 	r := h.start("worker,recorder")
 	tr.sendHour()

@@ -55,6 +55,9 @@ func repeatedRequests(cfg config.Config, log *consumers.Admin) func(ctx context.
 	}
 }
 
+// rowsAtATime is how many requests are decoded at a time.
+const rowsAtATime = 1024
+
 // requestReader reads the requests of partitions anew.
 type requestReader struct {
 	cfg config.Config
@@ -106,7 +109,7 @@ func (r requestReader) each(ctx context.Context, requests codec.Requests, topic 
 	flush := func() {
 		batch := requests.NewBatch()
 		defer batch.Release()
-		ids := requestIDs(batch)
+		ids := schemas.RequestIDs(batch)
 		for _, p := range places {
 			visit(string([]byte(ids.Value(p.row))), p.offset, p.at)
 		}
@@ -124,7 +127,7 @@ func (r requestReader) each(ctx context.Context, requests codec.Requests, topic 
 		if got.Fault == nil && got.Rows > 0 {
 			places = append(places, place{row, rec.Offset, rec.Timestamp})
 		}
-		if requests.Rows() >= recallRows {
+		if requests.Rows() >= rowsAtATime {
 			flush()
 		}
 		return nil

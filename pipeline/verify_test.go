@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/pipeline/verify"
 )
 
@@ -45,7 +46,7 @@ func (h *harness) requireEqual() {
 // its coordinates, and nothing else; the repair ends in equality, beside a recorder that runs.
 func TestVerifyFindsWhatWasLostOrDoubledByHand(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares, prices})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares, catalogtest.Prices})
 	rnd := seeded(t)
 	tr := newTraffic(h, rnd, 1500)
 	h.start("worker,recorder")

@@ -1,4 +1,4 @@
-package pipeline
+package worker
 
 import (
 	"context"
@@ -27,7 +27,7 @@ import (
 type laneHandler struct {
 	cfg     config.Config
 	lane    int
-	metrics *workerMetrics
+	metrics *Metrics
 	alloc   memory.Allocator
 	topics  map[string]*topic // by model
 	repeats *repeats          // nil where requests are not deduplicated
@@ -106,7 +106,7 @@ type workerParts struct {
 	runtime  inference.Runtime
 	registry codec.Registry // nil without one
 	past     past
-	metrics  *workerMetrics
+	metrics  *Metrics
 }
 
 // newLaneHandler loads one instance of every model for the lane. Close it.

@@ -1,4 +1,4 @@
-package pipeline
+package worker
 
 import (
 	"context"
@@ -14,9 +14,9 @@ import (
 	"github.com/millrace/millrace/schemas/codec"
 )
 
-// runWorker answers requests: one goroutine a lane, each with its own instances. The end of soft ends
+// Run answers requests: one goroutine a lane, each with its own instances. The end of soft ends
 // the intake, that of hard everything.
-func runWorker(soft, hard context.Context, env *role.Env, m *workerMetrics) error {
+func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 	models, err := catalog.Served(soft, env.Config)
 	if err != nil {
 		return err

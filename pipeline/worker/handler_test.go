@@ -1,4 +1,4 @@
-package pipeline_test
+package worker_test
 
 import (
 	"bytes"
@@ -15,8 +15,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/worker"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -42,10 +43,10 @@ func (s *overflowing) Publish(m schemas.Message) {
 // answers are too much already is not scored to its end.
 func TestHandlerStopsWhereItsAnswersAreTooMuch(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "models")
-	installModel(t, dir, prices)
+	catalogtest.Install(t, dir, catalogtest.Prices)
 	cfg, err := config.Load("", nil, []string{"models.repository=" + dir, "worker.codecs={prices: arrow}"})
 	require.NoError(t, err)
-	h, err := pipeline.NewHandler(t.Context(), cfg)
+	h, err := worker.NewHandler(t.Context(), cfg)
 	require.NoError(t, err)
 	defer h.Close()
 	schema := arrow.NewSchema([]arrow.Field{{Name: "index", Type: arrow.PrimitiveTypes.Int64}}, nil)

@@ -1,4 +1,4 @@
-package pipeline
+package worker
 
 import (
 	"context"
@@ -139,7 +139,7 @@ func TestRepeatsFollowFromThePartition(t *testing.T) {
 			r.look()
 			p, err := r.partition(t.Context(), rec, decoder)
 			require.NoError(t, err)
-			if !r.sight(p, requestIDs(batch).Value(0), rec.Offset, rec.Timestamp, replayed(rec)) {
+			if !r.sight(p, schemas.RequestIDs(batch).Value(0), rec.Offset, rec.Timestamp, replayed(rec)) {
 				got[rec.Offset] = true
 			}
 			batch.Release()

@@ -1,4 +1,4 @@
-package pipeline_test
+package worker_test
 
 import (
 	"fmt"
@@ -10,8 +10,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/worker"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -39,38 +40,38 @@ func TestHandlingAllocatesNothingPerRequest(t *testing.T) {
 		return schemas.Record{Topic: topic, TopicID: topicID, Offset: int64(i), Timestamp: now, Key: []byte("key"), Value: value}
 	}
 	for name, tc := range map[string]struct {
-		model   model
+		model   catalogtest.Model
 		codec   string
 		records func(t *testing.T, topic string, rows int) []schemas.Record
 		results func(rows int) int
 	}{
-		"json": {fares, "json", func(_ *testing.T, topic string, rows int) []schemas.Record {
+		"json": {catalogtest.Fares, "json", func(_ *testing.T, topic string, rows int) []schemas.Record {
 			out := make([]schemas.Record, rows)
 			for i := range out {
-				f := fare{At: epoch.Add(time.Duration(i) * time.Second), Price: float64(i) / 7, Count: int64(i % 5), Carrier: "UA", Urgent: i%3 == 0}
-				out[i] = record(topic, i, f.json())
+				f := catalogtest.Fare{At: catalogtest.Epoch.Add(time.Duration(i) * time.Second), Price: float64(i) / 7, Count: int64(i % 5), Carrier: "UA", Urgent: i%3 == 0}
+				out[i] = record(topic, i, f.JSON())
 			}
 			return out
 		}, func(rows int) int { return rows }},
-		"arrow": {prices, "arrow", func(t *testing.T, topic string, rows int) []schemas.Record {
+		"arrow": {catalogtest.Prices, "arrow", func(t *testing.T, topic string, rows int) []schemas.Record {
 			t.Helper()
 			of := make([]int64, rows)
 			for i := range of {
 				of[i] = int64(i % 3)
 			}
-			return []schemas.Record{record(topic, 0, indices(t, of...))}
+			return []schemas.Record{record(topic, 0, catalogtest.Indices(t, of...))}
 		}, func(int) int { return 1 }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "models")
-			installModel(t, dir, tc.model)
-			cfg, err := config.Load("", nil, []string{"models.repository=" + dir, fmt.Sprintf("worker.codecs={%s: %s}", tc.model.name, tc.codec)})
+			catalogtest.Install(t, dir, tc.model)
+			cfg, err := config.Load("", nil, []string{"models.repository=" + dir, fmt.Sprintf("worker.codecs={%s: %s}", tc.model.Name, tc.codec)})
 			require.NoError(t, err)
-			h, err := pipeline.NewHandler(t.Context(), cfg)
+			h, err := worker.NewHandler(t.Context(), cfg)
 			require.NoError(t, err)
 			defer func() { require.NoError(t, h.Close()) }()
 			handled := func(rows int) float64 {
-				records := tc.records(t, cfg.Topics.RequestsOf(tc.model.name), rows)
+				records := tc.records(t, cfg.Topics.RequestsOf(tc.model.Name), rows)
 				var out sink
 				handle := func() {
 					out = sink{buffer: out.buffer[:0]}

@@ -1,4 +1,4 @@
-package pipeline_test
+package worker_test
 
 import (
 	"bytes"
@@ -9,8 +9,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/worker"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -29,10 +30,10 @@ func (m *mailbox) OnCommit(func())             {}
 // is a letter of its own all the same.
 func TestRowLettersAreBounded(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "models")
-	installModel(t, dir, prices)
+	catalogtest.Install(t, dir, catalogtest.Prices)
 	cfg, err := config.Load("", nil, []string{"models.repository=" + dir, "worker.codecs={prices: arrow}"})
 	require.NoError(t, err)
-	h, err := pipeline.NewHandler(t.Context(), cfg)
+	h, err := worker.NewHandler(t.Context(), cfg)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, h.Close()) }()
 	bad := make([]int64, 4096)
@@ -44,7 +45,7 @@ func TestRowLettersAreBounded(t *testing.T) {
 	var records []schemas.Record
 	for i, of := range [][]int64{bad, bad, bad, {0, 99, 1, -100}} {
 		records = append(records, schemas.Record{
-			Topic: cfg.Topics.RequestsOf("prices"), TopicID: uuid.New(), Offset: int64(i), Timestamp: now, Value: indices(t, of...),
+			Topic: cfg.Topics.RequestsOf("prices"), TopicID: uuid.New(), Offset: int64(i), Timestamp: now, Value: catalogtest.Indices(t, of...),
 			Headers: []schemas.Header{{Key: "trace", Value: bytes.Repeat([]byte("t"), 500)}}, // of each letter too
 		})
 	}
@@ -59,19 +60,19 @@ func TestRowLettersAreBounded(t *testing.T) {
 			for _, h := range m.Headers {
 				size += len(h.Value)
 			}
-			switch offset := headerOf(rec, schemas.HeaderOffset); {
+			switch offset := rec.HeaderText(schemas.HeaderOffset); {
 			case m.Topic == cfg.Topics.ResultsOf("prices"):
 				results++
 			case m.Topic != cfg.Topics.DeadLetters:
-			case headerOf(rec, schemas.HeaderRow) != "":
+			case rec.HeaderText(schemas.HeaderRow) != "":
 				rows[offset]++
 				size += len(m.Value)
-				require.Len(t, table(t, m.Value)["index"], 1)
+				require.Len(t, catalogtest.Table(t, m.Value)["index"], 1)
 			default:
 				whole[offset]++
 				size += len(m.Value)
-				require.Equal(t, "missing_feature", headerOf(rec, schemas.HeaderErrorClass))
-				require.Contains(t, headerOf(rec, schemas.HeaderReason), "4095 rows")
+				require.Equal(t, "missing_feature", rec.HeaderText(schemas.HeaderErrorClass))
+				require.Contains(t, rec.HeaderText(schemas.HeaderReason), "4095 rows")
 				require.Equal(t, records[1].Value, m.Value)
 			}
 		}

@@ -1,4 +1,4 @@
-package pipeline
+package worker
 
 import (
 	"context"
@@ -188,7 +188,7 @@ func (r *repeats) recall(ctx context.Context, p *remembered, upTo *schemas.Recor
 	note := func() {
 		batch := decoder.NewBatch()
 		defer batch.Release()
-		ids := requestIDs(batch)
+		ids := schemas.RequestIDs(batch)
 		for _, at := range places {
 			r.sight(p, ids.Value(at.row), at.offset, at.at, at.replayed)
 		}
@@ -289,16 +289,11 @@ func (p *remembered) forgetOldest() {
 	}
 }
 
-// requestIDs returns the ids of a batch of Manifest.RequestSchema.
-func requestIDs(batch arrow.Record) *array.String {
-	return batch.Column(batch.Schema().FieldIndices(schemas.ColumnRequestID)[0]).(*array.String)
-}
-
 // withoutRepeats takes repeated records, and their rows, out of what is to be answered.
 func (h *laneHandler) withoutRepeats(ctx context.Context, b *inHand) error {
 	h.repeats.forgetLost()
 	h.repeats.look()
-	ids := requestIDs(b.batch)
+	ids := schemas.RequestIDs(b.batch)
 	var repeated []decoded
 	for i := range b.records {
 		d := &b.records[i]

@@ -1,4 +1,4 @@
-package pipeline
+package worker
 
 import (
 	"math"
@@ -7,8 +7,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// workerMetrics are what /metrics shows of a worker. Counters are added to once a batch, never once a row.
-type workerMetrics struct {
+// Metrics are what /metrics shows of a worker. Counters are added to once a batch, never once a row.
+type Metrics struct {
 	requests    *prometheus.CounterVec // model, version, outcome
 	deadLetters *prometheus.CounterVec // model, error_class
 	repeated    *prometheus.CounterVec // model
@@ -19,9 +19,9 @@ type workerMetrics struct {
 	queue       prometheus.Histogram
 }
 
-// newWorkerMetrics registers them.
-func newWorkerMetrics(registry prometheus.Registerer) *workerMetrics {
-	m := &workerMetrics{
+// NewMetrics registers them.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_requests_total", Help: "Requests decoded and scored, by outcome (ok, failed).",
 		}, []string{"model", "version", "outcome"}),
@@ -55,7 +55,7 @@ func newWorkerMetrics(registry prometheus.Registerer) *workerMetrics {
 // LatencyQuantile estimates a quantile of latency in seconds from the histogram's buckets, in
 // which a call of the model counts once, whatever its rows; NaN before the first call. It is for
 // progress lines: exact quantiles come from the rows in ClickHouse.
-func (m *workerMetrics) LatencyQuantile(q float64) float64 {
+func (m *Metrics) LatencyQuantile(q float64) float64 {
 	var out dto.Metric
 	if err := m.latency.Write(&out); err != nil {
 		return math.NaN()
