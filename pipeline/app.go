@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/recorder"
 	"github.com/millrace/millrace/pipeline/role"
 	"github.com/millrace/millrace/pipeline/worker"
 )
@@ -62,7 +63,7 @@ func (a *App) Run(ctx context.Context) error {
 			return worker.Run(soft, hard, a.env(config.RoleWorker), a.Metrics.Worker)
 		},
 		config.RoleRecorder: func(soft, hard context.Context) error {
-			return runRecorder(soft, hard, a.env(config.RoleRecorder), a.Metrics.Recorder)
+			return recorder.Run(soft, hard, a.env(config.RoleRecorder), a.Metrics.Recorder)
 		},
 		config.RoleMonitor: func(soft, hard context.Context) error {
 			return runMonitor(soft, hard, a.env(config.RoleMonitor), a.Metrics.Monitor)

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/millrace/millrace/pipeline/recorder"
 	"github.com/millrace/millrace/pipeline/worker"
 )
 
@@ -12,7 +13,7 @@ type Metrics struct {
 	Registry *prometheus.Registry
 
 	Worker   *worker.Metrics
-	Recorder *recorderMetrics
+	Recorder *recorder.Metrics
 	Monitor  *monitorMetrics
 	roleUp   *prometheus.GaugeVec // role
 }
@@ -21,7 +22,7 @@ type Metrics struct {
 func NewMetrics() *Metrics {
 	registry := prometheus.NewRegistry()
 	m := &Metrics{
-		Registry: registry, Worker: worker.NewMetrics(registry), Recorder: newRecorderMetrics(registry), Monitor: newMonitorMetrics(registry),
+		Registry: registry, Worker: worker.NewMetrics(registry), Recorder: recorder.NewMetrics(registry), Monitor: newMonitorMetrics(registry),
 		roleUp: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "millrace_role_up", Help: "1 while a role of this process does its work, 0 before it is set up and when it has stopped.",
 		}, []string{"role"}),

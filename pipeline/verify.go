@@ -32,10 +32,10 @@ func Verify(ctx context.Context, cfg config.Config, o VerifyOptions) (report *ve
 	defer tables.Close()
 	o.Answers = true
 	err = withAdmin(cfg, func(admin *consumers.Admin) error {
-		parts := verifyParts(cfg, admin, tables, o.Logger)
+		parts := verify.PartsOf(cfg, admin, tables, o.Logger)
 		parts.Repeats = repeatedRequests(cfg, admin)
 		if o.Repair {
-			report, err = verify.RunRepair(ctx, parts, o.Options, repairing(cfg, memory.NewGoAllocator()))
+			report, err = verify.RunRepair(ctx, parts, o.Options, verify.RepairingOf(cfg, memory.NewGoAllocator()))
 		} else {
 			report, err = verify.Run(ctx, parts, o.Options)
 		}

@@ -1,16 +1,16 @@
-package pipeline
+package recorder
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// recorderMetrics are what /metrics shows of a recorder. Counters are added to once an insert.
-type recorderMetrics struct {
+// Metrics are what /metrics shows of a recorder. Counters are added to once an insert.
+type Metrics struct {
 	stored   *prometheus.CounterVec // table
 	restored *prometheus.CounterVec // table
 }
 
-// newRecorderMetrics registers them.
-func newRecorderMetrics(registry prometheus.Registerer) *recorderMetrics {
-	m := &recorderMetrics{
+// NewMetrics registers them.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
 		stored: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_stored_rows_total", Help: "Rows stored in ClickHouse, by table.",
 		}, []string{"table"}),

@@ -1,4 +1,4 @@
-package pipeline
+package recorder
 
 import (
 	"context"
@@ -44,15 +44,15 @@ type keeper struct {
 }
 
 // keep starts the keeper of a recorder, until soft or the returned function ends it.
-func keep(soft context.Context, env *role.Env, tables *clickhouse.Client, m *recorderMetrics) (end func(), err error) {
+func keep(soft context.Context, env *role.Env, tables *clickhouse.Client, m *Metrics) (end func(), err error) {
 	log, err := consumers.NewAdmin(env.Connection())
 	if err != nil {
 		return nil, err
 	}
-	with := repairing(env.Config, env.Memory)
+	with := verify.RepairingOf(env.Config, env.Memory)
 	with.KeepDoubled = true // an operator decides
 	with.Restored = func(table string, rows int) { m.restored.WithLabelValues(table).Add(float64(rows)) }
-	k := &keeper{log: log, tables: tables, parts: verifyParts(env.Config, log, tables, env.Log), with: with, interval: env.Config.Recorder.VerifyInterval, logger: env.Log}
+	k := &keeper{log: log, tables: tables, parts: verify.PartsOf(env.Config, log, tables, env.Log), with: with, interval: env.Config.Recorder.VerifyInterval, logger: env.Log}
 	ctx, stop := context.WithCancel(soft)
 	ended := make(chan struct{})
 	go func() { // ends with ctx

@@ -1,4 +1,4 @@
-package pipeline
+package recorder
 
 import (
 	"context"
@@ -14,9 +14,9 @@ import (
 	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
-// runRecorder moves observations, dead letters, feedback and events into ClickHouse. The end of soft
+// Run moves observations, dead letters, feedback and events into ClickHouse. The end of soft
 // ends the intake, that of hard everything.
-func runRecorder(soft, hard context.Context, env *role.Env, m *recorderMetrics) error {
+func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 	client, err := clickhouse.Open(env.Config.ClickHouseOptions(env.Log))
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func runRecorder(soft, hard context.Context, env *role.Env, m *recorderMetrics) 
 	defer endKeeper()
 	store.OnWait(env.Health(2))
 	env.Began()
-	return r.Run(soft, hard, recorderStore{store, m, env.Done, env.Health(0)})
+	return r.Run(soft, hard, countingStore{store, m, env.Done, env.Health(0)})
 }
 
 // reconciled is how far back a starting recorder compares minute statistics with rows. A range
@@ -72,16 +72,16 @@ func reconcile(ctx context.Context, log zerolog.Logger, client *clickhouse.Clien
 	return nil
 }
 
-// recorderStore counts what is stored.
-type recorderStore struct {
+// countingStore counts what is stored.
+type countingStore struct {
 	store   *clickhouse.Store
-	metrics *recorderMetrics
+	metrics *Metrics
 	done    *role.Progress
 	health  func(err error) // of the store, beside that of the recorder's session
 }
 
 // Now implements consumers.Storer.
-func (s recorderStore) Now(ctx context.Context) (time.Time, error) {
+func (s countingStore) Now(ctx context.Context) (time.Time, error) {
 	now, err := s.store.Now(ctx)
 	if err != nil {
 		s.health(err)
@@ -90,7 +90,7 @@ func (s recorderStore) Now(ctx context.Context) (time.Time, error) {
 }
 
 // Empty implements consumers.Storer.
-func (s recorderStore) Empty(ctx context.Context, topic string) (bool, error) {
+func (s countingStore) Empty(ctx context.Context, topic string) (bool, error) {
 	empty, err := s.store.Empty(ctx, topic)
 	if err != nil {
 		s.health(err)
@@ -99,14 +99,14 @@ func (s recorderStore) Empty(ctx context.Context, topic string) (bool, error) {
 }
 
 // Claim implements consumers.Storer.
-func (s recorderStore) Claim(ctx context.Context, topic string, id uuid.UUID, group, from string) (schemas.Claim, error) {
+func (s countingStore) Claim(ctx context.Context, topic string, id uuid.UUID, group, from string) (schemas.Claim, error) {
 	claim, err := s.store.Claim(ctx, topic, id, group, from)
 	s.health(err)
 	return claim, err
 }
 
 // Settle implements consumers.Storer.
-func (s recorderStore) Settle(ctx context.Context, lease schemas.Lease) error {
+func (s countingStore) Settle(ctx context.Context, lease schemas.Lease) error {
 	err := s.store.Settle(ctx, lease)
 	if err != nil {
 		s.health(err)
@@ -115,7 +115,7 @@ func (s recorderStore) Settle(ctx context.Context, lease schemas.Lease) error {
 }
 
 // Store implements consumers.Storer.
-func (s recorderStore) Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (int, error) {
+func (s countingStore) Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (int, error) {
 	stats, err := s.store.Store(ctx, records, replay, lease)
 	s.health(err)
 	for table, rows := range map[string]int{
