@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/monitor"
 	"github.com/millrace/millrace/pipeline/recorder"
 	"github.com/millrace/millrace/pipeline/role"
 	"github.com/millrace/millrace/pipeline/worker"
@@ -66,7 +67,7 @@ func (a *App) Run(ctx context.Context) error {
 			return recorder.Run(soft, hard, a.env(config.RoleRecorder), a.Metrics.Recorder)
 		},
 		config.RoleMonitor: func(soft, hard context.Context) error {
-			return runMonitor(soft, hard, a.env(config.RoleMonitor), a.Metrics.Monitor)
+			return monitor.Run(soft, hard, a.env(config.RoleMonitor), a.Metrics.Monitor)
 		},
 	})
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/millrace/millrace/pipeline/supervisor"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/printable"
+	"github.com/millrace/millrace/sinks/alerts"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/kafka"
 )
@@ -97,8 +98,8 @@ func Demo(ctx context.Context, cfg config.Config, o DemoOptions, stdout, stderr 
 		return err
 	}
 	defer receiver.close()
-	cfg.Alerts = append(cfg.Alerts, config.Subscription{
-		Name: "demo", Webhook: &config.WebhookChannel{URL: receiver.url}, Kinds: []schemas.EventKind{schemas.EventRetraining},
+	cfg.Alerts = append(cfg.Alerts, alerts.Subscription{
+		Name: "demo", Webhook: &alerts.WebhookSettings{URL: receiver.url}, Kinds: []schemas.EventKind{schemas.EventRetraining},
 	})
 
 	services, err := StartServices(ctx, &cfg, -1, log)

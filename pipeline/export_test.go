@@ -20,6 +20,3 @@ func (a *App) RunRoles(ctx context.Context, roles map[config.Role]func(soft, har
 
 // Began tells that a role of the test's own is set up.
 func (a *App) Began(role config.Role) { a.began(role) }
-
-// Every is every.
-var Every = every

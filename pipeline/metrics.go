@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/millrace/millrace/pipeline/monitor"
 	"github.com/millrace/millrace/pipeline/recorder"
 	"github.com/millrace/millrace/pipeline/worker"
 )
@@ -14,7 +15,7 @@ type Metrics struct {
 
 	Worker   *worker.Metrics
 	Recorder *recorder.Metrics
-	Monitor  *monitorMetrics
+	Monitor  *monitor.Metrics
 	roleUp   *prometheus.GaugeVec // role
 }
 
@@ -22,7 +23,7 @@ type Metrics struct {
 func NewMetrics() *Metrics {
 	registry := prometheus.NewRegistry()
 	m := &Metrics{
-		Registry: registry, Worker: worker.NewMetrics(registry), Recorder: recorder.NewMetrics(registry), Monitor: newMonitorMetrics(registry),
+		Registry: registry, Worker: worker.NewMetrics(registry), Recorder: recorder.NewMetrics(registry), Monitor: monitor.NewMetrics(registry),
 		roleUp: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "millrace_role_up", Help: "1 while a role of this process does its work, 0 before it is set up and when it has stopped.",
 		}, []string{"role"}),

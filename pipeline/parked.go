@@ -104,7 +104,7 @@ func SendParked(ctx context.Context, cfg config.Config, filter ParkedFilter) (se
 }
 
 func sendParked(ctx context.Context, cfg config.Config, admin *consumers.Admin, producer *kafka.Producer, p schemas.ParkedEvent) error {
-	i := slices.IndexFunc(cfg.Alerts, func(s config.Subscription) bool { return s.Name == p.Subscription })
+	i := slices.IndexFunc(cfg.Alerts, func(s alerts.Subscription) bool { return s.Name == p.Subscription })
 	if i < 0 || cfg.Alerts[i].Webhook == nil {
 		return errors.New("the configuration has no such subscription with a webhook; `millrace alerts drop` gives the event up")
 	}

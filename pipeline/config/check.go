@@ -12,6 +12,7 @@ import (
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
+	"github.com/millrace/millrace/sinks/alerts"
 )
 
 // Validate reports every value that makes no sense, by key.
@@ -212,7 +213,7 @@ func (v *violations) address(key, addr string) {
 	}
 }
 
-func (v *violations) subscription(key string, s Subscription) {
+func (v *violations) subscription(key string, s alerts.Subscription) {
 	if !groupName.MatchString(s.Name) {
 		v.bad("%s.name: %q is not 1 to 100 of a-z A-Z 0-9 . _ -", key, s.Name)
 	}

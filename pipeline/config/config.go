@@ -4,13 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"time"
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/consumers/registry"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
+	"github.com/millrace/millrace/sinks/alerts"
 )
 
 // Role is one of the three parts that a millrace process can play.
@@ -26,22 +26,22 @@ const (
 // Config is everything that an operator chooses. Default has a value for each key;
 // a file overrides it, MILLRACE_… overrides the file, flags override both.
 type Config struct {
-	Instance     string         `yaml:"instance"` // of this process; stable over restarts and unique in the worker group
-	Roles        []Role         `yaml:"roles"`
-	DrainTimeout time.Duration  `yaml:"drain_timeout"` // from SIGTERM to giving up
-	Log          Log            `yaml:"log"`
-	HTTP         HTTP           `yaml:"http"`
-	Kafka        Kafka          `yaml:"kafka"`
-	Consumers    Consumers      `yaml:"consumers"`
-	Registry     Registry       `yaml:"registry"`
-	Topics       Topics         `yaml:"topics"`
-	ClickHouse   ClickHouse     `yaml:"clickhouse"`
-	Models       Models         `yaml:"models"`
-	Worker       Worker         `yaml:"worker"`
-	Recorder     Recorder       `yaml:"recorder"`
-	Monitor      Monitor        `yaml:"monitor"`
-	Alerts       []Subscription `yaml:"alerts"`
-	Embedded     Embedded       `yaml:"embedded"`
+	Instance     string                `yaml:"instance"` // of this process; stable over restarts and unique in the worker group
+	Roles        []Role                `yaml:"roles"`
+	DrainTimeout time.Duration         `yaml:"drain_timeout"` // from SIGTERM to giving up
+	Log          Log                   `yaml:"log"`
+	HTTP         HTTP                  `yaml:"http"`
+	Kafka        Kafka                 `yaml:"kafka"`
+	Consumers    Consumers             `yaml:"consumers"`
+	Registry     Registry              `yaml:"registry"`
+	Topics       Topics                `yaml:"topics"`
+	ClickHouse   ClickHouse            `yaml:"clickhouse"`
+	Models       Models                `yaml:"models"`
+	Worker       Worker                `yaml:"worker"`
+	Recorder     Recorder              `yaml:"recorder"`
+	Monitor      Monitor               `yaml:"monitor"`
+	Alerts       []alerts.Subscription `yaml:"alerts"`
+	Embedded     Embedded              `yaml:"embedded"`
 }
 
 // Log chooses what is logged and how.
@@ -180,28 +180,6 @@ type Monitor struct {
 	ReportsDir     string        `yaml:"reports_dir"`
 }
 
-// Subscription delivers events that match to one channel, at least once.
-type Subscription struct {
-	Name        string              `yaml:"name"` // part of the consumer group's name: keep it
-	Webhook     *WebhookChannel     `yaml:"webhook,omitempty"`
-	Kafka       *KafkaChannel       `yaml:"kafka,omitempty"`
-	Models      []string            `yaml:"models,omitempty"`       // empty: all
-	Kinds       []schemas.EventKind `yaml:"kinds,omitempty"`        // empty: all
-	MinSeverity schemas.Severity    `yaml:"min_severity,omitempty"` // empty: all
-}
-
-// WebhookChannel posts events as CloudEvents JSON.
-type WebhookChannel struct {
-	URL     string            `yaml:"url"`
-	Headers map[string]string `yaml:"headers,omitempty"`
-	Timeout time.Duration     `yaml:"timeout,omitempty"` // default 10s
-}
-
-// KafkaChannel copies events to a topic of the same cluster.
-type KafkaChannel struct {
-	Topic string `yaml:"topic"`
-}
-
 // Embedded is for `millrace dev` and `millrace demo`.
 type Embedded struct {
 	Dir            string `yaml:"dir"`             // data of both services
@@ -251,13 +229,6 @@ var (
 	instanceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 	groupName    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 )
-
-// Matches tells whether the subscription wants the event.
-func (s Subscription) Matches(e schemas.EventData) bool {
-	return (len(s.Models) == 0 || slices.Contains(s.Models, e.Model)) &&
-		(len(s.Kinds) == 0 || slices.Contains(s.Kinds, e.Kind)) &&
-		(s.MinSeverity == "" || e.Severity.AtLeast(s.MinSeverity))
-}
 
 // Storage returns what the tables need to know.
 func (c Config) Storage() schemas.Storage {

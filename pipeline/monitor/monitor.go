@@ -1,4 +1,4 @@
-package pipeline
+package monitor
 
 import (
 	"context"
@@ -18,9 +18,9 @@ import (
 	"github.com/millrace/millrace/sinks/kafka"
 )
 
-// runMonitor judges closed windows, writes reports and delivers alerts. Its passes are
+// Run judges closed windows, writes reports and delivers alerts. Its passes are
 // short and safe to interrupt, so it ends with the intake; hard bounds the leaving of groups.
-func runMonitor(soft, hard context.Context, env *role.Env, m *monitorMetrics) error {
+func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 	versions, err := monitoredVersions(soft, env.Config.Models)
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func monitoredVersions(ctx context.Context, cfg config.Models) ([]drift.Version,
 // countingPublisher counts the events of the monitor.
 type countingPublisher struct {
 	kafka.EventPublisher
-	metrics *monitorMetrics
+	metrics *Metrics
 	done    *role.Progress
 }
 

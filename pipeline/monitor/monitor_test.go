@@ -1,4 +1,4 @@
-package pipeline_test
+package monitor_test
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/monitor"
 )
 
 func TestEveryPassesAtOnceAndAtEachInterval(t *testing.T) {
@@ -17,7 +17,7 @@ func TestEveryPassesAtOnceAndAtEachInterval(t *testing.T) {
 		defer cancel()
 		began := time.Now()
 		var passes []time.Duration
-		pipeline.Every(ctx, time.Second, func(now time.Time) { passes = append(passes, now.Sub(began)) })
+		monitor.Every(ctx, time.Second, func(now time.Time) { passes = append(passes, now.Sub(began)) })
 		require.Len(t, passes, 11)
 		for i, at := range passes {
 			require.Equal(t, time.Duration(i)*time.Second, at)

@@ -1,17 +1,17 @@
-package pipeline
+package monitor
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// monitorMetrics are what /metrics shows of a monitor. Gauges follow the control topic.
-type monitorMetrics struct {
+// Metrics are what /metrics shows of a monitor. Gauges follow the control topic.
+type Metrics struct {
 	events     *prometheus.CounterVec // model, kind
 	deliveries *prometheus.CounterVec // subscription, outcome
 	parked     *prometheus.GaugeVec   // subscription
 }
 
-// newMonitorMetrics registers them.
-func newMonitorMetrics(registry prometheus.Registerer) *monitorMetrics {
-	m := &monitorMetrics{
+// NewMetrics registers them.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_events_total", Help: "Events published by the monitor.",
 		}, []string{"model", "kind"}),
