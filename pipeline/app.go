@@ -18,6 +18,7 @@ import (
 	"github.com/millrace/millrace/pipeline/monitor"
 	"github.com/millrace/millrace/pipeline/recorder"
 	"github.com/millrace/millrace/pipeline/role"
+	"github.com/millrace/millrace/pipeline/web"
 	"github.com/millrace/millrace/pipeline/worker"
 )
 
@@ -141,7 +142,7 @@ func (a *App) run(ctx context.Context, roles map[config.Role]runRole) error {
 		adminCtx, stopAdmin := context.WithCancel(groupCtx)
 		defer stopAdmin()
 		admin := make(chan error, 1)
-		go func() { admin <- serveAdmin(adminCtx, a.cfg.HTTP, a.Metrics.Registry, a.ready.Snapshot) }() // ends with adminCtx
+		go func() { admin <- web.Serve(adminCtx, a.cfg.HTTP, a.Metrics.Registry, a.ready.Snapshot) }() // ends with adminCtx
 		defer func() {
 			stopAdmin()
 			if err := <-admin; err != nil {

@@ -1,4 +1,4 @@
-package pipeline
+package web
 
 import (
 	"bufio"
@@ -28,7 +28,7 @@ func adminAt(t *testing.T, cfg config.HTTP) (addr string) {
 	cfg.Addr = addr
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
-	go func() { ended <- serveAdmin(ctx, cfg, prometheus.NewRegistry(), role.NewReadiness().Snapshot) }() // ends with the test
+	go func() { ended <- Serve(ctx, cfg, prometheus.NewRegistry(), role.NewReadiness().Snapshot) }() // ends with the test
 	t.Cleanup(func() {
 		stop()
 		require.NoError(t, <-ended)
@@ -93,7 +93,7 @@ func TestProfilesAreOffByDefaultAndBounded(t *testing.T) {
 	}
 	status, _ = ask(t, addr, "evil.example", "/debug/pprof/goroutine?debug=1")
 	require.Equal(t, http.StatusMisdirectedRequest, status)
-	require.ErrorContains(t, serveAdmin(t.Context(), config.HTTP{Addr: "0.0.0.0:0", Pprof: true}, prometheus.NewRegistry(), role.NewReadiness().Snapshot), "http.pprof")
+	require.ErrorContains(t, Serve(t.Context(), config.HTTP{Addr: "0.0.0.0:0", Pprof: true}, prometheus.NewRegistry(), role.NewReadiness().Snapshot), "http.pprof")
 }
 
 // Clients that send nothing, or without end, take neither memory nor the endpoint from others.

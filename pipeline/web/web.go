@@ -1,4 +1,4 @@
-package pipeline
+package web
 
 import (
 	"context"
@@ -16,9 +16,9 @@ import (
 	"github.com/millrace/millrace/pipeline/config"
 )
 
-// serveAdmin serves /metrics, /healthz, /readyz and, where it is wanted and on loopback only,
+// Serve serves /metrics, /healthz, /readyz and, where it is wanted and on loopback only,
 // /debug/pprof until ctx ends. ready tells whether all parts are ready, and what there is to say of each.
-func serveAdmin(ctx context.Context, cfg config.HTTP, metrics prometheus.Gatherer, ready func() (ready bool, parts map[string]string)) error {
+func Serve(ctx context.Context, cfg config.HTTP, metrics prometheus.Gatherer, ready func() (ready bool, parts map[string]string)) error {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {
 		return fmt.Errorf("http.addr %s: %w", cfg.Addr, err)
