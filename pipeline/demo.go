@@ -20,6 +20,7 @@ import (
 	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/flights"
+	"github.com/millrace/millrace/pipeline/services"
 	"github.com/millrace/millrace/pipeline/supervisor"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/printable"
@@ -82,7 +83,7 @@ func Demo(ctx context.Context, cfg config.Config, o DemoOptions, stdout, stderr 
 	cfg.Monitor.ReportsDir = filepath.Join(cfg.Embedded.Dir, "reports")
 	cfg.Monitor.Interval, cfg.Monitor.ReportInterval = 3*time.Second, 15*time.Second
 	cfg.Roles = []config.Role{config.RoleWorker, config.RoleRecorder, config.RoleMonitor}
-	if err := ResetServices(cfg); err != nil {
+	if err := services.Reset(cfg); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(cfg.Monitor.ReportsDir); err != nil {
@@ -102,7 +103,7 @@ func Demo(ctx context.Context, cfg config.Config, o DemoOptions, stdout, stderr 
 		Name: "demo", Webhook: &alerts.WebhookSettings{URL: receiver.url}, Kinds: []schemas.EventKind{schemas.EventRetraining},
 	})
 
-	services, err := StartServices(ctx, &cfg, -1, log)
+	services, err := services.Start(ctx, &cfg, -1, log)
 	if err != nil {
 		return err
 	}
@@ -205,7 +206,7 @@ type demo struct {
 	log      zerolog.Logger
 	stdout   io.Writer
 	stderr   io.Writer
-	services *Services
+	services *services.Services
 	receiver *alertReceiver
 
 	total     int64

@@ -34,6 +34,7 @@ import (
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/services"
 	"github.com/millrace/millrace/pipeline/supervisor"
 	"github.com/millrace/millrace/schemas"
 )
@@ -43,7 +44,7 @@ import (
 const roleCommand = "run-roles"
 
 func TestMain(m *testing.M) {
-	if isChild, code := pipeline.RunChild(os.Args[1:], os.Stderr); isChild {
+	if isChild, code := services.RunChild(os.Args[1:], os.Stderr); isChild {
 		os.Exit(code)
 	}
 	if len(os.Args) > 1 && os.Args[1] == roleCommand {
@@ -137,7 +138,7 @@ type harness struct {
 	cfg      config.Config
 	log      zerolog.Logger
 	logs     *logs
-	services *pipeline.Services
+	services *services.Services
 	client   *kgo.Client // produces to the partition that a record names
 	admin    *kadm.Client
 	reader   *consumers.Admin
@@ -168,7 +169,7 @@ func newHarness(t *testing.T, models []catalogtest.Model, set ...string) *harnes
 	}, set...)
 	h.cfg = h.config()
 	var err error
-	h.services, err = pipeline.StartServices(t.Context(), &h.cfg, -1, h.log)
+	h.services, err = services.Start(t.Context(), &h.cfg, -1, h.log)
 	require.NoError(t, err)
 	t.Cleanup(func() { h.services.Stop(context.WithoutCancel(t.Context()), 20*time.Second, h.log) })
 	if cluster != nil { // which all tests share: none of them may be parallel

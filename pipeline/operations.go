@@ -17,6 +17,7 @@ import (
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/services"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 	"github.com/millrace/millrace/schemas/printable"
@@ -26,11 +27,11 @@ import (
 // addresses.
 func Dev(ctx context.Context, cfg config.Config, reset bool, log zerolog.Logger, ready func(kafka, clickhouse string)) error {
 	if reset {
-		if err := ResetServices(cfg); err != nil {
+		if err := services.Reset(cfg); err != nil {
 			return err
 		}
 	}
-	services, err := StartServices(ctx, &cfg, -1, log)
+	services, err := services.Start(ctx, &cfg, -1, log)
 	if err != nil {
 		return err
 	}

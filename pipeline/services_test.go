@@ -14,6 +14,7 @@ import (
 
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/services"
 )
 
 func TestEmbeddedServicesAreOnlyTheirUsers(t *testing.T) {
@@ -91,7 +92,7 @@ func TestResetLeavesServicesThatRun(t *testing.T) {
 	topics, err := os.ReadFile(filepath.Join(h.cfg.Embedded.Dir, "kafka", "topics.json"))
 	require.NoError(t, err)
 
-	err = pipeline.ResetServices(h.cfg)
+	err = services.Reset(h.cfg)
 	require.ErrorContains(t, err, fmt.Sprintf("in use by process %d", h.services.Kafka.Pid()))
 	after, err := os.ReadFile(filepath.Join(h.cfg.Embedded.Dir, "kafka", "topics.json"))
 	require.NoError(t, err)
@@ -101,12 +102,12 @@ func TestResetLeavesServicesThatRun(t *testing.T) {
 	// What nobody has open goes, a folder that lies elsewhere included; no folder is no fault.
 	cfg := h.cfg
 	cfg.Embedded.Dir = t.TempDir()
-	require.NoError(t, pipeline.ResetServices(cfg))
+	require.NoError(t, services.Reset(cfg))
 	elsewhere := t.TempDir()
 	require.NoError(t, os.Symlink(elsewhere, filepath.Join(cfg.Embedded.Dir, "kafka")))
 	require.NoError(t, os.MkdirAll(filepath.Join(elsewhere, "partitions", "a-0"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(elsewhere, "partitions", "a-0", "0.log"), []byte("old"), 0o600))
-	require.NoError(t, pipeline.ResetServices(cfg))
+	require.NoError(t, services.Reset(cfg))
 	require.NoDirExists(t, filepath.Join(elsewhere, "partitions"))
 	require.FileExists(t, filepath.Join(elsewhere, "millrace.lock"))
 }

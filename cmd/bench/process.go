@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/services"
 )
 
 // childCommand is the first argument of a child; the second is the part that it plays.
@@ -202,7 +202,7 @@ type child struct {
 // they did. It returns when the parent has gone or asks for the end.
 func RunChild(args []string, stdin io.Reader, stdout, stderr io.Writer) (isChild bool, code int) {
 	if len(args) != 2 || args[0] != childCommand {
-		return pipeline.RunChild(args, stderr) // models are tried in a process of their own
+		return services.RunChild(args, stderr) // models are tried in a process of their own
 	}
 	signal.Ignore(syscall.SIGPIPE) // of a parent that was killed: the end of stdin tells
 	play, ok := map[string]func(ctx context.Context, c *child) error{

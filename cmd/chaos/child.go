@@ -8,6 +8,7 @@ import (
 
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/services"
 	"github.com/millrace/millrace/pipeline/supervisor"
 )
 
@@ -19,7 +20,7 @@ const childRole = "chaos-role"
 // them, and tells whether they did. A process that calls Run calls it first: its program is
 // started again for each process of the run.
 func RunChild(args []string, stderr io.Writer) (isChild bool, code int) {
-	if isChild, code := pipeline.RunChild(args, stderr); isChild {
+	if isChild, code := services.RunChild(args, stderr); isChild {
 		return true, code
 	}
 	if len(args) == 0 || args[0] != childRole {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/services"
 	"github.com/millrace/millrace/schemas/printable"
 )
 
@@ -22,7 +23,7 @@ func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stder
 // run executes a command line and returns the exit code: 0 done, 1 failed, 2 wrong usage
 // or configuration, 3 drift where that is to fail, or what verify found to differ.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if isChild, code := pipeline.RunChild(args, stderr); isChild {
+	if isChild, code := services.RunChild(args, stderr); isChild {
 		return code
 	}
 	ctx, stop := pipeline.UntilSignal(ctx) // the first signal drains; a second one ends at once

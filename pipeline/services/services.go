@@ -1,4 +1,4 @@
-package pipeline
+package services
 
 import (
 	"context"
@@ -132,9 +132,9 @@ type Services struct {
 // Others may be secrets, which nobody can find in a process that does not have them.
 var childEnvironment = []string{"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GORACE", "GOTRACEBACK", "GOCOVERDIR", "TZ"}
 
-// StartServices starts both under cfg.Embedded.Dir and points cfg at them. A preferred
+// Start starts both under cfg.Embedded.Dir and points cfg at them. A preferred
 // address that is in use is replaced by a free one, and logged. Stop them.
-func StartServices(ctx context.Context, cfg *config.Config, retentionBytes int64, log zerolog.Logger) (*Services, error) {
+func Start(ctx context.Context, cfg *config.Config, retentionBytes int64, log zerolog.Logger) (*Services, error) {
 	s := &Services{}
 	var err error
 	start := func(name, preferred string, health func(addr string) func(context.Context) error, extra func(addr string) ([]string, error)) *supervisor.Process {
@@ -242,9 +242,9 @@ func pingHTTP(addr string) func(context.Context) error {
 	}
 }
 
-// ResetServices deletes the data of both. It refuses while a service runs, which would go on
+// Reset deletes the data of both. It refuses while a service runs, which would go on
 // without the files that it has open.
-func ResetServices(cfg config.Config) error {
+func Reset(cfg config.Config) error {
 	for _, name := range []string{"kafka", "clickhouse"} {
 		if err := emptyDir(filepath.Join(cfg.Embedded.Dir, name)); err != nil {
 			return fmt.Errorf("delete the data of %s: %w", name, err)
