@@ -20,6 +20,7 @@ import (
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -162,11 +163,11 @@ func TestUnreadableBatchesLeaveEverythingElse(t *testing.T) {
 	letters := h.read(h.cfg.Topics.DeadLetters)
 	require.Len(t, letters, 1)
 	require.Equal(t, "17", headerOf(&letters[0], schemas.HeaderLastOffset))
-	n, err := pipeline.ReplayDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{})
+	n, err := operate.ReplayDeadLetters(t.Context(), h.cfg, operate.LetterFilter{})
 	require.ErrorContains(t, err, "nothing of its request could be read, so that there is nothing to send")
 	require.Zero(t, n)
 	var list bytes.Buffer
-	require.NoError(t, pipeline.ListDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{}, &list))
+	require.NoError(t, operate.ListDeadLetters(t.Context(), h.cfg, operate.LetterFilter{}, &list))
 	require.Contains(t, list.String(), "\tunreadable_batch\t0/1\t"+requests)
 
 	// Nor is it a difference.

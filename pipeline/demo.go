@@ -20,6 +20,7 @@ import (
 	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/flights"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/pipeline/services"
 	"github.com/millrace/millrace/pipeline/supervisor"
 	"github.com/millrace/millrace/schemas"
@@ -108,7 +109,7 @@ func Demo(ctx context.Context, cfg config.Config, o DemoOptions, stdout, stderr 
 		return err
 	}
 	defer services.Stop(context.WithoutCancel(ctx), cfg.DrainTimeout, log)
-	if _, err := ApplyTopics(ctx, cfg); err != nil {
+	if _, err := operate.ApplyTopics(ctx, cfg); err != nil {
 		return err
 	}
 	app := New(cfg, log)

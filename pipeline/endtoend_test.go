@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -439,46 +439,46 @@ func headersOf(r *kgo.Record) []schemas.Header {
 // testDeadLetters lists, shows and replays the letters.
 func testDeadLetters(t *testing.T, h *harness, letters []sent) {
 	t.Helper()
-	list := func(f pipeline.LetterFilter) [][]string {
+	list := func(f operate.LetterFilter) [][]string {
 		var out bytes.Buffer
-		require.NoError(t, pipeline.ListDeadLetters(t.Context(), h.cfg, f, &out))
+		require.NoError(t, operate.ListDeadLetters(t.Context(), h.cfg, f, &out))
 		var rows [][]string
 		for line := range strings.Lines(out.String()) {
 			rows = append(rows, strings.Split(strings.TrimSuffix(line, "\n"), "\t"))
 		}
 		return rows
 	}
-	require.Len(t, list(pipeline.LetterFilter{}), len(letters))
-	require.Len(t, list(pipeline.LetterFilter{Limit: 5}), 5)
-	require.Len(t, list(pipeline.LetterFilter{Class: "no_version"}), 1)
-	require.Len(t, list(pipeline.LetterFilter{Class: "no_version", Model: "fares"}), 0)
-	category := list(pipeline.LetterFilter{Model: "fares", Class: "unknown_category"})
+	require.Len(t, list(operate.LetterFilter{}), len(letters))
+	require.Len(t, list(operate.LetterFilter{Limit: 5}), 5)
+	require.Len(t, list(operate.LetterFilter{Class: "no_version"}), 1)
+	require.Len(t, list(operate.LetterFilter{Class: "no_version", Model: "fares"}), 0)
+	category := list(operate.LetterFilter{Model: "fares", Class: "unknown_category"})
 	require.Len(t, category, 1)
 	require.Len(t, category[0], 7)
 	require.Equal(t, "unknown_category", category[0][2])
 	require.Equal(t, h.cfg.Topics.RequestsOf("fares"), category[0][4])
 
-	var id pipeline.LetterID
+	var id operate.LetterID
 	_, err := fmt.Sscanf(category[0][0], "%d/%d", &id.Partition, &id.Offset)
 	require.NoError(t, err)
 	var shown bytes.Buffer
-	require.NoError(t, pipeline.ShowDeadLetter(t.Context(), h.cfg, id.Partition, id.Offset, &shown))
+	require.NoError(t, operate.ShowDeadLetter(t.Context(), h.cfg, id.Partition, id.Offset, &shown))
 	i := slices.IndexFunc(letters, func(s sent) bool { return s.class == schemas.ErrorClassUnknownCategory })
 	require.Contains(t, shown.String(), string(letters[i].Value))
 	require.Contains(t, shown.String(), "key: "+string(letters[i].Key))
 	require.Contains(t, shown.String(), "millrace-error-class: unknown_category")
 	require.Contains(t, shown.String(), `bin: "\x00\xff"`)
-	require.Error(t, pipeline.ShowDeadLetter(t.Context(), h.cfg, 0, 1_000_000, &shown))
+	require.Error(t, operate.ShowDeadLetter(t.Context(), h.cfg, 0, 1_000_000, &shown))
 
 	// A replay is answered as the request was: by another dead letter.
-	done, err := pipeline.ReplayDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{Only: []pipeline.LetterID{id}})
+	done, err := operate.ReplayDeadLetters(t.Context(), h.cfg, operate.LetterFilter{Only: []operate.LetterID{id}})
 	require.NoError(t, err)
-	require.Equal(t, pipeline.Replayed{Sent: 1}, done)
+	require.Equal(t, operate.Replayed{Sent: 1}, done)
 	h.settled(h.cfg.Topics.RequestsOf("fares"))
-	again := list(pipeline.LetterFilter{Class: "unknown_category"})
+	again := list(operate.LetterFilter{Class: "unknown_category"})
 	require.Len(t, again, 2)
 	require.NotEqual(t, again[0][3], again[1][3], "it has coordinates of its own")
-	done, err = pipeline.ReplayDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{Only: []pipeline.LetterID{{Partition: 0, Offset: 1_000_000}}})
+	done, err = operate.ReplayDeadLetters(t.Context(), h.cfg, operate.LetterFilter{Only: []operate.LetterID{{Partition: 0, Offset: 1_000_000}}})
 	require.Error(t, err)
 	require.Zero(t, done)
 	require.Equal(t, "2", h.sqlOne("SELECT count() FROM millrace.dead_letters WHERE error_class = 'unknown_category'")[0])

@@ -34,6 +34,7 @@ import (
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/pipeline/services"
 	"github.com/millrace/millrace/pipeline/supervisor"
 	"github.com/millrace/millrace/schemas"
@@ -180,7 +181,7 @@ func newHarness(t *testing.T, models []catalogtest.Model, set ...string) *harnes
 	}
 	h.set = append(h.set, "kafka.brokers="+strings.Join(h.cfg.Kafka.Brokers, ","), "clickhouse.addr="+h.services.ClickHouse.Addr(),
 		"clickhouse.password_file="+h.cfg.ClickHouse.PasswordFile) // some tests put a proxy in between
-	_, err = pipeline.ApplyTopics(t.Context(), h.cfg)
+	_, err = operate.ApplyTopics(t.Context(), h.cfg)
 	require.NoError(t, err)
 
 	h.client, err = kgo.NewClient(kgo.SeedBrokers(h.cfg.Kafka.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),

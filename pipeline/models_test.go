@@ -10,9 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 )
 
 // result is an answer on Kafka.
@@ -38,8 +38,8 @@ func TestCodecsOfUnknownModelsAreRefused(t *testing.T) {
 	catalogtest.Install(t, dir, catalogtest.Prices)
 	cfg, err := config.Load("", nil, []string{"models.repository=" + dir, "worker.codecs={prizes: arrow}"})
 	require.NoError(t, err)
-	lines, err := pipeline.CheckModels(t.Context(), cfg)
+	lines, err := operate.CheckModels(t.Context(), cfg)
 	require.EqualError(t, err, "worker.codecs.prizes: there is no such model in "+dir+"; its models are prices")
 	require.Len(t, lines, 1, "the others are checked all the same")
-	require.ErrorContains(t, pipeline.Predict(t.Context(), cfg, "prizes", nil, time.Second, io.Discard), "predict sends JSON")
+	require.ErrorContains(t, operate.Predict(t.Context(), cfg, "prizes", nil, time.Second, io.Discard), "predict sends JSON")
 }

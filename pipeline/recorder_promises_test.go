@@ -15,8 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -54,7 +54,7 @@ func (h *harness) again(topic string) {
 	_, err := h.admin.DeleteTopics(h.Context(), topic)
 	require.NoError(h, err)
 	h.eventually("the topic is made again", func() (string, bool) { // Kafka may still be deleting it
-		_, err := pipeline.ApplyTopics(h.Context(), h.cfg)
+		_, err := operate.ApplyTopics(h.Context(), h.cfg)
 		id := idOf()
 		return "", err == nil && id != before && id != (kadm.TopicID{})
 	})
@@ -78,7 +78,7 @@ func TestRecorderThatIsRewoundStoresWhatIsMissing(t *testing.T) {
 		"by offsets set": func() {
 			h.memberless(group)
 			for _, topic := range topics {
-				_, err := pipeline.SetOffsets(t.Context(), h.cfg, group, topic, -1, "earliest")
+				_, err := operate.SetOffsets(t.Context(), h.cfg, group, topic, -1, "earliest")
 				require.NoError(t, err)
 			}
 		},

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -85,7 +85,7 @@ func TestReplayIsNoRepetition(t *testing.T) {
 	}
 	replay := func() {
 		t.Helper()
-		done, err := pipeline.ReplayDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{Model: "prices"})
+		done, err := operate.ReplayDeadLetters(t.Context(), h.cfg, operate.LetterFilter{Model: "prices"})
 		require.NoError(t, err)
 		require.Equal(t, 1, done.Sent, "the newest letter stands for the others")
 	}

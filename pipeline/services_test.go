@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/pipeline/services"
 )
 
@@ -52,7 +52,7 @@ func TestEmbeddedServicesAreOnlyTheirUsers(t *testing.T) {
 	// So do commands: verify reads settings, repair writes.
 	cfg := h.config("clickhouse.password_file=")
 	for _, repair := range []bool{false, true} {
-		report, err := pipeline.Verify(t.Context(), cfg, pipeline.VerifyOptions{Repair: repair})
+		report, err := operate.Verify(t.Context(), cfg, operate.VerifyOptions{Repair: repair})
 		require.NoError(t, err)
 		require.True(t, report.Equal, "%+v", report.Lines)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -188,7 +189,7 @@ func TestRequestsTopicMadeAgainIsAnsweredFromItsStart(t *testing.T) {
 	require.NoError(t, err)
 	h.deleteGroup(h.cfg.Worker.Group)
 	h.eventually("the topic is made again", func() (string, bool) {
-		done, err := pipeline.ApplyTopics(t.Context(), h.cfg)
+		done, err := operate.ApplyTopics(t.Context(), h.cfg)
 		return fmt.Sprint(err), err == nil && len(done) > 0
 	})
 	h.client.PurgeTopicsFromClient(requests)
@@ -203,7 +204,7 @@ func TestRequestsTopicMadeAgainIsAnsweredFromItsStart(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, deleted.Error())
 	h.eventually("the observations are made again", func() (string, bool) {
-		done, err := pipeline.ApplyTopics(t.Context(), h.cfg)
+		done, err := operate.ApplyTopics(t.Context(), h.cfg)
 		return fmt.Sprint(err), err == nil && len(done) > 0
 	})
 	require.Contains(t, h.refused().Error(), "cannot be told")

@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/pipeline/verify"
 	"github.com/millrace/millrace/schemas"
 )
@@ -38,7 +38,7 @@ func TestVerifyRepairThatWasCutOffIsRunAgain(t *testing.T) {
 				ctx, cutOff := context.WithCancel(t.Context())
 				ended := make(chan error, 1)
 				go func() { // ends with ctx
-					_, err := pipeline.Verify(ctx, h.config("clickhouse.addr="+addr), pipeline.VerifyOptions{Repair: true, Logger: h.log})
+					_, err := operate.Verify(ctx, h.config("clickhouse.addr="+addr), operate.VerifyOptions{Repair: true, Logger: h.log})
 					ended <- err
 				}()
 				g.hold()
@@ -72,7 +72,7 @@ func TestVerifyRepairsOneAtATime(t *testing.T) {
 	g, addr := newGate(t, h.services.ClickHouse.Addr(), "observations_fares", unforwarded)
 	reports := make(chan *verify.Report, 2)
 	repair := func(cfg config.Config) { // ends when all is repaired
-		report, err := pipeline.Verify(h.Context(), cfg, pipeline.VerifyOptions{Repair: true, Logger: h.log})
+		report, err := operate.Verify(h.Context(), cfg, operate.VerifyOptions{Repair: true, Logger: h.log})
 		if err != nil {
 			t.Error(err)
 		}
@@ -163,7 +163,7 @@ func TestVerifyRepairsWhatItsGroupOwns(t *testing.T) {
 	g, addr := newGate(t, h.services.ClickHouse.Addr(), "observations_fares", unforwarded)
 	failed := make(chan error, 1)
 	go func() { // ends with the repair
-		_, err := pipeline.Verify(h.Context(), h.config("clickhouse.addr="+addr), pipeline.VerifyOptions{Repair: true, Logger: h.log})
+		_, err := operate.Verify(h.Context(), h.config("clickhouse.addr="+addr), operate.VerifyOptions{Repair: true, Logger: h.log})
 		failed <- err
 	}()
 	g.hold() // an insert that is announced, and on its way
@@ -180,7 +180,7 @@ func TestVerifyRepairsWhatItsGroupOwns(t *testing.T) {
 	})
 	tr.requireOnce()
 	var owned *verify.OwnedError
-	_, err := pipeline.Verify(t.Context(), h.cfg, pipeline.VerifyOptions{Repair: true, Logger: h.log})
+	_, err := operate.Verify(t.Context(), h.cfg, operate.VerifyOptions{Repair: true, Logger: h.log})
 	require.ErrorAs(t, err, &owned)
 	require.Equal(t, h.cfg.Recorder.Group+"-renamed", owned.Owner)
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/consumers"
-	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -199,7 +199,7 @@ func applyTopics(ctx context.Context, set []string) (config.Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	_, err = pipeline.ApplyTopics(ctx, cfg)
+	_, err = operate.ApplyTopics(ctx, cfg)
 	return cfg, err
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 )
 
 // model is what the run's requests are for: y = 0.5 f0 - 1.25 f1 + 2 f2 + 0.75.
@@ -89,10 +90,10 @@ func (c *cluster) start(ctx context.Context, o Options, t Topology, dir string) 
 	if c.cfg, err = config.Load("", nil, append(slices.Clone(shared), "kafka.client_id=chaos", "clickhouse.addr="+addr)); err != nil {
 		return err
 	}
-	if _, err := pipeline.InitModel(ctx, c.cfg, o.Graph, model, "1"); err != nil {
+	if _, err := operate.InitModel(ctx, c.cfg, o.Graph, model, "1"); err != nil {
 		return err
 	}
-	if _, err := pipeline.ApplyTopics(ctx, c.cfg); err != nil {
+	if _, err := operate.ApplyTopics(ctx, c.cfg); err != nil {
 		return err
 	}
 	for role, n := range map[string]int{"worker": t.Workers, "recorder": t.Recorders} {

@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 )
 
 func alertsCommand(o *options) *cobra.Command {
@@ -17,7 +17,7 @@ func alertsCommand(o *options) *cobra.Command {
 		Args:  args(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	var filter pipeline.ParkedFilter
+	var filter operate.ParkedFilter
 	var all bool
 	// chosen is a command for some events, which must be said.
 	chosen := func(c *cobra.Command, done string, do func(cmd *cobra.Command, cfg config.Config) (int, error)) *cobra.Command {
@@ -45,7 +45,7 @@ func alertsCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return pipeline.ListParked(cmd.Context(), cfg, filter, cmd.OutOrStdout())
+			return operate.ListParked(cmd.Context(), cfg, filter, cmd.OutOrStdout())
 		},
 	}
 	send := chosen(&cobra.Command{
@@ -55,13 +55,13 @@ func alertsCommand(o *options) *cobra.Command {
 			"place, as `millrace alerts parked` prints them, or those of --subscription, or --all. What is\n" +
 			"refused again stays parked.",
 	}, "sent", func(cmd *cobra.Command, cfg config.Config) (int, error) {
-		return pipeline.SendParked(cmd.Context(), cfg, filter)
+		return operate.SendParked(cmd.Context(), cfg, filter)
 	})
 	drop := chosen(&cobra.Command{
 		Use:   "drop [ID…]",
 		Short: "Give up refused events; they stay in the table of events",
 	}, "dropped", func(cmd *cobra.Command, cfg config.Config) (int, error) {
-		return pipeline.DropParked(cmd.Context(), cfg, filter)
+		return operate.DropParked(cmd.Context(), cfg, filter)
 	})
 	for _, c := range []*cobra.Command{parked, send, drop} {
 		c.Flags().StringVar(&filter.Subscription, "subscription", "", "only of this subscription")

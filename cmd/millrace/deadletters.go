@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/operate"
 )
 
 func deadLettersCommand(o *options) *cobra.Command {
@@ -18,7 +18,7 @@ func deadLettersCommand(o *options) *cobra.Command {
 		Args:  args(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	var filter pipeline.LetterFilter
+	var filter operate.LetterFilter
 	filters := func(c *cobra.Command) *cobra.Command {
 		c.Flags().StringVar(&filter.Model, "model", "", "only of this model")
 		c.Flags().StringVar(&filter.Class, "class", "", "only of this error class")
@@ -33,7 +33,7 @@ func deadLettersCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return pipeline.ListDeadLetters(cmd.Context(), cfg, filter, cmd.OutOrStdout())
+			return operate.ListDeadLetters(cmd.Context(), cfg, filter, cmd.OutOrStdout())
 		},
 	})
 	list.Flags().IntVar(&filter.Limit, "limit", 1000, "list at most so many; 0 is no limit")
@@ -50,7 +50,7 @@ func deadLettersCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return pipeline.ShowDeadLetter(cmd.Context(), cfg, partition, offset, cmd.OutOrStdout())
+			return operate.ShowDeadLetter(cmd.Context(), cfg, partition, offset, cmd.OutOrStdout())
 		},
 	}
 	var all bool
@@ -73,13 +73,13 @@ func deadLettersCommand(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				filter.Only = append(filter.Only, pipeline.LetterID{Partition: partition, Offset: offset})
+				filter.Only = append(filter.Only, operate.LetterID{Partition: partition, Offset: offset})
 			}
 			cfg, err := o.load()
 			if err != nil {
 				return err
 			}
-			done, err := pipeline.ReplayDeadLetters(cmd.Context(), cfg, filter)
+			done, err := operate.ReplayDeadLetters(cmd.Context(), cfg, filter)
 			fmt.Fprintf(cmd.OutOrStdout(), "%d replayed, %d skipped%s\n", done.Sent, done.Skipped, skippedWhy(done, filter))
 			if done.Moved > 0 {
 				fmt.Fprintf(cmd.OutOrStdout(), "%d of them to another partition than their request's, which the topic does not have any more\n", done.Moved)
@@ -94,7 +94,7 @@ func deadLettersCommand(o *options) *cobra.Command {
 }
 
 // skippedWhy says why letters were skipped, where some were.
-func skippedWhy(done pipeline.Replayed, filter pipeline.LetterFilter) string {
+func skippedWhy(done operate.Replayed, filter operate.LetterFilter) string {
 	switch {
 	case done.Skipped == 0:
 		return ""

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/operate"
 )
 
 func devCommand(o *options) *cobra.Command {
@@ -22,7 +22,7 @@ func devCommand(o *options) *cobra.Command {
 				return err
 			}
 			log := cfg.Log.Logger(cmd.ErrOrStderr())
-			return pipeline.Dev(cmd.Context(), cfg, reset, log, func(kafka, clickhouse string) {
+			return operate.Dev(cmd.Context(), cfg, reset, log, func(kafka, clickhouse string) {
 				fmt.Fprintf(cmd.OutOrStdout(), "Kafka       %s\nClickHouse  http://%s\nCtrl-C ends both.\n", kafka, clickhouse)
 			})
 		},

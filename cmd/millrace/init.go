@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas/printable"
 )
 
@@ -22,7 +22,7 @@ func initCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			made, err := pipeline.InitModel(cmd.Context(), cfg, given[0], name, version)
+			made, err := operate.InitModel(cmd.Context(), cfg, given[0], name, version)
 			if err != nil {
 				return err
 			}

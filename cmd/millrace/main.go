@@ -14,6 +14,7 @@ import (
 
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/pipeline/services"
 	"github.com/millrace/millrace/schemas/printable"
 )
@@ -40,7 +41,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return 2
 	}
-	if errors.Is(err, pipeline.ErrDrift) || errors.Is(err, pipeline.ErrDifferent) {
+	if errors.Is(err, operate.ErrDrift) || errors.Is(err, operate.ErrDifferent) {
 		return 3
 	}
 	return 1

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -36,7 +36,7 @@ func predictCommand(o *options) *cobra.Command {
 					return err
 				}
 			}
-			return pipeline.Predict(cmd.Context(), cfg, given[0], values, timeout, cmd.OutOrStdout())
+			return operate.Predict(cmd.Context(), cfg, given[0], values, timeout, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for all results")

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas/printable"
 )
 
@@ -27,7 +27,7 @@ func topicsCommand(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				done, err := pipeline.ApplyTopics(cmd.Context(), cfg)
+				done, err := operate.ApplyTopics(cmd.Context(), cfg)
 				for _, line := range done {
 					fmt.Fprintln(cmd.OutOrStdout(), printable.Text(line))
 				}
@@ -46,7 +46,7 @@ func topicsCommand(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				problems, err := pipeline.CheckTopics(cmd.Context(), cfg)
+				problems, err := operate.CheckTopics(cmd.Context(), cfg)
 				if err != nil {
 					return err
 				}

@@ -7,11 +7,11 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/operate"
 )
 
 func verifyCommand(o *options) *cobra.Command {
-	var v pipeline.VerifyOptions
+	var v operate.VerifyOptions
 	var from, to string
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -47,7 +47,7 @@ func verifyCommand(o *options) *cobra.Command {
 				return err
 			}
 			v.Logger = cfg.Log.Logger(cmd.ErrOrStderr()).Level(zerolog.WarnLevel)
-			report, err := pipeline.Verify(cmd.Context(), cfg, v)
+			report, err := operate.Verify(cmd.Context(), cfg, v)
 			if err != nil {
 				return err
 			}
@@ -59,7 +59,7 @@ func verifyCommand(o *options) *cobra.Command {
 				return err
 			}
 			if !report.Equal {
-				return pipeline.ErrDifferent
+				return operate.ErrDifferent
 			}
 			return nil
 		},

@@ -1,4 +1,4 @@
-package pipeline
+package operate
 
 import (
 	"context"
@@ -31,16 +31,4 @@ func SetOffsets(ctx context.Context, cfg config.Config, group, topic string, par
 		return err
 	})
 	return set, err
-}
-
-// withReachableKafka gives what is done with Kafka a bounded time.
-func withReachableKafka(ctx context.Context, cfg config.Config, do func(ctx context.Context, admin *consumers.Admin) error) error {
-	return withAdmin(cfg, func(admin *consumers.Admin) error {
-		ctx, cancel := context.WithTimeout(ctx, reach)
-		defer cancel()
-		if err := admin.Ping(ctx); err != nil {
-			return err
-		}
-		return do(ctx, admin)
-	})
 }

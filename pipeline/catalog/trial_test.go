@@ -1,4 +1,4 @@
-package pipeline_test
+package catalog_test
 
 import (
 	"encoding/binary"
@@ -15,6 +15,7 @@ import (
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 )
 
 // Messages of onnx.proto3, as far as hostile graphs need them.
@@ -122,7 +123,7 @@ func TestHostileGraphsEndTheirOwnProcessOnly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(dir, name+".onnx")
 			require.NoError(t, os.WriteFile(path, tc.graph, 0o600))
-			_, err := pipeline.InitModel(t.Context(), cfg, path, name, "1")
+			_, err := operate.InitModel(t.Context(), cfg, path, name, "1")
 			require.ErrorContains(t, err, tc.says)
 			require.NoDirExists(t, filepath.Join(cfg.Models.Repository, name, "1"))
 		})
@@ -135,14 +136,14 @@ func TestVersionsAreTriedBeforeTheyServe(t *testing.T) {
 	require.NoError(t, err)
 	path := filepath.Join(dir, "round.onnx")
 	require.NoError(t, os.WriteFile(path, identity(-1, 1), 0o600))
-	_, err = pipeline.InitModel(t.Context(), cfg, path, "round", "1")
+	_, err = operate.InitModel(t.Context(), cfg, path, "round", "1")
 	require.NoError(t, err)
-	lines, err := pipeline.CheckModels(t.Context(), cfg)
+	lines, err := operate.CheckModels(t.Context(), cfg)
 	require.NoError(t, err)
 	require.Len(t, lines, 1)
 	refused := cfg // by Validate, which says so; a model is not to blame
 	refused.Models.LoadTimeout, refused.Models.LoadMemory = 0, 1
-	lines, err = pipeline.CheckModels(t.Context(), refused)
+	lines, err = operate.CheckModels(t.Context(), refused)
 	require.NoError(t, err)
 	require.Len(t, lines, 1)
 	// The same version with another graph, as somebody brings it who makes the digest fit.
@@ -156,7 +157,7 @@ func TestVersionsAreTriedBeforeTheyServe(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(version, "manifest.yaml"), []byte(strings.Replace(string(manifest), before, after, 1)), 0o600))
 	const says = "load model round/1: it takes longer than 2s"
-	_, err = pipeline.CheckModels(t.Context(), cfg)
+	_, err = operate.CheckModels(t.Context(), cfg)
 	require.ErrorContains(t, err, says)
 	err = pipeline.New(cfg, zerolog.Nop()).Run(t.Context())
 	require.ErrorContains(t, err, says)
@@ -176,23 +177,23 @@ func TestWeightsInAnotherFile(t *testing.T) {
 		return path
 	}
 	path := graph("net.onnx.data")
-	_, err = pipeline.InitModel(t.Context(), cfg, path, "net", "1")
+	_, err = operate.InitModel(t.Context(), cfg, path, "net", "1")
 	require.ErrorContains(t, err, "net.onnx.data")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "net.onnx.data"), []byte{0, 0, 0, 0x40}, 0o600)) // 2
-	_, err = pipeline.InitModel(t.Context(), cfg, path, "net", "1")
+	_, err = operate.InitModel(t.Context(), cfg, path, "net", "1")
 	require.NoError(t, err)
 	version := filepath.Join(cfg.Models.Repository, "net", "1")
-	_, err = pipeline.CheckModels(t.Context(), cfg)
+	_, err = operate.CheckModels(t.Context(), cfg)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(version, "net.onnx.data"), []byte{0, 0, 0, 0x41}, 0o600))
-	_, err = pipeline.CheckModels(t.Context(), cfg)
+	_, err = operate.CheckModels(t.Context(), cfg)
 	require.ErrorContains(t, err, "net.onnx.data has sha256")
 
 	outside := filepath.Join(dir, "outside")
 	require.NoError(t, os.WriteFile(outside, []byte{0, 0, 0, 0x40}, 0o600))
 	require.NoError(t, os.Remove(filepath.Join(version, "net.onnx.data")))
 	require.NoError(t, os.Symlink(outside, filepath.Join(version, "net.onnx.data")))
-	_, err = pipeline.CheckModels(t.Context(), cfg)
+	_, err = operate.CheckModels(t.Context(), cfg)
 	require.ErrorContains(t, err, "net.onnx.data is a link out of")
 
 	// A graph whose weights the manifest does not name.
@@ -201,11 +202,11 @@ func TestWeightsInAnotherFile(t *testing.T) {
 	from := strings.Index(string(manifest), "  external:")
 	to := from + strings.Index(string(manifest[from:]), "\n#")
 	require.NoError(t, os.WriteFile(filepath.Join(version, "manifest.yaml"), append(manifest[:from:from], manifest[to:]...), 0o600))
-	_, err = pipeline.CheckModels(t.Context(), cfg)
+	_, err = operate.CheckModels(t.Context(), cfg)
 	require.ErrorContains(t, err, "net.onnx keeps weights in net.onnx.data, which the manifest does not name")
 
 	for _, location := range []string{"/etc/hostname", "../outside", "a/../../outside", "weights/net.data", "", ".."} {
-		_, err = pipeline.InitModel(t.Context(), cfg, graph(location), "net", "2")
+		_, err = operate.InitModel(t.Context(), cfg, graph(location), "net", "2")
 		require.ErrorContains(t, err, "which is not a file beside it", location)
 	}
 }
@@ -240,7 +241,7 @@ func TestWeightsThatAnotherParserWouldFind(t *testing.T) {
 			path := filepath.Join(dir, "net.onnx")
 			require.NoError(t, os.WriteFile(path, tc.graph, 0o600))
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "w.bin"), []byte{0, 0, 0, 0x40}, 0o600))
-			_, err = pipeline.InitModel(t.Context(), cfg, path, "net", "1")
+			_, err = operate.InitModel(t.Context(), cfg, path, "net", "1")
 			if tc.says != "" {
 				require.ErrorContains(t, err, tc.says)
 				return
