@@ -21,7 +21,7 @@ import (
 	"github.com/apache/arrow/go/v15/parquet/pqarrow"
 	"github.com/stretchr/testify/require"
 
-	"github.com/millrace/millrace/pipeline/flights"
+	"github.com/millrace/millrace/pipeline/demo/flights"
 )
 
 // flight is one row of the data.
@@ -281,7 +281,7 @@ func TestNextDoesNotAllocate(t *testing.T) {
 // data returns the path of the real flights, or skips.
 func data(tb testing.TB) string {
 	tb.Helper()
-	path := filepath.Join("..", "..", "deploy", "native", "node_modules", flights.File)
+	path := filepath.Join("..", "..", "..", "deploy", "native", "node_modules", flights.File)
 	if _, err := os.Stat(path); err != nil {
 		tb.Skip("the flights are not installed: run `make native`")
 	}

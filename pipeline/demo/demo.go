@@ -1,4 +1,4 @@
-package pipeline
+package demo
 
 import (
 	"context"
@@ -17,9 +17,10 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/millrace/millrace/pipeline"
 	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
-	"github.com/millrace/millrace/pipeline/flights"
+	"github.com/millrace/millrace/pipeline/demo/flights"
 	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/pipeline/services"
 	"github.com/millrace/millrace/pipeline/supervisor"
@@ -30,8 +31,8 @@ import (
 	"github.com/millrace/millrace/sinks/kafka"
 )
 
-// DemoOptions are the flags of `millrace demo`.
-type DemoOptions struct {
+// Options are the flags of `millrace demo`.
+type Options struct {
 	Requests int  // the first so many flights; 0 is all
 	Once     bool // return after the summary
 	JSON     bool // end with one line of JSON
@@ -39,12 +40,12 @@ type DemoOptions struct {
 
 // Where the demo's files lie below the repository.
 const (
-	demoModels = "deploy/examples/flights/models"
-	demoData   = "deploy/native/node_modules/vega-datasets/data/flights-3m.parquet"
+	modelsDir   = "deploy/examples/flights/models"
+	flightsFile = "deploy/native/node_modules/vega-datasets/data/flights-3m.parquet"
 )
 
-// demoSummary is the demo's JSON line.
-type demoSummary struct {
+// summary is the demo's JSON line.
+type summary struct {
 	Requests         int64   `json:"requests"`
 	Results          int64   `json:"results"`
 	Observations     uint64  `json:"observations"`
@@ -65,18 +66,18 @@ type latency struct {
 // ErrCountsDiffer says that the demo lost or repeated something.
 var ErrCountsDiffer = errors.New("demo: the counts of requests, results, observations and labels differ")
 
-// Demo replays the flights against embedded services, with every role in this process.
-func Demo(ctx context.Context, cfg config.Config, o DemoOptions, stdout, stderr io.Writer) error {
+// Run replays the flights against embedded services, with every role in this process.
+func Run(ctx context.Context, cfg config.Config, o Options, stdout, stderr io.Writer) error {
 	if cfg.Log.Level == "info" {
 		cfg.Log.Level = "warn" // the progress line is what one wants to see
 	}
 	log := cfg.Log.Logger(stderr)
-	data, err := findUpward(demoData)
+	data, err := findUpward(flightsFile)
 	if err != nil {
 		return fmt.Errorf("the flights are missing: %w; run `make native`", err)
 	}
 	if cfg.Models.Repository == config.Default().Models.Repository {
-		if cfg.Models.Repository, err = findUpward(demoModels); err != nil {
+		if cfg.Models.Repository, err = findUpward(modelsDir); err != nil {
 			return fmt.Errorf("the flights model is missing: %w; run the demo inside of a clone of millrace", err)
 		}
 	}
@@ -112,7 +113,7 @@ func Demo(ctx context.Context, cfg config.Config, o DemoOptions, stdout, stderr 
 	if _, err := operate.ApplyTopics(ctx, cfg); err != nil {
 		return err
 	}
-	app := New(cfg, log)
+	app := pipeline.New(cfg, log)
 	appCtx, stopApp := context.WithCancel(ctx)
 	ended := newOutcome()
 	go func() { ended.set(app.Run(appCtx)) }() // ends with appCtx, at the end of this function
@@ -202,8 +203,8 @@ func (r *alertReceiver) close() {
 // demo is one run.
 type demo struct {
 	cfg      config.Config
-	opts     DemoOptions
-	app      *App
+	opts     Options
+	app      *pipeline.App
 	log      zerolog.Logger
 	stdout   io.Writer
 	stderr   io.Writer

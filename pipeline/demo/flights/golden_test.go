@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/millrace/millrace/pipeline/flights"
+	"github.com/millrace/millrace/pipeline/demo/flights"
 )
 
 // The golden files are written by deploy/examples/flights/train.py, from the features

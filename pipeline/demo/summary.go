@@ -1,4 +1,4 @@
-package pipeline
+package demo
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/consumers"
-	"github.com/millrace/millrace/pipeline/flights"
+	"github.com/millrace/millrace/pipeline/demo/flights"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -33,8 +33,8 @@ func (d *demo) count(ctx context.Context, query string) (uint64, error) {
 
 // summarise counts everything anew, from what is stored and not from what was counted on
 // the way.
-func (d *demo) summarise(ctx context.Context, took time.Duration) (*demoSummary, error) {
-	s := &demoSummary{Requests: d.requests.Load(), ThroughputPerS: float64(d.total) / took.Seconds(), PeakRSSBytes: peakRSS()}
+func (d *demo) summarise(ctx context.Context, took time.Duration) (*summary, error) {
+	s := &summary{Requests: d.requests.Load(), ThroughputPerS: float64(d.total) / took.Seconds(), PeakRSSBytes: peakRSS()}
 	admin, err := consumers.NewAdmin(d.cfg.Kafka.Connection())
 	if err != nil {
 		return nil, err
@@ -108,8 +108,8 @@ func grouped[T int | int64 | uint64](n T) string {
 	return s
 }
 
-// demoMonth is one line of the table by month.
-type demoMonth struct {
+// monthLine is one line of the table by month.
+type monthLine struct {
 	Month    uint8   `ch:"month"`
 	Flights  uint64  `ch:"flights"`
 	Late     float64 `ch:"late"`
@@ -117,19 +117,19 @@ type demoMonth struct {
 	AUC      float64 `ch:"auc"`
 }
 
-type demoDrift struct {
+type monthDrift struct {
 	Month   uint8   `ch:"month"`
 	Column  string  `ch:"column"`
 	Score   float64 `ch:"score"`
 	Windows uint64  `ch:"windows"`
 }
 
-type demoEvent struct {
+type storedEvent struct {
 	Start time.Time `ch:"start"`
 	Body  string    `ch:"body"`
 }
 
-func (d *demo) print(ctx context.Context, s *demoSummary, took time.Duration) error {
+func (d *demo) print(ctx context.Context, s *summary, took time.Duration) error {
 	out := func(format string, args ...any) { fmt.Fprintf(d.stdout, format, args...) }
 	out("\n%-22s %12s\n", "requests sent", grouped(s.Requests))
 	out("%-22s %12s   distinct request ids read back from Kafka, read_committed\n", "results", grouped(s.Results))
@@ -140,7 +140,7 @@ func (d *demo) print(ctx context.Context, s *demoSummary, took time.Duration) er
 	out("%-22s %9.1f ms   p99 %.1f ms, from fetch to encoded result\n", "latency p50", s.LatencyUS.P50/1e3, s.LatencyUS.P99/1e3)
 	out("%-22s %9d MB   of this process, without its two children\n", "peak memory", s.PeakRSSBytes>>20)
 
-	var months []demoMonth
+	var months []monthLine
 	if err := d.client.Select(ctx, &months, d.query(`
 SELECT month, count() AS flights, avg(is_late) AS late, avg((score >= {threshold}) = is_late) AS accuracy,
        arrayAUC(groupArray(score), groupArray(is_late)) AS auc
@@ -151,7 +151,7 @@ FROM (
 GROUP BY month ORDER BY month`)); err != nil {
 		return err
 	}
-	var drifted []demoDrift
+	var drifted []monthDrift
 	if err := d.client.Select(ctx, &drifted, d.query(`
 SELECT toMonth(window_start) AS month, toString(column) AS column, max(score / threshold) AS score, countIf(drifted) AS windows
 FROM {db}.drift_results FINAL
@@ -170,7 +170,7 @@ GROUP BY month, column HAVING windows > 0 ORDER BY month, windows DESC, score DE
 		out("%-7s %9s  %5.1f %%    %5.1f %%  %6.3f   %s\n", time.Month(m.Month).String()[:3], grouped(m.Flights), 100*m.Late, 100*m.Accuracy, m.AUC, strings.Join(worst, ", "))
 	}
 
-	var events []demoEvent
+	var events []storedEvent
 	if err := d.client.Select(ctx, &events, d.query(`
 SELECT start, any(text) AS body
 FROM (

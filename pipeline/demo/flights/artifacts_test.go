@@ -13,13 +13,13 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
 
-	"github.com/millrace/millrace/pipeline/flights"
+	"github.com/millrace/millrace/pipeline/demo/flights"
 	"github.com/millrace/millrace/schemas"
 )
 
 // TestArtifacts holds the committed version of the model to the contracts of schemas.
 func TestArtifacts(t *testing.T) {
-	dir := filepath.Join("..", "..", "deploy", "examples", "flights", "models", flights.Model, "1")
+	dir := filepath.Join("..", "..", "..", "deploy", "examples", "flights", "models", flights.Model, "1")
 	m, err := schemas.ReadManifest(dir)
 	require.NoError(t, err)
 	require.Equal(t, flights.Model, m.Name)
@@ -66,7 +66,7 @@ func TestArtifacts(t *testing.T) {
 // TestRequestsFitTheManifest: every feature and the event time of the manifest is in a
 // request, and nothing that the manifest does not know but the request id.
 func TestRequestsFitTheManifest(t *testing.T) {
-	m, err := schemas.ReadManifest(filepath.Join("..", "..", "deploy", "examples", "flights", "models", flights.Model, "1"))
+	m, err := schemas.ReadManifest(filepath.Join("..", "..", "..", "deploy", "examples", "flights", "models", flights.Model, "1"))
 	require.NoError(t, err)
 	s, err := flights.Open(writeFlights(t, []flight{{at("2001-01-01 09:00"), 1, 606, "ORD", "ATL"}}, false), 0)
 	require.NoError(t, err)
