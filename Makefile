@@ -39,7 +39,7 @@ test-pure:
 
 .PHONY: test-memory
 test-memory: # the race detector distorts it
-	$(GO) test -timeout 10m -run 'Alloc|ClickHouseAwayUnderLoad' ./inference/onnx ./pipeline
+	$(GO) test -timeout 10m -run 'Alloc|ClickHouseAwayUnderLoad' ./inference/onnx ./pipeline ./pipeline/worker
 
 .PHONY: slowest
 slowest: native ## the ten tests that take longest, with the race detector: seconds, package, test; PKG=./...

@@ -18,6 +18,9 @@ import (
 
 	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -39,16 +42,16 @@ func TestARoleThatFailsLeavesTheOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				cfg := pipeline.DefaultConfig()
-				cfg.HTTP.Addr, cfg.Roles = "", []pipeline.Role{pipeline.RoleWorker, pipeline.RoleRecorder}
+				cfg := config.Default()
+				cfg.HTTP.Addr, cfg.Roles = "", []config.Role{config.RoleWorker, config.RoleRecorder}
 				ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 				defer stop()
 				app := pipeline.New(cfg, zerolog.Nop())
 				finished := false
 				began := time.Now()
-				err := app.RunRoles(ctx, map[pipeline.Role]func(soft, hard context.Context) error{
-					pipeline.RoleWorker: func(soft, hard context.Context) error {
-						app.Began(pipeline.RoleWorker)
+				err := app.RunRoles(ctx, map[config.Role]func(soft, hard context.Context) error{
+					config.RoleWorker: func(soft, hard context.Context) error {
+						app.Began(config.RoleWorker)
 						if tc.both {
 							time.Sleep(2 * time.Minute)
 							return errLost
@@ -58,9 +61,9 @@ func TestARoleThatFailsLeavesTheOthers(t *testing.T) {
 						finished = hard.Err() == nil
 						return nil
 					},
-					pipeline.RoleRecorder: func(context.Context, context.Context) error {
+					config.RoleRecorder: func(context.Context, context.Context) error {
 						if tc.set {
-							app.Began(pipeline.RoleRecorder)
+							app.Began(config.RoleRecorder)
 						}
 						time.Sleep(time.Minute)
 						return errLost
@@ -92,10 +95,10 @@ func (h *harness) bomb(topic string, partition int32) {
 func TestUnreadableBatchesLeaveEverythingElse(t *testing.T) {
 	parallel(t)
 	addr := freeAddr(t)
-	h := newHarness(t, []model{fares, prices}, "http.addr="+addr, "worker.deduplicate.window=10m")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares, catalogtest.Prices}, "http.addr="+addr, "worker.deduplicate.window=10m")
 	requests, feedback := h.cfg.Topics.RequestsOf("fares"), h.cfg.Topics.Feedback
 	request := func(partition int32) *kgo.Record {
-		return &kgo.Record{Topic: requests, Partition: partition, Value: fare{At: epoch, Price: 1, Count: 1, Carrier: "AA"}.json()}
+		return &kgo.Record{Topic: requests, Partition: partition, Value: catalogtest.Fare{At: catalogtest.Epoch, Price: 1, Count: 1, Carrier: "AA"}.JSON()}
 	}
 	price := &kgo.Record{Topic: h.cfg.Topics.RequestsOf("prices"), Partition: 0, Value: []byte(`{"index":1}`)}
 	label := func(partition int32) *kgo.Record {
@@ -160,11 +163,11 @@ func TestUnreadableBatchesLeaveEverythingElse(t *testing.T) {
 	letters := h.read(h.cfg.Topics.DeadLetters)
 	require.Len(t, letters, 1)
 	require.Equal(t, "17", headerOf(&letters[0], schemas.HeaderLastOffset))
-	n, err := pipeline.ReplayDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{})
+	n, err := operate.ReplayDeadLetters(t.Context(), h.cfg, operate.LetterFilter{})
 	require.ErrorContains(t, err, "nothing of its request could be read, so that there is nothing to send")
 	require.Zero(t, n)
 	var list bytes.Buffer
-	require.NoError(t, pipeline.ListDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{}, &list))
+	require.NoError(t, operate.ListDeadLetters(t.Context(), h.cfg, operate.LetterFilter{}, &list))
 	require.Contains(t, list.String(), "\tunreadable_batch\t0/1\t"+requests)
 
 	// Nor is it a difference.
@@ -185,7 +188,7 @@ func (h *harness) answered(requests string) {
 // named, the worker of the process goes on. Set to where the log begins, the recorder goes on.
 func TestALostRangeOfTheRecorderLeavesTheWorker(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{prices})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Prices})
 	price := &kgo.Record{Topic: h.cfg.Topics.RequestsOf("prices"), Partition: 0, Value: []byte(`{"index":1}`)}
 	r := h.start("worker,recorder")
 	h.produce(price)

@@ -8,23 +8,18 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
-	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/millrace/millrace/consumers"
-	"github.com/millrace/millrace/consumers/registry"
-	"github.com/millrace/millrace/inference"
-	"github.com/millrace/millrace/pipeline/verify"
-	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/schemas/codec"
-	"github.com/millrace/millrace/sinks/clickhouse"
-	"github.com/millrace/millrace/sinks/clickhouse/store"
-	"github.com/millrace/millrace/sinks/kafka"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/monitor"
+	"github.com/millrace/millrace/pipeline/recorder"
+	"github.com/millrace/millrace/pipeline/role"
+	"github.com/millrace/millrace/pipeline/web"
+	"github.com/millrace/millrace/pipeline/worker"
 )
 
 // ErrDrainTimeout says that a shutdown took longer than drain_timeout. Nothing is lost by
@@ -33,33 +28,23 @@ var ErrDrainTimeout = errors.New("pipeline: drain_timeout passed before everythi
 
 // App is one millrace process: some or all of the roles.
 type App struct {
-	cfg     Config
+	cfg     config.Config
 	log     zerolog.Logger
 	alloc   memory.Allocator
-	ready   *readiness
+	ready   *role.Readiness
 	begun   sync.Map // of Role: it was set up
 	Metrics *Metrics
-	Done    Progress
-}
-
-// Progress counts what the roles of this process have done. It may be read at any time.
-type Progress struct {
-	Answered     atomic.Int64 // requests with a result
-	DeadLetters  atomic.Int64
-	Observations atomic.Int64 // rows stored
-	Labels       atomic.Int64 // rows stored
-	Ticks        atomic.Int64 // finished passes of the monitor
-	Retrainings  atomic.Int64 // retraining events published
+	Done    role.Progress
 }
 
 // New prepares an App. cfg must be valid.
-func New(cfg Config, log zerolog.Logger) *App {
-	return &App{cfg: cfg, log: log, alloc: memory.NewGoAllocator(), ready: newReadiness(), Metrics: NewMetrics()}
+func New(cfg config.Config, log zerolog.Logger) *App {
+	return &App{cfg: cfg, log: log, alloc: memory.NewGoAllocator(), ready: role.NewReadiness(), Metrics: NewMetrics()}
 }
 
 // Ready tells whether every role of the process is ready to do its work.
 func (a *App) Ready() bool {
-	ready, _ := a.ready.snapshot()
+	ready, _ := a.ready.Snapshot()
 	return ready
 }
 
@@ -75,7 +60,24 @@ const endGrace = 5 * time.Second
 // and named in the error: the process is to end then.
 func (a *App) Run(ctx context.Context) error {
 	defer SetGCPercent()()
-	return a.run(ctx, map[Role]runRole{RoleWorker: a.runWorker, RoleRecorder: a.runRecorder, RoleMonitor: a.runMonitor})
+	return a.run(ctx, map[config.Role]runRole{
+		config.RoleWorker: func(soft, hard context.Context) error {
+			return worker.Run(soft, hard, a.env(config.RoleWorker), a.Metrics.Worker)
+		},
+		config.RoleRecorder: func(soft, hard context.Context) error {
+			return recorder.Run(soft, hard, a.env(config.RoleRecorder), a.Metrics.Recorder)
+		},
+		config.RoleMonitor: func(soft, hard context.Context) error {
+			return monitor.Run(soft, hard, a.env(config.RoleMonitor), a.Metrics.Monitor)
+		},
+	})
+}
+
+// env is what a role gets from this process.
+func (a *App) env(r config.Role) *role.Env {
+	return &role.Env{
+		Role: r, Config: a.cfg, Log: a.log, Memory: a.alloc, Ready: a.ready, Done: &a.Done, Began: func() { a.began(r) },
+	}
 }
 
 // SetGCPercent lets the process collect garbage as one with roles does, until restore.
@@ -104,7 +106,7 @@ type runRole func(soft, hard context.Context) error
 //
 // To the roles soft is soft and groupCtx is hard. A role that has not ended endGrace after
 // groupCtx is left behind.
-func (a *App) run(ctx context.Context, roles map[Role]runRole) error {
+func (a *App) run(ctx context.Context, roles map[config.Role]runRole) error {
 	hard, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer abort(nil)
 	group, groupCtx := errgroup.WithContext(hard)
@@ -121,11 +123,11 @@ func (a *App) run(ctx context.Context, roles map[Role]runRole) error {
 		})
 	})()
 
-	for _, role := range []Role{RoleWorker, RoleRecorder, RoleMonitor} {
+	for _, role := range []config.Role{config.RoleWorker, config.RoleRecorder, config.RoleMonitor} {
 		if !slices.Contains(a.cfg.Roles, role) {
 			continue
 		}
-		a.ready.set(string(role), "starting")
+		a.ready.Set(string(role), "starting")
 		a.Metrics.roleUp.WithLabelValues(string(role)).Set(0)
 		group.Go(func() error { // ends with soft
 			err := roles[role](soft, groupCtx)
@@ -140,7 +142,7 @@ func (a *App) run(ctx context.Context, roles map[Role]runRole) error {
 		adminCtx, stopAdmin := context.WithCancel(groupCtx)
 		defer stopAdmin()
 		admin := make(chan error, 1)
-		go func() { admin <- serveAdmin(adminCtx, a.cfg.HTTP, a.Metrics, a.ready) }() // ends with adminCtx
+		go func() { admin <- web.Serve(adminCtx, a.cfg.HTTP, a.Metrics.Registry, a.ready.Snapshot) }() // ends with adminCtx
 		defer func() {
 			stopAdmin()
 			if err := <-admin; err != nil {
@@ -178,15 +180,15 @@ func (a *App) run(ctx context.Context, roles map[Role]runRole) error {
 }
 
 // began notes that a role is set up and does its work: from now on it fails alone.
-func (a *App) began(role Role) {
+func (a *App) began(role config.Role) {
 	a.begun.Store(role, true)
 	a.Metrics.roleUp.WithLabelValues(string(role)).Set(1)
-	a.ready.set(string(role), "")
+	a.ready.Set(string(role), "")
 }
 
 // ended notes how a role has ended. It returns the error of a role that could not be set up, which
 // ends the others. When no role is left it calls done, which ends what runs beside them.
-func (a *App) ended(late *roll, role Role, err error, stopping bool, done func()) error {
+func (a *App) ended(late *roll, role config.Role, err error, stopping bool, done func()) error {
 	a.Metrics.roleUp.WithLabelValues(string(role)).Set(0)
 	_, begun := a.begun.Load(role)
 	left := late.ended(role, err, begun && (!stopping || !errors.Is(err, context.Canceled)))
@@ -194,345 +196,11 @@ func (a *App) ended(late *roll, role Role, err error, stopping bool, done func()
 	case !begun:
 		return err
 	case err != nil && !stopping:
-		a.ready.set(string(role), "stopped: "+err.Error())
+		a.ready.Set(string(role), "stopped: "+err.Error())
 		a.log.Error().Err(err).Str("role", string(role)).Int("left", left).Msg("the role has stopped; the roles that are left go on")
 	}
 	if left == 0 {
 		done()
 	}
 	return nil
-}
-
-func (a *App) connection() consumers.Connection { return a.cfg.Kafka.connection() }
-
-// connection is what every client of Kafka is dialled by.
-func (c KafkaConfig) connection() consumers.Connection {
-	return consumers.Connection{Brokers: c.Brokers, ClientID: c.ClientID}
-}
-
-func (a *App) group(name string) consumers.Group {
-	return consumers.Group{Name: name, SessionTimeout: a.cfg.Kafka.SessionTimeout, Unreadable: a.cfg.Consumers.Unreadable}
-}
-
-// retry runs what until it succeeds or ctx ends, telling readiness what it waits for.
-func (a *App) retry(ctx context.Context, role Role, what func(ctx context.Context) error) error {
-	last := ""
-	for backoff := 100 * time.Millisecond; ; backoff = min(2*backoff, 5*time.Second) {
-		err := what(ctx)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if permanent, ok := errors.AsType[*permanentError](err); ok {
-			return permanent.error
-		}
-		a.ready.set(string(role), err.Error())
-		if text := err.Error(); text != last { // once, not at each try
-			last = text
-			a.log.Warn().Err(err).Str("role", string(role)).Msg("not ready; waiting (is Kafka, and ClickHouse, there? `millrace dev` runs both)")
-		}
-		timer := time.NewTimer(backoff)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// permanentError is one that no retry mends.
-type permanentError struct{ error }
-
-// needTopics waits for Kafka and checks that the topics are there and large enough.
-func (a *App) needTopics(ctx context.Context, role Role, models []string) error {
-	admin, err := consumers.NewAdmin(a.connection())
-	if err != nil {
-		return err
-	}
-	defer admin.Close()
-	return a.retry(ctx, role, func(ctx context.Context) error {
-		problems, err := admin.CheckTopics(ctx, a.cfg.Topics.Specs(models, a.cfg.Topics.TopicSettings))
-		if err != nil {
-			return err
-		}
-		for _, p := range problems {
-			if p.Missing { // whoever makes the topics may just be about to
-				return fmt.Errorf("topic %s", p)
-			}
-			a.log.Warn().Str("topic", p.Topic).Msg(p.What)
-		}
-		return nil
-	})
-}
-
-// needResultPartitions checks that each model's results topic has a partition for each of
-// its requests topic: results take their request's partition number.
-func (a *App) needResultPartitions(ctx context.Context, models []string) error {
-	return withAdmin(a.cfg, func(admin *consumers.Admin) error {
-		return a.retry(ctx, RoleWorker, func(ctx context.Context) error {
-			for _, m := range models {
-				requests, results := a.cfg.Topics.RequestsOf(m), a.cfg.Topics.ResultsOf(m)
-				n, err := admin.Partitions(ctx, requests, results)
-				if err != nil {
-					return err
-				}
-				if n[results] < n[requests] {
-					return &permanentError{fmt.Errorf("topic %s has %d partitions and %s has %d: results take their request's partition number; "+
-						"set topics.partitions and run `millrace topics apply`", results, n[results], requests, n[requests])}
-				}
-			}
-			return nil
-		})
-	})
-}
-
-// runWorker answers requests: one goroutine a lane, each with its own instances.
-func (a *App) runWorker(soft, hard context.Context) error {
-	models, err := a.loadModels(soft)
-	if err != nil {
-		return err
-	}
-	if err := a.cfg.Models.tryModels(soft, models); err != nil {
-		return orderly(soft, err)
-	}
-	handlers := make([]*laneHandler, 0, a.cfg.Worker.Lanes)
-	defer func() {
-		for _, h := range handlers {
-			if err := h.Close(); err != nil {
-				a.log.Warn().Err(err).Msg("closing a lane's models failed")
-			}
-		}
-	}()
-	admin, err := consumers.NewAdmin(a.connection())
-	if err != nil {
-		return err
-	}
-	defer admin.Close()
-	parts := workerParts{runtime: runtimes(a.log), past: admin}
-	if a.cfg.Registry.URL != "" {
-		client, err := registry.New(a.cfg.Registry.client())
-		if err != nil {
-			return err
-		}
-		defer client.Close()
-		parts.registry = client
-		if err := a.needResultSchemas(soft, models, client); err != nil {
-			return orderly(soft, err)
-		}
-	}
-	for lane := range a.cfg.Worker.Lanes {
-		h, err := newLaneHandler(soft, a.cfg, lane, models, parts, a.alloc, a.Metrics, &a.Done)
-		if err != nil {
-			return err
-		}
-		handlers = append(handlers, h)
-	}
-	for _, m := range models {
-		a.log.Info().Str("model", m.Manifest.Name).Str("version", m.Manifest.Version).Int("lanes", a.cfg.Worker.Lanes).Msg("model ready")
-	}
-	if err := a.needTopics(soft, RoleWorker, modelNames(models)); err != nil {
-		return orderly(soft, err)
-	}
-	if err := a.needResultPartitions(soft, modelNames(models)); err != nil {
-		return orderly(soft, err)
-	}
-	start := newStarter(a.cfg, a.log, admin)
-	lanesSoft, stop := context.WithCancel(soft)
-	defer stop()
-	var group sync.WaitGroup
-	errs := make([]error, len(handlers))
-	for lane, h := range handlers {
-		var lost func(map[string][]int32)
-		if h.repeats != nil {
-			lost = h.repeats.forget
-		}
-		l := consumers.NewLane(consumers.LaneConfig{
-			Connection: a.connection(), Group: a.group(a.cfg.Worker.Group),
-			Delivery: a.cfg.Worker.Delivery, Static: a.cfg.Worker.StaticMembership,
-			Instance: a.cfg.Instance, Lane: lane, TopicPrefix: a.cfg.Topics.Requests,
-			MaxRecords: a.cfg.Worker.MaxBatchRows, MaxBytes: a.cfg.Topics.MaxBytes, TransactionTimeout: a.cfg.Worker.TransactionTimeout,
-			Start: start.Start, Lost: lost, SetAside: h.setAside, Health: a.health(RoleWorker, lane),
-		}, a.log)
-		group.Go(func() { // ends with soft
-			defer stop() // where one lane cannot go on, the others finish what they have in hand
-			errs[lane] = l.Run(lanesSoft, hard, h)
-		})
-	}
-	a.began(RoleWorker)
-	group.Wait()
-	return errors.Join(errs...)
-}
-
-// needResultSchemas waits for the Schema Registry to take the schemas of the results.
-func (a *App) needResultSchemas(ctx context.Context, models []*inference.Model, client *registry.Client) error {
-	for _, m := range models {
-		encoding := a.cfg.Worker.codec(m.Manifest.Name)
-		if encoding != codec.Avro && encoding != codec.Protobuf {
-			continue
-		}
-		err := a.retry(ctx, RoleWorker, func(ctx context.Context) error {
-			requests, _, err := codec.New(ctx, encoding, m.Manifest, codec.Options{Registry: client, Subject: a.cfg.Topics.ResultsOf(m.Manifest.Name) + "-value"}, a.alloc)
-			if err != nil {
-				return err
-			}
-			requests.Release()
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// health returns a function that makes a role unready while one of its parts fails. It may
-// be called by several goroutines.
-func (a *App) health(role Role, part int) func(err error) {
-	name := fmt.Sprintf("%s %d", role, part)
-	var mu sync.Mutex
-	failing := false
-	return func(err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if err == nil && !failing {
-			return
-		}
-		if failing = err != nil; failing {
-			a.ready.set(name, err.Error())
-		} else {
-			a.ready.set(name, "")
-		}
-	}
-}
-
-// orderly turns the error of a start that a shutdown interrupted into none.
-func orderly(soft context.Context, err error) error {
-	if soft.Err() != nil {
-		return nil //nolint:nilerr // what failed is the start of what is no longer wanted
-	}
-	return err
-}
-
-func (a *App) openClickHouse() (*clickhouse.Client, error) {
-	return clickhouse.Open(a.cfg.clickHouseOptions(a.log))
-}
-
-// runRecorder moves observations, dead letters, feedback and events into ClickHouse.
-func (a *App) runRecorder(soft, hard context.Context) error {
-	client, err := a.openClickHouse()
-	if err != nil {
-		return err
-	}
-	defer client.Close() // nothing is pending: every insert is awaited
-	if err := a.retry(soft, RoleRecorder, client.Migrate); err != nil {
-		return orderly(soft, err)
-	}
-	began := time.Now()
-	if err := a.retry(soft, RoleRecorder, func(ctx context.Context) error { return a.reconcile(ctx, client, began) }); err != nil {
-		return orderly(soft, err)
-	}
-	if err := a.needTopics(soft, RoleRecorder, nil); err != nil {
-		return orderly(soft, err)
-	}
-	t := a.cfg.Topics
-	store := store.New(client, t.Topics, a.alloc)
-	r := consumers.NewRecorder(consumers.RecorderConfig{
-		Connection: a.connection(), Group: a.group(a.cfg.Recorder.Group),
-		Topics:    store.Topics(),
-		FlushRows: a.cfg.Recorder.FlushRows, FlushBytes: a.cfg.Recorder.FlushBytes, FlushInterval: a.cfg.Recorder.FlushInterval,
-		InsertDeadline: a.cfg.Recorder.InsertDeadline, Repairs: verify.LeaseGroup(t.Topics), Health: a.health(RoleRecorder, 1),
-	}, a.log)
-	endKeeper, err := a.keep(soft, client)
-	if err != nil {
-		return err
-	}
-	defer endKeeper()
-	store.OnWait(a.health(RoleRecorder, 2))
-	a.began(RoleRecorder)
-	return r.Run(soft, hard, recorderStore{store, a, a.health(RoleRecorder, 0)})
-}
-
-// reconciled is how far back a starting recorder compares minute statistics with rows. A range
-// that was being stored when a recorder ended is announced, and is reconciled when it is stored
-// again: this comparison finds the differences that no announcement tells of.
-const reconciled = time.Hour
-
-func (a *App) reconcile(ctx context.Context, client *clickhouse.Client, now time.Time) error {
-	models, err := client.Models(ctx)
-	if err != nil {
-		return err
-	}
-	for _, model := range models {
-		repaired, err := client.Reconcile(ctx, model, now.Add(-reconciled), time.Now())
-		if err != nil {
-			return err
-		}
-		if repaired > 0 {
-			a.log.Warn().Str("model", model).Int("minutes", repaired).Msg("minute statistics differed from the rows and were derived anew")
-		}
-	}
-	return nil
-}
-
-// recorderStore counts what is stored.
-type recorderStore struct {
-	store  *store.Store
-	app    *App
-	health func(err error) // of the store, beside that of the recorder's session
-}
-
-// Now implements consumers.Storer.
-func (s recorderStore) Now(ctx context.Context) (time.Time, error) {
-	now, err := s.store.Now(ctx)
-	if err != nil {
-		s.health(err)
-	}
-	return now, err
-}
-
-// Empty implements consumers.Storer.
-func (s recorderStore) Empty(ctx context.Context, topic string) (bool, error) {
-	empty, err := s.store.Empty(ctx, topic)
-	if err != nil {
-		s.health(err)
-	}
-	return empty, err
-}
-
-// Claim implements consumers.Storer.
-func (s recorderStore) Claim(ctx context.Context, topic string, id uuid.UUID, group, from string) (schemas.Claim, error) {
-	claim, err := s.store.Claim(ctx, topic, id, group, from)
-	s.health(err)
-	return claim, err
-}
-
-// Settle implements consumers.Storer.
-func (s recorderStore) Settle(ctx context.Context, lease schemas.Lease) error {
-	err := s.store.Settle(ctx, lease)
-	if err != nil {
-		s.health(err)
-	}
-	return err
-}
-
-// Store implements consumers.Storer.
-func (s recorderStore) Store(ctx context.Context, records []schemas.Record, replay bool, lease schemas.Lease) (int, error) {
-	stats, err := s.store.Store(ctx, records, replay, lease)
-	s.health(err)
-	for table, rows := range map[string]int{
-		"observations": stats.Observations, "feedback": stats.Feedback, "dead_letters": stats.DeadLetters, "events": stats.Events,
-	} {
-		s.app.Metrics.stored.WithLabelValues(table).Add(float64(rows))
-	}
-	s.app.Done.Observations.Add(int64(stats.Observations))
-	s.app.Done.Labels.Add(int64(stats.Feedback))
-	return stats.Inserts, err
-}
-
-// newProducer opens a producer for small traffic.
-func (a *App) newProducer() (*kafka.Producer, error) {
-	return kafka.NewProducer(a.connection().Dial, 10_000, a.cfg.Topics.MaxBytes)
 }

@@ -1,16 +1,12 @@
 package pipeline_test
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strconv"
 	"testing"
 
-	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/ipc"
-	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/avro"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -18,61 +14,23 @@ import (
 	"github.com/twmb/franz-go/pkg/sr/srfake"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/schemas"
 )
-
-// indices is an Arrow request of some rows to prices: -100 stands for NULL.
-func indices(t *testing.T, of ...int64) []byte {
-	t.Helper()
-	b := array.NewInt64Builder(memory.DefaultAllocator)
-	for _, v := range of {
-		if v == -100 {
-			b.AppendNull()
-		} else {
-			b.Append(v)
-		}
-	}
-	schema := arrow.NewSchema([]arrow.Field{{Name: "index", Type: arrow.PrimitiveTypes.Int64, Nullable: true}}, nil)
-	rec := array.NewRecord(schema, []arrow.Array{b.NewArray()}, int64(len(of)))
-	var out bytes.Buffer
-	w := ipc.NewWriter(&out, ipc.WithSchema(schema))
-	require.NoError(t, w.Write(rec))
-	require.NoError(t, w.Close())
-	return out.Bytes()
-}
-
-// table reads an Arrow stream, every value as text.
-func table(t *testing.T, value []byte) map[string][]string {
-	t.Helper()
-	r, err := ipc.NewReader(bytes.NewReader(value))
-	require.NoError(t, err)
-	defer r.Release()
-	columns := map[string][]string{}
-	for r.Next() {
-		for i, c := range r.Record().Columns() {
-			name := r.Schema().Field(i).Name
-			for row := range c.Len() {
-				columns[name] = append(columns[name], c.ValueStr(row))
-			}
-		}
-	}
-	require.NoError(t, r.Err())
-	return columns
-}
 
 // Many requests in one record: one result of the same rows comes back, a row that is bad is
 // a dead letter of its own, and every row that was scored is stored at its place.
 func TestArrowRequests(t *testing.T) {
 	for _, delivery := range []string{"exactly_once", "at_least_once"} {
 		t.Run(delivery, func(t *testing.T) {
-			h := newHarness(t, []model{prices}, "worker.codecs={prices: arrow}", "worker.delivery="+delivery)
+			h := newHarness(t, []catalogtest.Model{catalogtest.Prices}, "worker.codecs={prices: arrow}", "worker.delivery="+delivery)
 			requests, results := h.cfg.Topics.RequestsOf("prices"), h.cfg.Topics.ResultsOf("prices")
 			h.start("worker,recorder")
 			h.produce(
-				&kgo.Record{Topic: requests, Partition: 1, Key: []byte("k"), Value: indices(t, 0, 99, 1, -100, 2), Headers: []kgo.RecordHeader{{Key: "trace", Value: []byte("7")}}},
+				&kgo.Record{Topic: requests, Partition: 1, Key: []byte("k"), Value: catalogtest.Indices(t, 0, 99, 1, -100, 2), Headers: []kgo.RecordHeader{{Key: "trace", Value: []byte("7")}}},
 				&kgo.Record{Topic: requests, Partition: 1, Value: []byte("no Arrow")},
-				&kgo.Record{Topic: requests, Partition: 1, Value: indices(t, -100, 98)},
-				&kgo.Record{Topic: requests, Partition: 1, Value: indices(t, 1, 1)},
+				&kgo.Record{Topic: requests, Partition: 1, Value: catalogtest.Indices(t, -100, 98)},
+				&kgo.Record{Topic: requests, Partition: 1, Value: catalogtest.Indices(t, 1, 1)},
 			)
 			h.settled(requests)
 
@@ -80,13 +38,13 @@ func TestArrowRequests(t *testing.T) {
 			require.Len(t, got, 3)
 			require.Equal(t, "k", string(got[0].Key))
 			require.Equal(t, "7", headerOf(&got[0], "trace"))
-			first := table(t, got[0].Value)
+			first := catalogtest.Table(t, got[0].Value)
 			ids := first["request_id"]
 			require.Len(t, ids, 5)
 			require.Equal(t, []string{"", "inference_failed", "", "missing_feature", ""}, blank(first["error_class"]))
 			require.Equal(t, []bool{true, false, true, false, true}, present(first["price"]))
-			require.Equal(t, []string{"missing_feature", "inference_failed"}, table(t, got[1].Value)["error_class"])
-			require.Equal(t, []bool{true, true}, present(table(t, got[2].Value)["price"]))
+			require.Equal(t, []string{"missing_feature", "inference_failed"}, catalogtest.Table(t, got[1].Value)["error_class"])
+			require.Equal(t, []bool{true, true}, present(catalogtest.Table(t, got[2].Value)["price"]))
 
 			letters := h.read(h.cfg.Topics.DeadLetters)
 			require.Len(t, letters, 5)
@@ -95,7 +53,7 @@ func TestArrowRequests(t *testing.T) {
 				l := &letters[i]
 				described = append(described, fmt.Sprintf("%s %s %q", headerOf(l, schemas.HeaderErrorClass), headerOf(l, schemas.HeaderOffset), headerOf(l, schemas.HeaderRow)))
 				if row := headerOf(l, schemas.HeaderRow); row != "" {
-					require.Len(t, table(t, l.Value)["index"], 1, "a row of its own")
+					require.Len(t, catalogtest.Table(t, l.Value)["index"], 1, "a row of its own")
 				}
 			}
 			require.ElementsMatch(t, []string{
@@ -110,10 +68,10 @@ func TestArrowRequests(t *testing.T) {
 			at := func(offset, row int, outcome, class, id string) []string {
 				return []string{strconv.Itoa(offset), strconv.Itoa(row), outcome, class, id}
 			}
-			last := table(t, got[2].Value)["request_id"]
+			last := catalogtest.Table(t, got[2].Value)["request_id"]
 			require.Equal(t, [][]string{
 				at(0, 0, "ok", "", ids[0]), at(0, 1, "failed", "inference_failed", ids[1]), at(0, 2, "ok", "", ids[2]), at(0, 4, "ok", "", ids[4]),
-				at(2, 1, "failed", "inference_failed", table(t, got[1].Value)["request_id"][1]),
+				at(2, 1, "failed", "inference_failed", catalogtest.Table(t, got[1].Value)["request_id"][1]),
 				at(3, 0, "ok", "", last[0]), at(3, 1, "ok", "", last[1]),
 			}, rows)
 			h.requireMinutes("prices")
@@ -145,9 +103,9 @@ func present(texts []string) []bool {
 func TestRegistryRequests(t *testing.T) {
 	registry := srfake.New()
 	t.Cleanup(registry.Close)
-	proto := ratios
-	proto.name = "shares"
-	h := newHarness(t, []model{ratios, proto}, "worker.codecs={ratios: avro, shares: protobuf}", "registry.url="+registry.URL())
+	proto := catalogtest.Ratios
+	proto.Name = "shares"
+	h := newHarness(t, []catalogtest.Model{catalogtest.Ratios, proto}, "worker.codecs={ratios: avro, shares: protobuf}", "registry.url="+registry.URL())
 	client, err := sr.NewClient(sr.URLs(registry.URL()))
 	require.NoError(t, err)
 	const avroText = `{"type":"record","name":"Ratio","fields":[{"name":"a","type":"double"},{"name":"b","type":["null","float"]}]}`

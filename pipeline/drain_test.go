@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 // rows of TestDrain: what one role does when it is to end, beside others that end at once.
@@ -63,8 +65,8 @@ func TestDrain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				cfg := pipeline.DefaultConfig()
-				cfg.HTTP.Addr, cfg.Roles = "", []pipeline.Role{pipeline.RoleWorker, pipeline.RoleRecorder}
+				cfg := config.Default()
+				cfg.HTTP.Addr, cfg.Roles = "", []config.Role{config.RoleWorker, config.RoleRecorder}
 				ctx, stop := context.WithCancel(t.Context())
 				defer stop()
 				never := make(chan struct{})
@@ -72,12 +74,12 @@ func TestDrain(t *testing.T) {
 				if !tc.failed {
 					stop()
 				}
-				err := pipeline.New(cfg, zerolog.Nop()).RunRoles(ctx, map[pipeline.Role]func(soft, hard context.Context) error{
-					pipeline.RoleWorker: func(soft, hard context.Context) error {
+				err := pipeline.New(cfg, zerolog.Nop()).RunRoles(ctx, map[config.Role]func(soft, hard context.Context) error{
+					config.RoleWorker: func(soft, hard context.Context) error {
 						<-soft.Done()
 						return tc.worker(soft, hard, never)
 					},
-					pipeline.RoleRecorder: func(soft, _ context.Context) error {
+					config.RoleRecorder: func(soft, _ context.Context) error {
 						if tc.failed {
 							return errors.New("no more disks")
 						}
@@ -106,7 +108,7 @@ func TestDrainWithoutKafka(t *testing.T) {
 		t.Skip("stops the embedded broker")
 	}
 	hook := newWebhook(t)
-	h := newHarness(t, []model{fares}, "recorder.flush_rows=100", "worker.max_batch_rows=64", "drain_timeout=1s",
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, "recorder.flush_rows=100", "worker.max_batch_rows=64", "drain_timeout=1s",
 		`alerts=[{name: hook, webhook: {url: "`+hook.URL+`"}}]`)
 	tr := newTraffic(h, seeded(t), 2000)
 	processes := map[string]*process{

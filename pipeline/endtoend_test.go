@@ -18,12 +18,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
-
-// epoch is the first event time of the tests.
-var epoch = time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
 
 // sent is a request with what must become of it.
 type sent struct {
@@ -71,7 +69,7 @@ func TestEndToEnd(t *testing.T) {
 	rnd := seeded(t)
 	admin := freeAddr(t)
 	hook := newWebhook(t)
-	h := newHarness(t, []model{fares, prices, ratios}, "http.addr="+admin, "alerts="+
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares, catalogtest.Prices, catalogtest.Ratios}, "http.addr="+admin, "alerts="+
 		`[{name: hook, webhook: {url: "`+hook.URL+`"}, kinds: [retraining]},
 		{name: copy, kafka: {topic: copied.events}, models: [fares], min_severity: critical},
 		{name: nothing, webhook: {url: "`+hook.URL+`"}, models: [other]}]`)
@@ -97,16 +95,16 @@ func TestEndToEnd(t *testing.T) {
 	}
 	// Three hours of event time: as the reference, then far away, then enough to close both.
 	for i := range goodFares {
-		f := fare{
-			At: epoch.Add(time.Duration(i) * hours * time.Hour / goodFares), Price: rnd.Float64(), Count: 1,
+		f := catalogtest.Fare{
+			At: catalogtest.Epoch.Add(time.Duration(i) * hours * time.Hour / goodFares), Price: rnd.Float64(), Count: 1,
 			Carrier: []string{"AA", "UA", "WN"}[rnd.IntN(3)], Urgent: rnd.IntN(4) == 0,
 		}
-		s := sent{hour: int(f.At.Sub(epoch) / time.Hour), row: true}
+		s := sent{hour: int(f.At.Sub(catalogtest.Epoch) / time.Hour), row: true}
 		if s.hour == 1 {
 			f.Price += 10
 		}
-		s.total = f.total()
-		value := f.json()
+		s.total = f.Total()
+		value := f.JSON()
 		switch i / 3 % 3 {
 		case 0:
 			s.id = fmt.Sprintf("header-%d", i)
@@ -391,7 +389,7 @@ func TestEndToEnd(t *testing.T) {
 		require.NoError(t, json.Unmarshal(events[0].Value, &event))
 		require.Equal(t, schemas.EventRetraining, event.Data.Kind)
 		require.Equal(t, "fares/1", event.Subject)
-		require.Equal(t, epoch.Add(time.Hour), event.Data.WindowStart)
+		require.Equal(t, catalogtest.Epoch.Add(time.Hour), event.Data.WindowStart)
 		require.Equal(t, schemas.SeverityCritical, event.Data.Severity)
 		require.Len(t, event.Data.Breaches, 1)
 		require.Equal(t, "price", event.Data.Breaches[0].Column)
@@ -441,46 +439,46 @@ func headersOf(r *kgo.Record) []schemas.Header {
 // testDeadLetters lists, shows and replays the letters.
 func testDeadLetters(t *testing.T, h *harness, letters []sent) {
 	t.Helper()
-	list := func(f pipeline.LetterFilter) [][]string {
+	list := func(f operate.LetterFilter) [][]string {
 		var out bytes.Buffer
-		require.NoError(t, pipeline.ListDeadLetters(t.Context(), h.cfg, f, &out))
+		require.NoError(t, operate.ListDeadLetters(t.Context(), h.cfg, f, &out))
 		var rows [][]string
 		for line := range strings.Lines(out.String()) {
 			rows = append(rows, strings.Split(strings.TrimSuffix(line, "\n"), "\t"))
 		}
 		return rows
 	}
-	require.Len(t, list(pipeline.LetterFilter{}), len(letters))
-	require.Len(t, list(pipeline.LetterFilter{Limit: 5}), 5)
-	require.Len(t, list(pipeline.LetterFilter{Class: "no_version"}), 1)
-	require.Len(t, list(pipeline.LetterFilter{Class: "no_version", Model: "fares"}), 0)
-	category := list(pipeline.LetterFilter{Model: "fares", Class: "unknown_category"})
+	require.Len(t, list(operate.LetterFilter{}), len(letters))
+	require.Len(t, list(operate.LetterFilter{Limit: 5}), 5)
+	require.Len(t, list(operate.LetterFilter{Class: "no_version"}), 1)
+	require.Len(t, list(operate.LetterFilter{Class: "no_version", Model: "fares"}), 0)
+	category := list(operate.LetterFilter{Model: "fares", Class: "unknown_category"})
 	require.Len(t, category, 1)
 	require.Len(t, category[0], 7)
 	require.Equal(t, "unknown_category", category[0][2])
 	require.Equal(t, h.cfg.Topics.RequestsOf("fares"), category[0][4])
 
-	var id pipeline.LetterID
+	var id operate.LetterID
 	_, err := fmt.Sscanf(category[0][0], "%d/%d", &id.Partition, &id.Offset)
 	require.NoError(t, err)
 	var shown bytes.Buffer
-	require.NoError(t, pipeline.ShowDeadLetter(t.Context(), h.cfg, id.Partition, id.Offset, &shown))
+	require.NoError(t, operate.ShowDeadLetter(t.Context(), h.cfg, id.Partition, id.Offset, &shown))
 	i := slices.IndexFunc(letters, func(s sent) bool { return s.class == schemas.ErrorClassUnknownCategory })
 	require.Contains(t, shown.String(), string(letters[i].Value))
 	require.Contains(t, shown.String(), "key: "+string(letters[i].Key))
 	require.Contains(t, shown.String(), "millrace-error-class: unknown_category")
 	require.Contains(t, shown.String(), `bin: "\x00\xff"`)
-	require.Error(t, pipeline.ShowDeadLetter(t.Context(), h.cfg, 0, 1_000_000, &shown))
+	require.Error(t, operate.ShowDeadLetter(t.Context(), h.cfg, 0, 1_000_000, &shown))
 
 	// A replay is answered as the request was: by another dead letter.
-	done, err := pipeline.ReplayDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{Only: []pipeline.LetterID{id}})
+	done, err := operate.ReplayDeadLetters(t.Context(), h.cfg, operate.LetterFilter{Only: []operate.LetterID{id}})
 	require.NoError(t, err)
-	require.Equal(t, pipeline.Replayed{Sent: 1}, done)
+	require.Equal(t, operate.Replayed{Sent: 1}, done)
 	h.settled(h.cfg.Topics.RequestsOf("fares"))
-	again := list(pipeline.LetterFilter{Class: "unknown_category"})
+	again := list(operate.LetterFilter{Class: "unknown_category"})
 	require.Len(t, again, 2)
 	require.NotEqual(t, again[0][3], again[1][3], "it has coordinates of its own")
-	done, err = pipeline.ReplayDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{Only: []pipeline.LetterID{{Partition: 0, Offset: 1_000_000}}})
+	done, err = operate.ReplayDeadLetters(t.Context(), h.cfg, operate.LetterFilter{Only: []operate.LetterID{{Partition: 0, Offset: 1_000_000}}})
 	require.Error(t, err)
 	require.Zero(t, done)
 	require.Equal(t, "2", h.sqlOne("SELECT count() FROM millrace.dead_letters WHERE error_class = 'unknown_category'")[0])

@@ -8,13 +8,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 )
 
 // TestRecorderReplacedInMidInsert freezes or kills a recorder while it stores, lets another
 // one take over, and then lets the insert of the first one go on.
 func TestRecorderReplacedInMidInsert(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares}, fastRestart, "recorder.flush_interval=20ms")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, fastRestart, "recorder.flush_interval=20ms")
 	tr := newTraffic(h, seeded(t), 600)
 	h.start("worker")
 	for _, table := range []string{"observations_fares", "feedback"} {
@@ -62,7 +64,7 @@ func TestRecorderReplacedInMidInsert(t *testing.T) {
 // little later, when the replay of the same recorder waits for its deadline.
 func TestInsertComesBeforeItsReplay(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares}, "recorder.flush_interval=20ms", "recorder.insert_deadline=5s")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, "recorder.flush_interval=20ms", "recorder.insert_deadline=5s")
 	tr := newTraffic(h, seeded(t), 600)
 	h.start("worker")
 	g, addr := newGate(t, h.services.ClickHouse.Addr(), "observations_fares", delayed)
@@ -85,7 +87,7 @@ func TestInsertComesBeforeItsReplay(t *testing.T) {
 // minute states do not have them yet, while the recorder lives.
 func TestClickHouseKilledBetweenTableAndView(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares}, "recorder.flush_interval=20ms")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, "recorder.flush_interval=20ms")
 	tr := newTraffic(h, seeded(t), 600)
 	h.start("worker,recorder")
 	tr.sendHour()

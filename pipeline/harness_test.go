@@ -3,7 +3,6 @@ package pipeline_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +32,10 @@ import (
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/consumers/kafkatest"
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
+	"github.com/millrace/millrace/pipeline/services"
 	"github.com/millrace/millrace/pipeline/supervisor"
 	"github.com/millrace/millrace/schemas"
 )
@@ -42,7 +45,7 @@ import (
 const roleCommand = "run-roles"
 
 func TestMain(m *testing.M) {
-	if isChild, code := pipeline.RunChild(os.Args[1:], os.Stderr); isChild {
+	if isChild, code := services.RunChild(os.Args[1:], os.Stderr); isChild {
 		os.Exit(code)
 	}
 	if len(os.Args) > 1 && os.Args[1] == roleCommand {
@@ -88,7 +91,7 @@ func runRoles(set []string) int {
 		os.Exit(3)
 	}()
 	log := zerolog.New(os.Stderr).With().Timestamp().Logger()
-	cfg, err := pipeline.LoadConfig("", nil, set)
+	cfg, err := config.Load("", nil, set)
 	if err != nil {
 		log.Error().Err(err).Msg("configuration")
 		return 2
@@ -126,31 +129,24 @@ func (l *logs) tail() string {
 	return text[max(0, len(text)-most):]
 }
 
-// model is one that tests put into a repository: a graph of inference/onnx/testdata and
-// the manifest without name, version and artifact.
-type model struct {
-	name, graph, manifest string
-	reference             *schemas.Reference
-}
-
 // harness is an embedded Kafka and ClickHouse with a model repository and topics. Where
 // tests run against Apache Kafka, it is that, emptied for each of them, and the embedded
 // one has nothing to do.
 type harness struct {
 	testing.TB
-	models   []model
+	models   []catalogtest.Model
 	set      []string // configuration of every role
-	cfg      pipeline.Config
+	cfg      config.Config
 	log      zerolog.Logger
 	logs     *logs
-	services *pipeline.Services
+	services *services.Services
 	client   *kgo.Client // produces to the partition that a record names
 	admin    *kadm.Client
 	reader   *consumers.Admin
 }
 
 // newHarness starts the services; the test's end stops them. set overrides configuration.
-func newHarness(t *testing.T, models []model, set ...string) *harness {
+func newHarness(t *testing.T, models []catalogtest.Model, set ...string) *harness {
 	t.Helper()
 	dir := t.TempDir()
 	h := &harness{TB: t, models: models, logs: &logs{}}
@@ -163,7 +159,7 @@ func newHarness(t *testing.T, models []model, set ...string) *harness {
 	repository := filepath.Join(dir, "models")
 	require.NoError(t, os.Mkdir(repository, 0o750))
 	for _, m := range models {
-		installModel(t, repository, m)
+		catalogtest.Install(t, repository, m)
 	}
 	h.set = append([]string{
 		"instance=test", "log.level=debug", "log.format=json", "http.addr=", "drain_timeout=20s",
@@ -174,7 +170,7 @@ func newHarness(t *testing.T, models []model, set ...string) *harness {
 	}, set...)
 	h.cfg = h.config()
 	var err error
-	h.services, err = pipeline.StartServices(t.Context(), &h.cfg, -1, h.log)
+	h.services, err = services.Start(t.Context(), &h.cfg, -1, h.log)
 	require.NoError(t, err)
 	t.Cleanup(func() { h.services.Stop(context.WithoutCancel(t.Context()), 20*time.Second, h.log) })
 	if cluster != nil { // which all tests share: none of them may be parallel
@@ -185,7 +181,7 @@ func newHarness(t *testing.T, models []model, set ...string) *harness {
 	}
 	h.set = append(h.set, "kafka.brokers="+strings.Join(h.cfg.Kafka.Brokers, ","), "clickhouse.addr="+h.services.ClickHouse.Addr(),
 		"clickhouse.password_file="+h.cfg.ClickHouse.PasswordFile) // some tests put a proxy in between
-	_, err = pipeline.ApplyTopics(t.Context(), h.cfg)
+	_, err = operate.ApplyTopics(t.Context(), h.cfg)
 	require.NoError(t, err)
 
 	h.client, err = kgo.NewClient(kgo.SeedBrokers(h.cfg.Kafka.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
@@ -218,31 +214,11 @@ func (h *harness) with(t *testing.T) *harness {
 }
 
 // config returns what the roles are configured with, with further keys set.
-func (h *harness) config(set ...string) pipeline.Config {
+func (h *harness) config(set ...string) config.Config {
 	h.Helper()
-	cfg, err := pipeline.LoadConfig("", nil, append(slices.Clone(h.set), set...))
+	cfg, err := config.Load("", nil, append(slices.Clone(h.set), set...))
 	require.NoError(h, err)
 	return cfg
-}
-
-// installModel writes a version's folder.
-func installModel(tb testing.TB, repository string, m model) {
-	tb.Helper()
-	graph, err := os.ReadFile(filepath.Join("..", "inference", "onnx", "testdata", m.graph+".onnx"))
-	require.NoError(tb, err)
-	dir := filepath.Join(repository, m.name, "1")
-	require.NoError(tb, os.MkdirAll(dir, 0o750))
-	write := func(name string, body []byte) string {
-		require.NoError(tb, os.WriteFile(filepath.Join(dir, name), body, 0o600))
-		return fmt.Sprintf("{file: %s, sha256: %x}", name, sha256.Sum256(body))
-	}
-	text := fmt.Sprintf("name: %s\nversion: \"1\"\nruntime: onnx\nartifact: %s\n%s", m.name, write("model.onnx", graph), m.manifest)
-	if m.reference != nil {
-		body, err := json.Marshal(m.reference)
-		require.NoError(tb, err)
-		text += "\nreference: " + write("reference.json", body)
-	}
-	write(schemas.ManifestFile, []byte(text))
 }
 
 // running is an App in this process.
@@ -489,7 +465,7 @@ func (h *harness) ended(requests ...string) {
 	h.Helper()
 	topics := []string{h.cfg.Topics.Observations, h.cfg.Topics.DeadLetters}
 	for _, topic := range requests {
-		if name, ok := h.cfg.Topics.ModelOf(topic); ok && slices.ContainsFunc(h.models, func(m model) bool { return m.name == name }) {
+		if name, ok := h.cfg.Topics.ModelOf(topic); ok && slices.ContainsFunc(h.models, func(m catalogtest.Model) bool { return m.Name == name }) {
 			topics = append(topics, h.cfg.Topics.ResultsOf(name))
 		}
 	}

@@ -3,19 +3,22 @@ package pipeline_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 )
 
 // The machine of ClickHouse loses power: the newest parts, which nobody has synced, are gone.
 // They were committed as stored; the recorder finds out and stores them again.
 func TestRecorderStoresAgainWhatAPowerCutTook(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares}, fastRestart, "recorder.verify_interval=100ms")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, fastRestart, "recorder.verify_interval=100ms")
 	tr := newTraffic(h, seeded(t), 300)
 	r := h.start("worker,recorder")
 	tr.sendHour()
@@ -29,7 +32,7 @@ func TestRecorderStoresAgainWhatAPowerCutTook(t *testing.T) {
 	})
 	lost := h.losePower("observations_fares", "feedback", "minute_states")
 	h.eventually("what was lost is stored again", func() (string, bool) {
-		n := r.app.Metrics.Restored("observations", "feedback")
+		n := restored(t, r, "observations", "feedback")
 		return strconv.Itoa(n), n == lost
 	})
 	tr.sendHour()
@@ -43,7 +46,7 @@ func TestRecorderStoresAgainWhatAPowerCutTook(t *testing.T) {
 	lost = h.losePower("observations_fares", "feedback")
 	r = h.start("worker,recorder")
 	h.eventually("what was lost is stored again", func() (string, bool) {
-		n := r.app.Metrics.Restored("observations", "feedback")
+		n := restored(t, r, "observations", "feedback")
 		return strconv.Itoa(n), n == lost
 	})
 	tr.requireOnce()
@@ -85,5 +88,23 @@ func (h *harness) losePower(tables ...string) (rows int) {
 		_, err := h.query("SELECT 1")
 		return "", err == nil && h.services.ClickHouse.Restarts() > restarts
 	})
+	return rows
+}
+
+// restored returns how many rows of the tables were lost and stored again.
+func restored(t *testing.T, r *running, tables ...string) (rows int) {
+	t.Helper()
+	families, err := r.app.Metrics.Registry.Gather()
+	require.NoError(t, err)
+	for _, f := range families {
+		if f.GetName() != "millrace_recorder_rows_restored_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if slices.Contains(tables, m.GetLabel()[0].GetValue()) {
+				rows += int(m.GetCounter().GetValue())
+			}
+		}
+	}
 	return rows
 }

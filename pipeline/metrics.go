@@ -3,95 +3,31 @@ package pipeline
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	dto "github.com/prometheus/client_model/go"
+
+	"github.com/millrace/millrace/pipeline/monitor"
+	"github.com/millrace/millrace/pipeline/recorder"
+	"github.com/millrace/millrace/pipeline/worker"
 )
 
-// Metrics are what /metrics shows. Counters are added to once a batch, never once a row.
+// Metrics are what /metrics shows, those of roles that the process does not play included.
 type Metrics struct {
 	Registry *prometheus.Registry
 
-	requests    *prometheus.CounterVec // model, version, outcome
-	deadLetters *prometheus.CounterVec // model, error_class
-	repeated    *prometheus.CounterVec // model
-	inference   *prometheus.CounterVec // model, version: rows
-	executions  *prometheus.CounterVec // model, version: calls of the model
-	scoring     *prometheus.HistogramVec
-	latency     prometheus.Histogram
-	queue       prometheus.Histogram
-	stored      *prometheus.CounterVec // table
-	restored    *prometheus.CounterVec // table
-	events      *prometheus.CounterVec // model, kind
-	deliveries  *prometheus.CounterVec // subscription, outcome
-	parked      *prometheus.GaugeVec   // subscription
-	roleUp      *prometheus.GaugeVec   // role
+	Worker   *worker.Metrics
+	Recorder *recorder.Metrics
+	Monitor  *monitor.Metrics
+	roleUp   *prometheus.GaugeVec // role
 }
 
 // NewMetrics registers everything, and the Go and process collectors.
 func NewMetrics() *Metrics {
+	registry := prometheus.NewRegistry()
 	m := &Metrics{
-		Registry: prometheus.NewRegistry(),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_requests_total", Help: "Requests decoded and scored, by outcome (ok, failed).",
-		}, []string{"model", "version", "outcome"}),
-		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_dead_letters_total", Help: "Dead letters, by error class.",
-		}, []string{"model", "error_class"}),
-		repeated: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_requests_repeated_total", Help: "Records of requests that were not answered again: their id had come before, within worker.deduplicate.window.",
-		}, []string{"model"}),
-		inference: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_inference_rows_total", Help: "Rows scored (Triton: inference count).",
-		}, []string{"model", "version"}),
-		executions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_inference_executions_total", Help: "Calls of the model, each with one batch of rows; the runtime may take several runs for one.",
-		}, []string{"model", "version"}),
-		scoring: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "millrace_inference_seconds", Help: "Time of one call of the model.", Buckets: prometheus.ExponentialBuckets(1e-4, 2, 16),
-		}, []string{"model", "version"}),
-		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "millrace_latency_seconds", Help: "From fetch of requests to the start of encoding their results, observed once for each call of the model, whatever its rows.",
-			Buckets: prometheus.ExponentialBuckets(1e-4, 1.25, 60),
-		}),
-		queue: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "millrace_inference_queue_seconds", Help: "From append of a request to its fetch, observed for the first request of each call of the model.", Buckets: prometheus.ExponentialBuckets(1e-3, 2, 20),
-		}),
-		stored: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_stored_rows_total", Help: "Rows stored in ClickHouse, by table.",
-		}, []string{"table"}),
-		restored: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_recorder_rows_restored_total", Help: "Rows that ClickHouse had lost after they were committed, and that were stored again, by table.",
-		}, []string{"table"}),
-		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_events_total", Help: "Events published by the monitor.",
-		}, []string{"model", "kind"}),
-		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_alert_deliveries_total", Help: "Attempts to deliver an event to a subscription, by outcome (delivered, failed: tried again, refused: parked).",
-		}, []string{"subscription", "outcome"}),
-		parked: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "millrace_alerts_parked", Help: "Events that a subscription's receiver has refused and that wait for millrace alerts send.",
-		}, []string{"subscription"}),
+		Registry: registry, Worker: worker.NewMetrics(registry), Recorder: recorder.NewMetrics(registry), Monitor: monitor.NewMetrics(registry),
 		roleUp: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "millrace_role_up", Help: "1 while a role of this process does its work, 0 before it is set up and when it has stopped.",
 		}, []string{"role"}),
 	}
-	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue, m.stored, m.restored, m.events, m.deliveries, m.parked, m.roleUp)
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.roleUp)
 	return m
-}
-
-// LatencyQuantile estimates a quantile of latency in seconds from the histogram's buckets, in
-// which a call of the model counts once, whatever its rows; NaN before the first call. It is for
-// progress lines: exact quantiles come from the rows in ClickHouse.
-func (m *Metrics) LatencyQuantile(q float64) float64 {
-	var out dto.Metric
-	if err := m.latency.Write(&out); err != nil {
-		return nan
-	}
-	total := float64(out.GetHistogram().GetSampleCount())
-	for _, b := range out.GetHistogram().GetBucket() {
-		if total > 0 && float64(b.GetCumulativeCount()) >= q*total {
-			return b.GetUpperBound()
-		}
-	}
-	return nan
 }

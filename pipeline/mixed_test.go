@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -38,11 +39,11 @@ func newMixer(rnd *rand.Rand) *mixer {
 }
 
 func (m *mixer) good() []byte {
-	f := fare{
-		At: epoch.Add(time.Duration(m.rnd.IntN(86400)) * time.Second), Price: m.rnd.Float64(), Count: m.rnd.Int64N(10) + 1,
+	f := catalogtest.Fare{
+		At: catalogtest.Epoch.Add(time.Duration(m.rnd.IntN(86400)) * time.Second), Price: m.rnd.Float64(), Count: m.rnd.Int64N(10) + 1,
 		Carrier: []string{"AA", "UA", "WN"}[m.rnd.IntN(3)], Urgent: m.rnd.IntN(2) == 0,
 	}
-	return f.json()
+	return f.JSON()
 }
 
 // verdict is what must become of a request.
@@ -122,7 +123,7 @@ func TestMillionMixed(t *testing.T) {
 	}
 	const partitions = 3
 	m := newMixer(seeded(t))
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	topics := h.cfg.Topics
 	_, err := h.admin.CreateTopic(t.Context(), partitions, -1, nil, topics.RequestsOf("nobody"))
 	require.NoError(t, err)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 )
 
 // resident returns the memory of a process in bytes.
@@ -77,7 +79,7 @@ func TestClickHouseAwayUnderLoad(t *testing.T) {
 		slack = 32 << 20
 		most  = 400 << 20 // of the recorder, when it catches up
 	)
-	h := newHarness(t, []model{fares}, "recorder.flush_rows=10000", "recorder.flush_bytes=4194304")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, "recorder.flush_rows=10000", "recorder.flush_bytes=4194304")
 	tr := newTraffic(h, seeded(t), rate)
 	tr.padding = strings.Repeat("x", 480)
 	way := &outage{died: make(chan struct{}), ReverseProxy: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: h.services.ClickHouse.Addr()})}

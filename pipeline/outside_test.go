@@ -12,7 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -28,7 +30,7 @@ func requireHarmless(t *testing.T, text string) {
 // dead letters nor results bring it to a terminal as it is.
 func TestRequestsReachNoTerminal(t *testing.T) {
 	const hostile = "\x1b[2J\x1b]0;title\a\u009b31m\u202e\u2066\r\n0/0\tforged\x7f"
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	topic := h.cfg.Topics.DeadLetters
 	headers := []kgo.RecordHeader{{Key: "key" + hostile, Value: []byte(hostile)}, {Key: "binary", Value: []byte("\xff\x1b")}}
 	for _, key := range []string{
@@ -39,15 +41,15 @@ func TestRequestsReachNoTerminal(t *testing.T) {
 	h.produce(&kgo.Record{Topic: topic, Key: []byte(hostile), Value: []byte("first line\nsecond " + hostile), Headers: headers})
 
 	var out bytes.Buffer
-	require.NoError(t, pipeline.ListDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{}, &out))
+	require.NoError(t, operate.ListDeadLetters(t.Context(), h.cfg, operate.LetterFilter{}, &out))
 	requireHarmless(t, out.String())
 	require.Equal(t, 1, strings.Count(out.String(), "\n"))
 	require.Equal(t, 6, strings.Count(out.String(), "\t"))
 	out.Reset()
-	require.NoError(t, pipeline.ShowDeadLetter(t.Context(), h.cfg, 0, 0, &out))
+	require.NoError(t, operate.ShowDeadLetter(t.Context(), h.cfg, 0, 0, &out))
 	requireHarmless(t, out.String())
 	require.Contains(t, out.String(), "\n\nfirst line\nsecond ")
-	_, err := pipeline.ReplayDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{})
+	_, err := operate.ReplayDeadLetters(t.Context(), h.cfg, operate.LetterFilter{})
 	require.Error(t, err)
 
 	// A worker that answers with what it likes.
@@ -76,7 +78,7 @@ func TestRequestsReachNoTerminal(t *testing.T) {
 		}
 	}()
 	out.Reset()
-	err = pipeline.Predict(t.Context(), h.cfg, "fares", [][]byte{[]byte(`{"n":1}`), []byte(`{"n":2}`), []byte(`{"n":3}`)}, time.Minute, &out)
+	err = operate.Predict(t.Context(), h.cfg, "fares", [][]byte{[]byte(`{"n":1}`), []byte(`{"n":2}`), []byte(`{"n":3}`)}, time.Minute, &out)
 	require.Error(t, err)
 	requireHarmless(t, err.Error())
 	require.NotContains(t, err.Error(), "\n0/0")
@@ -94,7 +96,7 @@ func TestRequestsReachNoTerminal(t *testing.T) {
 
 	// The log for people.
 	out.Reset()
-	log := pipeline.NewLogger(pipeline.LogConfig{Level: "info", Format: "console"}, &out)
+	log := config.Log{Level: "info", Format: "console"}.Logger(&out)
 	log.Error().Err(fmt.Errorf("reason %s", hostile)).Str("topic", hostile).Msg("topic " + hostile)
 	requireHarmless(t, out.String())
 	require.Equal(t, 1, strings.Count(out.String(), "\n"))

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -18,7 +19,7 @@ import (
 // the broker's bound, and what follows from them would not. None may stop a lane.
 func TestOversized(t *testing.T) {
 	rnd := seeded(t)
-	h := newHarness(t, []model{echo}, "worker.max_request_bytes="+strconv.Itoa(schemas.MaxRequestBytes))
+	h := newHarness(t, []catalogtest.Model{catalogtest.Echo}, "worker.max_request_bytes="+strconv.Itoa(schemas.MaxRequestBytes))
 	topics := h.cfg.Topics
 	random := make([]byte, 3<<20)
 	for i := range random {
@@ -108,7 +109,7 @@ func TestManyLarge(t *testing.T) {
 	for _, delivery := range []string{"exactly_once", "at_least_once"} {
 		t.Run(delivery, func(t *testing.T) {
 			rnd := seeded(t)
-			h := newHarness(t, []model{echo}, "worker.delivery="+delivery)
+			h := newHarness(t, []catalogtest.Model{catalogtest.Echo}, "worker.delivery="+delivery)
 			requests := h.cfg.Topics.RequestsOf("echo")
 			const n = 24
 			random := make([]byte, 150<<10)

@@ -17,6 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -70,7 +72,7 @@ func (h *harness) event(revision int, more string) {
 	h.Helper()
 	e := schemas.NewEvent(schemas.EventData{
 		Kind: schemas.EventRetraining, Model: "fares", Version: "1", Severity: "critical", Revision: uint32(revision),
-		WindowStart: epoch.Add(time.Duration(revision) * time.Hour), TrainingSQL: more,
+		WindowStart: catalogtest.Epoch.Add(time.Duration(revision) * time.Hour), TrainingSQL: more,
 	}, time.Now())
 	body, err := json.Marshal(e)
 	require.NoError(h, err)
@@ -99,7 +101,7 @@ func (h *harness) awaitReady(admin string, status int, text string) (body string
 func TestWebhookThatHasNeverAcceptedAnythingLosesNoEvent(t *testing.T) {
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer srv.Close()
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	admin := freeAddr(t)
 	for i := range 3 {
 		h.event(i, "")
@@ -127,14 +129,14 @@ func TestRefusedEventsAreParkedAndSentAgain(t *testing.T) {
 	hook := newReceiver(t)
 	address := hook.URL + "/services/canary-path?token=canary-token"
 	set := []string{`alerts=[{name: hook, webhook: {url: "` + address + `", headers: {Authorization: "Bearer canary-bearer"}}}]`}
-	h := newHarness(t, []model{fares}, set...)
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, set...)
 	admin := freeAddr(t)
 	parked := func(want int) string {
 		t.Helper()
 		var list bytes.Buffer
 		h.eventually(fmt.Sprintf("%d events are parked", want), func() (string, bool) {
 			list.Reset()
-			require.NoError(t, pipeline.ListParked(t.Context(), h.cfg, pipeline.ParkedFilter{}, &list))
+			require.NoError(t, operate.ListParked(t.Context(), h.cfg, operate.ParkedFilter{}, &list))
 			_, metrics := h.get("http://" + admin + "/metrics")
 			gauge := `millrace_alerts_parked{subscription="hook"} ` + strconv.Itoa(want)
 			return list.String(), strings.Count(list.String(), "\n") == want && (want == 0 || strings.Contains(metrics, gauge))
@@ -174,29 +176,29 @@ func TestRefusedEventsAreParkedAndSentAgain(t *testing.T) {
 	require.NotContains(t, list, "canary")
 
 	// Sent again: what is refused again stays, and what is taken is parked no more.
-	send := func(filter pipeline.ParkedFilter) (int, error) {
+	send := func(filter operate.ParkedFilter) (int, error) {
 		t.Helper()
-		return pipeline.SendParked(t.Context(), h.cfg, filter)
+		return operate.SendParked(t.Context(), h.cfg, filter)
 	}
-	n, err := send(pipeline.ParkedFilter{})
+	n, err := send(operate.ParkedFilter{})
 	require.ErrorContains(t, err, "refused: 413")
 	require.NotContains(t, err.Error(), "canary")
 	require.Zero(t, n)
 	hook.answers(http.StatusServiceUnavailable)
-	n, err = send(pipeline.ParkedFilter{Subscription: "hook"})
+	n, err = send(operate.ParkedFilter{Subscription: "hook"})
 	require.ErrorContains(t, err, "503")
 	require.Zero(t, n)
 	parked(3)
 	hook.answers(http.StatusOK)
 	second, _, _ := strings.Cut(strings.Split(list, "\n")[1], "\t")
-	n, err = send(pipeline.ParkedFilter{Only: []string{second}})
+	n, err = send(operate.ParkedFilter{Only: []string{second}})
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	require.Equal(t, []int{0, 2, 3}, hook.taken(h, 3))
 	parked(2)
-	_, err = send(pipeline.ParkedFilter{Only: []string{second}})
+	_, err = send(operate.ParkedFilter{Only: []string{second}})
 	require.ErrorContains(t, err, "no event \""+second+"\" is parked")
-	n, err = send(pipeline.ParkedFilter{})
+	n, err = send(operate.ParkedFilter{})
 	require.NoError(t, err)
 	require.Equal(t, 2, n)
 	require.Equal(t, []int{0, 2, 3, 1, 4}, hook.taken(h, 5))
@@ -210,7 +212,7 @@ func TestRefusedEventsAreParkedAndSentAgain(t *testing.T) {
 	hook.answers(http.StatusUnprocessableEntity)
 	h.event(5, "")
 	parked(1)
-	dropped, err := pipeline.DropParked(t.Context(), h.cfg, pipeline.ParkedFilter{Subscription: "hook"})
+	dropped, err := operate.DropParked(t.Context(), h.cfg, operate.ParkedFilter{Subscription: "hook"})
 	require.NoError(t, err)
 	require.Equal(t, 1, dropped)
 	parked(0)

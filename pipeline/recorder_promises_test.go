@@ -15,7 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -53,7 +54,7 @@ func (h *harness) again(topic string) {
 	_, err := h.admin.DeleteTopics(h.Context(), topic)
 	require.NoError(h, err)
 	h.eventually("the topic is made again", func() (string, bool) { // Kafka may still be deleting it
-		_, err := pipeline.ApplyTopics(h.Context(), h.cfg)
+		_, err := operate.ApplyTopics(h.Context(), h.cfg)
 		id := idOf()
 		return "", err == nil && id != before && id != (kadm.TopicID{})
 	})
@@ -64,7 +65,7 @@ func (h *harness) again(topic string) {
 // millrace, or by its command: what is missing is stored, and nothing twice.
 func TestRecorderThatIsRewoundStoresWhatIsMissing(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares}, fastRestart)
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, fastRestart)
 	topics := []string{h.cfg.Topics.Observations, h.cfg.Topics.Feedback, h.cfg.Topics.DeadLetters, h.cfg.Topics.Events}
 	group := h.cfg.Recorder.Group
 	tr := newTraffic(h, seeded(t), 1000)
@@ -77,7 +78,7 @@ func TestRecorderThatIsRewoundStoresWhatIsMissing(t *testing.T) {
 		"by offsets set": func() {
 			h.memberless(group)
 			for _, topic := range topics {
-				_, err := pipeline.SetOffsets(t.Context(), h.cfg, group, topic, -1, "earliest")
+				_, err := operate.SetOffsets(t.Context(), h.cfg, group, topic, -1, "earliest")
 				require.NoError(t, err)
 			}
 		},
@@ -100,7 +101,7 @@ func TestRecorderThatIsRewoundStoresWhatIsMissing(t *testing.T) {
 // it, and the new one is read from its start.
 func TestRecorderStoresWhatItReadOfADeletedTopic(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares}, fastRestart)
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, fastRestart)
 	topic := h.cfg.Topics.Feedback
 	labels := func(from, n int) {
 		var records []*kgo.Record
@@ -190,7 +191,7 @@ func (p *clockProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // takes over a range that was announced meanwhile says what it waits for, is not ready, and goes on.
 func TestWrongClockHoldsUpTheNextRecorderBriefly(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares}, fastRestart, "recorder.insert_deadline=3s")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, fastRestart, "recorder.insert_deadline=3s")
 	tr := newTraffic(h, seeded(t), 300)
 	proxy := &clockProxy{to: h.services.ClickHouse.Addr()}
 	server := httptest.NewServer(proxy)
@@ -234,7 +235,7 @@ func TestWrongClockHoldsUpTheNextRecorderBriefly(t *testing.T) {
 // has none, and stores nothing twice. Readiness names both.
 func TestSecondRecorderGroupWaitsForTheOldOne(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares}, fastRestart)
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, fastRestart)
 	tr := newTraffic(h, seeded(t), 500)
 	h.start("worker")
 	old := h.spawn("recorder")
@@ -268,7 +269,7 @@ func TestSecondRecorderGroupWaitsForTheOldOne(t *testing.T) {
 // is: dead letters, and no rows beside them.
 func TestConflictMendedWhileARangeIsAnnounced(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares}, fastRestart)
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, fastRestart)
 	tr := newTraffic(h, seeded(t), 300)
 	h.start("worker")
 	r := h.spawn("recorder")

@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sr/srfake"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 )
 
 // TestRegistryAway: a worker waits for the Schema Registry when it starts, and when requests
@@ -41,7 +42,7 @@ func TestRegistryAway(t *testing.T) {
 	t.Cleanup(front.Close)
 	client, err := sr.NewClient(sr.URLs(registry.URL()))
 	require.NoError(t, err)
-	h := newHarness(t, []model{ratios}, "worker.codecs={ratios: avro}", "registry.url="+front.URL, "roles=worker")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Ratios}, "worker.codecs={ratios: avro}", "registry.url="+front.URL, "roles=worker")
 	requests, results := h.cfg.Topics.RequestsOf("ratios"), h.cfg.Topics.ResultsOf("ratios")
 	request := func(field string) *kgo.Record {
 		text := `{"type":"record","name":"Ratio","fields":[{"name":"a","type":"double"},{"name":"b","type":"` + field + `"}]}`

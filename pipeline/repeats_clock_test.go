@@ -9,17 +9,18 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/schemas"
 )
 
 // A request whose timestamp lies in the future makes no other request's id be forgotten, and is
 // itself no way around deduplication.
 func TestFutureTimestampForgetsNoIds(t *testing.T) {
-	h := newHarness(t, []model{fares}, "worker.deduplicate.window=10m")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, "worker.deduplicate.window=10m")
 	now := time.Now()
 	send := func(id string, at time.Time) {
 		h.produce(&kgo.Record{
-			Topic: h.cfg.Topics.RequestsOf("fares"), Timestamp: at, Value: fare{At: epoch, Price: 1, Count: 1, Carrier: "AA"}.json(),
+			Topic: h.cfg.Topics.RequestsOf("fares"), Timestamp: at, Value: catalogtest.Fare{At: catalogtest.Epoch, Price: 1, Count: 1, Carrier: "AA"}.JSON(),
 			Headers: []kgo.RecordHeader{{Key: schemas.HeaderRequestID, Value: []byte(id)}},
 		})
 	}

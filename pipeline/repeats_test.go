@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -17,7 +18,7 @@ import (
 // restarted in between.
 func TestRepeatedRequestsAreAnsweredOnce(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares}, "worker.deduplicate.window=1h")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, "worker.deduplicate.window=1h")
 	requests, results := h.cfg.Topics.RequestsOf("fares"), h.cfg.Topics.ResultsOf("fares")
 	for _, delivery := range []string{"exactly_once", "at_least_once"} {
 		h := h.with(t)
@@ -26,7 +27,7 @@ func TestRepeatedRequestsAreAnsweredOnce(t *testing.T) {
 			for i := range records {
 				id := from + i
 				records[i] = &kgo.Record{
-					Topic: requests, Partition: int32(id % 3), Value: fare{At: epoch, Price: float64(id % 1000), Count: 1, Carrier: "AA"}.json(),
+					Topic: requests, Partition: int32(id % 3), Value: catalogtest.Fare{At: catalogtest.Epoch, Price: float64(id % 1000), Count: 1, Carrier: "AA"}.JSON(),
 					Headers: []kgo.RecordHeader{{Key: schemas.HeaderRequestID, Value: []byte(delivery + strconv.Itoa(id))}},
 				}
 			}
@@ -72,7 +73,7 @@ func TestRepeatedRequestsAreAnsweredOnce(t *testing.T) {
 // A dead letter that is replayed within the window is answered, though its request has been
 // seen, also by a worker that has been restarted in between.
 func TestReplayIsNoRepetition(t *testing.T) {
-	h := newHarness(t, []model{prices}, "worker.deduplicate.window=1h")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Prices}, "worker.deduplicate.window=1h")
 	requests := h.cfg.Topics.RequestsOf("prices")
 	letters := func(r *running, want int) {
 		t.Helper()
@@ -84,7 +85,7 @@ func TestReplayIsNoRepetition(t *testing.T) {
 	}
 	replay := func() {
 		t.Helper()
-		done, err := pipeline.ReplayDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{Model: "prices"})
+		done, err := operate.ReplayDeadLetters(t.Context(), h.cfg, operate.LetterFilter{Model: "prices"})
 		require.NoError(t, err)
 		require.Equal(t, 1, done.Sent, "the newest letter stands for the others")
 	}

@@ -15,14 +15,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
 // A replay sends each request once more to the partition that it came from, and a request that
 // fails for ever has one letter more for each replay, not twice as many.
 func TestReplayedRequestsComeToTheirPartitionAndOnceForEachRun(t *testing.T) {
-	h := newHarness(t, []model{prices})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Prices})
 	h.start("worker")
 	requests := h.cfg.Topics.RequestsOf("prices")
 	const hopeless = 6
@@ -39,13 +40,13 @@ func TestReplayedRequestsComeToTheirPartitionAndOnceForEachRun(t *testing.T) {
 		require.Len(t, h.read(h.cfg.Topics.DeadLetters), want)
 	}
 	letters(hopeless)
-	all := pipeline.LetterFilter{Model: "prices"}
+	all := operate.LetterFilter{Model: "prices"}
 	again := all
 	again.Again = true
-	for run, filter := range []pipeline.LetterFilter{all, all, all, again, again, all} {
-		done, err := pipeline.ReplayDeadLetters(t.Context(), h.cfg, filter)
+	for run, filter := range []operate.LetterFilter{all, all, all, again, again, all} {
+		done, err := operate.ReplayDeadLetters(t.Context(), h.cfg, filter)
 		require.NoError(t, err)
-		require.Equal(t, pipeline.Replayed{Sent: hopeless, Skipped: run * hopeless}, done, "run %d", run)
+		require.Equal(t, operate.Replayed{Sent: hopeless, Skipped: run * hopeless}, done, "run %d", run)
 		letters((run + 2) * hopeless)
 	}
 	keys := map[string]int{}
@@ -58,7 +59,7 @@ func TestReplayedRequestsComeToTheirPartitionAndOnceForEachRun(t *testing.T) {
 		require.Equal(t, 7, n, key)
 	}
 	var list bytes.Buffer
-	require.NoError(t, pipeline.ListDeadLetters(t.Context(), h.cfg, all, &list))
+	require.NoError(t, operate.ListDeadLetters(t.Context(), h.cfg, all, &list))
 	require.Equal(t, 6*hopeless, strings.Count(list.String(), "\treplayed 2"), list.String())
 	require.Equal(t, 7*hopeless, strings.Count(list.String(), "\n"))
 }
@@ -131,11 +132,11 @@ func (c interrupted) Err() error {
 
 func TestReplay(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	control := h.cfg.Topics.Control
-	replay := func(t *testing.T, model string) (pipeline.Replayed, error) {
+	replay := func(t *testing.T, model string) (operate.Replayed, error) {
 		t.Helper()
-		return pipeline.ReplayDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{Model: model})
+		return operate.ReplayDeadLetters(t.Context(), h.cfg, operate.LetterFilter{Model: model})
 	}
 
 	t.Run("goes on where it was interrupted", func(t *testing.T) {
@@ -145,21 +146,21 @@ func TestReplay(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		before := h.end(control)
-		first, err := pipeline.ReplayDeadLetters(interrupted{ctx, func() {
+		first, err := operate.ReplayDeadLetters(interrupted{ctx, func() {
 			if h.end(control) > before {
 				cancel()
 			}
-		}}, h.cfg, pipeline.LetterFilter{Model: "interrupted"})
+		}}, h.cfg, operate.LetterFilter{Model: "interrupted"})
 		require.ErrorIs(t, err, context.Canceled)
 		require.Positive(t, first.Sent)
 		require.Less(t, first.Sent, 3000)
 		h.requireSentOnce(topic, first.Sent)
 		second, err := replay(t, "interrupted")
 		require.NoError(t, err)
-		require.Equal(t, pipeline.Replayed{Sent: 3000 - first.Sent, Skipped: first.Sent}, second)
+		require.Equal(t, operate.Replayed{Sent: 3000 - first.Sent, Skipped: first.Sent}, second)
 		third, err := replay(t, "interrupted")
 		require.NoError(t, err)
-		require.Equal(t, pipeline.Replayed{Skipped: 3000}, third)
+		require.Equal(t, operate.Replayed{Skipped: 3000}, third)
 		h.requireSentOnce(topic, 3000)
 	})
 
@@ -168,18 +169,18 @@ func TestReplay(t *testing.T) {
 		topic := h.requestsTopic("concurrent", nil)
 		h.letters("concurrent", 3000, nil)
 		before, took := h.end(control), false
-		var other pipeline.Replayed
-		first, err := pipeline.ReplayDeadLetters(interrupted{t.Context(), func() {
+		var other operate.Replayed
+		first, err := operate.ReplayDeadLetters(interrupted{t.Context(), func() {
 			if !took && h.end(control) > before {
 				took = true
 				var err error
 				other, err = replay(t, "concurrent")
 				require.NoError(t, err)
 			}
-		}}, h.cfg, pipeline.LetterFilter{Model: "concurrent"})
+		}}, h.cfg, operate.LetterFilter{Model: "concurrent"})
 		require.ErrorContains(t, err, "another `millrace deadletters replay` has begun")
 		require.Positive(t, first.Sent)
-		require.Equal(t, pipeline.Replayed{Sent: 3000 - first.Sent, Skipped: first.Sent}, other)
+		require.Equal(t, operate.Replayed{Sent: 3000 - first.Sent, Skipped: first.Sent}, other)
 		h.requireSentOnce(topic, 3000)
 	})
 
@@ -192,7 +193,7 @@ func TestReplay(t *testing.T) {
 		}
 		done, err := replay(t, "twice")
 		require.NoError(t, err)
-		require.Equal(t, pipeline.Replayed{Sent: 10, Skipped: 10}, done)
+		require.Equal(t, operate.Replayed{Sent: 10, Skipped: 10}, done)
 		h.requireSentOnce(topic, 10)
 	})
 
@@ -234,7 +235,7 @@ func TestReplay(t *testing.T) {
 		}}, &kgo.Record{Topic: h.cfg.Topics.DeadLetters, Headers: []kgo.RecordHeader{
 			{Key: schemas.HeaderModel, Value: []byte("odd")}, {Key: schemas.HeaderErrorClass, Value: []byte("unreadable_batch")},
 		}})
-		for _, want := range []pipeline.Replayed{{Sent: 7}, {Skipped: 7}} {
+		for _, want := range []operate.Replayed{{Sent: 7}, {Skipped: 7}} {
 			done, err := replay(t, "odd")
 			require.Equal(t, want, done)
 			for _, text := range []string{
@@ -259,7 +260,7 @@ func TestReplay(t *testing.T) {
 		h.letters("later", 10, nil)
 		done, err := replay(t, "later")
 		require.NoError(t, err)
-		require.Equal(t, pipeline.Replayed{Sent: 10}, done)
+		require.Equal(t, operate.Replayed{Sent: 10}, done)
 		h.requireSentOnce(topic, 10)
 		marks := map[string]bool{} // requireSentOnce has awaited them, too
 		h.each(control, func(rec *schemas.Record) {
@@ -285,6 +286,6 @@ func TestReplay(t *testing.T) {
 		require.NoError(t, err)
 		_, err = replay(t, "later")
 		require.ErrorContains(t, err, "topic "+control+": does not exist; `millrace topics apply` makes it")
-		require.ErrorContains(t, pipeline.ListDeadLetters(t.Context(), h.cfg, pipeline.LetterFilter{}, &bytes.Buffer{}), "does not exist; `millrace topics apply` makes it")
+		require.ErrorContains(t, operate.ListDeadLetters(t.Context(), h.cfg, operate.LetterFilter{}, &bytes.Buffer{}), "does not exist; `millrace topics apply` makes it")
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -41,23 +42,23 @@ func (tr *traffic) sendHour() {
 	tr.h.Helper()
 	records := make([]*kgo.Record, 0, 2*tr.perHour)
 	for i := range tr.perHour {
-		f := fare{
-			At:    epoch.Add(time.Duration(tr.hours)*time.Hour + time.Duration(i)*time.Hour/time.Duration(tr.perHour)),
+		f := catalogtest.Fare{
+			At:    catalogtest.Epoch.Add(time.Duration(tr.hours)*time.Hour + time.Duration(i)*time.Hour/time.Duration(tr.perHour)),
 			Price: tr.rnd.Float64(), Count: 1, Carrier: "UA", Urgent: i%5 == 0,
 		}
 		if tr.hours%2 == 1 {
 			f.Price += 10
 		}
 		id := fmt.Sprintf("%s%d-%d", tr.padding, tr.hours, i)
-		tr.totals[id] = f.total()
+		tr.totals[id] = f.Total()
 		records = append(records,
 			&kgo.Record{
-				Topic: tr.h.cfg.Topics.RequestsOf("fares"), Partition: int32(i % 3), Key: []byte(id), Value: f.json(),
+				Topic: tr.h.cfg.Topics.RequestsOf("fares"), Partition: int32(i % 3), Key: []byte(id), Value: f.JSON(),
 				Headers: []kgo.RecordHeader{{Key: schemas.HeaderRequestID, Value: []byte(id)}},
 			},
 			&kgo.Record{
 				Topic: tr.h.cfg.Topics.Feedback, Partition: int32(i % 3), Key: []byte(id),
-				Value: feedbackOf("fares", id, f.total() > 0.5),
+				Value: feedbackOf("fares", id, f.Total() > 0.5),
 			})
 	}
 	tr.hours++
@@ -107,7 +108,7 @@ func (tr *traffic) requireOnce() {
 // that says so.
 func TestRecorderGroupIsRenamed(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	tr := newTraffic(h, seeded(t), 1000)
 	r := h.start("worker,recorder")
 	tr.sendHour()
@@ -128,7 +129,7 @@ func TestRestarts(t *testing.T) {
 	rnd := seeded(t)
 	hook := newWebhook(t)
 	// What a killed worker leaves open must not have to time out.
-	h := newHarness(t, []model{fares}, fastRestart, "worker.transaction_timeout=10m", "worker.max_batch_rows=64", "recorder.flush_rows=200", "recorder.flush_interval=20ms",
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, fastRestart, "worker.transaction_timeout=10m", "worker.max_batch_rows=64", "recorder.flush_rows=200", "recorder.flush_interval=20ms",
 		`alerts=[{name: hook, webhook: {url: "`+hook.URL+`"}, kinds: [retraining]}]`)
 	tr := newTraffic(h, rnd, 600)
 	processes := map[string]*process{}
@@ -203,7 +204,7 @@ func TestRestarts(t *testing.T) {
 func TestClickHouseKilled(t *testing.T) {
 	parallel(t)
 	rnd := seeded(t)
-	h := newHarness(t, []model{fares}, "recorder.flush_rows=200", "recorder.flush_interval=20ms", "worker.max_batch_rows=64")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, "recorder.flush_rows=200", "recorder.flush_interval=20ms", "worker.max_batch_rows=64")
 	tr := newTraffic(h, rnd, 1000)
 	h.start("worker,recorder")
 	tr.sendHour()
@@ -230,7 +231,7 @@ func TestClickHouseKilled(t *testing.T) {
 // TestSignals: the first SIGTERM drains, within drain_timeout; a second one ends at once.
 func TestSignals(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares}, fastRestart, "recorder.flush_rows=100", "worker.max_batch_rows=64")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, fastRestart, "recorder.flush_rows=100", "worker.max_batch_rows=64")
 	tr := newTraffic(h, seeded(t), 1000)
 
 	// In the middle of the work.

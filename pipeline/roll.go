@@ -6,19 +6,21 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 // roll knows which roles have not ended, and how those ended that were cut off. It is safe
 // for concurrent use.
 type roll struct {
 	mu      sync.Mutex
-	running []Role
+	running []config.Role
 	cut     bool
 	late    []string // how they ended
 	failed  []error  // of those that ended by themselves, and left the others alone
 }
 
-func newRoll(roles []Role) *roll { return &roll{running: slices.Clone(roles)} }
+func newRoll(roles []config.Role) *roll { return &roll{running: slices.Clone(roles)} }
 
 // cutOff notes that what has not ended yet is not waited for any more.
 func (r *roll) cutOff() {
@@ -29,10 +31,10 @@ func (r *roll) cutOff() {
 
 // ended notes how a role has ended, and returns how many are left. failed says that its error
 // is to be told when all have ended.
-func (r *roll) ended(role Role, err error, failed bool) (left int) {
+func (r *roll) ended(role config.Role, err error, failed bool) (left int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.running = slices.DeleteFunc(r.running, func(other Role) bool { return other == role })
+	r.running = slices.DeleteFunc(r.running, func(other config.Role) bool { return other == role })
 	switch {
 	case !r.cut && failed && err != nil:
 		r.failed = append(r.failed, err)

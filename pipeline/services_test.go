@@ -12,13 +12,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/operate"
+	"github.com/millrace/millrace/pipeline/services"
 )
 
 func TestEmbeddedServicesAreOnlyTheirUsers(t *testing.T) {
 	t.Setenv("MILLRACE_TEST_SECRET", "canary")
 	t.Setenv("TZ", "") // as an unset one in a container's file; the engine knows no zone without a name
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 
 	// What a process does not get, nobody finds there.
 	for _, pid := range []int{h.services.Kafka.Pid(), h.services.ClickHouse.Pid()} {
@@ -50,7 +52,7 @@ func TestEmbeddedServicesAreOnlyTheirUsers(t *testing.T) {
 	// So do commands: verify reads settings, repair writes.
 	cfg := h.config("clickhouse.password_file=")
 	for _, repair := range []bool{false, true} {
-		report, err := pipeline.Verify(t.Context(), cfg, pipeline.VerifyOptions{Repair: repair})
+		report, err := operate.Verify(t.Context(), cfg, operate.VerifyOptions{Repair: repair})
 		require.NoError(t, err)
 		require.True(t, report.Equal, "%+v", report.Lines)
 	}
@@ -84,13 +86,13 @@ func TestEmbeddedServicesAreOnlyTheirUsers(t *testing.T) {
 }
 
 func TestResetLeavesServicesThatRun(t *testing.T) {
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	h.exec("CREATE TABLE default.kept (n Int32) ENGINE = MergeTree ORDER BY n")
 	h.exec("INSERT INTO default.kept SELECT number FROM numbers(7)")
 	topics, err := os.ReadFile(filepath.Join(h.cfg.Embedded.Dir, "kafka", "topics.json"))
 	require.NoError(t, err)
 
-	err = pipeline.ResetServices(h.cfg)
+	err = services.Reset(h.cfg)
 	require.ErrorContains(t, err, fmt.Sprintf("in use by process %d", h.services.Kafka.Pid()))
 	after, err := os.ReadFile(filepath.Join(h.cfg.Embedded.Dir, "kafka", "topics.json"))
 	require.NoError(t, err)
@@ -100,12 +102,12 @@ func TestResetLeavesServicesThatRun(t *testing.T) {
 	// What nobody has open goes, a folder that lies elsewhere included; no folder is no fault.
 	cfg := h.cfg
 	cfg.Embedded.Dir = t.TempDir()
-	require.NoError(t, pipeline.ResetServices(cfg))
+	require.NoError(t, services.Reset(cfg))
 	elsewhere := t.TempDir()
 	require.NoError(t, os.Symlink(elsewhere, filepath.Join(cfg.Embedded.Dir, "kafka")))
 	require.NoError(t, os.MkdirAll(filepath.Join(elsewhere, "partitions", "a-0"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(elsewhere, "partitions", "a-0", "0.log"), []byte("old"), 0o600))
-	require.NoError(t, pipeline.ResetServices(cfg))
+	require.NoError(t, services.Reset(cfg))
 	require.NoDirExists(t, filepath.Join(elsewhere, "partitions"))
 	require.FileExists(t, filepath.Join(elsewhere, "millrace.lock"))
 }

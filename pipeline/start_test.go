@@ -14,6 +14,8 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -45,7 +47,7 @@ func (h *harness) refused(set ...string) *consumers.StartError {
 func (h *harness) answers(of string) map[string]int {
 	h.Helper()
 	n := map[string]int{}
-	if slices.ContainsFunc(h.models, func(m model) bool { return m.name == of }) {
+	if slices.ContainsFunc(h.models, func(m catalogtest.Model) bool { return m.Name == of }) {
 		h.each(h.cfg.Topics.ResultsOf(of), func(rec *schemas.Record) {
 			var r result
 			require.NoError(h, json.Unmarshal(rec.Value, &r))
@@ -85,7 +87,7 @@ func (h *harness) requireEachOnce(group string, want map[string]int) {
 // without asking.
 func TestWorkerGroupWithoutOffsetsRefusesToAnswerAgain(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares, prices, ratios}, fastRestart)
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares, catalogtest.Prices, catalogtest.Ratios}, fastRestart)
 	topics := h.cfg.Topics
 	nobody := topics.RequestsOf("nobody")
 	_, err := h.admin.CreateTopic(t.Context(), 3, -1, nil, nobody)
@@ -98,7 +100,7 @@ func TestWorkerGroupWithoutOffsetsRefusesToAnswerAgain(t *testing.T) {
 		h.produce(records...)
 	}
 	good := func(i int) string {
-		return string(fare{At: epoch, Price: float64(i % 1000), Count: 1, Carrier: "AA"}.json())
+		return string(catalogtest.Fare{At: catalogtest.Epoch, Price: float64(i % 1000), Count: 1, Carrier: "AA"}.JSON())
 	}
 	mixed := func(i int) string { // whose last are dead letters, so that observations alone do not tell the end
 		if i%10 == 3 || i > 290 {
@@ -170,7 +172,7 @@ func TestWorkerGroupWithoutOffsetsRefusesToAnswerAgain(t *testing.T) {
 
 // A requests topic that was made again is a new one: nothing of it was answered.
 func TestRequestsTopicMadeAgainIsAnsweredFromItsStart(t *testing.T) {
-	h := newHarness(t, []model{prices}, fastRestart, "topics.spread=2")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Prices}, fastRestart, "topics.spread=2")
 	requests := h.cfg.Topics.RequestsOf("prices")
 	send := func(n int) {
 		records := make([]*kgo.Record, n)
@@ -187,7 +189,7 @@ func TestRequestsTopicMadeAgainIsAnsweredFromItsStart(t *testing.T) {
 	require.NoError(t, err)
 	h.deleteGroup(h.cfg.Worker.Group)
 	h.eventually("the topic is made again", func() (string, bool) {
-		done, err := pipeline.ApplyTopics(t.Context(), h.cfg)
+		done, err := operate.ApplyTopics(t.Context(), h.cfg)
 		return fmt.Sprint(err), err == nil && len(done) > 0
 	})
 	h.client.PurgeTopicsFromClient(requests)
@@ -202,7 +204,7 @@ func TestRequestsTopicMadeAgainIsAnsweredFromItsStart(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, deleted.Error())
 	h.eventually("the observations are made again", func() (string, bool) {
-		done, err := pipeline.ApplyTopics(t.Context(), h.cfg)
+		done, err := operate.ApplyTopics(t.Context(), h.cfg)
 		return fmt.Sprint(err), err == nil && len(done) > 0
 	})
 	require.Contains(t, h.refused().Error(), "cannot be told")

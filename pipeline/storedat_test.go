@@ -8,13 +8,15 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 )
 
 // A backfill, or a mirrored topic, brings labels of any date: they stay for clickhouse.ttl_days
 // from when they were stored, and so do the dead letters of those that cannot be used. Another
 // clickhouse.ttl_days holds for the tables that are there from the next start on.
 func TestLabelsOfAnyDateStayForTTLDays(t *testing.T) {
-	h := newHarness(t, []model{fares}, "clickhouse.durability=fsync")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, "clickhouse.durability=fsync")
 	r := h.start("recorder")
 	// Kafka dates what arrives by its own clock, but for a topic of an earlier release.
 	producers, forever := "CreateTime", "-1" // nor may a broker that looks just now delete what is of 2001

@@ -6,12 +6,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 )
 
 // TestResultsNeedTheirRequestsPartitions: a worker does not start where a result could not
 // go to its request's partition number, and says what to do.
 func TestResultsNeedTheirRequestsPartitions(t *testing.T) {
-	h := newHarness(t, []model{prices}, "roles=worker")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Prices}, "roles=worker")
 	requests := h.cfg.Topics.RequestsOf("prices")
 	_, err := h.admin.UpdatePartitions(t.Context(), 5, requests)
 	require.NoError(t, err)

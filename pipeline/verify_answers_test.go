@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
 	"github.com/millrace/millrace/pipeline/verify"
 	"github.com/millrace/millrace/schemas"
 )
@@ -15,7 +16,7 @@ import (
 // dead letters that are there twice are found by the coordinates of their requests.
 func TestVerifyFindsRequestsThatWereNotAnsweredOnce(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares, prices})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares, catalogtest.Prices})
 	tr := newTraffic(h, seeded(t), 60)
 	r := h.start("worker,recorder")
 	tr.sendHour()

@@ -10,7 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/pipeline/verify"
 	"github.com/millrace/millrace/schemas"
 )
@@ -19,7 +21,7 @@ import (
 // ends in equality, and an insert that comes after it is refused.
 func TestVerifyRepairThatWasCutOffIsRunAgain(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	tr := newTraffic(h, seeded(t), 300)
 	h.start("worker,recorder")
 	tr.sendHour()
@@ -36,7 +38,7 @@ func TestVerifyRepairThatWasCutOffIsRunAgain(t *testing.T) {
 				ctx, cutOff := context.WithCancel(t.Context())
 				ended := make(chan error, 1)
 				go func() { // ends with ctx
-					_, err := pipeline.Verify(ctx, h.config("clickhouse.addr="+addr), pipeline.VerifyOptions{Repair: true, Logger: h.log})
+					_, err := operate.Verify(ctx, h.config("clickhouse.addr="+addr), operate.VerifyOptions{Repair: true, Logger: h.log})
 					ended <- err
 				}()
 				g.hold()
@@ -60,7 +62,7 @@ func TestVerifyRepairThatWasCutOffIsRunAgain(t *testing.T) {
 // Two repairs at the same time store once: one waits for the other.
 func TestVerifyRepairsOneAtATime(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	tr := newTraffic(h, seeded(t), 300)
 	h.start("worker,recorder")
 	tr.sendHour()
@@ -69,8 +71,8 @@ func TestVerifyRepairsOneAtATime(t *testing.T) {
 	h.exec("INSERT INTO millrace.feedback SELECT * FROM millrace.feedback WHERE feedback_offset % 3 = 0")
 	g, addr := newGate(t, h.services.ClickHouse.Addr(), "observations_fares", unforwarded)
 	reports := make(chan *verify.Report, 2)
-	repair := func(cfg pipeline.Config) { // ends when all is repaired
-		report, err := pipeline.Verify(h.Context(), cfg, pipeline.VerifyOptions{Repair: true, Logger: h.log})
+	repair := func(cfg config.Config) { // ends when all is repaired
+		report, err := operate.Verify(h.Context(), cfg, operate.VerifyOptions{Repair: true, Logger: h.log})
 		if err != nil {
 			t.Error(err)
 		}
@@ -97,7 +99,7 @@ func TestVerifyRepairsOneAtATime(t *testing.T) {
 // A request that was not answered because it repeats another is no fault; one that was passed
 // over is, though ids are remembered.
 func TestVerifyTakesRepeatedRequestsForAnswered(t *testing.T) {
-	h := newHarness(t, []model{prices}, "worker.deduplicate.window=1h")
+	h := newHarness(t, []catalogtest.Model{catalogtest.Prices}, "worker.deduplicate.window=1h")
 	seeded(t)
 	r := h.start("worker,recorder")
 	requests := h.cfg.Topics.RequestsOf("prices")
@@ -129,7 +131,7 @@ func TestVerifyTakesRepeatedRequestsForAnswered(t *testing.T) {
 // The database is gone as a whole: all that the log still holds is stored again.
 func TestVerifyRestoresADatabaseThatIsGone(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares, prices})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares, catalogtest.Prices})
 	tr := newTraffic(h, seeded(t), 300)
 	r := h.start("worker,recorder")
 	tr.sendHour()
@@ -150,7 +152,7 @@ func TestVerifyRestoresADatabaseThatIsGone(t *testing.T) {
 // is missing would be stored by both.
 func TestVerifyRepairsWhatItsGroupOwns(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
 	tr := newTraffic(h, seeded(t), 300)
 	r := h.start("worker,recorder")
 	tr.sendHour()
@@ -161,7 +163,7 @@ func TestVerifyRepairsWhatItsGroupOwns(t *testing.T) {
 	g, addr := newGate(t, h.services.ClickHouse.Addr(), "observations_fares", unforwarded)
 	failed := make(chan error, 1)
 	go func() { // ends with the repair
-		_, err := pipeline.Verify(h.Context(), h.config("clickhouse.addr="+addr), pipeline.VerifyOptions{Repair: true, Logger: h.log})
+		_, err := operate.Verify(h.Context(), h.config("clickhouse.addr="+addr), operate.VerifyOptions{Repair: true, Logger: h.log})
 		failed <- err
 	}()
 	g.hold() // an insert that is announced, and on its way
@@ -178,7 +180,7 @@ func TestVerifyRepairsWhatItsGroupOwns(t *testing.T) {
 	})
 	tr.requireOnce()
 	var owned *verify.OwnedError
-	_, err := pipeline.Verify(t.Context(), h.cfg, pipeline.VerifyOptions{Repair: true, Logger: h.log})
+	_, err := operate.Verify(t.Context(), h.cfg, operate.VerifyOptions{Repair: true, Logger: h.log})
 	require.ErrorAs(t, err, &owned)
 	require.Equal(t, h.cfg.Recorder.Group+"-renamed", owned.Owner)
 }

@@ -16,7 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/catalog/catalogtest"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/pipeline/verify"
 )
 
@@ -24,9 +25,9 @@ import (
 func (h *harness) verify(repair bool) (*verify.Report, []verify.Difference) {
 	h.Helper()
 	var all []verify.Difference
-	o := pipeline.VerifyOptions{Repair: repair, Logger: h.log}
+	o := operate.VerifyOptions{Repair: repair, Logger: h.log}
 	o.Each = func(d verify.Difference) { all = append(all, d) }
-	report, err := pipeline.Verify(h.Context(), h.cfg, o)
+	report, err := operate.Verify(h.Context(), h.cfg, o)
 	require.NoError(h, err)
 	return report, all
 }
@@ -45,7 +46,7 @@ func (h *harness) requireEqual() {
 // its coordinates, and nothing else; the repair ends in equality, beside a recorder that runs.
 func TestVerifyFindsWhatWasLostOrDoubledByHand(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []model{fares, prices})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares, catalogtest.Prices})
 	rnd := seeded(t)
 	tr := newTraffic(h, rnd, 1500)
 	h.start("worker,recorder")

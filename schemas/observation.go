@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
 )
 
 // System columns of an observation. Names are public: analysts write SQL with them.
@@ -109,6 +110,11 @@ func (m *Manifest) RequestSchema() *arrow.Schema {
 		arrow.Field{Name: ColumnOffset, Type: arrow.PrimitiveTypes.Int64},
 		arrow.Field{Name: ColumnRow, Type: arrow.PrimitiveTypes.Int32})
 	return arrow.NewSchema(fields, nil)
+}
+
+// RequestIDs returns the column of ids of a batch of RequestSchema, owned by the batch.
+func RequestIDs(batch arrow.Record) *array.String {
+	return batch.Column(batch.Schema().FieldIndices(ColumnRequestID)[0]).(*array.String)
 }
 
 // ScoreOutput returns the output that stands for the prediction where models are seen

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/consumers"
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 // run is what one throughput run gave, per row where it can be.
@@ -24,7 +24,7 @@ type run struct {
 	shape      shape
 	sample     sample
 	budgets    *budgets // of Arrow
-	config     pipeline.Config
+	config     config.Config
 }
 
 // passKey names a pass-through: it knows no model.
@@ -62,7 +62,7 @@ func (h *harness) answered(d Delivery, group, requests, results string) func(ctx
 // runCase lets a worker answer requests of its codec, for one of some rounds.
 func (h *harness) runCase(ctx context.Context, c Case, round, rounds int) error {
 	set := append(h.settings(roundName(c, round)), c.settings()...)
-	r, err := h.throughput(ctx, c, set, func(pipeline.Config) (part string, spec any) {
+	r, err := h.throughput(ctx, c, set, func(config.Config) (part string, spec any) {
 		return partRole, roleSpec{Set: append(set, "roles=worker"), Profile: h.profileName("worker", c.Name())}
 	}, func(r *run, out *produced) error {
 		return out.check(r.requests, r.requests*rowsOf(c.Codec))
@@ -88,7 +88,7 @@ func (h *harness) runCase(ctx context.Context, c Case, round, rounds int) error 
 }
 
 // answerer tells which child answers the requests of a configuration.
-type answerer func(cfg pipeline.Config) (part string, spec any)
+type answerer func(cfg config.Config) (part string, spec any)
 
 // throughput lets a process answer requests that lie there: first some for warm-up, then,
 // when it is idle, all that count, which become visible at once. check holds what it has
@@ -180,7 +180,7 @@ func (h *harness) runPass(ctx context.Context, c Case) error {
 	key := c.passKey()
 	whole := middle(h.runs[c])
 	name := fmt.Sprintf("pass-through-%s-%s-%d", c.Codec, c.Delivery, len(h.passes[key]))
-	r, err := h.throughput(ctx, c, h.settings(name), func(cfg pipeline.Config) (part string, spec any) {
+	r, err := h.throughput(ctx, c, h.settings(name), func(cfg config.Config) (part string, spec any) {
 		pass := h.passSpec(c, cfg)
 		// As large as the worker's, or it would end more transactions for as many requests, or fewer.
 		if c.Delivery == ExactlyOnce {
@@ -206,7 +206,7 @@ func (h *harness) runPass(ctx context.Context, c Case) error {
 }
 
 // passSpec makes a pass-through of a case that was run. A poll of it is bounded as a lane's is.
-func (h *harness) passSpec(c Case, cfg pipeline.Config) passThroughSpec {
+func (h *harness) passSpec(c Case, cfg config.Config) passThroughSpec {
 	whole := middle(h.runs[c])
 	requestBytes := max(1, whole.shape.request*float64(rowsOf(c.Codec)))
 	return passThroughSpec{

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 // loads are the shares of the maximum that latency is measured at, in percent.
@@ -32,7 +32,7 @@ func (h *harness) runLatency(ctx context.Context, d Delivery) error {
 	l := &latencyRun{late: map[int]int64{}, busy: map[int]float64{}}
 	name := "latency-" + string(d)
 	set := append(h.settings(name), c.settings()...)
-	err := h.openLoad(ctx, d, set, func(pipeline.Config) (part string, spec any) {
+	err := h.openLoad(ctx, d, set, func(config.Config) (part string, spec any) {
 		return partRole, roleSpec{Set: append(set, "roles=worker")}
 	}, func(o *openRun) (err error) {
 		if l.maximum, err = o.maximum(ctx, h.sizes.Maximum); err != nil {
@@ -46,7 +46,7 @@ func (h *harness) runLatency(ctx context.Context, d Delivery) error {
 		return err
 	}
 	h.latency[d] = l
-	return h.openLoad(ctx, d, h.settings("latency-pass-through-"+string(d)), func(cfg pipeline.Config) (part string, spec any) {
+	return h.openLoad(ctx, d, h.settings("latency-pass-through-"+string(d)), func(cfg config.Config) (part string, spec any) {
 		return partPassThrough, h.passSpec(c, cfg)
 	}, func(o *openRun) (err error) {
 		// Both have answered as much when their loads begin.

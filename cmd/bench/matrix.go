@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 // Codec is the encoding of requests and results.
@@ -152,7 +152,7 @@ func newPlan(only []string) (plan, error) {
 
 // supported tells whether the configuration knows what the case needs.
 func (c Case) supported() error {
-	if _, err := pipeline.LoadConfig("", nil, c.settings()); err != nil {
+	if _, err := config.Load("", nil, c.settings()); err != nil {
 		return fmt.Errorf("case %s is not supported by this build (%w); choose others with --only", c.Name(), err)
 	}
 	return nil

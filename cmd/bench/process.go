@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/consumers/kafkatest"
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/services"
 	"github.com/millrace/millrace/pipeline/supervisor"
 )
 
@@ -165,7 +165,7 @@ type child struct {
 // they did. It returns when the parent has gone or asks for the end.
 func RunChild(args []string, stdin io.Reader, stdout, stderr io.Writer) (isChild bool, code int) {
 	if len(args) != 2 || args[0] != childCommand {
-		return pipeline.RunChild(args, stderr) // models are tried in a process of their own
+		return services.RunChild(args, stderr) // models are tried in a process of their own
 	}
 	signal.Ignore(syscall.SIGPIPE) // of a parent that was killed: the end of stdin tells
 	play, ok := map[string]func(ctx context.Context, c *child) error{

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 // roleSpec says how a worker or a recorder is configured.
@@ -40,7 +41,7 @@ func runRole(ctx context.Context, c *child) error {
 	if err := c.read(&spec); err != nil {
 		return err
 	}
-	cfg, err := pipeline.LoadConfig("", nil, spec.Set)
+	cfg, err := config.Load("", nil, spec.Set)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/consumers"
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -193,12 +194,12 @@ func (p *produced) check(requests, rows int64) error {
 }
 
 // applyTopics makes the topics of a configuration.
-func applyTopics(ctx context.Context, set []string) (pipeline.Config, error) {
-	cfg, err := pipeline.LoadConfig("", nil, set)
+func applyTopics(ctx context.Context, set []string) (config.Config, error) {
+	cfg, err := config.Load("", nil, set)
 	if err != nil {
 		return cfg, err
 	}
-	_, err = pipeline.ApplyTopics(ctx, cfg)
+	_, err = operate.ApplyTopics(ctx, cfg)
 	return cfg, err
 }
 

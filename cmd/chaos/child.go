@@ -7,6 +7,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/services"
 	"github.com/millrace/millrace/pipeline/supervisor"
 )
 
@@ -18,7 +20,7 @@ const childRole = "chaos-role"
 // them, and tells whether they did. A process that calls Run calls it first: its program is
 // started again for each process of the run.
 func RunChild(args []string, stderr io.Writer) (isChild bool, code int) {
-	if isChild, code := pipeline.RunChild(args, stderr); isChild {
+	if isChild, code := services.RunChild(args, stderr); isChild {
 		return true, code
 	}
 	if len(args) == 0 || args[0] != childRole {
@@ -27,7 +29,7 @@ func RunChild(args []string, stderr io.Writer) (isChild bool, code int) {
 	ctx, stop := pipeline.UntilSignal(supervisor.WithParent(context.Background()))
 	defer stop()
 	log := zerolog.New(stderr).With().Timestamp().Logger()
-	cfg, err := pipeline.LoadConfig("", nil, args[1:])
+	cfg, err := config.Load("", nil, args[1:])
 	if err == nil {
 		err = supervisor.Ready(cfg.HTTP.Addr) // that it runs: Kafka may be away
 	}

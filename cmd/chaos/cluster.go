@@ -18,6 +18,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 )
 
 // model is what the run's requests are for: y = 0.5 f0 - 1.25 f1 + 2 f2 + 0.75.
@@ -30,8 +32,8 @@ const drainTimeout = 30 * time.Second
 // cluster is everything that runs. Faults of different targets may overlap.
 type cluster struct {
 	log        zerolog.Logger
-	dir        string          // for data and logs
-	cfg        pipeline.Config // what all roles share, and Kafka and ClickHouse as the run itself reaches them
+	dir        string        // for data and logs
+	cfg        config.Config // what all roles share, and Kafka and ClickHouse as the run itself reaches them
 	broker     broker
 	clickHouse *process
 	proxies    map[string]*proxy   // to ClickHouse, by recorder
@@ -85,13 +87,13 @@ func (c *cluster) start(ctx context.Context, o Options, t Topology, dir string) 
 		// Small batches: many transactions and inserts, and so many moments for a fault to meet.
 		"worker.lanes=2", "worker.max_batch_rows=512", "recorder.flush_rows=4000", "recorder.flush_interval=250ms",
 	}
-	if c.cfg, err = pipeline.LoadConfig("", nil, append(slices.Clone(shared), "kafka.client_id=chaos", "clickhouse.addr="+addr)); err != nil {
+	if c.cfg, err = config.Load("", nil, append(slices.Clone(shared), "kafka.client_id=chaos", "clickhouse.addr="+addr)); err != nil {
 		return err
 	}
-	if _, err := pipeline.InitModel(ctx, c.cfg, o.Graph, model, "1"); err != nil {
+	if _, err := operate.InitModel(ctx, c.cfg, o.Graph, model, "1"); err != nil {
 		return err
 	}
-	if _, err := pipeline.ApplyTopics(ctx, c.cfg); err != nil {
+	if _, err := operate.ApplyTopics(ctx, c.cfg); err != nil {
 		return err
 	}
 	for role, n := range map[string]int{"worker": t.Workers, "recorder": t.Recorders} {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/pipeline/verify"
 )
 
@@ -16,8 +16,8 @@ import (
 // only until a topic was made again: verify cannot know what lay in the one before, as the
 // verdict does.
 func (r *run) equal(ctx context.Context, in Incident) error {
-	for _, o := range []pipeline.VerifyOptions{{Logger: r.log}, {Logger: r.log, Repair: true}} {
-		report, err := pipeline.Verify(ctx, r.cluster.cfg, o)
+	for _, o := range []operate.VerifyOptions{{Logger: r.log}, {Logger: r.log, Repair: true}} {
+		report, err := operate.Verify(ctx, r.cluster.cfg, o)
 		if err != nil {
 			return fmt.Errorf("verify: %w", err)
 		}

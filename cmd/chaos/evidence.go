@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/consumers/kafkatest"
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -76,7 +76,7 @@ func originalHeaders(headers []schemas.Header) string {
 
 // collect reads the topics as committed, and the tables, and returns it with what was kept
 // of topics that were deleted.
-func collect(ctx context.Context, op *kafkatest.Operator, cfg pipeline.Config, kept *evidence, unreadable []kafkatest.Batch) (*evidence, error) {
+func collect(ctx context.Context, op *kafkatest.Operator, cfg config.Config, kept *evidence, unreadable []kafkatest.Batch) (*evidence, error) {
 	e := &evidence{requests: slices.Clone(kept.requests), results: slices.Clone(kept.results), letters: slices.Clone(kept.letters)}
 	for _, topic := range []string{cfg.Topics.RequestsOf(model), cfg.Topics.ResultsOf(model), cfg.Topics.DeadLetters} {
 		if err := e.read(ctx, op, cfg, topic, unreadable); err != nil {
@@ -87,7 +87,7 @@ func collect(ctx context.Context, op *kafkatest.Operator, cfg pipeline.Config, k
 }
 
 // read adds what one of the topics holds. Observations are judged by their rows alone.
-func (e *evidence) read(ctx context.Context, op *kafkatest.Operator, cfg pipeline.Config, topic string, unreadable []kafkatest.Batch) error {
+func (e *evidence) read(ctx context.Context, op *kafkatest.Operator, cfg config.Config, topic string, unreadable []kafkatest.Batch) error {
 	visit := map[string]func(rec *schemas.Record) error{
 		cfg.Topics.RequestsOf(model): e.addRequest, cfg.Topics.ResultsOf(model): e.addResult, cfg.Topics.DeadLetters: e.addLetter,
 	}[topic]
@@ -171,7 +171,7 @@ func (c *cluster) noInserts(ctx context.Context) error {
 	}
 }
 
-func (e *evidence) collectTables(ctx context.Context, cfg pipeline.Config) error {
+func (e *evidence) collectTables(ctx context.Context, cfg config.Config) error {
 	db, err := openTables(cfg)
 	if err != nil {
 		return err

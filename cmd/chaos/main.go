@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 func main() { os.Exit(execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
@@ -57,7 +58,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "chaos: %s\n", err)
 		return 2
 	}
-	log := pipeline.NewLogger(pipeline.LogConfig{Level: *level, Format: "console"}, stderr)
+	log := config.Log{Level: *level, Format: "console"}.Logger(stderr)
 	summary, err := Run(ctx, o, log, stderr)
 	if err != nil {
 		fmt.Fprintf(stderr, "chaos: %s\n", err)

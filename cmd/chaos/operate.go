@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/consumers/kafkatest"
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/operate"
 )
 
 // What roles must say about incidents. The words are those that an operator would look for.
@@ -275,7 +275,7 @@ func (r *run) rewind(ctx context.Context, in Incident) error {
 	group := r.cluster.cfg.Recorder.Group
 	for _, topic := range []string{r.cluster.topicOf(observations), r.cluster.topicOf(deadLetters)} {
 		if in.How == byCommand {
-			if _, err := pipeline.SetOffsets(ctx, r.cluster.cfg, group, topic, -1, toEarliest); err != nil {
+			if _, err := operate.SetOffsets(ctx, r.cluster.cfg, group, topic, -1, toEarliest); err != nil {
 				return err
 			}
 			continue
@@ -339,7 +339,7 @@ func (r *run) makeAgain(ctx context.Context, in Incident) error {
 	if err := r.op.DeleteTopic(deleting, topic); err != nil {
 		return err
 	}
-	_, err := pipeline.ApplyTopics(ctx, r.cluster.cfg)
+	_, err := operate.ApplyTopics(ctx, r.cluster.cfg)
 	return err
 }
 
@@ -487,7 +487,7 @@ func (r *run) passOver(ctx context.Context, in Incident, batch kafkatest.Batch, 
 	if err != nil {
 		return fmt.Errorf("run %q: %w", command[0], err)
 	}
-	_, err = pipeline.SetOffsets(ctx, r.cluster.cfg, command[1], command[2], int32(partition), command[4])
+	_, err = operate.SetOffsets(ctx, r.cluster.cfg, command[1], command[2], int32(partition), command[4])
 	return err
 }
 

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse"
 )
@@ -46,7 +46,7 @@ func newestParts(parts []part, most int) []part {
 	return lost
 }
 
-func openTables(cfg pipeline.Config) (*clickhouse.Client, error) {
+func openTables(cfg config.Config) (*clickhouse.Client, error) {
 	return clickhouse.Open(clickhouse.Options{Addr: cfg.ClickHouse.Addr, Username: cfg.ClickHouse.Username, Storage: cfg.Storage()})
 }
 

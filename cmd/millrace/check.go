@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas/printable"
 )
 
@@ -17,7 +17,7 @@ func checkCommand(o *options) *cobra.Command {
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := o.load() // what is wrong in it has its default
-			lines, errModels := pipeline.CheckModels(cmd.Context(), cfg)
+			lines, errModels := operate.CheckModels(cmd.Context(), cfg)
 			for _, line := range lines {
 				fmt.Fprintln(cmd.OutOrStdout(), printable.Text(line))
 			}

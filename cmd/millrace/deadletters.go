@@ -8,12 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 )
 
 func deadLettersCommand(o *options) *cobra.Command {
 	cmd := family("deadletters", "List, show and replay requests that could not be answered")
-	var filter pipeline.LetterFilter
+	var filter operate.LetterFilter
 	filters := func(c *cobra.Command) *cobra.Command {
 		c.Flags().StringVar(&filter.Model, "model", "", "only of this model")
 		c.Flags().StringVar(&filter.Class, "class", "", "only of this error class")
@@ -23,8 +24,8 @@ func deadLettersCommand(o *options) *cobra.Command {
 		Use:   "list",
 		Short: "List dead letters, oldest first: id, time, class, coordinates, topic, when replayed, reason",
 		Args:  args(cobra.NoArgs),
-		RunE: o.configured(func(cmd *cobra.Command, cfg pipeline.Config, _ []string) error {
-			return pipeline.ListDeadLetters(cmd.Context(), cfg, filter, cmd.OutOrStdout())
+		RunE: o.configured(func(cmd *cobra.Command, cfg config.Config, _ []string) error {
+			return operate.ListDeadLetters(cmd.Context(), cfg, filter, cmd.OutOrStdout())
 		}),
 	})
 	list.Flags().IntVar(&filter.Limit, "limit", 1000, "list at most so many; 0 is no limit")
@@ -41,7 +42,7 @@ func deadLettersCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return pipeline.ShowDeadLetter(cmd.Context(), cfg, partition, offset, cmd.OutOrStdout())
+			return operate.ShowDeadLetter(cmd.Context(), cfg, partition, offset, cmd.OutOrStdout())
 		},
 	}
 	var all bool
@@ -64,13 +65,13 @@ func deadLettersCommand(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				filter.Only = append(filter.Only, pipeline.LetterID{Partition: partition, Offset: offset})
+				filter.Only = append(filter.Only, operate.LetterID{Partition: partition, Offset: offset})
 			}
 			cfg, err := o.load()
 			if err != nil {
 				return err
 			}
-			done, err := pipeline.ReplayDeadLetters(cmd.Context(), cfg, filter)
+			done, err := operate.ReplayDeadLetters(cmd.Context(), cfg, filter)
 			fmt.Fprintf(cmd.OutOrStdout(), "%d replayed, %d skipped%s\n", done.Sent, done.Skipped, skippedWhy(done, filter))
 			if done.Moved > 0 {
 				fmt.Fprintf(cmd.OutOrStdout(), "%d of them to another partition than their request's, which the topic does not have any more\n", done.Moved)
@@ -85,7 +86,7 @@ func deadLettersCommand(o *options) *cobra.Command {
 }
 
 // skippedWhy says why letters were skipped, where some were.
-func skippedWhy(done pipeline.Replayed, filter pipeline.LetterFilter) string {
+func skippedWhy(done operate.Replayed, filter operate.LetterFilter) string {
 	switch {
 	case done.Skipped == 0:
 		return ""

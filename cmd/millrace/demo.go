@@ -5,11 +5,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/demo"
 )
 
 func demoCommand(o *options) *cobra.Command {
-	var d pipeline.DemoOptions
+	var d demo.Options
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Predict three million real flights, end to end, on this machine",
@@ -25,7 +25,7 @@ func demoCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return pipeline.Demo(cmd.Context(), cfg, d, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return demo.Run(cmd.Context(), cfg, d, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().IntVar(&d.Requests, "requests", 0, "replay only the first so many flights (default all 3,000,000)")

@@ -5,7 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 )
 
 func devCommand(o *options) *cobra.Command {
@@ -16,9 +17,9 @@ func devCommand(o *options) *cobra.Command {
 		Long: "Run an embedded Kafka and ClickHouse on loopback, make the topics of the models in\n" +
 			"models.repository, and wait for Ctrl-C. Data stay in embedded.dir.",
 		Args: args(cobra.NoArgs),
-		RunE: o.configured(func(cmd *cobra.Command, cfg pipeline.Config, _ []string) error {
-			log := pipeline.NewLogger(cfg.Log, cmd.ErrOrStderr())
-			return pipeline.Dev(cmd.Context(), cfg, reset, log, func(kafka, clickhouse string) {
+		RunE: o.configured(func(cmd *cobra.Command, cfg config.Config, _ []string) error {
+			log := cfg.Log.Logger(cmd.ErrOrStderr())
+			return operate.Dev(cmd.Context(), cfg, reset, log, func(kafka, clickhouse string) {
 				fmt.Fprintf(cmd.OutOrStdout(), "Kafka       %s\nClickHouse  http://%s\nCtrl-C ends both.\n", kafka, clickhouse)
 			})
 		}),

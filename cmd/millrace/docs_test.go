@@ -19,7 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
 )
 
 // Every link of the documents leads somewhere, and every command line in them is one that the
@@ -445,7 +445,7 @@ func (c *checker) anyFlag(name, text string) {
 
 // setting checks that there is a key of the configuration; its value may be a placeholder.
 func (c *checker) setting(name, text string) {
-	if _, err := pipeline.LoadConfig("", nil, []string{text}); err != nil && strings.Contains(err.Error(), "unknown key") {
+	if _, err := config.Load("", nil, []string{text}); err != nil && strings.Contains(err.Error(), "unknown key") {
 		c.wrong(name, "--set "+text+": "+err.Error())
 	}
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/operate"
 )
 
 func driftCommand(o *options) *cobra.Command {
@@ -17,7 +17,7 @@ func driftCommand(o *options) *cobra.Command {
 }
 
 func driftCompareCommand(o *options) *cobra.Command {
-	var c pipeline.CompareConfig
+	var c operate.CompareConfig
 	var share float64
 	var rows int
 	var memory size
@@ -30,7 +30,7 @@ func driftCompareCommand(o *options) *cobra.Command {
 			"column (age=ks); the narrower stands. Without, they are Evidently's: up to 1,000 reference rows ks\n" +
 			"for numbers, chisquare for categories and z for two of them, below p = 0.05; for more rows the\n" +
 			"Wasserstein distance in standard deviations and the Jensen–Shannon distance, from 0.1.\n\n" +
-			"Tests: " + strings.Join(pipeline.StattestNames(), ", ") + ".\n\n" +
+			"Tests: " + strings.Join(operate.StattestNames(), ", ") + ".\n\n" +
 			"Exit codes: 0 compared; 1 a table cannot be read or compared, or, with --fail-on-drift, no column\n" +
 			"was judged; 2 wrong usage; 3 the data set drifted, with --fail-on-drift.",
 		Example: "  millrace drift compare --reference january.parquet --current may.parquet\n" +
@@ -54,7 +54,7 @@ func driftCompareCommand(o *options) *cobra.Command {
 			if err := c.Validate(); err != nil {
 				return usage(err)
 			}
-			return pipeline.Compare(cmd.Context(), c, o.load, cmd.OutOrStdout())
+			return operate.Compare(cmd.Context(), c, o.load, cmd.OutOrStdout())
 		},
 	}
 	f := cmd.Flags()

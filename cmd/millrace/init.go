@@ -5,7 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas/printable"
 )
 
@@ -17,8 +18,8 @@ func initCommand(o *options) *cobra.Command {
 		Long: "Copy an ONNX model into models.repository and write a manifest from the graph's inputs and\n" +
 			"outputs. What the graph cannot tell is marked CHECK: in the manifest; it serves as it is.",
 		Args: args(cobra.ExactArgs(1)),
-		RunE: o.configured(func(cmd *cobra.Command, cfg pipeline.Config, given []string) error {
-			made, err := pipeline.InitModel(cmd.Context(), cfg, given[0], name, version)
+		RunE: o.configured(func(cmd *cobra.Command, cfg config.Config, given []string) error {
+			made, err := operate.InitModel(cmd.Context(), cfg, given[0], name, version)
 			if err != nil {
 				return err
 			}

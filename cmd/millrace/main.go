@@ -13,6 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
+	"github.com/millrace/millrace/pipeline/services"
 	"github.com/millrace/millrace/schemas/printable"
 )
 
@@ -21,7 +24,7 @@ func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stder
 // run executes a command line and returns the exit code: 0 done, 1 failed, 2 wrong usage
 // or configuration, 3 drift where that is to fail, or what verify found to differ.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if isChild, code := pipeline.RunChild(args, stderr); isChild {
+	if isChild, code := services.RunChild(args, stderr); isChild {
 		return code
 	}
 	ctx, stop := pipeline.UntilSignal(ctx) // the first signal drains; a second one ends at once
@@ -38,7 +41,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return 2
 	}
-	if errors.Is(err, pipeline.ErrDrift) || errors.Is(err, pipeline.ErrDifferent) {
+	if errors.Is(err, operate.ErrDrift) || errors.Is(err, operate.ErrDifferent) {
 		return 3
 	}
 	return 1
@@ -71,17 +74,17 @@ type options struct {
 }
 
 // load reads the configuration: defaults, file, environment, flags.
-func (o *options) load() (pipeline.Config, error) {
+func (o *options) load() (config.Config, error) {
 	path := o.config
 	if path == "" {
 		path = os.Getenv("MILLRACE_CONFIG")
 	}
-	cfg, err := pipeline.LoadConfig(path, os.Environ(), o.set)
+	cfg, err := config.Load(path, os.Environ(), o.set)
 	return cfg, usage(err)
 }
 
 // configured is the RunE of a command that needs nothing but the configuration before it begins.
-func (o *options) configured(do func(cmd *cobra.Command, cfg pipeline.Config, given []string) error) func(*cobra.Command, []string) error {
+func (o *options) configured(do func(cmd *cobra.Command, cfg config.Config, given []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, given []string) error {
 		cfg, err := o.load()
 		if err != nil {

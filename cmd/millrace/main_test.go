@@ -18,12 +18,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/services"
 	"github.com/millrace/millrace/pipeline/supervisor"
 )
 
 func TestMain(m *testing.M) {
-	if isChild, code := pipeline.RunChild(os.Args[1:], os.Stderr); isChild {
+	if isChild, code := services.RunChild(os.Args[1:], os.Stderr); isChild {
 		os.Exit(code)
 	}
 	// Children that are built with the race detector would wait a second at their end.

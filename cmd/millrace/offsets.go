@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/operate"
 )
 
 func offsetsCommand(o *options) *cobra.Command {
@@ -36,7 +36,7 @@ func offsetsCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			offsets, err := pipeline.ShowOffsets(cmd.Context(), cfg, group, name)
+			offsets, err := operate.ShowOffsets(cmd.Context(), cfg, group, name)
 			if err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ func offsetsCommand(o *options) *cobra.Command {
 			if group == "" || topic == "" || to == "" {
 				return usage(errors.New("name the group, the topic and where to: --group, --topic, --to"))
 			}
-			if !pipeline.ValidPlace(to) {
+			if !operate.ValidPlace(to) {
 				return usage(fmt.Errorf("--to %s: give earliest, latest, an offset, or a time such as 2026-11-29T12:00:00Z", to))
 			}
 			name, partition, err := topicPartition(topic)
@@ -78,7 +78,7 @@ func offsetsCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			done, err := pipeline.SetOffsets(cmd.Context(), cfg, group, name, partition, to)
+			done, err := operate.SetOffsets(cmd.Context(), cfg, group, name, partition, to)
 			for _, s := range done {
 				from := "none"
 				if s.From >= 0 {

@@ -10,7 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -22,7 +23,7 @@ func predictCommand(o *options) *cobra.Command {
 		Long: "Send each argument, or else each line of standard input, as a request to the model's requests\n" +
 			"topic, and print its result. A request that became a dead letter is an error.",
 		Args: args(cobra.MinimumNArgs(1)),
-		RunE: o.configured(func(cmd *cobra.Command, cfg pipeline.Config, given []string) error {
+		RunE: o.configured(func(cmd *cobra.Command, cfg config.Config, given []string) error {
 			values := make([][]byte, 0, len(given))
 			for _, v := range given[1:] {
 				values = append(values, []byte(v))
@@ -34,7 +35,7 @@ func predictCommand(o *options) *cobra.Command {
 				}
 				values = lines
 			}
-			return pipeline.Predict(cmd.Context(), cfg, given[0], values, timeout, cmd.OutOrStdout())
+			return operate.Predict(cmd.Context(), cfg, given[0], values, timeout, cmd.OutOrStdout())
 		}),
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for all results")

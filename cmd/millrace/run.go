@@ -24,7 +24,7 @@ func runCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return pipeline.New(cfg, pipeline.NewLogger(cfg.Log, cmd.ErrOrStderr())).Run(cmd.Context())
+			return pipeline.New(cfg, cfg.Log.Logger(cmd.ErrOrStderr())).Run(cmd.Context())
 		},
 	}
 	cmd.Flags().StringVar(&roles, "roles", "", "comma-separated: worker, recorder, monitor (default all)")

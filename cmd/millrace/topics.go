@@ -6,7 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
 	"github.com/millrace/millrace/schemas/printable"
 )
 
@@ -17,8 +18,8 @@ func topicsCommand(o *options) *cobra.Command {
 			Use:   "apply",
 			Short: "Make missing topics, add partitions, set configurations; delete nothing",
 			Args:  args(cobra.NoArgs),
-			RunE: o.configured(func(cmd *cobra.Command, cfg pipeline.Config, _ []string) error {
-				done, err := pipeline.ApplyTopics(cmd.Context(), cfg)
+			RunE: o.configured(func(cmd *cobra.Command, cfg config.Config, _ []string) error {
+				done, err := operate.ApplyTopics(cmd.Context(), cfg)
 				for _, line := range done {
 					fmt.Fprintln(cmd.OutOrStdout(), printable.Text(line))
 				}
@@ -32,8 +33,8 @@ func topicsCommand(o *options) *cobra.Command {
 			Use:   "check",
 			Short: "Compare the topics with what the configuration and the models need",
 			Args:  args(cobra.NoArgs),
-			RunE: o.configured(func(cmd *cobra.Command, cfg pipeline.Config, _ []string) error {
-				problems, err := pipeline.CheckTopics(cmd.Context(), cfg)
+			RunE: o.configured(func(cmd *cobra.Command, cfg config.Config, _ []string) error {
+				problems, err := operate.CheckTopics(cmd.Context(), cfg)
 				if err != nil {
 					return err
 				}

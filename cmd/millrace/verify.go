@@ -7,11 +7,11 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipeline"
+	"github.com/millrace/millrace/pipeline/operate"
 )
 
 func verifyCommand(o *options) *cobra.Command {
-	var v pipeline.VerifyOptions
+	var v operate.VerifyOptions
 	var from, to string
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -46,8 +46,8 @@ func verifyCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v.Logger = pipeline.NewLogger(cfg.Log, cmd.ErrOrStderr()).Level(zerolog.WarnLevel)
-			report, err := pipeline.Verify(cmd.Context(), cfg, v)
+			v.Logger = cfg.Log.Logger(cmd.ErrOrStderr()).Level(zerolog.WarnLevel)
+			report, err := operate.Verify(cmd.Context(), cfg, v)
 			if err != nil {
 				return err
 			}
@@ -59,7 +59,7 @@ func verifyCommand(o *options) *cobra.Command {
 				return err
 			}
 			if !report.Equal {
-				return pipeline.ErrDifferent
+				return operate.ErrDifferent
 			}
 			return nil
 		},

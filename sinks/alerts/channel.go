@@ -8,7 +8,7 @@ import (
 
 // Channel brings events to one receiver. Deliver takes an event as CloudEvents in structured mode;
 // it is to be called again after an error, unless that is a RefusedError. A new kind of channel is
-// a type of this package, its configuration one of pipeline's, and pipeline chooses.
+// a type of this package, with its settings and its choice in Subscription.
 type Channel interface {
 	Deliver(ctx context.Context, event []byte) error
 }

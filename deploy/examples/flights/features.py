@@ -1,6 +1,6 @@
 """Flights and what an airline knows of them at departure.
 
-The Go package pipeline/flights computes the same features, one flight at a time, when it
+The Go package pipeline/demo/flights computes the same features, one flight at a time, when it
 replays the flights; both follow these rules to the last bit.
 
 Order. Flights are sorted by departure, stably: equal departures keep the order of the

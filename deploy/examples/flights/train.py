@@ -402,7 +402,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--flights", type=Path, default=ROOT / "deploy/native/node_modules/vega-datasets/data/flights-3m.parquet")
     parser.add_argument("--models", type=Path, default=HERE / "models")
-    parser.add_argument("--golden", type=Path, default=ROOT / "pipeline/flights/testdata")
+    parser.add_argument("--golden", type=Path, default=ROOT / "pipeline/demo/flights/testdata")
     args = parser.parse_args()
 
     f = ft.Flights(args.flights)

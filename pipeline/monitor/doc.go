@@ -1,0 +1,3 @@
+// Package monitor judges closed windows, publishes events, writes reports, and delivers the events
+// to the alert subscriptions.
+package monitor

@@ -1,0 +1,4 @@
+package monitor
+
+// Every is every.
+var Every = every

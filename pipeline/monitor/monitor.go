@@ -1,0 +1,130 @@
+package monitor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/millrace/millrace/drift"
+	"github.com/millrace/millrace/drift/report"
+	"github.com/millrace/millrace/pipeline/catalog"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/role"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse"
+	"github.com/millrace/millrace/sinks/clickhouse/history"
+	"github.com/millrace/millrace/sinks/kafka"
+)
+
+// Run judges closed windows, writes reports and delivers alerts. Its passes are
+// short and safe to interrupt, so it ends with the intake; hard bounds the leaving of groups.
+func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
+	versions, err := monitoredVersions(soft, env.Config.Models)
+	if err != nil {
+		return err
+	}
+	client, err := clickhouse.Open(env.Config.ClickHouseOptions(env.Log))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if err := env.Retry(soft, client.Migrate); err != nil {
+		return role.Orderly(soft, err)
+	}
+	if err := env.NeedTopics(soft, nil); err != nil {
+		return role.Orderly(soft, err)
+	}
+	producer, err := kafka.NewProducer(env.Connection().Dial, 10_000, env.Config.Topics.MaxBytes)
+	if err != nil {
+		return err
+	}
+	defer producer.Close()
+
+	store := history.New(client, env.Config.ClickHouse.Database)
+	publisher := countingPublisher{kafka.EventPublisher{Producer: producer, Topic: env.Config.Topics.Events}, m, env.Done}
+	monitor := drift.NewMonitor(drift.DefaultConfig(), store, publisher, env.Log)
+	reports := report.DefaultConfig()
+	reports.Dir = env.Config.Monitor.ReportsDir
+	reporter := report.NewReporter(reports, store, env.Log)
+	group, ctx := errgroup.WithContext(soft)
+	group.Go(func() error { // ends with soft
+		every(ctx, env.Config.Monitor.Interval, func(now time.Time) {
+			if _, err := monitor.Tick(ctx, now, versions); err != nil && ctx.Err() == nil {
+				env.Log.Error().Err(err).Msg("monitor pass failed; trying again at the next interval")
+				return
+			}
+			env.Done.Ticks.Add(1)
+		})
+		return nil
+	})
+	group.Go(func() error { // ends with soft
+		every(ctx, env.Config.Monitor.ReportInterval, func(now time.Time) {
+			if _, err := reporter.Tick(ctx, now, versions); err != nil && ctx.Err() == nil {
+				env.Log.Error().Err(err).Msg("writing reports failed; trying again at the next interval")
+			}
+		})
+		return nil
+	})
+	group.Go(func() error { return runAlerts(ctx, hard, env, m, producer) }) // ends with soft
+	env.Began()
+	return group.Wait()
+}
+
+// every runs what at once and then at each interval, until ctx ends.
+func every(ctx context.Context, interval time.Duration, what func(now time.Time)) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		what(time.Now())
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// monitoredVersions loads what the repository has with monitoring: also versions that no
+// longer serve, whose last windows and labels may still be to come.
+func monitoredVersions(ctx context.Context, cfg config.Models) ([]drift.Version, error) {
+	models, err := catalog.Open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	refs, err := models.Models()
+	if err != nil {
+		return nil, err
+	}
+	var versions []drift.Version
+	for _, ref := range refs {
+		m, err := models.Load(ctx, ref.Name, ref.Version)
+		if err != nil {
+			return nil, err
+		}
+		if m.Manifest.Monitoring != nil {
+			versions = append(versions, drift.Version{Manifest: m.Manifest, Reference: m.Reference})
+		}
+	}
+	return versions, nil
+}
+
+// countingPublisher counts the events of the monitor.
+type countingPublisher struct {
+	kafka.EventPublisher
+	metrics *Metrics
+	done    *role.Progress
+}
+
+// Publish implements drift.Publisher.
+func (p countingPublisher) Publish(ctx context.Context, e schemas.Event) error {
+	if err := p.EventPublisher.Publish(ctx, e); err != nil {
+		return fmt.Errorf("publish %s event of %s: %w", e.Data.Kind, e.Subject, err)
+	}
+	p.metrics.events.WithLabelValues(e.Data.Model, string(e.Data.Kind)).Inc()
+	if e.Data.Kind == schemas.EventRetraining {
+		p.done.Retrainings.Add(1)
+	}
+	return nil
+}

@@ -1,0 +1,3 @@
+package worker_test
+
+import _ "github.com/millrace/millrace/deploy/native/nativetest" // where the native libraries lie
