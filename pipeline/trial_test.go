@@ -1,4 +1,4 @@
-package catalog_test
+package pipeline_test
 
 import (
 	"encoding/binary"
