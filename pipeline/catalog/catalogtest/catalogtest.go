@@ -38,7 +38,7 @@ func Install(tb testing.TB, repository string, m Model) {
 	dir := filepath.Join(repository, m.Name, "1")
 	require.NoError(tb, os.MkdirAll(dir, 0o750))
 	write := func(name string, body []byte) string {
-		require.NoError(tb, os.WriteFile(filepath.Join(dir, name), body, 0o600))
+		require.NoError(tb, os.WriteFile(filepath.Join(dir, name), body, 0o600)) //nolint:gosec // a temporary folder of the test
 		return fmt.Sprintf("{file: %s, sha256: %x}", name, sha256.Sum256(body))
 	}
 	text := fmt.Sprintf("name: %s\nversion: \"1\"\nruntime: onnx\nartifact: %s\n%s", m.Name, write("model.onnx", graph), m.Manifest)

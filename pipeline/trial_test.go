@@ -1,4 +1,4 @@
-package catalog_test
+package pipeline_test
 
 import (
 	"encoding/binary"
@@ -132,7 +132,7 @@ func TestHostileGraphsEndTheirOwnProcessOnly(t *testing.T) {
 
 func TestVersionsAreTriedBeforeTheyServe(t *testing.T) {
 	dir := t.TempDir()
-	cfg, err := config.Load("", nil, []string{"models.repository=" + filepath.Join(dir, "models"), "models.load_timeout=2s"})
+	cfg, err := config.Load("", nil, []string{"models.repository=" + filepath.Join(dir, "models"), "models.load_timeout=2s", "http.addr="})
 	require.NoError(t, err)
 	path := filepath.Join(dir, "round.onnx")
 	require.NoError(t, os.WriteFile(path, identity(-1, 1), 0o600))
