@@ -6,4 +6,5 @@ var (
 	CramerSurvival     = cramerSurvival
 	BirnbaumTingey     = birnbaumTingey
 	SmirnovExact       = smirnovExact
+	StudentTwoSided    = studentTwoSided
 )

@@ -1,10 +1,6 @@
 package stattest
 
-import (
-	"math"
-
-	"gonum.org/v1/gonum/mathext"
-)
+import "math"
 
 // TTest is Welch's t test, which does not take the variances for equal (SciPy's ttest_ind with
 // equal_var=False; Evidently pools them). The score is positive where the mean of the reference
@@ -47,12 +43,4 @@ func TTest(reference, current Sample) (Result, error) {
 	p := studentTwoSided(freedom, t)
 	d := difference / math.Sqrt((varianceA*n+varianceB*m)/(n+m-2))
 	return Result{Score: t, PValue: &p, EffectSize: &d, Method: "asymptotic"}, finite(name, t)
-}
-
-// studentTwoSided returns P(|T| >= |t|) of Student's distribution.
-func studentTwoSided(freedom, t float64) float64 {
-	if t == 0 {
-		return 1
-	}
-	return min(1, mathext.RegIncBeta(freedom/2, 0.5, 1/(1+t/freedom*t)))
 }
