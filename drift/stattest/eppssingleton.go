@@ -22,6 +22,10 @@ const (
 // epps_singleton_2samp). The p-value is that of chi-square with the rank of the covariance
 // matrix as degrees of freedom. The effect size is √(W/N), Cohen's w of a chi-square statistic.
 //
+// The covariance of few rows is rough, and W with it: 30 rows against 3,000 of one normal distribution
+// have a p-value below 0.05 in 44 % of cases. The test es of Lookup permutes rows where a side has
+// fewer than 10,000, with the same score.
+//
 // Weights need not be whole; each side needs five rows. Where the interquartile range is 0, as
 // where both sides are constant, the error is ErrConstant: SciPy answers NaN or noise, and
 // Evidently raises.
@@ -81,6 +85,106 @@ func EppsSingleton(reference, current Sample) (Result, error) {
 	}
 	p, effect := chiSquareSurvival(freedom, w), math.Sqrt(w/total)
 	return Result{Score: w, PValue: &p, EffectSize: &effect, Method: "asymptotic"}, finite(name, w)
+}
+
+// permutedCharacteristic is the p-value of W by permutation.
+func permutedCharacteristic(reference, current Sample, o Options) (float64, string) {
+	if min(reference.Rows(), current.Rows()) >= permutedRows || !integral(reference) || !integral(current) {
+		return 0, ""
+	}
+	reference, current, _ = scaled(reference, current)
+	p := pool(reference, current)
+	total := p.n + p.m
+	sigma := interquartileRange(reference, current, total) / 2
+
+	// The cosines and sines of each group, less their means over both sides: sums of them and of
+	// their products over the smaller side say all, for those over both do not change.
+	origin := p.values[len(p.values)/2]
+	points := make([][4]float64, len(p.values))
+	var mean [4]float64
+	for g, z := range p.values {
+		sinHalf, cosHalf := math.Sincos(0.2 / sigma * (z - origin))
+		less, sin := -2*sinHalf*sinHalf, 2*sinHalf*cosHalf
+		points[g] = [4]float64{less, sin, -2 * sin * sin, 2 * sin * (1 + less)}
+		for k, x := range points[g] {
+			mean[k] += p.both[g] / total * x
+		}
+	}
+	var all, side sums
+	for g := range points {
+		for k := range mean {
+			points[g][k] -= mean[k]
+		}
+		all.add(&points[g], p.both[g])
+	}
+	take := func(group int, n float64) { side.add(&points[group], n) }
+	p.seen(take)
+	limit := least(side.statistic(&all, p.n, p.m))
+	d := p.dealer(o, seedEppsSingleton)
+	return d.pValue(o, 3*p.n, func() bool {
+		side = sums{}
+		d.deal(take)
+		return side.statistic(&all, p.n, p.m) >= limit
+	}), methodPermutation
+}
+
+// sums are those of points, and of their products, the lower triangle.
+type sums struct {
+	first  [4]float64
+	second [4][4]float64
+}
+
+func (s *sums) add(x *[4]float64, n float64) {
+	for i, v := range x {
+		nv := n * v
+		s.first[i] += nv
+		for k := range i + 1 {
+			s.second[i][k] += nv * x[k]
+		}
+	}
+}
+
+// statistic is W over the rows of both sides: the difference d of the means in d'·C⁻¹·d, with the
+// sum C of the covariances over the rows of their sides. It eliminates the largest variance first,
+// and leaves out what others determine but for rounding.
+func (s *sums) statistic(all *sums, n, m float64) float64 {
+	var c [4][5]float64 // the last column is d
+	largest := 0.0
+	for i := range 4 {
+		a, b := s.first[i]/n, (all.first[i]-s.first[i])/m
+		c[i][4] = a - b
+		for k := range i + 1 {
+			ak, bk := s.first[k]/n, (all.first[k]-s.first[k])/m
+			c[i][k] = (s.second[i][k]/n-a*ak)/n + ((all.second[i][k]-s.second[i][k])/m-b*bk)/m
+			c[k][i] = c[i][k]
+		}
+		largest = max(largest, all.second[i][i]/(n+m)*(1/n+1/m))
+	}
+	w := 0.0
+	var done [4]bool
+	for range 4 {
+		pivot := -1
+		for i := range 4 {
+			if !done[i] && c[i][i] > 1e-10*largest && (pivot < 0 || c[i][i] > c[pivot][pivot]) {
+				pivot = i
+			}
+		}
+		if pivot < 0 {
+			break
+		}
+		done[pivot] = true
+		w += c[pivot][4] * c[pivot][4] / c[pivot][pivot]
+		for i := range 4 {
+			if done[i] {
+				continue
+			}
+			f := c[i][pivot] / c[pivot][pivot]
+			for k := range 5 {
+				c[i][k] -= f * c[pivot][k]
+			}
+		}
+	}
+	return w
 }
 
 // chiSquareSurvival returns the upper tail for 1 to 4 degrees of freedom, in closed form.

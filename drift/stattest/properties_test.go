@@ -334,15 +334,11 @@ func TestNumericNull(t *testing.T) {
 	}
 	for name, rates := range below {
 		for _, level := range levels {
-			// Four standard errors; ks is discrete, so conservative; es is asymptotic and too
-			// keen in samples of this size.
+			// Four standard errors; ks is discrete, so conservative.
 			slack := 4 * math.Sqrt(level*(1-level)/simulations)
 			low, high := level-slack, level+slack
-			switch name {
-			case "ks":
+			if name == "ks" {
 				low -= 0.3 * level
-			case "es":
-				high += 0.3 * level
 			}
 			require.Greater(t, rates[level], low, "%s at %v", name, level)
 			require.Less(t, rates[level], high, "%s at %v", name, level)

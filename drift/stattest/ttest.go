@@ -11,6 +11,13 @@ import "math"
 // SciPy answers NaN or an infinity where both sides are constant. Here the score is then 0,
 // with a p-value of 1, for equal constants, and the largest float64 with the sign of the
 // difference, with a p-value of 0 and no effect size, for different ones.
+//
+// Student's distribution is that of means that are nearly normal: with few rows on a side, of
+// values that are not, equal distributions look different (30 rows of a lognormal distribution
+// against 3,000: in 12 % of cases at 0.05). The test t_test of Lookup therefore permutes rows
+// where a side has fewer than 10,000, with the same score: with equal distributions that
+// p-value is exact, and with equal means nearly so (Janssen, Studentized permutation tests for
+// non-i.i.d. hypotheses, Stat. Probab. Lett. 36, 1997).
 func TTest(reference, current Sample) (Result, error) {
 	const name = "t_test"
 	if err := needFinite(name, reference, current); err != nil {
@@ -43,4 +50,51 @@ func TTest(reference, current Sample) (Result, error) {
 	p := studentTwoSided(freedom, t)
 	d := difference / math.Sqrt((varianceA*n+varianceB*m)/(n+m-2))
 	return Result{Score: t, PValue: &p, EffectSize: &d, Method: "asymptotic"}, finite(name, t)
+}
+
+// permutedT is the p-value of t² by permutation. Of a deal, sum and squares of the smaller side
+// say all: those of both sides together do not change.
+func permutedT(reference, current Sample, o Options) (float64, string) {
+	if min(reference.Rows(), current.Rows()) >= permutedRows || !integral(reference) || !integral(current) {
+		return 0, ""
+	}
+	reference, current, _ = scaled(reference, current)
+	p := pool(reference, current)
+	mean, _ := meanVariance(Sample{Values: p.values, Weights: p.both}, 0)
+	var all, allSquares float64
+	for g, n := range p.both {
+		d := p.values[g] - mean
+		p.values[g] = d
+		all += n * d
+		allSquares += n * d * d
+	}
+	var sum, squares float64
+	take := func(group int, n float64) {
+		d := p.values[group]
+		sum += n * d
+		squares += n * d * d
+	}
+	statistic := func() float64 {
+		a, b := sum/p.n, (all-sum)/p.m
+		variance := func(squares, mean, n float64) float64 {
+			v := squares - n*mean*mean
+			if v < 1e-12*allSquares { // what rounding leaves of a constant side
+				return 0
+			}
+			return v / (n - 1) / n
+		}
+		d := (a - b) * (a - b)
+		if d <= 1e-24*allSquares {
+			return 0
+		}
+		return d / (variance(squares, a, p.n) + variance(allSquares-squares, b, p.m))
+	}
+	p.seen(take)
+	limit := least(statistic())
+	d := p.dealer(o, seedTTest)
+	return d.pValue(o, 0, func() bool {
+		sum, squares = 0, 0
+		d.deal(take)
+		return statistic() >= limit
+	}), methodPermutation
 }
