@@ -24,7 +24,7 @@ const (
 //
 // The covariance of few rows is rough, and W with it: 30 rows against 3,000 of one normal distribution
 // have a p-value below 0.05 in 44 % of cases. The test es of Lookup permutes rows where a side has
-// fewer than 10,000, with the same score.
+// fewer than 3,000, with the same score.
 //
 // Weights need not be whole; each side needs five rows. Where the interquartile range is 0, as
 // where both sides are constant, the error is ErrConstant: SciPy answers NaN or noise, and
@@ -89,7 +89,7 @@ func EppsSingleton(reference, current Sample) (Result, error) {
 
 // permutedCharacteristic is the p-value of W by permutation.
 func permutedCharacteristic(reference, current Sample, o Options) (float64, string) {
-	if min(reference.Rows(), current.Rows()) >= permutedRows || !integral(reference) || !integral(current) {
+	if min(reference.Rows(), current.Rows()) >= permutedCharacteristicRows || !integral(reference) || !integral(current) {
 		return 0, ""
 	}
 	reference, current, _ = scaled(reference, current)

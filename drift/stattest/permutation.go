@@ -7,8 +7,11 @@ import (
 
 const (
 	// permutedRows is the number of rows on the smaller side from which on the central limit
-	// theorem may be relied on for values of any distribution. Below it, t_test and es permute.
+	// theorem may be relied on for values of any distribution. Below it, t_test permutes.
 	permutedRows = 10_000
+
+	// permutedCharacteristicRows is the same for es, whose cosines and sines have no tails.
+	permutedCharacteristicRows = 3_000
 
 	// effectiveRows is the number of rows on the smaller side, those of the most frequent value
 	// not counted, from which on the distribution of a rank statistic with ties is taken from
@@ -21,7 +24,7 @@ const (
 
 	leastDeals = 199
 	mostDeals  = 99_999
-	dealBudget = 20_000_000 // of all deals of a test, in rows: a tenth of a second
+	dealBudget = 10_000_000 // of all deals of a test, in rows: a tenth of a second
 	groupCost  = 12         // of drawing a group's share, in rows
 )
 
