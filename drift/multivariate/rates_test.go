@@ -60,6 +60,32 @@ func TestEnergyHoldsItsRate(t *testing.T) {
 	require.Greater(t, byReference, atMost(0.05, simulations), "the scale of the reference alone")
 }
 
+// TestClassifierOfFewRows: with 20 rows on each side 5 % of equal distributions are called drifted,
+// and a shift of two standard deviations is found. Where a number's own bin had no row that the
+// classifier learned from, as nearly all of so few, it went to the right of every split.
+func TestClassifierOfFewRows(t *testing.T) {
+	const simulations = 200
+	r := rand.New(rand.NewPCG(6, 6))
+	for _, c := range []struct{ shift, least, most float64 }{{0, 0, atMost(0.05, simulations)}, {2, 0.8, 1}} {
+		n := simulations
+		if c.shift > 0 {
+			n = 20
+		}
+		below := 0.0
+		for k := range n {
+			o := multivariate.ClassifierOptions{Seed: uint64(k), Folds: 2, Permutations: 9}
+			x, err := multivariate.Classify(skewed(r, 20, 0), skewed(r, 20, c.shift), o)
+			require.NoError(t, err)
+			if x.PValue < 0.05 {
+				below += 1 / float64(n)
+			}
+			require.Equal(t, x.Drifted, x.PValue < 0.05 && x.AUC > 0.65)
+		}
+		require.LessOrEqual(t, below, c.most, "moved by %v", c.shift)
+		require.GreaterOrEqual(t, below, c.least, "moved by %v", c.shift)
+	}
+}
+
 // TestSameBytes: the same figures for the same input and seed in call after call, whatever the
 // number of processors; of categories, too.
 func TestSameBytes(t *testing.T) {
