@@ -57,3 +57,14 @@ func TestTTestOfManyRows(t *testing.T) {
 		require.InEpsilon(t, math.Erfc(math.Sqrt2), *r.PValue, 1e-5, what)
 	}
 }
+
+// TestTTestOfFewAgainstMany: against a side of a thousand billion rows, few rows are not lost to
+// rounding.
+func TestTTestOfFewAgainstMany(t *testing.T) {
+	few := stattest.NewSample([]float64{-1, -1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1})
+	many := stattest.Sample{Values: []float64{-1, 1}, Weights: []float64{5e11, 5e11}}
+	r, err := stattest.Lookup("t_test").Numeric(few, many, stattest.Options{})
+	require.NoError(t, err)
+	// Two or fewer of 20 fair coins, or as many: 2·211/2^20, of which t² has both ends.
+	require.InEpsilon(t, 2*211.0/(1<<20), *r.PValue, 0.5)
+}

@@ -74,17 +74,18 @@ func permutedT(reference, current Sample, o Options) (float64, string) {
 		sum += n * d
 		squares += n * d * d
 	}
+	rounding := 1e-12 * allSquares / (p.n + p.m) // of a row's square
 	statistic := func() float64 {
 		a, b := sum/p.n, (all-sum)/p.m
 		variance := func(squares, mean, n float64) float64 {
 			v := squares - n*mean*mean
-			if v < 1e-12*allSquares { // what rounding leaves of a constant side
+			if v < n*rounding { // what is left of a constant side
 				return 0
 			}
 			return v / (n - 1) / n
 		}
 		d := (a - b) * (a - b)
-		if d <= 1e-24*allSquares {
+		if d <= 1e-12*rounding {
 			return 0
 		}
 		return d / (variance(squares, a, p.n) + variance(allSquares-squares, b, p.m))
