@@ -121,11 +121,11 @@ func permutedCharacteristic(reference, current Sample, o Options) (float64, stri
 	p.seen(take)
 	limit := least(side.statistic(&all, p.n, p.m))
 	d := p.dealer(o, seedEppsSingleton)
-	return d.pValue(o, 3*p.n, func() bool {
+	return d.pValue(o, 3*p.n, limit, func() float64 {
 		side = sums{}
 		d.deal(take)
-		return side.statistic(&all, p.n, p.m) >= limit
-	}), methodPermutation
+		return side.statistic(&all, p.n, p.m)
+	})
 }
 
 // sums are those of points, and of their products, the lower triangle.

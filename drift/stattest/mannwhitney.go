@@ -80,8 +80,8 @@ func mannWhitneyExact(n, m, u int) float64 {
 	return sum / total
 }
 
-// permutedRanks is the p-value of U by permutation: of the distance of the smaller side's sum of
-// midranks from its mean.
+// permutedRanks is the p-value of U by permutation: of the squared distance of the smaller side's sum
+// of midranks from its mean.
 func permutedRanks(reference, current Sample, o Options) (float64, string) {
 	p := pool(reference, current)
 	if ties, effective := p.ties(); !ties || effective >= effectiveRows {
@@ -96,11 +96,11 @@ func permutedRanks(reference, current Sample, o Options) (float64, string) {
 	var sum float64
 	take := func(group int, n float64) { sum += n * ranks[group] }
 	p.seen(take)
-	limit := least(math.Abs(sum))
+	limit := least(sum * sum)
 	d := p.dealer(o, seedMannWhitney)
-	return d.pValue(o, 0, func() bool {
+	return d.pValue(o, 0, limit, func() float64 {
 		sum = 0
 		d.deal(take)
-		return math.Abs(sum) >= limit
-	}), methodPermutation
+		return sum * sum
+	})
 }

@@ -1,6 +1,7 @@
 package stattest
 
 import (
+	"math"
 	"math/rand/v2"
 	"sort"
 )
@@ -23,9 +24,9 @@ const (
 	permutationHits = 50
 
 	leastDeals = 199
-	mostDeals  = 99_999
-	dealBudget = 10_000_000 // of all deals of a test, in rows: a tenth of a second
-	groupCost  = 12         // of drawing a group's share, in rows
+	mostDeals  = 9_999
+	dealBudget = 5_000_000 // of all deals of a test, in rows: a twentieth of a second
+	groupCost  = 12        // of drawing a group's share, in rows
 )
 
 // Streams of the random numbers of a seed, by test.
@@ -158,13 +159,17 @@ func (d *dealer) deal(take func(group int, rows float64)) {
 	}
 }
 
-// pValue returns the p-value of a permutation test: extreme makes a deal, and says whether it
-// is as extreme as what was seen. each is what it costs beside the deal, in rows.
+// pValue returns the p-value of a permutation test, and how it was found: statistic makes a deal and
+// returns its statistic, which is as extreme as what was seen from limit on. each is what it costs
+// beside the deal, in rows.
 //
 // The test ends when permutationHits deals were as extreme: of l deals then, the p-value is
 // permutationHits/l, else (1+extreme deals)/(1+deals). Either is no more often below α than α
-// says (Besag and Clifford, Sequential Monte Carlo p-values, Biometrika 78, 1991).
-func (d *dealer) pValue(o Options, each float64, extreme func() bool) float64 {
+// says (Besag and Clifford, Sequential Monte Carlo p-values, Biometrika 78, 1991). Where none was as
+// extreme, the p-value is the geometric mean of that one and of what the moments of the deals' statistics
+// say of so large a one, if that is less: corrections over many columns need p-values that no number of
+// deals could give.
+func (d *dealer) pValue(o Options, each, limit float64, statistic func() float64) (p float64, method string) {
 	deals := o.Permutations
 	if deals <= 0 {
 		cost := d.dealt + each
@@ -174,14 +179,54 @@ func (d *dealer) pValue(o Options, each float64, extreme func() bool) float64 {
 		deals = int(min(max(dealBudget/cost, leastDeals), mostDeals))
 	}
 	hits := 0
+	var origin, sum, squares, cubes float64 // of statistics less the first
 	for k := 1; k <= deals; k++ {
-		if extreme() {
+		x := statistic()
+		if x >= limit {
 			if hits++; hits == permutationHits {
-				return float64(hits) / float64(k)
+				return float64(hits) / float64(k), methodPermutation
 			}
 		}
+		if k == 1 {
+			origin = x
+		}
+		off := x - origin
+		sum += off
+		squares += off * off
+		cubes += off * off * off
 	}
-	return float64(1+hits) / float64(1+deals)
+	p = float64(1+hits) / float64(1+deals)
+	if hits > 0 || deals < leastDeals {
+		return p, methodPermutation
+	}
+	n := float64(deals)
+	mean := sum / n
+	variance := squares/n - mean*mean
+	skewness := (cubes/n - 3*mean*squares/n + 2*mean*mean*mean) / (variance * math.Sqrt(variance))
+	tail := momentsUpper((limit-origin-mean)/math.Sqrt(variance), skewness)
+	if tail < p { // false for NaN
+		// Half way in powers of ten: three moments say little of a tail that is longer than theirs.
+		return max(math.Sqrt(p)*math.Sqrt(tail), d.share()), methodPermutation + ", tail by moments"
+	}
+	return p, methodPermutation
+}
+
+// share is the part of all deals that one deal of rows is: no p-value is less.
+func (d *dealer) share() float64 {
+	log := func(x float64) float64 { l, _ := math.Lgamma(x + 1); return l }
+	return math.Exp(log(d.dealt) + log(d.total-d.dealt) - log(d.total))
+}
+
+// momentsUpper is P(X >= z) of a value of mean 0, variance 1 and the given skewness, taken for that of
+// the chi-square distribution, moved and stretched, which has these (Pearson, Note on an approximation
+// to the distribution of non-central χ², Biometrika 46, 1959); for the normal one where it is not skewed
+// to the right.
+func momentsUpper(z, skewness float64) float64 {
+	if skewness < 0.01 {
+		return math.Erfc(z/math.Sqrt2) / 2
+	}
+	freedom := 8 / (skewness * skewness)
+	return chiSquareUpper(freedom, freedom+z*math.Sqrt(2*freedom))
 }
 
 // pooled are the distinct values of both sides and their rows: of the smaller side, which is

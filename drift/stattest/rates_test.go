@@ -236,6 +236,34 @@ func TestPowerIsKept(t *testing.T) {
 	}
 }
 
+// TestTailOfPermutations: beyond what deals can give, the p-value is between that and the limiting
+// distribution's, and never less than one deal of all.
+func TestTailOfPermutations(t *testing.T) {
+	x := make([]float64, 200)
+	r := rand.New(rand.NewPCG(5, 1))
+	y := slices.Clone(x)
+	for i := range x {
+		x[i], y[i] = r.NormFloat64(), r.NormFloat64()+0.8
+	}
+	for _, name := range []string{"t_test", "es"} {
+		got, err := stattest.Lookup(name).Numeric(stattest.NewSample(x), stattest.NewSample(y), stattest.Options{})
+		require.NoError(t, err)
+		require.Equal(t, "permutation, tail by moments", got.Method)
+		require.Less(t, *got.SciPyPValue, 1e-6, name)
+		ratio := math.Log(*got.PValue) / math.Log(*got.SciPyPValue)
+		require.InDelta(t, 0.8, ratio, 0.2, "%s: %v, and %v by SciPy", name, *got.PValue, *got.SciPyPValue)
+	}
+	got, err := stattest.Lookup("chisquare").Cells([]float64{300, 200, 100, 3}, []float64{100, 200, 300, 2}, stattest.Options{})
+	require.NoError(t, err)
+	ratio := math.Log(*got.PValue) / math.Log(*got.SciPyPValue)
+	require.InDelta(t, 0.7, ratio, 0.2, "%v, and %v by SciPy", *got.PValue, *got.SciPyPValue)
+
+	few, other := slices.Repeat([]float64{4}, 20), slices.Repeat([]float64{5}, 20)
+	got, err = stattest.Lookup("t_test").Numeric(stattest.NewSample(few), stattest.NewSample(other), stattest.Options{})
+	require.NoError(t, err)
+	require.InEpsilon(t, 1/137846528820.0, *got.PValue, 1e-9, "20 of 40, in any order")
+}
+
 // TestSciPyPValueStays: beside the p-value that is judged by stands SciPy's, where they differ.
 func TestSciPyPValueStays(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))

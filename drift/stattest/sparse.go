@@ -84,11 +84,11 @@ func (t *table) permuted(o Options, stream uint64, term func(k, both float64) fl
 	seen := statistic(t.smaller)
 	limit := seen - 1e-12*max(math.Abs(seen), t.n+t.m)
 	take := func(group int, n float64) { rows[group] += n }
-	return d.pValue(o, float64(len(rows)), func() bool {
+	return d.pValue(o, float64(len(rows)), limit, func() float64 {
 		clear(rows)
 		d.deal(take)
-		return statistic(rows) >= limit
-	}), methodPermutation
+		return statistic(rows)
+	})
 }
 
 // dealtChiSquare permutes where a cell is expected to have fewer than five rows on a side.

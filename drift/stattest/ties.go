@@ -45,19 +45,18 @@ func (r *tiedRanks) pValue(o Options, stream uint64, effective float64) (float64
 	if effective >= effectiveRows {
 		return r.byMoments(seen), methodTies
 	}
-	d, limit, rows := r.dealer(o, stream), least(seen), make([]float64, len(r.both))
+	d, rows := r.dealer(o, stream), make([]float64, len(r.both))
 	take := func(group int, n float64) { rows[group] += n }
-	return d.pValue(o, float64(len(rows)), func() bool {
+	return d.pValue(o, float64(len(rows)), least(seen), func() float64 {
 		clear(rows)
 		d.deal(take)
-		return r.statistic(rows) >= limit
-	}), methodPermutation
+		return r.statistic(rows)
+	})
 }
 
 // byMoments takes the g for normal. Then W is a weighted sum of squares of independent normal
-// values, with the cumulants κ1 = tr(CV), κ2 = 2·tr((CV)²) and κ3 = 8·tr((CV)³), and the p-value
-// is that of the chi-square distribution, moved and stretched, which has these three (Pearson,
-// Note on an approximation to the distribution of non-central χ², Biometrika 46, 1959; Imhof 1961).
+// values, with the cumulants tr(CV), 2·tr((CV)²) and 8·tr((CV)³), which momentsUpper takes (Imhof,
+// Computing the distribution of quadratic forms in normal variables, Biometrika 48, 1961).
 //
 // A covariance is a product of a factor of the lower group and one of the upper, so that the
 // sums over pairs and triples of groups need one pass.
@@ -79,9 +78,6 @@ func (r *tiedRanks) byMoments(seen float64) float64 {
 		deep += c * c * v * low * low
 		pairs += c * low * low
 	}
-	x := seen / unit
-	// κ2 = 2·two and the skewness 8·three/κ2^1.5, of a chi-square distribution of two³/three²
-	// degrees of freedom.
-	freedom := two / three * (two / three) * two
-	return chiSquareUpper(freedom, freedom+(x-one)*math.Sqrt(freedom/two))
+	variance := 2 * two
+	return momentsUpper((seen/unit-one)/math.Sqrt(variance), 8*three/(variance*math.Sqrt(variance)))
 }

@@ -93,9 +93,9 @@ func permutedT(reference, current Sample, o Options) (float64, string) {
 	p.seen(take)
 	limit := least(statistic())
 	d := p.dealer(o, seedTTest)
-	return d.pValue(o, 0, func() bool {
+	return d.pValue(o, 0, limit, func() float64 {
 		sum, squares = 0, 0
 		d.deal(take)
-		return statistic() >= limit
-	}), methodPermutation
+		return statistic()
+	})
 }
