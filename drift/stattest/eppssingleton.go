@@ -145,43 +145,50 @@ func (s *sums) add(x *[4]float64, n float64) {
 }
 
 // statistic is W over the rows of both sides: the difference d of the means in d'·C⁻¹·d, with the
-// sum C of the covariances over the rows of their sides. It eliminates the largest variance first,
-// and leaves out what others determine but for rounding.
+// sum C of the covariances over the rows of their sides. Of the equations with C on the left and d on
+// the right it eliminates the largest variance first, and leaves out what others determine but for
+// rounding.
 func (s *sums) statistic(all *sums, n, m float64) float64 {
-	var c [4][5]float64 // the last column is d
+	type equation struct {
+		left  [4]float64
+		right float64
+		done  bool
+	}
+	var system [4]equation
 	largest := 0.0
-	for i := range 4 {
+	for i := range system {
+		e := &system[i]
 		a, b := s.first[i]/n, (all.first[i]-s.first[i])/m
-		c[i][4] = a - b
-		for k := range i + 1 {
+		e.right = a - b
+		for k := range system {
+			low, high := max(i, k), min(i, k)
 			ak, bk := s.first[k]/n, (all.first[k]-s.first[k])/m
-			c[i][k] = (s.second[i][k]/n-a*ak)/n + ((all.second[i][k]-s.second[i][k])/m-b*bk)/m
-			c[k][i] = c[i][k]
+			own := s.second[low][high]
+			e.left[k] = (own/n-a*ak)/n + ((all.second[low][high]-own)/m-b*bk)/m
 		}
 		largest = max(largest, all.second[i][i]/(n+m)*(1/n+1/m))
 	}
 	w := 0.0
-	var done [4]bool
-	for range 4 {
-		pivot := -1
-		for i := range 4 {
-			if !done[i] && c[i][i] > 1e-10*largest && (pivot < 0 || c[i][i] > c[pivot][pivot]) {
-				pivot = i
+	for range system {
+		pivot, variance := -1, 1e-10*largest
+		for i := range system {
+			if e := &system[i]; !e.done && e.left[i] > variance {
+				pivot, variance = i, e.left[i]
 			}
 		}
 		if pivot < 0 {
 			break
 		}
-		done[pivot] = true
-		w += c[pivot][4] * c[pivot][4] / c[pivot][pivot]
-		for i := range 4 {
-			if done[i] {
-				continue
+		p := system[pivot]
+		system[pivot].done = true
+		w += p.right * p.right / variance
+		for i := range system {
+			e := &system[i]
+			f := e.left[pivot] / variance
+			for k := range e.left {
+				e.left[k] -= f * p.left[k]
 			}
-			f := c[i][pivot] / c[pivot][pivot]
-			for k := range 5 {
-				c[i][k] -= f * c[pivot][k]
-			}
+			e.right -= f * p.right
 		}
 	}
 	return w

@@ -107,7 +107,7 @@ func newDealer(sizes []float64, dealt, total float64, o Options, stream uint64) 
 		d.order = make([]uint32, 0, int(total))
 		for g, n := range sizes {
 			for range int(n) {
-				d.order = append(d.order, uint32(g)) //nolint:gosec // fewer groups than rows
+				d.order = append(d.order, uint32(g))
 			}
 		}
 	default:

@@ -151,6 +151,17 @@ func TestFalseAlarms(t *testing.T) {
 	}
 }
 
+// TestEmpiricalMMDHoldsItsRate: the kernel of the permutations is not the reference's own, with which
+// 13 % of p-values would be below 0.1.
+func TestEmpiricalMMDHoldsItsRate(t *testing.T) {
+	const simulations = 3000
+	c := cellOfRates{test: "empirical_mmd", shape: "lognormal", rows: [2]int{3, 30}}
+	for k, rate := range c.rates(t, simulations, stattest.Options{}) {
+		level := rateLevels[k]
+		require.LessOrEqual(t, rate, level+3*math.Sqrt(level*(1-level)/simulations), "at %v", level)
+	}
+}
+
 func allRates(t *testing.T, simulations int, only string) {
 	t.Helper()
 	var cells []cellOfRates
@@ -362,5 +373,5 @@ func hexOf(p *float64) string {
 	if p == nil {
 		return "none"
 	}
-	return fmt.Sprintf("%x", math.Float64bits(*p))
+	return strconv.FormatUint(math.Float64bits(*p), 16)
 }
