@@ -170,17 +170,18 @@ func (s *sums) statistic(all *sums, n, m float64) float64 {
 	}
 	w := 0.0
 	for range system {
-		pivot, variance := -1, 1e-10*largest
+		var found *equation
+		pivot, variance := 0, 1e-10*largest
 		for i := range system {
 			if e := &system[i]; !e.done && e.left[i] > variance {
-				pivot, variance = i, e.left[i]
+				found, pivot, variance = e, i, e.left[i]
 			}
 		}
-		if pivot < 0 {
+		if found == nil {
 			break
 		}
-		p := system[pivot]
-		system[pivot].done = true
+		found.done = true
+		p := *found
 		w += p.right * p.right / variance
 		for i := range system {
 			e := &system[i]
