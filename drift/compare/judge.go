@@ -190,6 +190,7 @@ func (o *checked) judge(p pair, kind string) judged {
 	}
 	v.test, v.result = chosen, result
 	c.Score, c.PValue, c.EffectSize, c.Method = finite(result.Score), result.PValue, result.EffectSize, result.Method
+	c.SciPyPValue = result.SciPyPValue
 	if o.Calibrate.Chunks > 0 && !chosen.PValue {
 		if _, set := o.thresholds.of(c.Column, c.Type); !set {
 			if limit, err := o.calibrate(p, c, chosen); err != nil {

@@ -61,15 +61,16 @@ type Column struct {
 	Type             string           `json:"type"`           // num or cat
 	Role             string           `json:"role,omitempty"` // target or prediction; empty for a feature
 	Stattest         string           `json:"stattest"`
-	Score            *float64         `json:"score"`                 // the statistic or distance; null where not judged
-	PValue           *float64         `json:"p_value,omitempty"`     // corrected when Dataset.Correction is set
-	RawPValue        *float64         `json:"raw_p_value,omitempty"` // before the correction, where there is one
+	Score            *float64         `json:"score"`                   // the statistic or distance; null where not judged
+	PValue           *float64         `json:"p_value,omitempty"`       // corrected when Dataset.Correction is set
+	RawPValue        *float64         `json:"raw_p_value,omitempty"`   // before the correction, where there is one
+	SciPyPValue      *float64         `json:"scipy_p_value,omitempty"` // uncorrected, where SciPy's method does not hold and the p-value is another's
 	EffectSize       *float64         `json:"effect_size,omitempty"`
 	Threshold        float64          `json:"threshold"`
 	Calibrated       bool             `json:"calibrated,omitempty"` // the threshold comes from chunks of the reference
 	Drifted          bool             `json:"drifted"`
 	Verdict          string           `json:"verdict"`
-	Method           string           `json:"method,omitempty"`  // exact, asymptotic, permutation
+	Method           string           `json:"method,omitempty"`  // as stattest.Result
 	Sampled          bool             `json:"sampled,omitempty"` // values beyond the budget: from a sample
 	Explanation      string           `json:"explanation"`       // one sentence
 	NReference       int64            `json:"n_reference"`       // rows with a value

@@ -248,7 +248,8 @@ func (t *booster) grow(tr *tree, least float64) {
 
 // split returns the best set of bins for the left, and what it gains; 0 if there is none.
 // Categories are taken in the order of their gradient, in which the best of all sets is a
-// prefix (Fisher 1958).
+// prefix (Fisher 1958). Of numbers, the left also has the bins below that no row was in: rows out of
+// the fold are, and where rows are few, nearly all of them.
 func split(cells *[bins]cell, categorical bool, least float64) (gain float64, left uint64) {
 	var order [bins]uint8
 	used := order[:0]
@@ -273,7 +274,9 @@ func split(cells *[bins]cell, categorical bool, least float64) (gain float64, le
 			continue
 		}
 		if g := low.gain() + high.gain() - all.gain(); g > gain {
-			gain, left = g, set
+			if gain, left = g, set; !categorical {
+				left = 1<<(b+1) - 1
+			}
 		}
 	}
 	return gain, left

@@ -137,7 +137,7 @@ func TestGoldenEnergy(t *testing.T) {
 		Shares    []golden.Float `json:"shares"`
 	}](t, "testdata/golden_energy.json") {
 		t.Run(c.Name, func(t *testing.T) {
-			r, err := multivariate.Energy(matrix(c.Reference, c.Rows[0]), matrix(c.Current, c.Rows[1]), multivariate.EnergyOptions{Permutations: 1})
+			r, err := multivariate.EnergyByReference(matrix(c.Reference, c.Rows[0]), matrix(c.Current, c.Rows[1]), multivariate.EnergyOptions{Permutations: 1})
 			require.NoError(t, err)
 			golden.Equal(t, "energy distance", c.Name, float64(c.Distance), r.Distance, 1e-9)
 			require.Len(t, r.Contributions, len(c.Reference))

@@ -3,6 +3,7 @@ package profile_test
 import (
 	"encoding/json"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -55,5 +56,24 @@ func TestGroupBinsProperties(t *testing.T) {
 			require.True(t, g[i] == g[i-1] || g[i] == g[i-1]+1, "%v", g)
 		}
 		require.Less(t, g[len(g)-1], 10)
+	})
+}
+
+// TestGroupBinsMirrored: a column and its mirror image are grouped alike, so that a score of
+// groups does not depend on the sign of a column's values.
+func TestGroupBinsMirrored(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		few := rapid.Int64Range(0, 3)
+		many := rapid.Int64Range(0, 1_000_000)
+		bins := rapid.SliceOfN(rapid.OneOf(few, many), 1, 60).Draw(t, "reference")
+		groups := rapid.IntRange(1, 12).Draw(t, "groups")
+		mirror := slices.Clone(bins)
+		slices.Reverse(mirror)
+		a, b := profile.GroupBins(bins, groups), profile.GroupBins(mirror, groups)
+		last := a[len(a)-1]
+		require.Less(t, last, groups)
+		for i := range a {
+			require.Equal(t, last-a[i], b[len(b)-1-i], "%v and %v", a, b)
+		}
 	})
 }

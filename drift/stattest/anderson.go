@@ -11,6 +11,10 @@ import (
 // Anderson is the Anderson–Darling test of two samples: AndersonSamples with an effect size,
 // which is ∫(F-G)²/(H(1-H)) dH, the squared distance of the two empirical distribution
 // functions weighted by that of all rows, H. It does not grow with the number of rows.
+//
+// The p-value is that of values without ties, as in SciPy: with ties, the variance is larger (22 %
+// of equal distributions at 0.1 where most values are 0). The test anderson of Lookup takes the
+// distribution of the statistic given the ties, and so needs no table, either.
 func Anderson(reference, current Sample) (Result, error) {
 	const name = "anderson"
 	if err := needValues(name, reference, current); err != nil {
@@ -24,6 +28,20 @@ func Anderson(reference, current Sample) (Result, error) {
 	effect := raw / n / m * (n + m)
 	r.EffectSize = &effect
 	return r, nil
+}
+
+func tiedAnderson(reference, current Sample, o Options) (float64, string) {
+	p := pool(reference, current)
+	ties, effective := p.ties()
+	if !ties {
+		return 0, ""
+	}
+	r := newTiedRanks(p, andersonWeight)
+	return r.pValue(o, seedAnderson, effective)
+}
+
+func andersonWeight(t, middle, total float64) float64 {
+	return t / (middle*(total-middle) - total*t/4)
 }
 
 // AndersonSamples is the k-sample Anderson–Darling test of Scholz and Stephens (K-sample

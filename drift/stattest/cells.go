@@ -8,9 +8,9 @@ import (
 // cellTests are the tests of cells. The thresholds are Evidently's; that of l_infinity is the
 // mark that NannyML's documentation names.
 var cellTests = []*Test{
-	{Name: "chisquare", Cells: withoutOptions(ChiSquare), PValue: true, Threshold: 0.05},
-	{Name: "g_test", Cells: withoutOptions(GTest), PValue: true, Threshold: 0.1},
-	{Name: "z", Cells: withoutOptions(Z), PValue: true, Threshold: 0.05},
+	{Name: "chisquare", Cells: checkedCells(ChiSquare, dealtChiSquare), PValue: true, Threshold: 0.05},
+	{Name: "g_test", Cells: checkedCells(GTest, dealtGTest), PValue: true, Threshold: 0.1},
+	{Name: "z", Cells: checkedCells(Z, exactZ), PValue: true, Threshold: 0.05},
 	{Name: "fisher_exact", Cells: withoutOptions(FisherExact), PValue: true, Threshold: 0.1},
 	{Name: "TVD", Cells: TVD, PValue: true, Threshold: 0.1},
 	{Name: "l_infinity", Cells: withoutOptions(LInfinity), Threshold: 0.1},

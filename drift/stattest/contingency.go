@@ -46,15 +46,23 @@ const (
 	methodExact       = "exact"
 	methodAsymptotic  = "asymptotic"
 	methodPermutation = "permutation"
+	methodTies        = "moments with ties"
 )
 
 // chiSquareTail is P(X >= x) for the chi-square distribution; 1 for a single cell, which
 // leaves nothing to test.
 func chiSquareTail(df int, x float64) float64 {
-	if df <= 0 || x <= 0 {
+	if df <= 0 {
 		return 1
 	}
-	return distuv.ChiSquared{K: float64(df)}.Survival(x)
+	return chiSquareUpper(float64(df), x)
+}
+
+func chiSquareUpper(freedom, x float64) float64 {
+	if x <= 0 {
+		return 1
+	}
+	return distuv.ChiSquared{K: freedom}.Survival(x)
 }
 
 // ChiSquare is Pearson's chi-square test of whether both sides share one distribution over

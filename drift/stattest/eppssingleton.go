@@ -22,6 +22,10 @@ const (
 // epps_singleton_2samp). The p-value is that of chi-square with the rank of the covariance
 // matrix as degrees of freedom. The effect size is √(W/N), Cohen's w of a chi-square statistic.
 //
+// The covariance of few rows is rough, and W with it: 30 rows against 3,000 of one normal distribution
+// have a p-value below 0.05 in 44 % of cases. The test es of Lookup permutes rows where a side has
+// fewer than 3,000, with the same score.
+//
 // Weights need not be whole; each side needs five rows. Where the interquartile range is 0, as
 // where both sides are constant, the error is ErrConstant: SciPy answers NaN or noise, and
 // Evidently raises.
@@ -81,6 +85,114 @@ func EppsSingleton(reference, current Sample) (Result, error) {
 	}
 	p, effect := chiSquareSurvival(freedom, w), math.Sqrt(w/total)
 	return Result{Score: w, PValue: &p, EffectSize: &effect, Method: "asymptotic"}, finite(name, w)
+}
+
+// permutedCharacteristic is the p-value of W by permutation.
+func permutedCharacteristic(reference, current Sample, o Options) (float64, string) {
+	if min(reference.Rows(), current.Rows()) >= permutedCharacteristicRows || !integral(reference) || !integral(current) {
+		return 0, ""
+	}
+	reference, current, _ = scaled(reference, current)
+	p := pool(reference, current)
+	total := p.n + p.m
+	sigma := interquartileRange(reference, current, total) / 2
+
+	// The cosines and sines of each group, less their means over both sides: sums of them and of
+	// their products over the smaller side say all, for those over both do not change.
+	origin := p.values[len(p.values)/2]
+	points := make([][4]float64, len(p.values))
+	var mean [4]float64
+	for g, z := range p.values {
+		sinHalf, cosHalf := math.Sincos(0.2 / sigma * (z - origin))
+		less, sin := -2*sinHalf*sinHalf, 2*sinHalf*cosHalf
+		points[g] = [4]float64{less, sin, -2 * sin * sin, 2 * sin * (1 + less)}
+		for k, x := range points[g] {
+			mean[k] += p.both[g] / total * x
+		}
+	}
+	var all, side sums
+	for g := range points {
+		for k := range mean {
+			points[g][k] -= mean[k]
+		}
+		all.add(&points[g], p.both[g])
+	}
+	take := func(group int, n float64) { side.add(&points[group], n) }
+	p.seen(take)
+	limit := least(side.statistic(&all, p.n, p.m))
+	d := p.dealer(o, seedEppsSingleton)
+	return d.pValue(o, 3*p.n, limit, func() float64 {
+		side = sums{}
+		d.deal(take)
+		return side.statistic(&all, p.n, p.m)
+	})
+}
+
+// sums are those of points, and of their products, the lower triangle.
+type sums struct {
+	first  [4]float64
+	second [4][4]float64
+}
+
+func (s *sums) add(x *[4]float64, n float64) {
+	for i, v := range x {
+		nv := n * v
+		s.first[i] += nv
+		for k := range i + 1 {
+			s.second[i][k] += nv * x[k]
+		}
+	}
+}
+
+// statistic is W over the rows of both sides: the difference d of the means in d'·C⁻¹·d, with the
+// sum C of the covariances over the rows of their sides. Of the equations with C on the left and d on
+// the right it eliminates the largest variance first, and leaves out what others determine but for
+// rounding.
+func (s *sums) statistic(all *sums, n, m float64) float64 {
+	type equation struct {
+		left  [4]float64
+		right float64
+		done  bool
+	}
+	var system [4]equation
+	largest := 0.0
+	for i := range system {
+		e := &system[i]
+		a, b := s.first[i]/n, (all.first[i]-s.first[i])/m
+		e.right = a - b
+		for k := range system {
+			low, high := max(i, k), min(i, k)
+			ak, bk := s.first[k]/n, (all.first[k]-s.first[k])/m
+			own := s.second[low][high]
+			e.left[k] = (own/n-a*ak)/n + ((all.second[low][high]-own)/m-b*bk)/m
+		}
+		largest = max(largest, all.second[i][i]/(n+m)*(1/n+1/m))
+	}
+	w := 0.0
+	for range system {
+		var found *equation
+		pivot, variance := 0, 1e-10*largest
+		for i := range system {
+			if e := &system[i]; !e.done && e.left[i] > variance {
+				found, pivot, variance = e, i, e.left[i]
+			}
+		}
+		if found == nil {
+			break
+		}
+		found.done = true
+		p := *found
+		w += p.right * p.right / variance
+		for i := range system {
+			e := &system[i]
+			f := e.left[pivot] / variance
+			for k := range e.left {
+				e.left[k] -= f * p.left[k]
+			}
+			e.right -= f * p.right
+		}
+	}
+	return w
 }
 
 // chiSquareSurvival returns the upper tail for 1 to 4 degrees of freedom, in closed form.

@@ -5,11 +5,11 @@ var numericTests = []*Test{
 	{Name: "ks", Numeric: plain(KS), PValue: true, Threshold: 0.05},
 	{Name: "wasserstein", Numeric: plain(Wasserstein), Threshold: 0.1},
 	{Name: "wasserstein_raw", Numeric: plain(WassersteinRaw), Threshold: 0.1}, // ours; in the unit of the values
-	{Name: "anderson", Numeric: plain(Anderson), PValue: true, Threshold: 0.1},
-	{Name: "cramer_von_mises", Numeric: plain(CramerVonMises), PValue: true, Threshold: 0.1},
-	{Name: "mannw", Numeric: plain(MannWhitney), PValue: true, Threshold: 0.05},
-	{Name: "t_test", Numeric: plain(TTest), PValue: true, Threshold: 0.05},
-	{Name: "es", Numeric: plain(EppsSingleton), PValue: true, Threshold: 0.05},
+	{Name: "anderson", Numeric: checkedSamples(Anderson, tiedAnderson), PValue: true, Threshold: 0.1},
+	{Name: "cramer_von_mises", Numeric: checkedSamples(CramerVonMises, tiedCramer), PValue: true, Threshold: 0.1},
+	{Name: "mannw", Numeric: checkedSamples(MannWhitney, permutedRanks), PValue: true, Threshold: 0.05},
+	{Name: "t_test", Numeric: checkedSamples(TTest, permutedT), PValue: true, Threshold: 0.05},
+	{Name: "es", Numeric: checkedSamples(EppsSingleton, permutedCharacteristic), PValue: true, Threshold: 0.05},
 	{Name: "ed", Numeric: plain(Energy), Threshold: 0.1},
 	{Name: "empirical_mmd", Numeric: EmpiricalMMD, PValue: true, Threshold: 0.1},
 }

@@ -79,5 +79,9 @@ type Result struct {
 	Score      float64  // the statistic or distance, finite
 	PValue     *float64 // nil for a distance
 	EffectSize *float64 // nil where the score itself is one
-	Method     string   // how the p-value was found: exact, asymptotic, permutation; empty for a distance
+	Method     string   // how the p-value was found: exact, asymptotic, permutation, moments with ties; empty for a distance
+
+	// SciPyPValue is that of SciPy's method, where PValue is another's because SciPy's does not
+	// hold for these sides; else nil.
+	SciPyPValue *float64
 }

@@ -7,6 +7,10 @@ import "slices"
 type Options struct {
 	Seed         uint64 // of permutations and subsamples
 	Permutations int    // 0: the test's own default
+
+	// SciPy asks for the p-value as SciPy finds it also where the approximation behind it does
+	// not hold, and false alarms are more frequent than the p-value says.
+	SciPy bool
 }
 
 // Test is a drift test by name. Exactly one of Numeric and Cells, or both, are set: a test

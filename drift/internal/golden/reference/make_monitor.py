@@ -13,15 +13,23 @@ SEED = 20260101
 rng = np.random.default_rng(SEED)
 
 
-def groups(reference):
-    """The group of each bin: closed by the first bin that reaches the next tenth."""
-    bounds = np.cumsum(reference) * 10
-    out, g = [], 0
-    for b in bounds:
-        out.append(g)
-        if b >= (g + 1) * reference.sum() and g < 9:
-            g += 1
-    return np.array(out)
+def groups(reference, most=10):
+    """The group of each bin: from either end, a group is closed by the first bin that reaches the
+    next tenth, and the middle is the edge nearest to half. Up to ten bins stay as they are."""
+    n, below = len(reference), np.concatenate([[0], np.cumsum(reference)])
+    if n <= most:
+        return np.arange(n)
+    if below[-1] == 0:
+        return np.zeros(n, int)
+    parts = np.arange(1, most // 2) * below[-1]
+    edges = set(np.searchsorted(below * most, parts)) | set(n - np.searchsorted((below[-1] - below)[::-1] * most, parts))
+    edges -= {0, n}
+    off = np.abs(2 * below[1:n] - below[-1])
+    nearest = np.flatnonzero(off == off.min())[[0, -1]] + 1
+    both = edges | set(nearest)
+    if nearest[0] == nearest[1] or len(both) < most:
+        edges = both
+    return np.searchsorted(sorted(edges), np.arange(n), side="right")
 
 
 def merged(counts, group):
@@ -120,7 +128,8 @@ def quality_cases():
 
 
 def group_cases():
-    for reference in ([1] * 10, [1] * 25, [0, 0, 5], [100, 1, 1, 1, 1, 1], [3, 0, 0, 0, 4, 4, 4, 4], [0] * 12, [7]):
+    for reference in ([1] * 10, [1] * 25, [0, 0, 5], [100, 1, 1, 1, 1, 1], [3, 0, 0, 0, 4, 4, 4, 4], [0] * 12, [7],
+                      [5] * 40, [1] * 11, [90] + [1] * 20, [1] * 20 + [90], [10] * 5 + [0] * 4 + [10] * 5, [1, 2, 3, 4] * 6, [4, 3, 2, 1] * 6):
         yield {"reference": reference, "groups": groups(np.array(reference)).tolist()}
 
 
