@@ -33,6 +33,9 @@ type Cell struct {
 	Sample   string // its kind and size
 	Short    bool   // simulated in each run of the tests, not only in the long form
 
+	// Slow is by how much fewer draws are made, since each takes long; 0 stands for 1.
+	Slow int
+
 	// Above is how far coverage may be above Most: where outcomes are few and whole, no
 	// interval holds 95 % of the time.
 	Above float64
@@ -99,6 +102,7 @@ func Run(t *testing.T, cells []Cell) {
 			continue
 		}
 		t.Run(c.Interval+" of "+c.Sample, func(t *testing.T) {
+			draws := draws / max(c.Slow, 1)
 			r, err := Simulate(c, draws)
 			require.NoError(t, err)
 			if long {
