@@ -224,6 +224,37 @@ func TestTooFew(t *testing.T) {
 	require.ErrorContains(t, second(g.StudentInterval(quality.MetricR2, 0.95)), "must be mae or bias")
 }
 
+// TestErrorsMerge: parts have the interval of the whole, cubes included, which a few great
+// errors widen on their side.
+func TestErrorsMerge(t *testing.T) {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	const n = 400
+	p := make([]float64, n)
+	for i := range p {
+		p[i] = rng.ExpFloat64() * float64(1-2*(i%2)*(i%3)/2)
+	}
+	whole, parts, rest := quality.NewRegression(), quality.NewRegression(), quality.NewRegression()
+	require.NoError(t, whole.Add(make([]float64, n), p, nil))
+	require.NoError(t, parts.Add(make([]float64, 150), p[:150], nil))
+	require.NoError(t, rest.Add(make([]float64, n-150), p[150:], nil))
+	parts.Merge(rest)
+	for m, interval := range map[quality.Metric]func(*quality.Regression) (quality.Interval, error){
+		quality.MetricMAE:  func(r *quality.Regression) (quality.Interval, error) { return r.MAEInterval(0.95) },
+		quality.MetricBias: func(r *quality.Regression) (quality.Interval, error) { return r.BiasInterval(0.95) },
+	} {
+		want, err := interval(whole)
+		require.NoError(t, err)
+		got, err := interval(parts)
+		require.NoError(t, err)
+		require.InDelta(t, want.Low, got.Low, 1e-14)
+		require.InDelta(t, want.High, got.High, 1e-14)
+		student, err := whole.StudentInterval(m, 0.95)
+		require.NoError(t, err)
+		require.Equal(t, student.Low, want.Low)
+		require.Greater(t, want.High, student.High)
+	}
+}
+
 // TestPropertyPaired: the order of models turns the sign, the parts merge to the whole, and
 // weights repeat rows.
 func TestPropertyPaired(t *testing.T) {
@@ -360,6 +391,11 @@ func TestPropertyIntervals(t *testing.T) {
 		require.GreaterOrEqual(t, wide.High, narrow.High-within)
 		require.GreaterOrEqual(t, wide.Low, 0.0)
 		require.LessOrEqual(t, wide.High, 1.0)
+		exact, err := quality.MidP(k, n, max(a, b))
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, exact.Low, 0.0)
+		require.LessOrEqual(t, exact.Low, exact.High)
+		require.LessOrEqual(t, exact.High, 1.0)
 		other, err := quality.Wilson(n-k, n, max(a, b))
 		require.NoError(t, err)
 		require.InDelta(t, 1-wide.Low, other.High, 1e-9)

@@ -3,6 +3,7 @@ package coverage
 
 import (
 	"fmt"
+	"hash/fnv"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -62,7 +63,9 @@ const (
 
 // Simulate draws n samples of a cell.
 func Simulate(c Cell, n int) (Result, error) {
-	rng := rand.New(rand.NewPCG(seed, uint64(n))) //nolint:gosec // a simulation has to be repeatable
+	name := fnv.New64a()
+	fmt.Fprint(name, c.Interval, c.Sample)
+	rng := rand.New(rand.NewPCG(seed, name.Sum64())) //nolint:gosec // a simulation has to be repeatable
 	var shown, holds, reference int
 	for range n {
 		d, err := c.Draw(rng)
