@@ -31,6 +31,17 @@ func shown(i quality.Interval, err error, reference quality.Interval, truth floa
 	return coverage.Draw{Shown: err == nil, Holds: holds(i, truth), Reference: holds(reference, truth)}, nil
 }
 
+// count returns how many of n rows come true, each with probability p.
+func count(rng *rand.Rand, n, p float64) float64 {
+	out := 0.0
+	for range int(n) {
+		if rng.Float64() < p {
+			out++
+		}
+	}
+	return out
+}
+
 // shareCells are of accuracy, whose rows are as many as the sample's, and of recall, whose
 // rows vary.
 func shareCells() []coverage.Cell {
@@ -40,7 +51,7 @@ func shareCells() []coverage.Cell {
 			out = append(out, coverage.Cell{
 				Interval: "accuracy", Sample: fmt.Sprintf("%v, %d rows", p, n), Above: 0.02, Short: n == 100 && p >= 0.9,
 				Draw: func(rng *rand.Rand) (coverage.Draw, error) {
-					right := distuv.Binomial{N: float64(n), P: p, Src: rng}.Rand()
+					right := count(rng, float64(n), p)
 					c := quality.BinaryConfusion(int64(right), 0, int64(n)-int64(right), 0)
 					i, err := c.AccuracyInterval(coverage.Confidence)
 					wilson, e := quality.Wilson(right, float64(n), coverage.Confidence)
@@ -56,11 +67,11 @@ func shareCells() []coverage.Cell {
 			out = append(out, coverage.Cell{
 				Interval: "recall", Sample: fmt.Sprintf("%v, %v of %d rows positive", p, prevalence, n), Above: 0.01, Short: n == 1000 && prevalence == 0.1,
 				Draw: func(rng *rand.Rand) (coverage.Draw, error) {
-					positive := distuv.Binomial{N: float64(n), P: prevalence, Src: rng}.Rand()
+					positive := count(rng, float64(n), prevalence)
 					if positive == 0 {
 						return coverage.Draw{Reference: true}, nil
 					}
-					right := distuv.Binomial{N: positive, P: p, Src: rng}.Rand()
+					right := count(rng, positive, p)
 					c := quality.BinaryConfusion(int64(right), 0, int64(positive-right), int64(n)-int64(positive))
 					i, err := c.RecallInterval(1, coverage.Confidence)
 					wilson, e := quality.Wilson(right, positive, coverage.Confidence)
@@ -249,7 +260,7 @@ func areaCells() []coverage.Cell {
 	for _, s := range all {
 		for _, n := range [][2]int{{10, 90}, {10, 990}, {30, 70}, {50, 50}, {50, 450}, {100, 900}, {300, 700}, {1000, 9000}} {
 			out = append(out, coverage.Cell{
-				Interval: "roc_auc", Sample: fmt.Sprintf("%s, %d and %d rows", s.name, n[0], n[1]), Above: 0.01,
+				Interval: "roc_auc", Sample: fmt.Sprintf("%s, %d and %d rows", s.name, n[0], n[1]), Above: 0.01, Slow: n[1] / 2000,
 				Short: n[1] == 450 && s.short || n[1] == 90 && s.area == 0.99,
 				Draw: func(rng *rand.Rand) (coverage.Draw, error) {
 					r := quality.NewRanking()
@@ -317,8 +328,8 @@ func bootstrapCells() []coverage.Cell {
 		truth float64
 		draw  func(rng *rand.Rand, n int) [2][]float64
 	}{
-		{"mae", 1, func(rng *rand.Rand, n int) [2][]float64 { return skewed(rng, n) }},
-		{"mse", 2, func(rng *rand.Rand, n int) [2][]float64 { return skewed(rng, n) }},
+		{"mae", 1, skewed},
+		{"mse", 2, skewed},
 		{"roc_auc", 0.8, func(rng *rand.Rand, n int) [2][]float64 {
 			y, x := area.draw(rng, n/4, n-n/4)
 			labels := make([]float64, n)

@@ -35,7 +35,8 @@ func run(args []string, out io.Writer) error {
 	if len(args) != 2 {
 		return errors.New("usage: report FILE")
 	}
-	f, err := os.Open(args[1]) //nolint:gosec // the file is the argument
+	path := args[1]
+	f, err := os.Open(path) //nolint:gosec // the file is the argument
 	if err != nil {
 		return err
 	}
@@ -46,12 +47,12 @@ func run(args []string, out io.Writer) error {
 	for n := 1; lines.Scan(); n++ {
 		fields := strings.Split(lines.Text(), "\t")
 		if len(fields) != 7 {
-			return fmt.Errorf("line %d of %s has %d fields, must have 7", n, args[1], len(fields))
+			return fmt.Errorf("line %d of %s has %d fields, must have 7", n, path, len(fields))
 		}
 		var v [3]float64
 		for i := range v {
 			if v[i], err = strconv.ParseFloat(fields[2+i], 64); err != nil {
-				return fmt.Errorf("line %d of %s: %w", n, args[1], err)
+				return fmt.Errorf("line %d of %s: %w", n, path, err)
 			}
 		}
 		shown, covered, reference := v[0], v[1], v[2]
@@ -81,7 +82,7 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	if len(order) == 0 {
-		return fmt.Errorf("%s has no simulations", args[1])
+		return fmt.Errorf("%s has no simulations", path)
 	}
 	return write(out, order, all, known)
 }
