@@ -14,9 +14,10 @@ const (
 )
 
 // ROCAUCInterval is the interval of the ROC AUC by its variance as a U-statistic (DeLong,
-// DeLong and Clarke-Pearson 1988), on the scale of the logit (Pepe 2003, 5.2.4), with the
-// degrees of freedom of Welch (1947), since the variance is the sum of two that come from as
-// many rows as the classes have. It takes O(n log n) for n rows, those to sort them, as Sun
+// DeLong and Clarke-Pearson 1988): the hull of that on the scale of the logit (Pepe 2003,
+// 5.2.4) and of Hall's (1992), which takes skewness off, as a few rows that are far out of place
+// bring it in. Both have the degrees of freedom of Welch (1947), since the variance is the sum
+// of two that come from as many rows as the classes have. It takes O(n log n) for n rows, those to sort them, as Sun
 // and Xu (2014) do. Weights count as rows.
 //
 // It is ErrTooFew below 50 rows of a class, and below 15 mistakes: where the variance of the
@@ -32,9 +33,10 @@ func (r *Ranking) ROCAUCInterval(confidence float64) (Interval, error) {
 	if err := parts.enough(auc, confidence); err != nil {
 		return Interval{}, fmt.Errorf("%s: %w", MetricROCAUC, err)
 	}
-	half := student(confidence, parts.freedom()) * math.Sqrt(parts.variance()) / (auc * (1 - auc))
-	odds := math.Log(auc / (1 - auc))
-	return Interval{1 / (1 + math.Exp(half-odds)), 1 / (1 + math.Exp(-half-odds))}, nil
+	e := estimate{value: auc, standardError: math.Sqrt(parts.variance()), skewness: parts.skewness(), freedom: parts.freedom()}
+	half, odds := student(confidence, e.freedom)*e.standardError/(auc*(1-auc)), math.Log(auc/(1-auc))
+	i := Interval{1 / (1 + math.Exp(half-odds)), 1 / (1 + math.Exp(-half-odds))}.hull(e.hall(confidence))
+	return Interval{max(i.Low, 0), min(i.High, 1)}, nil
 }
 
 // DeLongInterval is DeLong's as the reference has it, normal and cut to [0, 1]. Each class

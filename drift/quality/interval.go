@@ -236,20 +236,26 @@ func (e estimate) student(confidence float64) Interval {
 	return Interval{e.value - half, e.value + half}
 }
 
-// interval holds both Student's interval and Hall's, which takes the skewness off the t
-// statistic by a cubic (Hall, On the removal of skewness by transformation, 1992; here with
-// Student's quantiles). Hall's alone is too short where the skewness of a symmetric sample is
-// chance, Student's alone is too short above where it is not.
-func (e estimate) interval(confidence float64) Interval {
-	out := e.student(confidence)
-	if k := e.skewness; math.Abs(k) > 1e-6 {
-		t := student(confidence, e.freedom)
-		inverse := func(y float64) float64 { return 3 / k * (math.Cbrt(1+k*(y-k/6)) - 1) }
-		out.Low = min(out.Low, e.value-e.standardError*inverse(t))
-		out.High = max(out.High, e.value-e.standardError*inverse(-t))
+// hall is Hall's interval, which takes the skewness off the t statistic by a cubic (Hall, On the
+// removal of skewness by transformation, 1992; here with Student's quantiles).
+func (e estimate) hall(confidence float64) Interval {
+	k := e.skewness
+	if !(math.Abs(k) > 1e-6) {
+		return e.student(confidence)
 	}
-	return out
+	t := student(confidence, e.freedom)
+	inverse := func(y float64) float64 { return 3 / k * (math.Cbrt(1+k*(y-k/6)) - 1) }
+	return Interval{e.value - e.standardError*inverse(t), e.value - e.standardError*inverse(-t)}
 }
+
+// interval holds both Student's interval and Hall's. Hall's alone is too short where the
+// skewness of a symmetric sample is chance, Student's alone is too short above where it is not.
+func (e estimate) interval(confidence float64) Interval {
+	return e.student(confidence).hull(e.hall(confidence))
+}
+
+// hull is from the lower of both low ends to the higher of both high ones.
+func (i Interval) hull(o Interval) Interval { return Interval{min(i.Low, o.Low), max(i.High, o.High)} }
 
 // MAEInterval is the interval of the mean absolute error: Student's, widened by the skewness
 // of the errors (Hall 1992). Weights count as rows. It is ErrTooFew below 200 rows.
