@@ -190,6 +190,12 @@ golden-report: ## the largest relative error of each function against its refere
 	@GOLDEN_REPORT=$(CURDIR)/data/golden-report.tsv $(GO) test -count=1 -run Golden ./drift/... >/dev/null || { $(GO) test -run Golden ./drift/...; exit 1; }
 	@$(GO) run ./drift/internal/golden/report data/golden-report.tsv
 
+.PHONY: bench-coverage
+bench-coverage: ## how often every interval of drift holds the true figure, by simulation (half an hour); DRAWS=2000
+	@rm -f data/coverage.tsv; mkdir -p data
+	@MILLRACE_COVERAGE=$(or $(DRAWS),2000) MILLRACE_COVERAGE_FILE=$(CURDIR)/data/coverage.tsv $(GO) test -count=1 -timeout 180m -run '^TestCoverage' ./drift/quality ./drift/estimate; \
+	  status=$$?; $(GO) run ./drift/internal/coverage/report data/coverage.tsv && exit $$status
+
 .PHONY: train-flights
 train-flights: native ## train the demo's model again, with its reference and thresholds
 	python3 -m venv deploy/examples/flights/.venv

@@ -160,6 +160,7 @@ var reportTemplate = template.Must(template.New("compare").Funcs(template.FuncMa
 	"meter":        func(c *Column) template.HTML { return meter(c.severity()) },
 	"bar":          share100,
 	"intervals":    intervals,
+	"noIntervals":  (*Quality).noIntervals,
 	"interval":     formatInterval,
 	"change":       func(m Metric) string { return m.change() },
 	"apart": func(m Metric) bool {

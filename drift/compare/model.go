@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/millrace/millrace/drift/quality"
 )
@@ -91,7 +92,8 @@ func (e *engine) model(ctx context.Context, r *Result, all []done) error {
 	for i, f := range reference {
 		q.Metrics = append(q.Metrics, Metric{
 			Metric: string(f.Metric), LowerIsBetter: f.Metric.LowerIsBetter(),
-			Reference: f.Value, ReferenceInterval: interval(f), Current: current[i].Value, CurrentInterval: interval(current[i]),
+			Reference: f.Value, ReferenceInterval: interval(f), ReferenceNoInterval: noInterval(f),
+			Current: current[i].Value, CurrentInterval: interval(current[i]), CurrentNoInterval: noInterval(current[i]),
 		})
 	}
 	r.Quality = q
@@ -103,6 +105,14 @@ func interval(f quality.Figure) *[2]float64 {
 		return nil
 	}
 	return &[2]float64{f.Interval.Low, f.Interval.High}
+}
+
+// noInterval says why a figure has no interval.
+func noInterval(f quality.Figure) string {
+	if f.NoInterval == nil {
+		return ""
+	}
+	return strings.TrimPrefix(f.NoInterval.Error(), string(f.Metric)+": ")
 }
 
 // modelSide judges a model on one side.

@@ -1,10 +1,12 @@
 package compare_test
 
 import (
+	"bytes"
 	"math"
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -80,8 +82,10 @@ func TestModelOfLabels(t *testing.T) {
 			m := metric(t, r.Quality, "accuracy")
 			require.InDelta(t, 0.7, *m.Reference, 1e-15)
 			require.InDelta(t, 0.55, *m.Current, 1e-15)
-			require.InDelta(t, 0.60416, m.ReferenceInterval[0], 1e-4) // Wilson
-			require.InDelta(t, 0.78114, m.ReferenceInterval[1], 1e-4)
+			require.InDelta(t, 0.60491, m.ReferenceInterval[0], 1e-4) // mid-p
+			require.InDelta(t, 0.78365, m.ReferenceInterval[1], 1e-4)
+			require.Empty(t, m.ReferenceNoInterval)
+			require.Equal(t, "", m.CurrentNoInterval)
 			require.InDelta(t, 40.0/60, *metric(t, r.Quality, "precision").Reference, 1e-15)
 			require.InDelta(t, 0.9, *metric(t, r.Quality, "recall").Current, 1e-15)
 			require.NotNil(t, metric(t, r.Quality, "recall").CurrentInterval)
@@ -107,7 +111,19 @@ func TestModelOfProbabilities(t *testing.T) {
 	auc := metric(t, r.Quality, "roc_auc")
 	require.Greater(t, *auc.Reference, 0.95)
 	require.InDelta(t, 0.5, *auc.Current, 0.1)
-	require.Less(t, auc.CurrentInterval[1], auc.ReferenceInterval[0])
+	require.Less(t, auc.CurrentInterval[1], 0.7)
+	require.Nil(t, auc.ReferenceInterval)
+	require.Regexp(t, "^too few for an interval: misplaced pairs are worth [0-9.]+ rows, at least 15 are needed$", auc.ReferenceNoInterval)
+	require.Empty(t, auc.CurrentNoInterval)
+	for _, write := range []func(*bytes.Buffer) error{
+		func(b *bytes.Buffer) error { return compare.WriteTable(b, r, false, 0) },
+		func(b *bytes.Buffer) error { return compare.WriteHTML(b, r, time.Time{}) },
+	} {
+		var out bytes.Buffer
+		require.NoError(t, write(&out))
+		require.Contains(t, out.String(), "roc_auc, reference: "+auc.ReferenceNoInterval)
+		require.NotContains(t, out.String(), "roc_auc, current: ")
+	}
 	loss := metric(t, r.Quality, "log_loss")
 	require.True(t, loss.LowerIsBetter)
 	require.Less(t, *loss.Reference, *loss.Current)

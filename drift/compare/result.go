@@ -153,7 +153,8 @@ type Quality struct {
 	Metrics  []Metric `json:"metrics"`
 }
 
-// Metric is one figure of quality with its confidence interval.
+// Metric is one figure of quality with its confidence interval, or why there is none. A figure
+// whose intervals would not hold 95 % on any rows, such as log loss, has neither.
 type Metric struct {
 	Metric            string      `json:"metric"`
 	LowerIsBetter     bool        `json:"lower_is_better,omitempty"`
@@ -161,6 +162,9 @@ type Metric struct {
 	Current           *float64    `json:"current"`
 	ReferenceInterval *[2]float64 `json:"reference_interval,omitempty"` // 95 %
 	CurrentInterval   *[2]float64 `json:"current_interval,omitempty"`
+
+	ReferenceNoInterval string `json:"reference_no_interval,omitempty"` // such as too few rows
+	CurrentNoInterval   string `json:"current_no_interval,omitempty"`
 }
 
 // Segment is the comparison of the rows with one value of the segment column.

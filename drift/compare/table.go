@@ -344,6 +344,20 @@ func (t *terminal) quality(q *Quality) {
 		g.codes = append(g.codes, "")
 	}
 	t.grid(g)
+	t.list("Without an interval", q.noIntervals())
+}
+
+// noIntervals says which figures have no interval, and why.
+func (q *Quality) noIntervals() []string {
+	var out []string
+	for _, m := range q.Metrics {
+		for _, side := range [][2]string{{"reference", m.ReferenceNoInterval}, {"current", m.CurrentNoInterval}} {
+			if side[1] != "" {
+				out = append(out, shownName(m.Metric, 40)+", "+side[0]+": "+shownText(side[1], 1000))
+			}
+		}
+	}
+	return out
 }
 
 func formatInterval(i *[2]float64) string {

@@ -51,6 +51,7 @@ type BinaryCBPE struct {
 	sampling []sampling // of metrics
 	lower    []*float64 // thresholds of metrics
 	upper    []*float64
+	refitted *refitted // nil: estimates have no intervals
 }
 
 // FitBinaryCBPE learns calibration, sampling errors and thresholds from a reference whose
@@ -107,13 +108,15 @@ func (c *BinaryCBPE) Estimate(data Binary, chunks []Chunk) ([]ChunkEstimates, er
 		}
 		realized := realizedBinary(part, c.metrics)
 		out[i].Chunk = chunk
-		expected := expectedCounts(p, part.Predicted)
+		values := c.expected(p, part)
+		intervals, missing := make([]*Interval, len(c.metrics)), make([]error, len(c.metrics))
+		if c.refitted != nil {
+			intervals, missing = c.intervals(part)
+		}
 		for k, m := range c.metrics {
-			e := Estimate{Metric: m, SamplingError: c.sampling[k].of(chunk.Len()), Realized: realized[k]}
-			if m == ROCAUC {
-				e.Value = expectedROCAUC(p, part.Scores)
-			} else {
-				e.Value = exists(expected.value(m))
+			e := Estimate{
+				Metric: m, Value: values[k], SamplingError: c.sampling[k].of(chunk.Len()), Realized: realized[k],
+				Interval: intervals[k], NoInterval: missing[k],
 			}
 			out[i].Estimates = append(out[i].Estimates, e.bound(c.lower[k], c.upper[k], 0, 1))
 		}

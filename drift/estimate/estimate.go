@@ -53,13 +53,15 @@ func Chunks(rows, number int) ([]Chunk, error) {
 // realized value.
 type Estimate struct {
 	Metric         Metric
-	Value          *float64 // estimated
-	SamplingError  *float64 // standard error of the metric over as many rows
-	Lower, Upper   *float64 // Value ± 3 sampling errors, within the metric's limits
-	Realized       *float64 // by the targets, where they are known
-	LowerThreshold *float64 // mean of the reference chunks' realized values less 3 standard deviations
-	UpperThreshold *float64 // and plus 3, within the metric's limits
-	Alert          bool     // Value is outside the thresholds
+	Value          *float64  // estimated
+	SamplingError  *float64  // standard error of the metric over as many rows
+	Lower, Upper   *float64  // Value ± 3 sampling errors, within the metric's limits
+	Interval       *Interval // 95 %, of the value that targets will show; after LearnIntervals
+	NoInterval     error     // why there is none, such as ErrTooFew
+	Realized       *float64  // by the targets, where they are known
+	LowerThreshold *float64  // mean of the reference chunks' realized values less 3 standard deviations
+	UpperThreshold *float64  // and plus 3, within the metric's limits
+	Alert          bool      // Value is outside the thresholds
 }
 
 // ChunkEstimates are the estimates over one chunk, in the order of the package's lists.

@@ -30,17 +30,23 @@ type BootstrapOptions struct {
 // Bootstrapped is a figure with what resampling says of it.
 type Bootstrapped struct {
 	Value         float64
-	Interval      Interval
-	StandardError float64
-	Redrawn       int // resamples that had no figure, such as one class alone, and were drawn again
+	Interval      *Interval // nil: see NoInterval
+	NoInterval    error     // why there is no interval, such as ErrTooFew
+	BCa           Interval  // Efron's, as scipy.stats.bootstrap has it
+	StandardError float64   // of the resamples
+	Redrawn       int       // resamples that had no figure, such as one class alone, and were drawn again
 }
 
-// Bootstrap returns the figure of rows with its bias-corrected and accelerated interval
-// (BCa; Efron 1987). figure computes it from a weight a row: the rows that a resample drew so
-// often. It must not keep weights. The same seed gives the same interval.
+// Bootstrap returns the figure of rows, smooth in their weights, with its interval and its
+// bias-corrected and accelerated one (BCa; Efron 1987). figure computes it from a weight a
+// row: the rows that a resample drew so often. It must not keep weights. The same seed gives
+// the same intervals.
 //
-// The acceleration comes from leaving out each row, or of more than 500 rows each of 500
-// interleaved groups. A figure that does not vary at all has a point for an interval.
+// The interval comes from leaving out each row, or of more than 500 rows each of 500
+// interleaved groups: Student's by the jackknife's standard error (Tukey 1958), widened by
+// the skewness of the influences (Hall 1992). There is none below 200 rows, nor where a few
+// rows make up the figure. BCa covers 87 to 92 % of skewed figures of 50 rows: it is the
+// reference's, and not for reports.
 func Bootstrap(rows int, figure func(weights []float64) (float64, error), o BootstrapOptions) (Bootstrapped, error) {
 	b, _, err := bootstrap(rows, figure, o)
 	return b, err
@@ -78,7 +84,7 @@ func BootstrapDifference(rows int, a, b func(weights []float64) (float64, error)
 			high++
 		}
 	}
-	d.Value, d.Interval = r.Value, r.Interval
+	d.Value, d.Interval, d.NoInterval, d.Reference = r.Value, r.Interval, r.NoInterval, r.BCa
 	d.PValue = min(1, 2*float64(min(low, high))/float64(len(resamples)+1))
 	return d, nil
 }
@@ -148,8 +154,45 @@ func bootstrap(rows int, figure func([]float64) (float64, error), o BootstrapOpt
 		}
 	}
 	b.StandardError = math.Sqrt(sampleVariance(resamples))
-	b.Interval, err = BCa(b.Value, resamples, jackknife, o.Confidence)
+	if i, err := jackknifeInterval(b.Value, jackknife, rows, o.Confidence); err != nil {
+		b.NoInterval = err
+	} else {
+		b.Interval = &i
+	}
+	b.BCa, err = BCa(b.Value, resamples, jackknife, o.Confidence)
 	return b, resamples, err
+}
+
+// maxSkewness bounds the skewness of a figure's sampling distribution: that of a count is
+// 1/√n, so half a unit is a figure that 4 rows make up.
+const maxSkewness = 0.5
+
+// jackknifeInterval is the interval of a figure from the figures without each group of rows.
+func jackknifeInterval(value float64, jackknife []float64, rows int, confidence float64) (Interval, error) {
+	if rows < minSkewed {
+		return Interval{}, fmt.Errorf("%w: %d rows, at least %d are needed", ErrTooFew, rows, minSkewed)
+	}
+	groups := float64(len(jackknife))
+	mean := total(jackknife) / groups
+	var spread sum
+	for _, v := range jackknife {
+		spread.addSquare(1, v-mean)
+	}
+	if slices.Max(jackknife)-slices.Min(jackknife) <= 4*epsilon*math.Abs(mean) { // rounding
+		return Interval{}, fmt.Errorf("%w: no row changes the figure", ErrTooFew)
+	}
+	e := estimate{
+		value: value, standardError: math.Sqrt(spread.value() * (groups - 1) / groups),
+		skewness: 6 * Acceleration(jackknife), freedom: groups - 1,
+	}
+	if math.Abs(e.skewness) > maxSkewness {
+		return Interval{}, tooSkewed("bootstrap", e.skewness)
+	}
+	return e.interval(confidence), nil
+}
+
+func tooSkewed(m Metric, skewness float64) error {
+	return fmt.Errorf("%s: %w: few rows make up the figure, its skewness is %.2g, at most %v", m, ErrTooFew, skewness, maxSkewness)
 }
 
 func sampleVariance(values []float64) float64 {

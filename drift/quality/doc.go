@@ -21,6 +21,10 @@
 //     differ: an error that names the row; the accumulator stays as it was.
 //   - A figure beyond the range of float64, such as the MSE of errors of 1e200: ErrOverflow.
 //
+// An interval of 95 % holds the true figure in 93 to 97 % of samples (make bench-coverage), or
+// there is none: ErrTooFew. Those of the references, which do not, have names of their own:
+// Wilson, Student, StudentInterval, DeLongInterval, BCa.
+//
 // A weight is a number of rows: a row of weight 2 counts as two rows, one of weight 0 as
 // none. Accumulators are not safe for concurrent use.
 //

@@ -1,24 +1,27 @@
 package quality
 
-// Figure is a metric with its value and, where there is a formula, its confidence interval.
+// Figure is a metric with its value and, where there is one that holds its confidence, its
+// interval.
 type Figure struct {
-	Metric   Metric
-	Value    *float64
-	Interval *Interval
-	Err      error // why there is no value
+	Metric     Metric
+	Value      *float64
+	Interval   *Interval
+	NoInterval error // why these rows give no interval, such as ErrTooFew; nil where no rows do
+	Err        error // why there is no value
 }
 
 // figureList collects figures.
 type figureList []Figure
 
-// add appends a figure. interval may be nil; one that is undefined is left out.
+// add appends a figure. interval is nil where the metric has none.
 func (l *figureList) add(m Metric, value func() (float64, error), interval func() (Interval, error)) {
 	f := Figure{Metric: m}
 	v, err := value()
 	if f.Err = err; err == nil {
 		f.Value = &v
 		if interval != nil {
-			if i, err := interval(); err == nil {
+			i, err := interval()
+			if f.NoInterval = err; err == nil {
 				f.Interval = &i
 			}
 		}

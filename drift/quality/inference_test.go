@@ -119,6 +119,8 @@ func TestSameModel(t *testing.T) {
 	a, b := []float64{1, 2, 3, 4, 5}, []float64{10, 20, 30, 40, 50} // ranks alike
 	d, err := quality.CompareROCAUC(y, a, b, []float64{1, 0.3, 0.1, 0.9, 2}, 0.95)
 	require.NoError(t, err)
+	require.ErrorIs(t, d.NoInterval, quality.ErrTooFew)
+	d.NoInterval = nil
 	require.Equal(t, quality.Difference{A: d.A, B: d.A, PValue: 1}, d)
 	_, p, err := quality.PairedOf(5, 0, 0, 3).McNemarExact()
 	require.NoError(t, err)
@@ -126,13 +128,131 @@ func TestSameModel(t *testing.T) {
 	figure := func(w []float64) (float64, error) { return w[0], nil }
 	d, err = quality.BootstrapDifference(5, figure, figure, quality.BootstrapOptions{Resamples: 50})
 	require.NoError(t, err)
+	require.ErrorIs(t, d.NoInterval, quality.ErrTooFew)
+	d.NoInterval = nil
 	require.Equal(t, quality.Difference{A: 1, B: 1, PValue: 1}, d)
 
 	r := quality.NewRanking()
 	require.NoError(t, r.Add([]bool{false, false, true, true}, a[:4], nil))
-	i, err := r.ROCAUCInterval(0.95)
+	i, err := r.DeLongInterval(0.95)
 	require.NoError(t, err)
 	require.Equal(t, quality.Interval{Low: 1, High: 1}, i) // classes that scores separate
+}
+
+// TestMidP: the tails beyond the ends, by the terms of the binomial distribution, and what is
+// beyond counting.
+func TestMidP(t *testing.T) {
+	tail := func(k, n int, p float64) float64 { // of more than k, and half of k
+		out := 0.0
+		for i := k; i <= n; i++ {
+			a, _ := math.Lgamma(float64(n + 1))
+			b, _ := math.Lgamma(float64(i + 1))
+			c, _ := math.Lgamma(float64(n - i + 1))
+			term := math.Exp(a - b - c + float64(i)*math.Log(p) + float64(n-i)*math.Log1p(-p))
+			if i == k {
+				term /= 2
+			}
+			out += term
+		}
+		return out
+	}
+	for _, c := range [][2]int{{1, 10}, {5, 30}, {29, 30}, {300, 1000}} {
+		i, err := quality.MidP(float64(c[0]), float64(c[1]), 0.95)
+		require.NoError(t, err)
+		require.InDelta(t, 0.025, tail(c[0], c[1], i.Low), 1e-10)
+		require.InDelta(t, 0.975, tail(c[0], c[1], i.High), 1e-10)
+	}
+	i, err := quality.MidP(0, 10, 0.95)
+	require.NoError(t, err)
+	require.Zero(t, i.Low)
+	i, err = quality.MidP(10, 10, 0.95)
+	require.NoError(t, err)
+	require.Equal(t, 1.0, i.High)
+	below, err := quality.MidP(1e4, 1e6, 0.95)
+	require.NoError(t, err)
+	above, err := quality.Wilson(1e4, 1e6, 0.95)
+	require.NoError(t, err)
+	require.InDelta(t, above.Low, below.Low, 1e-6, "the change to Wilson's is less than a row")
+	require.InDelta(t, above.High, below.High, 1e-6)
+	_, err = quality.MidP(3, 2, 0.95)
+	require.ErrorContains(t, err, "3 successes of 2 rows")
+}
+
+// TestTooFew: where there is no interval, the reason says how many rows it takes.
+func TestTooFew(t *testing.T) {
+	second := func(_ any, err error) error { return err }
+	ranking := func(positive, negative int, score func(i int, positive bool) float64) *quality.Ranking {
+		r := quality.NewRanking()
+		for i := range positive + negative {
+			y := i < positive
+			require.NoError(t, r.Add([]bool{y}, []float64{score(i, y)}, nil))
+		}
+		return r
+	}
+	apart := func(_ int, positive bool) float64 {
+		if positive {
+			return 1
+		}
+		return 0
+	}
+	wrong := func(_ int, positive bool) float64 { return -apart(0, positive) }
+	// One of 100 positive rows scores below all negative ones.
+	blunder := func(i int, positive bool) float64 {
+		if i == 0 {
+			return -1
+		}
+		return apart(i, positive)
+	}
+	for want, err := range map[string]error{
+		"accuracy: too few for an interval: 29 rows, at least 30 are needed":                                    second(quality.BinaryConfusion(9, 5, 5, 10).AccuracyInterval(0.95)),
+		"accuracy: too few for an interval: 4 of 100 rows are wrong, at least 5 are needed":                     second(quality.BinaryConfusion(50, 4, 0, 46).AccuracyInterval(0.95)),
+		"precision: too few for an interval: 3 of 40 rows are right, at least 5 are needed":                     second(quality.BinaryConfusion(3, 37, 0, 9).PrecisionInterval(1, 0.95)),
+		"recall: too few for an interval: 4 of 60 rows are missed, at least 5 are needed":                       second(quality.BinaryConfusion(56, 0, 4, 9).RecallInterval(1, 0.95)),
+		"recall: too few for an interval: all of 60 rows are found; at least 0.9513 at 95 % confidence":         second(quality.BinaryConfusion(60, 0, 0, 9).RecallInterval(1, 0.95)),
+		"roc_auc: too few for an interval: 49 positive and 200 negative rows, at least 50 of each are needed":   second(ranking(49, 200, func(i int, _ bool) float64 { return float64(i * 7 % 11) }).ROCAUCInterval(0.95)),
+		"roc_auc: too few for an interval: the scores separate the classes: at least 0.7411 at 95 % confidence": second(ranking(10, 200, apart).ROCAUCInterval(0.95)),
+		"roc_auc: too few for an interval: the scores separate the classes: at most 0.2589 at 95 % confidence":  second(ranking(10, 200, wrong).ROCAUCInterval(0.95)),
+		"roc_auc: too few for an interval: all rows have one score":                                             second(ranking(60, 60, func(int, bool) float64 { return 3 }).ROCAUCInterval(0.95)),
+		"roc_auc: too few for an interval: misplaced pairs are worth 1 rows, at least 15 are needed":            second(ranking(100, 200, blunder).ROCAUCInterval(0.95)),
+	} {
+		require.ErrorIs(t, err, quality.ErrTooFew)
+		require.EqualError(t, err, want)
+	}
+	g := quality.NewRegression()
+	require.NoError(t, g.Add(make([]float64, 199), make([]float64, 199), nil))
+	require.EqualError(t, second(g.MAEInterval(0.95)), "mae: too few for an interval: 199 rows, at least 200 are needed")
+	require.ErrorContains(t, second(g.StudentInterval(quality.MetricR2, 0.95)), "must be mae or bias")
+}
+
+// TestErrorsMerge: parts have the interval of the whole, cubes included, which a few great
+// errors widen on their side.
+func TestErrorsMerge(t *testing.T) {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	const n = 400
+	p := make([]float64, n)
+	for i := range p {
+		p[i] = rng.ExpFloat64() * float64(1-2*(i%2)*(i%3)/2)
+	}
+	whole, parts, rest := quality.NewRegression(), quality.NewRegression(), quality.NewRegression()
+	require.NoError(t, whole.Add(make([]float64, n), p, nil))
+	require.NoError(t, parts.Add(make([]float64, 150), p[:150], nil))
+	require.NoError(t, rest.Add(make([]float64, n-150), p[150:], nil))
+	parts.Merge(rest)
+	for m, interval := range map[quality.Metric]func(*quality.Regression) (quality.Interval, error){
+		quality.MetricMAE:  func(r *quality.Regression) (quality.Interval, error) { return r.MAEInterval(0.95) },
+		quality.MetricBias: func(r *quality.Regression) (quality.Interval, error) { return r.BiasInterval(0.95) },
+	} {
+		want, err := interval(whole)
+		require.NoError(t, err)
+		got, err := interval(parts)
+		require.NoError(t, err)
+		require.InDelta(t, want.Low, got.Low, 1e-14)
+		require.InDelta(t, want.High, got.High, 1e-14)
+		student, err := whole.StudentInterval(m, 0.95)
+		require.NoError(t, err)
+		require.Equal(t, student.Low, want.Low)
+		require.Greater(t, want.High, student.High)
+	}
 }
 
 // TestPropertyPaired: the order of models turns the sign, the parts merge to the whole, and
@@ -160,11 +280,11 @@ func TestPropertyPaired(t *testing.T) {
 		if err == nil {
 			require.InDelta(t, ab.Value, -ba.Value, 1e-14)
 			require.InDelta(t, ab.PValue, ba.PValue, 1e-9)
-			require.InDelta(t, ab.Interval.Low, -ba.Interval.High, 1e-12)
+			require.InDelta(t, ab.Reference.Low, -ba.Reference.High, 1e-12)
 			require.InDelta(t, ab.Value, repeated.Value, 1e-12)
 			require.InDelta(t, ab.PValue, repeated.PValue, 1e-9)
-			require.LessOrEqual(t, ab.Interval.Low, ab.Value)
-			require.GreaterOrEqual(t, ab.Interval.High, ab.Value)
+			require.LessOrEqual(t, ab.Reference.Low, ab.Value)
+			require.GreaterOrEqual(t, ab.Reference.High, ab.Value)
 		}
 
 		whole, parts := new(quality.Paired), new(quality.Paired)
@@ -189,113 +309,6 @@ func TestPropertyPaired(t *testing.T) {
 // seed of all simulations.
 const seed = 20261126
 
-// share returns how many of n runs are true, as a share.
-func share(n int, run func(*rand.Rand) bool) float64 {
-	rng := rand.New(rand.NewPCG(seed, 1))
-	hits := 0
-	for range n {
-		if run(rng) {
-			hits++
-		}
-	}
-	return float64(hits) / float64(n)
-}
-
-func (r rows) contains(i quality.Interval, v float64) bool { return i.Low <= v && v <= i.High }
-
-// TestIntervalsCover: intervals of simulated rows hold the true figure about as often as
-// they say. Bounds are 4 standard errors of the simulation, plus what each method is known
-// to miss at these sizes.
-func TestIntervalsCover(t *testing.T) {
-	covers := func(t *testing.T, n int, confidence, slack float64, run func(*rand.Rand) bool) {
-		t.Helper()
-		got := share(n, run)
-		within := slack + 4*math.Sqrt(confidence*(1-confidence)/float64(n))
-		require.InDelta(t, confidence, got, within)
-	}
-	holds := rows{}.contains
-	t.Run("wilson", func(t *testing.T) {
-		for _, p := range []float64{0.1, 0.5, 0.8} {
-			covers(t, 2000, 0.95, 0.015, func(rng *rand.Rand) bool {
-				k := 0.0
-				for range 60 {
-					if rng.Float64() < p {
-						k++
-					}
-				}
-				i, err := quality.Wilson(k, 60, 0.95)
-				require.NoError(t, err)
-				return holds(i, p)
-			})
-		}
-	})
-	t.Run("student", func(t *testing.T) {
-		for _, n := range []int{3, 20} {
-			covers(t, 2000, 0.9, 0, func(rng *rand.Rand) bool {
-				r := quality.NewRegression()
-				for range n {
-					require.NoError(t, r.Add([]float64{0}, []float64{3 + rng.NormFloat64()}, nil))
-				}
-				i, err := r.BiasInterval(0.9)
-				require.NoError(t, err)
-				return holds(i, 3)
-			})
-		}
-	})
-	// Scores of N(1, 1) and N(0, 1): the area is Φ(1/√2).
-	area := math.Erfc(-0.5) / 2
-	draw := func(rng *rand.Rand, n int) ([]bool, []float64) {
-		y, s := make([]bool, n), make([]float64, n)
-		for i := range s {
-			y[i], s[i] = i%3 == 0, rng.NormFloat64()
-			if y[i] {
-				s[i]++
-			}
-		}
-		return y, s
-	}
-	t.Run("delong", func(t *testing.T) {
-		covers(t, 1500, 0.95, 0.01, func(rng *rand.Rand) bool {
-			r := quality.NewRanking()
-			y, s := draw(rng, 150)
-			require.NoError(t, r.Add(y, s, nil))
-			i, err := r.ROCAUCInterval(0.95)
-			require.NoError(t, err)
-			return holds(i, area)
-		})
-	})
-	t.Run("delong paired", func(t *testing.T) { // p-values of equally good models are uniform
-		rejected := func(level float64) func(*rand.Rand) bool {
-			return func(rng *rand.Rand) bool {
-				y, s := draw(rng, 150)
-				a, b := make([]float64, len(s)), make([]float64, len(s))
-				for i := range s {
-					a[i], b[i] = s[i]+rng.NormFloat64(), s[i]+rng.NormFloat64()
-				}
-				d, err := quality.CompareROCAUC(y, a, b, nil, 0.95)
-				require.NoError(t, err)
-				require.Equal(t, d.PValue < 0.05, d.Interval.Low > 0 || d.Interval.High < 0)
-				return d.PValue >= level
-			}
-		}
-		covers(t, 1000, 0.95, 0.01, rejected(0.05))
-		covers(t, 1000, 0.5, 0.01, rejected(0.5))
-	})
-	t.Run("bootstrap", func(t *testing.T) { // of a skewed error
-		covers(t, 250, 0.9, 0.03, func(rng *rand.Rand) bool {
-			y, p := make([]float64, 40), make([]float64, 40)
-			for i := range p {
-				p[i] = rng.ExpFloat64()
-			}
-			b, err := quality.Bootstrap(len(y), func(w []float64) (float64, error) {
-				return bootstrapFigure("mae", [2][]float64{y, p}, w)
-			}, quality.BootstrapOptions{Seed: rng.Uint64(), Resamples: 300, Confidence: 0.9})
-			require.NoError(t, err)
-			return holds(b.Interval, 1)
-		})
-	})
-}
-
 // TestBootstrap: the same seed gives the same interval, another one a similar one; many rows
 // are left out in groups; resamples without a figure are drawn again.
 func TestBootstrap(t *testing.T) {
@@ -313,17 +326,22 @@ func TestBootstrap(t *testing.T) {
 	require.Equal(t, b, again)
 	other, err := quality.Bootstrap(n, mse, quality.BootstrapOptions{Seed: 6, Resamples: 500})
 	require.NoError(t, err)
-	require.NotEqual(t, b.Interval, other.Interval)
+	require.NotEqual(t, b.BCa, other.BCa)
+	require.Equal(t, b.Interval, other.Interval) // by leaving rows out: resamples do not matter
 	// The mean of 4·χ²₁ has the standard error 4·√(2/n).
 	require.InEpsilon(t, 4*math.Sqrt(2.0/n), b.StandardError, 0.15)
-	require.InDelta(t, b.Interval.Low, other.Interval.Low, b.StandardError/2)
+	require.InDelta(t, b.BCa.Low, other.BCa.Low, b.StandardError/2)
+	require.InDelta(t, b.BCa.Low, b.Interval.Low, b.StandardError/4)
+	require.InDelta(t, b.BCa.High, b.Interval.High, b.StandardError/4)
 	require.Less(t, b.Interval.Low, b.Value)
 	require.Greater(t, b.Interval.High, b.Value)
 
 	skewed := [2][]float64{make([]float64, 20), {5, 1, 0, 0, 1, 0, 2, 0, 0, 1, 0, 0, 0, 3, 0, 1, 0, 0, 0, 0}}
 	b, err = quality.Bootstrap(20, func(w []float64) (float64, error) { return bootstrapFigure("mae", skewed, w) }, quality.BootstrapOptions{})
 	require.NoError(t, err)
-	require.Greater(t, b.Interval.High-b.Value, 1.3*(b.Value-b.Interval.Low), "a skewed figure has a skewed interval")
+	require.Greater(t, b.BCa.High-b.Value, 1.3*(b.Value-b.BCa.Low), "a skewed figure has a skewed interval")
+	require.Nil(t, b.Interval)
+	require.EqualError(t, b.NoInterval, "too few for an interval: 20 rows, at least 200 are needed")
 
 	few := [2][]float64{{1, 1, 0, 0, 0, 0, 0, 0}, {0.9, 0.4, 0.2, 0.5, 0.1, 0.3, 0.6, 0.2}}
 	auc := func(w []float64) (float64, error) { return bootstrapFigure("roc_auc", few, w) }
@@ -339,7 +357,8 @@ func TestBootstrap(t *testing.T) {
 	require.NoError(t, err)
 	require.InDelta(t, 0.11, d.Value, 1e-12)
 	require.InDelta(t, d.A-d.B, d.Value, 1e-12)
-	require.Positive(t, d.Interval.Low)
+	require.Positive(t, d.Reference.Low)
+	require.EqualError(t, d.NoInterval, "bootstrap: too few for an interval: few rows make up the figure, its skewness is 1, at most 0.5", "one row makes up the difference")
 	require.InDelta(t, 2.0/301, d.PValue, 1e-15)
 }
 
@@ -372,6 +391,11 @@ func TestPropertyIntervals(t *testing.T) {
 		require.GreaterOrEqual(t, wide.High, narrow.High-within)
 		require.GreaterOrEqual(t, wide.Low, 0.0)
 		require.LessOrEqual(t, wide.High, 1.0)
+		exact, err := quality.MidP(k, n, max(a, b))
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, exact.Low, 0.0)
+		require.LessOrEqual(t, exact.Low, exact.High)
+		require.LessOrEqual(t, exact.High, 1.0)
 		other, err := quality.Wilson(n-k, n, max(a, b))
 		require.NoError(t, err)
 		require.InDelta(t, 1-wide.Low, other.High, 1e-9)

@@ -13,6 +13,8 @@ type Regression struct {
 	rows                 sum
 	under, over          sum // of the errors of predictions that are too low and too high, both positive
 	squares              sum // of errors
+	cubesUnder           sum // of the errors in under, positive
+	cubesOver            sum
 	percentage           sum
 	symmetric            sum
 	target, targetSquare sum
@@ -40,8 +42,10 @@ func (r *Regression) Add(target, prediction, weights []float64) error {
 		r.rows.add(w)
 		if e >= 0 {
 			r.under.addProduct(w, a)
+			r.cubesUnder.addSquare(w*a, a)
 		} else {
 			r.over.addProduct(w, a)
+			r.cubesOver.addSquare(w*a, a)
 		}
 		r.squares.addSquare(w, e)
 		r.percentage.addProduct(w, a/max(math.Abs(y), epsilon))
@@ -76,6 +80,8 @@ func (r *Regression) Merge(o *Regression) {
 		{&r.under, o.under},
 		{&r.over, o.over},
 		{&r.squares, o.squares},
+		{&r.cubesUnder, o.cubesUnder},
+		{&r.cubesOver, o.cubesOver},
 		{&r.percentage, o.percentage},
 		{&r.symmetric, o.symmetric},
 		{&r.target, o.target},
