@@ -2,11 +2,15 @@ package compare
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 
+	"gonum.org/v1/gonum/stat"
+
 	"github.com/millrace/millrace/drift/multivariate"
+	"github.com/millrace/millrace/drift/stattest"
 )
 
 // Methods of Options.Multivariate.
@@ -122,17 +126,27 @@ func (e *engine) judgeTogether(method string, reference, current multivariate.Ma
 	return m, nil
 }
 
-// judgePCA judges by the errors of rows that the components were not fitted to.
+// judgePCA judges by the difference of the mean errors of rows that the components were not
+// fitted to, in standard deviations of the errors.
 func (e *engine) judgePCA(m *Multivariate, reference, current multivariate.Matrix) error {
-	t, err := multivariate.TestPCA(reference, current, multivariate.PCAOptions{}, e.Seed)
+	x, y, err := multivariate.HeldOutErrors(reference, current, multivariate.PCAOptions{})
 	if err != nil {
 		return fmt.Errorf("not judged: %w", err)
 	}
-	m.PValue, m.EffectSize = &t.PValue, &t.Effect
-	m.Drifted = t.PValue <= e.Rate && math.Abs(t.Effect) >= e.effect
-	if !m.Drifted && t.SmallestEffect > e.Detectable {
+	n, err := stattest.NullOfMeans(stattest.NewSample(x), stattest.NewSample(y), stattest.NullOptions{Seed: e.Seed})
+	if err != nil {
+		return fmt.Errorf("pca reconstruction: not judged: %w", err)
+	}
+	difference, deviation := stat.Mean(y, nil)-stat.Mean(x, nil), stat.StdDev(slices.Concat(x, y), nil)
+	if deviation == 0 {
+		return errors.New("pca reconstruction: not judged: the errors of all rows are the same")
+	}
+	p, effect := n.PValue(math.Abs(difference)), difference/deviation
+	m.PValue, m.EffectSize = &p, &effect
+	m.Drifted = p <= e.Rate && math.Abs(effect) >= e.effect
+	if smallest := n.Power().Over(deviation*deviation).SmallestEffect(e.Rate, e.effect); !m.Drifted && smallest > e.Detectable {
 		return fmt.Errorf("pca reconstruction: not judged: of %d and %d rows, only a difference of %s standard deviations of the errors would have been found, not one of %s",
-			reference.Rows(), current.Rows(), formatNumber(t.SmallestEffect), formatNumber(e.Detectable))
+			len(x), len(y), formatNumber(smallest), formatNumber(e.Detectable))
 	}
 	return nil
 }

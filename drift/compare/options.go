@@ -204,7 +204,7 @@ func (c *checked) checkRule() error {
 	if c.Rule != RuleRate && c.Rule != RuleEvidently {
 		bad("rule: %q is not one of %s, %s", c.Rule, RuleRate, RuleEvidently)
 	}
-	if c.Rule == RuleEvidently && (c.Rate != 0 || c.Options.Effect != nil || c.Detectable != 0) {
+	if c.Rule == RuleEvidently && (c.Rate != 0 || c.Effect != nil || c.Detectable != 0) {
 		bad("rule evidently: it knows no rate, effect or detectable effect")
 	}
 	if c.Rate == 0 {
@@ -214,8 +214,8 @@ func (c *checked) checkRule() error {
 		bad("rate: must be above 0 and at most 0.5, got %v", c.Rate)
 	}
 	c.effect = defaultEffect
-	if c.Options.Effect != nil {
-		if c.effect = *c.Options.Effect; !(c.effect >= 0) || math.IsInf(c.effect, 0) {
+	if c.Effect != nil {
+		if c.effect = *c.Effect; !(c.effect >= 0) || math.IsInf(c.effect, 0) {
 			bad("effect: must be at least 0, got %v", c.effect)
 		}
 	}

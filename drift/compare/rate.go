@@ -356,7 +356,7 @@ func (o *checked) judgeByRate(v *judged, p, rate float64) {
 // blind says why a column in which no drift was found is not judged.
 func (o *checked) blind(c *Column, smallest float64) string {
 	if math.IsInf(smallest, 1) {
-		return fmt.Sprintf("%s gives no p-value that is low enough for so many columns: choose another test, fewer columns, or --correction bh", c.Stattest)
+		return c.Stattest + " gives no p-value that is low enough for so many columns: choose another test, fewer columns, or --correction bh"
 	}
 	n, m := float64(c.NReference), float64(c.NCurrent)
 	// Effects that are found fall as the root of the sum of 1/rows.

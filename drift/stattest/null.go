@@ -42,13 +42,14 @@ type Null struct {
 // The stages by which p-values are found. A distance that ten of the deals reach needs no more
 // of them.
 const (
-	firstDeals  = 200
-	secondDeals = 1000
-	mostDeals   = 4000
-	enoughDeals = 10        // that reach a distance, for its p-value
-	dealsCost   = 2_000_000 // deals times cells, at most, beyond secondDeals
-	tailDeals   = 100       // the greatest, to which the tail is fitted
-	farTail     = 1e-7      // a p-value by the tail after which no deals are drawn any more
+	firstDeals   = 200
+	secondDeals  = 1000
+	mostDeals    = 4000
+	enoughDeals  = 10        // that reach a distance, for its p-value
+	dealsCost    = 2_000_000 // deals times cells, at most, beyond secondDeals
+	tailDeals    = 100       // the greatest, to which the tail is fitted
+	farTail      = 1e-7      // a p-value by the tail after which no deals are drawn any more
+	farthestTail = 1e-10     // likewise, by that of the first deals
 )
 
 // NullOptions are those of a Null. The zero value has the defaults.
@@ -346,9 +347,11 @@ func (n *Null) dealt(x, enough float64) float64 {
 			return min(p, most)
 		}
 		by := newTail(n.deals[:deals]).pValue(least)
-		switch {
-		case deals == secondDeals && by < farTail:
+		switch { // each stage has its own range, so that p-values fall as distances grow
+		case deals == firstDeals && by < farthestTail:
 			return max(by, n.least())
+		case deals == secondDeals && by < farTail:
+			return max(by, farthestTail, n.least())
 		case deals == n.most:
 			return max(min(p, by, most), farTail, n.least())
 		}
@@ -379,7 +382,7 @@ func (n *Null) Threshold(rate float64) float64 {
 		n.sorted = slices.Sorted(slices.Values(n.deals[:n.most]))
 	}
 	// The p-value of the k-th greatest is (1+k)/(1+deals).
-	x := 0.0
+	var x float64
 	if k := int(rate*float64(n.most+1)) - 1; k >= enoughDeals {
 		x = n.sorted[n.most-min(k, n.most)]
 	} else {

@@ -119,11 +119,13 @@ func TestNullOfCellsHoldsItsRate(t *testing.T) {
 			for i := range trials {
 				a, b := zipf(rng, c.n, c.cells), zipf(rng, c.m, c.cells)
 				if name == "chisquare" { // which has no answer for cells without rows
-					for k := len(a) - 1; k >= 0; k-- {
-						if a[k]+b[k] == 0 {
-							a, b = slices.Delete(a, k, k+1), slices.Delete(b, k, k+1)
+					var left [2][]float64
+					for k := range a {
+						if a[k]+b[k] > 0 {
+							left[0], left[1] = append(left[0], a[k]), append(left[1], b[k])
 						}
 					}
+					a, b = left[0], left[1]
 				}
 				r, err := test.Cells(a, b, stattest.Options{Permutations: 1})
 				require.NoError(t, err)
