@@ -29,7 +29,10 @@ func (o *checked) measure(s sides, test *stattest.Test) (stattest.Result, error)
 
 // null returns the distribution of what measure returns, where nothing drifted.
 func (o *checked) null(s sides, test *stattest.Test) (*stattest.Null, error) {
-	options := stattest.NullOptions{Seed: seedOf(s.plan.name, 0, 0) ^ o.Seed} // other deals in each column
+	options := stattest.NullOptions{
+		Seed:   seedOf(s.plan.name, 0, 0) ^ o.Seed, // other deals in each column
+		Enough: o.Rate / float64(10*max(o.columns, 1)),
+	}
 	if s.kind == TypeNumeric && test.Numeric != nil {
 		return stattest.NullOfValues(test, s.r, s.c, options)
 	}

@@ -33,8 +33,8 @@ const (
 )
 
 // null makes the Null of a distance of d's cells.
-func (d *deal) null(distance Distance, seed uint64) (*Null, error) {
-	d.rng = rand.New(rand.NewPCG(seed, 0x6e756c6c)) //nolint:gosec // a seeded simulation
+func (d *deal) null(distance Distance, o NullOptions) (*Null, error) {
+	d.rng = rand.New(rand.NewPCG(o.Seed, 0x6e756c6c)) //nolint:gosec // a seeded simulation
 	d.total = d.rows[0] + d.rows[1]
 	if d.rows[1] < d.rows[0] {
 		d.smaller = 1
@@ -63,6 +63,9 @@ func (d *deal) null(distance Distance, seed uint64) (*Null, error) {
 		}
 	}
 	n := &Null{rows: d.rows, square: distance.Square, unit: 1}
+	if n.enough = o.Enough; n.enough <= 0 {
+		n.enough = defaultEnough
+	}
 	n.most = min(max(dealsCost/len(d.cells), 2*secondDeals), mostDeals)
 	n.draw = func() (float64, error) {
 		d.next()

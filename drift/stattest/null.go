@@ -33,6 +33,7 @@ type Null struct {
 	one    float64    // the standard deviation of a norm in one direction
 	deals  []float64  // the norms, in the order in which they were drawn
 	most   int        // deals
+	enough float64    // as NullOptions.Enough
 	sorted []float64  // all, ascending; nil: not yet asked for
 	draw   func() (float64, error)
 	err    error
@@ -42,19 +43,23 @@ type Null struct {
 // The stages by which p-values are found. A distance that ten of the deals reach needs no more
 // of them.
 const (
-	firstDeals   = 200
-	secondDeals  = 1000
-	mostDeals    = 4000
-	enoughDeals  = 10        // that reach a distance, for its p-value
-	dealsCost    = 2_000_000 // deals times cells, at most, beyond secondDeals
-	tailDeals    = 100       // the greatest, to which the tail is fitted
-	farTail      = 1e-7      // a p-value by the tail after which no deals are drawn any more
-	farthestTail = 1e-10     // likewise, by that of the first deals
+	firstDeals    = 200
+	secondDeals   = 1000
+	mostDeals     = 4000
+	enoughDeals   = 10        // that reach a distance, for its p-value
+	dealsCost     = 2_000_000 // deals times cells, at most, beyond secondDeals
+	tailDeals     = 100       // the greatest, to which the tail is fitted
+	defaultEnough = 1e-7
 )
 
 // NullOptions are those of a Null. The zero value has the defaults.
 type NullOptions struct {
 	Seed uint64
+
+	// Enough is a p-value that needs no more digits: a tenth of the rate that it is compared
+	// with. What is below it by the tail of 1,000 deals, or far below by that of 200, is not
+	// found more precisely. 0: 1e-7.
+	Enough float64
 
 	// Bins makes the cells of a numeric column from the reference, for a test of cells. It
 	// is called in every deal.
@@ -167,7 +172,7 @@ func NullOf(distance Distance, reference, current []float64, o NullOptions) (*Nu
 		}
 		d.cells = append(d.cells, reference[i]+current[i])
 	}
-	return d.null(distance, o.Seed)
+	return d.null(distance, o)
 }
 
 // NullOfValues returns the null of a distance of values (wasserstein, wasserstein_raw, ed, ks), or
@@ -188,10 +193,10 @@ func NullOfValues(test *Test, reference, current Sample, o NullOptions) (*Null, 
 	switch distance := (Distance{Name: test.Name, Square: growsAsSquare(test.Name)}); {
 	case o.Bins != nil && test.Cells != nil:
 		distance.Of = binned(test, values, o.Bins)
-		return d.null(distance, o.Seed)
+		return d.null(distance, o)
 	case test.Name == "wasserstein", test.Name == "wasserstein_raw", test.Name == "ed", test.Name == "ks":
 		distance.Of = distanceOfValues(test.Name, values)
-		return d.null(distance, o.Seed)
+		return d.null(distance, o)
 	default:
 		return nil, fmt.Errorf("%s: it is no distance that deals of the values are made of", what)
 	}
@@ -214,7 +219,7 @@ func NullOfMeans(reference, current Sample, o NullOptions) (*Null, error) {
 			n, m, a, b = n+r[i], m+c[i], a+r[i]*v, b+c[i]*v
 		}
 		return math.Abs(a/n - b/m), nil
-	}}, o.Seed)
+	}}, o)
 }
 
 // HasNull says whether the verdict of a test is better made by a Null: that of all distances
@@ -348,12 +353,12 @@ func (n *Null) dealt(x, enough float64) float64 {
 		}
 		by := newTail(n.deals[:deals]).pValue(least)
 		switch { // each stage has its own range, so that p-values fall as distances grow
-		case deals == firstDeals && by < farthestTail:
+		case deals == firstDeals && by < n.enough/1000:
 			return max(by, n.least())
-		case deals == secondDeals && by < farTail:
-			return max(by, farthestTail, n.least())
+		case deals == secondDeals && by < n.enough:
+			return max(by, n.enough/1000, n.least())
 		case deals == n.most:
-			return max(min(p, by, most), farTail, n.least())
+			return max(min(p, by, most), n.enough, n.least())
 		}
 		if most = float64(1+enoughDeals) / float64(1+deals); most <= enough {
 			return most
