@@ -2,11 +2,15 @@ package compare
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 
+	"gonum.org/v1/gonum/stat"
+
 	"github.com/millrace/millrace/drift/multivariate"
+	"github.com/millrace/millrace/drift/stattest"
 )
 
 // Methods of Options.Multivariate.
@@ -92,6 +96,11 @@ func (e *engine) judgeTogether(method string, reference, current multivariate.Ma
 		}
 		m = Multivariate{Method: "pca_reconstruction", Score: result.Error, Reference: &p.ReferenceError, Threshold: p.Lower, UpperLimit: &p.Upper, Drifted: result.Drifted}
 		m.Rows = int64(max(reference.Rows(), current.Rows()))
+		if e.Rule == RuleRate {
+			if err := e.judgePCA(&m, reference, current); err != nil {
+				return m, err
+			}
+		}
 		if result.Error > 0 { // else there are no parts of it
 			parts = result.Contributions
 		}
@@ -115,6 +124,31 @@ func (e *engine) judgeTogether(method string, reference, current multivariate.Ma
 		m.Contributions = append(m.Contributions, Contribution{Column: reference.Names[c.Column], Share: c.Share})
 	}
 	return m, nil
+}
+
+// judgePCA judges by the difference of the mean errors of rows that the components were not
+// fitted to, in standard deviations of the errors.
+func (e *engine) judgePCA(m *Multivariate, reference, current multivariate.Matrix) error {
+	x, y, err := multivariate.HeldOutErrors(reference, current, multivariate.PCAOptions{})
+	if err != nil {
+		return fmt.Errorf("not judged: %w", err)
+	}
+	n, err := stattest.NullOfMeans(stattest.NewSample(x), stattest.NewSample(y), stattest.NullOptions{Seed: e.Seed})
+	if err != nil {
+		return fmt.Errorf("pca reconstruction: not judged: %w", err)
+	}
+	difference, deviation := stat.Mean(y, nil)-stat.Mean(x, nil), stat.StdDev(slices.Concat(x, y), nil)
+	if deviation == 0 {
+		return errors.New("pca reconstruction: not judged: the errors of all rows are the same")
+	}
+	p, effect := n.PValue(math.Abs(difference)), difference/deviation
+	m.PValue, m.EffectSize = &p, &effect
+	m.Drifted = p <= e.Rate && math.Abs(effect) >= e.effect
+	if smallest := n.Power().Over(deviation*deviation).SmallestEffect(e.Rate, e.effect); !m.Drifted && smallest > e.Detectable {
+		return fmt.Errorf("pca reconstruction: not judged: of %d and %d rows, only a difference of %s standard deviations of the errors would have been found, not one of %s",
+			len(x), len(y), formatNumber(smallest), formatNumber(e.Detectable))
+	}
+	return nil
 }
 
 // together reads rows of several columns: all, or a sample in their order by the seed.

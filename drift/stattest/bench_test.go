@@ -1,6 +1,7 @@
 package stattest_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -34,5 +35,28 @@ func BenchmarkRows(b *testing.B) {
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/(2*n), "ns/value")
 			})
 		}
+	}
+}
+
+// BenchmarkNull is what a column costs that did not drift: of counts by cell, and of values.
+func BenchmarkNull(b *testing.B) {
+	rng := rand.New(rand.NewPCG(nullSeed, 9))
+	for _, cells := range []int{10, 40, 1000} {
+		b.Run(fmt.Sprintf("jensenshannon/%d", cells), func(b *testing.B) {
+			test, r, c := stattest.Lookup("jensenshannon"), zipf(rng, 10_000, cells), zipf(rng, 10_000, cells)
+			for b.Loop() {
+				_, err := stattest.NullOfCells(test, r, c, stattest.NullOptions{})
+				require.NoError(b, err)
+			}
+		})
+	}
+	for _, rows := range []int{1001, 1_000_000} {
+		b.Run(fmt.Sprintf("wasserstein/%d", rows), func(b *testing.B) {
+			test, r, c := stattest.Lookup("wasserstein"), drawn(rng, "normal", rows), drawn(rng, "normal", rows)
+			for b.Loop() {
+				_, err := stattest.NullOfValues(test, r, c, stattest.NullOptions{})
+				require.NoError(b, err)
+			}
+		})
 	}
 }

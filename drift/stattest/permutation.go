@@ -23,8 +23,8 @@ const (
 	// test ends: the p-value then has a standard error of a seventh of itself.
 	permutationHits = 50
 
-	leastDeals = 199
-	mostDeals  = 9_999
+	leastPermuted = 199
+	mostPermuted  = 9_999
 	dealBudget = 5_000_000 // of all deals of a test, in rows: a twentieth of a second
 	groupCost  = 12        // of drawing a group's share, in rows
 )
@@ -176,7 +176,7 @@ func (d *dealer) pValue(o Options, each, limit float64, statistic func() float64
 		if d.byGroup() {
 			cost = groupCost*float64(len(d.sizes)) + each
 		}
-		deals = int(min(max(dealBudget/cost, leastDeals), mostDeals))
+		deals = int(min(max(dealBudget/cost, leastPermuted), mostPermuted))
 	}
 	hits := 0
 	var origin, sum, squares, cubes float64 // of statistics less the first
@@ -196,7 +196,7 @@ func (d *dealer) pValue(o Options, each, limit float64, statistic func() float64
 		cubes += off * off * off
 	}
 	p = float64(1+hits) / float64(1+deals)
-	if hits > 0 || deals < leastDeals {
+	if hits > 0 || deals < leastPermuted {
 		return p, methodPermutation
 	}
 	n := float64(deals)

@@ -54,7 +54,7 @@ def compare(millrace, reference, current, columns, folder):
     fast = fast_mb = None
     for _ in range(3):  # the best of three: a run of a second is easily disturbed
         out, seconds, mb = run(
-            [millrace, "drift", "compare", "--reference", reference, "--current", current]
+            [millrace, "drift", "compare", "--rule", "evidently", "--reference", reference, "--current", current]
             + ["--columns", ",".join(columns), "--format", "json"]
         )
         if fast is None or seconds < fast:
