@@ -83,6 +83,27 @@ func Bonferroni(p []float64) ([]float64, error) {
 	return out, nil
 }
 
+// Holm returns p-values adjusted for the chance of any false alarm over all of them (Holm
+// 1979): whatever the columns have to do with each other, and however many of them drifted,
+// comparing these with a rate calls none of the others drifted more often than that. A p-value
+// that is NaN or outside 0 to 1 is an error.
+func Holm(p []float64) ([]float64, error) {
+	if err := checkPValues(p); err != nil {
+		return nil, err
+	}
+	order := make([]int, len(p))
+	for i := range order {
+		order[i] = i
+	}
+	sort.SliceStable(order, func(a, b int) bool { return p[order[a]] < p[order[b]] })
+	out, most := make([]float64, len(p)), 0.0
+	for rank, i := range order {
+		most = max(most, min(p[i]*float64(len(p)-rank), 1))
+		out[i] = most
+	}
+	return out, nil
+}
+
 func checkPValues(p []float64) error {
 	for i, v := range p {
 		if !(v >= 0 && v <= 1) {

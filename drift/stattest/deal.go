@@ -1,0 +1,297 @@
+package stattest
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+)
+
+// deal deals rows of cells to two sides.
+type deal struct {
+	rng   *rand.Rand
+	cells []float64  // rows of both sides together
+	rows  [2]float64 // of each side
+	total float64
+
+	smaller int // the side that is drawn
+	sides   [2][]float64
+	table   []int32   // the cell of each row, where rows are drawn one by one
+	upTo    []float64 // the rows of the cells up to each, where they are many
+	normal  float64   // the variance from which a count is drawn as a rounded normal number
+}
+
+const (
+	mostTable   = 1 << 20 // rows of which a table of their cells is made
+	singleRows  = 16      // a cell of so many rows is dealt row by row
+	exactCells  = 64      // up to so many cells, counts are drawn exactly unless their variance is large
+	exactRows   = 200     // of a cell, of which drawing the rows costs as much as drawing the count exactly
+	roundedRows = 8       // of a cell, likewise, where counts are rounded normal numbers
+	exactNormal = 100     // the variance from which a count is a rounded normal number
+	largeNormal = 5       // likewise, of many cells: each has little part in a distance
+)
+
+// null makes the Null of a distance of d's cells.
+func (d *deal) null(distance Distance, seed uint64) (*Null, error) {
+	d.rng = rand.New(rand.NewPCG(seed, 0x6e756c6c)) //nolint:gosec // a seeded simulation
+	d.total = d.rows[0] + d.rows[1]
+	if d.rows[1] < d.rows[0] {
+		d.smaller = 1
+	}
+	for k := range d.sides {
+		d.sides[k] = make([]float64, len(d.cells))
+	}
+	rows := float64(roundedRows)
+	d.normal = largeNormal
+	if len(d.cells) <= exactCells {
+		rows, d.normal = exactRows, exactNormal
+	}
+	switch few := d.rows[d.smaller] <= rows*float64(len(d.cells)); {
+	case few && d.total <= mostTable:
+		d.table = make([]int32, 0, int(d.total))
+		for i, n := range d.cells {
+			for range int(n) {
+				d.table = append(d.table, int32(i))
+			}
+		}
+	case few:
+		sum := 0.0
+		for _, n := range d.cells {
+			sum += n
+			d.upTo = append(d.upTo, sum)
+		}
+	}
+	n := &Null{rows: d.rows, square: distance.Square}
+	n.most = min(max(dealsCost/len(d.cells), 2*secondDeals), mostDeals)
+	n.draw = func() (float64, error) {
+		d.next()
+		return distance.Of(d.sides[0], d.sides[1])
+	}
+	if err := n.start(); err != nil {
+		return nil, fmt.Errorf("null of %s: %w", distance.Name, err)
+	}
+	return n, nil
+}
+
+// next deals the rows again.
+func (d *deal) next() {
+	few, other := d.sides[d.smaller], d.sides[1-d.smaller]
+	switch {
+	case d.table != nil:
+		clear(few)
+		// The first steps of a shuffle, which any order of the rows is a start for.
+		for i := range int(d.rows[d.smaller]) {
+			j := i + int(d.rng.Uint64N(uint64(len(d.table)-i)))
+			d.table[i], d.table[j] = d.table[j], d.table[i]
+			few[d.table[i]]++
+		}
+	case d.upTo != nil:
+		d.drawRows(few)
+	default:
+		d.drawCounts(few)
+	}
+	for i, n := range d.cells {
+		other[i] = n - few[i]
+	}
+}
+
+// drawRows draws rows one by one, and a row only once where its cell is small.
+func (d *deal) drawRows(few []float64) {
+	clear(few)
+	for range int(d.rows[d.smaller]) {
+		for {
+			u := d.rng.Float64() * d.total
+			i, _ := slices.BinarySearch(d.upTo, u)
+			i = min(i, len(d.cells)-1)
+			if few[i] > 0 && d.rng.Float64()*d.cells[i] < few[i] {
+				continue // the row was drawn before
+			}
+			few[i]++
+			break
+		}
+	}
+}
+
+// drawCounts draws the count of each cell, given those before.
+func (d *deal) drawCounts(few []float64) {
+	left, all := d.rows[d.smaller], d.total
+	for i, n := range d.cells {
+		k := 0.0
+		mean := left * (n / all)
+		variance := mean * ((all - n) / all) * ((all - left) / max(all-1, 1))
+		switch {
+		case left == 0:
+		case left == all:
+			k = n
+		case n <= singleRows:
+			for row := range int(n) {
+				if d.rng.Float64()*(all-float64(row)) < left-k {
+					k++
+				}
+			}
+		case variance < d.normal:
+			k = drawHypergeometric(d.rng, n, all-n, left)
+		default:
+			// A normal number, bent to the skewness of the hypergeometric distribution
+			// (Cornish and Fisher 1938).
+			z, deviation := d.rng.NormFloat64(), math.Sqrt(variance)
+			skewness := (all - 2*n) / all * ((all - 2*left) / all) / deviation
+			k = math.Round(mean + deviation*(z+skewness*(z*z-1)/6))
+			k = min(max(k, 0, left-(all-n)), n, left)
+		}
+		few[i] = k
+		left, all = left-k, all-n
+	}
+}
+
+const (
+	pooledCells = 1024 // values up to which all are told apart
+	innerCells  = 256  // of a side, of the same number of rows
+	outerGrowth = 16   // toward its ends, a cell has a sixteenth of the rows beyond
+)
+
+// pool takes the values of both sides together, into d.cells, and returns the value of each
+// cell, ascending.
+func (d *deal) pool(reference, current Sample) []float64 {
+	b := Bins{}
+	if Distinct(pooledCells+1, reference, current) <= pooledCells {
+		b = ValueBins(reference, current)
+	} else {
+		b.Values = slices.Compact(slices.Sorted(slices.Values(append(marks(reference), marks(current)...))))
+	}
+	d.cells = make([]float64, len(b.Values))
+	for _, s := range []Sample{reference, current} {
+		for i, n := range rowsUpTo(s, b.Values) {
+			d.cells[i] += n
+		}
+	}
+	return b.Values
+}
+
+// rowsUpTo returns the rows above the mark before, and up to each. The last mark is the
+// greatest value there is.
+func rowsUpTo(s Sample, marks []float64) []float64 {
+	out := make([]float64, len(marks))
+	at := 0
+	for i, m := range marks {
+		to := at
+		if at < len(s.Values) && s.Values[at] <= m {
+			to = at + upTo(s.Values[at:], m)
+		}
+		if s.Weights == nil {
+			out[i] = float64(to - at)
+		} else {
+			for _, w := range s.Weights[at:to] {
+				out[i] += w
+			}
+		}
+		at = to
+	}
+	return out
+}
+
+// marks are values of a sample between which the rows are few, and ever fewer to both ends.
+func marks(s Sample) []float64 {
+	n := s.Rows()
+	var out []float64
+	row, upTo, i := 0.0, 0.0, -1
+	for {
+		// The value of the row, counted from 0.
+		if s.Weights == nil {
+			i = int(row)
+		} else {
+			for upTo <= row && i < len(s.Values)-1 {
+				i++
+				upTo += s.Weights[i]
+			}
+		}
+		out = append(out, s.Values[i])
+		if row == n-1 {
+			return out
+		}
+		beyond := min(row, n-1-row)
+		row = min(row+math.Floor(max(min(beyond/outerGrowth, n/innerCells), 1)), n-1)
+	}
+}
+
+// distanceOfValues is a distance of counts of ascending values.
+func distanceOfValues(test string, values []float64) func(r, c []float64) (float64, error) {
+	unit := max(math.Abs(values[0]), math.Abs(values[len(values)-1]))
+	if unit == 0 {
+		unit = 1
+	}
+	x := make([]float64, len(values)) // from -1 to 1, and near 0 where the values are near each other
+	centre := values[len(values)/2] / unit
+	for i, v := range values {
+		x[i] = v/unit - centre
+	}
+	gaps := make([]float64, len(x))
+	for i := range x[1:] {
+		gaps[i] = (values[i+1]/unit - values[i]/unit)
+	}
+	return func(r, c []float64) (float64, error) {
+		n, m := 0.0, 0.0
+		for i := range r {
+			n, m = n+r[i], m+c[i]
+		}
+		a, b := 1/n, 1/m
+		gap, sum, squares := 0.0, 0.0, 0.0
+		var first, second float64 // moments of the reference
+		for i := range r {
+			gap += r[i]*a - c[i]*b
+			sum += math.Abs(gap) * gaps[i]
+			squares += gap * gap * gaps[i]
+			w := r[i] * x[i]
+			first += w
+			second += w * x[i]
+		}
+		switch test {
+		case "ed":
+			return math.Sqrt(2*squares) * math.Sqrt(unit), nil
+		case "wasserstein_raw":
+			return sum * unit, nil
+		default:
+			variance := second*a - first*a*first*a
+			return sum / max(math.Sqrt(max(variance, 0)), wassersteinMinimum/unit), nil
+		}
+	}
+}
+
+// binned is a distance of counts of ascending values by the bins of the reference's.
+func binned(test *Test, values []float64, rule func(Sample) (Bins, error)) func(r, c []float64) (float64, error) {
+	s := Sample{Values: make([]float64, 0, len(values)), Weights: make([]float64, 0, len(values))}
+	var p, q []float64
+	return func(r, c []float64) (float64, error) {
+		s.Values, s.Weights = s.Values[:0], s.Weights[:0]
+		for i, n := range r {
+			if n > 0 {
+				s.Values, s.Weights = append(s.Values, values[i]), append(s.Weights, n)
+			}
+		}
+		bins, err := rule(s)
+		if err == nil && bins.Edges == nil {
+			err = errors.New("bins of single values are categories, which deals are made of themselves")
+		}
+		if err != nil {
+			return 0, err
+		}
+		p, q = append(p[:0], make([]float64, bins.Len())...), append(q[:0], make([]float64, bins.Len())...)
+		at := 0
+		for k := range p {
+			end := len(values)
+			if k < len(p)-1 {
+				end = at
+				for end < len(values) && values[end] < bins.Edges[k+1] {
+					end++
+				}
+			}
+			for ; at < end; at++ {
+				p[k] += r[at]
+				q[k] += c[at]
+			}
+		}
+		result, err := test.Cells(p, q, Options{})
+		return result.Score, err
+	}
+}

@@ -1,0 +1,387 @@
+package stattest
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"gonum.org/v1/gonum/stat/distuv"
+)
+
+// A Null is what a distance is where nothing drifted: its distribution over the ways to deal
+// the rows of both sides, taken together, to two sides of the sizes that were compared. Rows
+// that are independent and of one distribution are as likely dealt one way as another, so
+// that p-values by it are right at any number of rows, cells and ties; and whatever follows
+// from the reference, such as bins that are its quantiles, is found again in every deal.
+//
+// A distance is above 0 where nothing drifted, the more so the fewer rows and the more cells
+// there are. Expected is that part of it, and Effect what is left of a distance without it.
+//
+// The deals are drawn by the seed: a Null says the same of the same input and seed, whatever
+// it was asked before. It is not safe for concurrent use, for it draws when it is asked.
+type Null struct {
+	// Expected is the distance where nothing drifted: the root of its mean square, for
+	// distances that grow as a norm does, and its mean for those that grow as its square
+	// (psi, kl_div, chisquare, g_test).
+	Expected float64
+	// Spread is the standard deviation of the distance where nothing drifted.
+	Spread float64
+
+	rows   [2]float64 // of the reference, of the current data
+	square bool       // the distance grows as the square of a norm
+	mean   float64    // of the squared norm
+	one    float64    // the standard deviation of a norm in one direction
+	deals  []float64  // the norms, in the order in which they were drawn
+	most   int        // deals
+	sorted []float64  // all, ascending; nil: not yet asked for
+	draw   func() (float64, error)
+	err    error
+	order  *order // of rows in the order of time
+}
+
+// The stages by which p-values are found. A distance that ten of the deals reach needs no more
+// of them.
+const (
+	firstDeals  = 200
+	secondDeals = 1000
+	mostDeals   = 20_000
+	enoughDeals = 10        // that reach a distance, for its p-value
+	dealsCost   = 4_000_000 // deals times cells, at most
+	tailDeals   = 100       // the greatest, to which the tail is fitted
+	farTail     = 1e-7      // a p-value by the tail after which no deals are drawn any more
+)
+
+// NullOptions are those of a Null. The zero value has the defaults.
+type NullOptions struct {
+	Seed uint64
+
+	// Bins makes the cells of a numeric column from the reference, for a test of cells. It
+	// is called in every deal.
+	Bins func(reference Sample) (Bins, error)
+}
+
+// NullOfCells returns the null of a test of cells: categories, or bins that do not come from
+// the reference. Both slices are whole numbers of rows, one entry a cell; cells that the test
+// was given, though they have no rows, belong to them. Of a test with a p-value of its own, the
+// score is the distance. The order of the cells does not matter to it.
+//
+// It costs 200 deals, each of which draws about as many numbers as there are cells, or rows on
+// the smaller side, if these are fewer, and calls the test once: 0.3 ms for 10 cells, 10 ms for
+// 1,000. A distance of which few deals are as great costs up to 100 times that.
+func NullOfCells(test *Test, reference, current []float64, o NullOptions) (*Null, error) {
+	if test.Cells == nil {
+		return nil, fmt.Errorf("null of %s: it compares values, not cells", test.Name)
+	}
+	// The largest first, for most rows are dealt out soon; of equals the order does not matter.
+	order := make([]int, len(reference))
+	for i := range order {
+		order[i] = i
+	}
+	if len(reference) == len(current) {
+		slices.SortFunc(order, func(a, b int) int {
+			return cmp.Compare(reference[b]+current[b], reference[a]+current[a])
+		})
+		sorted := [2][]float64{make([]float64, len(order)), make([]float64, len(order))}
+		for to, from := range order {
+			sorted[0][to], sorted[1][to] = reference[from], current[from]
+		}
+		reference, current = sorted[0], sorted[1]
+	}
+	return NullOf(Distance{Name: test.Name, Square: growsAsSquare(test.Name), Of: func(r, c []float64) (float64, error) {
+		result, err := test.Cells(r, c, Options{Permutations: 1}) // of TVD, which has its own
+		return result.Score, err
+	}}, reference, current, o)
+}
+
+// Distance is what a Null is of: a distance of the rows of two sides by cell.
+type Distance struct {
+	Name string
+	// Square says that it grows as the square of a norm does, as psi and chisquare: where
+	// a drift is twice as great, it is four times as great.
+	Square bool
+	// Of returns the distance, which is finite and at least 0. It keeps neither slice.
+	Of func(reference, current []float64) (float64, error)
+}
+
+// NullOf is NullOfCells of any distance, also one to which the order of the cells matters.
+func NullOf(distance Distance, reference, current []float64, o NullOptions) (*Null, error) {
+	what := "null of " + distance.Name
+	var d deal
+	var err error
+	if d.rows[0], d.rows[1], err = totals(what, reference, current); err != nil {
+		return nil, err
+	}
+	if d.rows[0]+d.rows[1] > 1<<53 {
+		return nil, fmt.Errorf("%s: %v rows, at most 2^53 can be counted", what, d.rows[0]+d.rows[1])
+	}
+	for i := range reference {
+		if reference[i] != math.Trunc(reference[i]) || current[i] != math.Trunc(current[i]) {
+			return nil, fmt.Errorf("%s: cell %d: %w", what, i, ErrFractional)
+		}
+		d.cells = append(d.cells, reference[i]+current[i])
+	}
+	return d.null(distance, o.Seed)
+}
+
+// NullOfValues returns the null of a distance of values (wasserstein, wasserstein_raw, ed), or
+// of a test of cells over the bins that o.Bins makes of the reference. Values are taken
+// together to at most about a thousand, the outermost of which stay as they are, where there
+// are more: what that changes is far below Spread.
+//
+// It costs some 200 deals, of 5 to 30 µs each, and for a distance of which few deals are as
+// great up to 20 times that.
+func NullOfValues(test *Test, reference, current Sample, o NullOptions) (*Null, error) {
+	what := "null of " + test.Name
+	reference, current = FiniteOnly(reference), FiniteOnly(current)
+	if err := needCounts(what, reference, current, 1); err != nil {
+		return nil, err
+	}
+	d := deal{rows: [2]float64{reference.Rows(), current.Rows()}}
+	values := d.pool(reference, current)
+	switch distance := (Distance{Name: test.Name, Square: growsAsSquare(test.Name)}); {
+	case o.Bins != nil && test.Cells != nil:
+		distance.Of = binned(test, values, o.Bins)
+		return d.null(distance, o.Seed)
+	case test.Name == "wasserstein", test.Name == "wasserstein_raw", test.Name == "ed":
+		distance.Of = distanceOfValues(test.Name, values)
+		return d.null(distance, o.Seed)
+	default:
+		return nil, fmt.Errorf("%s: it is no distance that deals of the values are made of", what)
+	}
+}
+
+// HasNull says whether a test has a Null: all distances do, and the tests of cells whose own
+// p-value is that of the chi-square distribution, which few rows do not follow, or of deals, of
+// which there are too few for many columns.
+func HasNull(t *Test) bool {
+	return !t.PValue || t.Name == "chisquare" || t.Name == "g_test" || t.Name == "TVD"
+}
+
+func growsAsSquare(test string) bool {
+	switch test {
+	case "psi", "kl_div", "chisquare", "g_test":
+		return true
+	}
+	return false
+}
+
+// norm returns what grows as a norm, of a score.
+func (n *Null) norm(score float64) float64 {
+	if n.square {
+		return math.Sqrt(max(score, 0))
+	}
+	return score
+}
+
+func (n *Null) score(norm float64) float64 {
+	if n.square {
+		return norm * norm
+	}
+	return norm
+}
+
+// need draws deals until there are so many.
+func (n *Null) need(deals int) bool {
+	for len(n.deals) < deals && n.err == nil {
+		x, err := n.draw()
+		if err == nil && x-x != 0 {
+			err = fmt.Errorf("a deal's distance is %v: the values are too large for float64", x)
+		}
+		if err != nil {
+			n.err = err
+			break
+		}
+		n.deals = append(n.deals, n.norm(x))
+	}
+	return n.err == nil
+}
+
+// start draws the first deals, and describes them.
+func (n *Null) start() error {
+	if !n.need(firstDeals) {
+		return n.err
+	}
+	k := float64(firstDeals)
+	mean, first, square := 0.0, 0.0, 0.0
+	for _, x := range n.deals[:firstDeals] {
+		mean += x * x / k
+		first += n.score(x) / k
+	}
+	for _, x := range n.deals[:firstDeals] {
+		square += (n.score(x) - first) * (n.score(x) - first) / (k - 1)
+	}
+	n.mean, n.Spread = mean, math.Sqrt(square)
+	n.Expected = n.score(math.Sqrt(mean))
+	// The squared norm is about one² times a chi-square of as many degrees of freedom as
+	// directions (Satterthwaite): its variance is 2·one²·mean.
+	variance := 0.0
+	for _, x := range n.deals[:firstDeals] {
+		variance += (x*x - mean) * (x*x - mean) / (k - 1)
+	}
+	if mean > 0 {
+		n.one = math.Sqrt(variance / (2 * mean))
+	}
+	return nil
+}
+
+// PValue returns the chance of a distance of at least this one where nothing drifted: of the
+// deals, (1+b)/(1+deals), where b deals are as great; where few are, also by the tail of the
+// greatest, and then the lesser of the two.
+func (n *Null) PValue(score float64) float64 {
+	x := n.norm(score)
+	p := n.dealt(x)
+	if n.order != nil {
+		p = max(p, n.order.pValue(n, x))
+	}
+	return p
+}
+
+// dealt is the p-value by deals of single rows, by stages: what few of the deals reach, gets
+// more of them, and stays below what it was.
+func (n *Null) dealt(x float64) float64 {
+	least := x * (1 - 1e-9) // rounding does not make equal distances unequal
+	most := 1.0
+	for _, deals := range []int{firstDeals, secondDeals, n.most} {
+		if !n.need(deals) {
+			return 1
+		}
+		reached := 0
+		for _, d := range n.deals[:deals] {
+			if d >= least {
+				reached++
+			}
+		}
+		p := float64(1+reached) / float64(1+deals)
+		if reached >= enoughDeals {
+			return min(p, most)
+		}
+		by := newTail(n.deals[:deals]).pValue(least)
+		switch {
+		case deals == secondDeals && by < farTail:
+			return max(by, n.least())
+		case deals == n.most:
+			return max(min(p, by, most), farTail, n.least())
+		}
+		most = float64(1+enoughDeals) / float64(1+deals)
+	}
+	return 1
+}
+
+// least is the chance of one deal of all there are.
+func (n *Null) least() float64 {
+	logFactorial := func(k float64) float64 {
+		l, _ := math.Lgamma(k + 1)
+		return l
+	}
+	r, c := n.rows[0], n.rows[1]
+	return max(math.Exp(logFactorial(r)+logFactorial(c)-logFactorial(r+c)), math.SmallestNonzeroFloat64)
+}
+
+// Threshold returns the distance that is reached at a rate, above 0 and below 1, where nothing
+// drifted: infinite if a deal fails, which no deal of finite values does.
+func (n *Null) Threshold(rate float64) float64 {
+	if !n.need(n.most) {
+		return math.Inf(1)
+	}
+	if n.sorted == nil {
+		n.sorted = slices.Sorted(slices.Values(n.deals[:n.most]))
+	}
+	// The p-value of the k-th greatest is (1+k)/(1+deals).
+	x := 0.0
+	if k := int(rate*float64(n.most+1)) - 1; k >= enoughDeals {
+		x = n.sorted[n.most-min(k, n.most)]
+	} else {
+		x = newTail(n.deals[:n.most]).threshold(rate)
+	}
+	if n.order != nil {
+		x = max(x, n.order.threshold(n, rate))
+	}
+	return n.score(x)
+}
+
+// Effect returns a distance without what it is where nothing drifted: for a norm the root of
+// score² - Expected², for the square of a norm score - Expected, and never below 0. The square
+// of a norm is on average that of the drift and that of chance together.
+func (n *Null) Effect(score float64) float64 {
+	x := n.norm(score)
+	return n.score(math.Sqrt(max(x*x-n.mean, 0)))
+}
+
+// Mark returns the score of an effect: the inverse of Effect.
+func (n *Null) Mark(effect float64) float64 {
+	x := n.norm(effect)
+	return n.score(math.Sqrt(x*x + n.mean))
+}
+
+// normalPower is how many standard deviations a figure must lie beyond its limit to pass it
+// in 80 % of cases.
+const normalPower = 0.8416212335729143
+
+// SmallestEffect returns the smallest effect that is found in 80 % of cases by the rule that
+// drift is what has a p-value of at most rate and an Effect of at least mark. It takes the
+// square of the norm for a non-central chi-square with the mean and the spread of the deals.
+func (n *Null) SmallestEffect(rate, mark float64) float64 {
+	limit := 0.0
+	switch {
+	case n.order != nil:
+		limit = n.order.threshold(n, rate)
+	case n.one > 0:
+		limit = n.one * math.Sqrt(2*gammaQuantile(n.mean/(n.one*n.one)/2, rate))
+	}
+	m := n.norm(mark)
+	limit = max(limit, math.Sqrt(m*m+n.mean)) + normalPower*n.one
+	return n.score(math.Sqrt(max(limit*limit-max(n.mean-n.one*n.one, 0), m*m)))
+}
+
+// gammaQuantile returns where the upper tail of Gamma(shape, 1) is p.
+func gammaQuantile(shape, p float64) float64 {
+	g := distuv.Gamma{Alpha: shape, Beta: 1}
+	low, high := 0.0, shape+1
+	for g.Survival(high) > p {
+		low, high = high, 2*high
+	}
+	for range 60 {
+		if mid := (low + high) / 2; g.Survival(mid) > p {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return high
+}
+
+// tail is the distribution of the norm beyond the greatest of the deals: what it exceeds is
+// exponential. That is the heavier tail for all that is normal, whose norm has that of a
+// normal number, and right for what a few great values make. As the mean excess is itself
+// that of some deals, the chance is by the F distribution, which takes that into account.
+type tail struct {
+	share float64 // of the deals that are beyond from
+	count float64 // how many these are
+	from  float64
+	mean  float64 // by how much they are beyond it
+}
+
+func newTail(norms []float64) tail {
+	s := slices.Sorted(slices.Values(norms))
+	k := min(tailDeals, len(s)/10)
+	t := tail{share: float64(k) / float64(len(s)), count: float64(k), from: s[len(s)-1-k]}
+	for _, x := range s[len(s)-k:] {
+		t.mean += (x - t.from) / t.count
+	}
+	return t
+}
+
+func (t tail) pValue(x float64) float64 {
+	switch {
+	case x <= t.from:
+		return 1
+	case t.mean == 0:
+		return 0
+	}
+	return t.share * math.Exp(-t.count*math.Log1p((x-t.from)/(t.count*t.mean)))
+}
+
+func (t tail) threshold(rate float64) float64 {
+	return t.from + t.count*t.mean*math.Expm1(max(math.Log(t.share/rate), 0)/t.count)
+}
