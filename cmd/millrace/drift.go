@@ -23,7 +23,7 @@ func driftCommand(o *options) *cobra.Command {
 
 func driftCompareCommand(o *options) *cobra.Command {
 	var c pipeline.CompareConfig
-	var share float64
+	var share, effect float64
 	var rows int
 	var memory size
 	cmd := &cobra.Command{
@@ -33,8 +33,13 @@ func driftCompareCommand(o *options) *cobra.Command {
 			"JSON lines), which needs no server and no configuration, or a ClickHouse query.\n\n" +
 			"Tests and thresholds are given for all columns (ks), for a type (num=ks, cat=psi) or for one\n" +
 			"column (age=ks); the narrower stands. Without, they are Evidently's: up to 1,000 reference rows ks\n" +
-			"for numbers, chisquare for categories and z for two of them, below p = 0.05; for more rows the\n" +
-			"Wasserstein distance in standard deviations and the Jensen–Shannon distance, from 0.1.\n\n" +
+			"for numbers, chisquare for categories and z for two of them; for more rows the Wasserstein distance\n" +
+			"in standard deviations and the Jensen–Shannon distance.\n\n" +
+			"A column drifted where its figure is more than chance, at --rate over all columns, and its effect is\n" +
+			"at least --effect: a distance without what chance adds to it, or the test's effect size. It did not\n" +
+			"where neither is so and an effect of --detectable would have been found; else it is not judged. A\n" +
+			"--threshold stands for itself. --rule evidently is Evidently's: p below 0.05, or a distance from 0.1,\n" +
+			"whatever the number of rows.\n\n" +
 			"Tests: " + strings.Join(pipeline.StattestNames(), ", ") + ".\n\n" +
 			"Exit codes: 0 compared; 1 a table cannot be read or compared, or, with --fail-on-drift, no column\n" +
 			"was judged; 2 wrong usage; 3 the data set drifted, with --fail-on-drift.",
@@ -51,6 +56,9 @@ func driftCompareCommand(o *options) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("drift-share") {
 				c.Options.DriftShare = &share
+			}
+			if cmd.Flags().Changed("effect") {
+				c.Options.Effect = &effect
 			}
 			if cmd.Flags().Changed("min-rows") {
 				c.Options.MinRows = &rows
@@ -77,13 +85,17 @@ func driftCompareCommand(o *options) *cobra.Command {
 	f.StringSliceVar(&c.Options.Tests, "test", nil, "test: NAME, num=NAME, cat=NAME or COLUMN=NAME")
 	f.BoolVar(&c.Options.AllTests, "all-tests", false, "report besides what every test says")
 	f.StringSliceVar(&c.Options.Thresholds, "threshold", nil, "threshold: X, num=X, cat=X or COLUMN=X")
+	f.StringVar(&c.Options.Rule, "rule", "", "how columns are judged: rate, or evidently for its published thresholds; default rate")
+	f.Float64Var(&c.Options.Rate, "rate", 0, "how often at most a column may be called drifted in data sets that did not drift; default 0.05")
+	f.Float64Var(&effect, "effect", 0, "the least effect that is called drift; default 0.1")
+	f.Float64Var(&c.Options.Detectable, "detectable", 0, "do not judge a column in which even such an effect may be missed; default 0.5, and at least five times --effect")
 	f.Float64Var(&share, "drift-share", 0.5, "share of the columns from which the data set drifts")
-	f.StringVar(&c.Options.Correction, "correction", "", "correction of p-values over the columns: bh (false discovery rate) or bonferroni")
+	f.StringVar(&c.Options.Correction, "correction", "", "correction of p-values over the columns: holm, bh (false discovery rate), bonferroni or none; default holm, with --rule evidently none")
 	f.StringVar(&c.Options.Bins, "bins", "", "bins of numbers: quantile, width, sturges, evidently, quantile:N, width:N, or edges 0,10,100; default quantile:10")
 	f.IntVar(&rows, "min-rows", 30, "values that a column needs on each side to be judged")
-	f.IntVar(&c.Options.Calibrate.Chunks, "calibrate", 0, "find thresholds of distances from so many chunks of the reference")
-	f.Float64Var(&c.Options.Calibrate.Sigmas, "calibrate-sigmas", 3, "standard deviations above the mean of the chunks")
-	f.Float64Var(&c.Options.Calibrate.Quantile, "calibrate-quantile", 0, "instead, this quantile of the chunks, such as 0.99")
+	f.IntVar(&c.Options.Calibrate.Chunks, "calibrate", 0, "rows are in the order of time: judge by how far so many chunks of the reference, at least 8, are from the rest of it")
+	f.Float64Var(&c.Options.Calibrate.Sigmas, "calibrate-sigmas", 0, "instead of --rate, that of a normal number so many standard deviations above the mean; default 3 with --rule evidently")
+	f.Float64Var(&c.Options.Calibrate.Quantile, "calibrate-quantile", 0, "instead of --rate, that of chunks above their quantile, such as 0.99")
 	f.StringVar(&c.Options.Segment, "segment", "", "column each of whose values is compared on its own, too")
 	f.StringVar(&c.Options.Target, "target", "", "column of the true labels or values")
 	f.StringVar(&c.Options.Prediction, "prediction", "", "column of the model's answers; with --target, its quality is compared")

@@ -58,54 +58,46 @@ func parseBins(text string) (binning, error) {
 	return b, nil
 }
 
-// count returns the edges for a pair of numeric columns, and the rows of both sides between
-// them.
-func (b binning) count(p pair) (edges, r, c []float64, err error) {
-	reference, current := p.reference.sample, p.current.sample
-	bins := b.edges
+// of returns the bins of a pair of sides. They follow from the reference alone, unless the
+// rule is Evidently's.
+func (b binning) of(reference, current stattest.Sample, integers bool) (stattest.Bins, error) {
 	switch b.rule {
 	case binsQuantile:
-		bins, err = stattest.QuantileBins(reference, b.n)
+		return stattest.QuantileBins(reference, b.n)
 	case binsWidth:
-		bins, err = stattest.EqualWidthBins(reference, b.n)
+		return stattest.EqualWidthBins(reference, b.n)
 	case binsSturges:
-		bins, err = stattest.SturgesBins(reference, p.plan.integers())
+		return stattest.SturgesBins(reference, integers)
 	case binsEvidently:
-		bins, err = stattest.EvidentlyBins(reference, current, p.plan.integers())
+		return stattest.EvidentlyBins(reference, current, integers)
+	default:
+		return b.edges, nil
 	}
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	return bins.Edges, bins.Count(reference), bins.Count(current), nil
 }
 
-// evidently judges by a test whose cells, or whose treatment of empty ones, Evidently has
-// its own way of; its tells whether this is one.
-func evidently(p pair, kind string, t contingency, test string) (result stattest.Result, err error, its bool) {
+// moving says that the bins follow from the reference, and so are others in another deal of
+// the rows of both sides.
+func (b binning) moving() bool { return b.rule != binsEvidently && b.rule != binsGiven }
+
+// evidentlys returns a test as Evidently makes it, which has its own way of the cells of some
+// tests, and of empty ones; nil where it makes it as we do. bins is set where its cells of a
+// numeric column are its own.
+func evidentlys(test string) (own *stattest.Test, bins func(reference, current stattest.Sample, integers bool) (stattest.Bins, error)) {
 	var f func(reference, current []float64) (stattest.Result, error)
+	bins = stattest.EvidentlyBins
 	switch test {
 	case "psi":
 		f = stattest.EvidentlyPSI
 	case "kl_div":
 		f = stattest.EvidentlyKLDivergence
 	case "hellinger":
-		f = stattest.Hellinger
+		f, bins = stattest.Hellinger, stattest.EvidentlyHellingerBins
 	default:
-		return result, nil, false
+		return nil, nil
 	}
-	if kind == TypeCategorical {
-		result, err = f(t.r, t.c)
-		return result, err, true
+	copied := *stattest.Lookup(test)
+	copied.Cells = func(reference, current []float64, _ stattest.Options) (stattest.Result, error) {
+		return f(reference, current)
 	}
-	r, c := p.reference.sample, p.current.sample
-	cut := stattest.EvidentlyBins
-	if test == "hellinger" {
-		cut = stattest.EvidentlyHellingerBins
-	}
-	bins, err := cut(r, c, p.plan.integers())
-	if err != nil {
-		return result, err, true
-	}
-	result, err = f(bins.Count(r), bins.Count(c))
-	return result, err, true
+	return &copied, bins
 }

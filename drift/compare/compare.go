@@ -57,6 +57,7 @@ func Compare(ctx context.Context, reference, current dataset.Source, options Opt
 			return nil, err
 		}
 	}
+	e.columns = len(e.plans)
 	all, err := e.read(ctx, e.plans)
 	if err != nil {
 		return nil, err
@@ -391,6 +392,7 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 	if len(sampled) > 0 {
 		e.note("more values than fit the memory allowed: %s compared by samples of %s of a side at most; raise --memory for all", listed(sampled), count(int64(held), "value"))
 	}
+	e.noteLoose(whole)
 	if err := e.nothingToJudge(whole); err != nil {
 		return nil, err
 	}
@@ -413,6 +415,20 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 	}
 	r.Notes = e.notes
 	return r, nil
+}
+
+// noteLoose says where Evidently's thresholds do not hold the rate of the default.
+func (e *engine) noteLoose(all []judged) {
+	var names []string
+	most := 0.0
+	for _, v := range all {
+		if v.claim.loose > defaultRate {
+			names, most = append(names, v.column.Column), max(most, v.claim.loose)
+		}
+	}
+	if len(names) > 0 {
+		e.note("the rule evidently does not hold at these sizes: where nothing drifted, up to %s of comparisons reach the threshold of %s; --rule rate does", formatShare(most), listed(names))
+	}
 }
 
 // nothingToJudge is the error of columns without any value: of those that were named, and

@@ -114,6 +114,14 @@ func TestChoice(t *testing.T) {
 			c := column(t, r, "x")
 			require.Equal(t, tc.kind, c.Type)
 			require.Equal(t, tc.was, c.Stattest)
+			if c.Expected == nil || tc.o.Thresholds != nil {
+				require.InDelta(t, tc.threshold, c.Threshold, 0)
+			} else { // the score that has the effect
+				require.Greater(t, c.Threshold, tc.threshold)
+				require.LessOrEqual(t, c.Threshold, tc.threshold+*c.Expected)
+			}
+			tc.o.Rule = compare.RuleEvidently
+			c = column(t, run(t, newTable(t, "a", namedColumn{"x", tc.values(1, tc.n)}), newTable(t, "b", namedColumn{"x", tc.values(2, 600)}), tc.o), "x")
 			require.InDelta(t, tc.threshold, c.Threshold, 0)
 			require.NotNil(t, c.Score, c.Explanation)
 			require.False(t, c.Drifted, c.Explanation)
@@ -134,13 +142,20 @@ func TestDatasetVerdict(t *testing.T) {
 	reference := newTable(t, "a", namedColumn{"x", normal(1, 500, 0, 1)}, namedColumn{"y", normal(2, 500, 0, 1)}, namedColumn{"z", letters(3, 500, 1, 1)})
 	current := newTable(t, "b", namedColumn{"x", normal(4, 500, 1, 1)}, namedColumn{"y", normal(5, 500, 0, 1)}, namedColumn{"z", letters(6, 500, 1, 4)})
 	r := run(t, reference, current, compare.Options{})
-	require.Equal(t, compare.Dataset{Drifted: true, Share: 2.0 / 3, Columns: 3, Threshold: 0.5}, r.Dataset)
+	byRate := compare.Dataset{
+		Drifted: true, Verdict: compare.VerdictDrifted, Share: 2.0 / 3, Columns: 3, Threshold: 0.5,
+		Rule: compare.RuleRate, Rate: new(0.05), Effect: new(0.1), Detectable: new(0.5), Correction: "holm",
+	}
+	require.Equal(t, byRate, r.Dataset)
 	require.Equal(t, []string{"x", "y", "z"}, []string{r.Columns[0].Column, r.Columns[1].Column, r.Columns[2].Column})
 	require.Equal(t, []bool{true, false, true}, []bool{r.Columns[0].Drifted, r.Columns[1].Drifted, r.Columns[2].Drifted})
 	require.False(t, run(t, reference, current, compare.Options{DriftShare: new(0.7)}).Dataset.Drifted)
 	require.True(t, run(t, reference, current, compare.Options{DriftShare: new(2.0 / 3)}).Dataset.Drifted)
 	r = run(t, reference, current, compare.Options{Columns: []string{"y"}})
-	require.Equal(t, compare.Dataset{Columns: 1, Threshold: 0.5}, r.Dataset)
+	byRate.Drifted, byRate.Verdict, byRate.Share, byRate.Columns = false, compare.VerdictOK, 0, 1
+	require.Equal(t, byRate, r.Dataset)
+	r = run(t, reference, current, compare.Options{Rule: compare.RuleEvidently})
+	require.Equal(t, compare.Dataset{Drifted: true, Verdict: compare.VerdictDrifted, Share: 2.0 / 3, Columns: 3, Threshold: 0.5, Rule: compare.RuleEvidently}, r.Dataset)
 	r = run(t, reference, current, compare.Options{Ignore: []string{"x", "z"}})
 	require.Len(t, r.Columns, 1)
 }
@@ -157,9 +172,11 @@ func TestCorrection(t *testing.T) {
 		b = append(b, namedColumn{fmt.Sprintf("f%02d", i), normal(uint64(100+i), 300, mean, 1)})
 	}
 	reference, current := newTable(t, "a", a...), newTable(t, "b", b...)
-	plain := run(t, reference, current, compare.Options{Tests: []string{"f19=wasserstein"}})
+	evidently := compare.Options{Rule: compare.RuleEvidently, Tests: []string{"f19=wasserstein"}}
+	plain := run(t, reference, current, evidently)
 	for _, method := range []string{"bonferroni", "bh"} {
-		r := run(t, reference, current, compare.Options{Tests: []string{"f19=wasserstein"}, Correction: method})
+		evidently.Correction = method
+		r := run(t, reference, current, evidently)
 		require.Equal(t, method, r.Dataset.Correction)
 		var raw []float64
 		for i, c := range r.Columns {
@@ -462,10 +479,12 @@ func TestSampleBeyondTheBudget(t *testing.T) {
 	require.InDelta(t, *want.DataQuality.Reference.Mean, *c.DataQuality.Reference.Mean, 1e-12, "figures that need no memory are of all values")
 	require.Equal(t, want.DataQuality.Reference.Max, c.DataQuality.Reference.Max)
 	require.InDelta(t, *want.DataQuality.Reference.Std, *c.DataQuality.Reference.Std, 1e-9)
+	exact = run(t, a, b, compare.Options{Workers: 1, Seed: 5})
+	wantI := column(t, exact, "i")
 	other := small
 	other.Seed = 6
 	require.NotEqual(t, *c.Score, *column(t, run(t, a, b, other), "x").Score)
-	i, wantI := column(t, r, "i"), column(t, exact, "i")
+	i := column(t, r, "i")
 	require.False(t, i.Sampled, "few distinct values are counted")
 	require.InDelta(t, *wantI.DataQuality.Reference.Mean, *i.DataQuality.Reference.Mean, 1e-12)
 	require.InDelta(t, *wantI.DataQuality.Reference.Std, *i.DataQuality.Reference.Std, 1e-12)
@@ -523,9 +542,16 @@ func TestCalibratedThresholds(t *testing.T) {
 	require.True(t, c.Calibrated)
 	require.Greater(t, c.Threshold, 0.3)
 	require.False(t, c.Drifted)
-	q := column(t, run(t, a, b, compare.Options{Calibrate: compare.Calibration{Chunks: 10, Quantile: 1}}), "x")
-	require.True(t, q.Calibrated)
-	require.NotEqual(t, c.Threshold, q.Threshold)
+	for _, o := range []compare.Options{
+		{Calibrate: compare.Calibration{Chunks: 10, Quantile: 0.99}},
+		{Calibrate: compare.Calibration{Chunks: 10, Sigmas: 3}},
+		{Calibrate: compare.Calibration{Chunks: 10}, Rule: compare.RuleEvidently},
+	} {
+		q := column(t, run(t, a, b, o), "x")
+		require.True(t, q.Calibrated)
+		require.False(t, q.Drifted)
+		require.Equal(t, o.Rule == compare.RuleEvidently, q.Threshold > 1.1*c.Threshold, "Evidently's rule has nothing but the threshold")
+	}
 	set := column(t, run(t, a, b, compare.Options{Calibrate: compare.Calibration{Chunks: 10}, Thresholds: []string{"0.1"}}), "x")
 	require.False(t, set.Calibrated, "a given threshold stands")
 	r := run(t, a, b, compare.Options{Calibrate: compare.Calibration{Chunks: 1000}})
@@ -546,7 +572,7 @@ func TestSegments(t *testing.T) {
 	g[0] = "\x00"
 	a := newTable(t, "a", namedColumn{"x", x}, namedColumn{"g", g}, namedColumn{"c", letters(3, n, 1, 1)})
 	b := newTable(t, "b", namedColumn{"x", y}, namedColumn{"g", g}, namedColumn{"c", letters(4, n, 1, 1)})
-	r := run(t, a, b, compare.Options{Segment: "g"})
+	r := run(t, a, b, compare.Options{Segment: "g", Correction: "none"})
 	require.Len(t, r.Columns, 2, "the segment column is not compared")
 	require.Len(t, r.Segments, 3)
 	north, south, none := r.Segments[0], r.Segments[1], r.Segments[2]
@@ -564,7 +590,7 @@ func TestSegments(t *testing.T) {
 			xs, ys = append(xs, x[i]), append(ys, y[i])
 		}
 	}
-	alone := run(t, newTable(t, "a", namedColumn{"x", xs}), newTable(t, "b", namedColumn{"x", ys}), compare.Options{})
+	alone := run(t, newTable(t, "a", namedColumn{"x", xs}), newTable(t, "b", namedColumn{"x", ys}), compare.Options{Correction: "none"})
 	require.Equal(t, alone.Columns[0], south.Columns[0])
 
 	many := make([]string, n)
@@ -607,7 +633,7 @@ func TestOptionsThatAreWrong(t *testing.T) {
 	for want, o := range map[string]compare.Options{
 		"drift share: must be above 0 and at most 1, got 2":                            {DriftShare: new(2.0)},
 		"minimum of rows: must be at least 1, got 0":                                   {MinRows: new(0)},
-		`correction: "fdr" is not one of bh, bonferroni`:                               {Correction: "fdr"},
+		`correction: "fdr" is not one of holm, bh, bonferroni, none`:                   {Correction: "fdr"},
 		`multivariate: "umap" is not one of pca, domain, energy`:                       {Multivariate: []string{"umap"}},
 		`column "x" cannot be numeric and categorical at once`:                         {Numeric: []string{"x"}, Categorical: []string{"x"}},
 		`column "x" is both to be compared and to be ignored`:                          {Columns: []string{"x"}, Ignore: []string{"x"}},
@@ -618,8 +644,14 @@ func TestOptionsThatAreWrong(t *testing.T) {
 		"bins width:0: the number of bins must be from 1 to 1000":                      {Bins: "width:0"},
 		"bins sturges:5: sturges finds the number of bins itself":                      {Bins: "sturges:5"},
 		"must be above the one before":                                                 {Bins: "0,1,1"},
-		"calibration: needs at least 2 chunks, got 1":                                  {Calibrate: compare.Calibration{Chunks: 1}},
-		"calibration: quantile must be from 0 to 1, got 2":                             {Calibrate: compare.Calibration{Quantile: 2}},
+		"calibration: needs at least 8 chunks, got 7":                                  {Calibrate: compare.Calibration{Chunks: 7}},
+		"calibration: sigmas must be from 0 to 37, got -1":                             {Calibrate: compare.Calibration{Chunks: 8, Sigmas: -1}},
+		`rule: "nannyml" is not one of rate, evidently`:                                {Rule: "nannyml"},
+		"rule evidently: it knows no rate":                                             {Rule: "evidently", Rate: 0.01},
+		"rate: must be above 0 and at most 0.5, got 0.6":                               {Rate: 0.6},
+		"effect: must be at least 0, got -1":                                           {Effect: new(-1.0)},
+		"detectable effect: must be above the effect that matters, 0.1, got 0.1":       {Detectable: 0.1},
+		"calibration: quantile must be from 0 to below 1, got 2":                       {Calibrate: compare.Calibration{Quantile: 2}},
 		"quantile 0.9 needs chunks":                                                    {Calibrate: compare.Calibration{Quantile: 0.9}},
 		`target: column "y" is to be ignored, too`:                                     {Target: "y", Prediction: "p", Ignore: []string{"y"}},
 		`prediction: column "p" is to be ignored, too`:                                 {Target: "y", Prediction: "p", Ignore: []string{"p"}},

@@ -4,16 +4,69 @@ import (
 	"fmt"
 	"math"
 	"strings"
-
-	"github.com/millrace/millrace/drift/stattest"
 )
 
 // explain says in one sentence what moved, where it drifted, and by what figure that is
 // judged.
-func explain(c *Column, test *stattest.Test, moved []string) string {
-	var figure string
-	switch score := formatOptional(c.Score); {
-	case test.PValue:
+func explain(c *Column, v *judged) string {
+	if v.claim.why != "" {
+		return "Not judged: " + v.claim.why + "."
+	}
+	if v.claim.given {
+		return explainThreshold(c, v)
+	}
+	figure := figureOf(c)
+	chance := "p-value " + formatP(c.PValue)
+	if c.RawPValue != nil {
+		chance = "corrected p-value " + formatP(c.PValue)
+	}
+	if c.Expected != nil {
+		chance += ", expected by chance " + formatNumber(*c.Expected)
+	}
+	if c.Calibrated {
+		chance += ", by chunks of the reference"
+	}
+	effect := math.Abs(v.claim.effect)
+	text := fmt.Sprintf("%s is more than chance (%s), and its effect of %s is one that matters", figure, chance, formatNumber(effect))
+	if c.Drifted {
+		return sentence(v.moved, text)
+	}
+	text = fmt.Sprintf("No drift: %s is within chance (%s)", figure, chance)
+	if v.claim.passed {
+		text = fmt.Sprintf("No drift that matters: %s is more than chance (%s), but its effect is only %s", figure, chance, formatNumber(effect))
+	}
+	if c.SmallestEffect != nil {
+		text += "; an effect of " + formatNumber(*c.SmallestEffect) + " would have been found"
+	}
+	if len(v.moved) > 1 { // what the test does not see
+		text += "; " + strings.Join(v.moved[1:], ", and ")
+	}
+	return text + "."
+}
+
+// figureOf names the figure that a column is judged by.
+func figureOf(c *Column) string {
+	switch score := formatOptional(c.Score); c.Stattest {
+	case "wasserstein":
+		return "the Wasserstein distance of " + score + " standard deviations"
+	case "jensenshannon":
+		return "the Jensen–Shannon distance of " + score
+	default:
+		return "the " + c.Stattest + " of " + score
+	}
+}
+
+// sentence puts what moved before what it is judged by.
+func sentence(moved []string, figure string) string {
+	text := strings.Join(moved, ", and ")
+	return strings.ToUpper(text[:1]) + text[1:] + ": " + figure + "."
+}
+
+// explainThreshold explains a verdict by a threshold that stands for itself.
+func explainThreshold(c *Column, v *judged) string {
+	figure := figureOf(c)
+	switch {
+	case v.test.PValue:
 		what, relation := "p-value", "is at or above"
 		if c.RawPValue != nil {
 			what = "corrected p-value"
@@ -22,33 +75,23 @@ func explain(c *Column, test *stattest.Test, moved []string) string {
 			relation = "is below"
 		}
 		figure = fmt.Sprintf("the %s of %s, %s, %s", what, c.Stattest, formatP(c.PValue), relation)
-	case c.Stattest == "wasserstein":
-		figure = "the Wasserstein distance of " + score + " standard deviations"
-	case c.Stattest == "jensenshannon":
-		figure = "the Jensen–Shannon distance of " + score
+	case c.Drifted:
+		figure += " reaches"
 	default:
-		figure = "the " + c.Stattest + " of " + score
-	}
-	if !test.PValue {
-		if c.Drifted {
-			figure += " reaches"
-		} else {
-			figure += " stays below"
-		}
+		figure += " stays below"
 	}
 	figure += " the threshold of " + formatNumber(c.Threshold)
 	if c.Calibrated {
 		figure += ", made of chunks of the reference"
 	}
-	if !c.Drifted {
-		text := "No drift: " + figure
-		if len(moved) > 1 { // what the test does not see
-			text += "; " + strings.Join(moved[1:], ", and ")
-		}
-		return text + "."
+	if c.Drifted {
+		return sentence(v.moved, figure)
 	}
-	text := strings.Join(moved, ", and ")
-	return strings.ToUpper(text[:1]) + text[1:] + ": " + figure + "."
+	text := "No drift: " + figure
+	if len(v.moved) > 1 { // what the test does not see
+		text += "; " + strings.Join(v.moved[1:], ", and ")
+	}
+	return text + "."
 }
 
 // moved says what changed most between the sides, and then what no test looks at.

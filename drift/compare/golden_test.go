@@ -75,7 +75,7 @@ func TestGoldenEvidently(t *testing.T) {
 				a = append(a, namedColumn{c.Name, goldenColumn(c.Kind, c.Reference)})
 				b = append(b, namedColumn{c.Name, goldenColumn(c.Kind, c.Current)})
 			}
-			o := compare.Options{Bins: "evidently"}
+			o := compare.Options{Rule: compare.RuleEvidently, Bins: "evidently"}
 			for prefix, method := range map[string]string{"": tc.Method, "num=": tc.NumMethod, "cat=": tc.CatMethod} {
 				if method != "" {
 					o.Tests = append(o.Tests, prefix+method)

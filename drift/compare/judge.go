@@ -1,7 +1,6 @@
 package compare
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -27,8 +26,8 @@ type pair struct {
 // sideOf is one side of a pair: numbers or texts.
 type sideOf struct {
 	numbers    *numbers
-	sample     stattest.Sample // of numbers; infinite values are left out, as with Evidently
-	chunks     []stattest.Sample
+	sample     stattest.Sample   // of numbers; infinite values are left out, as with Evidently
+	chunks     []stattest.Sample // consecutive parts of the reference's values, where they are wanted
 	texts      *texts
 	typeErrors int64
 }
@@ -55,6 +54,8 @@ type judged struct {
 	moved  []string  // what changed, for the explanation
 	names  []string  // of a target or prediction, all categories in ascending order, where there are few values
 	values []float64 // likewise, of numbers
+	claim  claim
+	trials map[string]claim // of --all-tests
 	notes  []string
 	held   int  // values of a sample, where it is one
 	skip   bool // it is not compared after all, which a note says
@@ -116,17 +117,15 @@ func (o *checked) judge(p pair, kind string) judged {
 		v.names, v.values = t.names, t.values
 	}
 
-	// The bins that are shown, and that binned tests take.
-	numericCells := func() (r, k []float64) { return t.r, t.c }
+	s := sides{plan: p.plan, kind: c.Type, r: p.reference.sample, c: p.current.sample, table: t}
 	if c.Type == TypeNumeric && t.names == nil {
 		if c.NReference > 0 {
-			var err error
-			c.Bins.Edges, c.Bins.Reference, c.Bins.Current, err = o.binning.count(p)
+			bins, err := o.binning.of(p.reference.sample, p.current.sample, p.plan.integers())
 			if err != nil {
 				note("column %q: %v", c.Column, err)
 			}
+			c.Bins.Edges, c.Bins.Reference, c.Bins.Current = bins.Edges, bins.Count(p.reference.sample), bins.Count(p.current.sample)
 		}
-		numericCells = func() (r, k []float64) { return c.Bins.Reference, c.Bins.Current }
 	} else {
 		c.Bins = t.shown()
 	}
@@ -146,42 +145,10 @@ func (o *checked) judge(p pair, kind string) judged {
 		c.Explanation = tooFew(c, o.minRows)
 		return v
 	}
-	run := func(test *stattest.Test) (stattest.Result, error) {
-		options := stattest.Options{Seed: o.Seed}
-		if o.binning.rule == binsEvidently {
-			if result, err, its := evidently(p, c.Type, t, test.Name); its {
-				return result, err
-			}
-		}
-		switch {
-		case c.Type == TypeNumeric && test.Numeric != nil:
-			return test.Numeric(p.reference.sample, p.current.sample, options)
-		case !applies(test, c.Type, t) && c.Type == TypeCategorical:
-			return stattest.Result{}, fmt.Errorf("%s compares values, not categories", test.Name)
-		case !applies(test, c.Type, t):
-			return stattest.Result{}, fmt.Errorf("%s compares categories, and the column has many values", test.Name)
-		default:
-			r, k := numericCells()
-			return test.Cells(r, k, options)
-		}
-	}
 	if o.AllTests {
-		c.Tests = map[string]Trial{}
-		for _, test := range stattest.Tests() {
-			if !applies(test, c.Type, t) {
-				continue
-			}
-			trial := Trial{Threshold: o.threshold(c, test)}
-			if result, err := run(test); err != nil {
-				trial.Error = err.Error()
-			} else {
-				trial.Score, trial.PValue = finite(result.Score), result.PValue
-				trial.Drifted = test.Drifted(result, trial.Threshold)
-			}
-			c.Tests[test.Name] = trial
-		}
+		o.tryAll(&v, s)
 	}
-	result, err := run(chosen)
+	result, err := o.measure(s, chosen)
 	if err != nil {
 		c.Verdict = VerdictNotJudged
 		c.Explanation = fmt.Sprintf("Not judged: %v.", err)
@@ -190,17 +157,13 @@ func (o *checked) judge(p pair, kind string) judged {
 	}
 	v.test, v.result = chosen, result
 	c.Score, c.PValue, c.EffectSize, c.Method = finite(result.Score), result.PValue, result.EffectSize, result.Method
-	if o.Calibrate.Chunks > 0 && !chosen.PValue {
-		if _, set := o.thresholds.of(c.Column, c.Type); !set {
-			if limit, err := o.calibrate(p, c, chosen); err != nil {
-				note("column %q: no calibrated threshold, the default stands: %v", c.Column, err)
-			} else {
-				c.Threshold, c.Calibrated = limit, true
-			}
+	v.moved = moved(c, t)
+	v.claim = o.claim(c, s, chosen, result)
+	if o.Calibrate.Chunks > 0 && !v.claim.set {
+		if err := o.calibrate(&v, p.reference, s); err != nil {
+			note("column %q: judged as if its rows had no order: %v", c.Column, err)
 		}
 	}
-	c.Drifted = chosen.Drifted(result, c.Threshold)
-	v.moved = moved(c, t)
 	return v
 }
 
@@ -223,101 +186,6 @@ func (o *checked) threshold(c *Column, test *stattest.Test) float64 {
 		return own
 	}
 	return test.Threshold
-}
-
-// settle turns verdicts into columns, with p-values corrected over all of them, and the
-// data set's verdict.
-func (o *checked) settle(verdicts []judged) ([]Column, Dataset, error) {
-	d := Dataset{Threshold: o.share, Correction: o.Correction}
-	var at []int
-	var raw []float64
-	for i := range verdicts {
-		if v := &verdicts[i]; v.test != nil && v.test.PValue && v.result.PValue != nil {
-			at, raw = append(at, i), append(raw, *v.result.PValue)
-		}
-	}
-	if o.Correction != "" {
-		adjust := stattest.BenjaminiHochberg
-		if o.Correction == correctBonferroni {
-			adjust = stattest.Bonferroni
-		}
-		corrected, err := adjust(raw)
-		if err != nil {
-			return nil, Dataset{}, err
-		}
-		for k, i := range at {
-			v := &verdicts[i]
-			c := &v.column
-			c.RawPValue, c.PValue = c.PValue, &corrected[k]
-			v.result.PValue = c.PValue
-			c.Drifted = v.test.Drifted(v.result, c.Threshold)
-		}
-	}
-	columns := make([]Column, 0, len(verdicts))
-	drifted := 0
-	for i := range verdicts {
-		v := &verdicts[i]
-		c := &v.column
-		if v.test != nil {
-			d.Columns++
-			c.Verdict = VerdictOK
-			if c.Drifted {
-				c.Verdict = VerdictDrifted
-				drifted++
-			}
-			c.Explanation = explain(c, v.test, v.moved)
-		}
-		columns = append(columns, *c)
-	}
-	if d.Columns > 0 {
-		d.Share = float64(drifted) / float64(d.Columns)
-		d.Drifted = d.Share >= d.Threshold
-	}
-	return columns, d, nil
-}
-
-// calibrate returns the threshold of a distance: what chunks of the reference reach.
-func (o *checked) calibrate(p pair, c *Column, test *stattest.Test) (float64, error) {
-	if c.Type != TypeNumeric {
-		return 0, errors.New("chunks are made of numeric columns only")
-	}
-	if len(p.reference.chunks) == 0 {
-		return 0, errors.New("the reference's values are too many to be held in the order of its rows: raise --memory")
-	}
-	var scores []float64
-	for _, chunk := range p.reference.chunks {
-		if len(chunk.Values) < o.minRows {
-			return 0, fmt.Errorf("a chunk has %d values, at least %d are needed: make fewer chunks", len(chunk.Values), o.minRows)
-		}
-		var r stattest.Result
-		var err error
-		switch {
-		case test.Numeric != nil:
-			r, err = test.Numeric(p.reference.sample, chunk, stattest.Options{Seed: o.Seed})
-		default:
-			var a, b []float64
-			if c.Bins.Edges != nil {
-				of := p
-				of.current.sample = chunk
-				_, a, b, err = o.binning.count(of)
-			} else {
-				t := valueTable(p.reference.sample, chunk)
-				a, b = t.r, t.c
-			}
-			if err == nil {
-				r, err = test.Cells(a, b, stattest.Options{Seed: o.Seed})
-			}
-		}
-		if err != nil {
-			return 0, err
-		}
-		scores = append(scores, r.Score)
-	}
-	if o.Calibrate.Quantile > 0 {
-		return stattest.QuantileThreshold(scores, o.Calibrate.Quantile)
-	}
-	_, upper, err := stattest.SigmaThresholds(scores, o.Calibrate.Sigmas)
-	return upper, err
 }
 
 // unique says that more than half of the values are distinct: Evidently's rule for text,

@@ -262,7 +262,7 @@ func (n *numbers) finish(scratch *[]float64) stattest.Sample {
 // chunks cuts the values, in the order of rows, into so many parts of the same length; none
 // where that order was lost.
 func (n *numbers) chunks(parts int) []stattest.Sample {
-	if n.sampled || len(n.distinct) > 0 {
+	if n.sampled || len(n.distinct) > 0 || len(n.values) < parts {
 		return nil
 	}
 	var out []stattest.Sample

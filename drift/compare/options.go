@@ -3,6 +3,7 @@ package compare
 import (
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strconv"
@@ -24,13 +25,22 @@ type Options struct {
 	Thresholds []string
 	AllTests   bool // besides, every test that can judge the column
 
+	// Rule is how a column is judged. By rate, the default, it drifted where its p-value,
+	// corrected over the columns, is at most Rate, and its effect is at least Effect; and it
+	// did not where an effect of Detectable would have been found. By evidently, its p-value
+	// is below the threshold, or its score reaches it, whatever the number of rows.
+	Rule       string
+	Rate       float64  // of data sets in which a column is called drifted though none is; default 0.05
+	Effect     *float64 // that matters: a distance without what chance adds, or an effect size; default 0.1
+	Detectable float64  // a column in which even such an effect may be missed is not judged; default 0.5
+
 	DriftShare *float64 // of the judged columns, from which the data set drifts; default 0.5
-	Correction string   // of p-values over columns: bh or bonferroni; default none
+	Correction string   // of p-values over columns: holm, bh, bonferroni or none; default holm, by evidently none
 	Bins       string   // of numeric columns: quantile, width or sturges, also as width:20; evidently; or edges 0,1,5
 	MinRows    *int     // values that a column needs on each side to be judged; default 30
 
-	// Calibrate makes thresholds of distances from the reference itself: it is cut into
-	// chunks, and what their distances from it reach is no drift.
+	// Calibrate says that the reference's rows are in the order of time, and judges distances
+	// by how far chunks of it are from the rest of it.
 	Calibrate Calibration
 
 	Segment    string // a column: each of its values is compared on its own, too
@@ -44,32 +54,50 @@ type Options struct {
 	Workers int   // columns at a time; default GOMAXPROCS
 }
 
-// Calibration is how thresholds are found from chunks of the reference.
+// Calibration is how distances are judged where rows are like those before them. Sigmas or
+// Quantile give the threshold by the rate at which chunks of unchanged data pass it: as a
+// normal number passes so many standard deviations, or as values pass their quantile. Without
+// either, Rate is that of the data set, and corrected, as elsewhere; by the rule evidently,
+// Sigmas is 3.
 type Calibration struct {
-	Chunks   int     // consecutive parts of the reference; 0: no calibration
-	Sigmas   float64 // mean + Sigmas standard deviations; default 3
-	Quantile float64 // instead, where above 0
+	Chunks   int // consecutive parts of the reference, at least 8; 0: no calibration
+	Sigmas   float64
+	Quantile float64
 }
 
 // Defaults.
 const (
-	DefaultMemory = 1 << 30
-	defaultSigmas = 3 // NannyML's
+	DefaultMemory     = 1 << 30
+	defaultSigmas     = 3 // NannyML's
+	defaultRate       = 0.05
+	defaultEffect     = 0.1 // Evidently's threshold of distances
+	defaultDetectable = 0.5
+)
+
+// Values of Options.Rule.
+const (
+	RuleRate      = "rate"
+	RuleEvidently = "evidently"
 )
 
 // Values of Options.Correction.
 const (
+	correctHolm       = "holm"
 	correctBH         = "bh"
 	correctBonferroni = "bonferroni"
+	correctNone       = "none"
 )
 
-var corrections = []string{correctBH, correctBonferroni}
+var corrections = []string{correctHolm, correctBH, correctBonferroni, correctNone}
 
 // checked is Options with the defaults filled in and the lists parsed.
 type checked struct {
 	Options
 	share      float64
 	minRows    int
+	effect     float64
+	corrects   bool // the correction was asked for
+	columns    int  // that are compared at most
 	tests      rules[*stattest.Test]
 	thresholds rules[float64]
 	binning    binning
@@ -96,9 +124,7 @@ func (o Options) check() (*checked, error) {
 			bad("minimum of rows: must be at least 1, got %d", c.minRows)
 		}
 	}
-	if o.Correction != "" && !slices.Contains(corrections, o.Correction) {
-		bad("correction: %q is not one of %s", o.Correction, strings.Join(corrections, ", "))
-	}
+	errs = append(errs, c.checkRule())
 	for _, m := range o.Multivariate {
 		if !slices.Contains(multivariateMethods, m) {
 			bad("multivariate: %q is not one of %s", m, strings.Join(multivariateMethods, ", "))
@@ -152,17 +178,8 @@ func (o Options) check() (*checked, error) {
 	if c.binning, err = parseBins(o.Bins); err != nil {
 		errs = append(errs, err)
 	}
-	k := &c.Calibrate
-	switch {
-	case k.Chunks < 0 || k.Chunks == 1:
-		bad("calibration: needs at least 2 chunks, got %d", k.Chunks)
-	case !(k.Quantile >= 0 && k.Quantile <= 1):
-		bad("calibration: quantile must be from 0 to 1, got %v", k.Quantile)
-	case k.Chunks == 0 && k.Quantile > 0:
-		bad("calibration: quantile %v needs chunks: say how many", k.Quantile)
-	case !(k.Sigmas >= 0):
-		bad("calibration: sigmas must be at least 0, got %v", k.Sigmas)
-	case k.Sigmas == 0:
+	errs = append(errs, c.Calibrate.check())
+	if k := &c.Calibrate; c.Rule == RuleEvidently && k.Sigmas == 0 && k.Quantile == 0 {
 		k.Sigmas = defaultSigmas
 	}
 	if o.Memory < 0 {
@@ -175,6 +192,76 @@ func (o Options) check() (*checked, error) {
 		c.Workers = runtime.GOMAXPROCS(0)
 	}
 	return c, errors.Join(errs...)
+}
+
+// checkRule checks how columns are judged, and fills in the defaults.
+func (c *checked) checkRule() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Rule == "" {
+		c.Rule = RuleRate
+	}
+	if c.Rule != RuleRate && c.Rule != RuleEvidently {
+		bad("rule: %q is not one of %s, %s", c.Rule, RuleRate, RuleEvidently)
+	}
+	if c.Rule == RuleEvidently && (c.Rate != 0 || c.Options.Effect != nil || c.Detectable != 0) {
+		bad("rule evidently: it knows no rate, effect or detectable effect")
+	}
+	if c.Rate == 0 {
+		c.Rate = defaultRate
+	}
+	if !(c.Rate > 0 && c.Rate <= 0.5) {
+		bad("rate: must be above 0 and at most 0.5, got %v", c.Rate)
+	}
+	c.effect = defaultEffect
+	if c.Options.Effect != nil {
+		if c.effect = *c.Options.Effect; !(c.effect >= 0) || math.IsInf(c.effect, 0) {
+			bad("effect: must be at least 0, got %v", c.effect)
+		}
+	}
+	if c.Detectable == 0 {
+		c.Detectable = max(defaultDetectable, 5*c.effect)
+	}
+	if !(c.Detectable > c.effect) {
+		bad("detectable effect: must be above the effect that matters, %v, got %v", c.effect, c.Detectable)
+	}
+	c.corrects = c.Correction != ""
+	switch {
+	case c.corrects && !slices.Contains(corrections, c.Correction):
+		bad("correction: %q is not one of %s", c.Correction, strings.Join(corrections, ", "))
+	case !c.corrects && c.Rule == RuleRate:
+		c.Correction = correctHolm
+	case c.Correction == correctNone:
+		c.Correction = ""
+	}
+	return errors.Join(errs...)
+}
+
+func (c Calibration) check() error {
+	switch {
+	case c.Chunks < 0 || c.Chunks > 0 && c.Chunks < stattest.LeastChunks:
+		return fmt.Errorf("calibration: needs at least %d chunks, got %d", stattest.LeastChunks, c.Chunks)
+	case !(c.Quantile >= 0 && c.Quantile < 1):
+		return fmt.Errorf("calibration: quantile must be from 0 to below 1, got %v", c.Quantile)
+	case c.Chunks == 0 && c.Quantile > 0:
+		return fmt.Errorf("calibration: quantile %v needs chunks: say how many", c.Quantile)
+	case !(c.Sigmas >= 0) || c.Sigmas > 37:
+		return fmt.Errorf("calibration: sigmas must be from 0 to 37, got %v", c.Sigmas)
+	default:
+		return nil
+	}
+}
+
+// rate returns that of chunks which pass the threshold, or 0 where none is given.
+func (c Calibration) rate() float64 {
+	switch {
+	case c.Quantile > 0:
+		return 1 - c.Quantile
+	case c.Sigmas > 0:
+		return math.Erfc(c.Sigmas/math.Sqrt2) / 2
+	default:
+		return 0
+	}
 }
 
 // rules are what holds for columns: the narrowest that there is.

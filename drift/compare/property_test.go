@@ -55,8 +55,9 @@ func TestAnyTables(t *testing.T) {
 		o := compare.Options{
 			MinRows: new(rapid.IntRange(1, 30).Draw(rt, "minimum")), AllTests: rapid.Bool().Draw(rt, "all tests"),
 			Bins:       rapid.SampledFrom([]string{"", "width", "sturges", "evidently", "0,1,2"}).Draw(rt, "bins"),
-			Correction: rapid.SampledFrom([]string{"", "bh", "bonferroni"}).Draw(rt, "correction"),
-			Calibrate:  compare.Calibration{Chunks: rapid.SampledFrom([]int{0, 2}).Draw(rt, "chunks")},
+			Correction: rapid.SampledFrom([]string{"", "holm", "bh", "bonferroni", "none"}).Draw(rt, "correction"),
+			Rule:       rapid.SampledFrom([]string{"", "evidently"}).Draw(rt, "rule"),
+			Calibrate:  compare.Calibration{Chunks: rapid.SampledFrom([]int{0, 8}).Draw(rt, "chunks")},
 			Segment:    rapid.SampledFrom([]string{"", "p"}).Draw(rt, "segment"),
 			Memory:     rapid.SampledFrom([]int64{0, 1 << 10}).Draw(rt, "memory"),
 		}

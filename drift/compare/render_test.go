@@ -84,7 +84,7 @@ func example() *compare.Result {
 	return &compare.Result{
 		Reference: compare.Input{Name: "january.parquet", Rows: 4000, DuplicatedRows: new(int64(1204))},
 		Current:   compare.Input{Name: "may.parquet", Rows: 4000},
-		Dataset:   compare.Dataset{Drifted: true, Share: 2.0 / 3, Columns: 3, Threshold: 0.5, Correction: "benjamini-hochberg"},
+		Dataset:   compare.Dataset{Verdict: compare.VerdictDrifted, Rule: compare.RuleEvidently, Drifted: true, Share: 2.0 / 3, Columns: 3, Threshold: 0.5, Correction: "benjamini-hochberg"},
 		Columns:   []compare.Column{few, categories, equal, numeric},
 		Multivariate: []compare.Multivariate{
 			{
@@ -98,9 +98,9 @@ func example() *compare.Result {
 			{Metric: "precision", Current: new(0.71)},
 		}},
 		Segments: []compare.Segment{
-			{Segment: "ORD", Dataset: compare.Dataset{Drifted: true, Share: 1, Columns: 2, Threshold: 0.5}, Columns: []compare.Column{numeric, equal}},
-			{Segment: "DFW", Dataset: compare.Dataset{Columns: 1, Threshold: 0.5}, Columns: []compare.Column{categories}},
-			{Segment: "", Dataset: compare.Dataset{Threshold: 0.5}, Columns: []compare.Column{few}},
+			{Segment: "ORD", Dataset: compare.Dataset{Verdict: compare.VerdictDrifted, Rule: compare.RuleEvidently, Drifted: true, Share: 1, Columns: 2, Threshold: 0.5}, Columns: []compare.Column{numeric, equal}},
+			{Segment: "DFW", Dataset: compare.Dataset{Verdict: compare.VerdictOK, Rule: compare.RuleRate, Columns: 1, Threshold: 0.5}, Columns: []compare.Column{categories}},
+			{Segment: "", Dataset: compare.Dataset{Verdict: compare.VerdictOK, Rule: compare.RuleRate, NotJudged: 1, Threshold: 0.5}, Columns: []compare.Column{few}},
 		},
 		Notes: []string{"late_probability: compared by a sample of 1,000 values."}, Seed: 42, Version: "1",
 	}
@@ -288,7 +288,7 @@ func TestHTML(t *testing.T) {
 
 // many is a comparison of n columns of 20 bins or 30 categories, without and with long names.
 func many(n int, name string) *compare.Result {
-	r := &compare.Result{Dataset: compare.Dataset{Columns: n, Threshold: 0.5}}
+	r := &compare.Result{Dataset: compare.Dataset{Verdict: compare.VerdictOK, Rule: compare.RuleRate, Columns: n, Threshold: 0.5}}
 	for i := range n {
 		c := compare.Column{
 			Column: fmt.Sprintf("%s%d", name, i), Type: compare.TypeNumeric, Stattest: "wasserstein", Score: new(1 / float64(i+2)), Threshold: 0.1, Drifted: i < 9, Verdict: compare.VerdictOK,
@@ -389,7 +389,7 @@ func TestHTMLOfAnyResult(t *testing.T) {
 			return out
 		}
 		set := func() compare.Dataset {
-			return compare.Dataset{Share: values.Draw(t, "share"), Columns: rapid.IntRange(0, 3).Draw(t, "judged"), Threshold: values.Draw(t, "threshold"), Correction: text.Draw(t, "correction")}
+			return compare.Dataset{Verdict: compare.VerdictOK, Rule: compare.RuleRate, Share: values.Draw(t, "share"), Columns: rapid.IntRange(0, 3).Draw(t, "judged"), Threshold: values.Draw(t, "threshold"), Correction: text.Draw(t, "correction")}
 		}
 		r := &compare.Result{
 			Reference: compare.Input{Name: text.Draw(t, "name"), Rows: rapid.Int64().Draw(t, "rows")}, Dataset: set(), Columns: columns("columns"), Notes: rapid.SliceOfN(text, 0, 3).Draw(t, "notes"),

@@ -26,11 +26,17 @@ type Input struct {
 
 // Dataset is the verdict over all columns.
 type Dataset struct {
-	Drifted    bool    `json:"drifted"`
-	Share      float64 `json:"share"`     // drifted columns of the judged ones, 0 to 1
-	Columns    int     `json:"columns"`   // judged
-	Threshold  float64 `json:"threshold"` // share from which the data set drifts
-	Correction string  `json:"correction,omitempty"`
+	Drifted    bool     `json:"drifted"`
+	Verdict    string   `json:"verdict"`              // drifted, ok or not_judged
+	Share      float64  `json:"share"`                // drifted columns of the judged ones, 0 to 1
+	Columns    int      `json:"columns"`              // judged
+	NotJudged  int      `json:"not_judged"`           // columns, of which nothing is said
+	Threshold  float64  `json:"threshold"`            // share from which the data set drifts
+	Rule       string   `json:"rule"`                 // rate or evidently
+	Rate       *float64 `json:"rate,omitempty"`       // of data sets in which a column is called drifted though none is
+	Effect     *float64 `json:"effect,omitempty"`     // the least that is called drift
+	Detectable *float64 `json:"detectable,omitempty"` // a column in which even this may be missed is not judged
+	Correction string   `json:"correction,omitempty"`
 }
 
 // Column kinds.
@@ -51,7 +57,8 @@ const (
 	VerdictOK      = "ok"
 	VerdictTooFew  = "too_few" // fewer values than the minimum on a side: not judged
 
-	// VerdictNotJudged is of a column for which its test has no answer; the explanation says why.
+	// VerdictNotJudged is of a column for which its test has no answer, or would have found no
+	// drift of a sensible size; the explanation says why.
 	VerdictNotJudged = "not_judged"
 )
 
@@ -61,12 +68,14 @@ type Column struct {
 	Type             string           `json:"type"`           // num or cat
 	Role             string           `json:"role,omitempty"` // target or prediction; empty for a feature
 	Stattest         string           `json:"stattest"`
-	Score            *float64         `json:"score"`                 // the statistic or distance; null where not judged
-	PValue           *float64         `json:"p_value,omitempty"`     // corrected when Dataset.Correction is set
-	RawPValue        *float64         `json:"raw_p_value,omitempty"` // before the correction, where there is one
-	EffectSize       *float64         `json:"effect_size,omitempty"`
-	Threshold        float64          `json:"threshold"`
-	Calibrated       bool             `json:"calibrated,omitempty"` // the threshold comes from chunks of the reference
+	Score            *float64         `json:"score"`                     // the statistic or distance; null where not judged
+	PValue           *float64         `json:"p_value,omitempty"`         // corrected when Dataset.Correction is set
+	RawPValue        *float64         `json:"raw_p_value,omitempty"`     // before the correction, where there is one
+	EffectSize       *float64         `json:"effect_size,omitempty"`     // by the rule rate, of a distance what is left of it without Expected
+	Expected         *float64         `json:"expected,omitempty"`        // a distance where nothing drifted, at these sizes
+	SmallestEffect   *float64         `json:"smallest_effect,omitempty"` // that would have been found in 80 % of cases
+	Threshold        float64          `json:"threshold"`                 // of the p-value; of a distance the score
+	Calibrated       bool             `json:"calibrated,omitempty"`      // judged by chunks of the reference
 	Drifted          bool             `json:"drifted"`
 	Verdict          string           `json:"verdict"`
 	Method           string           `json:"method,omitempty"`  // exact, asymptotic, permutation
@@ -92,11 +101,12 @@ type Bins struct {
 
 // Trial is one test of --all-tests.
 type Trial struct {
-	Score     *float64 `json:"score"`
-	PValue    *float64 `json:"p_value,omitempty"`
-	Threshold float64  `json:"threshold"`
-	Drifted   bool     `json:"drifted"`
-	Error     string   `json:"error,omitempty"` // why there is no score
+	Score      *float64 `json:"score"`
+	PValue     *float64 `json:"p_value,omitempty"` // corrected as a column's
+	EffectSize *float64 `json:"effect_size,omitempty"`
+	Threshold  float64  `json:"threshold"`
+	Drifted    bool     `json:"drifted"`
+	Error      string   `json:"error,omitempty"` // why there is no score
 }
 
 // DataQuality is what is wrong with a column's values.

@@ -99,7 +99,7 @@ func (e *engine) side(p *plan, k, together int, before *side) *side {
 	}
 	if !p.numeric {
 		for range parts {
-			s.texts = append(s.texts, newTexts(max(e.Memory/int64(2*together*parts), leastHeld*2*textOverhead)))
+			s.texts = append(s.texts, newTexts(max(e.Memory/int64(2*together*parts), leastHeld*2*textOverhead), k == 0 && e.Calibrate.Chunks > 0))
 		}
 		if before != nil {
 			s.numbers = before.numbers

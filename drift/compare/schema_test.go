@@ -162,7 +162,7 @@ func TestJSONOfAComparison(t *testing.T) {
 	reference := newTable(t, "reference.csv", namedColumn{"x", x}, namedColumn{"twin", twin}, namedColumn{"letter", letter}, namedColumn{"region", region}, namedColumn{"late", late}, namedColumn{"p", p}, namedColumn{"when", when}, namedColumn{"one", slices.Repeat([]float64{1}, n)})
 	current := newTable(t, "current.csv", namedColumn{"x", y}, namedColumn{"twin", y}, namedColumn{"letter", letters2}, namedColumn{"region", region}, namedColumn{"late", later}, namedColumn{"p", q}, namedColumn{"when", when}, namedColumn{"one", append([]float64{2}, slices.Repeat([]float64{math.NaN()}, n-1)...)})
 	r := run(t, reference, current, compare.Options{
-		Tests: []string{"twin=psi"}, AllTests: true, Correction: "bh", Calibrate: compare.Calibration{Chunks: 2},
+		Tests: []string{"twin=psi"}, AllTests: true, Correction: "bh",
 		Segment: "region", Target: "late", Prediction: "p", Seed: 4,
 	})
 	var out bytes.Buffer

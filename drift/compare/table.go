@@ -72,7 +72,7 @@ func (t *terminal) summary(r *Result) {
 	switch {
 	case r.Dataset.Drifted:
 		word, code = "DRIFTED", ansiRed
-	case r.Dataset.Columns == 0:
+	case r.Dataset.Verdict == VerdictNotJudged || r.Dataset.Columns == 0:
 		word, code = "NOT JUDGED", ""
 	}
 	text := r.Dataset.summary()
@@ -239,6 +239,7 @@ func (t *terminal) columns(columns []*Column) {
 		{head: "SCORE", right: true},
 		{head: "P-VALUE", right: true, drop: 6},
 		{head: "EFFECT", right: true, drop: 2},
+		{head: "SMALLEST", right: true, drop: 2},
 		{head: "THRESHOLD", right: true, drop: 5},
 		{head: "MISSING", right: true, drop: 4},
 		{head: "TESTS DRIFTED", right: true, drop: 1},
@@ -259,7 +260,7 @@ func (t *terminal) columns(columns []*Column) {
 		}
 		g.rows = append(g.rows, []string{
 			verdictWord(c.Verdict), shownName(c.Column, 200), kind, shownName(c.Stattest, 40), formatOptional(c.Score), formatP(c.PValue),
-			formatOptional(c.EffectSize), formatNumber(c.Threshold), missingShares(c), tests,
+			formatOptional(c.EffectSize), formatOptional(c.SmallestEffect), formatNumber(c.Threshold), missingShares(c), tests,
 		})
 		g.codes = append(g.codes, verdictCode(c.Drifted, c.Verdict))
 	}

@@ -42,7 +42,19 @@ func (c *Column) severity() float64 {
 	if !c.judged() {
 		return math.NaN()
 	}
-	return severity(c.Score, c.PValue, c.Threshold)
+	if c.SmallestEffect == nil { // the threshold stands for itself
+		return severity(c.Score, c.PValue, c.Threshold)
+	}
+	p := c.PValue
+	if c.Expected != nil { // of a distance, the score has the threshold
+		p = nil
+	}
+	// Drift is what passes both marks, of which the threshold is one.
+	if s := severity(c.Score, p, c.Threshold); c.Drifted {
+		return max(s, 1)
+	} else {
+		return min(s, 0.99)
+	}
 }
 
 // worstFirst returns the columns that drifted, then the others, then those not judged, each
@@ -83,12 +95,16 @@ func (d Dataset) summary() string {
 	if d.Columns == 0 {
 		return "No column was judged."
 	}
+	rest := ""
+	if d.NotJudged > 0 {
+		rest = fmt.Sprintf(" %s not judged.", count(int64(d.NotJudged), "column"))
+	}
 	drifted := int(math.Round(d.Share * float64(d.Columns)))
 	text := fmt.Sprintf("%d of %d judged columns drifted (%s); ", drifted, d.Columns, formatShare(d.Share))
 	if d.Columns == 1 {
 		text = fmt.Sprintf("%d of 1 judged column drifted; ", drifted)
 	}
-	return text + "the data set drifts from a share of " + formatShare(d.Threshold) + "."
+	return text + "the data set drifts from a share of " + formatShare(d.Threshold) + "." + rest
 }
 
 // verdictWord is a verdict as people read it.

@@ -62,7 +62,7 @@ func (d *deal) null(distance Distance, seed uint64) (*Null, error) {
 			d.upTo = append(d.upTo, sum)
 		}
 	}
-	n := &Null{rows: d.rows, square: distance.Square}
+	n := &Null{rows: d.rows, square: distance.Square, unit: 1}
 	n.most = min(max(dealsCost/len(d.cells), 2*secondDeals), mostDeals)
 	n.draw = func() (float64, error) {
 		d.next()
@@ -236,17 +236,20 @@ func distanceOfValues(test string, values []float64) func(r, c []float64) (float
 			n, m = n+r[i], m+c[i]
 		}
 		a, b := 1/n, 1/m
-		gap, sum, squares := 0.0, 0.0, 0.0
+		gap, sum, squares, most := 0.0, 0.0, 0.0, 0.0
 		var first, second float64 // moments of the reference
 		for i := range r {
 			gap += r[i]*a - c[i]*b
 			sum += math.Abs(gap) * gaps[i]
 			squares += gap * gap * gaps[i]
+			most = max(most, math.Abs(gap))
 			w := r[i] * x[i]
 			first += w
 			second += w * x[i]
 		}
 		switch test {
+		case "ks":
+			return most, nil
 		case "ed":
 			return math.Sqrt(2*squares) * math.Sqrt(unit), nil
 		case "wasserstein_raw":

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-
-	"gonum.org/v1/gonum/stat/distuv"
 )
 
 // A Null is what a distance is where nothing drifted: its distribution over the ways to deal
@@ -30,6 +28,7 @@ type Null struct {
 
 	rows   [2]float64 // of the reference, of the current data
 	square bool       // the distance grows as the square of a norm
+	unit   float64    // of norms, so that their squares are numbers
 	mean   float64    // of the squared norm
 	one    float64    // the standard deviation of a norm in one direction
 	deals  []float64  // the norms, in the order in which they were drawn
@@ -45,9 +44,9 @@ type Null struct {
 const (
 	firstDeals  = 200
 	secondDeals = 1000
-	mostDeals   = 20_000
+	mostDeals   = 4000
 	enoughDeals = 10        // that reach a distance, for its p-value
-	dealsCost   = 4_000_000 // deals times cells, at most
+	dealsCost   = 2_000_000 // deals times cells, at most, beyond secondDeals
 	tailDeals   = 100       // the greatest, to which the tail is fitted
 	farTail     = 1e-7      // a p-value by the tail after which no deals are drawn any more
 )
@@ -90,7 +89,7 @@ func NullOfCells(test *Test, reference, current []float64, o NullOptions) (*Null
 	}
 	return NullOf(Distance{Name: test.Name, Square: growsAsSquare(test.Name), Of: func(r, c []float64) (float64, error) {
 		result, err := test.Cells(r, c, Options{Permutations: 1}) // of TVD, which has its own
-		return result.Score, err
+		return math.Abs(result.Score), err
 	}}, reference, current, o)
 }
 
@@ -124,7 +123,7 @@ func NullOf(distance Distance, reference, current []float64, o NullOptions) (*Nu
 	return d.null(distance, o.Seed)
 }
 
-// NullOfValues returns the null of a distance of values (wasserstein, wasserstein_raw, ed), or
+// NullOfValues returns the null of a distance of values (wasserstein, wasserstein_raw, ed, ks), or
 // of a test of cells over the bins that o.Bins makes of the reference. Values are taken
 // together to at most about a thousand, the outermost of which stay as they are, where there
 // are more: what that changes is far below Spread.
@@ -143,7 +142,7 @@ func NullOfValues(test *Test, reference, current Sample, o NullOptions) (*Null, 
 	case o.Bins != nil && test.Cells != nil:
 		distance.Of = binned(test, values, o.Bins)
 		return d.null(distance, o.Seed)
-	case test.Name == "wasserstein", test.Name == "wasserstein_raw", test.Name == "ed":
+	case test.Name == "wasserstein", test.Name == "wasserstein_raw", test.Name == "ed", test.Name == "ks":
 		distance.Of = distanceOfValues(test.Name, values)
 		return d.null(distance, o.Seed)
 	default:
@@ -151,11 +150,15 @@ func NullOfValues(test *Test, reference, current Sample, o NullOptions) (*Null, 
 	}
 }
 
-// HasNull says whether a test has a Null: all distances do, and the tests of cells whose own
-// p-value is that of the chi-square distribution, which few rows do not follow, or of deals, of
-// which there are too few for many columns.
+// HasNull says whether the verdict of a test is better made by a Null: that of all distances
+// is, and that of the tests of cells whose own p-value is one that few rows do not follow, or
+// by deals, of which there are too few for many columns.
 func HasNull(t *Test) bool {
-	return !t.PValue || t.Name == "chisquare" || t.Name == "g_test" || t.Name == "TVD"
+	switch t.Name {
+	case "chisquare", "g_test", "z", "TVD":
+		return true
+	}
+	return !t.PValue
 }
 
 func growsAsSquare(test string) bool {
@@ -171,14 +174,14 @@ func (n *Null) norm(score float64) float64 {
 	if n.square {
 		return math.Sqrt(max(score, 0))
 	}
-	return score
+	return score / n.unit
 }
 
 func (n *Null) score(norm float64) float64 {
 	if n.square {
 		return norm * norm
 	}
-	return norm
+	return norm * n.unit
 }
 
 // need draws deals until there are so many.
@@ -202,6 +205,13 @@ func (n *Null) start() error {
 	if !n.need(firstDeals) {
 		return n.err
 	}
+	// The distances of values have their unit, which may be extreme.
+	if most := slices.Max(n.deals); !n.square && most > 0 && math.Abs(math.Log10(most)) > 100 {
+		n.unit = most
+		for i := range n.deals {
+			n.deals[i] /= most
+		}
+	}
 	k := float64(firstDeals)
 	mean, first, square := 0.0, 0.0, 0.0
 	for _, x := range n.deals[:firstDeals] {
@@ -209,9 +219,9 @@ func (n *Null) start() error {
 		first += n.score(x) / k
 	}
 	for _, x := range n.deals[:firstDeals] {
-		square += (n.score(x) - first) * (n.score(x) - first) / (k - 1)
+		square += (n.score(x) - first) / n.unit * ((n.score(x) - first) / n.unit) / (k - 1)
 	}
-	n.mean, n.Spread = mean, math.Sqrt(square)
+	n.mean, n.Spread = mean, math.Sqrt(square)*n.unit
 	n.Expected = n.score(math.Sqrt(mean))
 	// The squared norm is about one² times a chi-square of as many degrees of freedom as
 	// directions (Satterthwaite): its variance is 2·one²·mean.
@@ -295,7 +305,7 @@ func (n *Null) Threshold(rate float64) float64 {
 		x = newTail(n.deals[:n.most]).threshold(rate)
 	}
 	if n.order != nil {
-		x = max(x, n.order.threshold(n, rate))
+		x = max(x, n.order.limit(n.mean, rate))
 	}
 	return n.score(x)
 }
@@ -314,41 +324,9 @@ func (n *Null) Mark(effect float64) float64 {
 	return n.score(math.Sqrt(x*x + n.mean))
 }
 
-// normalPower is how many standard deviations a figure must lie beyond its limit to pass it
-// in 80 % of cases.
-const normalPower = 0.8416212335729143
-
-// SmallestEffect returns the smallest effect that is found in 80 % of cases by the rule that
-// drift is what has a p-value of at most rate and an Effect of at least mark. It takes the
-// square of the norm for a non-central chi-square with the mean and the spread of the deals.
-func (n *Null) SmallestEffect(rate, mark float64) float64 {
-	limit := 0.0
-	switch {
-	case n.order != nil:
-		limit = n.order.threshold(n, rate)
-	case n.one > 0:
-		limit = n.one * math.Sqrt(2*gammaQuantile(n.mean/(n.one*n.one)/2, rate))
-	}
-	m := n.norm(mark)
-	limit = max(limit, math.Sqrt(m*m+n.mean)) + normalPower*n.one
-	return n.score(math.Sqrt(max(limit*limit-max(n.mean-n.one*n.one, 0), m*m)))
-}
-
-// gammaQuantile returns where the upper tail of Gamma(shape, 1) is p.
-func gammaQuantile(shape, p float64) float64 {
-	g := distuv.Gamma{Alpha: shape, Beta: 1}
-	low, high := 0.0, shape+1
-	for g.Survival(high) > p {
-		low, high = high, 2*high
-	}
-	for range 60 {
-		if mid := (low + high) / 2; g.Survival(mid) > p {
-			low = mid
-		} else {
-			high = mid
-		}
-	}
-	return high
+// Power returns what the null says of the effects that are found at its sizes.
+func (n *Null) Power() Power {
+	return Power{mean: n.mean, bias: n.mean, one: n.one, unit: n.unit, square: n.square, order: n.order}
 }
 
 // tail is the distribution of the norm beyond the greatest of the deals: what it exceeds is

@@ -81,7 +81,8 @@ func (o *order) pValue(n *Null, x float64) float64 {
 	return fSurvival(o.directions, o.freedom, x*x/n.mean)
 }
 
-func (o *order) threshold(n *Null, rate float64) float64 {
+// limit returns the norm that is reached at a rate, with that mean square.
+func (o *order) limit(mean, rate float64) float64 {
 	low, high := 0.0, 1.0
 	for fSurvival(o.directions, o.freedom, high) > rate && high < 1e300 {
 		low, high = high, 2*high
@@ -93,7 +94,7 @@ func (o *order) threshold(n *Null, rate float64) float64 {
 			high = mid
 		}
 	}
-	return math.Sqrt(high * n.mean)
+	return math.Sqrt(high * mean)
 }
 
 // fSurvival is the upper tail of the F distribution.
