@@ -33,6 +33,7 @@ func WriteHTML(w io.Writer, r *Result, made time.Time) error {
 	v := view{Result: r, Made: made, Listed: columns[:min(len(columns), maxListed)], Cards: columns[:min(len(columns), maxCards)]}
 	for _, c := range v.Listed {
 		v.HasP = v.HasP || c.PValue != nil
+		v.HasSmallest = v.HasSmallest || c.SmallestEffect != nil
 		v.HasEffect = v.HasEffect || c.EffectSize != nil
 	}
 	v.Heat = heatOf(r.Segments)
@@ -50,10 +51,10 @@ func WriteHTML(w io.Writer, r *Result, made time.Time) error {
 // view is what the template reads.
 type view struct {
 	*Result
-	Made            time.Time
-	Listed, Cards   []*Column
-	HasP, HasEffect bool
-	Heat            *heat
+	Made                         time.Time
+	Listed, Cards                []*Column
+	HasP, HasEffect, HasSmallest bool
+	Heat                         *heat
 }
 
 // ShownNotes are the notes that are shown.
@@ -125,7 +126,7 @@ func trials(c *Column) []namedTrial {
 		out = append(out, namedTrial{name, c.Tests[name]})
 	}
 	slices.SortStableFunc(out, func(a, b namedTrial) int {
-		return cmp.Compare(severity(b.Score, b.PValue, b.Threshold), severity(a.Score, a.PValue, a.Threshold))
+		return cmp.Compare(b.severity(), a.severity())
 	})
 	return out
 }
@@ -183,7 +184,7 @@ var reportTemplate = template.Must(template.New("compare").Funcs(template.FuncMa
 		return n
 	},
 	"times": func(c *Column) string {
-		if s := c.severity(); c.PValue == nil && !math.IsNaN(s) && c.Threshold > 0 {
+		if s := c.severity(); (c.PValue == nil || c.Expected != nil) && !math.IsNaN(s) && c.Threshold > 0 {
 			return formatTimes(s)
 		}
 		return ""

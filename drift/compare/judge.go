@@ -158,12 +158,14 @@ func (o *checked) judge(p pair, kind string) judged {
 	v.test, v.result = chosen, result
 	c.Score, c.PValue, c.EffectSize, c.Method = finite(result.Score), result.PValue, result.EffectSize, result.Method
 	v.moved = moved(c, t)
-	v.claim = o.claim(c, s, chosen, result)
-	if o.Calibrate.Chunks > 0 && !v.claim.set {
-		if err := o.calibrate(&v, p.reference, s); err != nil {
-			note("column %q: judged as if its rows had no order: %v", c.Column, err)
+	if o.Calibrate.Chunks > 0 && !o.set(c) {
+		err := o.calibrate(&v, p.reference, s)
+		if err == nil {
+			return v
 		}
+		note("column %q: judged as if its rows had no order: %v", c.Column, err)
 	}
+	v.claim = o.claim(c, s, chosen, result)
 	return v
 }
 

@@ -92,6 +92,11 @@ func (e *engine) judgeTogether(method string, reference, current multivariate.Ma
 		}
 		m = Multivariate{Method: "pca_reconstruction", Score: result.Error, Reference: &p.ReferenceError, Threshold: p.Lower, UpperLimit: &p.Upper, Drifted: result.Drifted}
 		m.Rows = int64(max(reference.Rows(), current.Rows()))
+		if e.Rule == RuleRate {
+			if err := e.judgePCA(&m, reference, current); err != nil {
+				return m, err
+			}
+		}
 		if result.Error > 0 { // else there are no parts of it
 			parts = result.Contributions
 		}
@@ -115,6 +120,21 @@ func (e *engine) judgeTogether(method string, reference, current multivariate.Ma
 		m.Contributions = append(m.Contributions, Contribution{Column: reference.Names[c.Column], Share: c.Share})
 	}
 	return m, nil
+}
+
+// judgePCA judges by the errors of rows that the components were not fitted to.
+func (e *engine) judgePCA(m *Multivariate, reference, current multivariate.Matrix) error {
+	t, err := multivariate.TestPCA(reference, current, multivariate.PCAOptions{}, e.Seed)
+	if err != nil {
+		return fmt.Errorf("not judged: %w", err)
+	}
+	m.PValue, m.EffectSize = &t.PValue, &t.Effect
+	m.Drifted = t.PValue <= e.Rate && math.Abs(t.Effect) >= e.effect
+	if !m.Drifted && t.SmallestEffect > e.Detectable {
+		return fmt.Errorf("pca reconstruction: not judged: of %d and %d rows, only a difference of %s standard deviations of the errors would have been found, not one of %s",
+			reference.Rows(), current.Rows(), formatNumber(t.SmallestEffect), formatNumber(e.Detectable))
+	}
+	return nil
 }
 
 // together reads rows of several columns: all, or a sample in their order by the seed.

@@ -10,7 +10,6 @@ import (
 
 // claim is what a test says of a column, before the correction over columns.
 type claim struct {
-	set        bool    // the threshold is the user's
 	given      bool    // the threshold is the user's, or Evidently's: it stands for itself
 	drifted    bool    // where it is given
 	loose      float64 // how often unchanged data pass Evidently's threshold of a distance
@@ -27,13 +26,13 @@ type claim struct {
 
 // claim judges the result of a test.
 func (o *checked) claim(c *Column, s sides, test *stattest.Test, result stattest.Result) claim {
-	_, set := o.thresholds.of(c.Column, c.Type)
+	set := o.set(c)
 	if set || o.Rule == RuleEvidently {
 		threshold := o.threshold(c, test)
-		v := claim{set: set, given: true, drifted: test.Drifted(result, threshold)}
+		v := claim{given: true, drifted: test.Drifted(result, threshold)}
 		if !set && !test.PValue {
 			if n, err := o.null(s, test); err == nil {
-				v.loose = n.PValue(threshold)
+				v.loose = n.Share(threshold)
 			}
 		}
 		return v
@@ -50,6 +49,12 @@ func (o *checked) claim(c *Column, s sides, test *stattest.Test, result stattest
 		return claim{why: err.Error()}
 	}
 	return o.claimBy(n, s, test, result)
+}
+
+// set says that the user gave the column's threshold.
+func (o *checked) set(c *Column) bool {
+	_, set := o.thresholds.of(c.Column, c.Type)
+	return set
 }
 
 // claimBy judges the result of a test by its null.
@@ -87,7 +92,7 @@ func (o *checked) calibrate(v *judged, reference sideOf, s sides) error {
 	if test := v.test; !stattest.HasNull(test) && test.Name != "ks" {
 		return fmt.Errorf("%s takes rows for independent of each other", test.Name)
 	}
-	if v.claim.given && v.test.PValue {
+	if o.Rule == RuleEvidently && v.test.PValue {
 		return fmt.Errorf("the threshold of %s by the rule evidently is one of its p-value", v.test.Name)
 	}
 	chunks, err := o.chunks(reference, s)
@@ -120,10 +125,9 @@ func (o *checked) calibrate(v *judged, reference sideOf, s sides) error {
 		return err
 	}
 	rate := o.Calibrate.rate()
-	if v.claim.given {
-		v.column.Threshold = n.Threshold(rate)
-		v.claim.drifted, v.claim.loose = v.test.Drifted(v.result, v.column.Threshold), 0
-		v.column.Calibrated = true
+	if o.Rule == RuleEvidently {
+		v.column.Threshold, v.column.Calibrated = n.Threshold(rate), true
+		v.claim = claim{given: true, drifted: v.test.Drifted(v.result, v.column.Threshold)}
 		return nil
 	}
 	v.claim = o.claimBy(n, s, v.test, v.result)
@@ -394,7 +398,7 @@ func (o *checked) settleTrials(verdicts []judged) error {
 			if trial.PValue, trial.Threshold = &corrected[k], o.Rate; v.expected != nil {
 				trial.Threshold = v.mark
 			}
-			trial.EffectSize = finite(v.effect)
+			trial.EffectSize, trial.Expected = finite(v.effect), v.expected
 			trial.Drifted = corrected[k] <= o.Rate && math.Abs(v.effect) >= o.effect
 			verdicts[i].column.Tests[test.Name] = trial
 		}

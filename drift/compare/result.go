@@ -104,6 +104,7 @@ type Trial struct {
 	Score      *float64 `json:"score"`
 	PValue     *float64 `json:"p_value,omitempty"` // corrected as a column's
 	EffectSize *float64 `json:"effect_size,omitempty"`
+	Expected   *float64 `json:"expected,omitempty"`
 	Threshold  float64  `json:"threshold"`
 	Drifted    bool     `json:"drifted"`
 	Error      string   `json:"error,omitempty"` // why there is no score
@@ -142,6 +143,7 @@ type Multivariate struct {
 	Threshold     *float64       `json:"threshold,omitempty"`
 	UpperLimit    *float64       `json:"upper_limit,omitempty"`
 	PValue        *float64       `json:"p_value,omitempty"`
+	EffectSize    *float64       `json:"effect_size,omitempty"` // of pca_reconstruction, by the rule rate: the difference of the mean errors in their standard deviations
 	Drifted       bool           `json:"drifted"`
 	Columns       []string       `json:"columns"`
 	Contributions []Contribution `json:"contributions"` // greatest first

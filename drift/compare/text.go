@@ -42,18 +42,35 @@ func (c *Column) severity() float64 {
 	if !c.judged() {
 		return math.NaN()
 	}
-	if c.SmallestEffect == nil { // the threshold stands for itself
-		return severity(c.Score, c.PValue, c.Threshold)
+	return byMarks(severity(c.Score, c.ofThreshold(), c.Threshold), c.SmallestEffect != nil, c.Drifted)
+}
+
+// ofThreshold is the p-value where that is what the threshold is of: of a distance, it is the
+// score also where there is a p-value beside it.
+func (c *Column) ofThreshold() *float64 {
+	if c.Expected != nil {
+		return nil
 	}
-	p := c.PValue
-	if c.Expected != nil { // of a distance, the score has the threshold
+	return c.PValue
+}
+
+func (t Trial) severity() float64 {
+	p := t.PValue
+	if t.Expected != nil {
 		p = nil
 	}
-	// Drift is what passes both marks, of which the threshold is one.
-	if s := severity(c.Score, p, c.Threshold); c.Drifted {
-		return max(s, 1)
-	} else {
-		return min(s, 0.99)
+	return byMarks(severity(t.Score, p, t.Threshold), t.EffectSize != nil, t.Drifted)
+}
+
+// byMarks is a severity where drift is what passes two marks, of which the threshold is one.
+func byMarks(severity float64, two, drifted bool) float64 {
+	switch {
+	case !two || math.IsNaN(severity):
+		return severity
+	case drifted:
+		return max(severity, 1)
+	default:
+		return min(severity, 0.99)
 	}
 }
 
@@ -104,7 +121,11 @@ func (d Dataset) summary() string {
 	if d.Columns == 1 {
 		text = fmt.Sprintf("%d of 1 judged column drifted; ", drifted)
 	}
-	return text + "the data set drifts from a share of " + formatShare(d.Threshold) + "." + rest
+	text += "the data set drifts from a share of " + formatShare(d.Threshold) + "." + rest
+	if d.Rate != nil && d.Effect != nil {
+		text += fmt.Sprintf(" Drift is an effect from %s that is more than chance, at a rate of %s.", formatNumber(*d.Effect), formatShare(*d.Rate))
+	}
+	return text
 }
 
 // verdictWord is a verdict as people read it.

@@ -132,7 +132,7 @@ func fitPCA(reference Matrix, o PCAOptions) (*PCA, error) {
 		return nil, err
 	}
 
-	t := p.reconstruct(reference)
+	t := p.reconstruct(reference, nil)
 	p.ReferenceError, p.squares = t.all.mean, t.squares
 	p.Reference = t.chunks
 	sum, squares := 0.0, 0.0
@@ -329,7 +329,8 @@ type reconstruction struct {
 	squares []float64 // mean squared residual by column
 }
 
-func (p *PCA) reconstruct(m Matrix) reconstruction {
+// reconstruct calls each, unless it is nil, with the error of each row.
+func (p *PCA) reconstruct(m Matrix, each func(float64)) reconstruction {
 	n, d := m.Rows(), len(m.Columns)
 	t := reconstruction{squares: make([]float64, d)}
 	size := p.options.ChunkSize
@@ -371,6 +372,9 @@ func (p *PCA) reconstruct(m Matrix) reconstruction {
 			}
 			t.all.add(e)
 			chunk.add(e)
+			if each != nil {
+				each(e)
+			}
 			if chunk.n == size {
 				closeChunk(first + i + 1)
 			}
@@ -394,7 +398,7 @@ func (p *PCA) Compare(current Matrix) (PCAResult, error) {
 	if err != nil {
 		return PCAResult{}, fmt.Errorf("pca reconstruction: %w", err)
 	}
-	t := p.reconstruct(current)
+	t := p.reconstruct(current, nil)
 	for i := range t.chunks {
 		t.chunks[i].Drifted = p.drifted(t.chunks[i].Error)
 	}

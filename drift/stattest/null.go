@@ -87,10 +87,56 @@ func NullOfCells(test *Test, reference, current []float64, o NullOptions) (*Null
 		}
 		reference, current = sorted[0], sorted[1]
 	}
-	return NullOf(Distance{Name: test.Name, Square: growsAsSquare(test.Name), Of: func(r, c []float64) (float64, error) {
-		result, err := test.Cells(r, c, Options{Permutations: 1}) // of TVD, which has its own
-		return math.Abs(result.Score), err
-	}}, reference, current, o)
+	return NullOf(Distance{Name: test.Name, Square: growsAsSquare(test.Name), Of: distanceOfCells(test)}, reference, current, o)
+}
+
+// distanceOfCells is the score of a test, without the p-value that it may have.
+func distanceOfCells(test *Test) func(r, c []float64) (float64, error) {
+	// f sums over the rows of a cell on both sides, what they would be, and those of the cell.
+	sum := func(f func(r, c, ofR, ofC float64) float64) func(r, c []float64) float64 {
+		return func(r, c []float64) float64 {
+			n, m, out := 0.0, 0.0, 0.0
+			for i := range r {
+				n, m = n+r[i], m+c[i]
+			}
+			for i := range r {
+				if all := r[i] + c[i]; all > 0 {
+					out += f(r[i], c[i], all*(n/(n+m)), all*(m/(n+m)))
+				}
+			}
+			return out
+		}
+	}
+	var score func(r, c []float64) float64
+	switch test.Name {
+	case "chisquare", "z":
+		score = sum(func(r, c, ofR, ofC float64) float64 { return (r-ofR)*(r-ofR)/ofR + (c-ofC)*(c-ofC)/ofC })
+	case "g_test":
+		of := func(n, expected float64) float64 {
+			if n == 0 {
+				return 0
+			}
+			return 2 * n * math.Log(n/expected)
+		}
+		score = sum(func(r, c, ofR, ofC float64) float64 { return of(r, ofR) + of(c, ofC) })
+	case "TVD":
+		return func(r, c []float64) (float64, error) {
+			d, err := divergence(test.Name, r, c, func(_, _, d float64) float64 { return math.Abs(d) })
+			return min(d/2, 1), err
+		}
+	default:
+		return func(r, c []float64) (float64, error) {
+			result, err := test.Cells(r, c, Options{})
+			return result.Score, err
+		}
+	}
+	return func(r, c []float64) (float64, error) {
+		s := max(score(r, c), 0)
+		if test.Name == "z" { // whose square is chisquare's
+			s = math.Sqrt(s)
+		}
+		return s, nil
+	}
 }
 
 // Distance is what a Null is of: a distance of the rows of two sides by cell.
@@ -148,6 +194,26 @@ func NullOfValues(test *Test, reference, current Sample, o NullOptions) (*Null, 
 	default:
 		return nil, fmt.Errorf("%s: it is no distance that deals of the values are made of", what)
 	}
+}
+
+// NullOfMeans returns the null of the difference of two means, whichever is the greater.
+func NullOfMeans(reference, current Sample, o NullOptions) (*Null, error) {
+	const what = "null of means"
+	if err := needFinite(what, reference, current); err != nil {
+		return nil, err
+	}
+	if err := needCounts(what, reference, current, 1); err != nil {
+		return nil, err
+	}
+	d := deal{rows: [2]float64{reference.Rows(), current.Rows()}}
+	values := d.pool(reference, current)
+	return d.null(Distance{Name: "means", Of: func(r, c []float64) (float64, error) {
+		var n, m, a, b float64
+		for i, v := range values {
+			n, m, a, b = n+r[i], m+c[i], a+r[i]*v, b+c[i]*v
+		}
+		return math.Abs(a/n - b/m), nil
+	}}, o.Seed)
 }
 
 // HasNull says whether the verdict of a test is better made by a Null: that of all distances
@@ -235,21 +301,34 @@ func (n *Null) start() error {
 	return nil
 }
 
+// Share returns how many of the first deals reach a distance: the p-value where that is not
+// small, at little cost.
+func (n *Null) Share(score float64) float64 {
+	x, reached := n.norm(score), 0
+	for _, d := range n.deals[:firstDeals] {
+		if d >= x {
+			reached++
+		}
+	}
+	return float64(reached) / firstDeals
+}
+
 // PValue returns the chance of a distance of at least this one where nothing drifted: of the
 // deals, (1+b)/(1+deals), where b deals are as great; where few are, also by the tail of the
 // greatest, and then the lesser of the two.
 func (n *Null) PValue(score float64) float64 {
-	x := n.norm(score)
-	p := n.dealt(x)
+	x, least := n.norm(score), 0.0
 	if n.order != nil {
-		p = max(p, n.order.pValue(n, x))
+		least = n.order.pValue(n, x)
 	}
-	return p
+	return max(n.dealt(x, least), least)
 }
 
 // dealt is the p-value by deals of single rows, by stages: what few of the deals reach, gets
 // more of them, and stays below what it was.
-func (n *Null) dealt(x float64) float64 {
+//
+// It draws no more deals once it is at most enough.
+func (n *Null) dealt(x, enough float64) float64 {
 	least := x * (1 - 1e-9) // rounding does not make equal distances unequal
 	most := 1.0
 	for _, deals := range []int{firstDeals, secondDeals, n.most} {
@@ -273,7 +352,9 @@ func (n *Null) dealt(x float64) float64 {
 		case deals == n.most:
 			return max(min(p, by, most), farTail, n.least())
 		}
-		most = float64(1+enoughDeals) / float64(1+deals)
+		if most = float64(1+enoughDeals) / float64(1+deals); most <= enough {
+			return most
+		}
 	}
 	return 1
 }
@@ -314,14 +395,20 @@ func (n *Null) Threshold(rate float64) float64 {
 // score² - Expected², for the square of a norm score - Expected, and never below 0. The square
 // of a norm is on average that of the drift and that of chance together.
 func (n *Null) Effect(score float64) float64 {
-	x := n.norm(score)
-	return n.score(math.Sqrt(max(x*x-n.mean, 0)))
+	return n.score(without(n.norm(score), math.Sqrt(n.mean)))
+}
+
+// without is √(x²-y²), or 0 where that is less.
+func without(x, y float64) float64 {
+	if x <= y {
+		return 0
+	}
+	return math.Sqrt(x-y) * math.Sqrt(x+y)
 }
 
 // Mark returns the score of an effect: the inverse of Effect.
 func (n *Null) Mark(effect float64) float64 {
-	x := n.norm(effect)
-	return n.score(math.Sqrt(x*x + n.mean))
+	return min(n.score(math.Hypot(n.norm(effect), math.Sqrt(n.mean))), math.MaxFloat64)
 }
 
 // Power returns what the null says of the effects that are found at its sizes.

@@ -186,8 +186,33 @@ func TestNullProperties(t *testing.T) {
 	for _, rate := range []float64{0.2, 0.1, 0.01, 0.001, 0.00005} {
 		by := 3 * math.Sqrt(rate*(1-rate)/200) // p-values that are not small are by 200 deals
 		if rate < 0.05 {
-			by = rate / 4
+			by = rate/4 + 1.0/4000
 		}
 		require.InDelta(t, rate, n.PValue(n.Threshold(rate)), by)
 	}
+}
+
+// The distances of tests that have a p-value of their own are their scores: a null of two
+// cells, which has few scores, shows them.
+func TestNullIsOfTheScore(t *testing.T) {
+	rng := rand.New(rand.NewPCG(nullSeed, 3))
+	for _, name := range []string{"chisquare", "g_test", "z", "TVD"} {
+		a, b := zipf(rng, 80, 2), zipf(rng, 50, 2)
+		test := stattest.Lookup(name)
+		r, err := test.Cells(a, b, stattest.Options{})
+		require.NoError(t, err)
+		n, err := stattest.NullOfCells(test, a, b, stattest.NullOptions{})
+		require.NoError(t, err)
+		// Just above the score, the deals that have it do not reach it any more.
+		at, above := n.PValue(math.Abs(r.Score)), n.PValue(math.Abs(r.Score)*(1+1e-6))
+		require.Greater(t, at, above, "%s: %v", name, r.Score)
+	}
+}
+
+func TestHolm(t *testing.T) {
+	got, err := stattest.Holm([]float64{0.04, 0.01, 0.02, 0.9, 0.01})
+	require.NoError(t, err)
+	require.InDeltaSlice(t, []float64{0.08, 0.05, 0.06, 0.9, 0.05}, got, 1e-12)
+	_, err = stattest.Holm([]float64{1.5})
+	require.ErrorContains(t, err, "value 0 is 1.5")
 }

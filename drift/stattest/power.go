@@ -43,8 +43,8 @@ func (p Power) SmallestEffect(rate, mark float64) float64 {
 	if p.square {
 		m = math.Sqrt(mark)
 	}
-	limit = max(limit, math.Sqrt(m*m+p.bias)) + normalPower*p.one
-	smallest := math.Sqrt(max(limit*limit-max(p.mean-p.one*p.one, 0), m*m))
+	limit = max(limit, math.Hypot(m, math.Sqrt(p.bias))) + normalPower*p.one
+	smallest := max(without(limit, math.Sqrt(max(p.mean-p.one*p.one, 0))), m)
 	if p.square {
 		return smallest * smallest
 	}

@@ -1,0 +1,224 @@
+package compare_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/millrace/millrace/drift/compare"
+)
+
+// zipf returns n texts of k categories, of which the i-th has a share of 1/i.
+func zipf(seed uint64, n, k int) []string {
+	rng := rand.New(rand.NewPCG(seed, 10))
+	sum := 0.0
+	for i := range k {
+		sum += 1 / float64(i+1)
+	}
+	out := make([]string, n)
+	for i := range out {
+		x, c := rng.Float64()*sum, 0
+		for x -= 1; x >= 0 && c < k-1; x -= 1 / float64(c+1) {
+			c++
+		}
+		out[i] = fmt.Sprintf("c%03d", c)
+	}
+	return out
+}
+
+// wander returns values of which each is like the one before.
+func wander(seed uint64, n int) []float64 {
+	rng := rand.New(rand.NewPCG(seed, 11))
+	out, x := make([]float64, n), rng.NormFloat64()
+	for i := range out {
+		x = 0.95*x + math.Sqrt(1-0.95*0.95)*rng.NormFloat64()
+		out[i] = x
+	}
+	return out
+}
+
+// alarms returns how many of the comparisons call a column drifted.
+func alarms(t *testing.T, trials int, o compare.Options, reference, current func(seed uint64) []namedColumn) int {
+	t.Helper()
+	n := 0
+	for i := range uint64(trials) {
+		for _, c := range run(t, newTable(t, "a", reference(2*i)...), newTable(t, "b", current(2*i+1)...), o).Columns {
+			if c.Drifted {
+				n++
+				break
+			}
+		}
+	}
+	return n
+}
+
+// holds fails where a share of trials is more than chance allows at a rate: by three standard
+// errors.
+func holds(t *testing.T, rate float64, alarms, trials int) {
+	t.Helper()
+	n := float64(trials)
+	require.LessOrEqual(t, float64(alarms)/n, rate+3*math.Sqrt(rate*(1-rate)/n), "%d of %d", alarms, trials)
+}
+
+// TestDefaultHoldsItsRate: thirty rows do not make noise a drift. Evidently's rule calls these
+// drifted in nearly all cases.
+func TestDefaultHoldsItsRate(t *testing.T) {
+	const trials = 100
+	numbers := func(n int) func(uint64) []namedColumn {
+		return func(seed uint64) []namedColumn { return []namedColumn{{"x", normal(seed, n, 0, 1)}} }
+	}
+	texts := func(n int) func(uint64) []namedColumn {
+		return func(seed uint64) []namedColumn { return []namedColumn{{"x", zipf(seed, n, 40)}} }
+	}
+	for name, of := range map[string]func(n int) func(uint64) []namedColumn{"wasserstein": numbers, "jensenshannon": texts} {
+		t.Run(name, func(t *testing.T) {
+			holds(t, 0.05, alarms(t, trials, compare.Options{}, of(1001), of(30)), trials)
+			require.Greater(t, alarms(t, 20, compare.Options{Rule: compare.RuleEvidently}, of(1001), of(30)), 18)
+		})
+	}
+	t.Run("columns that go together", func(t *testing.T) {
+		several := func(n int) func(uint64) []namedColumn {
+			return func(seed uint64) (out []namedColumn) {
+				common := normal(seed, n, 0, 1)
+				for k := range uint64(12) {
+					x := normal(1000*(k+1)+seed, n, 0, 1)
+					for i := range x {
+						x[i] += common[i]
+					}
+					out = append(out, namedColumn{fmt.Sprint("x", k), x})
+				}
+				return out
+			}
+		}
+		holds(t, 0.05, alarms(t, 40, compare.Options{}, several(1001), several(40)), 40)
+	})
+}
+
+// TestCalibrationHoldsItsRate: rows that are like those before them are as far apart as chunks
+// of the reference are, whatever the sizes; as independent rows, they are called drifted.
+func TestCalibrationHoldsItsRate(t *testing.T) {
+	const trials = 60
+	of := func(n int) func(uint64) []namedColumn {
+		return func(seed uint64) []namedColumn { return []namedColumn{{"x", wander(seed, n)}} }
+	}
+	calibrated := compare.Options{Calibrate: compare.Calibration{Chunks: 10}}
+	for _, rows := range []int{60, 1500} {
+		holds(t, 0.05, alarms(t, trials, calibrated, of(2000), of(rows)), trials)
+	}
+	require.Greater(t, alarms(t, 20, compare.Options{}, of(2000), of(200)), 10)
+	// Categories, too, and a shift is still found.
+	texts := func(k int) func(uint64) []namedColumn {
+		return func(seed uint64) []namedColumn { return []namedColumn{{"x", zipf(seed, 1500, k)}} }
+	}
+	holds(t, 0.05, alarms(t, 40, calibrated, texts(10), texts(10)), 40)
+	require.Greater(t, alarms(t, 10, calibrated, texts(10), texts(20)), 8)
+	r := run(t, newTable(t, "a", texts(10)(1)...), newTable(t, "b", texts(10)(2)...), calibrated)
+	require.True(t, r.Columns[0].Calibrated, r.Notes)
+}
+
+// TestDriftIsMoreThanChanceAndMatters: a million rows do not make a hair's breadth a drift, nor
+// is what thirty rows cannot show called none.
+func TestDriftIsMoreThanChanceAndMatters(t *testing.T) {
+	// Every second value moves by 0.02 of a standard deviation, which is surely no chance.
+	n := 200_000
+	x, y := normal(1, n, 0, 1), normal(2, n, 0.02, 1)
+	a, b := newTable(t, "a", namedColumn{"x", x}), newTable(t, "b", namedColumn{"x", y})
+	c := column(t, run(t, a, b, compare.Options{}), "x")
+	require.Equal(t, compare.VerdictOK, c.Verdict)
+	require.Less(t, *c.PValue, 1e-6)
+	require.InDelta(t, 0.02, *c.EffectSize, 0.01)
+	require.Contains(t, c.Explanation, "No drift that matters: the Wasserstein distance of 0.0")
+	require.True(t, column(t, run(t, a, b, compare.Options{Effect: new(0.01)}), "x").Drifted)
+	require.True(t, column(t, run(t, a, b, compare.Options{Thresholds: []string{"0.005"}}), "x").Drifted, "a threshold stands for itself")
+
+	side := func(name string, seed uint64, shift float64) *memoryTable {
+		return newTable(t, name, namedColumn{"x", normal(seed, 30, shift, 1)}, namedColumn{"y", normal(seed+1, 30, 0, 1)}, namedColumn{"z", normal(seed+2, 30, 0, 1)})
+	}
+	few := side("few", 3, 0)
+	r := run(t, few, side("too", 13, 0), compare.Options{})
+	require.Equal(t, compare.VerdictNotJudged, r.Dataset.Verdict)
+	require.Equal(t, 3, r.Dataset.NotJudged)
+	require.Equal(t, compare.VerdictNotJudged, r.Columns[0].Verdict)
+	require.Regexp(t, "^Not judged: of these rows, only an effect of 0.5\\d+ or more would have been found, not one of 0.5; about 3\\d rows on each side would do.$", r.Columns[0].Explanation)
+	require.Greater(t, *r.Columns[0].SmallestEffect, 0.5)
+	r = run(t, few, side("far", 13, 3), compare.Options{DriftShare: new(0.3)})
+	require.True(t, r.Columns[0].Drifted, "what is found is drift at any number of rows")
+	require.True(t, r.Dataset.Drifted)
+	r = run(t, few, side("far", 13, 3), compare.Options{})
+	require.False(t, r.Dataset.Drifted, "one of three, where the others may have drifted or not")
+	require.Equal(t, compare.VerdictNotJudged, r.Dataset.Verdict)
+	r = run(t, few, few, compare.Options{Detectable: 0.9})
+	require.Equal(t, compare.VerdictOK, r.Dataset.Verdict)
+}
+
+// TestSmallestEffectIsFound: a shift of the size that is printed is found in 80 % of cases, and
+// as often as by ks.
+func TestSmallestEffectIsFound(t *testing.T) {
+	const trials = 60
+	for _, test := range []string{"wasserstein", "ks", "t_test", "mannw"} {
+		shifted := func(shift float64) func(uint64) []namedColumn {
+			return func(seed uint64) []namedColumn { return []namedColumn{{"x", normal(seed, 300, shift, 1)}} }
+		}
+		o := compare.Options{Tests: []string{test}}
+		still := column(t, run(t, newTable(t, "a", shifted(0)(1)...), newTable(t, "b", shifted(0)(2)...), o), "x")
+		shift := *still.SmallestEffect // in standard deviations
+		switch test {
+		case "ks": // the distance of two normal distribution functions
+			shift = 2 * math.Sqrt2 * math.Erfinv(shift)
+		case "mannw": // 2·P(X<Y)-1
+			shift = 2 * math.Erfinv(shift)
+		}
+		found := alarms(t, trials, o, shifted(0), shifted(shift))
+		require.InDelta(t, 0.8, float64(found)/trials, 3*math.Sqrt(0.8*0.2/trials)+0.05, "%s at %v", test, shift)
+	}
+}
+
+// TestRuleEvidentlySaysWhereItDoesNotHold and is otherwise what it was.
+func TestRuleEvidentlySaysWhereItDoesNotHold(t *testing.T) {
+	a, b := newTable(t, "a", namedColumn{"x", normal(1, 1001, 0, 1)}), newTable(t, "b", namedColumn{"x", normal(2, 50, 0, 1)})
+	r := run(t, a, b, compare.Options{Rule: compare.RuleEvidently})
+	require.Regexp(t, `^the rule evidently does not hold at these sizes: where nothing drifted, up to 9\d(\.\d)? % of comparisons reach the threshold of x; --rule rate does$`, r.Notes[0])
+	c := r.Columns[0]
+	require.Nil(t, c.PValue)
+	require.Nil(t, c.Expected)
+	require.InDelta(t, 0.1, c.Threshold, 0)
+	r = run(t, a, newTable(t, "b", namedColumn{"x", normal(2, 20_000, 0, 1)}), compare.Options{Rule: compare.RuleEvidently})
+	require.Empty(t, r.Notes)
+}
+
+// TestSameBytes: the same input and seed make the same bytes in all forms, however many
+// processors there are.
+func TestSameBytes(t *testing.T) {
+	a := newTable(t, "a", namedColumn{"x", normal(1, 700, 0, 1)}, namedColumn{"y", wander(2, 700)}, namedColumn{"c", zipf(3, 700, 30)}, namedColumn{"g", letters(4, 700, 1, 1)})
+	b := newTable(t, "b", namedColumn{"x", normal(5, 300, 0.4, 1)}, namedColumn{"y", wander(6, 300)}, namedColumn{"c", zipf(7, 300, 20)}, namedColumn{"g", letters(8, 300, 1, 1)})
+	for _, o := range []compare.Options{
+		{Segment: "g", Seed: 3},
+		{Calibrate: compare.Calibration{Chunks: 8}, Correction: "bh", Multivariate: []string{"pca"}},
+		{Rule: compare.RuleEvidently, Bins: "evidently"},
+		{AllTests: true, Bins: "width:7", Columns: []string{"y", "c"}},
+	} {
+		var want string
+		for _, processors := range []int{1, 8} {
+			before := runtime.GOMAXPROCS(processors)
+			r, err := compare.Compare(t.Context(), a, b, o)
+			runtime.GOMAXPROCS(before)
+			require.NoError(t, err)
+			var out bytes.Buffer
+			require.NoError(t, compare.WriteJSON(&out, r, true))
+			require.NoError(t, compare.WriteTable(&out, r, false, 100))
+			require.NoError(t, compare.WriteHTML(&out, r, time.Time{}))
+			if want == "" {
+				want = out.String()
+				require.True(t, json.Valid([]byte(want[:bytes.Index(out.Bytes(), []byte("\n}\n"))+2])))
+			}
+			require.Equal(t, want, out.String())
+		}
+	}
+}
