@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"slices"
 
 	"github.com/millrace/millrace/drift/compare"
@@ -11,7 +12,14 @@ import (
 type part struct {
 	name    string
 	cells   []cell
-	methods func(c cell) []method
+	measure func(ctx context.Context, seed uint64, c cell, workers int) ([]measured, error)
+}
+
+// by measures cells by comparisons.
+func by(methods func(c cell) []method) func(context.Context, uint64, cell, int) ([]measured, error) {
+	return func(ctx context.Context, seed uint64, c cell, workers int) ([]measured, error) {
+		return measure(ctx, seed, c, methods(c), workers)
+	}
 }
 
 // The parts of the grid, in the order of the tables.
@@ -20,6 +28,7 @@ const (
 	partColumns      = "columns"
 	partTests        = "tests"
 	partCalibrations = "calibrations"
+	partMonitor      = "monitor"
 	partPower        = "power"
 )
 
@@ -39,15 +48,21 @@ const (
 // known to 1.1 % (one standard error) by 400 runs and to 2.2 % by 100.
 func grid(e extent) []part {
 	return []part{
-		{partDefault, oneColumn(e), func(cell) []method { return []method{byDefault()} }},
-		{partColumns, manyColumns(e), func(cell) []method { return []method{byDefault()} }},
-		{partTests, forTests(e), byTest},
-		{partCalibrations, forCalibrations(e), calibrated},
-		{partPower, forPower(e), powerMethods},
+		{partDefault, oneColumn(e), by(rules)},
+		{partColumns, manyColumns(e), by(rules)},
+		{partTests, forTests(e), by(byTest)},
+		{partCalibrations, forCalibrations(e), by(calibrated)},
+		{partMonitor, monitorCells(e), measureMonitor},
+		{partPower, forPower(e), by(powerMethods)},
 	}
 }
 
 func byDefault() method { return method{name: "default", rate: stated} }
+
+// rules are the default and, beside it, Evidently's published rule.
+func rules(cell) []method {
+	return []method{byDefault(), {name: "rule evidently", options: compare.Options{Rule: compare.RuleEvidently}, beside: true}}
+}
 
 // pairs are rows of the reference and of the current side.
 type pairs [][2]int
@@ -63,10 +78,22 @@ func runsOf(e extent, values int) int {
 	case values > 5_000:
 		n = 200
 	}
-	if e != full {
-		n /= 4
+	switch e {
+	case tiny:
+		return max(n/40, 5)
+	case quick:
+		return n / 4
+	default:
+		return n
 	}
-	return n
+}
+
+// fewer are cells with at most so many runs.
+func fewer(cells []cell, runs int) []cell {
+	for i := range cells {
+		cells[i].runs = min(cells[i].runs, runs)
+	}
+	return cells
 }
 
 func cross(e extent, all []kind, sizes pairs) []cell {
@@ -99,7 +126,7 @@ func oneColumn(e extent) []cell {
 }
 
 func manyColumns(e extent) []cell {
-	columns, sizes, names := []int{20, 100, 500}, pairs{{100, 100}, {1001, 100}, {1001, 1001}}, []string{"normal", "ties", "10 categories"}
+	columns, sizes, names := []int{20, 100, 500}, pairs{{1001, 100}, {1001, 1001}}, []string{"normal", "10 categories"}
 	switch e {
 	case tiny:
 		columns, sizes, names = []int{20}, pairs{{1001, 100}}, names[:1]
@@ -111,9 +138,12 @@ func manyColumns(e extent) []cell {
 	for _, k := range some(names...) {
 		for _, s := range sizes {
 			for _, n := range columns {
+				if n > 200 && s[1] > 100 {
+					continue // minutes
+				}
 				for _, correlated := range []bool{false, true} {
 					c := cell{kind: k, reference: s[0], current: s[1], columns: n, correlated: correlated}
-					c.runs = max(20, min(runsOf(e, 0), 2*runsOf(e, 0)*20/n))
+					c.runs = max(20, min(runsOf(e, 0)/2, runsOf(e, 0)*10/n))
 					out = append(out, c)
 				}
 			}
@@ -129,11 +159,13 @@ func forTests(e extent) []cell {
 	case quick:
 		return cross(e, some("normal", "ties", "2 categories", "40 categories"), pairs{{100, 100}, {1000, 100}})
 	default:
-		return cross(e, kinds(), pairs{{30, 30}, {30, 1000}, {100, 100}, {1000, 100}, {1000, 1000}, {10_000, 1000}})
+		return fewer(cross(e, some("normal", "zero-inflated", "ties", "2 categories", "10 categories", "40 categories", "1000 categories"),
+			pairs{{30, 30}, {30, 1000}, {100, 100}, {1000, 100}, {1000, 1000}, {10_000, 1000}}), 200)
 	}
 }
 
-// byTest are all tests that judge the kind, each at its own threshold.
+// byTest are all tests that judge the kind, each by its p-value alone: what its effect must be
+// beside it would hide a p-value that is too small.
 func byTest(c cell) []method {
 	var out []method
 	for _, t := range stattest.Tests() {
@@ -146,11 +178,8 @@ func byTest(c cell) []method {
 		case t.Name == "empirical_mmd" && c.reference+c.current > 300:
 			continue // grows with the square of the rows
 		}
-		m := method{name: t.Name, options: compare.Options{Tests: []string{t.Name}}, rate: stated}
-		if t.PValue {
-			m.rate = t.Threshold
-		}
-		out = append(out, m)
+		any := 0.0
+		out = append(out, method{name: t.Name, options: compare.Options{Tests: []string{t.Name}, Effect: &any}, rate: stated})
 	}
 	return out
 }
@@ -162,26 +191,26 @@ func forCalibrations(e extent) []cell {
 	case quick:
 		return cross(e, some("normal", "40 categories"), pairs{{1001, 100}, {1001, 1001}})
 	default:
-		return cross(e, some("normal", "lognormal", "zero-inflated", "ties", "10 categories", "200 categories"),
-			pairs{{1001, 30}, {1001, 100}, {1001, 1001}, {1001, 10_000}, {10_000, 1000}})
+		return fewer(cross(e, some("normal", "lognormal", "zero-inflated", "ties", "10 categories", "200 categories"),
+			pairs{{1001, 30}, {1001, 100}, {1001, 1001}, {1001, 10_000}, {10_000, 1000}}), 200)
 	}
 }
 
-// calibrated are the ways to calibrate, each with the rate that it states: three standard
-// deviations (NannyML's) are one of 0.27 %, both sides of them, which a few hundred runs
-// cannot tell from 0; held is the rate of the data set.
+// calibrated are the ways to calibrate, each with the rate that it states, by the p-value alone.
 func calibrated(cell) []method {
 	var out []method
 	for _, c := range []struct {
 		name string
 		compare.Calibration
+		rate float64
 	}{
-		{"--calibrate 8", compare.Calibration{Chunks: 8}},
-		{"--calibrate 10", compare.Calibration{Chunks: 10}},
-		{"--calibrate 20", compare.Calibration{Chunks: 20}},
-		{"--calibrate 10 --calibrate-quantile 0.95", compare.Calibration{Chunks: 10, Quantile: 0.95}},
+		{"--calibrate 8", compare.Calibration{Chunks: 8}, stated},
+		{"--calibrate 20", compare.Calibration{Chunks: 20}, stated},
+		{"--calibrate 10 --calibrate-sigmas 3", compare.Calibration{Chunks: 10, Sigmas: 3}, 0.00135},
+		{"--calibrate 10 --calibrate-quantile 0.9", compare.Calibration{Chunks: 10, Quantile: 0.9}, 0.1},
 	} {
-		out = append(out, method{name: c.name, options: compare.Options{Calibrate: c.Calibration}, rate: stated})
+		any := 0.0
+		out = append(out, method{name: c.name, options: compare.Options{Calibrate: c.Calibration, Effect: &any}, rate: c.rate})
 	}
 	return out
 }
@@ -217,5 +246,5 @@ func powerMethods(c cell) []method {
 	if c.kind.cumulative != nil {
 		test = "chisquare"
 	}
-	return []method{byDefault(), {name: test, options: compare.Options{Tests: []string{test}}, rate: stated, beside: true}}
+	return []method{byDefault(), {name: test, options: compare.Options{Rule: compare.RuleEvidently, Tests: []string{test}}, beside: true}}
 }

@@ -57,7 +57,7 @@ func measureAll(ctx context.Context, e extent, seed uint64, workers int, o other
 	progress := func(what string) { fmt.Fprintf(log, "%s: %s\n", time.Since(start).Round(time.Second), what) }
 	for _, p := range grid(e) {
 		for _, c := range p.cells {
-			found, err := measure(ctx, seed, c, p.methods(c), max(1, workers))
+			found, err := p.measure(ctx, seed, c, max(1, workers))
 			if err != nil {
 				return fmt.Errorf("%s: %w", c, err)
 			}

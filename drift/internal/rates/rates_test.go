@@ -97,3 +97,25 @@ func TestReport(t *testing.T) {
 	require.InDelta(t, 0.61, *s.EvidentlyWorst, 1e-12)
 	require.Nil(t, s.NannyMLWorst)
 }
+
+// TestRatesHold is make bench-rates in short: no cell is over the rate that it states; and that
+// the measurement finds one that is, Evidently's rule shows.
+func TestRatesHold(t *testing.T) {
+	loud := 0.0
+	for _, p := range grid(tiny) {
+		for _, c := range p.cells {
+			found, err := p.measure(t.Context(), 1, c, 2)
+			require.NoError(t, err)
+			for _, m := range found {
+				require.False(t, m.failed(), "%s, %s: %g of %d", m.method.name, c, m.outcome.alarm().seen, m.outcome.alarm().of)
+				if m.method.name == "rule evidently" {
+					loud = max(loud, m.outcome.alarm().value())
+				}
+				if p.name == partPower {
+					require.Greater(t, m.outcome.any.value(), 0.9, m.method.name)
+				}
+			}
+		}
+	}
+	require.Greater(t, loud, 0.9)
+}

@@ -27,7 +27,7 @@ type summary struct {
 // all is what was measured, in the order of the tables; without the other tools.
 func (r report) all() []measured {
 	var out []measured
-	for _, p := range []string{partDefault, partColumns, partTests, partCalibrations, partPower} {
+	for _, p := range []string{partDefault, partColumns, partTests, partCalibrations, partMonitor, partPower} {
 		out = append(out, r.parts[p]...)
 	}
 	return out
@@ -63,10 +63,11 @@ func (r report) summary() summary {
 func (r report) write(out io.Writer) error {
 	r.writeOneColumn(out)
 	r.writeColumns(out)
-	fmt.Fprintf(out, "\nEvery test at its own threshold; a distance, and each calibration, is held to %s %%. The worst cell, and how many are over.\n\n", percent(stated))
+	fmt.Fprintf(out, "\nEvery test and each calibration by its p-value alone, whatever the effect: of cells of one unchanged column, the worst, and how many are over. `empirical_mmd` of at most 300 rows.\n\n")
 	fmt.Fprint(out, "| test or calibration | states % | cells | judged % | worst % | there | over |\n|---|---|---|---|---|---|---|\n")
 	writeWorst(out, r.parts[partTests])
 	writeWorst(out, r.parts[partCalibrations])
+	r.writeMonitor(out)
 	r.writePower(out)
 	failures := r.failures()
 	fmt.Fprintf(out, "\nCells over the stated rate by more than three standard errors: %d of %d.\n", len(failures), len(r.all()))
@@ -191,6 +192,33 @@ func writeWorst(out io.Writer, part []measured) {
 			}
 		}
 		fmt.Fprintf(out, "| `%s` | %s | %d | %s | %s | %s | %d |\n", name, percent(worst.method.rate), cells, percent(judged.value()), worst.alarmed(), worst.cell, over)
+	}
+}
+
+// writeMonitor writes one table of windows.
+func (r report) writeMonitor(out io.Writer) {
+	part := r.parts[partMonitor]
+	fmt.Fprintf(out, "\nWindows of the monitor, unchanged, each column checked by psi at %g: %% of windows in which any column breaches, by the monitor's rule / by the score alone; in brackets the %% of columns that are judged, where not all.\n\n", customary)
+	sizes := distinct(part, func(m measured) string { return fmt.Sprintf("%d rows", m.cell.current) })
+	writeHead(out, append([]string{"columns"}, sizes...)...)
+	what := func(m measured) string { return m.cell.columnsText() + ", " + m.cell.kind.name }
+	for _, row := range distinct(part, what) {
+		entries := make([]string, len(sizes))
+		for i, size := range sizes {
+			for _, m := range part {
+				if what(m) != row || fmt.Sprintf("%d rows", m.cell.current) != size {
+					continue
+				}
+				if m.method.beside {
+					entries[i] += " / "
+				}
+				entries[i] += m.alarmed()
+				if j := m.outcome.judged.value(); j < 1 {
+					entries[i] += " (" + percent(j) + ")"
+				}
+			}
+		}
+		fmt.Fprintf(out, "| %s | %s |\n", row, strings.Join(entries, " | "))
 	}
 }
 
