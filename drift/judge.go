@@ -66,7 +66,8 @@ func (p *pass) driftResults(w window, counts []profile.Counts) ([]schemas.DriftR
 
 // JudgeDrift scores every column of the reference in one window, judges the scores that are
 // checked (judgeChecks), and returns a row for each score and one for drift_share where it is
-// checked; base is what all of them have. counts are the window's, by column of the reference. Threshold is nil where no check judges the score. A score that cannot be computed
+// checked. base is what all rows have in common; counts are the window's, by column of the
+// reference. Threshold is nil where no check judges the score. A score that cannot be computed
 // is left out and named in the error; the rows are valid all the same. The same counts give
 // the same rows.
 func JudgeDrift(v Version, base schemas.DriftResult, counts []profile.Counts) ([]schemas.DriftResult, error) {

@@ -210,7 +210,7 @@ func TestWriteReplacesWhole(t *testing.T) {
 				{Stattest: "psi", Score: 0.7, Threshold: &value, Drifted: true, PValue: &p},
 				{Stattest: "ks", Score: 0.2, Threshold: &value, Verdict: "not_judged", Reason: "too few rows: of 4"},
 			},
-			Bins:   report.Bins{Categories: []string{hostile, "naïve 日本"}, Reference: []int64{1, 2}, Current: []int64{0, 0}, MissingCurrent: 4},
+			Bins: report.Bins{Categories: []string{hostile, "naïve 日本"}, Reference: []int64{1, 2}, Current: []int64{0, 0}, MissingCurrent: 4},
 		},
 	}}
 	for range 2 {

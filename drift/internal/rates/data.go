@@ -92,7 +92,7 @@ type cell struct {
 func (c cell) String() string {
 	s := fmt.Sprintf("%s, %s", c.kind.name, c.sizes())
 	if c.columns > 1 {
-		s += fmt.Sprintf(", %s", c.columnsText())
+		s += ", " + c.columnsText()
 	}
 	if c.shift != (shift{}) {
 		s += ", " + c.shift.String()
