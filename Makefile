@@ -184,6 +184,11 @@ picture: native ## draw the picture of the README again, by a comparison of real
 bench-compare: build golden-venv ## drift compare and Evidently on the same files: time, memory, verdicts; ARGS=--quick
 	$(GOLDEN_PYTHON) $(GOLDEN)/side_by_side.py bin/millrace $(NATIVE)/node_modules/vega-datasets/data/flights-3m.parquet data/compare $(ARGS)
 
+.PHONY: bench-rates
+bench-rates: golden-venv ## how often drift compare, Evidently and NannyML see drift where there is none; ARGS=--quick
+	@$(GO) build -o bin/rates ./drift/internal/rates
+	@./bin/rates -python $(GOLDEN_PYTHON) -script $(GOLDEN)/rates_beside.py -folder data/rates $(ARGS)
+
 .PHONY: golden-report
 golden-report: ## the largest relative error of each function against its reference, and how often it was compared
 	@rm -f data/golden-report.tsv; mkdir -p data

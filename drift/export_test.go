@@ -12,5 +12,8 @@ func Watermark(eventTimes, scoredAt []time.Time, now time.Time, idleTimeout, lat
 	return m.watermark(now, idleTimeout, lateness)
 }
 
+// LargestStep is largestStep.
+var LargestStep = largestStep
+
 // QualityFigure is qualityFigure.
 var QualityFigure = qualityFigure

@@ -52,53 +52,101 @@ func tests(m *schemas.Manifest, c *schemas.ReferenceColumn) []schemas.Stattest {
 	return out
 }
 
-// driftResults scores every column of the reference in one window, and returns a row for
-// each score and one for drift_share where it is checked. Threshold is nil where no check
-// judges the score. A score that cannot be computed is left out and named in the error;
-// the rows are valid all the same.
+// driftResults judges one window.
 func (p *pass) driftResults(w window, counts []profile.Counts) ([]schemas.DriftResult, error) {
-	m := p.Manifest
-	base := schemas.DriftResult{
-		Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()),
+	rows, err := JudgeDrift(p.Version, schemas.DriftResult{
+		Model: p.Manifest.Name, Version: p.Manifest.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()),
 		Revision: w.revision, Rows: w.Rows, ComputedAt: p.now,
+	}, counts)
+	if err != nil {
+		err = fmt.Errorf("window %s: %w", w.Start.Format(time.RFC3339), err)
 	}
+	return rows, err
+}
+
+// JudgeDrift scores every column of the reference in one window, judges the scores that are
+// checked (judgeChecks), and returns a row for each score and one for drift_share where it is
+// checked. base is what all rows have in common; counts are the window's, by column of the
+// reference. Threshold is nil where no check judges the score. A score that cannot be computed
+// is left out and named in the error; the rows are valid all the same. The same counts give
+// the same rows.
+func JudgeDrift(v Version, base schemas.DriftResult, counts []profile.Counts) ([]schemas.DriftResult, error) {
+	m := v.Manifest
 	var rows []schemas.DriftResult
 	var errs []error
-	checked, drifted := map[string]bool{}, map[string]bool{}
-	for i := range p.Reference.Columns {
-		c := &p.Reference.Columns[i]
+	var checks []weighed
+	for i := range v.Reference.Columns {
+		c := &v.Reference.Columns[i]
 		for _, test := range tests(m, c) {
 			s, err := ColumnScore(test, profile.ReferenceCounts(c), counts[i], len(c.Edges) > 0)
 			if err != nil {
-				errs = append(errs, fmt.Errorf("window %s, column %q: %w", w.Start.Format(time.RFC3339), c.Name, err))
+				errs = append(errs, fmt.Errorf("column %q: %w", c.Name, err))
 				continue
 			}
 			row := base
 			row.Column, row.Stattest, row.Score, row.PValue = c.Name, string(test), s.Value, s.PValue
 			row.Missing = uint64(counts[i].Missing)
 			if check := checkOf(m, test, c.Name); check != nil {
-				applyCheck(&row, check)
-				checked[c.Name] = true
-				if row.Drifted {
-					drifted[c.Name] = true
+				null, err := columnNull(test, profile.ReferenceCounts(c), counts[i], len(c.Edges) > 0, uint64(i))
+				if err != nil {
+					errs = append(errs, fmt.Errorf("column %q: %w", c.Name, err))
+					continue
 				}
+				weighed := weigh(&row, check, null)
+				weighed.row = len(rows)
+				checks = append(checks, weighed)
 			}
 			rows = append(rows, row)
 		}
 	}
-	if check := checkOf(m, schemas.StattestShare, ""); check != nil && len(checked) > 0 {
+	if err := judgeChecks(rows, checks, m.Monitoring.Rate); err != nil {
+		return nil, errors.Join(append(errs, err)...)
+	}
+	if check := checkOf(m, schemas.StattestShare, ""); check != nil && len(checks) > 0 {
 		row := base
-		row.Stattest, row.Score = string(schemas.StattestShare), float64(len(drifted))/float64(len(checked))
-		applyCheck(&row, check)
+		judgeShare(&row, check, columnVerdicts(rows))
 		rows = append(rows, row)
 	}
 	return rows, errors.Join(errs...)
 }
 
-// applyCheck fills in the verdict of a check.
+// columnVerdicts are those of the checked columns: drifted where any of its checks did, ok
+// where any could be judged.
+func columnVerdicts(rows []schemas.DriftResult) map[string]schemas.DriftVerdict {
+	out := map[string]schemas.DriftVerdict{}
+	for i := range rows {
+		r := &rows[i]
+		switch v := schemas.DriftVerdict(r.Verdict); {
+		case r.Threshold == nil, out[r.Column] == schemas.ScoreDrifted:
+		case v == schemas.ScoreDrifted, out[r.Column] != schemas.ScoreOK:
+			out[r.Column] = v
+		}
+	}
+	return out
+}
+
+// windowVerdict is what the checks of a window found together where none was breached: ok where
+// any of them could be judged, or there is none.
+func windowVerdict(rows []schemas.DriftResult) schemas.Verdict {
+	open := false
+	for i := range rows {
+		switch schemas.DriftVerdict(rows[i].Verdict) {
+		case schemas.ScoreNotJudged:
+			open = true
+		case schemas.ScoreOK, schemas.ScoreDrifted:
+			return schemas.VerdictOK
+		}
+	}
+	if open {
+		return schemas.VerdictNotJudged
+	}
+	return schemas.VerdictOK
+}
+
+// applyCheck copies what a check says into its result.
 func applyCheck(r *schemas.DriftResult, c *schemas.Check) {
 	threshold := c.Threshold
-	r.Threshold, r.Drifted, r.Severity, r.Retrain = &threshold, r.Score >= threshold, string(c.Severity), c.Retrain
+	r.Threshold, r.Severity, r.Retrain = &threshold, string(c.Severity), c.Retrain
 }
 
 // accuracyResults returns a row per quality figure of one window. An undefined figure, such

@@ -87,7 +87,7 @@ func TestMonitorJudgesWhatIsCounted(t *testing.T) {
 			Name: "shop", Version: "1", Outputs: []schemas.Output{{Name: "score", Type: schemas.TypeFloat64}},
 			Target: &schemas.Target{Kind: schemas.TargetBinary, Score: "score", Threshold: 0.5},
 			Monitoring: &schemas.Monitoring{
-				Window: schemas.Duration(24 * time.Hour), IdleTimeout: schemas.Duration(time.Minute), MinRows: 50,
+				Window: schemas.Duration(24 * time.Hour), IdleTimeout: schemas.Duration(time.Minute), MinRows: 50, Rate: schemas.DefaultRate,
 				Checks: []schemas.Check{
 					{Stattest: schemas.StattestKS, Column: "score", Threshold: 0.3, Severity: schemas.SeverityCritical, Retrain: true},
 					{Stattest: schemas.StattestAUC, Threshold: 0.9, Severity: schemas.SeverityWarning},

@@ -182,6 +182,7 @@ func (p *pass) judgeDrift(ctx context.Context, windows []window) ([]Judged, erro
 		if j.Drift, err = p.driftResults(w, counts[i].Columns); err != nil {
 			p.log.Warn().Err(err).Str("model", p.Manifest.Name).Str("version", p.Manifest.Version).Msg("drift scores left out")
 		}
+		j.Verdict = string(windowVerdict(j.Drift))
 	}
 	return judged, nil
 }

@@ -196,8 +196,12 @@ type Monitoring struct {
 	IdleTimeout Duration `yaml:"idle_timeout,omitempty"` // a partition without requests for this long holds no window open; default 1m
 	LabelDelay  Duration `yaml:"label_delay,omitempty"`  // accuracy is judged this much after a window closed
 	MinRows     int64    `yaml:"min_rows,omitempty"`     // below it a window gets no verdict; default 100
+	Rate        float64  `yaml:"rate,omitempty"`         // of windows without drift in which chance may breach any drift check; default 0.05
 	Checks      []Check  `yaml:"checks"`
 }
+
+// DefaultRate is that of Monitoring.Rate.
+const DefaultRate = 0.05
 
 // Check compares one figure of a window with its threshold. A breach of a check that has
 // Retrain set raises the window's retraining event; any other breach raises an alert.
@@ -213,7 +217,8 @@ type Check struct {
 // scikit-learn's.
 type Stattest string
 
-// The drift scores breach at or above their threshold, the quality figures below it.
+// The drift scores breach at or above their threshold, without the part of them that chance
+// makes (drift_results.effect); the quality figures below it.
 const (
 	StattestPSI       Stattest = "psi"         // population stability index over reference bins
 	StattestKS        Stattest = "ks"          // Kolmogorov-Smirnov statistic D; numeric columns
@@ -411,6 +416,9 @@ func (m *Manifest) setDefaults() {
 		}
 		if mon.MinRows == 0 {
 			mon.MinRows = 100
+		}
+		if mon.Rate == 0 {
+			mon.Rate = DefaultRate
 		}
 		for i := range mon.Checks {
 			if mon.Checks[i].Severity == "" {

@@ -97,6 +97,7 @@ target: {kind: binary, score: y}
 monitoring: {window: 1h, checks: [{stattest: accuracy, threshold: 0.5}]}
 `)
 	require.Equal(t, schemas.DeviceCPU, m.Device)
+	require.Equal(t, 0.05, m.Monitoring.Rate)
 	require.Equal(t, schemas.TimeRFC3339, m.EventTime.Format)
 	require.Equal(t, schemas.PolicyKeep, m.Features[0].OutOfRange)
 	require.Equal(t, schemas.PolicyKeep, m.Features[0].Unknown)
@@ -241,6 +242,7 @@ func TestManifestRules(t *testing.T) {
 		"idle timeout":        {replace("idle_timeout: 30s", "idle_timeout: -30s"), "monitoring.idle_timeout (seconds): must be from 0.001"},
 		"label delay":         {replace("label_delay: 7d", "label_delay: 9000h"), "monitoring.label_delay (seconds): must be from 0"},
 		"min rows":            {replace("min_rows: 500", "min_rows: -1"), "monitoring.min_rows: must be from 1"},
+		"rate":                {replace("min_rows: 500", "rate: 0.6"), "monitoring.rate: must be from 1e-06 to 0.5, got 0.6"},
 		"check twice":         {replace("{stattest: drift_share,", "{stattest: psi, column: origin,"), "monitoring.checks[3]: a second check of psi origin"},
 		"check severity":      {replace("severity: info", "severity: loud"), `monitoring.checks[1].severity: "loud" is not one of info`},
 		"check threshold":     {replace("threshold: 0.5,", "threshold: -1,"), "monitoring.checks[3].threshold: must be at least 0, got -1"},

@@ -20,11 +20,24 @@ const (
 	VerdictOK       Verdict = "ok"
 	VerdictBreached Verdict = "breached"
 	VerdictTooFew   Verdict = "too_few" // fewer rows, or labels, than min_rows
+
+	VerdictNotJudged Verdict = "not_judged" // no check could be judged; drift_results says why
+)
+
+// DriftVerdict is what a check found in one score of a window.
+type DriftVerdict string
+
+// The verdicts on a score.
+const (
+	ScoreDrifted   DriftVerdict = "drifted"
+	ScoreOK        DriftVerdict = "ok"         // a shift as great as the threshold would have been seen
+	ScoreNotJudged DriftVerdict = "not_judged" // it would not have been: too few rows for these cells
 )
 
 // The rows below repeat the columns that all of them begin with: each is its table, column by column.
 
 // DriftResult is a row of drift_results: one score of a column, or drift_share, which has none.
+// Expected to Reason say what a check found; they are empty where no check judges the score.
 type DriftResult struct {
 	Model       string    `ch:"model"`
 	Version     string    `ch:"version"`
@@ -35,8 +48,14 @@ type DriftResult struct {
 	Stattest    string    `ch:"stattest"`
 	Score       float64   `ch:"score"`
 	PValue      *float64  `ch:"p_value"`
+	Expected    *float64  `ch:"expected"`        // the score where nothing drifted
+	Effect      *float64  `ch:"effect"`          // the score without it, which is held to Threshold
+	PCorrected  *float64  `ch:"p_corrected"`     // over the checks of the window, which is held to the rate
+	Smallest    *float64  `ch:"smallest_effect"` // that is told from chance in 80 % of such windows; nil: none is
 	Threshold   *float64  `ch:"threshold"`
 	Drifted     bool      `ch:"drifted"`
+	Verdict     string    `ch:"verdict"` // a DriftVerdict
+	Reason      string    `ch:"reason"`  // why it is not judged
 	Severity    string    `ch:"severity"`
 	Retrain     bool      `ch:"retrain"`
 	Rows        uint64    `ch:"rows"`

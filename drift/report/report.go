@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/drift/internal/page"
+	"github.com/millrace/millrace/schemas"
 )
 
 // Report is what a report says about one window. Its JSON form is written beside the HTML.
@@ -40,7 +41,7 @@ type Report struct {
 	SQL           string `json:"sql"` // selects the window's rows
 }
 
-// Standing is what a job of the monitor found: ok, breached or too_few.
+// Standing is what a job of the monitor found: ok, breached, too_few or not_judged.
 type Standing struct {
 	Verdict  string `json:"verdict"`
 	Revision uint32 `json:"revision"`
@@ -48,16 +49,46 @@ type Standing struct {
 
 // Score is one drift score.
 type Score struct {
-	Stattest  string   `json:"stattest"`
-	Score     float64  `json:"score"`
-	PValue    *float64 `json:"p_value,omitempty"`
-	Threshold *float64 `json:"threshold,omitempty"` // absent: computed, not judged
-	Drifted   bool     `json:"drifted"`
-	Severity  string   `json:"severity,omitempty"`
-	Retrain   bool     `json:"retrain,omitempty"`
+	Stattest   string   `json:"stattest"`
+	Score      float64  `json:"score"`
+	PValue     *float64 `json:"p_value,omitempty"`
+	Expected   *float64 `json:"expected,omitempty"`        // the score where nothing drifted
+	Effect     *float64 `json:"effect,omitempty"`          // the score without it, which is held to the threshold
+	PCorrected *float64 `json:"p_corrected,omitempty"`     // over the checks of the window
+	Smallest   *float64 `json:"smallest_effect,omitempty"` // that is told from chance in 80 % of such windows
+	Threshold  *float64 `json:"threshold,omitempty"`       // absent: computed, not judged
+	Drifted    bool     `json:"drifted"`
+	Verdict    string   `json:"verdict,omitempty"` // drifted, ok or not_judged; absent where no check judges it
+	Reason     string   `json:"reason,omitempty"`  // why it is not judged
+	Severity   string   `json:"severity,omitempty"`
+	Retrain    bool     `json:"retrain,omitempty"`
 }
 
-// ratio is the score in units of its threshold; -1 where it is not judged.
+// scoreOf is a row of drift_results. Rows of earlier releases have no verdict, and were judged
+// by the score alone.
+func scoreOf(d schemas.DriftResult) Score {
+	s := Score{
+		Stattest: d.Stattest, Score: d.Score, PValue: d.PValue, Expected: d.Expected, Effect: d.Effect, PCorrected: d.PCorrected, Smallest: d.Smallest,
+		Threshold: d.Threshold, Drifted: d.Drifted, Verdict: d.Verdict, Reason: d.Reason, Severity: d.Severity, Retrain: d.Retrain,
+	}
+	if s.Verdict == "" && s.Threshold != nil {
+		s.Verdict = string(schemas.ScoreOK)
+		if s.Drifted {
+			s.Verdict = string(schemas.ScoreDrifted)
+		}
+	}
+	return s
+}
+
+// held is what is held to the threshold: the effect, or the score where there is none.
+func (s Score) held() float64 {
+	if s.Effect != nil {
+		return *s.Effect
+	}
+	return s.Score
+}
+
+// ratio is what is held to the threshold, in units of it; -1 where no check judges the score.
 func (s Score) ratio() float64 {
 	switch {
 	case s.Threshold == nil:
@@ -65,7 +96,7 @@ func (s Score) ratio() float64 {
 	case *s.Threshold <= 0:
 		return math.Inf(1)
 	default:
-		return s.Score / *s.Threshold
+		return s.held() / *s.Threshold
 	}
 }
 
@@ -80,12 +111,12 @@ type Column struct {
 	History     History `json:"history"`
 }
 
-func (c Column) ratio() float64 {
-	worst := -1.0
-	for _, s := range c.Scores {
-		worst = max(worst, s.ratio())
+// worst is the score that says most; one without a threshold where there is none.
+func (c Column) worst() Score {
+	if len(c.Scores) == 0 {
+		return Score{}
 	}
-	return worst
+	return slices.MinFunc(c.Scores, worseFirst)
 }
 
 // Drifted tells whether a check of the column was breached.
@@ -123,11 +154,22 @@ type Figure struct {
 	History   History  `json:"history"`
 }
 
-// sortColumns puts the worst first: by score in units of the threshold, and columns
-// without a check last, by their first score.
+// worseFirst orders scores: what drifted before what may have, each by units of the threshold.
+func worseFirst(a, b Score) int {
+	if a.Drifted != b.Drifted {
+		if a.Drifted {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Compare(b.ratio(), a.ratio())
+}
+
+// sortColumns puts the worst first: what drifted, then by what is held to the threshold in
+// units of it, and columns without a check last, by their first score.
 func (r *Report) sortColumns() {
 	slices.SortStableFunc(r.Columns, func(a, b Column) int {
-		if c := cmp.Compare(b.ratio(), a.ratio()); c != 0 {
+		if c := worseFirst(a.worst(), b.worst()); c != 0 {
 			return c
 		}
 		if len(a.Scores) == 0 || len(b.Scores) == 0 {
@@ -248,15 +290,17 @@ func explain(c Column) string {
 	if len(c.Scores) == 0 {
 		return "Not scored: the window or the reference has too few rows."
 	}
-	worst := slices.MaxFunc(c.Scores, func(a, b Score) int { return cmp.Compare(a.ratio(), b.ratio()) })
+	worst := c.worst()
 	var text string
 	switch {
 	case worst.Threshold == nil:
 		text = fmt.Sprintf("Not judged: no check names this column; %s is %s", worst.Stattest, num(worst.Score))
 	case worst.Drifted:
-		text = fmt.Sprintf("Drifted: %s is %s, at or above its threshold %s", worst.Stattest, num(worst.Score), num(*worst.Threshold))
+		text = fmt.Sprintf("Drifted: %s is %s%s, at or above its threshold %s", worst.Stattest, num(worst.Score), worst.beyondChance(), num(*worst.Threshold))
+	case worst.Verdict == string(schemas.ScoreNotJudged):
+		text = fmt.Sprintf("Not judged: %s is %s%s, but there are %s", worst.Stattest, num(worst.Score), worst.beyondChance(), worst.Reason)
 	default:
-		text = fmt.Sprintf("Within bounds: %s is %s, below its threshold %s", worst.Stattest, num(worst.Score), num(*worst.Threshold))
+		text = fmt.Sprintf("Within bounds: %s is %s%s, %s", worst.Stattest, num(worst.Score), worst.beyondChance(), worst.whyOK())
 	}
 	name, before, after := c.Bins.greatestChange()
 	if name == "" || before == after {
@@ -267,6 +311,22 @@ func explain(c Column) string {
 		verb = "fell"
 	}
 	return fmt.Sprintf("%s. The share of %s %s from %s to %s.", text, name, verb, percent(before), percent(after))
+}
+
+// beyondChance says how much of a score is more than chance makes.
+func (s Score) beyondChance() string {
+	if s.Effect == nil {
+		return ""
+	}
+	return fmt.Sprintf(", %s beyond chance", num(*s.Effect))
+}
+
+// whyOK says which half of the rule a score within bounds does not meet.
+func (s Score) whyOK() string {
+	if s.held() < *s.Threshold || s.PCorrected == nil {
+		return "below its threshold " + num(*s.Threshold)
+	}
+	return fmt.Sprintf("which chance alone reaches with p = %s over the checks of the window", num(*s.PCorrected))
 }
 
 func percent(x float64) string { return strconv.FormatFloat(100*x, 'f', 1, 64) + " %" }

@@ -37,7 +37,7 @@ func manifest(numeric int) *schemas.Manifest {
 		Outputs: []schemas.Output{{Name: "late_probability", Type: schemas.TypeFloat32}},
 		Target:  &schemas.Target{Kind: schemas.TargetBinary, Score: "late_probability", Threshold: 0.3, PositiveAbove: 15},
 		Monitoring: &schemas.Monitoring{
-			Window: schemas.Duration(24 * time.Hour), IdleTimeout: schemas.Duration(time.Minute), MinRows: 100,
+			Window: schemas.Duration(24 * time.Hour), IdleTimeout: schemas.Duration(time.Minute), MinRows: 100, Rate: schemas.DefaultRate,
 			Checks: []schemas.Check{
 				{Stattest: schemas.StattestPSI, Column: "late_probability", Threshold: 0.1, Severity: schemas.SeverityCritical, Retrain: true},
 				{Stattest: schemas.StattestChiSquare, Column: "origin", Threshold: 0.2, Severity: schemas.SeverityWarning},
@@ -168,6 +168,10 @@ func TestReporter(t *testing.T) {
 	require.Equal(t, []int64{0}, []int64{rep.Columns[0].Bins.OtherReference})
 	require.Greater(t, rep.Columns[0].Bins.OtherCurrent, int64(200))
 	require.Equal(t, `Drifted: chisquare is `, rep.Columns[0].Explanation[:22])
+	require.Contains(t, rep.Columns[0].Explanation, " beyond chance, at or above its threshold 0.2. ")
+	require.Less(t, *rep.Columns[0].Scores[0].Effect, rep.Columns[0].Scores[0].Score)
+	require.Equal(t, "drifted", rep.Columns[0].Scores[0].Verdict)
+	require.LessOrEqual(t, *rep.Columns[0].Scores[0].PCorrected, 0.05)
 	require.Contains(t, rep.Columns[0].Explanation, "The share of other categories rose from 0.0 % to 2")
 	require.Len(t, rep.Columns[0].History.Scores, 6)
 	require.Equal(t, rep.Columns[0].Scores[0].Score, rep.Columns[0].History.Scores[5])
@@ -202,8 +206,11 @@ func TestWriteReplacesWhole(t *testing.T) {
 		{Column: "one", Type: "numeric", Bins: report.Bins{Edges: []float64{3}, Reference: []int64{0, 0}, Current: []int64{0, 0}}},
 		{
 			Column: "c", Type: "categorical", Explanation: hostile,
-			Scores: []report.Score{{Stattest: "psi", Score: 0.7, Threshold: &value, Drifted: true, PValue: &p}},
-			Bins:   report.Bins{Categories: []string{hostile, "naïve 日本"}, Reference: []int64{1, 2}, Current: []int64{0, 0}, MissingCurrent: 4},
+			Scores: []report.Score{
+				{Stattest: "psi", Score: 0.7, Threshold: &value, Drifted: true, PValue: &p},
+				{Stattest: "ks", Score: 0.2, Threshold: &value, Verdict: "not_judged", Reason: "too few rows: of 4"},
+			},
+			Bins: report.Bins{Categories: []string{hostile, "naïve 日本"}, Reference: []int64{1, 2}, Current: []int64{0, 0}, MissingCurrent: 4},
 		},
 	}}
 	for range 2 {
@@ -215,6 +222,7 @@ func TestWriteReplacesWhole(t *testing.T) {
 		require.NotContains(t, string(page), "<script")
 		require.Contains(t, string(page), "not judged yet")
 		require.Contains(t, string(page), "1e-300")
+		require.Contains(t, string(page), `<span title="too few rows: of 4">not judged</span>`)
 		left, err := filepath.Glob(filepath.Join(filepath.Dir(paths[0]), ".report-*"))
 		require.NoError(t, err)
 		require.Empty(t, left)

@@ -137,10 +137,12 @@ func (r *Reporter) tickVersion(ctx context.Context, now time.Time, v drift.Versi
 	return paths, nil
 }
 
+// worst is the verdict that tells most: breached, else ok, else why there is none.
 func worst(verdicts ...*Standing) string {
 	out := ""
 	for _, v := range verdicts {
-		if v != nil && (out == "" || v.Verdict == string(schemas.VerdictBreached) || out == string(schemas.VerdictTooFew)) {
+		none := out == "" || out == string(schemas.VerdictTooFew) || out == string(schemas.VerdictNotJudged)
+		if v != nil && (none || v.Verdict == string(schemas.VerdictBreached)) {
 			out = v.Verdict
 		}
 	}
@@ -227,7 +229,7 @@ func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, foun
 	}
 	scores := map[string][]Score{}
 	for _, d := range found.drift[at] {
-		s := Score{d.Stattest, d.Score, d.PValue, d.Threshold, d.Drifted, d.Severity, d.Retrain}
+		s := scoreOf(d)
 		if d.Column == "" {
 			rep.Share = &s
 			continue
@@ -281,16 +283,7 @@ func column(ref *schemas.ReferenceColumn, n profile.Counts, scores []Score, rece
 	if len(ref.Edges) > 0 {
 		c.Type = "numeric"
 	}
-	slices.SortStableFunc(c.Scores, func(a, b Score) int { // the judged first, worst first
-		switch x, y := a.ratio(), b.ratio(); {
-		case x > y:
-			return -1
-		case x < y:
-			return 1
-		default:
-			return 0
-		}
-	})
+	slices.SortStableFunc(c.Scores, worseFirst) // the judged before those without a check
 	c.Explanation = explain(c)
 	if len(c.Scores) == 0 {
 		return c

@@ -82,7 +82,7 @@ func Manifest() *schemas.Manifest {
 		Target:  &schemas.Target{Kind: schemas.TargetBinary, Score: "score", Threshold: 0.5, PositiveAbove: 15},
 		Monitoring: &schemas.Monitoring{
 			Window: schemas.Duration(time.Hour), Lateness: schemas.Duration(10 * time.Minute),
-			IdleTimeout: schemas.Duration(time.Minute), LabelDelay: schemas.Duration(2 * time.Hour), MinRows: 100,
+			IdleTimeout: schemas.Duration(time.Minute), LabelDelay: schemas.Duration(2 * time.Hour), MinRows: 100, Rate: schemas.DefaultRate,
 			Checks: []schemas.Check{
 				{Stattest: schemas.StattestPSI, Column: "items", Threshold: 0.25, Severity: schemas.SeverityWarning},
 				{Stattest: schemas.StattestKS, Column: "score", Threshold: 0.3, Severity: schemas.SeverityCritical, Retrain: true},
