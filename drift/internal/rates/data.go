@@ -103,7 +103,10 @@ func (c cell) String() string {
 func (c cell) sizes() string { return fmt.Sprintf("%d/%d", c.reference, c.current) }
 
 func (c cell) columnsText() string {
-	if c.correlated {
+	switch {
+	case c.columns == 1:
+		return "1 column"
+	case c.correlated:
 		return fmt.Sprintf("%d columns, correlated", c.columns)
 	}
 	return fmt.Sprintf("%d columns", c.columns)

@@ -149,8 +149,12 @@ func (r report) writeOneColumn(out io.Writer) {
 func (r report) writeColumns(out io.Writer) {
 	fmt.Fprint(out, "\nMany columns, unchanged: % of comparisons in which any column, and in which the data set, is called drifted, and % of the columns that are.\n\n")
 	writeHead(out, "columns", "rows", "by", "any column", "data set", "columns drifted")
-	for _, m := range r.parts[partColumns] {
+	part := r.parts[partColumns]
+	for i, m := range part {
 		writeColumnsRow(out, m)
+		if i+1 < len(part) && part[i+1].cell.String() == m.cell.String() {
+			continue
+		}
 		for _, tool := range []string{byEvidently, byNannyML} {
 			if o, ok := find(r.beside, tool, func(c cell) bool { return c.String() == m.cell.String() }); ok {
 				writeColumnsRow(out, o)
