@@ -270,12 +270,7 @@ func (c *Client) InsertRows(ctx context.Context, table string, rows any) error {
 	if elem.Kind() != reflect.Struct {
 		return fmt.Errorf("insert into %s: rows are %T, want a slice of structs", table, rows)
 	}
-	var columns []string
-	for _, f := range reflect.VisibleFields(elem) {
-		if name := f.Tag.Get("ch"); name != "" && name != "-" {
-			columns = append(columns, "`"+name+"`")
-		}
-	}
+	columns := schemas.RowColumns(elem)
 	if len(columns) == 0 {
 		return fmt.Errorf(`insert into %s: %s has no field with a tag ch:"column"`, table, elem)
 	}

@@ -3,6 +3,8 @@ package history
 import (
 	"context"
 	"fmt"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/millrace/millrace/schemas"
@@ -25,6 +27,9 @@ func (s *Store) LastFinished(ctx context.Context, m *schemas.Manifest) (map[sche
 	return last, nil
 }
 
+// columns lists those of a row, for a SELECT.
+func columns[T any]() string { return strings.Join(schemas.RowColumns(reflect.TypeFor[T]()), ", ") }
+
 // since selects the results of a version in the windows from a start on; zero selects all.
 func since(m *schemas.Manifest, from time.Time) string {
 	if from.IsZero() {
@@ -38,7 +43,7 @@ func since(m *schemas.Manifest, from time.Time) string {
 func (s *Store) FinishedWindows(ctx context.Context, m *schemas.Manifest, from time.Time) ([]schemas.FinishedWindow, error) {
 	var rows []schemas.FinishedWindow
 	if err := s.conn.Select(ctx, &rows, fmt.Sprintf(
-		"SELECT * FROM %s.windows FINAL WHERE %s ORDER BY revision", s.database, since(m, from))); err != nil {
+		"SELECT %s FROM %s.windows FINAL WHERE %s ORDER BY revision", columns[schemas.FinishedWindow](), s.database, since(m, from))); err != nil {
 		return nil, fmt.Errorf("read the finished windows: %w", err)
 	}
 	return rows, nil
@@ -98,16 +103,16 @@ HAVING done > maxIf(done_at, job = '%[2]s') ORDER BY window_start DESC LIMIT %[4
 func (s *Store) Results(ctx context.Context, m *schemas.Manifest, first, last time.Time) (schemas.Results, error) {
 	var out schemas.Results
 	where := fmt.Sprintf("%s AND window_start BETWEEN %s AND %s", of(m), instant(first), instant(last))
-	latest := func(table, by string) string {
-		return fmt.Sprintf("SELECT * FROM %s.%s FINAL WHERE %s ORDER BY window_start, %s, revision DESC LIMIT 1 BY window_start, %s", s.database, table, where, by, by)
+	latest := func(columns, table, by string) string {
+		return fmt.Sprintf("SELECT %s FROM %s.%s FINAL WHERE %s ORDER BY window_start, %s, revision DESC LIMIT 1 BY window_start, %s", columns, s.database, table, where, by, by)
 	}
-	if err := s.conn.Select(ctx, &out.Windows, latest("windows", "job")); err != nil {
+	if err := s.conn.Select(ctx, &out.Windows, latest(columns[schemas.FinishedWindow](), "windows", "job")); err != nil {
 		return out, fmt.Errorf("read the finished windows: %w", err)
 	}
-	if err := s.conn.Select(ctx, &out.Drift, latest("drift_results", "column, stattest")); err != nil {
+	if err := s.conn.Select(ctx, &out.Drift, latest(columns[schemas.DriftResult](), "drift_results", "column, stattest")); err != nil {
 		return out, fmt.Errorf("read the drift results: %w", err)
 	}
-	if err := s.conn.Select(ctx, &out.Accuracy, latest("accuracy_results", "metric")); err != nil {
+	if err := s.conn.Select(ctx, &out.Accuracy, latest(columns[schemas.AccuracyResult](), "accuracy_results", "metric")); err != nil {
 		return out, fmt.Errorf("read the accuracy results: %w", err)
 	}
 	return out, nil
