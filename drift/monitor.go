@@ -12,7 +12,7 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// Config bounds the monitor's work.
+// Config bounds the monitor's work. No key of the configuration sets it: programs take DefaultConfig.
 type Config struct {
 	// MaxWindows bounds the windows, and MaxRows the labelled rows, of one query. A single
 	// window may have more rows. One query over 500,000 rows takes ClickHouse about 1 CPU
@@ -40,27 +40,6 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports every bound that makes no sense, by its key.
-func (c Config) Validate() error {
-	var errs []error
-	if c.MaxWindows < 1 {
-		errs = append(errs, fmt.Errorf("monitor.max_windows: must be at least 1, got %d", c.MaxWindows))
-	}
-	if c.MaxRows < 1 {
-		errs = append(errs, errors.New("monitor.max_rows: must be at least 1"))
-	}
-	if c.LateWindows < 0 {
-		errs = append(errs, fmt.Errorf("monitor.late_windows: must be at least 0, got %d", c.LateWindows))
-	}
-	if c.LateInterval < 0 || c.LateOverlap < 0 {
-		errs = append(errs, fmt.Errorf("monitor.late_interval and late_overlap: must be at least 0, got %s and %s", c.LateInterval, c.LateOverlap))
-	}
-	if c.TrainingSpan <= 0 {
-		errs = append(errs, fmt.Errorf("monitor.training_span: must be above 0, got %s", c.TrainingSpan))
-	}
-	return errors.Join(errs...)
-}
-
 // Judged is one finished window of one job.
 type Judged struct {
 	schemas.FinishedWindow
@@ -85,7 +64,8 @@ type Monitor struct {
 	versions map[string]*versionState
 }
 
-// NewMonitor returns a monitor of a valid configuration. It starts nothing.
+// NewMonitor returns a monitor. cfg has at least one window and one row a query, no negative bound and
+// a TrainingSpan above 0. It starts nothing.
 func NewMonitor(cfg Config, store Store, pub Publisher, log zerolog.Logger) *Monitor {
 	return &Monitor{cfg: cfg, store: store, pub: pub, log: log, versions: map[string]*versionState{}}
 }

@@ -418,11 +418,3 @@ func TestMonitorKilledAnywhere(t *testing.T) {
 		}
 	}
 }
-
-func TestConfigValidate(t *testing.T) {
-	require.NoError(t, drift.DefaultConfig().Validate())
-	err := drift.Config{LateWindows: -1, LateInterval: -1}.Validate()
-	for _, key := range []string{"max_windows", "max_rows", "late_windows", "late_interval", "training_span"} {
-		require.ErrorContains(t, err, "monitor."+key)
-	}
-}

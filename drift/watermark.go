@@ -21,7 +21,7 @@ type progress struct {
 // modelProgress is what minute_states says about one model.
 type modelProgress struct {
 	partitions map[partition]progress
-	// requests counts the rows of each version since Watermarks.since: when it changes,
+	// requests counts the rows of each version since watermarks.since: when it changes,
 	// rows were stored.
 	requests map[string]uint64
 }

@@ -101,7 +101,7 @@ type runRole func(soft, hard context.Context) error
 // run runs the roles under three contexts. Each ends those below it.
 //
 //	hard      ends drain_timeout after ctx: whatever still works is cut off
-//	groupCtx  ends when a role or the admin endpoint cannot be set up: the roles are cut off
+//	groupCtx  ends when a role or the admin port cannot be set up: the roles are cut off
 //	soft      ends with ctx, or when no role is left: the intake stops
 //
 // To the roles soft is soft and groupCtx is hard. A role that has not ended endGrace after
@@ -138,7 +138,7 @@ func (a *App) run(ctx context.Context, roles map[config.Role]runRole) error {
 		})
 	}
 	if a.cfg.HTTP.Addr != "" {
-		// The endpoint outlives the intake, so that a drain can be watched.
+		// The port outlives the intake, so that a drain can be watched.
 		adminCtx, stopAdmin := context.WithCancel(groupCtx)
 		defer stopAdmin()
 		admin := make(chan error, 1)
@@ -146,7 +146,7 @@ func (a *App) run(ctx context.Context, roles map[config.Role]runRole) error {
 		defer func() {
 			stopAdmin()
 			if err := <-admin; err != nil {
-				a.log.Warn().Err(err).Msg("the admin endpoint did not end well")
+				a.log.Warn().Err(err).Msg("the admin port did not end well")
 			}
 		}()
 		group.Go(func() error {

@@ -64,7 +64,7 @@ type Topics struct {
 	Feedback     string `yaml:"feedback"`
 	Control      string `yaml:"control"`
 	Events       string `yaml:"events"`
-	Audit        string `yaml:"audit"`
+	Audit        string `yaml:"audit"` // made and checked as the others are; nothing writes to it yet
 }
 
 // DefaultTopics returns the names that hold where the configuration gives no others.

@@ -112,7 +112,7 @@ func (c *cluster) start(ctx context.Context, o Options, t Topology, dir string) 
 	return c.ready(ctx)
 }
 
-// add prepares the process of a role, which has an instance, an admin endpoint and a way to
+// add prepares the process of a role, which has an instance, an admin port and a way to
 // ClickHouse of its own.
 func (c *cluster) add(dir, role, name string, shared []string, ports *ports) error {
 	addr, err := ports.next()

@@ -174,9 +174,9 @@ func (p *process) Close() error {
 // vitals are what a process takes of the machine.
 type vitals struct {
 	pid        int
-	goroutines int // 0 where it has no admin endpoint
+	goroutines int // 0 where it has no admin port
 	files      int
-	heap       int64 // bytes that are allocated; 0 where it has no admin endpoint
+	heap       int64 // bytes that are allocated; 0 where it has no admin port
 	rss        int64 // bytes
 }
 
@@ -234,7 +234,7 @@ func (p *process) Vitals(ctx context.Context, collect bool) (vitals, error) {
 	return v, err
 }
 
-// get reads an answer of an admin endpoint, line by line.
+// get reads an answer of an admin port, line by line.
 func get(ctx context.Context, addr, path string, line func(line string)) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
 	if err != nil {

@@ -116,7 +116,7 @@ func (c *cluster) refuses(ctx context.Context, p *process, d demand) bool {
 	return err == nil && !ready && d.words.Match(why)
 }
 
-// readiness asks an admin endpoint whether its process is ready, and if not why.
+// readiness asks an admin port whether its process is ready, and if not why.
 func readiness(ctx context.Context, addr string) (ready bool, why []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/readyz", nil)
 	if err != nil {

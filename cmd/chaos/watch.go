@@ -169,7 +169,7 @@ func growth(before, after map[string]vitals, spared []string, b Bounds) []string
 			was = before[name]
 		}
 		if is.goroutines == 0 {
-			tell("%s: its admin endpoint does not answer", name)
+			tell("%s: its admin port does not answer", name)
 		}
 		if is.goroutines > was.goroutines+b.Goroutines {
 			tell("goroutines: %s has %d, before the faults %d", name, is.goroutines, was.goroutines)

@@ -53,7 +53,7 @@ func TestGrowth(t *testing.T) {
 		},
 		"an endpoint that does not answer": {
 			func(_, after map[string]vitals) { after["worker-1"] = vitals{2, 0, 30, 0, 90 * mb} },
-			[]string{"worker-1: its admin endpoint does not answer"},
+			[]string{"worker-1: its admin port does not answer"},
 		},
 		"ClickHouse is not judged": {
 			func(_, after map[string]vitals) { after["clickhouse"] = vitals{9, 0, 900, 0, 9000 * mb} },

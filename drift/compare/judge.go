@@ -12,7 +12,7 @@ import (
 
 const (
 	fewIntegers  = 10 // distinct values up to which integers are categories, as with Evidently
-	fewValues    = 20 // likewise, up to which binned tests take each value as a cell
+	fewValues    = 20 // distinct values up to which binned tests take each value as a cell
 	shownCells   = 30 // categories in Column.Bins, the last of them for the rest
 	shownChanges = 20 // new and vanished categories
 )
@@ -53,7 +53,7 @@ type judged struct {
 	result stattest.Result
 	moved  []string  // what changed, for the explanation
 	names  []string  // of a target or prediction, all categories in ascending order, where there are few values
-	values []float64 // likewise, of numbers
+	values []float64 // the numbers that names spell, where the column has numbers
 	claim  claim
 	trials map[string]claim // of --all-tests
 	notes  []string

@@ -50,7 +50,7 @@ type Log struct {
 	Format string `yaml:"format"` // json or console
 }
 
-// HTTP is the admin endpoint: /metrics, /healthz, /readyz.
+// HTTP is the admin port: /metrics, /healthz, /readyz.
 type HTTP struct {
 	Addr  string `yaml:"addr"`  // empty: none
 	Pprof bool   `yaml:"pprof"` // /debug/pprof too, on loopback only

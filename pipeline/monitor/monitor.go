@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -120,7 +119,7 @@ type countingPublisher struct {
 // Publish implements drift.Publisher.
 func (p countingPublisher) Publish(ctx context.Context, e schemas.Event) error {
 	if err := p.EventPublisher.Publish(ctx, e); err != nil {
-		return fmt.Errorf("publish %s event of %s: %w", e.Data.Kind, e.Subject, err)
+		return err // the monitor says of which window
 	}
 	p.metrics.events.WithLabelValues(e.Data.Model, string(e.Data.Kind)).Inc()
 	if e.Data.Kind == schemas.EventRetraining {

@@ -32,12 +32,12 @@ func Verify(ctx context.Context, cfg config.Config, o VerifyOptions) (report *ve
 	defer tables.Close()
 	o.Answers = true
 	err = withAdmin(cfg, func(admin *consumers.Admin) error {
-		parts := verify.PartsOf(cfg, admin, tables, o.Logger)
-		parts.Repeats = repeatedRequests(cfg, admin)
+		sources := verify.SourcesOf(cfg, admin, tables, o.Logger)
+		sources.Repeats = repeatedRequests(cfg, admin)
 		if o.Repair {
-			report, err = verify.RunRepair(ctx, parts, o.Options, verify.RepairingOf(cfg, memory.NewGoAllocator()))
+			report, err = verify.RunRepair(ctx, sources, o.Options, verify.RepairingOf(cfg, memory.NewGoAllocator()))
 		} else {
-			report, err = verify.Run(ctx, parts, o.Options)
+			report, err = verify.Run(ctx, sources, o.Options)
 		}
 		return err
 	})

@@ -33,7 +33,7 @@ import (
 type keeper struct {
 	log      *consumers.Admin
 	tables   *clickhouse.Client
-	parts    verify.Parts
+	sources  verify.Sources
 	with     verify.Repairing
 	interval time.Duration
 	logger   zerolog.Logger
@@ -53,7 +53,7 @@ func keep(soft context.Context, env *role.Env, tables *clickhouse.Client, m *Met
 	with := verify.RepairingOf(env.Config, env.Memory)
 	with.KeepDoubled = true // an operator decides
 	with.Restored = func(table string, rows int) { m.restored.WithLabelValues(table).Add(float64(rows)) }
-	k := &keeper{log: log, tables: tables, parts: verify.PartsOf(env.Config, log, tables, env.Log), with: with, interval: env.Config.Recorder.VerifyInterval, logger: env.Log}
+	k := &keeper{log: log, tables: tables, sources: verify.SourcesOf(env.Config, log, tables, env.Log), with: with, interval: env.Config.Recorder.VerifyInterval, logger: env.Log}
 	ctx, stop := context.WithCancel(soft)
 	ended := make(chan struct{})
 	go func() { // ends with ctx
@@ -121,12 +121,12 @@ func (k *keeper) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	committed, err := k.log.Committed(ctx, k.parts.Group)
+	committed, err := k.log.Committed(ctx, k.sources.Group)
 	if err != nil {
 		return err
 	}
 	if k.known == nil {
-		text, offsets, err := k.log.Noted(ctx, durableGroup(k.parts.Group), k.parts.Topics.Observations)
+		text, offsets, err := k.log.Noted(ctx, durableGroup(k.sources.Group), k.sources.Topics.Observations)
 		if err != nil {
 			return err
 		}
@@ -154,7 +154,7 @@ func (k *keeper) look(ctx context.Context) error {
 	}
 	if restarted || broken {
 		// Where another group records, its keeper looks; this one will if they are its rows again.
-		if other := (*verify.OwnedError)(nil); errors.As(verify.Owned(ctx, k.parts, store.New(k.tables, k.parts.Topics, k.with.Memory)), &other) {
+		if other := (*verify.OwnedError)(nil); errors.As(verify.Owned(ctx, k.sources, store.New(k.tables, k.sources.Topics, k.with.Memory)), &other) {
 			return nil
 		}
 		whole, err := k.restore(ctx, broken)
@@ -177,7 +177,7 @@ func (k *keeper) restore(ctx context.Context, whole bool) (bool, error) {
 		if whole {
 			o.Since = nil
 		}
-		report, err := verify.Run(ctx, k.parts, o)
+		report, err := verify.Run(ctx, k.sources, o)
 		if err != nil {
 			return whole, err
 		}
@@ -188,7 +188,7 @@ func (k *keeper) restore(ctx context.Context, whole bool) (bool, error) {
 		sum := report.Sum()
 		k.logger.Warn().Int64("rows", sum.Missing).Strs("first", report.First()).
 			Msg("rows that were committed as stored are missing in ClickHouse; they are stored again")
-		if report, err = verify.RunRepair(ctx, k.parts, o, k.with); err != nil {
+		if report, err = verify.RunRepair(ctx, k.sources, o, k.with); err != nil {
 			return whole, err
 		}
 		k.logger.Warn().Int64("rows", report.Repaired.Stored).Int64("minutes", report.Repaired.Minutes).Msg("missing rows are stored again")
@@ -226,7 +226,7 @@ func (k *keeper) remember(ctx context.Context, servers []clickhouse.Server, comm
 			return err
 		}
 		// What was noted of a partition before must not stand where nothing is safe now.
-		note := map[string]map[int32]int64{k.parts.Topics.Observations: {0: 0}}
+		note := map[string]map[int32]int64{k.sources.Topics.Observations: {0: 0}}
 		for topic, partitions := range committed {
 			if note[topic] == nil {
 				note[topic] = map[int32]int64{}
@@ -241,7 +241,7 @@ func (k *keeper) remember(ctx context.Context, servers []clickhouse.Server, comm
 			}
 			maps.Copy(note[topic], partitions)
 		}
-		if err := k.log.Note(ctx, durableGroup(k.parts.Group), string(text), note); err != nil {
+		if err := k.log.Note(ctx, durableGroup(k.sources.Group), string(text), note); err != nil {
 			return err
 		}
 	}

@@ -48,22 +48,22 @@ func (r *run) compare(ctx context.Context, b *book) error {
 			found[p] = found[p].Plus(s)
 		}
 	}
-	var differing []part
+	var differing []stretch
 	for p, t := range b.pieces {
 		switch f := found[p]; f {
 		case t.stored, t.stored.Plus(t.open):
 			r.line(b.kind, b.ledgers[0].Table, p.Topic, p.Partition).Found += int64(t.stored.Rows)
 		default:
-			differing = append(differing, parts(p, t.stored.Rows+t.open.Rows+f.Rows)...)
+			differing = append(differing, stretches(p, t.stored.Rows+t.open.Rows+f.Rows)...)
 		}
 		delete(found, p)
 	}
 	for p, f := range found {
 		if !b.own || b.reads(p, r.whole()) {
-			differing = append(differing, parts(p, f.Rows)...)
+			differing = append(differing, stretches(p, f.Rows)...)
 		}
 	}
-	slices.SortFunc(differing, func(x, y part) int {
+	slices.SortFunc(differing, func(x, y stretch) int {
 		return cmp.Or(cmp.Compare(x.Topic.String(), y.Topic.String()), cmp.Compare(x.Partition, y.Partition), cmp.Compare(x.Start, y.Start), cmp.Compare(x.Version, y.Version))
 	})
 	var aliens []Difference
@@ -89,21 +89,21 @@ func (r *run) compare(ctx context.Context, b *book) error {
 	return r.explain(ctx, b, aliens)
 }
 
-// part is a piece, or some offsets of one that has many rows.
-type part struct {
+// stretch is a piece, or some offsets of one that has many rows.
+type stretch struct {
 	store.Range
 	piece store.Piece
 	rows  uint64
 }
 
-func parts(p store.Piece, rows uint64) []part {
+func stretches(p store.Piece, rows uint64) []stretch {
 	width := int64(store.PieceSize)
 	if rows > batchRows {
 		width = max(1, width*batchRows/int64(rows))
 	}
-	var out []part
+	var out []stretch
 	for from, end := p.Number*store.PieceSize, (p.Number+1)*store.PieceSize; from < end; from += width {
-		out = append(out, part{
+		out = append(out, stretch{
 			store.Range{Version: p.Version, Topic: p.Topic, Partition: p.Partition, Start: from, End: min(from+width, end)},
 			p, rows * uint64(width) / store.PieceSize,
 		})
@@ -126,15 +126,15 @@ type located struct {
 	at        time.Time
 }
 
-// placeKey is a place in one of the parts that are looked at.
+// placeKey is a place in one of the stretches that are looked at.
 type placeKey struct {
-	part   int
-	offset int64
-	row    int32
+	stretch int
+	offset  int64
+	row     int32
 }
 
-// locate compares parts row by row. It returns what is in the tables and was not read.
-func (r *run) locate(ctx context.Context, b *book, of []part) (aliens []Difference, err error) {
+// locate compares stretches row by row. It returns what is in the tables and was not read.
+func (r *run) locate(ctx context.Context, b *book, of []stretch) (aliens []Difference, err error) {
 	rows := map[placeKey]*located{}
 	byPiece := map[store.Piece][]int{}
 	for i, p := range of {
@@ -175,10 +175,10 @@ func (r *run) locate(ctx context.Context, b *book, of []part) (aliens []Differen
 		}
 	}
 	keys := slices.SortedFunc(maps.Keys(rows), func(x, y placeKey) int {
-		return cmp.Or(cmp.Compare(x.part, y.part), cmp.Compare(x.offset, y.offset), cmp.Compare(x.row, y.row))
+		return cmp.Or(cmp.Compare(x.stretch, y.stretch), cmp.Compare(x.offset, y.offset), cmp.Compare(x.row, y.row))
 	})
 	for _, k := range keys {
-		at, p := rows[k], of[k.part]
+		at, p := rows[k], of[k.stretch]
 		d := Difference{
 			Kind: b.kind, Table: b.ledgers[0].Table, Version: p.Version, Copies: at.have[0] + at.have[1], Want: at.want,
 			Coordinates: schemas.Coordinates{TopicID: p.Topic, Partition: p.Partition, Offset: k.offset, Row: k.row},
@@ -207,8 +207,8 @@ func (r *run) locate(ctx context.Context, b *book, of []part) (aliens []Differen
 	return aliens, nil
 }
 
-// recall reads again what the log says of some parts.
-func (r *run) recall(ctx context.Context, b *book, of []part, key func(string, schemas.Coordinates) (placeKey, bool), rows map[placeKey]*located) error {
+// recall reads again what the log says of some stretches.
+func (r *run) recall(ctx context.Context, b *book, of []stretch, key func(string, schemas.Coordinates) (placeKey, bool), rows map[placeKey]*located) error {
 	spans := map[int32]consumers.Span{}
 	add := func(partition int32, s consumers.Span) {
 		read := b.scan.read[partition]

@@ -9,9 +9,9 @@ import (
 	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
-// PartsOf returns what is compared by the configuration.
-func PartsOf(cfg config.Config, log *consumers.Admin, tables *clickhouse.Client, logger zerolog.Logger) Parts {
-	return Parts{
+// SourcesOf returns what is compared by the configuration.
+func SourcesOf(cfg config.Config, log *consumers.Admin, tables *clickhouse.Client, logger zerolog.Logger) Sources {
+	return Sources{
 		Log: log, Tables: tables, Topics: cfg.Topics.Topics, Group: cfg.Recorder.Group, Workers: cfg.Worker.Group, TTLDays: cfg.ClickHouse.TTLDays, Logger: logger,
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/millrace/millrace/sinks/clickhouse/store"
 )
 
-// Repairing is what a repair needs beside the parts.
+// Repairing is what a repair needs beside its sources.
 type Repairing struct {
 	Connection consumers.Connection
 	Session    time.Duration // after which a repair that is silent has ended
@@ -42,8 +42,8 @@ func (e *OwnedError) Error() string {
 	return fmt.Sprintf("the rows of topic %s are recorded by group %q, not by %q: repair with recorder.group=%s", e.Topic, e.Owner, e.Group, e.Owner)
 }
 
-// Owned returns an error where another group than the parts' records one of the topics.
-func Owned(ctx context.Context, p Parts, store *store.Store) error {
+// Owned returns an error where another group than that of the sources records one of the topics.
+func Owned(ctx context.Context, p Sources, store *store.Store) error {
 	for _, topic := range []string{p.Topics.Observations, p.Topics.Feedback, p.Topics.DeadLetters, p.Topics.Events} {
 		if err := owned(ctx, p, store, topic); err != nil {
 			return err
@@ -52,7 +52,7 @@ func Owned(ctx context.Context, p Parts, store *store.Store) error {
 	return nil
 }
 
-func owned(ctx context.Context, p Parts, store *store.Store, topic string) error {
+func owned(ctx context.Context, p Sources, store *store.Store, topic string) error {
 	log, err := p.Log.Log(ctx, topic)
 	if err != nil || log.ID == (uuid.UUID{}) {
 		return err
@@ -74,7 +74,7 @@ const (
 // RunRepair verifies, repairs, and verifies again until nothing is left that can be repaired.
 // Killed at any point, it is run again: what is stored is looked for before it is stored, and
 // rows are removed by name.
-func RunRepair(ctx context.Context, p Parts, o Options, with Repairing) (*Report, error) {
+func RunRepair(ctx context.Context, p Sources, o Options, with Repairing) (*Report, error) {
 	began := time.Now()
 	lease, err := consumers.AcquireLease(ctx, with.Connection, consumers.Group{Name: LeaseGroup(p.Topics), SessionTimeout: with.Session}, p.Topics.Control)
 	if err != nil {
@@ -85,7 +85,7 @@ func RunRepair(ctx context.Context, p Parts, o Options, with Repairing) (*Report
 		return nil, err
 	}
 	done, idle := &Repair{}, false
-	f := &repair{Parts: p, Repairing: with, lease: lease, store: store.New(p.Tables, p.Topics, with.Memory), done: done}
+	f := &repair{Sources: p, Repairing: with, lease: lease, store: store.New(p.Tables, p.Topics, with.Memory), done: done}
 	if err := Owned(ctx, p, f.store); err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func (r *run) repairable() bool { return len(r.lost)+len(r.doubled)+len(r.minute
 
 // repair is a repair under way.
 type repair struct {
-	Parts
+	Sources
 	Repairing
 	lease *consumers.Lease
 	store *store.Store
@@ -254,7 +254,7 @@ func (f *repair) replay(ctx context.Context, topic string, records []schemas.Rec
 			return err
 		}
 		// After that: another group that takes the rows over waits for what it finds announced then.
-		if err := owned(ctx, f.Parts, f.store, topic); err != nil {
+		if err := owned(ctx, f.Sources, f.store, topic); err != nil {
 			return err
 		}
 		began := time.Now()

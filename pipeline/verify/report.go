@@ -62,7 +62,7 @@ type Line struct {
 	Table     string `json:"table"` // or, of KindResults, the topic
 	Topic     string `json:"topic"` // its id where no topic has it any more
 	Partition int32  `json:"partition"`
-	Expected  int64  `json:"expected"`
+	Expected  int64  `json:"expected"` // of KindMinutes, as Found: rows of the minutes that differ
 	Found     int64  `json:"found"`
 	Missing   int64  `json:"missing"`
 	Doubled   int64  `json:"doubled"`

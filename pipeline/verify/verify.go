@@ -19,8 +19,8 @@ import (
 	"github.com/millrace/millrace/sinks/clickhouse/store"
 )
 
-// Parts are what a verification works on. They stay the caller's.
-type Parts struct {
+// Sources are what a verification works on. They stay the caller's.
+type Sources struct {
 	Log     *consumers.Admin
 	Tables  *clickhouse.Client
 	Topics  schemas.Topics
@@ -55,7 +55,7 @@ const firstOf = 5
 
 // run is one verification.
 type run struct {
-	Parts
+	Sources
 	Options
 	observed  *observe.Reader
 	committed map[string]map[int32]int64 // by the recorder's group
@@ -156,7 +156,7 @@ func (t *tally) note(partition int32, offset int64) {
 }
 
 // Run verifies.
-func Run(ctx context.Context, p Parts, o Options) (*Report, error) {
+func Run(ctx context.Context, p Sources, o Options) (*Report, error) {
 	began := time.Now()
 	r, err := verify(ctx, p, o)
 	if err != nil {
@@ -167,9 +167,9 @@ func Run(ctx context.Context, p Parts, o Options) (*Report, error) {
 	return report, nil
 }
 
-func verify(ctx context.Context, p Parts, o Options) (*run, error) {
+func verify(ctx context.Context, p Sources, o Options) (*run, error) {
 	r := &run{
-		Parts: p, Options: o, observed: observe.NewReader(), lines: map[lineKey]*Line{}, answered: map[partitionKey]*answers{}, logs: map[string]*logScan{}, names: map[uuid.UUID]string{},
+		Sources: p, Options: o, observed: observe.NewReader(), lines: map[lineKey]*Line{}, answered: map[partitionKey]*answers{}, logs: map[string]*logScan{}, names: map[uuid.UUID]string{},
 		lost: map[string]map[int32]*roaring64.Bitmap{}, doubled: map[string][]doubledRow{}, minutes: map[string][]clickhouse.Minute{},
 	}
 	// A day more, since what expires is removed when parts are merged.

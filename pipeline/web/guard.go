@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Bounds of the admin endpoint. It serves a handful of scrapers and operators.
+// Bounds of the admin port. It serves a handful of scrapers and operators.
 const (
 	adminConnections = 64
 	adminBody        = 64 << 10 // bytes of a request's body, which no page reads
@@ -31,7 +31,7 @@ func adminServer(handler http.Handler) *http.Server {
 
 // guarded bounds bodies. On loopback it accepts only requests whose Host names this machine, or
 // is the configured one: a web page whose name was made to resolve to 127.0.0.1 could otherwise
-// have a browser on this machine read the endpoint for it.
+// have a browser on this machine read the port for it.
 func guarded(next http.Handler, addr string, loopback bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if loopback && !localHost(r.Host, addr) {

@@ -18,7 +18,7 @@ import (
 	"github.com/millrace/millrace/pipeline/role"
 )
 
-// adminAt serves the endpoint on a free port of loopback until the test ends.
+// adminAt serves the port on a free port of loopback until the test ends.
 func adminAt(t *testing.T, cfg config.HTTP) (addr string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -59,7 +59,7 @@ func ask(t *testing.T, addr, host, path string) (status int, body string) {
 	return resp.StatusCode, string(text)
 }
 
-// A page of the web that has its name stand for loopback does not reach the endpoint by the
+// A page of the web that has its name stand for loopback does not reach the port by the
 // browser of someone on this machine.
 func TestAdminRefusesForeignHosts(t *testing.T) {
 	addr := adminAt(t, config.HTTP{})
@@ -96,7 +96,7 @@ func TestProfilesAreOffByDefaultAndBounded(t *testing.T) {
 	require.ErrorContains(t, Serve(t.Context(), config.HTTP{Addr: "0.0.0.0:0", Pprof: true}, prometheus.NewRegistry(), role.NewReadiness().Snapshot), "http.pprof")
 }
 
-// Clients that send nothing, or without end, take neither memory nor the endpoint from others.
+// Clients that send nothing, or without end, take neither memory nor the port from others.
 func TestAdminBoundsItsClients(t *testing.T) {
 	srv := adminServer(http.NotFoundHandler())
 	for _, limit := range []time.Duration{srv.ReadHeaderTimeout, srv.ReadTimeout, srv.WriteTimeout, srv.IdleTimeout} {

@@ -19,7 +19,7 @@ type Codec string
 const (
 	JSON     Codec = "json"     // one flat object a record
 	Avro     Codec = "avro"     // one Avro record a Kafka record, framed with its Schema Registry id
-	Protobuf Codec = "protobuf" // one message a Kafka record, framed likewise
+	Protobuf Codec = "protobuf" // one message a Kafka record, framed with its Schema Registry id
 	Arrow    Codec = "arrow"    // one Arrow IPC stream a Kafka record: many requests
 )
 

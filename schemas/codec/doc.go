@@ -1,11 +1,10 @@
-// Package codec turns request values into Arrow columns, predictions into result values
-// and observation records, and feedback values into labels. Each codec but the last is
-// planned once from a manifest; all work without allocating per record.
+// Package codec turns request values into Arrow columns, predictions into result values, and
+// feedback values into labels. All codecs but that of labels are planned once from a manifest; all
+// work without allocating per record.
 //
-// A Decoder appends rows to columns and gives them out as one record batch; a
-// ResultEncoder appends results to a byte slice; an ObservationEncoder extends the batch
-// that was scored and writes it as Arrow IPC streams; a LabelDecoder reads one label. None
-// is safe for concurrent use: every lane has its own.
+// A Decoder appends rows to columns and gives them out as one record batch; a ResultEncoder
+// appends results to a byte slice; a LabelDecoder reads one label. None is safe for concurrent
+// use: every lane has its own.
 //
 // New plans requests and results of a Codec. What a request means does not depend on it:
 // fields are found by name, and types, defaults, ranges, categories and limits are the

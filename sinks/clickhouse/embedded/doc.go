@@ -4,7 +4,8 @@
 //
 // It is meant for a child process of its own: libchdb holds one data directory per process, takes
 // about 300 MB, and a fault in it ends the process. What was answered survives kill -9 of that
-// process; it is not synced, so a power failure may take the last inserts.
+// process. A power failure may take the last inserts into a table whose settings ask for no fsync:
+// see clickhouse.durability in deploy/millrace.yaml.
 //
 // A request is served by a fresh session of the engine (0.1 ms), so that no database, setting,
 // parameter or temporary table passes from one request to the next. Insert data goes from the

@@ -251,13 +251,13 @@ func withRuns(rec arrow.Record, runs [][2]int64, mem memory.Allocator) (arrow.Re
 		if isDict {
 			col = dict.Indices()
 		}
-		pieces := make([]arrow.Array, len(runs))
+		kept := make([]arrow.Array, len(runs))
 		for i, run := range runs {
-			pieces[i] = array.NewSlice(col, run[0], run[1])
+			kept[i] = array.NewSlice(col, run[0], run[1])
 		}
-		joined, err := array.Concatenate(pieces, mem)
-		for _, p := range pieces {
-			p.Release()
+		joined, err := array.Concatenate(kept, mem)
+		for _, k := range kept {
+			k.Release()
 		}
 		if err != nil {
 			return nil, fmt.Errorf("column %q: %w", rec.ColumnName(i), err)

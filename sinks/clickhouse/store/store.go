@@ -320,7 +320,7 @@ func (c *call) insertGroup(ctx context.Context, g *group) error {
 	for i := range g.parts {
 		touched.merge(&g.parts[i].extent)
 	}
-	if err := c.insertPieces(ctx, g.of, pieces(g.parts)); err != nil {
+	if err := c.insertEach(ctx, g.of, insertsOf(g.parts)); err != nil {
 		return err
 	}
 	if !c.replay || touched.rows == 0 {
@@ -331,8 +331,8 @@ func (c *call) insertGroup(ctx context.Context, g *group) error {
 	return err
 }
 
-// pieces cuts records into inserts: as few as the limits allow, and about equal ones.
-func pieces(parts []part) [][]part {
+// insertsOf cuts records into inserts: as few as the limits allow, and about equal ones.
+func insertsOf(parts []part) [][]part {
 	rows, size := 0, 0
 	for i := range parts {
 		rows += parts[i].extent.rows
@@ -344,7 +344,7 @@ func pieces(parts []part) [][]part {
 	start, rows, size := 0, 0, 0
 	for i := range parts {
 		moreRows, moreSize := rows+parts[i].extent.rows, size+len(parts[i].messages)
-		// The record that crosses the middle of two pieces still belongs to the first, if it may.
+		// A record that crosses the end of an equal share still belongs to it, if it may.
 		if i > start && (moreRows > clickhouse.MaxInsertRows || moreSize > maxInsertBytes || rows >= mostRows || size >= mostSize) {
 			out = append(out, parts[start:i])
 			start, moreRows, moreSize = i, parts[i].extent.rows, len(parts[i].messages)
@@ -358,11 +358,11 @@ func pieces(parts []part) [][]part {
 // one core, and while the rows of one are sent it would have nothing to do.
 const insertLanes = 2
 
-// insertPieces stores each piece by an insert. Where one fails, those that run are waited for.
-func (c *call) insertPieces(ctx context.Context, o *observations, pieces [][]part) error {
-	if c.replay || len(pieces) == 1 { // a replay looks for what is there, piece by piece
-		for _, p := range pieces {
-			if err := c.insertParts(ctx, o, p); err != nil {
+// insertEach makes the inserts. Where one fails, those that run are waited for.
+func (c *call) insertEach(ctx context.Context, o *observations, inserts [][]part) error {
+	if c.replay || len(inserts) == 1 { // a replay looks for what is there, one insert after the other
+		for _, parts := range inserts {
+			if err := c.insertParts(ctx, o, parts); err != nil {
 				return err
 			}
 		}
@@ -371,13 +371,13 @@ func (c *call) insertPieces(ctx context.Context, o *observations, pieces [][]par
 	var failed atomic.Bool
 	var group errgroup.Group
 	group.SetLimit(insertLanes)
-	errs := make([]error, len(pieces))
-	for i, p := range pieces {
+	errs := make([]error, len(inserts))
+	for i, parts := range inserts {
 		group.Go(func() error { // ends with its insert
 			if failed.Load() {
 				return nil
 			}
-			if errs[i] = c.insertParts(ctx, o, p); errs[i] != nil {
+			if errs[i] = c.insertParts(ctx, o, parts); errs[i] != nil {
 				failed.Store(true)
 			}
 			return nil
