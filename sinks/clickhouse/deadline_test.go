@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas"
@@ -253,6 +254,40 @@ func TestQuestionsWithoutAnswer(t *testing.T) {
 	_, err = s.Bare.Store(t.Context(), oneOfEach(t), true, schemas.Lease{Announced: at, Deadline: at.Add(time.Minute)})
 	require.ErrorContains(t, err, "that still run: no answer within 1s")
 	require.EqualValues(t, 3, proxy.silences.Load())
+}
+
+// What any server may know is asked of each in turn: none is passed over since it is silent, and none
+// is asked once the answer is known.
+func TestEachServerIsAsked(t *testing.T) {
+	t.Parallel()
+	c := clickhousetest.Client(t)
+	proxy := &silent{delaying: delaying{TB: t}}
+	proxy.to.Store("")
+	server := httptest.NewServer(proxy)
+	t.Cleanup(server.Close)
+	second := strings.TrimPrefix(server.URL, "http://")
+	both := clickhousetest.OpenAt(t, schemas.Storage{Database: c.Database(), TTLDays: 3650}, clickhousetest.Addr(), second)
+	var rows []struct {
+		N uint8 `ch:"n"`
+	}
+	ask := func(most int) (asked int) {
+		require.NoError(t, both.AskEach(t.Context(), &rows, func() bool {
+			asked++
+			require.Len(t, rows, 1, "of this server alone")
+			return asked == most
+		}, "SELECT ? AS n", 1))
+		return asked
+	}
+	require.Equal(t, 2, ask(0))
+	clickhouse.SetTimeouts(both, time.Second, time.Minute)
+	proxy.to.Store("SELECT")
+	require.Equal(t, 1, ask(1))
+	s := storetest.New(t, both)
+	_, err := s.Empty(t.Context(), schemas.DefaultTopics().Observations)
+	require.ErrorContains(t, err, second+": no answer within 1s")
+	_, err = s.Owner(t.Context(), "t", uuid.New())
+	require.ErrorContains(t, err, second+": no answer within 1s")
+	require.EqualValues(t, 2, proxy.silences.Load())
 }
 
 // The repair of minutes is two statements, and either may be delayed until long after the
