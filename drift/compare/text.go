@@ -353,9 +353,9 @@ func formatNumber(x float64) string {
 	switch a := math.Abs(x); {
 	case math.IsNaN(x):
 		return "–"
-	case math.IsInf(x, 1):
+	case x >= math.MaxFloat64: // which stands for what is beyond it, such as t of two constants
 		return "∞"
-	case math.IsInf(x, -1):
+	case x <= -math.MaxFloat64:
 		return "−∞"
 	case x == 0:
 		return "0" // and never -0
