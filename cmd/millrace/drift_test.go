@@ -95,6 +95,7 @@ func TestDriftCompareFormats(t *testing.T) {
 func TestDriftCompareExitCodes(t *testing.T) {
 	a, b := table(t, "a.csv", 100, 0), table(t, "bb.csv", 100, 0)
 	words := file(t, "words.csv", "x\n"+strings.Repeat("p\nq\n", 50))
+	dates := file(t, "dates.csv", "when\n"+strings.Repeat("2024-01-01\n2024-01-02\n", 50))
 	broken := file(t, "broken.parquet", "PAR1 and nothing that follows from it PAR1")
 	pipe := filepath.Join(t.TempDir(), "pipe.csv")
 	require.NoError(t, unix.Mkfifo(pipe, 0o600))
@@ -132,6 +133,7 @@ func TestDriftCompareExitCodes(t *testing.T) {
 		"query, no settings":  {[]string{"--reference", a, "--current-sql", "SELECT 1", "--config", "/nowhere.yaml"}, 2, "/nowhere.yaml"},
 		"query, no server":    {[]string{"--reference", a, "--current-sql", "SELECT 1", "--set", "clickhouse.addr=127.0.0.1:1"}, 1, "query of the current"},
 		"faults are joined":   {[]string{"--reference", a, "--current", b, "--min-rows", "0", "--bins", "x"}, 2, "minimum of rows: must be at least 1, got 0"},
+		"times alone":         {[]string{"--reference", dates, "--current", dates}, 1, `column "when" is left out: it holds times`},
 		"rate of nothing":     {[]string{"--reference", a, "--current", b, "--rate", "0"}, 2, "--rate must be above 0"},
 		"sigmas alone":        {[]string{"--reference", a, "--current", b, "--calibrate-sigmas", "3"}, 2, "3 sigmas need chunks"},
 		"done":                {[]string{"--reference", a, "--current", b, "--fail-on-drift", "--memory", "4GiB", "--delimiter", ","}, 0, ""},
