@@ -169,6 +169,7 @@ var reportTemplate = template.Must(template.New("compare").Funcs(template.FuncMa
 	"change":       func(m Metric) string { return m.change() },
 	"apart":        Metric.apart,
 	"word":         verdictWord,
+	"segment":      (*Segment).verdict,
 	"missing":      missingShares,
 	"remarks":      (*Column).remarks,
 	"trials":       trials,

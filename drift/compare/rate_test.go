@@ -177,6 +177,18 @@ func TestUnjudgedColumnsMayDecide(t *testing.T) {
 	require.Equal(t, compare.VerdictOK, run(t, a, b, compare.Options{Rule: compare.RuleEvidently}).Dataset.Verdict, "Evidently does not count them")
 }
 
+// TestSegmentsAreNotJudgedEither: a segment in which drift would have been missed is not ok.
+func TestSegmentsAreNotJudgedEither(t *testing.T) {
+	kinds := slices.Concat(slices.Repeat([]string{"many"}, 400), slices.Repeat([]string{"some"}, 60), slices.Repeat([]string{"few"}, 20))
+	side := func(name string, seed uint64) *memoryTable {
+		return newTable(t, name, namedColumn{"x", normal(seed, len(kinds), 0, 1)}, namedColumn{"y", normal(seed+1, len(kinds), 0, 1)}, namedColumn{"kind", kinds})
+	}
+	text := table(t, run(t, side("a", 1), side("b", 5), compare.Options{Segment: "kind", Detectable: 0.25}), false, 0)
+	require.Regexp(t, `(?m)^ok +many +0 of 2`, text)
+	require.Regexp(t, `(?m)^not judged +some +–`, text)
+	require.Regexp(t, `(?m)^too few +few +–`, text)
+}
+
 // TestHeadlineSaysWhatHolds: nothing is said of a rate by which no column is judged, and what is
 // beside the verdict is named.
 func TestHeadlineSaysWhatHolds(t *testing.T) {

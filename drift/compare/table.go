@@ -394,13 +394,7 @@ func (t *terminal) segments(all []Segment) {
 	}}
 	for i := range all {
 		s := &all[i]
-		verdict := VerdictOK
-		switch {
-		case s.Dataset.Drifted:
-			verdict = VerdictDrifted
-		case s.Dataset.Columns == 0:
-			verdict = VerdictTooFew
-		}
+		verdict := s.verdict()
 		drifted := 0
 		var worst []string
 		for _, c := range worstFirst(s.Columns) {

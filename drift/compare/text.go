@@ -224,6 +224,21 @@ func verdictWord(verdict string) string {
 	return shownName(strings.ReplaceAll(verdict, "_", " "), 20)
 }
 
+// verdict is that of a segment; too few where that is all that its columns lack.
+func (s *Segment) verdict() string {
+	more := func(c Column) bool { return c.Verdict != VerdictTooFew }
+	switch {
+	case s.Dataset.Drifted:
+		return VerdictDrifted
+	case s.Dataset.Columns == 0 && !slices.ContainsFunc(s.Columns, more):
+		return VerdictTooFew
+	case s.Dataset.Columns == 0:
+		return VerdictNotJudged
+	default:
+		return s.Dataset.Verdict
+	}
+}
+
 // unjudged says of which columns there is no verdict, and why: a line for each reason.
 func unjudged(columns []*Column) []string {
 	const named, most = 5, 20
