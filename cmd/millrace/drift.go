@@ -31,13 +31,15 @@ func driftCompareCommand(o *options) *cobra.Command {
 			"for numbers, chisquare for categories and z for two of them; for more rows the Wasserstein distance\n" +
 			"in standard deviations and the Jensen–Shannon distance.\n\n" +
 			"A column drifted where its figure is more than chance, at --rate over all columns, and its effect is\n" +
-			"at least --effect: a distance without what chance adds to it, or the test's effect size. It did not\n" +
-			"where neither is so and an effect of --detectable would have been found; else it is not judged. A\n" +
-			"--threshold stands for itself. --rule evidently is Evidently's: p below 0.05, or a distance from 0.1,\n" +
+			"at least --effect: a distance without what chance adds to it, or the test's effect size. Where it is\n" +
+			"not both, it is ok (not drifted) if an effect of --detectable would have been found, and not judged\n" +
+			"otherwise. A --threshold stands for itself. --rule evidently is Evidently's: p below 0.05, or a distance from 0.1,\n" +
 			"whatever the number of rows.\n\n" +
 			"Tests: " + strings.Join(operate.StattestNames(), ", ") + ".\n\n" +
-			"Exit codes: 0 compared; 1 a table cannot be read or compared, or, with --fail-on-drift, no column\n" +
-			"was judged; 2 wrong usage; 3 the data set drifted, with --fail-on-drift.",
+			"The verdict is of drift alone: the report's first lines name what else to look at, such as a fall of\n" +
+			"the model's quality, missing values, and columns that drifted together.\n\n" +
+			"Exit codes: 0 compared; 1 a table cannot be read or compared, or, with --fail-on-drift, the data set\n" +
+			"could not be judged; 2 wrong usage; 3 the data set drifted, with --fail-on-drift.",
 		Example: "  millrace drift compare --reference january.parquet --current may.parquet\n" +
 			"  millrace drift compare --reference a.csv --current b.csv --ignore id --test num=ks,cat=psi --correction bh\n" +
 			"  millrace drift compare --reference a.csv --current b.csv --output report.html --fail-on-drift\n" +
@@ -57,6 +59,11 @@ func driftCompareCommand(o *options) *cobra.Command {
 			}
 			if cmd.Flags().Changed("min-rows") {
 				c.Options.MinRows = &rows
+			}
+			for flag, value := range map[string]float64{"rate": c.Options.Rate, "detectable": c.Options.Detectable} {
+				if cmd.Flags().Changed(flag) && value == 0 { // which is the default to the options
+					return usage(fmt.Errorf("--%s must be above 0", flag))
+				}
 			}
 			c.Options.Memory = int64(memory)
 			if err := c.Validate(); err != nil {

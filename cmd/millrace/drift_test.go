@@ -52,7 +52,7 @@ func TestDriftCompare(t *testing.T) {
 	t.Setenv("MILLRACE_CONFIG", "/nowhere/millrace.yaml") // files need no configuration
 	a, b, moved := table(t, "a.csv", 300, 0), table(t, "bb.csv", 300, 0), table(t, "moved.csv", 300, 3)
 	text := must(t, "drift", "compare", "--reference", a, "--current", b)
-	require.Contains(t, text, "OK: 0 of 3 judged columns drifted")
+	require.Contains(t, text, "NOT DRIFTED: 0 of 3 judged columns drifted")
 	require.NotContains(t, text, "\x1b[", "no colour where there is no terminal")
 
 	var got comparison
@@ -95,6 +95,7 @@ func TestDriftCompareFormats(t *testing.T) {
 func TestDriftCompareExitCodes(t *testing.T) {
 	a, b := table(t, "a.csv", 100, 0), table(t, "bb.csv", 100, 0)
 	words := file(t, "words.csv", "x\n"+strings.Repeat("p\nq\n", 50))
+	dates := file(t, "dates.csv", "when\n"+strings.Repeat("2024-01-01\n2024-01-02\n", 50))
 	broken := file(t, "broken.parquet", "PAR1 and nothing that follows from it PAR1")
 	pipe := filepath.Join(t.TempDir(), "pipe.csv")
 	require.NoError(t, unix.Mkfifo(pipe, 0o600))
@@ -132,6 +133,9 @@ func TestDriftCompareExitCodes(t *testing.T) {
 		"query, no settings":  {[]string{"--reference", a, "--current-sql", "SELECT 1", "--config", "/nowhere.yaml"}, 2, "/nowhere.yaml"},
 		"query, no server":    {[]string{"--reference", a, "--current-sql", "SELECT 1", "--set", "clickhouse.addr=127.0.0.1:1"}, 1, "query of the current"},
 		"faults are joined":   {[]string{"--reference", a, "--current", b, "--min-rows", "0", "--bins", "x"}, 2, "minimum of rows: must be at least 1, got 0"},
+		"times alone":         {[]string{"--reference", dates, "--current", dates}, 1, `column "when" is left out: it holds times`},
+		"rate of nothing":     {[]string{"--reference", a, "--current", b, "--rate", "0"}, 2, "--rate must be above 0"},
+		"sigmas alone":        {[]string{"--reference", a, "--current", b, "--calibrate-sigmas", "3"}, 2, "3 sigmas need chunks"},
 		"done":                {[]string{"--reference", a, "--current", b, "--fail-on-drift", "--memory", "4GiB", "--delimiter", ","}, 0, ""},
 		"drift is no failure": {[]string{"--reference", a, "--current", table(t, "far.csv", 100, 9), "--columns", "x"}, 0, ""},
 		"drift":               {[]string{"--reference", a, "--current", table(t, "far.csv", 100, 9), "--columns", "x", "--fail-on-drift"}, 3, "the data set drifted"},
@@ -158,10 +162,10 @@ func TestDriftCompareIntoAPipe(t *testing.T) {
 	info, err := os.Lstat(pipe)
 	require.NoError(t, err)
 	require.NotZero(t, info.Mode()&os.ModeNamedPipe)
-	buf := make([]byte, 3)
+	buf := make([]byte, len("NOT DRIFTED:"))
 	_, err = end.Read(buf)
 	require.NoError(t, err)
-	require.Equal(t, "OK:", string(buf))
+	require.Equal(t, "NOT DRIFTED:", string(buf))
 
 	link, report := filepath.Join(t.TempDir(), "link"), file(t, "report.txt", "")
 	require.NoError(t, os.Symlink(report, link))
@@ -171,12 +175,28 @@ func TestDriftCompareIntoAPipe(t *testing.T) {
 	require.NotZero(t, info.Mode()&os.ModeSymlink)
 	text, err := os.ReadFile(report)
 	require.NoError(t, err)
-	require.Contains(t, string(text), "OK:")
+	require.Contains(t, string(text), "NOT DRIFTED:")
+}
+
+// TestDriftCompareUndecided: where the columns that lost their values might decide, it is no
+// success that the others did not drift.
+func TestDriftCompareUndecided(t *testing.T) {
+	full, half := "x,y\n", "x,y\n"
+	for i := range 100 {
+		full, half = full+fmt.Sprintf("%d.5,%d.5\n", i, i*i), half+fmt.Sprintf("%d.5,\n", i)
+	}
+	a, b := file(t, "a.csv", full), file(t, "b.csv", half)
+	code, stdout, stderr := millrace(t, "drift", "compare", "--reference", a, "--current", b, "--fail-on-drift")
+	require.Equal(t, 1, code)
+	require.Contains(t, stdout, "NOT JUDGED: 0 of 1 judged column drifted")
+	require.Contains(t, stdout, "- y: no value in the current data")
+	require.Contains(t, stderr, "might decide whether the data set drifted")
+	must(t, "drift", "compare", "--reference", a, "--current", b, "--fail-on-drift", "--rule", "evidently")
 }
 
 // TestDriftCompareTypes: codes that look like numbers are told apart as texts.
 func TestDriftCompareTypes(t *testing.T) {
 	a, b := file(t, "a.csv", "zip\n"+strings.Repeat("01\n1\n2\n", 40)), file(t, "b.csv", "zip\n"+strings.Repeat("1\n1\n2\n", 40))
-	require.Contains(t, must(t, "drift", "compare", "--reference", a, "--current", b), "OK: 0 of 1")
+	require.Contains(t, must(t, "drift", "compare", "--reference", a, "--current", b), "NOT DRIFTED: 0 of 1")
 	require.Contains(t, must(t, "drift", "compare", "--reference", a, "--current", b, "--type", "zip=text"), "DRIFTED: 1 of 1")
 }

@@ -194,10 +194,18 @@ func (e *engine) plan() error {
 		}
 	}
 	if !slices.ContainsFunc(e.plans, func(p *plan) bool { return p.skip == "" || p.doubtful }) {
+		if len(e.plans) > 0 {
+			return e.noneLeft()
+		}
 		return fmt.Errorf("%s and %s have no column to compare: the first has %s, the second %s",
 			e.tables[0].source.Name(), e.tables[1].source.Name(), listed(names[0]), listed(names[1]))
 	}
 	return nil
+}
+
+// noneLeft says why each column is left out, where all are.
+func (e *engine) noneLeft() error {
+	return fmt.Errorf("no column is left to compare: %s", strings.Join(e.notes, "; "))
 }
 
 // requireNamed tells which columns that options name are not there.
@@ -450,7 +458,7 @@ func (e *engine) nothingToJudge(all []judged) error {
 		}
 	}
 	if len(all) == 0 {
-		return fmt.Errorf("no column is left to compare: %s", strings.Join(e.notes, "; "))
+		return e.noneLeft()
 	}
 	if empty == len(all) {
 		return fmt.Errorf("no column has values in both %s and %s: every value is missing on one side at least", e.tables[0].source.Name(), e.tables[1].source.Name())

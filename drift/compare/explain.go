@@ -103,7 +103,7 @@ func moved(c *Column, t contingency) []string {
 		parts = append(parts, movedCells(c, t))
 	}
 	before, after := share(c.MissingReference, c.NReference), share(c.MissingCurrent, c.NCurrent)
-	if math.Abs(after-before) >= 0.05 {
+	if c.missingMoved() {
 		parts = append(parts, fmt.Sprintf("missing values went from %s to %s", formatShare(before), formatShare(after)))
 	}
 	if n := c.DataQuality.OutOfRange; n > 0 && part(n, c.NCurrent) >= 0.01 {

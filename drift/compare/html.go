@@ -57,6 +57,9 @@ type view struct {
 	Heat                         *heat
 }
 
+// Headline is the verdict in a few sentences.
+func (v view) Headline() string { return v.headline() }
+
 // ShownNotes are the notes that are shown.
 func (v view) ShownNotes() []string { return v.Notes[:min(len(v.Notes), maxNotes)] }
 
@@ -164,17 +167,14 @@ var reportTemplate = template.Must(template.New("compare").Funcs(template.FuncMa
 	"noIntervals":  (*Quality).noIntervals,
 	"interval":     formatInterval,
 	"change":       func(m Metric) string { return m.change() },
-	"apart": func(m Metric) bool {
-		a, b := m.ReferenceInterval, m.CurrentInterval
-		return a != nil && b != nil && (a[1] < b[0] || b[1] < a[0])
-	},
-	"word":     verdictWord,
-	"summary":  Dataset.summary,
-	"missing":  missingShares,
-	"remarks":  (*Column).remarks,
-	"trials":   trials,
-	"missingR": func(c *Column) string { return formatShare(share(c.MissingReference, c.NReference)) },
-	"missingC": func(c *Column) string { return formatShare(share(c.MissingCurrent, c.NCurrent)) },
+	"apart":        Metric.apart,
+	"word":         verdictWord,
+	"segment":      (*Segment).verdict,
+	"missing":      missingShares,
+	"remarks":      (*Column).remarks,
+	"trials":       trials,
+	"missingR":     func(c *Column) string { return formatShare(share(c.MissingReference, c.NReference)) },
+	"missingC":     func(c *Column) string { return formatShare(share(c.MissingCurrent, c.NCurrent)) },
 	"drifted": func(t []namedTrial) int {
 		n := 0
 		for _, x := range t {

@@ -152,7 +152,9 @@ func (o *checked) judge(p pair, kind string) judged {
 	if err != nil {
 		c.Verdict = VerdictNotJudged
 		c.Explanation = fmt.Sprintf("Not judged: %v.", err)
-		note("column %q is not judged: %v", c.Column, err)
+		if kind != "" { // of a segment, whose columns are not listed one by one
+			note("column %q is not judged: %v", c.Column, err)
+		}
 		return v
 	}
 	v.test, v.result = chosen, result

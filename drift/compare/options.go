@@ -245,6 +245,8 @@ func (c Calibration) check() error {
 		return fmt.Errorf("calibration: quantile must be from 0 to below 1, got %v", c.Quantile)
 	case c.Chunks == 0 && c.Quantile > 0:
 		return fmt.Errorf("calibration: quantile %v needs chunks: say how many", c.Quantile)
+	case c.Chunks == 0 && c.Sigmas > 0:
+		return fmt.Errorf("calibration: %v sigmas need chunks: say how many", c.Sigmas)
 	case !(c.Sigmas >= 0) || c.Sigmas > 37:
 		return fmt.Errorf("calibration: sigmas must be from 0 to 37, got %v", c.Sigmas)
 	default:

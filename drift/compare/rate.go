@@ -236,7 +236,7 @@ func (o *checked) settle(verdicts []judged) ([]Column, Dataset, error) {
 		return nil, Dataset{}, err
 	}
 	columns := make([]Column, 0, len(verdicts))
-	drifted, blind := 0, 0
+	drifted, blind, lost := 0, 0, 0
 	for i := range verdicts {
 		v := &verdicts[i]
 		c := &v.column
@@ -254,19 +254,22 @@ func (o *checked) settle(verdicts []judged) ([]Column, Dataset, error) {
 				d.Columns++
 			}
 			c.Explanation = explain(c, v)
+		} else if o.Rule == RuleRate && c.NReference+c.NCurrent > 0 {
+			lost++
 		}
 		columns = append(columns, *c)
 	}
 	if d.Columns > 0 {
 		d.Share = float64(drifted) / float64(d.Columns)
 	}
-	// A column that could not be judged may or may not have drifted.
+	// A column that could not be judged may or may not have drifted. One with too few values, or
+	// no answer of its test, hides no drift of the others, but may be the one that decides.
 	all := float64(d.Columns + blind)
 	d.Drifted = drifted > 0 && float64(drifted)/all >= d.Threshold
 	switch {
 	case d.Drifted:
 		d.Verdict = VerdictDrifted
-	case d.Columns == 0 || float64(drifted+blind)/all >= d.Threshold:
+	case d.Columns == 0 || float64(drifted+blind+lost)/(all+float64(lost)) >= d.Threshold:
 		d.Verdict = VerdictNotJudged
 	default:
 		d.Verdict = VerdictOK

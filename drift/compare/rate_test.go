@@ -7,6 +7,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -156,6 +158,63 @@ func TestDriftIsMoreThanChanceAndMatters(t *testing.T) {
 	require.Equal(t, compare.VerdictNotJudged, r.Dataset.Verdict)
 	r = run(t, few, few, compare.Options{Detectable: 0.9})
 	require.Equal(t, compare.VerdictOK, r.Dataset.Verdict)
+}
+
+// TestUnjudgedColumnsMayDecide: a data set of which most columns have no values any more is not
+// one that did not drift, and the table says why of each.
+func TestUnjudgedColumnsMayDecide(t *testing.T) {
+	gone := slices.Repeat([]float64{math.NaN()}, 300)
+	a := newTable(t, "a", namedColumn{"x", normal(1, 300, 0, 1)}, namedColumn{"y", normal(2, 300, 0, 1)}, namedColumn{"z", normal(3, 300, 0, 1)}, namedColumn{"never", gone})
+	b := newTable(t, "b", namedColumn{"x", normal(4, 300, 0, 1)}, namedColumn{"y", gone}, namedColumn{"z", gone}, namedColumn{"never", gone})
+	r := run(t, a, b, compare.Options{})
+	require.Equal(t, compare.VerdictOK, column(t, r, "x").Verdict)
+	require.Equal(t, compare.VerdictNotJudged, r.Dataset.Verdict)
+	text := table(t, r, false, 0)
+	require.Contains(t, text, "NOT JUDGED: 0 of 1 judged column drifted; the data set drifts from a share of 50 %. 3 columns not judged, which might decide.")
+	require.Contains(t, text, "\n- y, z: no value in the current data, where all 300 rows are missing; at least 30 are needed on each side.\n")
+	require.Contains(t, text, "Not part of this verdict: missing values of y 0 % → 100 %, z 0 % → 100 %.")
+	require.Equal(t, compare.VerdictOK, run(t, a, b, compare.Options{Ignore: []string{"y", "z"}}).Dataset.Verdict, "what never has values cannot drift")
+	require.Equal(t, compare.VerdictOK, run(t, a, b, compare.Options{Rule: compare.RuleEvidently}).Dataset.Verdict, "Evidently does not count them")
+}
+
+// TestSegmentsAreNotJudgedEither: a segment in which drift would have been missed is not ok.
+func TestSegmentsAreNotJudgedEither(t *testing.T) {
+	kinds := slices.Concat(slices.Repeat([]string{"many"}, 400), slices.Repeat([]string{"some"}, 60), slices.Repeat([]string{"few"}, 20))
+	side := func(name string, seed uint64) *memoryTable {
+		return newTable(t, name, namedColumn{"x", normal(seed, len(kinds), 0, 1)}, namedColumn{"y", normal(seed+1, len(kinds), 0, 1)}, namedColumn{"kind", kinds})
+	}
+	text := table(t, run(t, side("a", 1), side("b", 5), compare.Options{Segment: "kind", Detectable: 0.25}), false, 0)
+	require.Regexp(t, `(?m)^ok +many +0 of 2`, text)
+	require.Regexp(t, `(?m)^not judged +some +–`, text)
+	require.Regexp(t, `(?m)^too few +few +–`, text)
+}
+
+// TestHeadlineSaysWhatHolds: nothing is said of a rate by which no column is judged, and what is
+// beside the verdict is named.
+func TestHeadlineSaysWhatHolds(t *testing.T) {
+	a, b := newTable(t, "a", namedColumn{"x", normal(1, 300, 0, 1)}), newTable(t, "b", namedColumn{"x", normal(2, 300, 0, 1)})
+	head := func(a, b *memoryTable, o compare.Options) string {
+		line, _, _ := strings.Cut(table(t, run(t, a, b, o), false, 0), "\n")
+		return strings.TrimPrefix(line, "NOT DRIFTED: 0 of 1 judged column drifted; the data set drifts from a share of 50 %.")
+	}
+	require.Equal(t, " Drift is an effect from 0.1 that is more than chance, at a rate of 5 %. P-values are corrected: holm.", head(a, b, compare.Options{}))
+	require.Equal(t, " Drift is an effect from 0.1 that is more than chance, at a rate of 5 % for each column.", head(a, b, compare.Options{Correction: "none"}))
+	require.Equal(t, " A threshold that was given stands for itself.", head(a, b, compare.Options{Thresholds: []string{"0.001"}}))
+	long := newTable(t, "a", namedColumn{"x", normal(1, 3000, 0, 1)})
+	require.Equal(t, " Drift is an effect from 0.1 that is more than chance.", head(long, b, compare.Options{Calibrate: compare.Calibration{Chunks: 8, Sigmas: 3}}))
+	require.Empty(t, head(a, b, compare.Options{Rule: compare.RuleEvidently}))
+	require.ErrorContains(t, compare.Options{Calibrate: compare.Calibration{Sigmas: 3}}.Validate(), "3 sigmas need chunks")
+
+	// x and y are as before, each on its own.
+	x, y := normal(1, 300, 0, 1), normal(2, 300, 0, 1)
+	mirrored := make([]float64, len(x))
+	for i := range x {
+		mirrored[i] = x[i] + 0.1*y[i]
+	}
+	require.Contains(t, head(
+		newTable(t, "a", namedColumn{"x", x}, namedColumn{"y", mirrored}),
+		newTable(t, "b", namedColumn{"x", normal(3, 300, 0, 1)}, namedColumn{"y", normal(4, 300, 0, 1)}),
+		compare.Options{Multivariate: []string{"energy"}}), "Not part of this verdict: columns together drifted by energy.")
 }
 
 // TestSmallestEffectIsFound: a shift of the size that is printed is found in 80 % of cases, and

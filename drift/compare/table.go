@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"unicode"
 )
@@ -30,6 +31,7 @@ func WriteTable(w io.Writer, r *Result, colour bool, width int) error {
 	t.summary(r)
 	columns := worstFirst(r.Columns)
 	t.columns(columns)
+	t.list("Not judged", unjudged(columns))
 	t.multivariate(r.Multivariate)
 	t.quality(r.Quality)
 	t.segments(r.Segments)
@@ -68,18 +70,14 @@ func (t *terminal) style(code, s string) string {
 func (t *terminal) line(s string) { t.out.WriteString(s + "\n") }
 
 func (t *terminal) summary(r *Result) {
-	word, code := "OK", ansiGreen
+	word, code := "NOT DRIFTED", ansiGreen
 	switch {
 	case r.Dataset.Drifted:
 		word, code = "DRIFTED", ansiRed
 	case r.Dataset.Verdict == VerdictNotJudged || r.Dataset.Columns == 0:
 		word, code = "NOT JUDGED", ""
 	}
-	text := r.Dataset.summary()
-	if r.Dataset.Correction != "" {
-		text += " P-values are corrected: " + shownName(r.Dataset.Correction, 40) + "."
-	}
-	for i, l := range wrap(word+": "+text, t.width, 2) {
+	for i, l := range wrap(word+": "+r.headline(), t.width, 2) {
 		if i == 0 {
 			l = t.style(ansiBold+code, word) + strings.TrimPrefix(l, word)
 		}
@@ -90,7 +88,7 @@ func (t *terminal) summary(r *Result) {
 		name string
 		in   Input
 	}{{"reference", r.Reference}, {"current", r.Current}} {
-		label, rows, more := t.style(ansiDim, fmt.Sprintf("%-9s", side.name))+"  ", ", "+formatCount(side.in.Rows)+" rows", ""
+		label, rows, more := t.style(ansiDim, fmt.Sprintf("%-9s", side.name))+"  ", ", "+count(side.in.Rows, "row"), ""
 		if d := side.in.DuplicatedRows; d != nil && *d > 0 {
 			more = formatCount(*d) + " of them duplicated"
 		}
@@ -373,6 +371,9 @@ func (m *Metric) change() string {
 		return "–"
 	}
 	d := *m.Current - *m.Reference
+	if rounding := 1e-14 * math.Max(math.Abs(*m.Current), math.Abs(*m.Reference)); math.Abs(d) <= rounding {
+		d = 0
+	}
 	if d > 0 {
 		return "+" + formatNumber(d)
 	}
@@ -393,13 +394,7 @@ func (t *terminal) segments(all []Segment) {
 	}}
 	for i := range all {
 		s := &all[i]
-		verdict := VerdictOK
-		switch {
-		case s.Dataset.Drifted:
-			verdict = VerdictDrifted
-		case s.Dataset.Columns == 0:
-			verdict = VerdictTooFew
-		}
+		verdict := s.verdict()
 		drifted := 0
 		var worst []string
 		for _, c := range worstFirst(s.Columns) {

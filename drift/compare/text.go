@@ -107,30 +107,166 @@ func worstFirst(columns []Column) []*Column {
 	return out
 }
 
-// summary says the verdict of a data set in a sentence.
-func (d Dataset) summary() string {
+// headline is the data set's verdict and how it came about, in a few sentences.
+func (r *Result) headline() string {
+	d := r.Dataset
 	if d.Columns == 0 {
 		return "No column was judged."
-	}
-	rest := ""
-	if d.NotJudged > 0 {
-		rest = fmt.Sprintf(" %s not judged.", count(int64(d.NotJudged), "column"))
 	}
 	drifted := int(math.Round(d.Share * float64(d.Columns)))
 	text := fmt.Sprintf("%d of %d judged columns drifted (%s); ", drifted, d.Columns, formatShare(d.Share))
 	if d.Columns == 1 {
 		text = fmt.Sprintf("%d of 1 judged column drifted; ", drifted)
 	}
-	text += "the data set drifts from a share of " + formatShare(d.Threshold) + "." + rest
-	if d.Rate != nil && d.Effect != nil {
-		text += fmt.Sprintf(" Drift is an effect from %s that is more than chance, at a rate of %s.", formatNumber(*d.Effect), formatShare(*d.Rate))
+	text += "the data set drifts from a share of " + formatShare(d.Threshold) + "."
+	if d.NotJudged > 0 {
+		text += fmt.Sprintf(" %s not judged", count(int64(d.NotJudged), "column"))
+		if d.Verdict == VerdictNotJudged {
+			text += ", which might decide"
+		}
+		text += "."
+	}
+	text += r.howJudged()
+	if beside := r.beside(); len(beside) > 0 {
+		text += " Not part of this verdict: " + strings.Join(beside, "; ") + "."
 	}
 	return text
+}
+
+// howJudged says what drift is, for columns that are judged by a rate, and which are not.
+func (r *Result) howJudged() string {
+	var byRate, corrected, given bool
+	for i := range r.Columns {
+		c := &r.Columns[i]
+		corrected = corrected || c.RawPValue != nil
+		if c.SmallestEffect != nil || c.RawPValue != nil {
+			byRate = true
+		} else if c.judged() {
+			given = true
+		}
+	}
+	text, d := "", r.Dataset
+	if d.Rate != nil && d.Effect != nil {
+		if byRate {
+			text += " Drift is an effect from " + formatNumber(*d.Effect) + " that is more than chance"
+			switch {
+			case corrected:
+				text += ", at a rate of " + formatShare(*d.Rate)
+			case d.Correction == "":
+				text += ", at a rate of " + formatShare(*d.Rate) + " for each column"
+			}
+			text += "."
+		}
+		if given {
+			text += " A threshold that was given stands for itself."
+		}
+	}
+	if corrected && d.Correction != "" {
+		text += " P-values are corrected: " + shownName(d.Correction, 40) + "."
+	}
+	return text
+}
+
+// beside says what may be wrong though it is no part of the data set's verdict.
+func (r *Result) beside() []string {
+	const named = 3
+	list := func(what string, names []string) string {
+		if len(names) > named {
+			names = append(names[:named:named], fmt.Sprintf("%d more", len(names)-named))
+		}
+		return what + strings.Join(names, ", ")
+	}
+	var together, apart, missing, out []string
+	for i := range r.Multivariate {
+		if m := &r.Multivariate[i]; m.Drifted {
+			together = append(together, shownName(m.Method, 24))
+		}
+	}
+	if r.Quality != nil {
+		for _, m := range r.Quality.Metrics {
+			if m.apart() {
+				apart = append(apart, shownName(m.Metric, 40))
+			}
+		}
+	}
+	for i := range r.Columns {
+		if c := &r.Columns[i]; c.missingMoved() {
+			missing = append(missing, shownName(c.Column, 24)+" "+missingShares(c))
+		}
+	}
+	if len(together) > 0 {
+		out = append(out, list("columns together drifted by ", together))
+	}
+	if len(apart) > 0 {
+		out = append(out, list("the model's quality changed in ", apart))
+	}
+	if len(missing) > 0 {
+		out = append(out, list("missing values of ", missing))
+	}
+	return out
+}
+
+// apart says that the intervals of both sides have nothing in common.
+func (m Metric) apart() bool {
+	a, b := m.ReferenceInterval, m.CurrentInterval
+	return a != nil && b != nil && (a[1] < b[0] || b[1] < a[0])
+}
+
+// missingMoved says that the share of missing values changed by so much that it is told beside
+// a verdict, which is of the values that are there.
+func (c *Column) missingMoved() bool {
+	const least = 0.05
+	return math.Abs(share(c.MissingCurrent, c.NCurrent)-share(c.MissingReference, c.NReference)) >= least
 }
 
 // verdictWord is a verdict as people read it.
 func verdictWord(verdict string) string {
 	return shownName(strings.ReplaceAll(verdict, "_", " "), 20)
+}
+
+// verdict is that of a segment; too few where that is all that its columns lack.
+func (s *Segment) verdict() string {
+	more := func(c Column) bool { return c.Verdict != VerdictTooFew }
+	switch {
+	case s.Dataset.Drifted:
+		return VerdictDrifted
+	case s.Dataset.Columns == 0 && !slices.ContainsFunc(s.Columns, more):
+		return VerdictTooFew
+	case s.Dataset.Columns == 0:
+		return VerdictNotJudged
+	default:
+		return s.Dataset.Verdict
+	}
+}
+
+// unjudged says of which columns there is no verdict, and why: a line for each reason.
+func unjudged(columns []*Column) []string {
+	const named, most = 5, 20
+	of := map[string][]string{}
+	var reasons []string
+	for _, c := range columns {
+		if c.judged() {
+			continue
+		}
+		why := strings.TrimPrefix(c.Explanation, "Not judged: ")
+		if of[why] == nil {
+			reasons = append(reasons, why)
+		}
+		of[why] = append(of[why], shownName(c.Column, 40))
+	}
+	var out []string
+	for i, why := range reasons {
+		if i == most {
+			return append(out, fmt.Sprintf("%d more reasons are in the JSON form.", len(reasons)-most))
+		}
+		names := of[why]
+		text := strings.Join(names[:min(len(names), named)], ", ")
+		if n := len(names) - named; n > 0 {
+			text += fmt.Sprintf(" and %d more", n)
+		}
+		out = append(out, text+": "+shownText(why, 1000))
+	}
+	return out
 }
 
 // remarks says what is wrong with a column's values, the gravest first.
@@ -170,7 +306,7 @@ func (c *Column) remarks() []string {
 		out = append(out, "vanished categories "+categories(q.VanishedCategories))
 	}
 	if q.OutOfRange > 0 {
-		add("%s current values (%s) outside the reference's range", formatCount(q.OutOfRange), formatShare(part(q.OutOfRange, c.NCurrent)))
+		add("%s (%s) outside the reference's range", count(q.OutOfRange, "current value"), formatShare(part(q.OutOfRange, c.NCurrent)))
 	}
 	if r, n := q.Reference.Constant, q.Current.Constant; r || n {
 		add("constant in %s", sides(r, n))
@@ -232,9 +368,9 @@ func formatNumber(x float64) string {
 	switch a := math.Abs(x); {
 	case math.IsNaN(x):
 		return "–"
-	case math.IsInf(x, 1):
+	case x >= math.MaxFloat64: // which stands for what is beyond it, such as t of two constants
 		return "∞"
-	case math.IsInf(x, -1):
+	case x <= -math.MaxFloat64:
 		return "−∞"
 	case x == 0:
 		return "0" // and never -0

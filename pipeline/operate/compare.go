@@ -188,6 +188,8 @@ func Compare(ctx context.Context, c CompareConfig, cfg func() (config.Config, er
 		return ErrDrift
 	case c.FailOnDrift && got.result.Dataset.Columns == 0:
 		return errors.New("no column was judged, so drift is not known; the report says why of each")
+	case c.FailOnDrift && got.result.Dataset.Verdict == compare.VerdictNotJudged:
+		return errors.New("the columns that were not judged might decide whether the data set drifted; the report says why of each")
 	default:
 		return nil
 	}
