@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -51,6 +52,13 @@ func driftCompareCommand(o *options) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("drift-share") {
 				c.Options.DriftShare = &share
+			}
+			// A given 0 is not the default.
+			if cmd.Flags().Changed("rate") && c.Options.Rate == 0 {
+				return usage(errors.New("--rate: must be above 0 and at most 0.5, got 0"))
+			}
+			if cmd.Flags().Changed("detectable") && c.Options.Detectable == 0 {
+				return usage(errors.New("--detectable: must be above 0, got 0"))
 			}
 			if cmd.Flags().Changed("effect") {
 				c.Options.Effect = &effect

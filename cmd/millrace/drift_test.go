@@ -111,6 +111,8 @@ func TestDriftCompareExitCodes(t *testing.T) {
 		"no such test":        {[]string{"--reference", a, "--current", b, "--test", "kss"}, 2, `test kss: "kss" is not one of ks`},
 		"threshold":           {[]string{"--reference", a, "--current", b, "--threshold", "x=big"}, 2, `"big" is no number from 0`},
 		"share":               {[]string{"--reference", a, "--current", b, "--drift-share", "50"}, 2, "drift share: must be above 0 and at most 1, got 50"},
+		"rate of 0":           {[]string{"--reference", a, "--current", b, "--rate", "0"}, 2, "--rate: must be above 0 and at most 0.5, got 0"},
+		"detectable of 0":     {[]string{"--reference", a, "--current", b, "--detectable", "0"}, 2, "--detectable: must be above 0, got 0"},
 		"correction":          {[]string{"--reference", a, "--current", b, "--correction", "fdr"}, 2, `"fdr" is not one of holm, bh, bonferroni, none`},
 		"bins":                {[]string{"--reference", a, "--current", b, "--bins", "many"}, 2, "bins many"},
 		"memory":              {[]string{"--reference", a, "--current", b, "--memory", "much"}, 2, `"much" is no number of bytes`},
