@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -54,16 +55,18 @@ func driftCompareCommand(o *options) *cobra.Command {
 			if cmd.Flags().Changed("drift-share") {
 				c.Options.DriftShare = &share
 			}
+			// A given 0 is not the default.
+			if cmd.Flags().Changed("rate") && c.Options.Rate == 0 {
+				return usage(errors.New("--rate: must be above 0 and at most 0.5, got 0"))
+			}
+			if cmd.Flags().Changed("detectable") && c.Options.Detectable == 0 {
+				return usage(errors.New("--detectable: must be above 0, got 0"))
+			}
 			if cmd.Flags().Changed("effect") {
 				c.Options.Effect = &effect
 			}
 			if cmd.Flags().Changed("min-rows") {
 				c.Options.MinRows = &rows
-			}
-			for flag, value := range map[string]float64{"rate": c.Options.Rate, "detectable": c.Options.Detectable} {
-				if cmd.Flags().Changed(flag) && value == 0 { // which is the default to the options
-					return usage(fmt.Errorf("--%s must be above 0", flag))
-				}
 			}
 			c.Options.Memory = int64(memory)
 			if err := c.Validate(); err != nil {

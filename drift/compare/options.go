@@ -222,8 +222,8 @@ func (c *checked) checkRule() error {
 	if c.Detectable == 0 {
 		c.Detectable = max(defaultDetectable, 5*c.effect)
 	}
-	if !(c.Detectable > c.effect) {
-		bad("detectable effect: must be above the effect that matters, %v, got %v", c.effect, c.Detectable)
+	if !(c.Detectable > c.effect) || math.IsInf(c.Detectable, 0) {
+		bad("detectable effect: must be a number above the effect that matters, %v, got %v", c.effect, c.Detectable)
 	}
 	c.corrects = c.Correction != ""
 	switch {
@@ -247,6 +247,8 @@ func (c Calibration) check() error {
 		return fmt.Errorf("calibration: quantile %v needs chunks: say how many", c.Quantile)
 	case c.Chunks == 0 && c.Sigmas > 0:
 		return fmt.Errorf("calibration: %v sigmas need chunks: say how many", c.Sigmas)
+	case c.Quantile > 0 && c.Sigmas > 0:
+		return fmt.Errorf("calibration: quantile %v and %v sigmas are two limits: give one", c.Quantile, c.Sigmas)
 	case !(c.Sigmas >= 0) || c.Sigmas > 37:
 		return fmt.Errorf("calibration: sigmas must be from 0 to 37, got %v", c.Sigmas)
 	default:

@@ -18,6 +18,7 @@ type claim struct {
 	mark       float64 // the score of a distance that has the effect that matters
 	expected   *float64
 	power      stattest.Power
+	dealt      bool // p is by deals of the rows of both sides
 	calibrated bool
 	rate       float64 // of this column on its own, where it has one; 0: that of the data set
 	passed     bool    // the p-value, corrected, is one that the rate allows
@@ -59,13 +60,14 @@ func (o *checked) set(c *Column) bool {
 
 // claimBy judges the result of a test by its null.
 func (o *checked) claimBy(n *stattest.Null, s sides, test *stattest.Test, result stattest.Result) claim {
-	v := claim{p: n.PValue(math.Abs(result.Score))}
+	v := claim{p: n.PValue(math.Abs(result.Score)), dealt: true}
 	a, b, _ := s.size()
 	switch test.Name {
 	case "chisquare", "g_test":
 		v.effect, v.power = test.Effect(result), n.Power().Over(a+b)
 	case "z":
-		v.effect, v.power = test.Effect(result), n.Power().Over(1/(1/a+1/b))
+		// Of rare rows, or none, deals do not show how far shares of more would vary.
+		v.effect, v.power = test.Effect(result), stattest.PowerOf(test, a, b, 0, 0)
 	case "ks":
 		v.effect, v.power = test.Effect(result), n.Power().Over(1)
 	default:
@@ -324,7 +326,10 @@ func (o *checked) settleChosen(verdicts []judged) error {
 		if o.Correction != "" && v.claim.rate == 0 {
 			c.RawPValue = &v.claim.p
 		}
-		if v.claim.expected != nil {
+		if v.claim.dealt {
+			if c.SciPyPValue == nil && v.test.Name != "TVD" { // whose own is by permutations
+				c.SciPyPValue = v.result.PValue
+			}
 			c.Method = methodDeals
 		}
 		o.judgeByRate(v, p, rate)

@@ -281,3 +281,20 @@ func TestSameBytes(t *testing.T) {
 		}
 	}
 }
+
+// TestMethodIsOfThePValue: where rows are dealt anew, the p-value shown is theirs, and SciPy's
+// stands beside it. Of a constant column nothing says that a few other rows would be found.
+func TestMethodIsOfThePValue(t *testing.T) {
+	column := func(seed uint64) []namedColumn {
+		return []namedColumn{{"x", zipf(seed, 200, 4)}, {"one", slices.Repeat([]string{"a"}, 200)}}
+	}
+	r := run(t, newTable(t, "a", column(1)...), newTable(t, "b", column(2)...), compare.Options{})
+	x, one := r.Columns[0], r.Columns[1]
+	require.Equal(t, "chisquare", x.Stattest)
+	require.Equal(t, "permutation", x.Method)
+	require.NotNil(t, x.SciPyPValue)
+	require.NotNil(t, x.RawPValue)
+	require.NotEqual(t, *x.RawPValue, *x.SciPyPValue)
+	require.Equal(t, "z", one.Stattest)
+	require.Greater(t, *one.SmallestEffect, 0.2)
+}

@@ -71,7 +71,7 @@ type Column struct {
 	Score            *float64         `json:"score"`                     // the statistic or distance; null where not judged
 	PValue           *float64         `json:"p_value,omitempty"`         // corrected when Dataset.Correction is set
 	RawPValue        *float64         `json:"raw_p_value,omitempty"`     // before the correction, where there is one
-	SciPyPValue      *float64         `json:"scipy_p_value,omitempty"`   // uncorrected, where SciPy's method does not hold and the p-value is another's
+	SciPyPValue      *float64         `json:"scipy_p_value,omitempty"`   // uncorrected, where the p-value is not by SciPy's method
 	EffectSize       *float64         `json:"effect_size,omitempty"`     // by the rule rate, of a distance what is left of it without Expected
 	Expected         *float64         `json:"expected,omitempty"`        // a distance where nothing drifted, at these sizes
 	SmallestEffect   *float64         `json:"smallest_effect,omitempty"` // that would have been found in 80 % of cases

@@ -351,13 +351,15 @@ func (n *Null) dealt(x, enough float64) float64 {
 		if reached >= enoughDeals {
 			return min(p, most)
 		}
-		by := newTail(n.deals[:deals]).pValue(least)
+		by := newTails(n.deals[:deals]).pValue(least)
 		switch { // each stage has its own range, so that p-values fall as distances grow
+		case deals < n.most && !n.seen(deals):
 		case deals == firstDeals && by < n.enough/1000:
 			return max(by, n.least())
 		case deals == secondDeals && by < n.enough:
 			return max(by, n.enough/1000, n.least())
 		case deals == n.most:
+			by = max(by, float64(reached)/float64(deals))
 			return max(min(p, by, most), n.enough, n.least())
 		}
 		if most = float64(1+enoughDeals) / float64(1+deals); most <= enough {
@@ -365,6 +367,12 @@ func (n *Null) dealt(x, enough float64) float64 {
 		}
 	}
 	return 1
+}
+
+// seen says that so many deals are likely to have had any one row on the smaller side, where a
+// value far out of place is most of a distance: the tail of deals without it knows nothing of it.
+func (n *Null) seen(deals int) bool {
+	return float64(deals)*min(n.rows[0], n.rows[1]) >= enoughDeals*(n.rows[0]+n.rows[1])
 }
 
 // least is the chance of one deal of all there are.
@@ -391,7 +399,7 @@ func (n *Null) Threshold(rate float64) float64 {
 	if k := int(rate*float64(n.most+1)) - 1; k >= enoughDeals {
 		x = n.sorted[n.most-min(k, n.most)]
 	} else {
-		x = newTail(n.deals[:n.most]).threshold(rate)
+		x = newTails(n.deals[:n.most]).threshold(rate)
 	}
 	if n.order != nil {
 		x = max(x, n.order.limit(n.mean, rate))
@@ -433,14 +441,41 @@ type tail struct {
 	count float64 // how many these are
 	from  float64
 	mean  float64 // by how much they are beyond it
+	deals float64 // all
 }
 
-func newTail(norms []float64) tail {
+// tails are two fits, of which the one that calls more things chance is believed: to the
+// greatest of the deals, and to the very greatest, which may be of another kind, such as those
+// that have a value far out of place on the smaller side.
+type tails [2]tail
+
+func newTails(norms []float64) tails {
 	s := slices.Sorted(slices.Values(norms))
-	k := min(tailDeals, len(s)/10)
-	t := tail{share: float64(k) / float64(len(s)), count: float64(k), from: s[len(s)-1-k]}
-	for _, x := range s[len(s)-k:] {
-		t.mean += (x - t.from) / t.count
+	return tails{newTail(s, min(tailDeals, len(s)/10)), newTail(s, enoughDeals)}
+}
+
+func (t tails) pValue(x float64) float64 { return max(t[0].pValue(x), t[1].pValue(x)) }
+
+func (t tails) threshold(rate float64) float64 {
+	return max(t[0].threshold(rate), t[1].threshold(rate))
+}
+
+// newTail fits the tail to the k greatest of ascending norms, without those that tie with the
+// least of these: where most deals are equal, as of a column that has another value once, the
+// few that are not say how rare more is.
+func newTail(ascending []float64, k int) tail {
+	n := len(ascending)
+	t := tail{from: ascending[n-1-k], deals: float64(n)}
+	for _, x := range slices.Backward(ascending[n-k:]) {
+		if x <= t.from*(1+1e-9) {
+			break
+		}
+		t.count++
+		t.mean += x - t.from
+	}
+	t.share = t.count / t.deals
+	if t.count > 0 {
+		t.mean /= t.count
 	}
 	return t
 }
@@ -449,12 +484,15 @@ func (t tail) pValue(x float64) float64 {
 	switch {
 	case x <= t.from:
 		return 1
-	case t.mean == 0:
-		return 0
+	case t.count == 0: // that no deal is greater says no more than this
+		return 1 / (1 + t.deals)
 	}
 	return t.share * math.Exp(-t.count*math.Log1p((x-t.from)/(t.count*t.mean)))
 }
 
 func (t tail) threshold(rate float64) float64 {
+	if t.count == 0 {
+		return t.from
+	}
 	return t.from + t.count*t.mean*math.Expm1(max(math.Log(t.share/rate), 0)/t.count)
 }
