@@ -25,8 +25,8 @@ const (
 
 	leastPermuted = 199
 	mostPermuted  = 9_999
-	dealBudget = 5_000_000 // of all deals of a test, in rows: a twentieth of a second
-	groupCost  = 12        // of drawing a group's share, in rows
+	dealBudget    = 5_000_000 // of all deals of a test, in rows: a twentieth of a second
+	groupCost     = 12        // of drawing a group's share, in rows
 )
 
 // Streams of the random numbers of a seed, by test.
