@@ -127,6 +127,9 @@ func judgeChecks(rows []schemas.DriftResult, checks []weighed, rate float64) err
 
 // tooSmall says why a score is not judged.
 func tooSmall(row *schemas.DriftResult, smallest, rate float64, checks int) string {
+	if math.IsInf(smallest, 1) {
+		return fmt.Sprintf("too few rows: of %d, at a rate of %s over %d checks, no %s is told from chance", row.Rows, short(rate), checks, row.Stattest)
+	}
 	return fmt.Sprintf("too few rows: of %d, at a rate of %s over %d checks, %s is told from chance from %s on, and the threshold is %s",
 		row.Rows, short(rate), checks, row.Stattest, short(smallest), short(*row.Threshold))
 }

@@ -238,3 +238,13 @@ func asFloats(counts []int64) []float64 {
 	}
 	return out
 }
+
+// TestOneRowIsNotJudged: one row and one cannot be told from chance, whatever their distance is.
+func TestOneRowIsNotJudged(t *testing.T) {
+	v := watched(rand.New(rand.NewPCG(1, 1)), 1, 1)
+	rows, err := drift.JudgeDrift(v, schemas.DriftResult{Rows: 1}, []profile.Counts{{Cells: append([]int64{1}, make([]int64, 19)...)}})
+	require.NoError(t, err)
+	require.Equal(t, string(schemas.ScoreNotJudged), rows[0].Verdict)
+	require.Nil(t, rows[0].Smallest)
+	require.Contains(t, rows[0].Reason, "no psi is told from chance")
+}

@@ -429,7 +429,7 @@ func (n *Null) Mark(effect float64) float64 {
 
 // Power returns what the null says of the effects that are found at its sizes.
 func (n *Null) Power() Power {
-	return Power{mean: n.mean, bias: n.mean, one: n.one, unit: n.unit, square: n.square, order: n.order}
+	return Power{mean: n.mean, bias: n.mean, one: n.one, unit: n.unit, square: n.square, order: n.order, least: n.least()}
 }
 
 // tail is the distribution of the norm beyond the greatest of the deals: what it exceeds is
