@@ -222,7 +222,7 @@ func TestWriteReplacesWhole(t *testing.T) {
 		require.NotContains(t, string(page), "<script")
 		require.Contains(t, string(page), "not judged yet")
 		require.Contains(t, string(page), "1e-300")
-		require.Contains(t, string(page), `<span title="too few rows: of 4">not judged</span>`)
+		require.Contains(t, string(page), `not judged <small class="dim">too few rows: of 4</small>`)
 		left, err := filepath.Glob(filepath.Join(filepath.Dir(paths[0]), ".report-*"))
 		require.NoError(t, err)
 		require.Empty(t, left)
