@@ -114,8 +114,11 @@ func anderson(samples []Sample) (raw float64, _ Result, _ error) {
 	raw *= (total - 1) / total
 
 	score := (raw - float64(k-1)) / math.Sqrt(andersonVariance(float64(k), total, reciprocals))
-	p, method := andersonP(score, float64(k-1))
-	return raw, Result{Score: score, PValue: &p, Method: method}, finite("anderson", score)
+	if err := finite("anderson", score); err != nil {
+		return raw, Result{}, err
+	}
+	p, method, err := andersonP(score, float64(k-1))
+	return raw, Result{Score: score, PValue: &p, Method: method}, err
 }
 
 const eulerGamma = 0.57721566490153286060651209008240243
@@ -157,7 +160,7 @@ var andersonTable = []struct{ level, b0, b1, b2 float64 }{
 }
 
 // andersonP fits a parabola to the logarithms of the levels by least squares.
-func andersonP(score, m float64) (p float64, method string) {
+func andersonP(score, m float64) (p float64, method string, err error) {
 	powers, levels := mat.NewDense(len(andersonTable), 3, nil), mat.NewVecDense(len(andersonTable), nil)
 	lowest, highest := math.Inf(1), math.Inf(-1)
 	for i, t := range andersonTable {
@@ -168,13 +171,13 @@ func andersonP(score, m float64) (p float64, method string) {
 	}
 	switch {
 	case score < lowest:
-		return andersonTable[0].level, "interpolated, cut at 0.25"
+		return andersonTable[0].level, "interpolated, cut at 0.25", nil
 	case score > highest:
-		return andersonTable[len(andersonTable)-1].level, "interpolated, cut at 0.001"
+		return andersonTable[len(andersonTable)-1].level, "interpolated, cut at 0.001", nil
 	}
 	var c mat.VecDense
 	if err := c.SolveVec(powers, levels); err != nil {
-		panic("anderson: the table is singular: " + err.Error()) // it is a constant
+		return 0, "", fmt.Errorf("anderson: p-value of %v at %v degrees of freedom: %w", score, m, err)
 	}
-	return math.Exp(c.AtVec(0) + score*(c.AtVec(1)+score*c.AtVec(2))), "interpolated"
+	return math.Exp(c.AtVec(0) + score*(c.AtVec(1)+score*c.AtVec(2))), "interpolated", nil
 }

@@ -56,11 +56,7 @@ func BenjaminiHochberg(p []float64) ([]float64, error) {
 	if err := checkPValues(p); err != nil {
 		return nil, err
 	}
-	order := make([]int, len(p))
-	for i := range order {
-		order[i] = i
-	}
-	sort.SliceStable(order, func(a, b int) bool { return p[order[a]] < p[order[b]] })
+	order := leastFirst(p)
 	out, least := make([]float64, len(p)), 1.0
 	for rank := len(p); rank > 0; rank-- {
 		i := order[rank-1]
@@ -91,17 +87,23 @@ func Holm(p []float64) ([]float64, error) {
 	if err := checkPValues(p); err != nil {
 		return nil, err
 	}
-	order := make([]int, len(p))
-	for i := range order {
-		order[i] = i
-	}
-	sort.SliceStable(order, func(a, b int) bool { return p[order[a]] < p[order[b]] })
+	order := leastFirst(p)
 	out, most := make([]float64, len(p)), 0.0
 	for rank, i := range order {
 		most = max(most, min(p[i]*float64(len(p)-rank), 1))
 		out[i] = most
 	}
 	return out, nil
+}
+
+// leastFirst returns the indices of p-values from the least on, equal ones in their order.
+func leastFirst(p []float64) []int {
+	order := make([]int, len(p))
+	for i := range order {
+		order[i] = i
+	}
+	sort.SliceStable(order, func(a, b int) bool { return p[order[a]] < p[order[b]] })
+	return order
 }
 
 func checkPValues(p []float64) error {
