@@ -2,17 +2,12 @@ package schemas
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/parser"
 )
 
 // ManifestFile is the name of the manifest in a version's folder of the model repository.
@@ -323,7 +318,7 @@ func ValidModelName(name string) bool {
 func ParseManifest(name string, text []byte) (*Manifest, error) {
 	m := &Manifest{Batch: DefaultBatch()}
 	if err := DecodeYAML(text, m); err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", name, describeYAML(err))
+		return nil, fmt.Errorf("manifest %s: %w", name, err)
 	}
 	m.setDefaults()
 	if err := m.Validate(); err != nil {
@@ -351,32 +346,6 @@ func ReadManifestText(dir string) ([]byte, error) {
 	}
 	defer f.Close()
 	return readYAML(f, path)
-}
-
-// DecodeYAML checks YAML (see CheckYAML) and reads it YAML strictly. The decoder panics on some broken input.
-func DecodeYAML(text []byte, into any) (err error) {
-	if err := CheckYAML(text); err != nil {
-		return err
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("not readable as YAML: %v", p)
-		}
-	}()
-	if file, err := parser.ParseBytes(text, 0); err == nil && len(file.Docs) > 0 && file.Docs[0].Body != nil {
-		return yaml.NodeToValue(StringsAsWritten(file.Docs[0].Body, reflect.TypeOf(into)), into, yaml.Strict())
-	}
-	return yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(into) // says what is wrong
-}
-
-// describeYAML renders a YAML error on one line, position first.
-func describeYAML(err error) error {
-	var ye yaml.Error
-	if errors.As(err, &ye) && ye.GetToken() != nil {
-		p := ye.GetToken().Position
-		return fmt.Errorf("line %d, column %d: %s", p.Line, p.Column, ye.GetMessage())
-	}
-	return errors.New(strings.Join(strings.Fields(err.Error()), " "))
 }
 
 func (m *Manifest) setDefaults() {
