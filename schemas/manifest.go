@@ -16,8 +16,9 @@ const ManifestFile = "manifest.yaml"
 // Manifest is the one source of truth about one version of a model. The decoder plan,
 // the Arrow schema, the ClickHouse table and the drift plan are derived from it.
 type Manifest struct {
-	Name        string       `yaml:"name"`    // [a-z][a-z0-9_]*, at most 60 characters
-	Version     string       `yaml:"version"` // [A-Za-z0-9][A-Za-z0-9._-]*, at most 60 characters
+	Name        string       `yaml:"name"`            // [a-z][a-z0-9_]*, at most 60 characters
+	Version     string       `yaml:"version"`         // [A-Za-z0-9][A-Za-z0-9._-]*, at most 60 characters
+	Draft       bool         `yaml:"draft,omitempty"` // it does not serve, unless models.versions of the configuration names it
 	Description string       `yaml:"description,omitempty"`
 	Runtime     Runtime      `yaml:"runtime"`
 	Artifact    Artifact     `yaml:"artifact"`

@@ -37,14 +37,14 @@ func yamlErrorAt(t *token.Token, format string, args ...any) *YAMLError {
 func syntaxError(err error) error {
 	var typed *yaml.TypeError
 	var overflow *yaml.OverflowError
-	var any yaml.Error
+	var other yaml.Error
 	switch {
 	case errors.As(err, &typed):
 		return yamlErrorAt(typed.Token, "%s cannot stand here", kindOf(typed.Token))
 	case errors.As(err, &overflow):
 		return yamlErrorAt(overflow.Token, "%s is too large", overflow.SrcNum)
-	case errors.As(err, &any):
-		return yamlErrorAt(any.GetToken(), "%s", any.GetMessage())
+	case errors.As(err, &other):
+		return yamlErrorAt(other.GetToken(), "%s", other.GetMessage())
 	default:
 		return errors.New(strings.Join(strings.Fields(err.Error()), " "))
 	}
