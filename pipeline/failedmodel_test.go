@@ -76,7 +76,7 @@ func TestModelThatFailsLeavesTheOthersServing(t *testing.T) {
 		said = body
 		return body, status == 503 && strings.Contains(body, "wait: model prices is failed") && strings.Contains(body, "monitor of fares/0")
 	})
-	require.Regexp(t, `"model prices": ?"failed: load model prices/1: .*digest.*its requests wait, and it is tried again"`, said)
+	require.Regexp(t, `"model prices": ?"failed: load model prices/1: .* has sha256 .*its requests wait, and it is tried again"`, said)
 	require.Regexp(t, `"model ghosts": ?"failed: route model ghosts: version 7, which models.versions names, is not in the repository`, said)
 	require.Contains(t, said, "partitions [")
 	require.NotContains(t, said, "model fares\"")
@@ -123,7 +123,7 @@ func TestFailedModelsRequestsBecomeDeadLetters(t *testing.T) {
 	require.Equal(t, "no_version", headerOf(&letters[0], schemas.HeaderErrorClass))
 	require.Contains(t, headerOf(&letters[0], schemas.HeaderReason), "model prices is failed: load model prices/1")
 	require.False(t, r.app.Ready())
-	require.Contains(t, h.logs.all(), "topic "+h.cfg.Topics.RequestsOf("ratios")+" does not exist; `millrace topics apply` makes it")
+	require.Contains(t, h.logs.all(), "topic "+h.cfg.Topics.RequestsOf("ratios")+": does not exist; `millrace topics apply` makes it")
 
 	_, err := operate.ApplyTopics(t.Context(), h.cfg)
 	require.NoError(t, err)

@@ -25,6 +25,7 @@ type Manifest struct {
 	Device      Device       `yaml:"device,omitempty"`       // default cpu
 	CPUFallback bool         `yaml:"cpu_fallback,omitempty"` // with device cuda: run on the CPU where no CUDA provider is available
 	Features    []Feature    `yaml:"features"`               // in the order of the model's input
+	NonFinite   NonFinite    `yaml:"non_finite,omitempty"`   // what NaN, Infinity and -Infinity in JSON requests are; default reject
 	EventTime   EventTime    `yaml:"event_time,omitempty"`   // default: the Kafka timestamp of the request
 	Inputs      []Input      `yaml:"inputs,omitempty"`       // default: see Input
 	Outputs     []Output     `yaml:"outputs"`                // at least one
@@ -114,11 +115,22 @@ type Feature struct {
 	Description string      `yaml:"description,omitempty"`
 }
 
+// NonFinite says what becomes of NaN, Infinity and -Infinity, which JSON does not have and some
+// encoders write.
+type NonFinite string
+
+// What becomes of them.
+const (
+	NonFiniteReject  NonFinite = "reject"  // dead-letter the request
+	NonFiniteMissing NonFinite = "missing" // as null
+)
+
 // EventTime names the field that carries when the request's subject happened. It is
 // stored in the column event_time, whatever the field is called.
 type EventTime struct {
 	Field  string     `yaml:"field,omitempty"`
 	Format TimeFormat `yaml:"format,omitempty"` // default rfc3339
+	Zone   string     `yaml:"zone,omitempty"`   // of times without one, format rfc3339: a name as Europe/Berlin, or an offset as +02:00; default: they are refused
 }
 
 // TimeFormat is the notation of a time in a request.

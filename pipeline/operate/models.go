@@ -44,10 +44,15 @@ func CheckModels(ctx context.Context, cfg config.Config) ([]string, error) {
 			errs = append(errs, err)
 		}
 	}
+	compare := newVersions(ctx, cfg)
 	for _, ref := range refs {
 		m, err := models.Load(ctx, ref.Name, ref.Version)
 		if err == nil {
 			err = catalog.Try(ctx, cfg.Models, ref)
+		}
+		var departures []string
+		if err == nil {
+			departures, err = compare.add(ctx, m.Manifest)
 		}
 		if err != nil {
 			lines = append(lines, fmt.Sprintf("model %s: failed", ref))
@@ -60,9 +65,9 @@ func CheckModels(ctx context.Context, cfg config.Config) ([]string, error) {
 		} else if m.Manifest.Draft {
 			line += ", draft: serves when the line draft: true is removed, or models.versions names it"
 		}
-		lines = append(lines, line)
+		lines = append(append(lines, line), departures...)
 	}
-	return lines, errors.Join(errs...)
+	return append(lines, compare.close()...), errors.Join(errs...)
 }
 
 // InitResult says what InitModel made.
