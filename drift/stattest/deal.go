@@ -20,6 +20,7 @@ type deal struct {
 	table   []int32   // the cell of each row, where rows are drawn one by one
 	upTo    []float64 // the rows of the cells up to each, where they are many
 	normal  float64   // the variance from which a count is drawn as a rounded normal number
+	rarest  float64   // rows of both sides of what a distance tells apart, where these are fewest
 }
 
 const (
@@ -30,11 +31,15 @@ const (
 	roundedRows = 8       // of a cell, likewise, where counts are rounded normal numbers
 	exactNormal = 100     // the variance from which a count is a rounded normal number
 	largeNormal = 5       // likewise, of many cells: each has little part in a distance
+
+	// halvesNormal is the variance from which the rows in a half of the values are a rounded
+	// normal number: between the two, as several halves make up a bin.
+	halvesNormal = 25
 )
 
-// null makes the Null of a distance of d's cells.
-func (d *deal) null(distance Distance, o NullOptions) (*Null, error) {
-	d.rng = rand.New(rand.NewPCG(o.Seed, 0x6e756c6c)) //nolint:gosec // a seeded simulation
+// prepare chooses how rows are dealt, by what it costs, and starts the deals of a seed.
+func (d *deal) prepare(seed uint64) {
+	d.rng = rand.New(rand.NewPCG(seed, 0x6e756c6c)) //nolint:gosec // a seeded simulation
 	d.total = d.rows[0] + d.rows[1]
 	if d.rows[1] < d.rows[0] {
 		d.smaller = 1
@@ -62,20 +67,33 @@ func (d *deal) null(distance Distance, o NullOptions) (*Null, error) {
 			d.upTo = append(d.upTo, sum)
 		}
 	}
-	n := &Null{rows: d.rows, square: distance.Square, unit: 1}
+}
+
+// null makes the Null of a distance of d's cells.
+func (d *deal) null(distance Distance, o NullOptions) (*Null, error) {
+	d.prepare(o.Seed)
+	return d.nullBy(distance, o, func() (float64, error) {
+		d.next()
+		return distance.Of(d.sides[0], d.sides[1])
+	})
+}
+
+// nullBy makes the Null of a distance of which draw makes a deal. draw keeps rarest up to date.
+func (d *deal) nullBy(distance Distance, o NullOptions, draw func() (float64, error)) (*Null, error) {
+	n := &Null{rows: d.rows, square: distance.Square, unit: 1, draw: draw}
 	if n.enough = o.Enough; n.enough <= 0 {
 		n.enough = defaultEnough
 	}
 	n.most = min(max(dealsCost/len(d.cells), 2*secondDeals), mostDeals)
-	n.draw = func() (float64, error) {
-		d.next()
-		return distance.Of(d.sides[0], d.sides[1])
-	}
 	if err := n.start(); err != nil {
 		return nil, fmt.Errorf("null of %s: %w", distance.Name, err)
 	}
+	n.rarest = d.rarest
 	return n, nil
 }
+
+// counts says that the count of each cell is drawn, not row by row.
+func (d *deal) counts() bool { return d.table == nil && d.upTo == nil }
 
 // next deals the rows again.
 func (d *deal) next() {
@@ -120,31 +138,37 @@ func (d *deal) drawRows(few []float64) {
 func (d *deal) drawCounts(few []float64) {
 	left, all := d.rows[d.smaller], d.total
 	for i, n := range d.cells {
-		k := 0.0
-		mean := left * (n / all)
-		variance := mean * ((all - n) / all) * ((all - left) / max(all-1, 1))
-		switch {
-		case left == 0:
-		case left == all:
-			k = n
-		case n <= singleRows:
-			for row := range int(n) {
-				if d.rng.Float64()*(all-float64(row)) < left-k {
-					k++
-				}
-			}
-		case variance < d.normal:
-			k = drawHypergeometric(d.rng, n, all-n, left)
-		default:
-			// A normal number, bent to the skewness of the hypergeometric distribution
-			// (Cornish and Fisher 1938).
-			z, deviation := d.rng.NormFloat64(), math.Sqrt(variance)
-			skewness := (all - 2*n) / all * ((all - 2*left) / all) / deviation
-			k = math.Round(mean + deviation*(z+skewness*(z*z-1)/6))
-			k = min(max(k, 0, left-(all-n)), n, left)
-		}
+		k := d.drawCount(n, all, left)
 		few[i] = k
 		left, all = left-k, all-n
+	}
+}
+
+// drawCount draws how many of left rows, dealt from all, are of the n rows of a cell.
+func (d *deal) drawCount(n, all, left float64) (k float64) {
+	mean := left * (n / all)
+	variance := mean * ((all - n) / all) * ((all - left) / max(all-1, 1))
+	switch {
+	case left == 0:
+		return 0
+	case left == all:
+		return n
+	case n <= singleRows:
+		for row := range int(n) {
+			if d.rng.Float64()*(all-float64(row)) < left-k {
+				k++
+			}
+		}
+		return k
+	case variance < d.normal:
+		return drawHypergeometric(d.rng, n, all-n, left)
+	default:
+		// A normal number, bent to the skewness of the hypergeometric distribution
+		// (Cornish and Fisher 1938).
+		z, deviation := d.rng.NormFloat64(), math.Sqrt(variance)
+		skewness := (all - 2*n) / all * ((all - 2*left) / all) / deviation
+		k = math.Round(mean + deviation*(z+skewness*(z*z-1)/6))
+		return min(max(k, 0, left-(all-n)), n, left)
 	}
 }
 
@@ -265,9 +289,9 @@ func distanceOfValues(test string, values []float64) func(r, c []float64) (float
 }
 
 // binned is a distance of counts of ascending values by the bins of the reference's.
-func binned(test *Test, values []float64, rule func(Sample) (Bins, error)) func(r, c []float64) (float64, error) {
+func (d *deal) binned(test *Test, values []float64, rule func(Sample) (Bins, error)) func(r, c []float64) (float64, error) {
 	s := Sample{Values: make([]float64, 0, len(values)), Weights: make([]float64, 0, len(values))}
-	var p, q []float64
+	cells := binCounts{d: d, test: test}
 	return func(r, c []float64) (float64, error) {
 		s.Values, s.Weights = s.Values[:0], s.Weights[:0]
 		for i, n := range r {
@@ -282,22 +306,147 @@ func binned(test *Test, values []float64, rule func(Sample) (Bins, error)) func(
 		if err != nil {
 			return 0, err
 		}
-		p, q = append(p[:0], make([]float64, bins.Len())...), append(q[:0], make([]float64, bins.Len())...)
+		cells.reset(bins.Len())
 		at := 0
-		for k := range p {
+		for k := range cells.r {
 			end := len(values)
-			if k < len(p)-1 {
+			if k < len(cells.r)-1 {
 				end = at
 				for end < len(values) && values[end] < bins.Edges[k+1] {
 					end++
 				}
 			}
 			for ; at < end; at++ {
-				p[k] += r[at]
-				q[k] += c[at]
+				cells.r[k] += r[at]
+				cells.c[k] += c[at]
 			}
 		}
-		result, err := test.Cells(p, q, Options{})
-		return result.Score, err
+		return cells.score()
 	}
+}
+
+// binCounts are the rows of both sides by bin, in one deal after the other.
+type binCounts struct {
+	d    *deal
+	test *Test
+	r, c []float64
+}
+
+func (b *binCounts) reset(bins int) {
+	b.r, b.c = slices.Grow(b.r[:0], bins)[:bins], slices.Grow(b.c[:0], bins)[:bins]
+	clear(b.r)
+	clear(b.c)
+}
+
+// score is the test's of the counts. It keeps the deal's rarest bin up to date.
+func (b *binCounts) score() (float64, error) {
+	for k := range b.r {
+		if rows := b.r[k] + b.c[k]; rows > 0 {
+			b.d.rarest = min(b.d.rarest, rows)
+		}
+	}
+	result, err := b.test.Cells(b.r, b.c, Options{})
+	return result.Score, err
+}
+
+// byQuantiles returns what deals values to sides and compares them over n quantile bins of the
+// reference.
+func (d *deal) byQuantiles(test *Test, values []float64, n int) func() (float64, error) {
+	q := newQuantileDeal(d, values, n)
+	cells := binCounts{d: d, test: test}
+	return func() (float64, error) {
+		q.next()
+		bins, err := QuantileBins(q.reference, n)
+		if err != nil {
+			return 0, err
+		}
+		cells.reset(bins.Len())
+		entry, cell := 0, 0
+		for k := range cells.r {
+			end := len(values)
+			if k < len(cells.r)-1 {
+				end, _ = slices.BinarySearch(values, bins.Edges[k+1])
+			}
+			for ; entry < len(q.at) && q.at[entry] < end; entry++ {
+				cells.r[k] += q.reference.Weights[entry]
+			}
+			cells.c[k] = q.upTo[end] - q.upTo[cell] - cells.r[k]
+			cell = end
+		}
+		return cells.score()
+	}
+}
+
+// quantileDeal deals values as far as quantiles of the reference tell them apart: its sample has
+// the values that these are between, and what lies between two of them as one.
+type quantileDeal struct {
+	d      *deal
+	values []float64
+	upTo   []float64 // rows of both sides in the cells before each
+	ranks  []float64 // of the reference's rows that quantiles are between, ascending
+
+	reference Sample
+	at        []int // the cell of each value of it, the first of those that are taken as one
+}
+
+func newQuantileDeal(d *deal, values []float64, n int) *quantileDeal {
+	q := &quantileDeal{d: d, values: values, upTo: make([]float64, len(values)+1)}
+	for i, rows := range d.cells {
+		q.upTo[i+1] = q.upTo[i] + rows
+	}
+	for i := range n + 1 {
+		k := math.Floor((d.rows[0] - 1) * (float64(i) / float64(n)))
+		q.ranks = append(q.ranks, k, min(k+1, d.rows[0]-1))
+	}
+	slices.Sort(q.ranks)
+	q.ranks = slices.Compact(q.ranks)
+	if d.counts() {
+		d.normal = halvesNormal
+	}
+	return q
+}
+
+func (q *quantileDeal) next() {
+	q.at, q.reference.Values, q.reference.Weights = q.at[:0], q.reference.Values[:0], q.reference.Weights[:0]
+	if q.d.counts() {
+		q.halve(0, len(q.values), q.d.rows[0], 0, q.ranks)
+		return
+	}
+	q.d.next()
+	upTo, from, rows, ranks := 0.0, 0, 0.0, q.ranks
+	for i, n := range q.d.sides[0] {
+		if upTo += n; n == 0 || len(ranks) > 0 && ranks[0] >= upTo {
+			rows += n
+			continue
+		}
+		q.add(from, rows)
+		q.add(i, n)
+		for from, rows = i+1, 0; len(ranks) > 0 && ranks[0] < upTo; {
+			ranks = ranks[1:]
+		}
+	}
+}
+
+func (q *quantileDeal) add(cell int, rows float64) {
+	if rows > 0 {
+		q.at = append(q.at, cell)
+		q.reference.Values, q.reference.Weights = append(q.reference.Values, q.values[cell]), append(q.reference.Weights, rows)
+	}
+}
+
+// halve deals rows of the reference, of which there are others before them, to the cells from low to
+// high: first how many are in a half of these, then in a half of that half, down to the cells that
+// the ranks are in. So there are about as many draws as ranks have binary digits, not one a cell.
+func (q *quantileDeal) halve(low, high int, rows, before float64, ranks []float64) {
+	for len(ranks) > 0 && ranks[0] < before {
+		ranks = ranks[1:]
+	}
+	if high-low == 1 || len(ranks) == 0 || ranks[0] >= before+rows {
+		q.add(low, rows)
+		return
+	}
+	middle := (low + high) / 2
+	k := q.d.drawCount(q.upTo[middle]-q.upTo[low], q.upTo[high]-q.upTo[low], rows)
+	q.halve(low, middle, k, before, ranks)
+	q.halve(middle, high, rows-k, before+k, ranks)
 }
