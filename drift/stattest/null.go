@@ -165,7 +165,7 @@ type Distance struct {
 // NullOf is NullOfCells of any distance, also one to which the order of the cells matters.
 func NullOf(distance Distance, reference, current []float64, o NullOptions) (*Null, error) {
 	what := "null of " + distance.Name
-	var d deal
+	var d dealer
 	var err error
 	if d.rows[0], d.rows[1], err = totals(what, reference, current); err != nil {
 		return nil, err
@@ -202,13 +202,13 @@ func NullOfValues(test *Test, reference, current Sample, o NullOptions) (*Null, 
 	if err := needCounts(what, reference, current, 1); err != nil {
 		return nil, err
 	}
-	d := deal{rows: [2]float64{reference.Rows(), current.Rows()}}
+	d := dealer{rows: [2]float64{reference.Rows(), current.Rows()}}
 	values := d.pool(reference, current)
 	d.rarest = 1
 	switch distance := (Distance{Name: test.Name, Square: growsAsSquare(test.Name)}); {
 	case o.Quantiles > 0 && test.Cells != nil:
 		d.rarest = d.rows[0] + d.rows[1]
-		d.prepare(o.Seed)
+		d.prepareNull(o.Seed)
 		return d.nullBy(distance, o, d.byQuantiles(test, values, o.Quantiles))
 	case o.Bins != nil && test.Cells != nil:
 		d.rarest = d.rows[0] + d.rows[1]
@@ -234,7 +234,7 @@ func NullOfMeans(reference, current Sample, o NullOptions) (*Null, error) {
 	if err := needCounts(what, reference, current, 1); err != nil {
 		return nil, err
 	}
-	d := deal{rows: [2]float64{reference.Rows(), current.Rows()}, rarest: 1}
+	d := dealer{rows: [2]float64{reference.Rows(), current.Rows()}, rarest: 1}
 	values := d.pool(reference, current)
 	return d.null(Distance{Name: "means", Of: func(r, c []float64) (float64, error) {
 		var n, m, a, b float64
@@ -401,12 +401,7 @@ func (n *Null) seen(deals int) bool {
 
 // least is the chance of one deal of all there are.
 func (n *Null) least() float64 {
-	logFactorial := func(k float64) float64 {
-		l, _ := math.Lgamma(k + 1)
-		return l
-	}
-	r, c := n.rows[0], n.rows[1]
-	return max(math.Exp(logFactorial(r)+logFactorial(c)-logFactorial(r+c)), math.SmallestNonzeroFloat64)
+	return max(oneDeal(n.rows[0], n.rows[1]), math.SmallestNonzeroFloat64)
 }
 
 // Threshold returns the distance that is reached at a rate, above 0 and below 1, where nothing
