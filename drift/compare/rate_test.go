@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -322,32 +324,61 @@ func TestChunksOfAnotherSizeAreSaid(t *testing.T) {
 }
 
 // TestSameBytes: the same input and seed make the same bytes in all forms, however many
-// processors there are.
+// processors there are. MILLRACE_SAME_BYTES runs of each are made, 1 by default (make same-bytes
+// makes 100).
 func TestSameBytes(t *testing.T) {
-	a := newTable(t, "a", namedColumn{"x", normal(1, 700, 0, 1)}, namedColumn{"y", wander(2, 700)}, namedColumn{"c", zipf(3, 700, 30)}, namedColumn{"g", letters(4, 700, 1, 1)})
-	b := newTable(t, "b", namedColumn{"x", normal(5, 300, 0.4, 1)}, namedColumn{"y", wander(6, 300)}, namedColumn{"c", zipf(7, 300, 20)}, namedColumn{"g", letters(8, 300, 1, 1)})
-	for _, o := range []compare.Options{
-		{Segment: "g", Seed: 3},
-		{Calibrate: compare.Calibration{Chunks: 8}, Correction: "bh", Multivariate: []string{"pca"}},
-		{Rule: compare.RuleEvidently, Bins: "evidently"},
-		{AllTests: true, Bins: "width:7", Columns: []string{"y", "c"}},
-	} {
-		var want string
-		for _, processors := range []int{1, 8} {
-			before := runtime.GOMAXPROCS(processors)
-			r, err := compare.Compare(t.Context(), a, b, o)
-			runtime.GOMAXPROCS(before)
-			require.NoError(t, err)
-			var out bytes.Buffer
-			require.NoError(t, compare.WriteJSON(&out, r, true))
-			require.NoError(t, compare.WriteTable(&out, r, false, 100))
-			require.NoError(t, compare.WriteHTML(&out, r, time.Time{}))
-			if want == "" {
-				want = out.String()
-				require.True(t, json.Valid([]byte(want[:bytes.Index(out.Bytes(), []byte("\n}\n"))+2])))
+	runs := 1
+	if text := os.Getenv("MILLRACE_SAME_BYTES"); text != "" {
+		var err error
+		runs, err = strconv.Atoi(text)
+		require.NoError(t, err)
+	}
+	side := func(seed uint64, name string, n, categories int) *memoryTable {
+		x, score := normal(seed, n, float64(seed)/20, 1), normal(seed+3, n, 0.5, 0.1)
+		label := make([]int64, n)
+		for i := range label {
+			score[i] = min(max(score[i]+0.1*x[i], 0), 1)
+			if label[i] = 0; x[i] > 0 {
+				label[i] = 1
 			}
-			require.Equal(t, want, out.String())
 		}
+		return newTable(t, name, namedColumn{"x", x}, namedColumn{"y", wander(seed+1, n)}, namedColumn{"c", zipf(seed+2, n, categories)},
+			namedColumn{"g", letters(seed, n, 1, 1)}, namedColumn{"label", label}, namedColumn{"score", score})
+	}
+	a, b := side(1, "a", 400, 30), side(8, "b", 150, 20)
+	for name, o := range map[string]compare.Options{
+		"segments":     {Segment: "g", Seed: 3},
+		"calibration":  {Calibrate: compare.Calibration{Chunks: 8}, Correction: "bh"},
+		"sigmas":       {Calibrate: compare.Calibration{Chunks: 10, Sigmas: 2}, Columns: []string{"x", "c"}},
+		"together":     {Multivariate: []string{"pca", "domain", "energy"}, Seed: 4},
+		"model":        {Target: "label", Prediction: "score", Correction: "bonferroni"},
+		"evidently":    {Rule: compare.RuleEvidently, Bins: "evidently"},
+		"all tests":    {AllTests: true, Bins: "width:7", Columns: []string{"y", "c"}},
+		"distances":    {Tests: []string{"x=psi", "y=ed", "c=psi", "score=wasserstein_raw"}, Correction: "none", Effect: new(0.02)},
+		"permutations": {Tests: []string{"num=t_test", "cat=g_test", "y=empirical_mmd"}, Thresholds: []string{"y=0.2"}},
+		"little":       {Memory: 6000, Seed: 5, Columns: []string{"x", "y"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var want string
+			for range runs {
+				for _, processors := range []int{1, 2, 8} {
+					before := runtime.GOMAXPROCS(processors)
+					r, err := compare.Compare(t.Context(), a, b, o)
+					runtime.GOMAXPROCS(before)
+					require.NoError(t, err)
+					var out bytes.Buffer
+					require.NoError(t, compare.WriteJSON(&out, r, true))
+					require.NoError(t, compare.WriteTable(&out, r, false, 100))
+					require.NoError(t, compare.WriteTable(&out, r, true, 60))
+					require.NoError(t, compare.WriteHTML(&out, r, time.Time{}))
+					if want == "" {
+						want = out.String()
+						require.True(t, json.Valid([]byte(want[:strings.Index(want, "\n}\n")+2])))
+					}
+					require.Equal(t, want, out.String())
+				}
+			}
+		})
 	}
 }
 
