@@ -39,11 +39,7 @@ const (
 	exactRows   = 200     // of a cell, of which drawing the rows costs as much as drawing the count exactly
 	roundedRows = 8       // of a cell, likewise, where counts are rounded normal numbers
 	exactNormal = 100     // the variance from which a count is a rounded normal number
-	largeNormal = 5       // likewise, of many cells: each has little part in a distance
-
-	// halvesNormal is the variance from which the rows in a half of the values are a rounded
-	// normal number: between the two, as several halves make up a bin.
-	halvesNormal = 25
+	largeNormal = 5       // likewise, of many cells, or halves of them: each has little part in a distance
 )
 
 // prepare starts the deals of a seed's stream. rows are those of a cell, of which drawing each costs
@@ -431,9 +427,6 @@ func newQuantileDeal(d *dealer, values []float64, n int) *quantileDeal {
 	}
 	slices.Sort(q.ranks)
 	q.ranks = slices.Compact(q.ranks)
-	if d.counts() {
-		d.normal = halvesNormal
-	}
 	return q
 }
 

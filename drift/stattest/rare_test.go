@@ -91,8 +91,8 @@ func TestQuantilesAreDealtAsValues(t *testing.T) {
 			require.Equal(t, []float64{other.Expected, other.Spread, other.PValue(0.3)}, []float64{one.Expected, one.Spread, one.PValue(0.3)}, c.kind)
 			continue
 		}
-		for _, rate := range []float64{0.5, 0.1} {
-			require.InEpsilon(t, other.Threshold(rate), one.Threshold(rate), 0.06, "%s at %g, seed %d", c.kind, rate, nullSeed)
+		for rate, by := range map[float64]float64{0.5: 0.12, 0.1: 0.06} { // where values are few, so are distances
+			require.InEpsilon(t, other.Threshold(rate), one.Threshold(rate), by, "%s at %g, seed %d", c.kind, rate, nullSeed)
 		}
 	}
 }
