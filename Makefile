@@ -138,6 +138,12 @@ benchstat: ## compare two outputs of make microbench: OLD=file NEW=file
 test-million: native ## a million good and bad requests mixed, none lost and none twice
 	MILLRACE_TEST_MIXED=1000000 $(GO) test -timeout 20m -count=1 -run '^TestMillionMixed' -v ./pipeline
 
+.PHONY: test-python
+test-python: native ## what the page for Python users shows, run as it stands (clients by pip)
+	@test -x data/python-venv/bin/python || python3 -m venv data/python-venv
+	@data/python-venv/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/examples/python/requirements.txt
+	MILLRACE_TEST_PYTHON=$(CURDIR)/data/python-venv/bin/python $(GO) test -count=1 -run '^TestPythonPage$$' ./pipeline
+
 # What does not differ from the embedded Kafka, or by the number of brokers, is left out; each
 # package starts its own.
 NOT_KAFKA := ^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals|^TestAdmin|^TestProfiles|^TestConfig|^TestCompare|^TestHostileGraphs|^TestVersionsAre|^TestWeights|^TestPassword|^TestOtherServers|^TestPromises|^TestEmbedded|^TestReset|^TestRepeatsFollow|^TestRepeatsAre|^TestStart|^TestNewModel|^TestRefusal|^TestControlRecords|^TestRequestsReach|^TestVerifyFindsWhat|^TestVerifyRestores|^TestRunUsage|^TestRunFails
