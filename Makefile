@@ -14,10 +14,11 @@ BENCHSTAT := $(GO) run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c
 FUZZTIME ?= 5000000x
 # Race-instrumented child processes would otherwise wait a second at each exit.
 export GORACE ?= atexit_sleep_ms=0
-# Lint vets, and nobody debugs these binaries: without either, a first run builds two minutes less.
-TEST := $(GO) test -vet=off -gcflags=all=-dwarf=false
-# Under the race detector, collecting costs more than what is collected.
-RACE := GOGC=400 $(TEST) -race
+# Lint vets.
+TEST := $(GO) test -vet=off
+# Under the race detector, collecting costs more than what is collected. Nobody debugs these
+# binaries, and without what debuggers read a seventh of their building is saved.
+RACE := GOGC=400 $(TEST) -race -gcflags=all=-dwarf=false
 
 .PHONY: help
 help: ## list the targets
@@ -28,19 +29,16 @@ demo: build ## predict three million real flights, end to end; ARGS="--once --js
 	./bin/millrace demo $(ARGS)
 
 .PHONY: test
-test: native ## all tests; with the race detector, but for statistics and schemas, which make race runs with it
+test: native ## all tests, with the race detector but for statistics and schemas; their race and what memory is held are make race and test-memory
 	@# The packages that take longest begin first: they wait more than they work.
 	$(RACE) -timeout 25m ./pipeline ./sinks/clickhouse ./sinks/clickhouse/store ./consumers $$($(GO) list ./... | grep -vE '/millrace/(drift|schemas)')
-	@$(MAKE) --no-print-directory -j2 test-pure test-memory
+	$(TEST) -timeout 10m $(PURE)
 
 # What computes, and shares nothing between goroutines but to be faster.
 PURE := ./drift/... ./schemas/...
-.PHONY: test-pure
-test-pure:
-	$(TEST) -timeout 10m $(PURE)
 
 .PHONY: test-memory
-test-memory: # the race detector distorts it
+test-memory: native ## what is allocated and held, which the race detector distorts
 	$(TEST) -timeout 10m -run 'Alloc|ClickHouseAwayUnderLoad' ./inference/onnx ./pipeline ./pipeline/worker
 
 .PHONY: slowest
