@@ -257,7 +257,7 @@ func areaCells() []coverage.Cell {
 	for _, s := range all {
 		for _, n := range [][2]int{{10, 90}, {10, 990}, {30, 70}, {50, 50}, {50, 450}, {100, 900}, {300, 700}, {1000, 9000}} {
 			out = append(out, coverage.Cell{
-				Interval: "roc_auc", Sample: fmt.Sprintf("%s, %d and %d rows", s.name, n[0], n[1]), Above: 0.01, Slow: n[1] / 2000,
+				Interval: "roc_auc", Sample: fmt.Sprintf("%s, %d and %d rows", s.name, n[0], n[1]), Above: 0.01,
 				Short: n[1] == 450 && s.short || n[1] == 90 && s.area == 0.99,
 				Draw: func(rng *rand.Rand) (coverage.Draw, error) {
 					r := quality.NewRanking()
