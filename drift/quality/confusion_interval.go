@@ -52,11 +52,11 @@ func (c *Confusion) MacroPrecisionInterval(confidence float64) (Interval, error)
 
 // meanShare is the interval of the mean over classes of the share of rows that are right.
 func (c *Confusion) meanShare(m Metric, of []sum, confidence float64) (Interval, error) {
-	labelled, predicted := c.margins()
-	var value, below, above, classes float64
+	var value, below, above float64
+	classes := float64(c.classes)
 	for k := range c.classes {
-		if labelled[k].value()+predicted[k].value() == 0 || m == MetricBalancedAccuracy && labelled[k].value() == 0 {
-			continue
+		if of[k].value() == 0 { // the figure leaves it out, or takes it for 0, and is of other classes than that of other samples
+			return Interval{}, fmt.Errorf("%s: %w: no row of class %d", m, ErrTooFew, k)
 		}
 		i, err := c.classInterval(m, k, of, confidence)
 		if err != nil {
@@ -66,10 +66,6 @@ func (c *Confusion) meanShare(m Metric, of []sum, confidence float64) (Interval,
 		value += share
 		below += (share - i.Low) * (share - i.Low)
 		above += (i.High - share) * (i.High - share)
-		classes++
-	}
-	if classes == 0 {
-		return Interval{}, fmt.Errorf("%s: %w", m, ErrNoRows)
 	}
 	return Interval{(value - math.Sqrt(below)) / classes, (value + math.Sqrt(above)) / classes}, nil
 }
@@ -171,7 +167,7 @@ func (c *Confusion) byCells(m Metric, value float64, influence func(i, j int, ri
 	labelled, predicted := c.margins()
 	for k := range labelled {
 		l, p, right := labelled[k].value(), predicted[k].value(), c.Count(k, k)
-		if few := min(right, l-right, p-right); few < minAgreement && l+p > 0 {
+		if few := min(right, l-right, p-right); few < minAgreement {
 			return estimate{}, fmt.Errorf("%s: %w: of class %d, %v rows are right, %v are missed and %v are wrongly predicted so; at least %d of each are needed",
 				m, ErrTooFew, k, right, l-right, p-right, minAgreement)
 		}

@@ -107,7 +107,7 @@ func confusionCells() []coverage.Cell {
 					return quality.MulticlassFigures(c, p, confidence)
 				}
 			}
-			s := &sample{name: fmt.Sprintf("%s, %d rows", m.name, n), short: m.short && n == 1000, truth: map[quality.Metric]float64{}, slow: n / 2500}
+			s := &sample{name: fmt.Sprintf("%s, %d rows", m.name, n), short: m.short && n == 1000, truth: map[quality.Metric]float64{}}
 			exact, err := quality.ConfusionOf(m.shares)
 			if err != nil {
 				panic(err) // of shares that are all above 0
@@ -185,7 +185,7 @@ func regressionCells() []coverage.Cell {
 		for k, e := range errs {
 			for _, n := range []int{500, 1000, 2000, 5000} {
 				const scale = 0.5
-				s := &sample{name: fmt.Sprintf("%s errors of %s targets, %d rows", e.name, target.name, n), slow: n / 1000, short: n == 1000 && k == i && i < 2}
+				s := &sample{name: fmt.Sprintf("%s errors of %s targets, %d rows", e.name, target.name, n), slow: n / 2500, short: n == 1000 && k == i && i < 2}
 				s.truth = map[quality.Metric]float64{
 					quality.MetricMAPE: scale * e.mean * target.inverse,
 					quality.MetricR2:   1 - scale*scale*e.variance/target.variance,
@@ -225,7 +225,7 @@ func lossCells() []coverage.Cell {
 			}, -8, 8, 400, quad.Legendre{}, 0)
 		}
 		for _, n := range []int{300, 500, 1000, 5000} {
-			s := &sample{name: fmt.Sprintf("log odds %v ± %v, said to be %v times as great, %d rows", of.mean, of.deviation, of.factor, n), slow: n / 1000, short: n == 500 && k == 1}
+			s := &sample{name: fmt.Sprintf("log odds %v ± %v, said to be %v times as great, %d rows", of.mean, of.deviation, of.factor, n), slow: n / 2500, short: n == 500 && k == 1}
 			s.truth = map[quality.Metric]float64{
 				quality.MetricLogLoss: expect(func(q float64) float64 { return -math.Log(max(q, 0x1p-52)) }),
 				quality.MetricBrier:   expect(func(q float64) float64 { return (1 - q) * (1 - q) }),
@@ -257,7 +257,7 @@ func precisionCells() []coverage.Cell {
 		shift := distuv.UnitNormal.Quantile(area) * math.Sqrt2
 		for _, n := range [][2]int{{50, 50}, {50, 450}, {100, 900}, {300, 700}, {1000, 9000}, {100, 9900}} {
 			share := float64(n[0]) / float64(n[0]+n[1])
-			s := &sample{name: fmt.Sprintf("normal scores, area %v, %d and %d rows", area, n[0], n[1]), slow: n[1] / 2000, short: n[1] == 900 && k == 2}
+			s := &sample{name: fmt.Sprintf("normal scores, area %v, %d and %d rows", area, n[0], n[1]), slow: n[1] / 4000, short: n[1] == 900 && k == 2}
 			s.truth = map[quality.Metric]float64{quality.MetricAveragePrecision: quad.Fixed(func(z float64) float64 {
 				positive, negative := share*distuv.UnitNormal.Survival(z), (1-share)*distuv.UnitNormal.Survival(z+shift)
 				return distuv.UnitNormal.Prob(z) * positive / (positive + negative)

@@ -127,6 +127,15 @@ func TestIntervalsOfShares(t *testing.T) {
 	require.InDelta(t, value+math.Hypot(a.High-60.0/90, b.High-90.0/110)/2, mean.High, 1e-15)
 }
 
+// TestClassWithoutRows: a figure of other classes than all has no interval.
+func TestClassWithoutRows(t *testing.T) {
+	c := quality.BinaryConfusion(0, 20, 0, 80)
+	_, err := c.BalancedAccuracyInterval(0.95)
+	require.EqualError(t, err, "balanced_accuracy: too few for an interval: no row of class 1")
+	_, err = c.MatthewsInterval(0.95)
+	require.ErrorIs(t, err, quality.ErrTooFew)
+}
+
 // TestHeavyTails: errors that are too far apart for an interval have none, whatever the rows.
 func TestHeavyTails(t *testing.T) {
 	second := func(_ quality.Interval, err error) error { return err }

@@ -67,7 +67,9 @@ func run(args []string, out io.Writer) error {
 			all[fields[0]], order = s, append(order, fields[0])
 		}
 		s.cells++
-		s.reference = min(s.reference, reference)
+		if reference > 0 { // 0: there is none
+			s.reference = min(s.reference, reference)
+		}
 		if shown > 0 {
 			s.wrong = max(s.wrong, shown*(1-covered))
 		}
