@@ -26,7 +26,7 @@ const maxFieldBytes = 120
 
 // field is the plan for one field of a request.
 type field struct {
-	name    string
+	name    string // in requests
 	role    role
 	feature *schemas.Feature
 	builder array.Builder // of a feature; of its indices for a category
@@ -129,7 +129,7 @@ func newRowBuilder(m *schemas.Manifest, alloc memory.Allocator) (rowBuilder, err
 }
 
 func planFeature(f *schemas.Feature, mem memory.Allocator) (field, error) {
-	p := field{name: f.Name, feature: f, min: math.Inf(-1), max: math.Inf(1)}
+	p := field{name: f.Key(), feature: f, min: math.Inf(-1), max: math.Inf(1)}
 	switch f.Type {
 	case schemas.TypeBool:
 		p.builder = array.NewBooleanBuilder(mem)
