@@ -106,7 +106,7 @@ const (
 // optional: no number could stand for "absent".
 type Feature struct {
 	Name        string      `yaml:"name"`             // [A-Za-z_][A-Za-z0-9_]*; no system column's name
-	Source      string      `yaml:"source,omitempty"` // the key, field or column of a request that carries it; default Name
+	Source      string      `yaml:"source,omitempty"` // what requests call it, any text; default Name. See Key and FieldName
 	Type        FeatureType `yaml:"type"`
 	Optional    bool        `yaml:"optional,omitempty"`
 	Default     any         `yaml:"default,omitempty"`
@@ -435,6 +435,15 @@ func (m *Manifest) setDefaults() {
 // Key returns the name that the feature has in requests.
 func (f *Feature) Key() string {
 	if f.Source != "" {
+		return f.Source
+	}
+	return f.Name
+}
+
+// FieldName returns the name that the feature has in requests whose names are identifiers, Avro's and
+// Protobuf's: its key, or its own name where the key is no identifier.
+func (f *Feature) FieldName() string {
+	if columnName.MatchString(f.Source) {
 		return f.Source
 	}
 	return f.Name
