@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -52,6 +53,9 @@ func (e *exported) serve(t *testing.T, maxBatchSize int) (m *schemas.Manifest, m
 	text, err := onnx.Init(e.path, "m", "1", maxBatchSize)
 	if err != nil {
 		return nil, "", nil, nil, err
+	}
+	if maxBatchSize == 0 {
+		text = append(text, "\nbatch: {preferred_batch_size: 64}\n"...) // without which the fastest is measured
 	}
 	root := t.TempDir()
 	ref, err := inference.InstallModel(root, e.path, text)
@@ -160,5 +164,118 @@ func TestFolderOfExportedModels(t *testing.T) {
 			}
 			require.NoError(t, err)
 		})
+	}
+}
+
+// TestExportedModels serves graphs as their exporters made them, and compares each answer with
+// ONNX Runtime's in Python. A graph whose answers depend on the batch is refused, and served where
+// each row may be scored alone.
+func TestExportedModels(t *testing.T) {
+	const depends = "its answers depend on the other rows of the batch"
+	refused := map[string]struct{ inBatches, alone string }{ // "" where every answer is right
+		"softmax0":          {depends, ""},
+		"h_submean":         {depends, ""},
+		"h_cumsum":          {depends, ""},
+		"h_hidden_sum":      {`"y" is float [1, 1], which is not one row for each row of the inputs`, ""},
+		"h_fixed4_softmax0": {depends, "the graph takes exactly 4 rows in a run, and batch.max_batch_size is 1"},
+		"h_random":          {"the graph answers by chance", "the graph answers by chance"},
+		"h_only_scalar":     {`"y" is one float for all rows of a run`, `"y" is one float for all rows of a run`},
+		"h_noshape_in":      {"the number of features is not in the graph; export it with", "the number of features is not in the graph; export it with"},
+	}
+	leftOut := map[string]string{
+		"beside_scalar": `"z" is one float for all rows of a run, not one for each`,
+		"h_beside_f8":   `"z" is float8e4m3fn [?, 1]; millrace converts`,
+		"h_beside_u4":   `"z" is uint4 [?, 1]; millrace converts`,
+		"h_beside_opt":  `"z" is a optional, not a tensor`,
+		"h_beside_seq":  `"z" is a sequence, not a tensor`,
+		"h_sim":         `"z" is float [?, ?]: its number of columns is not fixed`,
+	}
+	paths, err := filepath.Glob(filepath.Join("testdata", "exporters", "*.onnx"))
+	require.NoError(t, err)
+	require.Greater(t, len(paths), 50)
+	for _, path := range paths {
+		name := strings.TrimSuffix(filepath.Base(path), ".onnx")
+		t.Run(name, func(t *testing.T) {
+			e := readExported(t, path)
+			manifest, err := e.check(t, 0)
+			if _, ok := refused[name]; !ok {
+				require.NoError(t, err)
+				if why := leftOut[name]; why != "" {
+					require.Contains(t, manifest, "# CHECK: an output is left out: "+why)
+				} else {
+					require.NotContains(t, manifest, "left out")
+				}
+				return
+			}
+			require.ErrorContains(t, err, refused[name].inBatches)
+			if _, err = e.check(t, 1); refused[name].alone == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, refused[name].alone)
+			}
+		})
+	}
+}
+
+// TestNarrowTypesAreChecked: what the graph's own type cannot hold fails its row alone, and is
+// never cut to what it can.
+func TestNarrowTypesAreChecked(t *testing.T) {
+	for graph, tc := range map[string]struct {
+		feature   string
+		good, bad []any
+	}{
+		"io_u8":  {"int32", []any{0, 255}, []any{-1, 256}},
+		"io_i8":  {"int32", []any{-128, 127}, []any{-129, 128}},
+		"io_u16": {"int32", []any{0, 65535}, []any{-1, 65536}},
+		"io_i16": {"int32", []any{-32768, 32767}, []any{-32769, 32768}},
+		"io_u32": {"int64", []any{0, 4294967295}, []any{-1, 4294967296}},
+		"io_u64": {"int64", []any{0, 4503599627370497}, []any{-1, math.MinInt64}},
+		"io_f16": {"float32", []any{65504, -65504}, []any{65520, 1e30}},
+	} {
+		t.Run(graph, func(t *testing.T) {
+			m := loadModel(t, "exporters/"+graph, strings.ReplaceAll(floats(3), "float32", tc.feature)+"\noutputs:\n  - {name: y, index: 1, type: "+tc.feature+"}")
+			inst, alloc := newInstance(t, m)
+			var rows []row
+			for k := range tc.good {
+				rows = append(rows, row{"f0": 0, "f1": tc.good[k], "f2": 0}, row{"f0": 0, "f1": tc.bad[k], "f2": 1})
+			}
+			got, failed := predict(t, m, inst, alloc, rows)
+			require.Len(t, failed, len(tc.bad))
+			for k, f := range failed {
+				require.Equal(t, 2*k+1, f.Row)
+				require.Equal(t, schemas.ErrorClassOutOfRange, f.Class)
+				require.Contains(t, f.Reason, `"f1" is `)
+				require.Contains(t, f.Reason, `to the graph, which does not fit its input "x", `)
+				require.EqualValues(t, tc.good[k], got[2*k]["y"])
+				require.Nil(t, got[2*k+1]["y"])
+			}
+		})
+	}
+}
+
+// TestInitGivesTheNamesOfTheGraphAsSources: names that are no identifiers stay the keys of requests.
+func TestInitGivesTheNamesOfTheGraphAsSources(t *testing.T) {
+	text, err := onnx.Init(filepath.Join("testdata", "exporters", "h_names.onnx"), "m", "1", 0)
+	require.NoError(t, err)
+	m, err := schemas.ParseManifest("m", text)
+	require.NoError(t, err)
+	var features []string
+	for _, f := range m.Features {
+		features = append(features, f.Name+"="+f.Source)
+	}
+	require.Equal(t, []string{"sepal_length_cm=sepal length (cm)", "f=年齢", "row="}, features)
+	require.JSONEq(t, `{"request_id":"example-1","sepal length (cm)":1,"年齢":1,"row":1}`, string(codec.ExampleRequest(m)))
+}
+
+// TestUnsignedAnswersBeyondInt64: a column has no room for them, and does not wrap them.
+func TestUnsignedAnswersBeyondInt64(t *testing.T) {
+	for typ, want := range map[string]any{"int64": 7.0, "float64": 7.0} {
+		m := loadModel(t, "exporters/h_to_u64", strings.ReplaceAll(floats(3), "float32", "int64")+"\noutputs:\n  - {name: y, type: "+typ+"}")
+		inst, alloc := newInstance(t, m)
+		got, failed := predict(t, m, inst, alloc, []row{{"f0": 7, "f1": 0, "f2": 0}, {"f0": -1, "f1": 0, "f2": 0}})
+		require.Equal(t, []row{{"y": want}, {"y": nil}}, got)
+		require.Equal(t, []schemas.RowError{
+			{Row: 1, RequestError: schemas.Errorf(schemas.ErrorClassInvalidPrediction, `output "y" is 1.8446744073709552e+19`)},
+		}, failed)
 	}
 }

@@ -14,6 +14,8 @@ type Graph struct {
 
 	path string
 	text []byte // what is executed instead of the file at path; nil where that is
+
+	known map[graphColumn][]string
 }
 
 // Tensor is one input or output of a graph.

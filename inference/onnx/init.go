@@ -59,7 +59,7 @@ func Init(path, name, version string, maxBatchSize int) (manifestYAML []byte, er
 			w.line("    - {file: %s, sha256: %s}", quote(e.File), e.SHA256)
 		}
 	}
-	err = errors.Join(w.inputs(g.Inputs), w.outputs(g.Outputs, unusable))
+	err = errors.Join(w.inputs(g.Inputs, g.known), w.outputs(g.Outputs, unusable))
 	if err != nil {
 		return nil, fmt.Errorf("write a manifest for %s: %w", path, err)
 	}
@@ -130,7 +130,7 @@ func quote(text string) string {
 
 // inputs writes the features and, where that does not follow from their names, which features fill
 // which tensor.
-func (w *manifestWriter) inputs(tensors []Tensor) error {
+func (w *manifestWriter) inputs(tensors []Tensor, known map[graphColumn][]string) error {
 	var errs []error
 	var inputs []string
 	named := true
@@ -169,8 +169,9 @@ func (w *manifestWriter) inputs(tensors []Tensor) error {
 				named = false
 			}
 			comment := ""
+			values := known[graphColumn{t.Name, c}]
 			switch {
-			case t.Type == elementString && c == 0:
+			case t.Type == elementString && c == 0 && values == nil:
 				comment = " # CHECK: if it has few values, make it \"type: category\" and list them under categories, so that drift can be seen"
 			case t.width() > 1 && c == 0:
 				comment = " # CHECK: the graph does not name its columns; call them as in your requests, in this order"
@@ -182,7 +183,16 @@ func (w *manifestWriter) inputs(tensors []Tensor) error {
 			} else {
 				w.keys[name] = true
 			}
-			w.line("    type: %s", featureType(t.element()))
+			if t.Type != elementString || values == nil {
+				w.line("    type: %s", featureType(t.element()))
+				continue
+			}
+			quoted := make([]string, len(values))
+			for i, v := range values {
+				quoted[i] = quote(v)
+			}
+			w.line("    type: %s\n    categories: [%s] # those that the graph knows; CHECK: \"unknown: reject\" refuses all others",
+				schemas.TypeCategory, strings.Join(quoted, ", "))
 		}
 		named = named && (t.width() == 1 || len(tensors) == 1)
 		inputs = append(inputs, fmt.Sprintf("  - name: %s\n    features: [%s]", quote(t.Name), strings.Join(features, ", ")))

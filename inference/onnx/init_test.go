@@ -55,7 +55,7 @@ func TestInitToPrediction(t *testing.T) {
 	}{
 		"linear": {[]string{"f0 float32", "f1 float32", "f2 float32"}, []string{"y float32 y 0"}, row{"f0": 2, "f1": 0, "f2": 0}, "y", 1.75},
 		"multi_input": {
-			[]string{"price float64", "count int64", "carrier string", "urgent bool"},
+			[]string{"price float64", "count int64", "carrier category", "urgent bool"},
 			[]string{"total float64 total 0", "carrier_out string carrier_out 0", "relaxed bool relaxed 0", "count_out int32 count_out 0"},
 			row{"price": 2.5, "count": 2, "carrier": "WN", "urgent": true},
 			"total", 8.0,

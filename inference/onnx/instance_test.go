@@ -262,6 +262,8 @@ func TestAllocationsDoNotGrowWithRows(t *testing.T) {
 		"mlp":   floats(20) + mlpOutputs,
 		"gbdt":  floats(20) + gbdtOutputs,
 		"codes": codesManifest,
+
+		"exporters/io_f16": floats(3) + "\noutputs:\n  - {name: y, type: float32}",
 	} {
 		t.Run(graph, func(t *testing.T) {
 			m := loadModel(t, graph, manifest+"\nbatch: {preferred_batch_size: 64}")

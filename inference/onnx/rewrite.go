@@ -3,6 +3,7 @@ package onnx
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -21,14 +22,13 @@ const (
 	valueName, valueType                            = 1, 2
 	typeTensor, typeSequence, typeMap               = 1, 4, 5
 	typeElement, typeShape, mapValue                = 1, 2, 2
-	protoFloat, protoInt32, protoInt64              = 1, 6, 7
+	protoFloat, protoInt32, protoInt64, protoString = 1, 6, 7, 8
 	maxRewritten                                    = 1 << 30 // bytes of a graph that is held in memory
 	maxClasses                                      = 1 << 16
 	rewrittenInput, rewrittenOutput                 = "millrace:in:", "millrace:out:"
 	opZipMap, opIdentity, opSequence, domainML      = "ZipMap", "Identity", "SequenceConstruct", "ai.onnx.ml"
 	maxIdentities                                   = 16
 	sequenceAxis                                    = 1
-	attributeLabelsStrings, attributeLabelsIntegers = "classlabels_strings", "classlabels_int64s"
 )
 
 // wide says what an element type that no Go slice holds, or that the columns of a batch do not
@@ -65,6 +65,7 @@ func wideOf(proto uint64) string {
 type rewriting struct {
 	text            []byte // the whole model; nil where the file is taken as it is
 	inputs, outputs map[string]replacement
+	known           map[graphColumn][]string // what the graph knows of columns of string inputs
 }
 
 // replacement is what stands for an input or an output.
@@ -78,7 +79,8 @@ type graphParts struct {
 	nodes           []graphNodePart
 	inputs, outputs []valuePart
 	initialized     map[string]bool
-	rest            []byte // all other fields, as they are
+	integers        map[string][]int64 // small ones of the initializers
+	rest            []byte             // all other fields, as they are
 	values          []valuePart
 }
 
@@ -86,7 +88,8 @@ type graphNodePart struct {
 	raw             []byte // the field, with its tag
 	inputs, outputs []string
 	op, domain      string
-	classes         []string
+	classes         []string // of a ZipMap
+	known           []string // of an encoder
 }
 
 type valuePart struct {
@@ -166,9 +169,10 @@ func rewrite(path string, shapes map[string][]int64) (*rewriting, error) {
 		return none, nil
 	}
 	r := &rewriting{inputs: map[string]replacement{}, outputs: map[string]replacement{}}
+	r.known = parts.knownCategories()
 	rewritten := parts.rewrite(r, shapes)
 	if len(shapes) == 0 && len(r.inputs) == 0 && len(r.outputs) == 0 {
-		return none, nil
+		return r, nil
 	}
 	r.text = append(r.text, before...)
 	r.text = appendMessage(r.text, modelGraph, rewritten)
@@ -177,7 +181,7 @@ func rewrite(path string, shapes map[string][]int64) (*rewriting, error) {
 }
 
 func readParts(graph []byte) (p graphParts, ok bool) {
-	p.initialized = map[string]bool{}
+	p.initialized, p.integers = map[string]bool{}, map[string][]int64{}
 	good := true
 	ok = fields(graph, func(number protowire.Number, raw, value []byte, _ uint64) bool {
 		switch number {
@@ -200,12 +204,11 @@ func readParts(graph []byte) (p graphParts, ok bool) {
 			}
 			return true
 		case graphInitializer:
-			fields(value, func(number protowire.Number, _, name []byte, _ uint64) bool {
-				if number == tensorName {
-					p.initialized[string(name)] = true
-				}
-				return true
-			})
+			name, values := readIntegers(value)
+			p.initialized[name] = true
+			if values != nil {
+				p.integers[name] = values
+			}
 		}
 		p.rest = append(p.rest, raw...)
 		return true
@@ -225,48 +228,47 @@ func readNode(text []byte) (n graphNodePart) {
 		case nodeDomain:
 			n.domain = string(value)
 		case nodeAttribute:
-			if classes := readClasses(value); classes != nil {
-				n.classes = classes
+			switch name, list := readList(value); name {
+			case "classlabels_strings", "classlabels_int64s":
+				n.classes = list
+			case "cats_strings", "keys_strings":
+				n.known = list
 			}
 		}
 		return true
 	})
-	if n.op != opZipMap {
-		n.classes = nil
-	}
 	return n
 }
 
-// readClasses returns the class labels that an attribute of a ZipMap lists, nil for any other.
-func readClasses(text []byte) (classes []string) {
-	labels := false
+// readList returns the texts that an attribute of certain names lists, with its name. Numbers are
+// written as text.
+func readList(text []byte) (name string, list []string) {
 	fields(text, func(number protowire.Number, _, value []byte, n uint64) bool {
 		switch {
 		case number == attributeName:
-			labels = string(value) == attributeLabelsStrings || string(value) == attributeLabelsIntegers
-			return labels
-		case len(classes) == maxClasses:
+			name = string(value)
+			return slices.Contains(listAttributes, name)
+		case len(list) == maxClasses:
 			return false
 		case number == attributeStringsList:
-			classes = append(classes, string(value))
+			list = append(list, string(value))
 		case number == attributeIntsList && value != nil: // packed
 			for len(value) > 0 {
 				v, m := protowire.ConsumeVarint(value)
-				if m < 0 || len(classes) == maxClasses {
+				if m < 0 || len(list) == maxClasses {
 					return false
 				}
-				classes, value = append(classes, strconv.FormatInt(int64(v), 10)), value[m:]
+				list, value = append(list, strconv.FormatInt(int64(v), 10)), value[m:]
 			}
 		case number == attributeIntsList:
-			classes = append(classes, strconv.FormatInt(int64(n), 10))
+			list = append(list, strconv.FormatInt(int64(n), 10))
 		}
 		return true
 	})
-	if !labels {
-		return nil
-	}
-	return classes
+	return name, list
 }
+
+var listAttributes = []string{"classlabels_strings", "classlabels_int64s", "cats_strings", "keys_strings"}
 
 func readValue(text []byte) (v valuePart, ok bool) {
 	good := true

@@ -56,7 +56,7 @@ func Describe(path string) (*Graph, error) {
 	if err != nil {
 		return nil, fmt.Errorf("describe %s: %w", path, err)
 	}
-	return &Graph{Inputs: tensorsOf(inputs, r.inputs, rewrittenInput), Outputs: tensorsOf(outputs, r.outputs, rewrittenOutput), path: path, text: r.text}, nil
+	return &Graph{Inputs: tensorsOf(inputs, r.inputs, rewrittenInput), Outputs: tensorsOf(outputs, r.outputs, rewrittenOutput), path: path, text: r.text, known: r.known}, nil
 }
 
 func tensorsOf(infos []ort.InputOutputInfo, replaced map[string]replacement, prefix string) []Tensor {
@@ -152,12 +152,25 @@ func inspectOutputs(g *Graph, inputs []*tensor, batch int, outputs []Tensor) (ro
 		return 0, -1, err
 	}
 	defer destroy(s)
-	p := prober{session: s, inputs: inputs, outputs: outputs, fill: func(int, int) {}} // with zeros
+	p := prober{session: s, inputs: inputs, outputs: outputs, fill: func(_, rows int) { fillKnown(g, inputs, rows) }}
 	rows, err = p.probe(batch)
 	if e := (scalarError{}); errors.As(err, &e) {
 		return 0, e.output, nil
 	}
 	return rows, -1, err
+}
+
+// fillKnown puts values into string inputs that the graph knows; everything else stays zero.
+func fillKnown(g *Graph, inputs []*tensor, rows int) {
+	for _, t := range inputs {
+		texts, ok := t.data.([]string)
+		for c := 0; ok && c < t.columns; c++ {
+			values := g.known[graphColumn{t.Name, c}]
+			for row := 0; row < rows && len(values) > 0; row++ {
+				texts[row*t.columns+c] = values[row%len(values)]
+			}
+		}
+	}
 }
 
 func newOptions() (*ort.SessionOptions, error) {
