@@ -15,9 +15,16 @@ import (
 // apartRows is how many rows are scored alone, to be compared with their answers in company.
 const apartRows = 8
 
+// Rounded is an Instance whose answers to one row may differ by more than those of float32 do, since
+// other batches are computed in other orders.
+type Rounded interface {
+	// Rounding returns by how much, as a share of an output's greatest answer.
+	Rounding() float64
+}
+
 // adviceAlone says what can be done about a model whose answers depend on the batch.
-const adviceAlone = "export it so that each row is scored by itself (usual causes: a softmax, mean or normalisation over the first axis; " +
-	"torch: model.eval()), or let each row be scored alone by batch: {max_batch_size: 1} (millrace init --max-batch-size 1)"
+const adviceAlone = "export it so that each row is scored by itself (usual causes: a softmax, mean or normalisation over the first axis, " +
+	"dynamic quantisation; torch: model.eval()), or let each row be scored alone by batch: {max_batch_size: 1} (millrace init --max-batch-size 1)"
 
 // answers are what an instance gave for some rows.
 type answers struct {
@@ -55,7 +62,7 @@ func (m *Model) checkRows(ctx context.Context, inst Instance, rows arrow.Record,
 	if err != nil {
 		return err
 	}
-	if c, ok := m.differ(&apart, &again, 1, func(row int) int { return row }); ok {
+	if c, ok := m.differ(&apart, &again, 1, tolerance, func(row int) int { return row }); ok {
 		return fmt.Errorf("model %s: output %q of one row is %s at first and %s the next time: the graph answers by chance; export it without "+
 			"dropout and random numbers (torch: model.eval())", m.Ref(), c.output, c.apart, c.other)
 	}
@@ -68,10 +75,14 @@ func (m *Model) checkRows(ctx context.Context, inst Instance, rows arrow.Record,
 	if err != nil {
 		return err
 	}
-	c, depends := m.differ(&apart, &together, n, func(row int) int { return row })
+	rounding := tolerance
+	if r, ok := inst.(Rounded); ok {
+		rounding = max(rounding, r.Rounding())
+	}
+	c, depends := m.differ(&apart, &together, n, rounding, func(row int) int { return row })
 	if !depends {
 		all = n
-		c, depends = m.differ(&apart, &turned, n, func(row int) int { return n - 1 - row })
+		c, depends = m.differ(&apart, &turned, n, rounding, func(row int) int { return n - 1 - row })
 	}
 	if depends {
 		return fmt.Errorf("model %s: its answers depend on the other rows of the batch: output %q of a row is %s alone and %s in a batch of %d; %s",
@@ -122,9 +133,10 @@ func (a *answers) add(one *answers, row int) {
 type contrast struct{ output, apart, other string }
 
 // differ compares the first n answers of apart with those of other, which has each in row at(row).
+// Scores may differ by rounding, a share of the greatest of them.
 // Labels differ where scores are equal but for rounding, and are compared only where there are no
 // scores.
-func (m *Model) differ(apart, other *answers, n int, at func(row int) int) (c contrast, ok bool) {
+func (m *Model) differ(apart, other *answers, n int, rounding float64, at func(row int) int) (c contrast, ok bool) {
 	scores := false
 	for _, o := range m.Manifest.Outputs {
 		scores = scores || o.Type == schemas.TypeFloat32 || o.Type == schemas.TypeFloat64
@@ -153,7 +165,7 @@ func (m *Model) differ(apart, other *answers, n int, at func(row int) int) (c co
 			a, b := apart.values[k][row], other.values[k][at(row)]
 			x, isFloat := floatOf(a)
 			y, _ := floatOf(b)
-			if isFloat && math.Abs(x-y) > tolerance*(0.01+size) || !isFloat && !scores && a != b {
+			if isFloat && math.Abs(x-y) > rounding*(0.01+size) || !isFloat && !scores && a != b {
 				return contrast{o.Name, fmt.Sprint(a), fmt.Sprint(b)}, true
 			}
 		}

@@ -51,7 +51,10 @@ func (p *graphParts) knownCategories() map[graphColumn][]string {
 				all = append(all, columns[in]...)
 			}
 			columns[n.outputs[0]] = all
-		case "ArrayFeatureExtractor":
+		case "ArrayFeatureExtractor", "Gather":
+			if n.op == "Gather" && n.axis != 1 {
+				continue
+			}
 			var picked []graphColumn
 			for _, k := range p.integers[n.inputs[len(n.inputs)-1]] {
 				if k >= 0 && k < int64(len(of)) {
@@ -105,16 +108,16 @@ func (v *valuePart) width() int {
 	return Tensor{Shape: dims}.width()
 }
 
-// readIntegers returns the values of a small tensor of int64, nil for any other.
-func readIntegers(text []byte) (name string, values []int64) {
+// readInitializer returns name and element type of a tensor, and its values if it is a small one
+// of int64.
+func readInitializer(text []byte) (name string, element uint64, values []int64) {
 	const tensorType, tensorInt64s, tensorRaw, most = 2, 7, 9, 1000
-	integers := false
 	fields(text, func(number protowire.Number, _, value []byte, n uint64) bool {
 		switch {
 		case number == tensorName:
 			name = string(value)
 		case number == tensorType:
-			integers = n == protoInt64
+			element = n
 		case number == tensorInt64s && value != nil && len(value) <= most:
 			for len(value) > 0 {
 				v, m := protowire.ConsumeVarint(value)
@@ -134,8 +137,8 @@ func readIntegers(text []byte) (name string, values []int64) {
 		}
 		return true
 	})
-	if !integers {
+	if element != protoInt64 {
 		values = nil
 	}
-	return name, values
+	return name, element, values
 }

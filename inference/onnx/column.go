@@ -57,17 +57,22 @@ func newColumn(o *schemas.Output, t *tensor, alloc memory.Allocator, invalid fun
 }
 
 func numbers[T number](t *tensor, index int, b arrayBuilder[T], invalid func(row int, value float64)) column {
-	wrapped := t.Type == "uint64" // to int64: what is beyond that is negative there
 	c := &columnOf[T]{builder: b, check: func(run []T, from int) {
 		for k, v := range run {
-			switch {
-			case v-v != 0: //nolint:gocritic // NaN, of NaN and the infinities
+			if v-v != 0 { //nolint:gocritic // NaN, of NaN and the infinities
 				invalid(from+k, float64(v))
-			case wrapped && v < 0:
-				invalid(from+k, float64(v)+1<<64)
 			}
 		}
 	}}
+	if t.Type == "uint64" { // read as int64, where what is beyond that is negative
+		c.check = func(run []T, from int) {
+			for k, v := range run {
+				if v < 0 {
+					invalid(from+k, float64(v)+1<<64)
+				}
+			}
+		}
+	}
 	switch t.element() {
 	case elementFloat:
 		c.read = convert[T, float32](t, index)

@@ -15,7 +15,8 @@ type Graph struct {
 	path string
 	text []byte // what is executed instead of the file at path; nil where that is
 
-	known map[graphColumn][]string
+	known map[graphColumn][]string // see graphParts.knownCategories
+	half  bool                     // it computes with floats of 16 bits
 }
 
 // Tensor is one input or output of a graph.
@@ -138,6 +139,9 @@ func (t Tensor) converts() error {
 
 // readable tells why millrace cannot fill the tensor, if it cannot.
 func (t Tensor) readable() error {
+	if t.Kind == "sequence" || t.Kind == "map" {
+		return fmt.Errorf("%q is a %s, not a tensor: export the graph with a tensor for each of its fields", t.Name, t.Kind)
+	}
 	if err := t.converts(); err != nil {
 		return err
 	}

@@ -30,7 +30,8 @@ type instance struct {
 	outputs    []*tensor
 	columns    []column // of results
 	categories []categories
-	batch      int // rows that the graph insists on, 0 if any
+	batch      int  // rows that the graph insists on, 0 if any
+	half       bool // the graph computes with floats of 16 bits
 
 	runRows int      // rows of a run
 	full    *binding // of runRows rows
@@ -146,6 +147,14 @@ func (i *instance) bound(n int) (*binding, error) {
 		}
 	}
 	return i.short, nil
+}
+
+// Rounding implements inference.Rounded.
+func (i *instance) Rounding() float64 {
+	if i.half {
+		return 0.02
+	}
+	return 0
 }
 
 // Predict scores in, as inference.Instance says.

@@ -66,6 +66,7 @@ type rewriting struct {
 	text            []byte // the whole model; nil where the file is taken as it is
 	inputs, outputs map[string]replacement
 	known           map[graphColumn][]string // what the graph knows of columns of string inputs
+	half            bool                     // it computes with floats of 16 bits
 }
 
 // replacement is what stands for an input or an output.
@@ -80,6 +81,7 @@ type graphParts struct {
 	inputs, outputs []valuePart
 	initialized     map[string]bool
 	integers        map[string][]int64 // small ones of the initializers
+	half            bool               // an input, output or initializer is of 16-bit floats
 	rest            []byte             // all other fields, as they are
 	values          []valuePart
 }
@@ -90,6 +92,7 @@ type graphNodePart struct {
 	op, domain      string
 	classes         []string // of a ZipMap
 	known           []string // of an encoder
+	axis            int64
 }
 
 type valuePart struct {
@@ -169,7 +172,7 @@ func rewrite(path string, shapes map[string][]int64) (*rewriting, error) {
 		return none, nil
 	}
 	r := &rewriting{inputs: map[string]replacement{}, outputs: map[string]replacement{}}
-	r.known = parts.knownCategories()
+	r.known, r.half = parts.knownCategories(), parts.half
 	rewritten := parts.rewrite(r, shapes)
 	if len(shapes) == 0 && len(r.inputs) == 0 && len(r.outputs) == 0 {
 		return r, nil
@@ -194,6 +197,7 @@ func readParts(graph []byte) (p graphParts, ok bool) {
 			v, readable := readValue(value)
 			v.raw = raw
 			good = good && readable
+			p.half = p.half || isHalf(v.element)
 			switch number {
 			case graphInput:
 				p.inputs = append(p.inputs, v)
@@ -204,7 +208,8 @@ func readParts(graph []byte) (p graphParts, ok bool) {
 			}
 			return true
 		case graphInitializer:
-			name, values := readIntegers(value)
+			name, element, values := readInitializer(value)
+			p.half = p.half || isHalf(element)
 			p.initialized[name] = true
 			if values != nil {
 				p.integers[name] = values
@@ -228,7 +233,9 @@ func readNode(text []byte) (n graphNodePart) {
 		case nodeDomain:
 			n.domain = string(value)
 		case nodeAttribute:
-			switch name, list := readList(value); name {
+			switch name, list, i := readAttribute(value); name {
+			case "axis":
+				n.axis = i
 			case "classlabels_strings", "classlabels_int64s":
 				n.classes = list
 			case "cats_strings", "keys_strings":
@@ -240,14 +247,16 @@ func readNode(text []byte) (n graphNodePart) {
 	return n
 }
 
-// readList returns the texts that an attribute of certain names lists, with its name. Numbers are
-// written as text.
-func readList(text []byte) (name string, list []string) {
+// readAttribute returns the name of an attribute, and of those that are looked at the texts that it
+// lists, or its integer. Listed numbers are written as text.
+func readAttribute(text []byte) (name string, list []string, integer int64) {
 	fields(text, func(number protowire.Number, _, value []byte, n uint64) bool {
 		switch {
 		case number == attributeName:
 			name = string(value)
-			return slices.Contains(listAttributes, name)
+			return slices.Contains(attributes, name)
+		case number == attributeInt:
+			integer = int64(n)
 		case len(list) == maxClasses:
 			return false
 		case number == attributeStringsList:
@@ -265,10 +274,10 @@ func readList(text []byte) (name string, list []string) {
 		}
 		return true
 	})
-	return name, list
+	return name, list, integer
 }
 
-var listAttributes = []string{"classlabels_strings", "classlabels_int64s", "cats_strings", "keys_strings"}
+var attributes = []string{"axis", "classlabels_strings", "classlabels_int64s", "cats_strings", "keys_strings"}
 
 func readValue(text []byte) (v valuePart, ok bool) {
 	good := true
@@ -421,6 +430,11 @@ func (p *graphParts) source(producer map[string]int, name string) (from *graphNo
 		name = p.nodes[i].inputs[0]
 	}
 	return nil, nil
+}
+
+// isHalf tells whether the type of that number is a float of 16 bits.
+func isHalf(proto uint64) bool {
+	return proto == wide["float16"].proto || proto == wide["bfloat16"].proto
 }
 
 // elementOf returns the name of an element type that is read as it is, "" for all others.

@@ -54,7 +54,7 @@ func (r Runtime) newInstance(ctx context.Context, m *inference.Model, alloc memo
 	if batch == 0 && m.Manifest.Batch.MaxBatchSize == 1 {
 		batch = 1
 	}
-	i := &instance{model: m, batch: batch, categories: categoriesOf(m.Manifest)}
+	i := &instance{model: m, batch: batch, categories: categoriesOf(m.Manifest), half: g.half}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, i.Close())

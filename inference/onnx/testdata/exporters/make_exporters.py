@@ -226,6 +226,10 @@ ct("skl_ct_error", ["a", "b", "carrier", "kind"], pp.OneHotEncoder())
 ct("skl_ct_ordinal", ["a", "b", "carrier", "kind"], pp.OrdinalEncoder(), tr.DecisionTreeClassifier(max_depth=4))
 ct("skl_ct_case", ["Age", "age", "AGE", "row"], pp.OneHotEncoder(handle_unknown="ignore"))
 
+S = np.stack([np.array(["AA", "UA", "WN"])[y3], np.array(["x", "y"])[yb]], 1)
+strings = [("S", StringTensorType([None, 2]))]
+skl("skl_strmatrix", pl.make_pipeline(pp.OneHotEncoder(), lm.LogisticRegression()), yb, types=strings, xs={"S": S[:N].astype(object)}, XX=S)
+
 
 @case
 def xgb_all():
