@@ -92,10 +92,10 @@ func fitCategories(values []string) bool {
 func (v *valuePart) width() int {
 	const dimValue = 1
 	var dims []int64
-	fields(v.shape, func(_ protowire.Number, _, shape []byte, _ uint64) bool { // the one field, with its tag
-		return fields(shape, func(_ protowire.Number, _, dim []byte, _ uint64) bool {
+	fields(v.shape, func(_ int, _, shape []byte, _ uint64) bool { // the one field, with its tag
+		return fields(shape, func(_ int, _, dim []byte, _ uint64) bool {
 			size := int64(-1)
-			fields(dim, func(number protowire.Number, _, _ []byte, n uint64) bool {
+			fields(dim, func(number int, _, _ []byte, n uint64) bool {
 				if number == dimValue {
 					size = int64(n)
 				}
@@ -112,7 +112,7 @@ func (v *valuePart) width() int {
 // of int64.
 func readInitializer(text []byte) (name string, element uint64, values []int64) {
 	const tensorType, tensorInt64s, tensorRaw, most = 2, 7, 9, 1000
-	fields(text, func(number protowire.Number, _, value []byte, n uint64) bool {
+	fields(text, func(number int, _, value []byte, n uint64) bool {
 		switch {
 		case number == tensorName:
 			name = string(value)

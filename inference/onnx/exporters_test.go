@@ -157,7 +157,7 @@ func TestFolderOfExportedModels(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".onnx"), func(t *testing.T) {
 			e := readExported(t, path)
 			manifest, err := e.check(t, 0)
-			for _, line := range strings.Split(manifest, "\n") {
+			for line := range strings.SplitSeq(manifest, "\n") {
 				if strings.Contains(line, "left out") {
 					t.Log(strings.TrimSpace(line))
 				}

@@ -21,7 +21,7 @@ const (
 	attributeTypeInt                                = 2
 	valueName, valueType                            = 1, 2
 	typeTensor, typeSequence, typeMap               = 1, 4, 5
-	typeElement, typeShape, mapValue                = 1, 2, 2
+	typeElement, typeShape                          = 1, 2
 	protoFloat, protoInt32, protoInt64, protoString = 1, 6, 7, 8
 	maxRewritten                                    = 1 << 30 // bytes of a graph that is held in memory
 	maxClasses                                      = 1 << 16
@@ -106,7 +106,7 @@ type valuePart struct {
 
 // fields calls each with the fields of a message; false ends it. It tells whether all of them
 // could be read.
-func fields(text []byte, each func(number protowire.Number, raw, value []byte, n uint64) bool) bool {
+func fields(text []byte, each func(number int, raw, value []byte, n uint64) bool) bool {
 	for len(text) > 0 {
 		number, kind, n := protowire.ConsumeTag(text)
 		if n < 0 {
@@ -125,7 +125,7 @@ func fields(text []byte, each func(number protowire.Number, raw, value []byte, n
 		case protowire.VarintType:
 			v, _ = protowire.ConsumeVarint(text[n:])
 		}
-		if !each(number, raw, value, v) {
+		if !each(int(number), raw, value, v) {
 			return false
 		}
 		text = text[n+m:]
@@ -152,7 +152,7 @@ func rewrite(path string, shapes map[string][]int64) (*rewriting, error) {
 	}
 	var before, graph, after []byte
 	graphs := 0
-	ok := fields(text, func(number protowire.Number, raw, value []byte, _ uint64) bool {
+	ok := fields(text, func(number int, raw, value []byte, _ uint64) bool {
 		switch {
 		case number == modelGraph:
 			graph = value
@@ -186,7 +186,7 @@ func rewrite(path string, shapes map[string][]int64) (*rewriting, error) {
 func readParts(graph []byte) (p graphParts, ok bool) {
 	p.initialized, p.integers = map[string]bool{}, map[string][]int64{}
 	good := true
-	ok = fields(graph, func(number protowire.Number, raw, value []byte, _ uint64) bool {
+	ok = fields(graph, func(number int, raw, value []byte, _ uint64) bool {
 		switch number {
 		case graphNode:
 			n := readNode(value)
@@ -222,7 +222,7 @@ func readParts(graph []byte) (p graphParts, ok bool) {
 }
 
 func readNode(text []byte) (n graphNodePart) {
-	fields(text, func(number protowire.Number, _, value []byte, _ uint64) bool {
+	fields(text, func(number int, _, value []byte, _ uint64) bool {
 		switch number {
 		case nodeInput:
 			n.inputs = append(n.inputs, string(value))
@@ -250,7 +250,7 @@ func readNode(text []byte) (n graphNodePart) {
 // readAttribute returns the name of an attribute, and of those that are looked at the texts that it
 // lists, or its integer. Listed numbers are written as text.
 func readAttribute(text []byte) (name string, list []string, integer int64) {
-	fields(text, func(number protowire.Number, _, value []byte, n uint64) bool {
+	fields(text, func(number int, _, value []byte, n uint64) bool {
 		switch {
 		case number == attributeName:
 			name = string(value)
@@ -282,7 +282,7 @@ var attributes = []string{"axis", "classlabels_strings", "classlabels_int64s", "
 func readValue(text []byte) (v valuePart, ok bool) {
 	good := true
 	tensorOf := func(text []byte, shape bool) {
-		good = good && fields(text, func(number protowire.Number, raw, _ []byte, n uint64) bool {
+		good = good && fields(text, func(number int, raw, _ []byte, n uint64) bool {
 			switch number {
 			case typeElement:
 				v.element = n
@@ -294,19 +294,19 @@ func readValue(text []byte) (v valuePart, ok bool) {
 			return true
 		})
 	}
-	ok = fields(text, func(number protowire.Number, _, value []byte, _ uint64) bool {
+	ok = fields(text, func(number int, _, value []byte, _ uint64) bool {
 		switch number {
 		case valueName:
 			v.name = string(value)
 		case valueType:
-			good = good && fields(value, func(number protowire.Number, _, value []byte, _ uint64) bool {
+			good = good && fields(value, func(number int, _, value []byte, _ uint64) bool {
 				switch number {
 				case typeTensor:
 					tensorOf(value, true)
 				case typeSequence:
 					v.sequence = true
-					fields(value, func(_ protowire.Number, _, value []byte, _ uint64) bool { // its one field, a type
-						return fields(value, func(number protowire.Number, _, value []byte, _ uint64) bool {
+					fields(value, func(_ int, _, value []byte, _ uint64) bool { // its one field, a type
+						return fields(value, func(number int, _, value []byte, _ uint64) bool {
 							switch number {
 							case typeTensor:
 								tensorOf(value, false)
