@@ -253,3 +253,34 @@ func TestWeightsThatAnotherParserWouldFind(t *testing.T) {
 		})
 	}
 }
+
+// TestInitAndCheckAgree: a graph that init puts into the repository loads and scores in check as it
+// did, and one that neither could serve is not left there.
+func TestInitAndCheckAgree(t *testing.T) {
+	graphs := filepath.Join("..", "inference", "onnx", "testdata", "exporters")
+	dir := t.TempDir()
+	cfg, err := config.Load("", nil, []string{"models.repository=" + filepath.Join(dir, "models")})
+	require.NoError(t, err)
+	for _, name := range []string{"cat_reg", "skl_zip", "torch_net", "hidden1"} {
+		_, err := operate.InitModel(t.Context(), cfg, filepath.Join(graphs, name+".onnx"), name, "1", 0)
+		require.NoError(t, err, name)
+	}
+	path := filepath.Join(graphs, "softmax0.onnx")
+	_, err = operate.InitModel(t.Context(), cfg, path, "softmax0", "1", 0)
+	require.ErrorContains(t, err, "model softmax0/1: its answers depend on the other rows of the batch")
+	require.NoDirExists(t, filepath.Join(cfg.Models.Repository, "softmax0", "1"))
+	_, err = operate.InitModel(t.Context(), cfg, path, "softmax0", "1", 1)
+	require.NoError(t, err)
+	lines, err := operate.CheckModels(t.Context(), cfg)
+	require.NoError(t, err)
+	require.Len(t, lines, 5)
+
+	manifest := filepath.Join(cfg.Models.Repository, "softmax0", "1", "manifest.yaml")
+	text, err := os.ReadFile(manifest)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(manifest, []byte(strings.Replace(string(text), "max_batch_size: 1", "max_batch_size: 8", 1)), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(cfg.Models.Repository, "torch_net", "1", "torch_net.onnx.data"), []byte("changed"), 0o600))
+	_, err = operate.CheckModels(t.Context(), cfg)
+	require.ErrorContains(t, err, "its answers depend on the other rows of the batch")
+	require.ErrorContains(t, err, "torch_net.onnx.data has sha256")
+}

@@ -21,7 +21,7 @@ func (p *graphParts) knownCategories() map[graphColumn][]string {
 	known := map[graphColumn][]string{}
 	columns := map[string][]graphColumn{} // of a value that is made of nothing but such columns
 	for _, v := range p.inputs {
-		if v.element != protoString || v.sequence {
+		if v.element != protoString || v.sequence || v.width() > maxFeatures {
 			continue
 		}
 		for c := range v.width() {
@@ -44,7 +44,7 @@ func (p *graphParts) knownCategories() map[graphColumn][]string {
 		case "Concat":
 			var all []graphColumn
 			for _, in := range n.inputs {
-				if columns[in] == nil {
+				if columns[in] == nil || len(all) > maxFeatures {
 					all = nil
 					break
 				}

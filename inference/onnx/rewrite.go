@@ -1,14 +1,10 @@
 package onnx
 
 import (
-	"fmt"
-	"os"
 	"slices"
 	"strconv"
 
 	"google.golang.org/protobuf/encoding/protowire"
-
-	"github.com/millrace/millrace/schemas"
 )
 
 // More fields of onnx.proto3: what a graph takes and gives, and how.
@@ -82,7 +78,7 @@ type graphParts struct {
 	initialized     map[string]bool
 	integers        map[string][]int64 // small ones of the initializers
 	half            bool               // an input, output or initializer is of 16-bit floats
-	rest            []byte             // all other fields, as they are
+	rest            [][]byte           // all other fields, as they are
 	values          []valuePart
 }
 
@@ -138,29 +134,23 @@ func fields(text []byte, each func(number int, raw, value []byte, n uint64) bool
 // with every number of rows: what is given is reshaped to them. nil reshapes nothing.
 func rewrite(path string, shapes map[string][]int64) (*rewriting, error) {
 	none := &rewriting{}
-	f, err := schemas.OpenFile(path)
+	text, unmap, err := mapGraph(path)
 	if err != nil {
-		return nil, fmt.Errorf("read graph: %w", err)
+		return nil, err
 	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || info.Size() == 0 || info.Size() > maxRewritten {
-		return none, err
+	defer unmap()
+	if len(text) > maxRewritten {
+		return none, nil
 	}
-	text, err := os.ReadFile(path) //nolint:gosec // the path is the operator's choice, and was opened as a plain file
-	if err != nil {
-		return nil, fmt.Errorf("read graph: %w", err)
-	}
-	var before, graph, after []byte
+	var around [2][][]byte // fields before the graph and after it
+	var graph []byte
 	graphs := 0
 	ok := fields(text, func(number int, raw, value []byte, _ uint64) bool {
-		switch {
-		case number == modelGraph:
+		if number == modelGraph {
 			graph = value
 			graphs++
-		case graphs == 0:
-			before = append(before, raw...)
-		default:
-			after = append(after, raw...)
+		} else {
+			around[min(graphs, 1)] = append(around[min(graphs, 1)], raw)
 		}
 		return true
 	})
@@ -174,12 +164,12 @@ func rewrite(path string, shapes map[string][]int64) (*rewriting, error) {
 	r := &rewriting{inputs: map[string]replacement{}, outputs: map[string]replacement{}}
 	r.known, r.half = parts.knownCategories(), parts.half
 	rewritten := parts.rewrite(r, shapes)
-	if len(shapes) == 0 && len(r.inputs) == 0 && len(r.outputs) == 0 {
+	if rewritten == nil {
 		return r, nil
 	}
-	r.text = append(r.text, before...)
+	r.text = slices.Concat(around[0]...)
 	r.text = appendMessage(r.text, modelGraph, rewritten)
-	r.text = append(r.text, after...)
+	r.text = append(r.text, slices.Concat(around[1]...)...)
 	return r, nil
 }
 
@@ -215,7 +205,7 @@ func readParts(graph []byte) (p graphParts, ok bool) {
 				p.integers[name] = values
 			}
 		}
-		p.rest = append(p.rest, raw...)
+		p.rest = append(p.rest, raw)
 		return true
 	})
 	return p, ok && good
@@ -325,7 +315,7 @@ func readValue(text []byte) (v valuePart, ok bool) {
 	return v, ok && good
 }
 
-// rewrite returns the graph with its replacements, which it notes in r.
+// rewrite returns the graph with its replacements, which it notes in r; nil where it needs none.
 func (p *graphParts) rewrite(r *rewriting, shapes map[string][]int64) []byte {
 	producer := map[string]int{}
 	for i, n := range p.nodes {
@@ -390,6 +380,9 @@ func (p *graphParts) rewrite(r *rewriting, shapes map[string][]int64) []byte {
 		}
 		values = appendValue(values, graphOutput, to, element, v.shape) // a sequence has none
 	}
+	if len(r.inputs) == 0 && len(r.outputs) == 0 {
+		return nil
+	}
 	// A sequence that something else reads too must stay.
 	for _, n := range p.nodes {
 		for _, in := range n.inputs {
@@ -405,7 +398,7 @@ func (p *graphParts) rewrite(r *rewriting, shapes map[string][]int64) []byte {
 		}
 	}
 	text = append(text, last...)
-	text = append(text, p.rest...)
+	text = append(text, slices.Concat(p.rest...)...)
 	text = append(text, values...)
 	for _, v := range p.values {
 		if i, ok := producer[v.name]; !ok || !dropped[i] {
