@@ -12,6 +12,7 @@ import (
 
 func initCommand(o *options) *cobra.Command {
 	var name, version string
+	var maxBatchSize int
 	cmd := &cobra.Command{
 		Use:   "init MODEL.onnx",
 		Short: "Put an ONNX model into the repository, with a manifest made from its graph",
@@ -19,7 +20,7 @@ func initCommand(o *options) *cobra.Command {
 			"outputs. What the graph cannot tell is marked CHECK: in the manifest; it serves as it is.",
 		Args: args(cobra.ExactArgs(1)),
 		RunE: o.configured(func(cmd *cobra.Command, cfg config.Config, given []string) error {
-			made, err := operate.InitModel(cmd.Context(), cfg, given[0], name, version)
+			made, err := operate.InitModel(cmd.Context(), cfg, given[0], name, version, maxBatchSize)
 			if err != nil {
 				return err
 			}
@@ -30,5 +31,6 @@ func initCommand(o *options) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&name, "name", "", "model name (default from the file's name)")
 	cmd.Flags().StringVar(&version, "version", "1", "version")
+	cmd.Flags().IntVar(&maxBatchSize, "max-batch-size", 0, "rows of one run of the model at most; 1 scores each row alone")
 	return cmd
 }

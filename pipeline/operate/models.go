@@ -79,12 +79,12 @@ type InitResult struct {
 }
 
 // InitModel copies an ONNX model into the repository with a manifest made from its graph.
-// An empty name is taken from the file's.
-func InitModel(ctx context.Context, cfg config.Config, path, name, version string) (InitResult, error) {
+// An empty name is taken from the file's; maxBatchSize is the manifest's batch.max_batch_size.
+func InitModel(ctx context.Context, cfg config.Config, path, name, version string, maxBatchSize int) (InitResult, error) {
 	if name == "" {
 		name = modelNameOf(path)
 	}
-	manifest, err := catalog.Init(ctx, cfg.Models, path, name, version)
+	manifest, err := catalog.Init(ctx, cfg.Models, path, name, version, maxBatchSize)
 	if err != nil {
 		return InitResult{}, err
 	}
