@@ -93,6 +93,8 @@ type FinishedWindow struct {
 	Labels      uint64    `ch:"labels"`
 	Verdict     string    `ch:"verdict"`
 	DoneAt      time.Time `ch:"done_at"`
+	LabelState  uint64    `ch:"label_state"` // of the labels that counted; 0: none, or not known
+	Retraining  bool      `ch:"retraining"`  // it asked for retraining
 }
 
 // Results are what was found in windows.
@@ -100,14 +102,6 @@ type Results struct {
 	Windows  []FinishedWindow
 	Drift    []DriftResult
 	Accuracy []AccuracyResult
-}
-
-// RetrainingBreach is a window in which a job found a breach that asks for retraining, and
-// the first revision that did.
-type RetrainingBreach struct {
-	Job         string    `ch:"job"`
-	WindowStart time.Time `ch:"window_start"`
-	Revision    uint32    `ch:"revision"`
 }
 
 // DueReport is a window that was finished, or revised, since its report was written.
