@@ -190,6 +190,17 @@ func TestLabelsThatComeLate(t *testing.T) {
 	l.tell(hours[4], 4, 1000, 4*time.Hour, follow(hours[4], 4))
 	next()
 	require.Equal(t, map[int]uint32{0: 3, 1: 1, 2: 1, 3: 0, 4: 1, 5: 0}, l.requireFinal())
+
+	// A span is judged again by hand beside the monitor, which goes on from that revision.
+	again, err := drift.NewMonitor(w.config(), history.New(w, w.Database()), pub, zerolog.Nop()).
+		Again(t.Context(), now, w.version, profile.Span{Start: historytest.Start.Add(90 * time.Minute), End: historytest.Start.Add(2*time.Hour + time.Second)})
+	require.NoError(t, err)
+	require.Len(t, again, 4, "hours 01 and 02, of both jobs")
+	require.Equal(t, map[int]uint32{0: 3, 1: 2, 2: 2, 3: 0, 4: 1, 5: 0}, l.requireFinal())
+	l.tell(hours[1][:60], 4, 5000, 5*time.Hour, follow(hours[1], 2))
+	require.Len(t, next().Judged, 1)
+	require.Equal(t, map[int]uint32{0: 3, 1: 3, 2: 2, 3: 0, 4: 1, 5: 0}, l.requireFinal())
+
 	ids := map[string]bool{}
 	for _, e := range pub.events {
 		require.False(t, ids[e.ID], "each revision has an id of its own")

@@ -43,7 +43,9 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 
 	store := history.New(client, env.Config.ClickHouse.Database)
 	publisher := countingPublisher{kafka.EventPublisher{Producer: producer, Topic: env.Config.Topics.Events}, m, env.Done}
-	monitor := drift.NewMonitor(drift.DefaultConfig(), store, publisher, env.Log)
+	judging := drift.DefaultConfig()
+	judging.ReportLink = report.Link(env.Config.Monitor.ReportsURL)
+	monitor := drift.NewMonitor(judging, store, publisher, env.Log)
 	reports := report.DefaultConfig()
 	reports.Dir = env.Config.Monitor.ReportsDir
 	reporter := report.NewReporter(reports, store, env.Log)
