@@ -132,3 +132,24 @@ type PartitionProgress struct {
 	Newest    time.Time `ch:"newest"`     // the last minute that has rows
 	Requests  uint64    `ch:"requests"`   // rows
 }
+
+// LabelReason is what became of a label.
+type LabelReason string
+
+// What becomes of labels.
+const (
+	LabelCounts         LabelReason = "counts"
+	LabelSuperseded     LabelReason = "superseded"      // another label of the request counts: it was corrected, or sent twice
+	LabelUnknownRequest LabelReason = "unknown_request" // no row has this request id
+	LabelUnknownModel   LabelReason = "unknown_model"   // no row of the model was ever stored
+)
+
+// LabelCount is a row of label_counts: how many labels of those that were stored in a span
+// came to what.
+type LabelCount struct {
+	Model      string    `ch:"model"`
+	Reason     string    `ch:"reason"` // a LabelReason
+	StoredFrom time.Time `ch:"stored_from"`
+	StoredTo   time.Time `ch:"stored_to"`
+	Labels     uint64    `ch:"labels"`
+}
