@@ -203,12 +203,12 @@ func (s *Store) CountCells(ctx context.Context, m *schemas.Manifest, ref *schema
 
 // labelsQuery selects window, score and label of the rows of a span that have a label, once
 // for each window that has rows of a request's id: of requests that share an id in a window,
-// the first by coordinates counts.
+// the one with the least score counts, so that every query finds the same one.
 func (t versionRows) labelsQuery(target *schemas.Target, s profile.Span, starts []time.Time) string {
 	where := t.where(s) + t.only(s, starts)
 	return fmt.Sprintf("SELECT o.`0w` AS w, o.`0s` AS score, l.label AS label\n"+
 		"FROM (\n"+
-		"  SELECT request_id, toUInt32(%[1]s) AS `0w`, argMin(toFloat64(%[2]s), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`\n"+
+		"  SELECT request_id, toUInt32(%[1]s) AS `0w`, min(toFloat64(%[2]s)) AS `0s`\n"+
 		"  FROM %[3]s WHERE %[4]s GROUP BY request_id, `0w`\n"+
 		") AS o INNER JOIN (%[5]s) AS l ON l.request_id = o.request_id\n"+
 		"WHERE NOT isNull(o.`0s`) AND NOT isNaN(o.`0s`)",

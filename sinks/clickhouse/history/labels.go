@@ -3,7 +3,6 @@ package history
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/millrace/millrace/drift/profile"
@@ -134,33 +133,24 @@ func (s *Store) LabelledWindows(ctx context.Context, m *schemas.Manifest, span p
 }
 
 // LabelStates returns for each window how many of its requests have a label, and a number that
-// depends on which. starts are the starts of windows, ascending.
+// depends on which. starts are the starts of windows. It takes a query for each: one of many
+// windows has to join rows and labels, which took 1.8 times the CPU.
 func (s *Store) LabelStates(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.LabelState, error) {
-	if len(starts) == 0 {
-		return nil, nil
-	}
 	t := s.rowsOf(m)
-	span := t.span(starts)
-	where := t.where(span) + t.only(span, starts)
-	var rows []struct {
-		Window uint32 `ch:"w"`
-		Labels uint64 `ch:"n"`
-		State  uint64 `ch:"state"`
-	}
-	if err := s.conn.Select(ctx, &rows, fmt.Sprintf(
-		"SELECT o.`0w` AS w, count() AS n, sum(cityHash64(l.request_id, ifNull(l.label, 0), l.label_class)) AS state"+
-			" FROM (SELECT DISTINCT request_id, toUInt32(%[1]s) AS `0w` FROM %[2]s WHERE %[3]s) AS o INNER JOIN (%[4]s) AS l ON l.request_id = o.request_id GROUP BY w",
-		t.index(span.Start), t.observations(), where,
-		t.latestLabels(usable(m.Target), fmt.Sprintf("SELECT request_id FROM %s WHERE %s", t.observations(), where)))); err != nil {
-		return nil, fmt.Errorf("read which labels of %s version %s count: %w", t.observations(), t.version, err)
-	}
 	out := make([]profile.LabelState, len(starts))
-	for _, r := range rows {
-		i, ok := slices.BinarySearchFunc(starts, span.Start.Add(time.Duration(r.Window)*t.window), time.Time.Compare)
-		if !ok {
-			return nil, fmt.Errorf("read which labels of %s count: answer names window %d, which was not asked for", t.observations(), r.Window)
+	for i, start := range starts {
+		var rows []struct {
+			Labels uint64 `ch:"n"`
+			State  uint64 `ch:"state"`
 		}
-		out[i] = profile.LabelState{Labels: r.Labels, State: r.State}
+		ids := fmt.Sprintf("SELECT request_id FROM %s WHERE %s", t.observations(), t.where(profile.Span{Start: start, End: start.Add(t.window)}))
+		if err := s.conn.Select(ctx, &rows, fmt.Sprintf("SELECT count() AS n, sum(cityHash64(request_id, ifNull(label, 0), label_class)) AS state FROM (%s)",
+			t.latestLabels(usable(m.Target), ids))); err != nil {
+			return nil, fmt.Errorf("read which labels of %s version %s count: %w", t.observations(), t.version, err)
+		}
+		if len(rows) == 1 {
+			out[i] = profile.LabelState{Labels: rows[0].Labels, State: rows[0].State}
+		}
 	}
 	return out, nil
 }
