@@ -95,14 +95,14 @@ func (l *labels) requireFinal() map[int]uint32 {
 		require.Len(l.t, figures, 4)
 		for _, f := range figures {
 			var want float64
-			switch schemas.Stattest(f.Metric) {
-			case schemas.StattestAccuracy:
+			switch f.Metric {
+			case "accuracy":
 				want, err = confusion.Accuracy()
-			case schemas.StattestPrecision:
+			case "precision":
 				want, err = confusion.Precision(binary)
-			case schemas.StattestRecall:
+			case "recall":
 				want, err = confusion.Recall(binary)
-			case schemas.StattestAUC:
+			case "roc_auc":
 				want, err = ranking.ROCAUC()
 			}
 			require.NoError(l.t, err)

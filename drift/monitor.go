@@ -16,7 +16,7 @@ import (
 type Config struct {
 	// MaxWindows bounds the windows, and MaxRows the labelled rows, of one query. A single
 	// window may have more rows. One query over 500,000 rows takes ClickHouse about 1.5 CPU
-	// second and 0.4 GB to join labels.
+	// seconds and 0.4 GB to join labels.
 	MaxWindows int
 	MaxRows    uint64
 
