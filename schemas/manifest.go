@@ -210,6 +210,15 @@ type Monitoring struct {
 	MinRows     int64    `yaml:"min_rows,omitempty"`     // below it a window gets no verdict; default 100
 	Rate        float64  `yaml:"rate,omitempty"`         // of windows without drift in which chance may breach any drift check; default 0.05
 	Checks      []Check  `yaml:"checks"`
+
+	Retraining RetrainingPolicy `yaml:"retraining,omitempty"`
+}
+
+// RetrainingPolicy says how often breaches of checks with retrain ask for retraining.
+type RetrainingPolicy struct {
+	// Cooldown is how long, by event time, no window asks for retraining after one has; 0: each
+	// window that breaches such a check asks. What it breaches is an alert all the same.
+	Cooldown Duration `yaml:"cooldown,omitempty"`
 }
 
 // DefaultRate is that of Monitoring.Rate.

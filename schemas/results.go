@@ -93,6 +93,8 @@ type FinishedWindow struct {
 	Labels      uint64    `ch:"labels"`
 	Verdict     string    `ch:"verdict"`
 	DoneAt      time.Time `ch:"done_at"`
+	LabelState  uint64    `ch:"label_state"` // of the labels that counted; 0: none, or not known
+	Retraining  bool      `ch:"retraining"`  // it asked for retraining
 }
 
 // Results are what was found in windows.
@@ -100,14 +102,6 @@ type Results struct {
 	Windows  []FinishedWindow
 	Drift    []DriftResult
 	Accuracy []AccuracyResult
-}
-
-// RetrainingBreach is a window in which a job found a breach that asks for retraining, and
-// the first revision that did.
-type RetrainingBreach struct {
-	Job         string    `ch:"job"`
-	WindowStart time.Time `ch:"window_start"`
-	Revision    uint32    `ch:"revision"`
 }
 
 // DueReport is a window that was finished, or revised, since its report was written.
@@ -137,4 +131,25 @@ type PartitionProgress struct {
 	ScoredAt  time.Time `ch:"scored_at"`  // when a row was last scored
 	Newest    time.Time `ch:"newest"`     // the last minute that has rows
 	Requests  uint64    `ch:"requests"`   // rows
+}
+
+// LabelReason is what became of a label.
+type LabelReason string
+
+// What becomes of labels.
+const (
+	LabelCounts         LabelReason = "counts"
+	LabelSuperseded     LabelReason = "superseded"      // another label of the request counts: it was corrected, or sent twice
+	LabelUnknownRequest LabelReason = "unknown_request" // no row has this request id
+	LabelUnknownModel   LabelReason = "unknown_model"   // no row of the model was ever stored
+)
+
+// LabelCount is a row of label_counts: how many labels of those that were stored in a span
+// came to what.
+type LabelCount struct {
+	Model      string    `ch:"model"`
+	Reason     string    `ch:"reason"` // a LabelReason
+	StoredFrom time.Time `ch:"stored_from"`
+	StoredTo   time.Time `ch:"stored_to"`
+	Labels     uint64    `ch:"labels"`
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/millrace/millrace/drift/internal/page"
@@ -230,6 +231,17 @@ const fileStamp = "20060102T150405Z"
 // file returns the path of a window's files below the reports' folder, without extension.
 func file(model, version string, start time.Time) string {
 	return filepath.Join(model, version, start.UTC().Format(fileStamp))
+}
+
+// Link returns where the report of a window is found: below a URL, or, where base is empty, as
+// the path below the reports' folder.
+func Link(base string) func(model, version string, start time.Time) string {
+	if base != "" {
+		base = strings.TrimRight(base, "/") + "/"
+	}
+	return func(model, version string, start time.Time) string {
+		return base + filepath.ToSlash(file(model, version, start)) + ".html"
+	}
 }
 
 // Write writes a report as HTML and as JSON below dir and returns the two paths. Each file

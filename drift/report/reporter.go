@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -329,7 +328,7 @@ func (r *Reporter) writeIndex(ctx context.Context, versions []drift.Version) err
 		for _, row := range rows[:min(len(rows), maxIndexed)] {
 			w := indexWindow{Start: row.WindowStart, Drift: row.Drift, Accuracy: row.Accuracy, Rows: row.Rows, Labels: row.Labels}
 			if row.Reported {
-				w.Link = filepath.ToSlash(file(iv.Model, iv.Version, row.WindowStart)) + ".html"
+				w.Link = Link("")(iv.Model, iv.Version, row.WindowStart)
 			}
 			iv.Windows = append(iv.Windows, w)
 		}

@@ -7,6 +7,7 @@ type Metrics struct {
 	events     *prometheus.CounterVec // model, kind
 	deliveries *prometheus.CounterVec // subscription, outcome
 	parked     *prometheus.GaugeVec   // subscription
+	labels     *prometheus.CounterVec // model, reason
 }
 
 // NewMetrics registers them.
@@ -21,7 +22,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		parked: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "millrace_alerts_parked", Help: "Events that a subscription's receiver has refused and that wait for millrace alerts send.",
 		}, []string{"subscription"}),
+		labels: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_labels_total", Help: "Labels by what became of them ten minutes after they were stored (counts, superseded, unknown_request, unknown_model: of no model). The table label_counts has them too.",
+		}, []string{"model", "reason"}),
 	}
-	registry.MustRegister(m.events, m.deliveries, m.parked)
+	registry.MustRegister(m.events, m.deliveries, m.parked, m.labels)
 	return m
 }
