@@ -201,26 +201,19 @@ func (s *Store) CountCells(ctx context.Context, m *schemas.Manifest, ref *schema
 	return out, nil
 }
 
-// labelsQuery selects request_id, event time and label of the rows of a span that have a
-// label. A correction is a later feedback row of the same request, so the last one counts.
-// Requests that share an id count once. The rows' own ids are asked for first, so that
-// feedback is read by its primary key (model, request_id).
-//
-// One aggregation over both tables: measured at two thirds of the join's time, as no second
-// and third hash table of ids is built.
+// labelsQuery selects window, score and label of the rows of a span that have a label, once
+// for each window that has rows of a request's id: of requests that share an id in a window,
+// the first by coordinates counts.
 func (t versionRows) labelsQuery(target *schemas.Target, s profile.Span, starts []time.Time) string {
 	where := t.where(s) + t.only(s, starts)
-	return fmt.Sprintf("SELECT any(`0w`) AS w, any(`0s`) AS score, argMax(`0l`, `0o`) AS label\n"+
+	return fmt.Sprintf("SELECT o.`0w` AS w, o.`0s` AS score, l.label AS label\n"+
 		"FROM (\n"+
-		"  SELECT request_id, toNullable(toUInt32(%[1]s)) AS `0w`, toFloat64(%[2]s) AS `0s`, CAST(NULL, 'Nullable(Float64)') AS `0l`, toInt64(-1) AS `0o`\n"+
-		"  FROM %[3]s WHERE %[4]s\n"+
-		"  UNION ALL\n"+
-		"  SELECT request_id, NULL, NULL, label, feedback_offset\n"+
-		"  FROM %[5]s.feedback WHERE model = %[6]s AND request_id IN (SELECT request_id FROM %[3]s WHERE %[4]s)\n"+
-		")\n"+
-		"GROUP BY request_id\n"+
-		"HAVING NOT isNull(label) AND NOT isNaN(label) AND NOT isNull(score) AND NOT isNaN(score)",
-		t.index(s.Start), column(target.Score), t.observations(), where, t.database, quote(t.model))
+		"  SELECT request_id, toUInt32(%[1]s) AS `0w`, argMin(toFloat64(%[2]s), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`\n"+
+		"  FROM %[3]s WHERE %[4]s GROUP BY request_id, `0w`\n"+
+		") AS o INNER JOIN (%[5]s) AS l ON l.request_id = o.request_id\n"+
+		"WHERE NOT isNull(o.`0s`) AND NOT isNaN(o.`0s`)",
+		t.index(s.Start), column(target.Score), t.observations(), where,
+		t.latestLabels(usable(target), fmt.Sprintf("SELECT request_id FROM %s WHERE %s", t.observations(), where)))
 }
 
 type qualityRow struct {
