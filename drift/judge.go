@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -154,19 +155,19 @@ func applyCheck(r *schemas.DriftResult, c *schemas.Check) {
 func (p *pass) accuracyResults(w window, q profile.Quality) []schemas.AccuracyResult {
 	m := p.Manifest
 	var rows []schemas.AccuracyResult
-	for _, metric := range qualityFigures() {
+	for _, figure := range m.Target.Figures() {
 		row := schemas.AccuracyResult{
 			Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()),
-			Revision: w.revision, Metric: string(metric), Rows: w.Rows, Labels: uint64(q.Labels()), ComputedAt: p.now,
+			Revision: w.revision, Metric: string(figure.Name), Rows: w.Rows, Labels: uint64(q.Labels()), ComputedAt: p.now,
 		}
-		value, defined := qualityFigure(q, metric)
+		value, defined := qualityFigure(m.Target, q, figure.Name)
 		if defined {
 			row.Value = &value
 		}
-		if check := checkOf(m, metric, ""); check != nil {
+		if check := checkOf(m, figure.Name, ""); check != nil {
 			threshold := check.Threshold
 			row.Threshold, row.Severity, row.Retrain = &threshold, string(check.Severity), check.Retrain
-			row.Breached = defined && value < threshold
+			row.Breached = defined && figure.Breached(value, threshold)
 		}
 		rows = append(rows, row)
 	}
@@ -246,14 +247,20 @@ func (p *pass) events(job schemas.Job, w *schemas.FinishedWindow, breaches []sch
 	return out
 }
 
-// excess orders breaches: by how many times the threshold was exceeded, or missed.
+// excess orders breaches: by how many times the threshold was exceeded, or missed; first those of
+// a threshold that has no multiples.
 func excess(b schemas.Breach) float64 {
 	over, under := b.Value, b.Threshold
-	if b.Stattest.Quality() {
+	figure, quality := schemas.FigureOf(b.Stattest)
+	switch {
+	case !quality, figure.Direction == schemas.BreachesAbove:
+	case figure.Direction == schemas.BreachesBeyond:
+		over = math.Abs(over)
+	default:
 		over, under = under, over
 	}
 	if under <= 0 {
-		return over * 1e9
+		return (over - under) * 1e9
 	}
 	return over / under
 }

@@ -105,8 +105,9 @@ func TestMonitorJudgesWhatIsCounted(t *testing.T) {
 	require.Equal(t, []string{"breached", "ok"}, []string{store.finished[0].Verdict, store.finished[1].Verdict})
 	require.Equal(t, []string{"psi", "ks"}, []string{store.scores[0].Stattest, store.scores[1].Stattest})
 	require.InDelta(t, 0.5, store.scores[1].Score, 1e-12)
-	require.Len(t, store.figures, 4)
-	require.Equal(t, 1.0, *store.figures[3].Value)
+	require.Len(t, store.figures, 12)
+	require.Equal(t, "roc_auc", store.figures[7].Metric)
+	require.Equal(t, 1.0, *store.figures[7].Value)
 	require.Equal(t, []string{"00:00 retraining r0"}, published.kinds())
 	require.Equal(t, "rows before 2001-02-02T00:00:00Z", published.events[0].Data.TrainingSQL)
 

@@ -149,12 +149,20 @@ func (p *pass) chunk(job schemas.Job, windows []window) int {
 	}
 	var rows uint64
 	for i, w := range windows {
-		rows += w.Rows
+		rows += w.Rows * uint64(p.passes())
 		if i > 0 && (i == most || w.Start.Sub(windows[0].Start) > chunkSpan || (job == schemas.JobAccuracy && rows > p.cfg.MaxRows)) {
 			return i
 		}
 	}
 	return len(windows)
+}
+
+// passes is how many times over the labelled rows of a window are ranked.
+func (p *pass) passes() int {
+	if p.Manifest.Target == nil {
+		return 1
+	}
+	return max(1, len(p.Manifest.Target.Probabilities))
 }
 
 func startsOf(windows []window) []time.Time {
