@@ -13,7 +13,8 @@ import (
 )
 
 // Version is a model version with what it is compared with. Reference is nil where the
-// manifest names none; then drift is not judged. Neither is changed.
+// manifest names none; then drift is judged once a reference has been learned, where the
+// manifest says so (monitoring.reference). Neither is changed.
 type Version struct {
 	Manifest  *schemas.Manifest
 	Reference *schemas.Reference
@@ -22,7 +23,7 @@ type Version struct {
 // jobs are those that the version's windows need.
 func (v Version) jobs() []schemas.Job {
 	var jobs []schemas.Job
-	if v.Reference != nil && len(v.Reference.Columns) > 0 {
+	if v.Learns() || v.Reference != nil && len(v.Reference.Columns) > 0 {
 		jobs = append(jobs, schemas.JobDrift)
 	}
 	if v.Manifest.Target != nil {

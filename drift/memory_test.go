@@ -24,6 +24,8 @@ type memory struct {
 	scores     []schemas.DriftResult
 	figures    []schemas.AccuracyResult
 	finished   []schemas.FinishedWindow
+	made       *schemas.Reference
+	kept       []schemas.LearnedReference
 }
 
 func (m *memory) Progress(context.Context, []string, time.Time) ([]schemas.PartitionProgress, error) {
@@ -37,6 +39,22 @@ func (m *memory) CountRows(_ context.Context, _ *schemas.Manifest, s profile.Spa
 
 func (m *memory) CountCells(context.Context, *schemas.Manifest, *schemas.Reference, []time.Time) ([]profile.WindowCounts, error) {
 	return m.cells, nil
+}
+
+func (m *memory) MakeReference(context.Context, *schemas.Manifest, []profile.Span) (*schemas.Reference, error) {
+	return m.made, nil
+}
+
+func (m *memory) LearnedReference(context.Context, *schemas.Manifest) (schemas.LearnedReference, bool, error) {
+	if len(m.kept) == 0 {
+		return schemas.LearnedReference{}, false, nil
+	}
+	return m.kept[0], true, nil
+}
+
+func (m *memory) WriteReference(_ context.Context, r schemas.LearnedReference) error {
+	m.kept = append(m.kept, r)
+	return nil
 }
 
 func (m *memory) CountQuality(context.Context, *schemas.Manifest, []time.Time) ([]profile.Quality, error) {
