@@ -150,7 +150,7 @@ func TestReporter(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(cfg.Dir, "flights", "1.0", "20010206T000000Z.html"))
 	require.NoError(t, err)
 	require.Less(t, len(page), 300_000)
-	require.Equal(t, 4+5+5, strings.Count(string(page), "<svg"), "quality, distributions, histories")
+	require.Equal(t, 12+5+5, strings.Count(string(page), "<svg"), "quality, distributions, histories")
 	require.NotContains(t, string(page), "<script")
 	require.NotContains(t, string(page), "http://127")
 	require.NotContains(t, string(page), "ZgotmplZ")
