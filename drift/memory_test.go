@@ -26,6 +26,10 @@ type memory struct {
 	finished   []schemas.FinishedWindow
 	made       *schemas.Reference
 	kept       []schemas.LearnedReference
+	noted      time.Time
+	arrivals   []profile.LabelArrival
+	labels     profile.LabelState
+	searched   int // for the requests of labels
 }
 
 func (m *memory) Progress(context.Context, []string, time.Time) ([]schemas.PartitionProgress, error) {
@@ -69,8 +73,30 @@ func (m *memory) FinishedWindows(context.Context, *schemas.Manifest, time.Time) 
 	return m.finished, nil
 }
 
-func (m *memory) RetrainingBreaches(context.Context, *schemas.Manifest, time.Time) ([]schemas.RetrainingBreach, error) {
+func (m *memory) LastRetraining(context.Context, *schemas.Manifest) (*schemas.FinishedWindow, error) {
 	return nil, nil
+}
+
+func (m *memory) LabelsNoted(context.Context, *schemas.Manifest) (time.Time, error) {
+	return m.noted, nil
+}
+
+func (m *memory) NoteLabels(_ context.Context, _ *schemas.Manifest, at time.Time) error {
+	m.noted = at
+	return nil
+}
+
+func (m *memory) LabelArrivals(context.Context, *schemas.Manifest, time.Time) ([]profile.LabelArrival, error) {
+	return m.arrivals, nil
+}
+
+func (m *memory) LabelledWindows(context.Context, *schemas.Manifest, profile.Span, time.Time) ([]time.Time, error) {
+	m.searched++
+	return []time.Time{m.rows[0].Start}, nil
+}
+
+func (m *memory) LabelStates(_ context.Context, _ *schemas.Manifest, starts []time.Time) ([]profile.LabelState, error) {
+	return slices.Repeat([]profile.LabelState{m.labels}, len(starts)), nil
 }
 
 func (m *memory) WriteResults(_ context.Context, scores []schemas.DriftResult, figures []schemas.AccuracyResult) error {
@@ -87,20 +113,19 @@ func (m *memory) TrainingSQL(_ *schemas.Manifest, s profile.Span) string {
 	return "rows before " + s.End.Format(time.RFC3339)
 }
 
-// TestMonitorJudgesWhatIsCounted has one window, whose scores have moved and whose labels
-// are as the model says, and then passes in which nothing is new.
-func TestMonitorJudgesWhatIsCounted(t *testing.T) {
-	begin := time.Date(2001, 2, 1, 0, 0, 0, 0, time.UTC)
-	now := begin.Add(26 * time.Hour)
-	store := &memory{
+// oneWindow is a store with one window of a version, whose scores have moved and whose labels
+// are as the model says.
+func oneWindow() (store *memory, version drift.Version, begin time.Time) {
+	begin = time.Date(2001, 2, 1, 0, 0, 0, 0, time.UTC)
+	store = &memory{
 		partitions: []schemas.PartitionProgress{{
-			Model: "shop", Version: "1", TopicID: "t", EventTime: begin.Add(25 * time.Hour), ScoredAt: now, Newest: now, Requests: 100,
+			Model: "shop", Version: "1", TopicID: "t", EventTime: begin.Add(25 * time.Hour), ScoredAt: begin.Add(26 * time.Hour), Newest: begin.Add(26 * time.Hour), Requests: 100,
 		}},
 		rows:    []profile.WindowRows{{Start: begin, Rows: 100}},
 		cells:   []profile.WindowCounts{{Start: begin, Rows: 100, Columns: []profile.Counts{{Cells: []int64{10, 90}}}}},
 		quality: []profile.Quality{{Confusion: profile.Confusion{TruePositive: 40, TrueNegative: 60}, TwiceU: 2 * 40 * 60}},
 	}
-	version := drift.Version{
+	version = drift.Version{
 		Manifest: &schemas.Manifest{
 			Name: "shop", Version: "1", Outputs: []schemas.Output{{Name: "score", Type: schemas.TypeFloat64}},
 			Target: &schemas.Target{Kind: schemas.TargetBinary, Score: "score", Threshold: 0.5},
@@ -114,6 +139,14 @@ func TestMonitorJudgesWhatIsCounted(t *testing.T) {
 		},
 		Reference: &schemas.Reference{Rows: 100, Columns: []schemas.ReferenceColumn{{Name: "score", Edges: []float64{0.5}, Counts: []int64{60, 40}}}},
 	}
+	return store, version, begin
+}
+
+// TestMonitorJudgesWhatIsCounted has one window, whose scores have moved and whose labels
+// are as the model says, and then passes in which nothing is new.
+func TestMonitorJudgesWhatIsCounted(t *testing.T) {
+	store, version, begin := oneWindow()
+	now := begin.Add(26 * time.Hour)
 	published := &topic{}
 	monitor := drift.NewMonitor(drift.DefaultConfig(), store, published, zerolog.Nop())
 	stats, err := monitor.Tick(t.Context(), now, []drift.Version{version})

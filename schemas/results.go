@@ -94,6 +94,8 @@ type FinishedWindow struct {
 	Labels      uint64    `ch:"labels"`
 	Verdict     string    `ch:"verdict"`
 	DoneAt      time.Time `ch:"done_at"`
+	LabelState  uint64    `ch:"label_state"` // of the labels that counted; 0: none, or not known
+	Retraining  bool      `ch:"retraining"`  // it asked for retraining
 }
 
 // LearnedReference is a row of learned_references: a reference made of the rows of windows.
@@ -111,14 +113,6 @@ type Results struct {
 	Windows  []FinishedWindow
 	Drift    []DriftResult
 	Accuracy []AccuracyResult
-}
-
-// RetrainingBreach is a window in which a job found a breach that asks for retraining, and
-// the first revision that did.
-type RetrainingBreach struct {
-	Job         string    `ch:"job"`
-	WindowStart time.Time `ch:"window_start"`
-	Revision    uint32    `ch:"revision"`
 }
 
 // DueReport is a window that was finished, or revised, since its report was written.

@@ -175,7 +175,7 @@ func TestReporter(t *testing.T) {
 	require.Contains(t, rep.Columns[0].Explanation, "The share of other categories rose from 0.0 % to 2")
 	require.Len(t, rep.Columns[0].History.Scores, 6)
 	require.Equal(t, rep.Columns[0].Scores[0].Score, rep.Columns[0].History.Scores[5])
-	require.Equal(t, 0.83, *rep.Quality[3].Reference)
+	require.Equal(t, 0.83, *rep.Quality[7].Reference)
 	require.Equal(t, rep.Rows, clickhousetest.Count(t, c, "SELECT count() AS n FROM ("+rep.SQL+")"))
 
 	index, err = os.ReadFile(filepath.Join(cfg.Dir, "index.html"))

@@ -18,6 +18,34 @@ import (
 // calibrationBins is that of quality.DefaultBins; a bin is (edge, edge], the first with 0.
 const calibrationBins = 10
 
+// usable is the condition of a label that the target can use. Other labels correct nothing.
+func usable(target *schemas.Target) string {
+	const number, text = "isNotNull(f.label) AND NOT isNaN(f.label)", "f.label_class != ''"
+	switch {
+	case target.Kind == schemas.TargetMulticlass:
+		return "(" + text + " OR (isNotNull(f.label) AND isFinite(f.label)))"
+	case target.Kind == schemas.TargetRegression:
+		return "isNotNull(f.label) AND isFinite(f.label)"
+	case target.Positive != "":
+		return text
+	default:
+		return number
+	}
+}
+
+// labelOf is the label that counts, as the target reads it, of the rows of latestLabels, which
+// are called by the given name: a class as text, of other targets a number.
+func labelOf(target *schemas.Target, name string) string {
+	switch {
+	case target.Kind == schemas.TargetMulticlass:
+		return fmt.Sprintf("if(%[1]s.label_class != '', toString(%[1]s.label_class), ifNull(toString(accurateCastOrNull(%[1]s.label, 'Int64')), toString(assumeNotNull(%[1]s.label))))", name)
+	case target.Positive != "":
+		return name + ".label_class"
+	default:
+		return name + ".label"
+	}
+}
+
 // labelsQuery selects window, prediction and label of the rows of a span that have a label, once
 // for each window that has rows of a request's id: of requests that share an id in a window,
 // the first by coordinates counts. The prediction is the column score, a number; of a multiclass

@@ -178,24 +178,28 @@ WHERE NOT isNull(o.`0s`) AND NOT isNaN(o.`0s`)
 SELECT job, max(window_start) AS last FROM millrace.windows WHERE model = 'shop' AND version = '1.0' GROUP BY job;
 
 -- finished
-SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' ORDER BY revision;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' ORDER BY revision;
 
 -- finished
-SELECT job, window_start, min(revision) AS revision FROM (
-  SELECT 'drift' AS job, window_start, revision FROM millrace.drift_results FINAL WHERE drifted AND retrain AND model = 'shop' AND version = '1.0'
-  UNION ALL
-  SELECT 'accuracy' AS job, window_start, revision FROM millrace.accuracy_results FINAL WHERE breached AND retrain AND model = 'shop' AND version = '1.0')
-GROUP BY job, window_start ORDER BY job DESC;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND retraining ORDER BY window_end DESC, done_at LIMIT 1;
 
 -- finished since
-SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY revision;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY revision;
 
--- finished since
-SELECT job, window_start, min(revision) AS revision FROM (
-  SELECT 'drift' AS job, window_start, revision FROM millrace.drift_results FINAL WHERE drifted AND retrain AND model = 'shop' AND version = '1.0' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC')
-  UNION ALL
-  SELECT 'accuracy' AS job, window_start, revision FROM millrace.accuracy_results FINAL WHERE breached AND retrain AND model = 'shop' AND version = '1.0' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC'))
-GROUP BY job, window_start ORDER BY job DESC;
+-- labels noted
+SELECT looked_at AS at FROM millrace.label_looks FINAL WHERE model = 'shop' AND version = '1.0';
+
+-- label arrivals
+SELECT max(stored_at) AS at, sum(cityHash64(feedback_topic_id, feedback_partition, feedback_offset)) AS state FROM millrace.feedback WHERE model = 'shop' HAVING count() > 0;
+
+-- label arrivals since
+SELECT stored_at AS at, sum(cityHash64(feedback_topic_id, feedback_partition, feedback_offset)) AS state FROM millrace.feedback WHERE model = 'shop' AND stored_at >= toDateTime(981018000, 'UTC') GROUP BY at ORDER BY at;
+
+-- requests of labels
+SELECT uniqExact(f.request_id) AS n FROM millrace.feedback AS f WHERE f.model = 'shop' AND f.stored_at >= toDateTime(981018000, 'UTC') AND isNotNull(f.label) AND NOT isNaN(f.label);
+
+-- which labels count
+SELECT o.`0w` AS w, count() AS n, sum(cityHash64(l.request_id, ifNull(l.label, 0), l.label_class)) AS state FROM (SELECT DISTINCT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w` FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3)) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3)) GROUP BY f.request_id) AS l ON l.request_id = o.request_id GROUP BY w;
 
 -- rows
 SELECT * FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY event_time;
@@ -221,7 +225,7 @@ FROM millrace.windows WHERE model = 'shop' AND version = '1.0' GROUP BY window_s
 HAVING done > maxIf(done_at, job = 'report') ORDER BY window_start DESC LIMIT 64;
 
 -- results
-SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, job, revision DESC LIMIT 1 BY window_start, job;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, job, revision DESC LIMIT 1 BY window_start, job;
 
 -- results
 SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `column`, `stattest`, `score`, `p_value`, `expected`, `effect`, `p_corrected`, `smallest_effect`, `threshold`, `drifted`, `verdict`, `reason`, `severity`, `retrain`, `rows`, `missing`, `computed_at` FROM millrace.drift_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, column, stattest, revision DESC LIMIT 1 BY window_start, column, stattest;
