@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -294,6 +295,13 @@ func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, foun
 			}
 		}
 		rep.Quality = append(rep.Quality, f)
+	}
+	if m.Target != nil {
+		order := m.Target.Figures()
+		at := func(f Figure) int {
+			return slices.IndexFunc(order, func(o schemas.Figure) bool { return string(o.Name) == f.Metric })
+		}
+		slices.SortStableFunc(rep.Quality, func(a, b Figure) int { return cmp.Compare(at(a), at(b)) })
 	}
 	return rep
 }
