@@ -73,17 +73,21 @@ func (t versionRows) labelsQuery(target *schemas.Target, s profile.Span, starts 
 		selected, labelOf(target, "l"), there)
 }
 
+// calibrationBin is the bin of a probability, from 0.
+func calibrationBin(p string) string {
+	edges := make([]string, 0, calibrationBins-1)
+	for i := 1; i < calibrationBins; i++ {
+		edges = append(edges, strconv.FormatFloat(float64(i)*(1/float64(calibrationBins)), 'g', -1, 64))
+	}
+	return fmt.Sprintf("arrayCount(e -> e < %s, [%s])", p, strings.Join(edges, ", "))
+}
+
 // lossColumns are the columns of lossRow, of an array of rows (log loss, Brier score, predicted
-// probability, what came true, rows) that is sorted.
+// probability, what came true, rows, bin of calibration) that is sorted.
 func lossColumns(rows string) string {
 	sum := func(of string) string { return fmt.Sprintf("arrayReduce('sumKahan', arrayMap(r -> %s, %s))", of, rows) }
-	var bins []string
-	for i := 1; i < calibrationBins; i++ {
-		bins = append(bins, strconv.FormatFloat(float64(i)*(1/float64(calibrationBins)), 'g', -1, 64))
-	}
 	binned := func(of string) string {
-		return fmt.Sprintf("arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(arrayCount(e -> e < r.3, [%s]) = b, %s, 0.), %s)), range(%d))",
-			strings.Join(bins, ", "), of, rows, calibrationBins)
+		return fmt.Sprintf("arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, %s, 0.), %s)), range(%d))", of, rows, calibrationBins)
 	}
 	return fmt.Sprintf("arraySum(arrayMap(r -> r.5, %s)) AS n, %s AS log_loss, %s AS brier,\n  %s AS predicted_sums, %s AS observed_sums",
 		rows, sum("r.1"), sum("r.2"), binned("r.3 * r.5"), binned("r.4"))
@@ -139,7 +143,7 @@ func (t versionRows) binaryQuery(target *schemas.Target, s profile.Span, starts 
   arrayReduce('sumKahan', arrayMap(r -> r.2 * ((tp + fn - r.4 + r.2) / (tp + fn - r.4 + r.2 + fp + tn - r.5 + r.3)), counts)) AS precisions,
   %[4]s
 FROM (
-  SELECT *, arrayMap(r -> (r.2 * %[5]s + r.3 * %[6]s, r.2 * pow(1 - r.1, 2) + r.3 * pow(r.1, 2), r.1, toFloat64(r.2), r.2 + r.3), counts) AS rows
+  SELECT *, arrayMap(r -> (r.2 * %[5]s + r.3 * %[6]s, r.2 * pow(1 - r.1, 2) + r.3 * pow(r.1, 2), r.1, toFloat64(r.2), r.2 + r.3, %[7]s), counts) AS rows
   FROM (
     SELECT w, sumIf(p, score >= %[1]s) AS tp, sumIf(n, score >= %[1]s) AS fp, sumIf(p, score < %[1]s) AS fn, sumIf(n, score < %[1]s) AS tn,
       sum(p * toUInt64(2 * negatives - n)) AS twice_u, countIf(score < 0 OR score > 1) AS outside,
@@ -157,7 +161,7 @@ FROM (
     )
     GROUP BY w
   )
-)`, threshold, positive(target), t.labelsQuery(target, s, starts), lossColumns("rows"), clipped("r.1"), clipped("1 - r.1"))
+)`, threshold, positive(target), t.labelsQuery(target, s, starts), lossColumns("rows"), clipped("r.1"), clipped("1 - r.1"), calibrationBin("r.1"))
 }
 
 type classRow struct {
@@ -207,7 +211,7 @@ func (t versionRows) classLossesQuery(target *schemas.Target, s profile.Span, st
 	return fmt.Sprintf(`SELECT w, outside,
   %s
 FROM (
-  SELECT w, sum(toUInt64(NOT inside)) AS outside, arraySort(groupArrayIf((%s, arraySum(arrayMap((x, i) -> pow(x - (i = l), 2), p, arrayEnumerate(p)))%s, c.1, c.2, 1), inside)) AS rows
+  SELECT w, sum(toUInt64(NOT inside)) AS outside, arraySort(groupArrayIf((%s, arraySum(arrayMap((x, i) -> pow(x - (i = l), 2), p, arrayEnumerate(p)))%s, c.1, c.2, 1, %s), inside)) AS rows
   FROM (
     SELECT w, probabilities AS p, indexOf([%s], label) AS l, %s AS c,
       l > 0 AND arrayAll(x -> x >= 0 AND x <= 1, p) AND abs(arraySum(p) - 1) <= 1e-5 AS inside
@@ -216,7 +220,7 @@ FROM (
     )
   )
   GROUP BY w
-)`, lossColumns("rows"), clipped("p[l]"), half, quoted(target.Classes()), calibrated, t.labelsQuery(target, s, starts))
+)`, lossColumns("rows"), clipped("p[l]"), half, calibrationBin("c.1"), quoted(target.Classes()), calibrated, t.labelsQuery(target, s, starts))
 }
 
 func quoted(texts []string) string {
