@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -188,7 +189,7 @@ func seeded(t *testing.T) *rand.Rand {
 	t.Helper()
 	const seed = 11
 	t.Logf("seed %d", seed)
-	return rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // rows of a test
+	return rand.New(rand.NewPCG(seed, seed))
 }
 
 func TestBinaryFiguresOfStoredRows(t *testing.T) {
@@ -241,7 +242,8 @@ func TestMulticlassFiguresOfStoredRows(t *testing.T) {
 	}{
 		"words": {
 			schemas.Target{Kind: schemas.TargetMulticlass, Score: "class", Probabilities: map[string]string{"it's": "pa", "b": "pb", "ç": "pc"}},
-			[]string{"b", "it's", "ç"}, class,
+			[]string{"b", "it's", "ç"},
+			class,
 		},
 		"numbers": {
 			schemas.Target{Kind: schemas.TargetMulticlass, Score: "code", Probabilities: map[string]string{"-1": "pc", "0": "pa", "1": "pb"}},
@@ -291,7 +293,7 @@ func TestMulticlassFiguresOfStoredRows(t *testing.T) {
 // text is the predicted class.
 func (x *scored) text(output string) string {
 	if output == "code" {
-		return fmt.Sprint(*x.Code)
+		return strconv.FormatInt(*x.Code, 10)
 	}
 	return *x.Class
 }

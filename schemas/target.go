@@ -121,7 +121,8 @@ func (f Figure) Breached(value, threshold float64) bool {
 func (t *Target) Figures() []Figure {
 	var out []Figure
 	for _, f := range figures {
-		if slices.Contains(f.Kinds, t.Kind) && !(f.Probable && t.Kind == TargetMulticlass && len(t.Probabilities) == 0) {
+		unknown := f.Probable && t.Kind == TargetMulticlass && len(t.Probabilities) == 0
+		if slices.Contains(f.Kinds, t.Kind) && !unknown {
 			out = append(out, f)
 		}
 	}

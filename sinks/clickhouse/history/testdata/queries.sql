@@ -33,9 +33,9 @@ line',''], range(1, 6), 0)))),(toUInt16(2), toUInt16(if(isNull(`note`), 65535, 0
 SELECT w, tp, fp, fn, tn, twice_u, outside,
   arrayReduce('sumKahan', arrayMap(r -> r.2 * ((tp + fn - r.4 + r.2) / (tp + fn - r.4 + r.2 + fp + tn - r.5 + r.3)), counts)) AS precisions,
   arraySum(arrayMap(r -> r.5, rows)) AS n, arrayReduce('sumKahan', arrayMap(r -> r.1, rows)) AS log_loss, arrayReduce('sumKahan', arrayMap(r -> r.2, rows)) AS brier,
-  arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(arrayCount(e -> e < r.3, [0.1, 0.2, 0.30000000000000004, 0.4, 0.5, 0.6000000000000001, 0.7000000000000001, 0.8, 0.9]) = b, r.3 * r.5, 0.), rows)), range(10)) AS predicted_sums, arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(arrayCount(e -> e < r.3, [0.1, 0.2, 0.30000000000000004, 0.4, 0.5, 0.6000000000000001, 0.7000000000000001, 0.8, 0.9]) = b, r.4, 0.), rows)), range(10)) AS observed_sums
+  arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.3 * r.5, 0.), rows)), range(10)) AS predicted_sums, arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.4, 0.), rows)), range(10)) AS observed_sums
 FROM (
-  SELECT *, arrayMap(r -> (r.2 * -log(least(greatest(r.1, 2.220446049250313e-16), 0.9999999999999998)) + r.3 * -log(least(greatest(1 - r.1, 2.220446049250313e-16), 0.9999999999999998)), r.2 * pow(1 - r.1, 2) + r.3 * pow(r.1, 2), r.1, toFloat64(r.2), r.2 + r.3), counts) AS rows
+  SELECT *, arrayMap(r -> (r.2 * -log(least(greatest(r.1, 2.220446049250313e-16), 0.9999999999999998)) + r.3 * -log(least(greatest(1 - r.1, 2.220446049250313e-16), 0.9999999999999998)), r.2 * pow(1 - r.1, 2) + r.3 * pow(r.1, 2), r.1, toFloat64(r.2), r.2 + r.3, arrayCount(e -> e < r.1, [0.1, 0.2, 0.30000000000000004, 0.4, 0.5, 0.6000000000000001, 0.7000000000000001, 0.8, 0.9])), counts) AS rows
   FROM (
     SELECT w, sumIf(p, score >= 5e-01) AS tp, sumIf(n, score >= 5e-01) AS fp, sumIf(p, score < 5e-01) AS fn, sumIf(n, score < 5e-01) AS tn,
       sum(p * toUInt64(2 * negatives - n)) AS twice_u, countIf(score < 0 OR score > 1) AS outside,
@@ -64,9 +64,9 @@ WHERE NOT isNull(o.`0s`) AND NOT isNaN(o.`0s`)
 SELECT w, tp, fp, fn, tn, twice_u, outside,
   arrayReduce('sumKahan', arrayMap(r -> r.2 * ((tp + fn - r.4 + r.2) / (tp + fn - r.4 + r.2 + fp + tn - r.5 + r.3)), counts)) AS precisions,
   arraySum(arrayMap(r -> r.5, rows)) AS n, arrayReduce('sumKahan', arrayMap(r -> r.1, rows)) AS log_loss, arrayReduce('sumKahan', arrayMap(r -> r.2, rows)) AS brier,
-  arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(arrayCount(e -> e < r.3, [0.1, 0.2, 0.30000000000000004, 0.4, 0.5, 0.6000000000000001, 0.7000000000000001, 0.8, 0.9]) = b, r.3 * r.5, 0.), rows)), range(10)) AS predicted_sums, arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(arrayCount(e -> e < r.3, [0.1, 0.2, 0.30000000000000004, 0.4, 0.5, 0.6000000000000001, 0.7000000000000001, 0.8, 0.9]) = b, r.4, 0.), rows)), range(10)) AS observed_sums
+  arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.3 * r.5, 0.), rows)), range(10)) AS predicted_sums, arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.4, 0.), rows)), range(10)) AS observed_sums
 FROM (
-  SELECT *, arrayMap(r -> (r.2 * -log(least(greatest(r.1, 2.220446049250313e-16), 0.9999999999999998)) + r.3 * -log(least(greatest(1 - r.1, 2.220446049250313e-16), 0.9999999999999998)), r.2 * pow(1 - r.1, 2) + r.3 * pow(r.1, 2), r.1, toFloat64(r.2), r.2 + r.3), counts) AS rows
+  SELECT *, arrayMap(r -> (r.2 * -log(least(greatest(r.1, 2.220446049250313e-16), 0.9999999999999998)) + r.3 * -log(least(greatest(1 - r.1, 2.220446049250313e-16), 0.9999999999999998)), r.2 * pow(1 - r.1, 2) + r.3 * pow(r.1, 2), r.1, toFloat64(r.2), r.2 + r.3, arrayCount(e -> e < r.1, [0.1, 0.2, 0.30000000000000004, 0.4, 0.5, 0.6000000000000001, 0.7000000000000001, 0.8, 0.9])), counts) AS rows
   FROM (
     SELECT w, sumIf(p, score >= 5e-01) AS tp, sumIf(n, score >= 5e-01) AS fp, sumIf(p, score < 5e-01) AS fn, sumIf(n, score < 5e-01) AS tn,
       sum(p * toUInt64(2 * negatives - n)) AS twice_u, countIf(score < 0 OR score > 1) AS outside,
@@ -114,9 +114,9 @@ ORDER BY w, predictions + labels DESC, class LIMIT 1000 BY w;
 -- quality of classes
 SELECT w, outside,
   arraySum(arrayMap(r -> r.5, rows)) AS n, arrayReduce('sumKahan', arrayMap(r -> r.1, rows)) AS log_loss, arrayReduce('sumKahan', arrayMap(r -> r.2, rows)) AS brier,
-  arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(arrayCount(e -> e < r.3, [0.1, 0.2, 0.30000000000000004, 0.4, 0.5, 0.6000000000000001, 0.7000000000000001, 0.8, 0.9]) = b, r.3 * r.5, 0.), rows)), range(10)) AS predicted_sums, arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(arrayCount(e -> e < r.3, [0.1, 0.2, 0.30000000000000004, 0.4, 0.5, 0.6000000000000001, 0.7000000000000001, 0.8, 0.9]) = b, r.4, 0.), rows)), range(10)) AS observed_sums
+  arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.3 * r.5, 0.), rows)), range(10)) AS predicted_sums, arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.4, 0.), rows)), range(10)) AS observed_sums
 FROM (
-  SELECT w, sum(toUInt64(NOT inside)) AS outside, arraySort(groupArrayIf((-log(least(greatest(p[l], 2.220446049250313e-16), 0.9999999999999998)), arraySum(arrayMap((x, i) -> pow(x - (i = l), 2), p, arrayEnumerate(p))) / 2, c.1, c.2, 1), inside)) AS rows
+  SELECT w, sum(toUInt64(NOT inside)) AS outside, arraySort(groupArrayIf((-log(least(greatest(p[l], 2.220446049250313e-16), 0.9999999999999998)), arraySum(arrayMap((x, i) -> pow(x - (i = l), 2), p, arrayEnumerate(p))) / 2, c.1, c.2, 1, arrayCount(e -> e < c.1, [0.1, 0.2, 0.30000000000000004, 0.4, 0.5, 0.6000000000000001, 0.7000000000000001, 0.8, 0.9])), inside)) AS rows
   FROM (
     SELECT w, probabilities AS p, indexOf(['b', 'it\'s'], label) AS l, (p[2], toFloat64(l = 2)) AS c,
       l > 0 AND arrayAll(x -> x >= 0 AND x <= 1, p) AND abs(arraySum(p) - 1) <= 1e-5 AS inside
