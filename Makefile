@@ -14,8 +14,11 @@ BENCHSTAT := $(GO) run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c
 FUZZTIME ?= 5000000x
 # Race-instrumented child processes would otherwise wait a second at each exit.
 export GORACE ?= atexit_sleep_ms=0
-# Under the race detector, collecting costs more than what is collected.
-RACE := GOGC=400 $(GO) test -race
+# Lint vets.
+TEST := $(GO) test -vet=off
+# Under the race detector, collecting costs more than what is collected. Nobody debugs these
+# binaries, and without what debuggers read a seventh of their building is saved.
+RACE := GOGC=400 $(TEST) -race -gcflags=all=-dwarf=false
 
 .PHONY: help
 help: ## list the targets
@@ -26,20 +29,17 @@ demo: build ## predict three million real flights, end to end; ARGS="--once --js
 	./bin/millrace demo $(ARGS)
 
 .PHONY: test
-test: native ## all tests; with the race detector, but for statistics and schemas, which make race runs with it
+test: native ## all tests, with the race detector but for statistics and schemas; their race and what memory is held are make race and test-memory
 	@# The packages that take longest begin first: they wait more than they work.
 	$(RACE) -timeout 25m ./pipeline ./sinks/clickhouse ./sinks/clickhouse/store ./consumers $$($(GO) list ./... | grep -vE '/millrace/(drift|schemas)')
-	@$(MAKE) --no-print-directory -j2 test-pure test-memory
+	$(TEST) -timeout 10m $(PURE)
 
 # What computes, and shares nothing between goroutines but to be faster.
 PURE := ./drift/... ./schemas/...
-.PHONY: test-pure
-test-pure:
-	$(GO) test -timeout 10m $(PURE)
 
 .PHONY: test-memory
-test-memory: # the race detector distorts it
-	$(GO) test -timeout 10m -run 'Alloc|ClickHouseAwayUnderLoad' ./inference/onnx ./pipeline ./pipeline/worker
+test-memory: native ## what is allocated and held, which the race detector distorts
+	$(TEST) -timeout 10m -run 'Alloc|ClickHouseAwayUnderLoad' ./inference/onnx ./pipeline ./pipeline/worker
 
 .PHONY: slowest
 slowest: native ## the ten tests that take longest, with the race detector: seconds, package, test; PKG=./...
@@ -136,6 +136,12 @@ benchstat: ## compare two outputs of make microbench: OLD=file NEW=file
 test-million: native ## a million good and bad requests mixed, none lost and none twice
 	MILLRACE_TEST_MIXED=1000000 $(GO) test -timeout 20m -count=1 -run '^TestMillionMixed' -v ./pipeline
 
+.PHONY: test-python
+test-python: native ## what the page for Python users shows, run as it stands (clients by pip)
+	@test -x data/python-venv/bin/python || python3 -m venv data/python-venv
+	@data/python-venv/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/examples/python/requirements.txt
+	MILLRACE_TEST_PYTHON=$(CURDIR)/data/python-venv/bin/python $(GO) test -count=1 -run '^TestPythonPage$$' ./pipeline
+
 # What does not differ from the embedded Kafka, or by the number of brokers, is left out; each
 # package starts its own.
 NOT_KAFKA := ^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals|^TestAdmin|^TestProfiles|^TestConfig|^TestCompare|^TestHostileGraphs|^TestVersionsAre|^TestWeights|^TestPassword|^TestOtherServers|^TestPromises|^TestEmbedded|^TestReset|^TestRepeatsFollow|^TestRepeatsAre|^TestStart|^TestNewModel|^TestRefusal|^TestControlRecords|^TestRequestsReach|^TestVerifyFindsWhat|^TestVerifyRestores|^TestRunUsage|^TestRunFails
@@ -189,10 +195,14 @@ bench-rates: golden-venv ## how often drift compare, Evidently and NannyML see d
 	@$(GO) build -o bin/rates ./drift/internal/rates
 	@./bin/rates -python $(GOLDEN_PYTHON) -script $(GOLDEN)/rates_beside.py -folder data/rates $(ARGS)
 
+.PHONY: same-bytes
+same-bytes: ## drift compare makes the same bytes in 100 runs with 1, 2 and 8 processors, in all forms; RUNS=100
+	MILLRACE_SAME_BYTES=$(or $(RUNS),100) $(GO) test -count=1 -timeout 60m -run '^TestSameBytes$$' ./drift/compare
+
 .PHONY: golden-report
 golden-report: ## the largest relative error of each function against its reference, and how often it was compared
 	@rm -f data/golden-report.tsv; mkdir -p data
-	@GOLDEN_REPORT=$(CURDIR)/data/golden-report.tsv $(GO) test -count=1 -run Golden ./drift/... >/dev/null || { $(GO) test -run Golden ./drift/...; exit 1; }
+	@GOLDEN_REPORT=$(CURDIR)/data/golden-report.tsv $(TEST) -count=1 -run Golden ./drift/... >/dev/null || { $(TEST) -run Golden ./drift/...; exit 1; }
 	@$(GO) run ./drift/internal/golden/report data/golden-report.tsv
 
 .PHONY: bench-coverage

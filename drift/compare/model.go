@@ -112,7 +112,7 @@ func noInterval(f quality.Figure) string {
 	if f.NoInterval == nil {
 		return ""
 	}
-	return strings.TrimPrefix(f.NoInterval.Error(), string(f.Metric)+": ")
+	return strings.ReplaceAll(f.NoInterval.Error(), string(f.Metric)+": ", "")
 }
 
 // modelSide judges a model on one side.

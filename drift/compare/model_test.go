@@ -168,6 +168,13 @@ func TestModelOfNumbers(t *testing.T) {
 	require.InDelta(t, 2, *metric(t, r.Quality, "bias").Current, 1e-12)
 	require.NotNil(t, metric(t, r.Quality, "bias").ReferenceInterval)
 	require.InDelta(t, 1, *metric(t, r.Quality, "rmse").Reference, 1e-12)
+	for _, m := range r.Quality.Metrics { // an interval or why there is none, never a blank
+		require.NotEqual(t, m.ReferenceInterval == nil, m.ReferenceNoInterval == "", m.Metric)
+		require.NotEqual(t, m.CurrentInterval == nil, m.CurrentNoInterval == "", m.Metric)
+	}
+	var out bytes.Buffer
+	require.NoError(t, compare.WriteTable(&out, r, false, 0))
+	require.Contains(t, out.String(), "rmse, both sides: too few for an interval: 500 rows, at least 1000 are needed")
 }
 
 func TestModelThatCannotBeJudged(t *testing.T) {

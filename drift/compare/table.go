@@ -350,7 +350,11 @@ func (t *terminal) quality(q *Quality) {
 func (q *Quality) noIntervals() []string {
 	var out []string
 	for _, m := range q.Metrics {
-		for _, side := range [][2]string{{"reference", m.ReferenceNoInterval}, {"current", m.CurrentNoInterval}} {
+		sides := [][2]string{{"reference", m.ReferenceNoInterval}, {"current", m.CurrentNoInterval}}
+		if m.ReferenceNoInterval == m.CurrentNoInterval {
+			sides = [][2]string{{"both sides", m.CurrentNoInterval}}
+		}
+		for _, side := range sides {
 			if side[1] != "" {
 				out = append(out, shownName(m.Metric, 40)+", "+side[0]+": "+shownText(side[1], 1000))
 			}

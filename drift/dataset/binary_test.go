@@ -19,7 +19,6 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/arrow/go/v15/parquet"
 	"github.com/apache/arrow/go/v15/parquet/compress"
-	"github.com/apache/arrow/go/v15/parquet/pqarrow"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -289,7 +288,7 @@ func TestAsArrowWrites(t *testing.T) {
 		var file bytes.Buffer
 		name := filepath.Join(dir, "t.parquet")
 		if rapid.Bool().Draw(t, "parquet") {
-			w, err := pqarrow.NewFileWriter(record.Schema(), &file, parquet.NewWriterProperties(
+			writeParquet(t, &file, record, parquet.NewWriterProperties(
 				parquet.WithAllocator(alloc),
 				parquet.WithCompression(rapid.SampledFrom([]compress.Compression{compress.Codecs.Uncompressed, compress.Codecs.Snappy, compress.Codecs.Gzip, compress.Codecs.Zstd, compress.Codecs.Brotli}).Draw(t, "codec")),
 				parquet.WithDictionaryDefault(rapid.Bool().Draw(t, "dictionary")),
@@ -298,10 +297,7 @@ func TestAsArrowWrites(t *testing.T) {
 				parquet.WithDictionaryPageSizeLimit(rapid.Int64Range(50, 1000).Draw(t, "limit")),
 				parquet.WithDataPageVersion(rapid.SampledFrom([]parquet.DataPageVersion{parquet.DataPageV1, parquet.DataPageV2}).Draw(t, "version")),
 				parquet.WithMaxRowGroupLength(rapid.Int64Range(1, 250).Draw(t, "group")),
-			), pqarrow.NewArrowWriterProperties(pqarrow.WithAllocator(alloc)))
-			require.NoError(t, err)
-			require.NoError(t, w.WriteBuffered(record))
-			require.NoError(t, w.Close())
+			))
 		} else {
 			name = filepath.Join(dir, "t.arrows")
 			options := []ipc.Option{ipc.WithSchema(record.Schema()), ipc.WithAllocator(alloc)}
@@ -416,10 +412,7 @@ func TestParquetNullsBetweenDictionaryValues(t *testing.T) {
 	record := b.NewRecord()
 	defer record.Release()
 	var file bytes.Buffer
-	w, err := pqarrow.NewFileWriter(schema, &file, parquet.NewWriterProperties(parquet.WithDictionaryDefault(true)), pqarrow.DefaultWriterProps())
-	require.NoError(t, err)
-	require.NoError(t, w.WriteBuffered(record))
-	require.NoError(t, w.Close())
+	writeParquet(t, &file, record, parquet.NewWriterProperties(parquet.WithDictionaryDefault(true)))
 	name := filepath.Join(t.TempDir(), "t.parquet")
 	require.NoError(t, os.WriteFile(name, file.Bytes(), 0o600))
 	s, err := dataset.Open(t.Context(), name, dataset.Options{BatchRows: 10})

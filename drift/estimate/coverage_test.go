@@ -177,5 +177,13 @@ func TestIntervalsOfEstimates(t *testing.T) {
 	}
 	auc := of(c, low, 200)[0]
 	require.Nil(t, auc.Interval)
+	require.EqualError(t, auc.NoInterval, "roc_auc: too few for an interval: the scores drifted to where only 60 rows of the reference say what they stand for, at least 400 are needed")
+	rare := estimate.Binary{Scores: make([]float64, 600), Predicted: make([]int, 600), Targets: make([]int, 600)}
+	for i := range rare.Scores {
+		rare.Scores[i] = 0.01 * rng.Float64()
+	}
+	rare.Targets[0], rare.Targets[1] = 1, 1
+	auc = of(fit(rare), low, 200)[0]
+	require.Nil(t, auc.Interval)
 	require.Regexp(t, "^roc_auc: too few for an interval: [0-9.]+ rows of one outcome are expected, at least 15 are needed$", auc.NoInterval.Error())
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sort"
 
 	"gonum.org/v1/gonum/mat"
 )
@@ -23,6 +24,7 @@ const (
 	fifth  = 5
 
 	minReference = 500 // rows from which intervals are given
+	minAlike     = 400 // rows of the reference that are worth what a chunk's scores ask of it
 	minChunk     = 100
 	minOutcomes  = 15 // expected rows of either kind that a metric counts
 
@@ -35,6 +37,29 @@ type refitted struct {
 	whole  *Isotonic
 	smooth betaCurve
 	drawn  []*Isotonic
+	rows   int
+	edges  []float64 // inner ones of tenths
+}
+
+// tenths is into how many parts of as many rows the reference's scores are cut.
+const tenths = 10
+
+// alike returns the rows of the reference that, weighted to be distributed over its tenths as
+// scores are, say as much as so many rows without weights (Kish 1965).
+func (r *refitted) alike(scores []float64) float64 {
+	var in [tenths]float64
+	for _, s := range scores {
+		// Scores that are an edge belong to the parts on both sides alike: to those that hold it.
+		first, last := sort.SearchFloat64s(r.edges, s), sort.Search(len(r.edges), func(i int) bool { return r.edges[i] > s })
+		for k := first; k <= last; k++ {
+			in[k] += 1 / float64(last-first+1) / float64(len(scores))
+		}
+	}
+	squares := 0.0
+	for _, share := range in {
+		squares += share * share
+	}
+	return float64(r.rows) / tenths / squares
 }
 
 // refit fits the reference, and targets that are the same for the same seed and rows. The
@@ -49,7 +74,10 @@ func refit(scores []float64, targets []int) (*refitted, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &refitted{whole: whole, smooth: fitBeta(scores, y), drawn: make([]*Isotonic, refits)}
+	r := &refitted{whole: whole, smooth: fitBeta(scores, y), drawn: make([]*Isotonic, refits), rows: len(scores)}
+	for k := 1; k < tenths; k++ {
+		r.edges = append(r.edges, scores[order[k*len(scores)/tenths]])
+	}
 	rng := seeded(scores)
 	p := r.smooth.all(scores)
 	for b := range r.drawn {
@@ -187,6 +215,9 @@ func (c *BinaryCBPE) intervals(data Binary) ([]*Interval, []error) {
 	n := len(data.Scores)
 	if n < minChunk {
 		return none(fmt.Errorf("%w: %d rows, at least %d are needed", ErrTooFew, n, minChunk))
+	}
+	if alike := c.refitted.alike(data.Scores); alike < minAlike {
+		return none(fmt.Errorf("%w: the scores drifted to where only %.3g rows of the reference say what they stand for, at least %d are needed", ErrTooFew, alike, minAlike))
 	}
 	// In the order of the scores, which need not be sorted again then.
 	sorted := Binary{Scores: make([]float64, n), Targets: make([]int, n)}

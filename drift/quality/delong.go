@@ -34,9 +34,7 @@ func (r *Ranking) ROCAUCInterval(confidence float64) (Interval, error) {
 		return Interval{}, fmt.Errorf("%s: %w", MetricROCAUC, err)
 	}
 	e := estimate{value: auc, standardError: math.Sqrt(parts.variance()), skewness: parts.skewness(), freedom: parts.freedom()}
-	half, odds := student(confidence, e.freedom)*e.standardError/(auc*(1-auc)), math.Log(auc/(1-auc))
-	i := Interval{1 / (1 + math.Exp(half-odds)), 1 / (1 + math.Exp(-half-odds))}.hull(e.hall(confidence))
-	return Interval{max(i.Low, 0), min(i.High, 1)}, nil
+	return e.onLogit(confidence), nil
 }
 
 // DeLongInterval is DeLong's as the reference has it, normal and cut to [0, 1]. Each class

@@ -22,7 +22,7 @@
 //   - A figure beyond the range of float64, such as the MSE of errors of 1e200: ErrOverflow.
 //
 // An interval of 95 % holds the true figure in 93 to 97 % of samples (make bench-coverage), or
-// there is none: ErrTooFew. Those of the references, which do not, have names of their own:
+// there is none: ErrTooFew, or ErrNoInterval of a figure that never has one. Those of the references, which do not, have names of their own:
 // Wilson, Student, StudentInterval, DeLongInterval, BCa.
 //
 // A weight is a number of rows: a row of weight 2 counts as two rows, one of weight 0 as

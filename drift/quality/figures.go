@@ -1,29 +1,32 @@
 package quality
 
+import "fmt"
+
 // Figure is a metric with its value and, where there is one that holds its confidence, its
 // interval.
 type Figure struct {
 	Metric     Metric
 	Value      *float64
 	Interval   *Interval
-	NoInterval error // why these rows give no interval, such as ErrTooFew; nil where no rows do
+	NoInterval error // why there is no interval, such as ErrTooFew; nil where there is one or no value
 	Err        error // why there is no value
 }
+
+// ErrNoInterval is of a figure that has no interval, whatever the rows.
+var ErrNoInterval = fmt.Errorf("%s: chance alone puts it above what it is of, so no interval around it holds", MetricECE)
 
 // figureList collects figures.
 type figureList []Figure
 
-// add appends a figure. interval is nil where the metric has none.
+// add appends a figure.
 func (l *figureList) add(m Metric, value func() (float64, error), interval func() (Interval, error)) {
 	f := Figure{Metric: m}
 	v, err := value()
 	if f.Err = err; err == nil {
 		f.Value = &v
-		if interval != nil {
-			i, err := interval()
-			if f.NoInterval = err; err == nil {
-				f.Interval = &i
-			}
+		i, err := interval()
+		if f.NoInterval = err; err == nil {
+			f.Interval = &i
 		}
 	}
 	*l = append(*l, f)
@@ -37,19 +40,20 @@ func BinaryFigures(c *Confusion, r *Ranking, p *Probabilities, confidence float6
 		// A share of no rows is not a bad one: it has no value.
 		o := Options{Average: AverageBinary, ZeroDivision: ZeroDivisionUndefined}
 		l.add(MetricAccuracy, c.Accuracy, func() (Interval, error) { return c.AccuracyInterval(confidence) })
-		l.add(MetricBalancedAccuracy, c.BalancedAccuracy, nil)
+		l.add(MetricBalancedAccuracy, c.BalancedAccuracy, func() (Interval, error) { return c.BalancedAccuracyInterval(confidence) })
 		l.add(MetricPrecision, func() (float64, error) { return c.Precision(o) },
 			func() (Interval, error) { return c.PrecisionInterval(1, confidence) })
 		l.add(MetricRecall, func() (float64, error) { return c.Recall(o) },
 			func() (Interval, error) { return c.RecallInterval(1, confidence) })
-		l.add(MetricF1, func() (float64, error) { return c.FBeta(1, o) }, nil)
-		l.agreement(c)
+		l.add(MetricF1, func() (float64, error) { return c.FBeta(1, o) },
+			func() (Interval, error) { return c.F1Interval(1, confidence) })
+		l.agreement(c, confidence)
 	}
 	if r != nil {
 		l.add(MetricROCAUC, r.ROCAUC, func() (Interval, error) { return r.ROCAUCInterval(confidence) })
-		l.add(MetricAveragePrecision, r.AveragePrecision, nil)
+		l.add(MetricAveragePrecision, r.AveragePrecision, func() (Interval, error) { return r.AveragePrecisionInterval(confidence) })
 	}
-	l.losses(p)
+	l.losses(p, confidence)
 	return l
 }
 
@@ -60,26 +64,30 @@ func MulticlassFigures(c *Confusion, p *Probabilities, confidence float64) []Fig
 	if c != nil {
 		var macro Options
 		l.add(MetricAccuracy, c.Accuracy, func() (Interval, error) { return c.AccuracyInterval(confidence) })
-		l.add(MetricBalancedAccuracy, c.BalancedAccuracy, nil)
-		l.add(MetricPrecision, func() (float64, error) { return c.Precision(macro) }, nil)
-		l.add(MetricRecall, func() (float64, error) { return c.Recall(macro) }, nil)
-		l.add(MetricF1, func() (float64, error) { return c.FBeta(1, macro) }, nil)
-		l.agreement(c)
+		l.add(MetricBalancedAccuracy, c.BalancedAccuracy, func() (Interval, error) { return c.BalancedAccuracyInterval(confidence) })
+		l.add(MetricPrecision, func() (float64, error) { return c.Precision(macro) },
+			func() (Interval, error) { return c.MacroPrecisionInterval(confidence) })
+		l.add(MetricRecall, func() (float64, error) { return c.Recall(macro) },
+			func() (Interval, error) { return c.MacroRecallInterval(confidence) })
+		l.add(MetricF1, func() (float64, error) { return c.FBeta(1, macro) },
+			func() (Interval, error) { return c.MacroF1Interval(confidence) })
+		l.agreement(c, confidence)
 	}
-	l.losses(p)
+	l.losses(p, confidence)
 	return l
 }
 
-func (l *figureList) agreement(c *Confusion) {
-	l.add(MetricMatthews, c.Matthews, nil)
-	l.add(MetricKappa, func() (float64, error) { return c.Kappa(KappaUnweighted) }, nil)
+func (l *figureList) agreement(c *Confusion, confidence float64) {
+	l.add(MetricMatthews, c.Matthews, func() (Interval, error) { return c.MatthewsInterval(confidence) })
+	l.add(MetricKappa, func() (float64, error) { return c.Kappa(KappaUnweighted) },
+		func() (Interval, error) { return c.KappaInterval(confidence) })
 }
 
-func (l *figureList) losses(p *Probabilities) {
+func (l *figureList) losses(p *Probabilities, confidence float64) {
 	if p != nil {
-		l.add(MetricLogLoss, p.LogLoss, nil)
-		l.add(MetricBrier, p.Brier, nil)
-		l.add(MetricECE, p.ECE, nil)
+		l.add(MetricLogLoss, p.LogLoss, func() (Interval, error) { return p.LogLossInterval(confidence) })
+		l.add(MetricBrier, p.Brier, func() (Interval, error) { return p.BrierInterval(confidence) })
+		l.add(MetricECE, p.ECE, func() (Interval, error) { return Interval{}, ErrNoInterval })
 	}
 }
 
@@ -87,11 +95,11 @@ func (l *figureList) losses(p *Probabilities) {
 func RegressionFigures(r *Regression, confidence float64) []Figure {
 	var l figureList
 	l.add(MetricMAE, r.MAE, func() (Interval, error) { return r.MAEInterval(confidence) })
-	l.add(MetricMSE, r.MSE, nil)
-	l.add(MetricRMSE, r.RMSE, nil)
-	l.add(MetricMAPE, r.MAPE, nil)
-	l.add(MetricSMAPE, r.SMAPE, nil)
-	l.add(MetricR2, r.R2, nil)
+	l.add(MetricMSE, r.MSE, func() (Interval, error) { return r.MSEInterval(confidence) })
+	l.add(MetricRMSE, r.RMSE, func() (Interval, error) { return r.RMSEInterval(confidence) })
+	l.add(MetricMAPE, r.MAPE, func() (Interval, error) { return r.MAPEInterval(confidence) })
+	l.add(MetricSMAPE, r.SMAPE, func() (Interval, error) { return r.SMAPEInterval(confidence) })
+	l.add(MetricR2, r.R2, func() (Interval, error) { return r.R2Interval(confidence) })
 	l.add(MetricBias, r.Bias, func() (Interval, error) { return r.BiasInterval(confidence) })
 	return l
 }

@@ -540,7 +540,11 @@ func TestFigures(t *testing.T) {
 	require.InDelta(t, 0.6, *list[quality.MetricAccuracy].Value, 1e-15)
 	require.Nil(t, list[quality.MetricAccuracy].Interval)
 	require.EqualError(t, list[quality.MetricAccuracy].NoInterval, "accuracy: too few for an interval: 10 rows, at least 30 are needed")
-	require.NoError(t, list[quality.MetricF1].NoInterval, "it has none of any rows")
+	require.EqualError(t, list[quality.MetricF1].NoInterval, "f1: too few for an interval: 4 rows, at least 30 are needed")
+	require.ErrorIs(t, list[quality.MetricECE].NoInterval, quality.ErrNoInterval)
+	for m, f := range list {
+		require.True(t, f.Interval != nil || f.NoInterval != nil || f.Value == nil, "%s has neither an interval nor a reason", m)
+	}
 	require.InDelta(t, 0.75, *list[quality.MetricROCAUC].Value, 1e-15)
 	require.ErrorIs(t, list[quality.MetricROCAUC].NoInterval, quality.ErrTooFew)
 	many := byName(quality.BinaryFigures(quality.BinaryConfusion(40, 10, 5, 45), nil, nil, 0.95))
@@ -563,7 +567,7 @@ func TestFigures(t *testing.T) {
 	list = byName(quality.RegressionFigures(g, 0.95))
 	require.Len(t, list, 7)
 	require.InDelta(t, -1.0/3, *list[quality.MetricBias].Value, 1e-15)
-	require.EqualError(t, list[quality.MetricBias].NoInterval, "bias: too few for an interval: 3 rows, at least 200 are needed")
+	require.EqualError(t, list[quality.MetricBias].NoInterval, "bias: too few for an interval: 3 rows, at least 500 are needed")
 	for _, f := range quality.RegressionFigures(quality.NewRegression(), 0.95) {
 		require.ErrorIs(t, f.Err, quality.ErrNoRows)
 	}

@@ -104,7 +104,7 @@ var ErrTooFew = errors.New("too few for an interval")
 const (
 	minRows     = 30  // of a share
 	minOutcomes = 5   // rows that count towards a share, and rows that do not
-	minSkewed   = 200 // of a mean of errors, which may be skewed
+	minSkewed   = 200 // of a figure whose rows may be left out, which may be skewed
 )
 
 // MidP is the interval of a share by exact binomial tails, the outcome itself counted half
@@ -256,102 +256,3 @@ func (e estimate) interval(confidence float64) Interval {
 
 // hull is from the lower of both low ends to the higher of both high ones.
 func (i Interval) hull(o Interval) Interval { return Interval{min(i.Low, o.Low), max(i.High, o.High)} }
-
-// MAEInterval is the interval of the mean absolute error: Student's, widened by the skewness
-// of the errors (Hall 1992). Weights count as rows. It is ErrTooFew below 200 rows.
-func (r *Regression) MAEInterval(confidence float64) (Interval, error) {
-	return r.errorInterval(MetricMAE, confidence)
-}
-
-// BiasInterval is MAEInterval for the mean of prediction less target.
-func (r *Regression) BiasInterval(confidence float64) (Interval, error) {
-	return r.errorInterval(MetricBias, confidence)
-}
-
-func (r *Regression) errorInterval(m Metric, confidence float64) (Interval, error) {
-	e, err := r.meanError(m, confidence)
-	if err != nil {
-		return Interval{}, err
-	}
-	if n := r.rows.value(); n < minSkewed {
-		return Interval{}, fmt.Errorf("%s: %w: %v rows, at least %d are needed", m, ErrTooFew, n, minSkewed)
-	}
-	i := e.interval(confidence)
-	if m == MetricMAE {
-		i.Low = max(i.Low, 0)
-	}
-	_, err = finite(m, i.High-i.Low)
-	return i, err
-}
-
-// StudentInterval is Student's of MetricMAE or MetricBias, as scipy.stats.t.interval has it.
-// Of 50 skewed errors it covers 79 to 93 %: see MAEInterval.
-func (r *Regression) StudentInterval(m Metric, confidence float64) (Interval, error) {
-	e, err := r.meanError(m, confidence)
-	if err != nil {
-		return Interval{}, err
-	}
-	return Student(e.value, e.standardError*math.Sqrt(r.rows.value()), r.rows.value(), confidence)
-}
-
-// meanError is the mean of absolute errors, or of prediction less target.
-func (r *Regression) meanError(m Metric, confidence float64) (estimate, error) {
-	if err := checkConfidence(confidence); err != nil {
-		return estimate{}, err
-	}
-	s, cubes := r.over, r.cubesOver
-	switch m {
-	case MetricMAE:
-		s.merge(r.under)
-		cubes.merge(r.cubesUnder)
-	case MetricBias:
-		s.merge(sum{-r.under.hi, -r.under.lo})
-		cubes.merge(sum{-r.cubesUnder.hi, -r.cubesUnder.lo})
-	default:
-		return estimate{}, fmt.Errorf("%s: no interval of a mean error, must be %s or %s", m, MetricMAE, MetricBias)
-	}
-	mean, err := r.mean(m, s.value())
-	if err != nil {
-		return estimate{}, err
-	}
-	n := r.rows.value()
-	if n < 2 {
-		return estimate{}, undefined(m, "the interval needs at least two rows")
-	}
-	spread, err := finite(m, max(deviations(s, r.squares, r.rows), 0))
-	if err != nil {
-		return estimate{}, err
-	}
-	e := estimate{value: mean, standardError: math.Sqrt(spread / (n - 1) / n), freedom: n - 1}
-	if spread > 0 {
-		// Cubes that overflow leave the skewness out.
-		if k := cubed(s, r.squares, cubes, r.rows) / spread / math.Sqrt(spread); !math.IsNaN(k) {
-			e.skewness = k // of the mean: that of the errors over √n
-		}
-	}
-	return e, nil
-}
-
-// meanOf returns x / rows to double-double precision.
-func meanOf(x, rows sum) sum {
-	mean := sum{hi: x.value() / rows.value()}
-	rest := x
-	mean.add(rest.minus(mean.times(rows)) / rows.value())
-	return mean
-}
-
-// deviations is Σw·(x-mean)² = Σw·x² - mean·Σw·x, which double-double sums can subtract.
-func deviations(x, squares, rows sum) float64 {
-	mean := meanOf(x, rows)
-	return squares.minus(mean.times(x))
-}
-
-// cubed is Σw·(x-mean)³ = Σw·x³ - 3·mean·Σw·x² + 2·mean²·Σw·x.
-func cubed(x, squares, cubes, rows sum) float64 {
-	mean := meanOf(x, rows)
-	square := mean.square()
-	left, right := mean.times(squares), square.times(x)
-	out := cubes
-	out.merge(sum{2 * right.hi, 2 * right.lo})
-	return out.minus(sum{3 * left.hi, 3 * left.lo})
-}

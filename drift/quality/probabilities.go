@@ -13,12 +13,15 @@ const epsilon = 0x1p-52
 // DefaultBins is the usual number of bins of the expected calibration error.
 const DefaultBins = 10
 
+const halfProbability = 0.5
+
 // Probabilities compares predicted probabilities with labels.
 type Probabilities struct {
-	classes              int
-	edges                []float64 // inner ones
-	bins                 []bin
-	rows, logLoss, brier sum
+	classes        int
+	edges          []float64 // inner ones
+	bins           []bin
+	rows, mistaken sum // all, and those whose label has less than half of the probability
+	logLoss, brier moments
 }
 
 type bin struct{ rows, predicted, observed sum }
@@ -61,9 +64,7 @@ func (p *Probabilities) AddBinary(positive []bool, probability, weights []float6
 		if y {
 			observed, right = 1, q
 		}
-		p.rows.add(w)
-		p.logLoss.addProduct(w, -math.Log(clip(right)))
-		p.brier.addSquare(w, observed-q)
+		p.count(w, right, (observed-q)*(observed-q))
 		p.calibrate(w, q, observed)
 	}
 	return nil
@@ -82,23 +83,23 @@ func (p *Probabilities) Add(labels []int, probabilities [][]float64, weights []f
 		if w == 0 {
 			continue
 		}
-		p.rows.add(w)
-		p.logLoss.addProduct(w, -math.Log(clip(probabilities[l][i])))
+		var brier sum
+		half := 1.0
+		if p.classes == 2 {
+			half = 0.5 // scikit-learn's scale_by_half="auto"
+		}
 		top, confidence := 0, probabilities[0][i]
 		for c, column := range probabilities {
 			observed := 0.0
 			if c == l {
 				observed = 1
 			}
-			half := w
-			if p.classes == 2 {
-				half = w / 2 // scikit-learn's scale_by_half="auto"
-			}
-			p.brier.addSquare(half, observed-column[i])
+			brier.addSquare(half, observed-column[i])
 			if column[i] > confidence {
 				top, confidence = c, column[i]
 			}
 		}
+		p.count(w, probabilities[l][i], brier.value())
 		if p.classes == 2 {
 			p.calibrate(w, probabilities[1][i], float64(l))
 			continue
@@ -110,6 +111,16 @@ func (p *Probabilities) Add(labels []int, probabilities [][]float64, weights []f
 		p.calibrate(w, confidence, right)
 	}
 	return nil
+}
+
+// count adds w rows whose label has the probability right.
+func (p *Probabilities) count(w, right, brier float64) {
+	p.rows.add(w)
+	if right < halfProbability {
+		p.mistaken.add(w)
+	}
+	p.logLoss.add(w, -math.Log(clip(right)))
+	p.brier.add(w, brier)
 }
 
 func (p *Probabilities) calibrate(w, predicted, observed float64) {
@@ -127,6 +138,7 @@ func (p *Probabilities) Merge(o *Probabilities) error {
 		return fmt.Errorf("merge probabilities of %d classes in %d bins with %d in %d", p.classes, len(p.bins), o.classes, len(o.bins))
 	}
 	p.rows.merge(o.rows)
+	p.mistaken.merge(o.mistaken)
 	p.logLoss.merge(o.logLoss)
 	p.brier.merge(o.brier)
 	for i := range p.bins {
@@ -149,11 +161,45 @@ func (p *Probabilities) mean(m Metric, s sum) (float64, error) {
 
 // LogLoss is the mean negative logarithm of the probability of the label, which is kept
 // 2^-52 away from 0 and 1. Labels of one class are enough.
-func (p *Probabilities) LogLoss() (float64, error) { return p.mean(MetricLogLoss, p.logLoss) }
+func (p *Probabilities) LogLoss() (float64, error) { return p.mean(MetricLogLoss, p.logLoss.sum) }
 
 // Brier is the mean squared difference of probabilities and labels (Brier 1950), summed over
 // the classes; of two classes halved, so that it lies in [0, 1] as usual.
-func (p *Probabilities) Brier() (float64, error) { return p.mean(MetricBrier, p.brier) }
+func (p *Probabilities) Brier() (float64, error) { return p.mean(MetricBrier, p.brier.sum) }
+
+// LogLossInterval is the interval of the mean of rows' losses: Student's, widened by their
+// skewness (Hall 1992). Weights count as rows. It is ErrTooFew below 500 rows, below 30 rows
+// whose label has less than half of the probability, and below 30 others: a few rows make up
+// the loss then.
+func (p *Probabilities) LogLossInterval(confidence float64) (Interval, error) {
+	return p.lossInterval(MetricLogLoss, &p.logLoss, confidence)
+}
+
+// BrierInterval is LogLossInterval for the squared differences.
+func (p *Probabilities) BrierInterval(confidence float64) (Interval, error) {
+	return p.lossInterval(MetricBrier, &p.brier, confidence)
+}
+
+func (p *Probabilities) lossInterval(m Metric, of *moments, confidence float64) (Interval, error) {
+	if err := checkConfidence(confidence); err != nil {
+		return Interval{}, err
+	}
+	e, err := of.estimate(m, p.rows)
+	if err != nil {
+		return Interval{}, err
+	}
+	n, mistaken := p.rows.value(), p.mistaken.value()
+	switch few := min(mistaken, n-mistaken); {
+	case n < minLosses:
+		return Interval{}, fmt.Errorf("%s: %w: %v rows, at least %d are needed", m, ErrTooFew, n, minLosses)
+	case few < minMistaken:
+		return Interval{}, fmt.Errorf("%s: %w: of %v of %v rows the label has less than half of the probability, at least %d of either kind are needed",
+			m, ErrTooFew, mistaken, n, minMistaken)
+	}
+	i := e.interval(confidence)
+	i.Low = max(i.Low, 0)
+	return i, nil
+}
 
 // ECE is the expected calibration error: over bins of the predicted probability, the mean
 // difference from the observed share, by rows. Of two classes it judges the positive one

@@ -230,6 +230,52 @@ func (r *Ranking) AveragePrecision() (float64, error) {
 	return r.area(MetricAveragePrecision, func(_, at float64) float64 { return at })
 }
 
+// AveragePrecisionInterval is the interval of AveragePrecision by the influence of each row
+// (delta method): the hull of that on the scale of the logit (Boyd, Eng and Page 2013) and of
+// Hall's (1992). Weights count as rows. It is ErrTooFew where ROCAUCInterval is.
+func (r *Ranking) AveragePrecisionInterval(confidence float64) (Interval, error) {
+	if err := checkConfidence(confidence); err != nil {
+		return Interval{}, err
+	}
+	value, err := r.AveragePrecision()
+	if err != nil {
+		return Interval{}, err
+	}
+	auc, parts, err := r.deLong()
+	if err != nil {
+		return Interval{}, fmt.Errorf("%s: %w", MetricAveragePrecision, err)
+	}
+	if err := parts.enough(auc, confidence); err != nil {
+		return Interval{}, fmt.Errorf("%s: %w", MetricAveragePrecision, err)
+	}
+	p, n := r.Rows()
+	rows := p + n
+	precision := make([]float64, len(r.scores))
+	reach := make([]float64, len(r.scores)) // rows that score at least as much
+	var above, all float64
+	for i := range slices.Backward(r.scores) {
+		above += r.positive[i]
+		all += r.positive[i] + r.negative[i]
+		precision[i], reach[i] = above/all, all
+	}
+	// A positive row adds its own precision and lifts that of those at or below it; a
+	// negative one lowers that.
+	var lifts, lowers, squares, cubes float64
+	for i, at := range precision {
+		w := rows / p * r.positive[i] / reach[i]
+		lifts += w * (1 - at)
+		lowers += w * at
+		up, down := rows/p*(at-value)+lifts, -lowers
+		squares += r.positive[i]*up*up + r.negative[i]*down*down
+		cubes += r.positive[i]*up*up*up + r.negative[i]*down*down*down
+	}
+	e := estimate{
+		value: value, standardError: math.Sqrt(squares / rows / (rows - 1)), freedom: min(p, n) - 1,
+		skewness: cubes / squares / math.Sqrt(squares),
+	}
+	return e.onLogit(confidence), nil
+}
+
 // PRAUC is the area under the precision–recall curve by trapezoids, from precision 1 at
 // recall 0, as sklearn.metrics.auc(recall, precision). Interpolation flatters a model
 // (Davis and Goadrich 2006): prefer AveragePrecision.

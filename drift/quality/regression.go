@@ -15,9 +15,14 @@ type Regression struct {
 	squares              sum // of errors
 	cubesUnder           sum // of the errors in under, positive
 	cubesOver            sum
-	percentage           sum
-	symmetric            sum
+	quads, sixths        sum // of errors to the fourth and the sixth
+	percentage           moments
+	symmetric            moments
 	target, targetSquare sum
+	targetCube           sum
+	targetQuad           sum
+	crossed, crossedTwo  sum     // of squared errors times the target, and its square
+	tail, relativeTail   tail    // of the errors, and of them as a share of the target
 	low, high            float64 // of the target
 }
 
@@ -47,13 +52,23 @@ func (r *Regression) Add(target, prediction, weights []float64) error {
 			r.over.addProduct(w, a)
 			r.cubesOver.addSquare(w*a, a)
 		}
+		square := e * e
 		r.squares.addSquare(w, e)
-		r.percentage.addProduct(w, a/max(math.Abs(y), epsilon))
+		r.quads.addSquare(w, square)
+		r.sixths.addSquare(w*square, square)
+		relative := a / max(math.Abs(y), epsilon)
+		r.percentage.add(w, relative)
 		if d := math.Abs(y)/2 + math.Abs(p)/2; d > 0 {
-			r.symmetric.addProduct(w, a/d)
+			r.symmetric.add(w, a/d)
 		}
 		r.target.addProduct(w, y)
 		r.targetSquare.addSquare(w, y)
+		r.targetCube.addSquare(w*y, y)
+		r.targetQuad.addSquare(w, y*y)
+		r.crossed.addProduct(w*square, y)
+		r.crossedTwo.addSquare(w*square, y)
+		r.tail.add(w, a)
+		r.relativeTail.add(w, relative)
 		r.low, r.high = min(r.low, y), max(r.high, y)
 	}
 	return nil
@@ -82,13 +97,21 @@ func (r *Regression) Merge(o *Regression) {
 		{&r.squares, o.squares},
 		{&r.cubesUnder, o.cubesUnder},
 		{&r.cubesOver, o.cubesOver},
-		{&r.percentage, o.percentage},
-		{&r.symmetric, o.symmetric},
+		{&r.quads, o.quads},
+		{&r.sixths, o.sixths},
 		{&r.target, o.target},
 		{&r.targetSquare, o.targetSquare},
+		{&r.targetCube, o.targetCube},
+		{&r.targetQuad, o.targetQuad},
+		{&r.crossed, o.crossed},
+		{&r.crossedTwo, o.crossedTwo},
 	} {
 		s.to.merge(s.from)
 	}
+	r.percentage.merge(o.percentage)
+	r.symmetric.merge(o.symmetric)
+	r.tail.merge(&o.tail)
+	r.relativeTail.merge(&o.relativeTail)
 	r.low, r.high = min(r.low, o.low), max(r.high, o.high)
 }
 
@@ -123,11 +146,11 @@ func (r *Regression) RMSE() (float64, error) {
 
 // MAPE is the mean absolute error as a share of the absolute target (1 is 100 %), which
 // counts as at least 2^-52: a target of 0 makes it huge, as in scikit-learn.
-func (r *Regression) MAPE() (float64, error) { return r.mean(MetricMAPE, r.percentage.value()) }
+func (r *Regression) MAPE() (float64, error) { return r.mean(MetricMAPE, r.percentage.sum.value()) }
 
 // SMAPE is the mean of 2·|error| / (|target|+|prediction|), from 0 to 2; a row where both
 // are 0 counts 0 (River's SMAPE / 100).
-func (r *Regression) SMAPE() (float64, error) { return r.mean(MetricSMAPE, r.symmetric.value()) }
+func (r *Regression) SMAPE() (float64, error) { return r.mean(MetricSMAPE, r.symmetric.sum.value()) }
 
 // QuantileLoss is the mean pinball loss of predictions of the given quantile, 0 to 1
 // (Koenker and Bassett 1978): quantile·error where the prediction is too low, (1-quantile)·

@@ -34,6 +34,8 @@ func (s *sum) merge(o sum) {
 	s.hi, s.lo = fastTwoSum(t, e+f)
 }
 
+func (s *sum) subtract(o sum) { s.merge(sum{-o.hi, -o.lo}) }
+
 func (s *sum) value() float64 { return s.hi + s.lo }
 
 // minus returns s - o, both in full precision.

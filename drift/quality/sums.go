@@ -16,14 +16,14 @@ type RegressionSums struct {
 	LeastTarget, MostTarget float64
 }
 
-// RegressionOf returns the comparison with these sums. It has no intervals.
+// RegressionOf returns the comparison with these sums. It is for figures alone: intervals need more
+// sums than there are.
 func RegressionOf(s RegressionSums) *Regression {
 	r := NewRegression()
 	r.count, r.rows.hi = s.Rows, float64(s.Rows)
 	r.under.hi, r.over.hi = s.Under, s.Over
-	r.squares.hi, r.percentage.hi, r.symmetric.hi = s.Squares, s.Percentage, s.Symmetric
+	r.squares.hi, r.percentage.sum.hi, r.symmetric.sum.hi = s.Squares, s.Percentage, s.Symmetric
 	r.target.hi, r.targetSquare.hi = s.Target, s.TargetSquares
-	r.cubesUnder.hi, r.cubesOver.hi = math.NaN(), math.NaN() // of which intervals would be made
 	r.low, r.high = s.LeastTarget, s.MostTarget
 	return r
 }
@@ -38,7 +38,8 @@ type ProbabilitySums struct {
 	Predicted, Observed []float64
 }
 
-// ProbabilitiesOf returns the comparison with these sums, of the given number of classes.
+// ProbabilitiesOf returns the comparison with these sums, of the given number of classes. It is
+// for figures alone: intervals need more sums than there are.
 func ProbabilitiesOf(classes int, s ProbabilitySums) (*Probabilities, error) {
 	p, err := NewProbabilities(classes, len(s.Predicted))
 	if err != nil {
@@ -47,7 +48,7 @@ func ProbabilitiesOf(classes int, s ProbabilitySums) (*Probabilities, error) {
 	if len(s.Predicted) != len(s.Observed) {
 		return nil, fmt.Errorf("probabilities with %d bins predicted and %d observed", len(s.Predicted), len(s.Observed))
 	}
-	p.rows.hi, p.logLoss.hi, p.brier.hi = float64(s.Rows), s.LogLoss, s.Brier
+	p.rows.hi, p.logLoss.sum.hi, p.brier.sum.hi = float64(s.Rows), s.LogLoss, s.Brier
 	for i := range s.Predicted {
 		p.bins[i].predicted.hi, p.bins[i].observed.hi = s.Predicted[i], s.Observed[i]
 	}

@@ -12,9 +12,8 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/memory"
-	"github.com/apache/arrow/go/v15/parquet/file"
-	"github.com/apache/arrow/go/v15/parquet/pqarrow"
+
+	"github.com/millrace/millrace/drift/dataset"
 )
 
 // File is the flights' data in the npm package vega-datasets, below its node_modules.
@@ -43,114 +42,66 @@ func (t *timetable) landing(flight int32) int32 {
 // block is the assumed time from gate to landing, in minutes.
 func block(distance int16) int32 { return 40 + 2*int32(distance)/15 }
 
-// read loads the columns of the file, one row group at a time, and sorts them.
+// read loads the columns of the file, a batch of rows at a time, and sorts them.
 func read(path string) (_ *timetable, err error) {
-	pf, err := file.OpenParquetFile(path, false)
+	ctx := context.Background()
+	data, err := dataset.Open(ctx, path, dataset.Options{Format: dataset.FormatParquet})
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("open flights: %w; run `make native` to install the data", err)
 		}
-		return nil, fmt.Errorf("open flights %s: %w", path, err)
+		return nil, fmt.Errorf("open flights: %w", err)
 	}
-	defer func() { err = errors.Join(err, pf.Close()) }()
-
-	sc := pf.MetaData().Schema
-	columns := make([]int, 0, len(columnNames))
-	for _, name := range columnNames {
-		i := sc.ColumnIndexByName(name)
-		if i < 0 {
-			return nil, fmt.Errorf("open flights %s: no column %q; this is not the flights data", path, name)
+	defer func() { err = errors.Join(err, data.Close()) }()
+	columns, err := dataset.Columns(data, columnNames[:]...)
+	if err != nil {
+		return nil, fmt.Errorf("open flights: %w; this is not the flights data", err)
+	}
+	t := &timetable{}
+	numbers := map[string]uint16{}
+	err = data.Scan(ctx, columns, func(batch arrow.Record) error {
+		if n := len(t.departure) + int(batch.NumRows()); n > maxFlights {
+			return fmt.Errorf("at least %d rows, want at most %d", n, maxFlights)
 		}
-		columns = append(columns, i)
-	}
-	rows := pf.NumRows()
-	if rows < 1 || rows > maxFlights {
-		return nil, fmt.Errorf("open flights %s: %d rows, want 1 to %d", path, rows, maxFlights)
-	}
-	fr, err := pqarrow.NewFileReader(pf, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
+		for i, name := range columnNames {
+			if err := t.appendColumn(name, batch.Column(i), numbers); err != nil {
+				return fmt.Errorf("column %q: %w", name, err)
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read flights %s: %w", path, err)
-	}
-
-	t := &timetable{
-		departure:   make([]int32, 0, rows),
-		delay:       make([]int16, 0, rows),
-		distance:    make([]int16, 0, rows),
-		origin:      make([]uint16, 0, rows),
-		destination: make([]uint16, 0, rows),
-	}
-	numbers := map[string]uint16{}
-	for g := range pf.NumRowGroups() {
-		if err := t.appendRowGroup(fr, columns, g, numbers); err != nil {
-			return nil, fmt.Errorf("read flights %s, row group %d: %w", path, g, err)
-		}
 	}
 	t.sort()
 	return t, nil
 }
 
-// appendRowGroup decodes one row group and appends its flights, one column after the
-// other, so that no more than one lies decoded in memory.
-func (t *timetable) appendRowGroup(fr *pqarrow.FileReader, columns []int, group int, numbers map[string]uint16) error {
-	for i, name := range columnNames {
-		if err := t.appendColumn(fr, name, columns[i], group, numbers); err != nil {
-			return fmt.Errorf("column %q: %w", name, err)
-		}
+func (t *timetable) appendColumn(name string, values arrow.Array, numbers map[string]uint16) (err error) {
+	if values.NullN() > 0 {
+		return fmt.Errorf("%d nulls, want none", values.NullN())
 	}
-	n := len(t.departure)
-	if len(t.delay) != n || len(t.distance) != n || len(t.origin) != n || len(t.destination) != n {
-		return errors.New("columns differ in length")
+	switch name {
+	case "date":
+		err = t.appendDepartures(values)
+	case "delay":
+		t.delay, err = appendInt16(t.delay, values)
+	case "distance":
+		t.distance, err = appendInt16(t.distance, values)
+	case "origin":
+		t.origin, err = t.appendAirports(t.origin, values, numbers)
+	case "destination":
+		t.destination, err = t.appendAirports(t.destination, values, numbers)
 	}
-	return nil
+	return err
 }
 
-func (t *timetable) appendColumn(fr *pqarrow.FileReader, name string, column, group int, numbers map[string]uint16) error {
-	tbl, err := fr.ReadRowGroups(context.Background(), []int{column}, []int{group})
-	if err != nil {
-		return err
-	}
-	defer tbl.Release()
-	for _, chunk := range tbl.Column(0).Data().Chunks() {
-		if chunk.NullN() > 0 {
-			return fmt.Errorf("%d nulls, want none", chunk.NullN())
-		}
-		switch name {
-		case "date":
-			err = t.appendDepartures(chunk)
-		case "delay":
-			t.delay, err = appendInt16(t.delay, chunk)
-		case "distance":
-			t.distance, err = appendInt16(t.distance, chunk)
-		case "origin":
-			t.origin, err = t.appendAirports(t.origin, chunk, numbers)
-		case "destination":
-			t.destination, err = t.appendAirports(t.destination, chunk, numbers)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (t *timetable) appendDepartures(chunk arrow.Array) error {
-	times, ok := chunk.(*array.Timestamp)
+func (t *timetable) appendDepartures(values arrow.Array) error {
+	times, ok := values.(*array.Timestamp)
 	if !ok {
-		return fmt.Errorf("type %s, want a timestamp", chunk.DataType())
+		return fmt.Errorf("type %s, want a timestamp", values.DataType())
 	}
-	var perMinute int64
-	switch unit := times.DataType().(*arrow.TimestampType).Unit; unit {
-	case arrow.Second:
-		perMinute = 60
-	case arrow.Millisecond:
-		perMinute = 60_000
-	case arrow.Microsecond:
-		perMinute = 60_000_000
-	case arrow.Nanosecond:
-		perMinute = 60_000_000_000
-	default:
-		return fmt.Errorf("unit %v of timestamps is not known", unit)
-	}
+	const perMinute = 60_000_000 // microseconds, as dataset has all times
 	for _, v := range times.TimestampValues() {
 		m := int64(v) / perMinute
 		if m*perMinute != int64(v) || m < 0 || m > math.MaxInt32-(1<<20) {
@@ -161,10 +112,10 @@ func (t *timetable) appendDepartures(chunk arrow.Array) error {
 	return nil
 }
 
-func appendInt16(dst []int16, chunk arrow.Array) ([]int16, error) {
-	values, ok := chunk.(*array.Int64)
+func appendInt16(dst []int16, column arrow.Array) ([]int16, error) {
+	values, ok := column.(*array.Int64)
 	if !ok {
-		return nil, fmt.Errorf("type %s, want int64", chunk.DataType())
+		return nil, fmt.Errorf("type %s, want int64", column.DataType())
 	}
 	for _, v := range values.Int64Values() {
 		if v < math.MinInt16 || v > math.MaxInt16 {
@@ -176,13 +127,10 @@ func appendInt16(dst []int16, chunk arrow.Array) ([]int16, error) {
 }
 
 // appendAirports appends the numbers of airports, giving one to each new airport.
-func (t *timetable) appendAirports(dst []uint16, chunk arrow.Array, numbers map[string]uint16) ([]uint16, error) {
-	codes, ok := chunk.(interface {
-		Value(i int) string
-		Len() int
-	})
+func (t *timetable) appendAirports(dst []uint16, values arrow.Array, numbers map[string]uint16) ([]uint16, error) {
+	codes, ok := values.(*array.String)
 	if !ok {
-		return nil, fmt.Errorf("type %s, want strings", chunk.DataType())
+		return nil, fmt.Errorf("type %s, want strings", values.DataType())
 	}
 	for i := range codes.Len() {
 		code := codes.Value(i)
@@ -194,7 +142,7 @@ func (t *timetable) appendAirports(dst []uint16, chunk arrow.Array, numbers map[
 			if len(t.airports) > math.MaxUint16 {
 				return nil, fmt.Errorf("more than %d airports", len(t.airports))
 			}
-			code = strings.Clone(code) // its memory ends with the chunk
+			code = strings.Clone(code) // its memory ends with the batch
 			n = uint16(len(t.airports))
 			numbers[code] = n
 			t.airports = append(t.airports, code)

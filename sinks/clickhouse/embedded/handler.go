@@ -244,7 +244,7 @@ func session(r *http.Request, args url.Values, reader bool) (prologue []string, 
 		case isParam:
 			params[param] = args.Get(name)
 		case name == "session_id":
-			return nil, nil, newException(codeNotImplemented, "session_id is refused: the embedded ClickHouse keeps no HTTP sessions")
+			return nil, nil, newException(codeNotImplemented, "session_id is refused: the embedded ClickHouse keeps no HTTP sessions. Turn them off in the client; in clickhouse-connect by autogenerate_session_id=False")
 		case slices.Contains(reserved, name):
 		case !settingName.MatchString(name):
 			return nil, nil, newException(codeUnknownSetting, "URL parameter %q is no name of a setting", name)

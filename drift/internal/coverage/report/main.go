@@ -27,6 +27,7 @@ func main() {
 type summary struct {
 	cells, shown, within int
 	least, most, sum     float64
+	lowest, highest      string  // the samples of least and most
 	reference            float64 // the least coverage of the reference's
 	wrong                float64 // the greatest share of all samples, in any cell, with a wrong interval
 }
@@ -66,13 +67,22 @@ func run(args []string, out io.Writer) error {
 			all[fields[0]], order = s, append(order, fields[0])
 		}
 		s.cells++
-		s.reference = min(s.reference, reference)
+		if reference > 0 { // 0: there is none
+			s.reference = min(s.reference, reference)
+		}
 		if shown > 0 {
 			s.wrong = max(s.wrong, shown*(1-covered))
 		}
 		if shown >= 0.5 {
 			s.shown++
-			s.least, s.most, s.sum = min(s.least, covered), max(s.most, covered), s.sum+covered
+			sample := fields[0] + " of " + fields[1]
+			if covered < s.least {
+				s.least, s.lowest = covered, sample
+			}
+			if covered > s.most {
+				s.most, s.highest = covered, sample
+			}
+			s.sum += covered
 			if covered >= coverage.Least && covered <= coverage.Most {
 				s.within++
 			}
@@ -98,6 +108,8 @@ func write(out io.Writer, order []string, all map[string]*summary, known []strin
 		Most      float64 `json:"most"`
 		Wrong     float64 `json:"wrong"`
 		Reference float64 `json:"reference_least"`
+		Below     string  `json:"worst_below"` // the cell of Least
+		Above     string  `json:"worst_above"` // the cell of Most
 	}
 	sum := line{Least: 1, Reference: 1}
 	for _, name := range order {
@@ -107,7 +119,12 @@ func write(out io.Writer, order []string, all map[string]*summary, known []strin
 		sum.Cells, sum.Shown, sum.Within = sum.Cells+s.cells, sum.Shown+s.shown, sum.Within+s.within
 		sum.Wrong, sum.Reference = max(sum.Wrong, s.wrong), min(sum.Reference, s.reference)
 		if s.shown > 0 {
-			sum.Least, sum.Most = min(sum.Least, s.least), max(sum.Most, s.most)
+			if s.least < sum.Least {
+				sum.Least, sum.Below = s.least, s.lowest
+			}
+			if s.most > sum.Most {
+				sum.Most, sum.Above = s.most, s.highest
+			}
 		}
 	}
 	if len(known) > 0 {

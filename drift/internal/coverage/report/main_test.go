@@ -24,7 +24,7 @@ func TestReport(t *testing.T) {
 	require.Contains(t, out.String(), "| mae | 3, 2 | 95.0 % | 96.5 % | 98.0 % | 1 of 2 | 5.0 % | 70.0 % |\n")
 	require.Contains(t, out.String(), "| auc | 1, 0 | – | – | – | 0 of 0 | 0.0 % | 60.0 % |\n")
 	require.Contains(t, out.String(), "| mae of very skewed | 100.0 % | 90.0 % | 80.0 % | no sample shows it |\n")
-	require.Contains(t, out.String(), "\n{\"cells\":4,\"shown\":2,\"within\":1,\"least\":0.95,\"most\":0.98,\"wrong\":0.05,\"reference_least\":0.6}\n")
+	require.Contains(t, out.String(), "\n{\"cells\":4,\"shown\":2,\"within\":1,\"least\":0.95,\"most\":0.98,\"wrong\":0.05,\"reference_least\":0.6,\"worst_below\":\"mae of normal\",\"worst_above\":\"mae of skewed\"}\n")
 
 	require.ErrorContains(t, run([]string{"report"}, &out), "usage")
 	require.ErrorIs(t, run([]string{"report", file + "x"}, &out), os.ErrNotExist)
