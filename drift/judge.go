@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -13,7 +14,8 @@ import (
 )
 
 // Version is a model version with what it is compared with. Reference is nil where the
-// manifest names none; then drift is not judged. Neither is changed.
+// manifest names none; then drift is judged once a reference has been learned, where the
+// manifest says so (monitoring.reference). Neither is changed.
 type Version struct {
 	Manifest  *schemas.Manifest
 	Reference *schemas.Reference
@@ -22,7 +24,7 @@ type Version struct {
 // jobs are those that the version's windows need.
 func (v Version) jobs() []schemas.Job {
 	var jobs []schemas.Job
-	if v.Reference != nil && len(v.Reference.Columns) > 0 {
+	if v.Learns() || v.Reference != nil && len(v.Reference.Columns) > 0 {
 		jobs = append(jobs, schemas.JobDrift)
 	}
 	if v.Manifest.Target != nil {
@@ -157,19 +159,19 @@ func applyCheck(r *schemas.DriftResult, c *schemas.Check) {
 func (p *pass) accuracyResults(w window, q profile.Quality) []schemas.AccuracyResult {
 	m := p.Manifest
 	var rows []schemas.AccuracyResult
-	for _, metric := range qualityFigures() {
+	for _, figure := range m.Target.Figures() {
 		row := schemas.AccuracyResult{
 			Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()),
-			Revision: w.revision, Metric: string(metric), Rows: w.Rows, Labels: uint64(q.Labels()), ComputedAt: p.now,
+			Revision: w.revision, Metric: string(figure.Name), Rows: w.Rows, Labels: uint64(q.Labels()), ComputedAt: p.now,
 		}
-		value, defined := qualityFigure(q, metric)
+		value, defined := qualityFigure(m.Target, q, figure.Name)
 		if defined {
 			row.Value = &value
 		}
-		if check := checkOf(m, metric, ""); check != nil {
+		if check := checkOf(m, figure.Name, ""); check != nil {
 			threshold := check.Threshold
 			row.Threshold, row.Severity, row.Retrain = &threshold, string(check.Severity), check.Retrain
-			row.Breached = defined && value < threshold
+			row.Breached = defined && figure.Breached(value, threshold)
 		}
 		rows = append(rows, row)
 	}
@@ -253,14 +255,20 @@ func retrainingID(w *schemas.FinishedWindow) string {
 	})
 }
 
-// excess orders breaches: by how many times the threshold was exceeded, or missed.
+// excess orders breaches: by how many times the threshold was exceeded, or missed; first those of
+// a threshold that has no multiples.
 func excess(b schemas.Breach) float64 {
 	over, under := b.Value, b.Threshold
-	if b.Stattest.Quality() {
+	figure, quality := schemas.FigureOf(b.Stattest)
+	switch {
+	case !quality, figure.Direction == schemas.BreachesAbove:
+	case figure.Direction == schemas.BreachesBeyond:
+		over = math.Abs(over)
+	default:
 		over, under = under, over
 	}
 	if under <= 0 {
-		return over * 1e9
+		return (over - under) * 1e9
 	}
 	return over / under
 }

@@ -24,6 +24,8 @@ type memory struct {
 	scores     []schemas.DriftResult
 	figures    []schemas.AccuracyResult
 	finished   []schemas.FinishedWindow
+	made       *schemas.Reference
+	kept       []schemas.LearnedReference
 	noted      time.Time
 	arrivals   []profile.LabelArrival
 	labels     profile.LabelState
@@ -41,6 +43,22 @@ func (m *memory) CountRows(_ context.Context, _ *schemas.Manifest, s profile.Spa
 
 func (m *memory) CountCells(context.Context, *schemas.Manifest, *schemas.Reference, []time.Time) ([]profile.WindowCounts, error) {
 	return m.cells, nil
+}
+
+func (m *memory) MakeReference(context.Context, *schemas.Manifest, []profile.Span) (*schemas.Reference, error) {
+	return m.made, nil
+}
+
+func (m *memory) LearnedReference(context.Context, *schemas.Manifest) (schemas.LearnedReference, bool, error) {
+	if len(m.kept) == 0 {
+		return schemas.LearnedReference{}, false, nil
+	}
+	return m.kept[0], true, nil
+}
+
+func (m *memory) WriteReference(_ context.Context, r schemas.LearnedReference) error {
+	m.kept = append(m.kept, r)
+	return nil
 }
 
 func (m *memory) CountQuality(context.Context, *schemas.Manifest, []time.Time) ([]profile.Quality, error) {
@@ -138,8 +156,9 @@ func TestMonitorJudgesWhatIsCounted(t *testing.T) {
 	require.Equal(t, []string{"breached", "ok"}, []string{store.finished[0].Verdict, store.finished[1].Verdict})
 	require.Equal(t, []string{"psi", "ks"}, []string{store.scores[0].Stattest, store.scores[1].Stattest})
 	require.InDelta(t, 0.5, store.scores[1].Score, 1e-12)
-	require.Len(t, store.figures, 4)
-	require.Equal(t, 1.0, *store.figures[3].Value)
+	require.Len(t, store.figures, 12)
+	require.Equal(t, "roc_auc", store.figures[7].Metric)
+	require.Equal(t, 1.0, *store.figures[7].Value)
 	require.Equal(t, []string{"00:00 retraining r0"}, published.kinds())
 	require.Equal(t, "rows before 2001-02-02T00:00:00Z", published.events[0].Data.TrainingSQL)
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -65,6 +66,7 @@ type Judged struct {
 type TickStats struct {
 	Judged     []Judged
 	Watermarks map[string]time.Time // by "<model>/<version>"; absent where nothing was seen
+	Learning   []Learning           // of the versions that learn their reference, in the order of Tick's
 }
 
 // Monitor judges closed event-time windows. Its methods are for one goroutine.
@@ -91,7 +93,7 @@ func (m *Monitor) Tick(ctx context.Context, now time.Time, versions []Version) (
 	var models []string
 	var monitored []Version
 	for _, v := range versions {
-		if v.Manifest.Monitoring == nil || (v.Reference == nil && v.Manifest.Target == nil) {
+		if v.Manifest.Monitoring == nil || len(v.jobs()) == 0 {
 			continue
 		}
 		monitored = append(monitored, v)
@@ -134,6 +136,19 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 		}
 		m.versions[key] = state
 	}
-	p := &pass{Monitor: m, Version: v, now: now, state: m.versions[key], stats: stats}
+	state := m.versions[key]
+	if v.Learns() {
+		var open time.Time
+		if !watermark.IsZero() {
+			open = profile.WindowStart(watermark, mon.Window.Std())
+		}
+		l, err := m.learn(ctx, v, state, open)
+		if err != nil {
+			return err
+		}
+		stats.Learning = append(stats.Learning, l)
+		v.Reference = state.learning.reference
+	}
+	p := &pass{Monitor: m, Version: v, now: now, state: state, stats: stats}
 	return p.run(ctx, watermark, requests)
 }

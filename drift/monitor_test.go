@@ -178,7 +178,7 @@ func TestMonitor(t *testing.T) {
 		// 5 judged windows, 7 columns with psi, 4 with ks, 3 with chisquare, and drift_share.
 		require.Equal(t, uint64(5*15), clickhousetest.Count(t, w.Client, "SELECT count() AS n FROM {db}.drift_results FINAL"))
 		require.Equal(t, uint64(5*4), clickhousetest.Count(t, w.Client, "SELECT countIf(threshold IS NOT NULL) AS n FROM {db}.drift_results FINAL"))
-		require.Equal(t, uint64(3*4), clickhousetest.Count(t, w.Client, "SELECT count() AS n FROM {db}.accuracy_results FINAL"))
+		require.Equal(t, uint64(3*12), clickhousetest.Count(t, w.Client, "SELECT count() AS n FROM {db}.accuracy_results FINAL"))
 	})
 
 	// Nothing new: one small query, and nothing is judged, also after a restart.

@@ -151,7 +151,7 @@ const (
 // chunk returns how many of the windows one query takes, at least one.
 func (p *pass) chunk(job schemas.Job, windows []window) int {
 	most := p.cfg.MaxWindows
-	if job == schemas.JobDrift {
+	if job == schemas.JobDrift && p.Reference != nil {
 		cells := 0
 		for _, c := range p.Reference.Columns {
 			cells += len(c.Counts) + 2
@@ -160,12 +160,20 @@ func (p *pass) chunk(job schemas.Job, windows []window) int {
 	}
 	var rows uint64
 	for i, w := range windows {
-		rows += w.Rows
+		rows += w.Rows * uint64(p.passes())
 		if i > 0 && (i == most || w.Start.Sub(windows[0].Start) > chunkSpan || (job == schemas.JobAccuracy && rows > p.cfg.MaxRows)) {
 			return i
 		}
 	}
 	return len(windows)
+}
+
+// passes is how many times over the labelled rows of a window are ranked.
+func (p *pass) passes() int {
+	if p.Manifest.Target == nil {
+		return 1
+	}
+	return max(1, len(p.Manifest.Target.Probabilities))
 }
 
 func startsOf(windows []window) []time.Time {
@@ -177,14 +185,25 @@ func startsOf(windows []window) []time.Time {
 }
 
 func (p *pass) judgeDrift(ctx context.Context, windows []window) ([]Judged, error) {
-	counts, err := p.store.CountCells(ctx, p.Manifest, p.Reference, startsOf(windows))
+	judged := make([]Judged, len(windows))
+	learning := p.learning(windows)
+	for i, w := range windows[:learning] {
+		judged[i].FinishedWindow = p.finishedWindow(schemas.JobDrift, w)
+		judged[i].Verdict = string(schemas.VerdictLearning)
+		if w.Rows < uint64(p.Manifest.Monitoring.MinRows) {
+			judged[i].Verdict = string(schemas.VerdictTooFew)
+		}
+	}
+	if learning == len(windows) {
+		return judged, nil
+	}
+	counts, err := p.store.CountCells(ctx, p.Manifest, p.Reference, startsOf(windows[learning:]))
 	if err != nil {
 		return nil, err
 	}
-	judged := make([]Judged, len(windows))
-	for i, w := range windows {
+	for i, w := range windows[learning:] {
 		w.Rows = counts[i].Rows // rows may have come since they were counted
-		j := &judged[i]
+		j := &judged[learning+i]
 		j.FinishedWindow = p.finishedWindow(schemas.JobDrift, w)
 		if w.Rows < uint64(p.Manifest.Monitoring.MinRows) {
 			j.Verdict = string(schemas.VerdictTooFew)

@@ -21,6 +21,7 @@ type versionState struct {
 	// rows then. Before the first look lateAt is zero.
 	lateAt       time.Time
 	lateRequests uint64
+	learning     learning
 }
 
 // jobState is how far a job of a version has come.

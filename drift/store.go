@@ -28,6 +28,8 @@ type Counter interface {
 	CountRows(ctx context.Context, m *schemas.Manifest, span profile.Span, scoredSince time.Time) ([]profile.WindowRows, error)
 	// CountCells counts rows by window and cell of the reference's columns.
 	CountCells(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, starts []time.Time) ([]profile.WindowCounts, error)
+	// MakeReference reduces the rows of spans, which ascend, to a reference.
+	MakeReference(ctx context.Context, m *schemas.Manifest, spans []profile.Span) (*schemas.Reference, error)
 	// CountQuality counts labelled rows by window, prediction and label.
 	CountQuality(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.Quality, error)
 }
@@ -51,6 +53,9 @@ type Labels interface {
 // Keeper keeps what the jobs found in the windows of versions. A write is there as a whole,
 // by table, or not at all; the same rows written again replace each other.
 type Keeper interface {
+	LearnedReferences
+	// WriteReference keeps a reference that was learned. What has been kept before stays.
+	WriteReference(ctx context.Context, r schemas.LearnedReference) error
 	// LastFinished returns the start of the last window that each job has finished.
 	LastFinished(ctx context.Context, m *schemas.Manifest) (map[schemas.Job]time.Time, error)
 	// FinishedWindows returns the finished windows from a start on, by revision.
@@ -59,6 +64,12 @@ type Keeper interface {
 	LastRetraining(ctx context.Context, m *schemas.Manifest) (*schemas.FinishedWindow, error)
 	WriteResults(ctx context.Context, scores []schemas.DriftResult, figures []schemas.AccuracyResult) error
 	WriteWindows(ctx context.Context, windows []schemas.FinishedWindow) error
+}
+
+// LearnedReferences has the references that versions have learned.
+type LearnedReferences interface {
+	// LearnedReference returns the first one that was kept of a version; false where there is none.
+	LearnedReference(ctx context.Context, m *schemas.Manifest) (schemas.LearnedReference, bool, error)
 }
 
 // Publisher puts events on the events topic. It returns when Kafka has acknowledged.

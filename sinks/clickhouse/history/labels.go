@@ -27,9 +27,6 @@ func (t versionRows) latestLabels(usable, ids string) string {
 		labelOrder, t.database, quote(t.model), usable, ids)
 }
 
-// usable is the condition of a label that the target can use. Other labels correct nothing.
-func usable(*schemas.Target) string { return "isNotNull(f.label) AND NOT isNaN(f.label)" }
-
 // LabelsNoted reads up to which stored_at the labels of a version have been looked at; the
 // zero time: never.
 func (s *Store) LabelsNoted(ctx context.Context, m *schemas.Manifest) (time.Time, error) {

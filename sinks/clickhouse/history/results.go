@@ -84,6 +84,28 @@ func (s *Store) WriteWindows(ctx context.Context, windows []schemas.FinishedWind
 	return s.conn.InsertRows(ctx, "windows", windows)
 }
 
+// LearnedReference reads the reference that a version has learned; false where there is none. Of
+// several, which monitors that ran at the same time have written, the first one counts.
+func (s *Store) LearnedReference(ctx context.Context, m *schemas.Manifest) (schemas.LearnedReference, bool, error) {
+	var rows []schemas.LearnedReference
+	if err := s.conn.Select(ctx, &rows, fmt.Sprintf("SELECT %s FROM %s.learned_references WHERE %s ORDER BY made_at, reference LIMIT 1",
+		columns[schemas.LearnedReference](), s.database, of(m))); err != nil {
+		return schemas.LearnedReference{}, false, fmt.Errorf("read the learned reference: %w", err)
+	}
+	if len(rows) == 0 {
+		return schemas.LearnedReference{}, false, nil
+	}
+	return rows[0], true, nil
+}
+
+// WriteReference writes a reference that was learned, as one insert.
+func (s *Store) WriteReference(ctx context.Context, r schemas.LearnedReference) error {
+	if err := s.conn.InsertRows(ctx, "learned_references", []schemas.LearnedReference{r}); err != nil {
+		return fmt.Errorf("write the learned reference: %w", err)
+	}
+	return nil
+}
+
 // DueReports reads which windows of a version were finished, or revised, since their report
 // was written: at most so many, the newest first.
 func (s *Store) DueReports(ctx context.Context, m *schemas.Manifest, most int) ([]schemas.DueReport, error) {
