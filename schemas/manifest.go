@@ -24,6 +24,7 @@ type Manifest struct {
 	Name        string       `yaml:"name"`    // [a-z][a-z0-9_]*, at most 60 characters
 	Version     string       `yaml:"version"` // [A-Za-z0-9][A-Za-z0-9._-]*, at most 60 characters
 	Description string       `yaml:"description,omitempty"`
+	Draft       bool         `yaml:"draft,omitempty"` // not to serve until this line is removed, or the configuration names the version
 	Runtime     Runtime      `yaml:"runtime"`
 	Artifact    Artifact     `yaml:"artifact"`
 	Device      Device       `yaml:"device,omitempty"`       // default cpu
