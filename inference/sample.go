@@ -78,7 +78,8 @@ func madeUp(f *schemas.Feature, rnd *rand.Rand) any {
 }
 
 // readSample reads the manifest's sample into one batch of schemas.Manifest.SampleSchema
-// with at least one row; nil if the manifest names none.
+// with at least one row; nil if the manifest names none. Columns are matched by name, and
+// cast; what the manifest does not name is left out.
 func (m *Model) readSample(alloc memory.Allocator) (sample arrow.Record, err error) {
 	if m.Manifest.Sample == nil {
 		return nil, nil
@@ -93,14 +94,20 @@ func (m *Model) readSample(alloc memory.Allocator) (sample arrow.Record, err err
 		return nil, err
 	}
 	defer f.Close()
-	r, err := ipc.NewFileReader(f, ipc.WithAllocator(alloc))
+	// The reader never releases the dictionaries of a file, so that its memory is the collector's.
+	r, err := ipc.NewFileReader(f, ipc.WithAllocator(memory.NewGoAllocator()))
 	if err != nil {
 		return nil, fmt.Errorf("not an Arrow IPC file: %w", err)
 	}
 	defer r.Close()
 	want := m.Manifest.SampleSchema()
-	if err := checkColumns(r.Schema(), want); err != nil {
-		return nil, err
+	from := make([]int, want.NumFields())
+	for c, field := range want.Fields() {
+		found := r.Schema().FieldIndices(field.Name)
+		if len(found) != 1 {
+			return nil, fmt.Errorf("it has %d columns %q: it needs one of each feature and output", len(found), field.Name)
+		}
+		from[c] = found[0]
 	}
 	parts := make([][]arrow.Array, want.NumFields())
 	for i := range r.NumRecords() {
@@ -109,8 +116,13 @@ func (m *Model) readSample(alloc memory.Allocator) (sample arrow.Record, err err
 			return nil, err
 		}
 		defer batch.Release()
-		for c, col := range batch.Columns() {
-			parts[c] = append(parts[c], col)
+		for c, field := range want.Fields() {
+			part, err := Cast(context.Background(), batch.Column(from[c]), field.Type, alloc)
+			if err != nil {
+				return nil, fmt.Errorf("column %q: %w", field.Name, err)
+			}
+			defer part.Release()
+			parts[c] = append(parts[c], part)
 		}
 	}
 	if len(parts[0]) == 0 {
@@ -127,20 +139,6 @@ func (m *Model) readSample(alloc memory.Allocator) (sample arrow.Record, err err
 		return nil, errors.New("it has no rows")
 	}
 	return array.NewRecord(want, columns, -1), nil
-}
-
-// checkColumns tells whether got has the names and types of want, in order. Nullability
-// and metadata are free.
-func checkColumns(got, want *arrow.Schema) error {
-	if got.NumFields() != want.NumFields() {
-		return fmt.Errorf("it has %d columns, and the manifest makes %d (features, then outputs)", got.NumFields(), want.NumFields())
-	}
-	for i, w := range want.Fields() {
-		if g := got.Field(i); g.Name != w.Name || !arrow.TypeEqual(g.Type, w.Type) {
-			return fmt.Errorf("column %d is %q of type %s, and the manifest makes it %q of type %s", i, g.Name, g.Type, w.Name, w.Type)
-		}
-	}
-	return nil
 }
 
 // sampleRows returns n rows of the sample's features, from its start and again where it
