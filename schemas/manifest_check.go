@@ -80,14 +80,7 @@ func (m *Manifest) Validate() error {
 	v.between("batch.max_bytes", float64(m.Batch.MaxBytes), 1<<10, 1<<30)
 	v.between("batch.preferred_batch_size", float64(m.Batch.PreferredRows), 0, 1<<20)
 	if t := m.Target; t != nil {
-		v.oneOf("target.kind", string(t.Kind), string(TargetBinary))
-		if o, ok := m.Output(t.Score); !ok {
-			v.add("target.score", "%q is no output", t.Score)
-		} else if !o.Type.Numeric() {
-			v.add("target.score", "output %q is %s, not a number", t.Score, o.Type)
-		}
-		v.between("target.threshold", t.Threshold, math.SmallestNonzeroFloat64, 1)
-		v.between("target.positive_above", t.PositiveAbove, -math.MaxFloat64, math.MaxFloat64)
+		t.validate(v, m)
 	}
 	v.between("requirements.latency_ms", m.Requires.LatencyMS, 0, math.MaxFloat64)
 	v.between("requirements.throughput_per_s", m.Requires.ThroughputPS, 0, math.MaxFloat64)
@@ -111,6 +104,12 @@ func (m *Manifest) validateMonitoring(v *violations) {
 	v.between("monitoring.idle_timeout (seconds)", mon.IdleTimeout.Std().Seconds(), 0.001, 366*24*3600)
 	v.between("monitoring.min_rows", float64(mon.MinRows), 1, math.MaxInt64)
 	v.between("monitoring.rate", mon.Rate, 1e-6, 0.5)
+	if l := mon.Reference; l != nil {
+		v.between("monitoring.reference.windows", float64(l.Windows), 1, MaxLearnedWindows)
+		if m.Reference != nil {
+			v.add("monitoring.reference", "would be learned, and the manifest names one already in reference; leave one out")
+		}
+	}
 	seen := map[string]bool{}
 	for i, c := range mon.Checks {
 		key := fmt.Sprintf("monitoring.checks[%d]", i)
@@ -120,29 +119,26 @@ func (m *Manifest) validateMonitoring(v *violations) {
 		}
 		seen[id] = true
 		v.oneOf(key+".severity", string(c.Severity), string(SeverityInfo), string(SeverityWarning), string(SeverityCritical))
-		if !finite(c.Threshold) || c.Threshold < 0 {
+		figure, isFigure := FigureOf(c.Stattest)
+		if !finite(c.Threshold) || (c.Threshold < 0 && !figure.Signed) {
 			v.add(key+".threshold", "must be at least 0, got %v", c.Threshold)
+		}
+		if isFigure {
+			m.validateFigure(v, key, c, figure)
+			continue
 		}
 		switch c.Stattest {
 		case StattestPSI, StattestKS, StattestChiSquare:
-			if m.Reference == nil {
-				v.add(key, "%s compares with the reference, and the manifest has none", c.Stattest)
+			if m.Reference == nil && mon.Reference == nil {
+				v.add(key, "%s compares with the reference, and the manifest has none; monitoring.reference learns one", c.Stattest)
 			}
 			m.validateCheckColumn(v, key, c)
 		case StattestShare:
 			if c.Column != "" {
 				v.add(key+".column", "%s is of the whole data set; leave the column out", c.Stattest)
 			}
-		case StattestAccuracy, StattestPrecision, StattestRecall, StattestAUC:
-			if m.Target == nil {
-				v.add(key, "%s needs labels, and the manifest has no target", c.Stattest)
-			}
-			if c.Column != "" {
-				v.add(key+".column", "%s is of the target; leave the column out", c.Stattest)
-			}
 		default:
-			v.oneOf(key+".stattest", string(c.Stattest), string(StattestPSI), string(StattestKS), string(StattestChiSquare),
-				string(StattestShare), string(StattestAccuracy), string(StattestPrecision), string(StattestRecall), string(StattestAUC))
+			v.add(key+".stattest", "%q is not one of %s, %s, %s, %s, %s", c.Stattest, StattestPSI, StattestKS, StattestChiSquare, StattestShare, joinFigures(figures))
 		}
 	}
 }

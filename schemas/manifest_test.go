@@ -227,7 +227,7 @@ func TestManifestRules(t *testing.T) {
 		"batch rows":          {replace("max_rows: 100", "max_rows: -1"), "batch.max_rows: must be from 1 to"},
 		"batch bytes":         {replace("max_bytes: 2048", "max_bytes: 1"), "batch.max_bytes: must be from 1024 to"},
 		"batch preferred":     {replace("batch_size: 32", "batch_size: -1"), "batch.preferred_batch_size: must be from 0 to"},
-		"target kind":         {replace("kind: binary", "kind: regression"), `target.kind: "regression" is not one of binary`},
+		"target kind":         {replace("kind: binary", "kind: ordinal"), `target.kind: "ordinal" is not one of binary, multiclass, regression`},
 		"target score":        {replace("score: score", "score: scores"), `target.score: "scores" is no output`},
 		"target text":         {replace("score: score", "score: said"), `target.score: output "said" is string, not a number`},
 		"target threshold":    {replace("threshold: 0.25", "threshold: 1.5"), "target.threshold: must be from"},

@@ -220,6 +220,11 @@ func StringsAsWritten(node ast.Node, t reflect.Type) ast.Node {
 			StringsAsWritten(value, t)
 		}
 	case *ast.MappingValueNode:
+		if t.Kind() == reflect.Map && t.Key().Kind() == reflect.String {
+			if _, float := n.Key.(*ast.FloatNode); float || n.Key.Type() == ast.IntegerType {
+				n.Key = ast.String(n.Key.GetToken())
+			}
+		}
 		if field := typeOfKey(t, n.Key.String()); field != nil {
 			n.Value = StringsAsWritten(n.Value, field)
 		}

@@ -33,6 +33,7 @@ func (s *Store) TrainingSQL(m *schemas.Manifest, span profile.Span) string {
 		label = "feedback_label"
 	}
 	columns = append(columns, "f.label AS "+label)
-	return fmt.Sprintf(`SELECT %s FROM (SELECT * FROM %s WHERE %s) AS o INNER JOIN (SELECT request_id, argMax(label, feedback_offset) AS label FROM %s.feedback WHERE model = %s AND request_id IN (SELECT request_id FROM %s WHERE %s) GROUP BY request_id) AS f ON f.request_id = o.request_id WHERE isNotNull(f.label) ORDER BY event_time`,
-		strings.Join(columns, ", "), t.observations(), t.where(span), t.database, quote(t.model), t.observations(), t.where(span))
+	rows := t.observations() + " WHERE " + t.where(span)
+	return fmt.Sprintf("SELECT %s FROM (SELECT * FROM %s) AS o INNER JOIN (%s) AS f ON f.request_id = o.request_id ORDER BY event_time",
+		strings.Join(columns, ", "), rows, t.latestLabels(usable(m.Target), "SELECT request_id FROM "+rows))
 }

@@ -1,0 +1,1 @@
+ALTER TABLE {{database}}.feedback MODIFY COMMENT 'Labels that arrived after the prediction. A correction is another row of the same request. The label that counts is the last by argMax(label, (observed_at, received_at, feedback_topic_id, feedback_partition, feedback_offset)): offsets of different partitions are not comparable.'
