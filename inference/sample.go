@@ -146,21 +146,47 @@ func (m *Model) readSample(alloc memory.Allocator) (sample arrow.Record, err err
 func (m *Model) sampleRows(sample arrow.Record, n int, alloc memory.Allocator) (arrow.Record, error) {
 	b := m.newFeatureBuilder(alloc)
 	defer b.Release()
-	for c, f := range m.Manifest.Features {
-		col := sample.Column(c)
-		for i := range n {
-			i %= col.Len()
-			if v := valueAt(col, i); v != nil {
-				appendValue(b.Field(c), v)
-			} else if f.Optional {
-				b.Field(c).AppendNull()
-			} else {
-				return nil, fmt.Errorf("model %s: sample %s: feature %q is null in row %d, and it is not optional",
-					m.Ref(), m.Manifest.Sample.File, f.Name, i)
-			}
+	for c := range m.Manifest.Features {
+		if err := appendFeature(b.Field(c), &m.Manifest.Features[c], sample.Column(c), n); err != nil {
+			return nil, fmt.Errorf("model %s: sample %s: %w", m.Ref(), m.Manifest.Sample.File, err)
 		}
 	}
 	return b.NewRecord(), nil
+}
+
+// appendFeature appends n rows of a feature's column, from its start and again where it ends.
+func appendFeature(b array.Builder, f *schemas.Feature, col arrow.Array, n int) error {
+	for i := range n {
+		i %= col.Len()
+		switch v := valueAt(col, i); {
+		case v != nil:
+			appendValue(b, v)
+		case f.Optional:
+			b.AppendNull()
+		case f.Default != nil:
+			appendValue(b, defaultOf(f))
+		default:
+			return fmt.Errorf("feature %q is null in row %d, and it is not optional", f.Name, i)
+		}
+	}
+	return nil
+}
+
+// defaultOf returns a feature's default in the type of its column.
+func defaultOf(f *schemas.Feature) any {
+	x, _ := schemas.Number(f.Default)
+	switch f.Type {
+	case schemas.TypeInt32:
+		return int32(x)
+	case schemas.TypeInt64:
+		return int64(x)
+	case schemas.TypeFloat32:
+		return float32(x)
+	case schemas.TypeFloat64:
+		return x
+	default:
+		return f.Default
+	}
 }
 
 // checkSample scores the sample and compares the answers with those stored in it.

@@ -355,6 +355,39 @@ func (e *ManifestEdit) RemoveFeature(name string) error {
 	return e.parse()
 }
 
+// AddFeature adds a feature behind the last one; comment stands behind its name.
+func (e *ManifestEdit) AddFeature(name string, typ FeatureType, comment string) error {
+	v := entry(e.root.Values, "features")
+	if v == nil {
+		return errors.New("edit manifest: it has no features")
+	}
+	list, ok := v.Value.(*ast.SequenceNode)
+	if !ok || list.IsFlowStyle || len(list.Values) == 0 {
+		return errors.New("edit manifest: its features are not one below the other")
+	}
+	first := e.lines[line(list.Values[0].GetToken())]
+	for i := line(v.Key.GetToken()) + 1; i < len(e.lines); i++ { // the token may be one behind the dash
+		if strings.HasPrefix(strings.TrimSpace(e.lines[i]), "- ") {
+			first = e.lines[i]
+			break
+		}
+	}
+	indent := first[:strings.Index(first, "-")]
+	if comment != "" {
+		comment = " # " + comment
+	}
+	return e.insert(e.lastLine(v.Value)+1, indent+"- name: "+YAMLText(name)+comment, indent+"  type: "+string(typ))
+}
+
+// Section returns the lines of a key at the top with all that is under it; nil where there is none.
+func (e *ManifestEdit) Section(key string) []string {
+	start, end, ok := e.section(key)
+	if !ok {
+		return nil
+	}
+	return slices.Clone(e.lines[start:end])
+}
+
 // FixDigests writes the SHA-256 of every file that the manifest names into it, by digest,
 // which is given the name of a file beside the manifest. It returns the files whose digest
 // was missing or another one.

@@ -92,6 +92,8 @@ func TestEditManifest(t *testing.T) {
 		"draft": {func(e *schemas.ManifestEdit) error { return e.Set("draft", "true # soon", "runtime") },
 			"runtime: onnx\n", "runtime: onnx\ndraft: true # soon\n"},
 		"feature gone": {func(e *schemas.ManifestEdit) error { return e.RemoveFeature("f1") }, "  - {name: f1, type: float32}\n", ""},
+		"feature added": {func(e *schemas.ManifestEdit) error { return e.AddFeature("late", schemas.TypeInt64, "CHECK: new") },
+			"type: float32}\noutputs", "type: float32}\n  - name: late # CHECK: new\n    type: int64\noutputs"},
 		"section gone": {func(e *schemas.ManifestEdit) error { return e.Remove("reference") },
 			"reference:\n  # made by hand\n  file: reference.json\n  sha256: # not yet\n", ""},
 		"section, commented": {func(e *schemas.ManifestEdit) error { return e.CommentOut("outputs", "why") },
