@@ -49,10 +49,11 @@ type Plan struct {
 
 // Propose plans the monitoring of a version by its reference, which is of the same rows. A block
 // is judged as the monitor judges a window, against the reference without the block's own
-// rows; a threshold is the bound that the next block stays below with a chance of 1 - rate/checks
-// were the blocks' effects normal (the prediction limit of Student's t), at least a tenth beyond
-// the worst block, at least what a block can show, and never below an effect that does not
-// matter. Figures of quality have the limit on their worse side.
+// rows. Where blocks differ by more than chance, a threshold is the bound that the next block
+// stays below with a chance of 1 - rate/checks, were the blocks' effects normal (the prediction
+// limit of Student's t); it is at least a tenth beyond the worst block, at least what a block can
+// show, and never below an effect that does not matter. Figures of quality have the prediction
+// limit on their worse side, too.
 func Propose(m *schemas.Manifest, ref *schemas.Reference, data Data, rate float64) (*Plan, error) {
 	w := data.Windows
 	p := &Plan{Monitoring: schemas.Monitoring{
@@ -148,6 +149,7 @@ func (p *Plan) judgeDrift(m *schemas.Manifest, ref *schemas.Reference, data Data
 	judged.Monitoring = &monitoring
 	effects := make([][]float64, len(p.Checks))
 	corrected := make([][]float64, len(p.Checks))
+	least := make([]float64, len(p.Checks)) // p-value of any block
 	smallest := make([][]float64, len(p.Checks))
 	for b := range breached {
 		rows, err := judgeBlock(&judged, ref, counts, b*step)
@@ -155,25 +157,26 @@ func (p *Plan) judgeDrift(m *schemas.Manifest, ref *schemas.Reference, data Data
 			return err
 		}
 		for i := range p.Checks {
-			effect, chance, least := 0.0, 1.0, math.NaN()
-			for j := range rows {
-				if r := &rows[j]; r.Column == p.Checks[i].Check.Column && r.Stattest == string(p.Checks[i].Check.Stattest) && r.Effect != nil {
-					effect, chance = *r.Effect, *r.PCorrected
-					if r.Smallest != nil {
-						least = *r.Smallest
-					}
-				}
+			r := resultOf(rows, &p.Checks[i].Check)
+			if r == nil {
+				effects[i], corrected[i] = append(effects[i], 0), append(corrected[i], 1)
+				continue
 			}
-			effects[i], corrected[i] = append(effects[i], effect), append(corrected[i], chance)
-			if !math.IsNaN(least) {
-				smallest[i] = append(smallest[i], least)
+			effects[i], corrected[i] = append(effects[i], *r.Effect), append(corrected[i], *r.PCorrected)
+			if least[i] == 0 || *r.PValue < least[i] {
+				least[i] = *r.PValue
+			}
+			if r.Smallest != nil {
+				smallest[i] = append(smallest[i], *r.Smallest)
 			}
 		}
 	}
 	drifted := make([]int, len(breached)) // columns, by block
 	for i := range p.Checks {
 		c := &p.Checks[i]
-		c.set(effects[i], smallest[i], monitoring.Rate/float64(len(p.Checks)))
+		// What chance explains in all blocks, the monitor's own p-values hold by themselves.
+		differ := least[i]*float64(len(breached)) <= monitoring.Rate
+		c.set(effects[i], smallest[i], differ, monitoring.Rate/float64(len(p.Checks)))
 		for b, e := range effects[i] {
 			if e >= c.Check.Threshold && corrected[i][b] <= monitoring.Rate {
 				drifted[b]++
@@ -182,6 +185,16 @@ func (p *Plan) judgeDrift(m *schemas.Manifest, ref *schemas.Reference, data Data
 	}
 	for b, n := range drifted {
 		breached[b] = n > 0
+	}
+	return nil
+}
+
+// resultOf returns the result of a check; nil where its score could not be computed.
+func resultOf(rows []schemas.DriftResult, c *schemas.Check) *schemas.DriftResult {
+	for i := range rows {
+		if r := &rows[i]; r.Column == c.Column && r.Stattest == string(c.Stattest) && r.Effect != nil {
+			return r
+		}
 	}
 	return nil
 }
@@ -208,8 +221,9 @@ func judgeBlock(m *schemas.Manifest, ref *schemas.Reference, counts [][]profile.
 	return rows, err
 }
 
-// set sets the threshold of a drift check by the effects of the blocks.
-func (c *Judged) set(effects, smallest []float64, rate float64) {
+// set sets the threshold of a drift check by the effects of the blocks; differ says that they are
+// more than chance.
+func (c *Judged) set(effects, smallest []float64, differ bool, rate float64) {
 	worst := 0.0
 	for _, e := range effects {
 		worst = max(worst, e)
@@ -220,7 +234,7 @@ func (c *Judged) set(effects, smallest []float64, rate float64) {
 		why   string
 	}
 	bounds := []bound{{leastEffect, "a smaller shift does not matter"}}
-	if limit, ok := c.limit(effects, rate); ok {
+	if limit, ok := c.limit(effects, rate); ok && differ {
 		bounds = append(bounds, bound{limit, fmt.Sprintf("the spread of %d blocks", len(effects))})
 	}
 	bounds = append(bounds, bound{margin * worst, "the worst block and a tenth"})

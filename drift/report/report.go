@@ -38,6 +38,8 @@ type Report struct {
 
 	ReferenceRows int64  `json:"reference_rows"`
 	ReferenceMade string `json:"reference_made,omitempty"`
+	// OutOfFold says that figures of the reference are of out-of-fold predictions.
+	OutOfFold bool `json:"out_of_fold,omitempty"`
 	SQL           string `json:"sql"` // selects the window's rows
 }
 
@@ -150,7 +152,7 @@ type Figure struct {
 	Value     *float64 `json:"value"` // null: not defined
 	Threshold *float64 `json:"threshold,omitempty"`
 	Breached  bool     `json:"breached"`
-	Reference *float64 `json:"reference,omitempty"` // of the out-of-fold predictions
+	Reference *float64 `json:"reference,omitempty"` // of the reference's predictions: see OutOfFold
 	History   History  `json:"history"`
 }
 

@@ -142,6 +142,7 @@ func (l *learner) match() error {
 	for _, o := range l.m.Outputs {
 		taken[strings.ToLower(o.Name)] = true
 	}
+	var renamed []string
 	for i, column := range rest {
 		l.from[i] = column
 		name := columnName(names[i], taken)
@@ -149,11 +150,23 @@ func (l *learner) match() error {
 			return err
 		}
 		if name != names[i] {
-			l.note("feature %s is the data's %q: requests call it %s", name, names[i], name)
+			renamed = append(renamed, fmt.Sprintf("%s (%q in the data)", name, names[i]))
 		}
 	}
-	l.note("the graph does not name its columns: they are taken for those of the data, in the order %s", strings.Join(names, ", "))
+	if len(renamed) > 0 {
+		l.note("requests call by other names than the data: %s", few(renamed))
+	}
+	l.note("the graph does not name its columns: they are taken for those of the data, in their order: %s", few(names))
 	return l.parse()
+}
+
+// few lists the first of many names.
+func few(names []string) string {
+	const most = 8
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
 }
 
 // unnamed tells whether the features bear the names that init gives to columns without one.

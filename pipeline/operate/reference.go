@@ -390,7 +390,8 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 			}
 			outOfFold = !l.stored
 		}
-		columns = append(columns, gather(o.Name, parts, nil, false))
+		isClass := l.m.Target != nil && l.m.Target.Kind == schemas.TargetMulticlass && o.Name == l.m.Target.Score
+		columns = append(columns, gather(o.Name, parts, nil, isClass))
 	}
 	ref, err := reference.Make(columns)
 	if err != nil {
@@ -591,4 +592,3 @@ func values(f *schemas.Feature, s *summary) string {
 		return fmt.Sprintf("%v to %v", s.low, s.high)
 	}
 }
-
