@@ -106,7 +106,8 @@ const (
 // tensor as -1, a string tensor as "". Features of type bool, int32 and int64 cannot be
 // optional: no number could stand for "absent".
 type Feature struct {
-	Name        string      `yaml:"name"` // [A-Za-z_][A-Za-z0-9_]*; no system column's name
+	Name        string      `yaml:"name"`             // [A-Za-z_][A-Za-z0-9_]*; no system column's name
+	Source      string      `yaml:"source,omitempty"` // what requests call it, any text; default Name. See Key and FieldName
 	Type        FeatureType `yaml:"type"`
 	Optional    bool        `yaml:"optional,omitempty"`
 	Default     any         `yaml:"default,omitempty"`
@@ -160,6 +161,9 @@ type Batch struct {
 	MaxRows       int `yaml:"max_rows,omitempty"`             // of one request batch; default 8192
 	MaxBytes      int `yaml:"max_bytes,omitempty"`            // of the request values of one batch; default 8 MiB
 	PreferredRows int `yaml:"preferred_batch_size,omitempty"` // rows of one run of the runtime; 0 lets millrace choose
+	// MaxBatchSize bounds the rows of one run; 0 does not. 1 scores each row alone, which a model
+	// needs whose answers to a row depend on the other rows of its run.
+	MaxBatchSize int `yaml:"max_batch_size,omitempty"`
 }
 
 // DefaultBatch returns the defaults of Batch.
@@ -434,6 +438,23 @@ func (m *Manifest) setDefaults() {
 			}
 		}
 	}
+}
+
+// Key returns the name that the feature has in requests.
+func (f *Feature) Key() string {
+	if f.Source != "" {
+		return f.Source
+	}
+	return f.Name
+}
+
+// FieldName returns the name that the feature has in requests whose names are identifiers, Avro's and
+// Protobuf's: its key, or its own name where the key is no identifier.
+func (f *Feature) FieldName() string {
+	if columnName.MatchString(f.Source) {
+		return f.Source
+	}
+	return f.Name
 }
 
 // Feature returns the feature of that name.

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Validate reports everything that makes no sense, one error each, joined.
@@ -32,7 +34,19 @@ func (m *Manifest) Validate() error {
 		v.add("features", "at least one is needed")
 	}
 	categories := 0
+	keys := map[string]bool{}
 	for i := range m.Features {
+		f := &m.Features[i]
+		switch key := f.Key(); {
+		case f.Source != "" && !ValidSource(f.Source):
+			v.add(fmt.Sprintf("features[%d].source", i), "%.300q is no key of a request: at most %d bytes of UTF-8 without control characters", f.Source, maxSourceBytes)
+		case f.Source == ColumnRequestID:
+			v.add(fmt.Sprintf("features[%d].source", i), "%q is the request's id; send the feature under another key", f.Source)
+		case keys[key]:
+			v.add(fmt.Sprintf("features[%d].source", i), "%q is the key of another feature already", key)
+		default:
+			keys[key] = true
+		}
 		m.Features[i].validate(v, fmt.Sprintf("features[%d]", i), taken)
 		for _, c := range m.Features[i].Categories {
 			categories += len(c)
@@ -44,7 +58,7 @@ func (m *Manifest) Validate() error {
 	if m.EventTime.Field != "" {
 		v.oneOf("event_time.format", string(m.EventTime.Format),
 			string(TimeRFC3339), string(TimeUnix), string(TimeUnixMS), string(TimeUnixUS))
-		if _, ok := m.Feature(m.EventTime.Field); ok {
+		if keys[m.EventTime.Field] {
 			v.add("event_time.field", "%q is also a feature; send it under two names", m.EventTime.Field)
 		}
 	} else if m.EventTime.Format != "" {
@@ -79,6 +93,10 @@ func (m *Manifest) Validate() error {
 	v.between("batch.max_rows", float64(m.Batch.MaxRows), 1, 1<<20)
 	v.between("batch.max_bytes", float64(m.Batch.MaxBytes), 1<<10, 1<<30)
 	v.between("batch.preferred_batch_size", float64(m.Batch.PreferredRows), 0, 1<<20)
+	v.between("batch.max_batch_size", float64(m.Batch.MaxBatchSize), 0, 1<<20)
+	if most := m.Batch.MaxBatchSize; most > 0 && m.Batch.PreferredRows > most {
+		v.add("batch.preferred_batch_size", "%d is above batch.max_batch_size, %d", m.Batch.PreferredRows, most)
+	}
 	if t := m.Target; t != nil {
 		t.validate(v, m)
 	}
@@ -235,6 +253,14 @@ func (f *Feature) checkDefault() error {
 		}
 	}
 	return nil
+}
+
+// maxSourceBytes bounds the key of a feature in requests: reasons of dead letters repeat it.
+const maxSourceBytes = 240
+
+// ValidSource tells whether a text can be Feature.Source.
+func ValidSource(text string) bool {
+	return text != "" && len(text) <= maxSourceBytes && utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

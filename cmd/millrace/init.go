@@ -58,6 +58,7 @@ func initCommand(o *options) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&init.Name, "name", "", "model name (default from the file's name)")
 	cmd.Flags().StringVar(&init.Version, "version", "", "version (default 1, or the number after the last one's)")
+	cmd.Flags().IntVar(&init.MaxBatchSize, "max-batch-size", 0, "rows of one run of the model at most; 1 scores each row alone")
 	data.add(cmd)
 	return cmd
 }

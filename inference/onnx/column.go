@@ -38,7 +38,7 @@ type arrayBuilder[T any] interface {
 }
 
 // newColumn returns the column of an output that gives says its tensor converts to.
-// It calls invalid with each row whose value is not finite.
+// It calls invalid with each row whose value is not finite, or beyond int64.
 func newColumn(o *schemas.Output, t *tensor, alloc memory.Allocator, invalid func(row int, value float64)) column {
 	switch o.Type {
 	case schemas.TypeBool:
@@ -57,14 +57,18 @@ func newColumn(o *schemas.Output, t *tensor, alloc memory.Allocator, invalid fun
 }
 
 func numbers[T number](t *tensor, index int, b arrayBuilder[T], invalid func(row int, value float64)) column {
+	wrapped := t.Type == "uint64" // to int64: what is beyond that is negative there
 	c := &columnOf[T]{builder: b, check: func(run []T, from int) {
 		for k, v := range run {
-			if v-v != 0 { //nolint:gocritic // NaN, of NaN and the infinities
+			switch {
+			case v-v != 0: //nolint:gocritic // NaN, of NaN and the infinities
 				invalid(from+k, float64(v))
+			case wrapped && v < 0:
+				invalid(from+k, float64(v)+1<<64)
 			}
 		}
 	}}
-	switch t.Type {
+	switch t.element() {
 	case elementFloat:
 		c.read = convert[T, float32](t, index)
 	case elementDouble:

@@ -102,7 +102,7 @@ func (i *instance) bind(rows int) (_ *binding, err error) {
 				return err
 			}
 			b.values = append(b.values, v)
-			if err := to(t.Name, v); err != nil {
+			if err := to(t.inSession(), v); err != nil {
 				return err
 			}
 		}
@@ -249,16 +249,27 @@ func (i *instance) run(in arrow.Record, from, n int) error {
 	if err != nil {
 		return err
 	}
+	i.gather(in, from, n)
+	for k, t := range i.inputs {
+		t.outside(n, func(row, column int, value any) {
+			f := &i.model.Manifest.Features[i.features[k][column]]
+			i.fail(from+row, schemas.ErrorClassOutOfRange, "%q is %v to the graph, which does not fit its input %q, %s", f.Key(), value, t.Name, t)
+		})
+	}
+	return i.runBound(b, n)
+}
+
+// gather fills the input tensors with rows [from, from+n).
+func (i *instance) gather(in arrow.Record, from, n int) {
 	for k, t := range i.inputs {
 		for c, f := range i.features[k] {
 			t.gather(c, in.Column(f), from, n, i.categories[f].n)
 		}
 	}
-	return i.runBound(b, n)
 }
 
-// keepGood keeps a row of the run that just succeeded, once: of the warm-up, or of the
-// first request that can be scored where all rows of the warm-up fail.
+// keepGood keeps a row of the run that just succeeded, once: of the warm-up, in which some
+// rows succeed.
 func (i *instance) keepGood() {
 	if i.good != nil {
 		return
@@ -292,7 +303,7 @@ func (i *instance) runBound(b *binding, n int) error {
 		}
 		// CUDA takes its copy of an input when it is bound.
 		if i.cuda {
-			if err := b.io.BindInput(t.Name, b.values[k]); err != nil {
+			if err := b.io.BindInput(t.inSession(), b.values[k]); err != nil {
 				return err
 			}
 		}

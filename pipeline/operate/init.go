@@ -21,6 +21,8 @@ type InitOptions struct {
 	Name    string       // empty: from the file's name
 	Version string       // empty: 1, or the number after the last version's
 	Data    *DataOptions // nil: the manifest says what the graph says
+
+	MaxBatchSize int // as the manifest's batch.max_batch_size; 0: no such limit
 }
 
 // InitResult says what InitModel made.
@@ -59,7 +61,7 @@ func InitModel(ctx context.Context, cfg config.Config, o InitOptions) (InitResul
 	if _, err := os.Lstat(dir); err == nil {
 		return InitResult{}, fmt.Errorf("%s is there already, and a version is never changed; choose another version", dir)
 	}
-	manifest, err := catalog.Init(ctx, cfg.Models, o.Path, o.Name, o.Version)
+	manifest, err := catalog.Init(ctx, cfg.Models, o.Path, o.Name, o.Version, o.MaxBatchSize)
 	if err != nil {
 		return InitResult{}, err
 	}
@@ -146,7 +148,7 @@ func carryOver(ctx context.Context, cfg config.Config, before inference.Ref, ver
 	if err != nil {
 		return fail(err)
 	}
-	graphText, err := catalog.Init(ctx, cfg.Models, filepath.Join(dir, old.Artifact.File), before.Name, before.Version)
+	graphText, err := catalog.Init(ctx, cfg.Models, filepath.Join(dir, old.Artifact.File), before.Name, before.Version, old.Batch.MaxBatchSize)
 	if err != nil {
 		return fail(err)
 	}
