@@ -188,6 +188,15 @@ type Monitoring struct {
 	Rate        float64  `yaml:"rate,omitempty"`         // of windows without drift in which chance may breach any drift check; default 0.05
 	Reference   *Learned `yaml:"reference,omitempty"`    // a reference learned from what was served, where the manifest names none
 	Checks      []Check  `yaml:"checks"`
+
+	Retraining RetrainingPolicy `yaml:"retraining,omitempty"`
+}
+
+// RetrainingPolicy says how often breaches of checks with retrain ask for retraining.
+type RetrainingPolicy struct {
+	// Cooldown is how long, by event time, no window asks for retraining after one has; 0: each
+	// window that breaches such a check asks. What it breaches is an alert all the same.
+	Cooldown Duration `yaml:"cooldown,omitempty"`
 }
 
 // Learned says that a version's reference is learned from the rows that it has answered: those of

@@ -43,7 +43,7 @@ type Report struct {
 	SQL           string `json:"sql"` // selects the window's rows
 }
 
-// Standing is what a job of the monitor found: ok, breached, too_few or not_judged.
+// Standing is what a job of the monitor found: ok, breached, too_few, not_judged or learning.
 type Standing struct {
 	Verdict  string `json:"verdict"`
 	Revision uint32 `json:"revision"`
@@ -152,8 +152,11 @@ type Figure struct {
 	Value     *float64 `json:"value"` // null: not defined
 	Threshold *float64 `json:"threshold,omitempty"`
 	Breached  bool     `json:"breached"`
-	Reference *float64 `json:"reference,omitempty"` // of the reference's predictions: see OutOfFold
-	History   History  `json:"history"`
+	// Breaches says on which side of the threshold the figure breaches it: below, above, or
+	// beyond, by its distance from 0.
+	Breaches  schemas.Direction `json:"breaches,omitempty"`
+	Reference *float64          `json:"reference,omitempty"` // of the reference's predictions: see OutOfFold
+	History   History           `json:"history"`
 }
 
 // worseFirst orders scores: what drifted before what may have, each by units of the threshold.

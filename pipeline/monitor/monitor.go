@@ -50,7 +50,9 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 	group, ctx := errgroup.WithContext(soft)
 	group.Go(func() error { // ends with soft
 		every(ctx, env.Config.Monitor.Interval, func(now time.Time) {
-			if _, err := monitor.Tick(ctx, now, versions); err != nil && ctx.Err() == nil {
+			stats, err := monitor.Tick(ctx, now, versions)
+			m.learning(stats.Learning)
+			if err != nil && ctx.Err() == nil {
 				env.Log.Error().Err(err).Msg("monitor pass failed; trying again at the next interval")
 				return
 			}

@@ -108,9 +108,12 @@ func (l *learner) match() error {
 	l.from = make([]int, len(l.m.Features))
 	var missing []string
 	for i, f := range l.m.Features {
-		found := l.t.schema.FieldIndices(f.Name)
+		found := l.t.schema.FieldIndices(f.Key())
+		if len(found) == 0 { // as stored rows call it
+			found = l.t.schema.FieldIndices(f.Name)
+		}
 		if len(found) == 0 {
-			missing = append(missing, f.Name)
+			missing = append(missing, f.Key())
 			continue
 		}
 		l.from[i] = found[0]
@@ -142,7 +145,6 @@ func (l *learner) match() error {
 	for _, o := range l.m.Outputs {
 		taken[strings.ToLower(o.Name)] = true
 	}
-	var renamed []string
 	for i, column := range rest {
 		l.from[i] = column
 		name := columnName(names[i], taken)
@@ -150,11 +152,10 @@ func (l *learner) match() error {
 			return err
 		}
 		if name != names[i] {
-			renamed = append(renamed, fmt.Sprintf("%s (%q in the data)", name, names[i]))
+			if err := l.e.SetFeature(name, "source", schemas.YAMLText(names[i])); err != nil {
+				return err
+			}
 		}
-	}
-	if len(renamed) > 0 {
-		l.note("requests call by other names than the data: %s", few(renamed))
 	}
 	l.note("the graph does not name its columns: they are taken for those of the data, in their order: %s", few(names))
 	return l.parse()

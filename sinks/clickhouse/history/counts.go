@@ -3,7 +3,6 @@ package history
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -210,77 +209,4 @@ func (s *Store) countCells(ctx context.Context, t versionRows, ref *schemas.Refe
 		}
 	}
 	return nil
-}
-
-// labelsQuery selects window, score and label of the rows of a span that have a label, once
-// for each window that has rows of a request's id: of requests that share an id in a window,
-// the first by coordinates counts.
-func (t versionRows) labelsQuery(target *schemas.Target, s profile.Span, starts []time.Time) string {
-	where := t.where(s) + t.only(s, starts)
-	return fmt.Sprintf("SELECT o.`0w` AS w, o.`0s` AS score, l.label AS label\n"+
-		"FROM (\n"+
-		"  SELECT request_id, toUInt32(%[1]s) AS `0w`, argMin(toFloat64(%[2]s), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`\n"+
-		"  FROM %[3]s WHERE %[4]s GROUP BY request_id, `0w`\n"+
-		") AS o INNER JOIN (%[5]s) AS l ON l.request_id = o.request_id\n"+
-		"WHERE NOT isNull(o.`0s`) AND NOT isNaN(o.`0s`)",
-		t.index(s.Start), column(target.Score), t.observations(), where,
-		t.latestLabels(usable(target), fmt.Sprintf("SELECT request_id FROM %s WHERE %s", t.observations(), where)))
-}
-
-type qualityRow struct {
-	Window uint32 `ch:"w"`
-	TP     uint64 `ch:"tp"`
-	FP     uint64 `ch:"fp"`
-	FN     uint64 `ch:"fn"`
-	TN     uint64 `ch:"tn"`
-	TwiceU uint64 `ch:"twice_u"`
-}
-
-// qualityQuery computes confusion counts and the exact Mann–Whitney U of each window:
-// labels are counted by distinct score, and a running sum counts the negatives below.
-func (t versionRows) qualityQuery(target *schemas.Target, s profile.Span, starts []time.Time) string {
-	above := strconv.FormatFloat(target.PositiveAbove, 'e', -1, 64)
-	threshold := strconv.FormatFloat(target.Threshold, 'e', -1, 64)
-	return fmt.Sprintf(`SELECT w, sumIf(p, score >= %[1]s) AS tp, sumIf(n, score >= %[1]s) AS fp, sumIf(p, score < %[1]s) AS fn, sumIf(n, score < %[1]s) AS tn,
-  sum(p * toUInt64(2 * negatives - n)) AS twice_u
-FROM (
-  SELECT w, score, p, n, sum(n) OVER (PARTITION BY w ORDER BY score ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS negatives
-  FROM (
-    SELECT assumeNotNull(w) AS w, assumeNotNull(score) AS score, countIf(label > %[2]s) AS p, countIf(NOT label > %[2]s) AS n
-    FROM (
-%[3]s
-    )
-    GROUP BY w, score
-  )
-)
-GROUP BY w`, threshold, above, t.labelsQuery(target, s, starts))
-}
-
-// CountQuality counts the labelled rows of windows by what was predicted and what was true.
-// starts are the starts of windows, ascending; a window without labels has zero counts.
-func (s *Store) CountQuality(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.Quality, error) {
-	if len(starts) == 0 {
-		return nil, nil
-	}
-	t := s.rowsOf(m)
-	span := t.span(starts)
-	var rows []qualityRow
-	if err := s.conn.Select(ctx, &rows, t.qualityQuery(m.Target, span, starts)); err != nil {
-		return nil, fmt.Errorf("join the labels of %s version %s: %w", t.observations(), t.version, err)
-	}
-	out := make([]profile.Quality, len(starts))
-	for _, r := range rows {
-		start := span.Start.Add(time.Duration(r.Window) * t.window)
-		i, ok := slices.BinarySearchFunc(starts, start, time.Time.Compare)
-		if !ok {
-			return nil, fmt.Errorf("join the labels of %s: answer names window %d, which was not asked for", t.observations(), r.Window)
-		}
-		out[i] = profile.Quality{
-			Confusion: profile.Confusion{
-				TruePositive: int64(r.TP), FalsePositive: int64(r.FP), FalseNegative: int64(r.FN), TrueNegative: int64(r.TN),
-			},
-			TwiceU: r.TwiceU,
-		}
-	}
-	return out, nil
 }
