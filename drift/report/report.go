@@ -39,8 +39,8 @@ type Report struct {
 	ReferenceRows int64  `json:"reference_rows"`
 	ReferenceMade string `json:"reference_made,omitempty"`
 	// OutOfFold says that figures of the reference are of out-of-fold predictions.
-	OutOfFold bool `json:"out_of_fold,omitempty"`
-	SQL           string `json:"sql"` // selects the window's rows
+	OutOfFold bool   `json:"out_of_fold,omitempty"`
+	SQL       string `json:"sql"` // selects the window's rows
 }
 
 // Standing is what a job of the monitor found: ok, breached, too_few, not_judged or learning.
