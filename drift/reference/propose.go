@@ -50,10 +50,10 @@ type Plan struct {
 // Propose plans the monitoring of a version by its reference, which is of the same rows. A block
 // is judged as the monitor judges a window, against the reference without the block's own
 // rows. Where blocks differ by more than chance, a threshold is the bound that the next block
-// stays below with a chance of 1 - rate/checks, were the blocks' effects normal (the prediction
-// limit of Student's t); it is at least a tenth beyond the worst block, at least what a block can
-// show, and never below an effect that does not matter. Figures of quality have the prediction
-// limit on their worse side, too.
+// stays below with a chance of 1 - rate/checks, were the blocks shifted by normal amounts (see
+// Judged.limit); it is at least a tenth beyond the worst block, at least what a block can
+// show, and never below an effect that does not matter. Figures of quality have Student's
+// prediction limit on their worse side.
 func Propose(m *schemas.Manifest, ref *schemas.Reference, data Data, rate float64) (*Plan, error) {
 	w := data.Windows
 	p := &Plan{Monitoring: schemas.Monitoring{
@@ -254,21 +254,29 @@ func (c *Judged) set(effects, smallest []float64, differ bool, rate float64) {
 	}
 }
 
-// limit is the prediction limit of the effects; psi is taken by its root, since it grows as the
-// square of a distance.
+// limit is what the next of the effects stays below with a chance of 1 - rate, were they the
+// lengths of normal shifts in one direction, of which the mean square says all: a shift over the
+// root of the mean square of n others has Student's distribution of n degrees of freedom. Shifts
+// in several directions have lengths that vary less. psi is taken by its root, since it grows as
+// the square of a distance. False for fewer than three effects.
 func (c *Judged) limit(effects []float64, rate float64) (float64, bool) {
-	square := c.Check.Stattest == schemas.StattestPSI
-	values := slices.Clone(effects)
-	if square {
-		for i, e := range values {
-			values[i] = math.Sqrt(max(e, 0))
-		}
+	n := float64(len(effects))
+	if n < 3 {
+		return 0, false
 	}
-	limit, ok := predictionLimit(values, rate)
-	if square {
+	square := 0.0
+	for _, e := range effects {
+		if c.Check.Stattest != schemas.StattestPSI {
+			e *= e
+		}
+		square += max(e, 0) / n
+	}
+	t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: n}.Quantile(1 - rate/2)
+	limit := t * math.Sqrt(square)
+	if c.Check.Stattest == schemas.StattestPSI {
 		limit *= limit
 	}
-	return limit, ok
+	return limit, true
 }
 
 // predictionLimit is what the next of the values stays below with a chance of 1 - rate, were
