@@ -432,6 +432,11 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 	if err != nil {
 		return nil, err
 	}
+	for _, c := range plan.Checks {
+		if test := c.Check.Stattest; test == schemas.StattestPSI && c.Check.Threshold >= 2 || test == schemas.StattestChiSquare && c.Check.Threshold >= 0.9 {
+			l.note("%s of %s finds next to nothing with a threshold of %v, as windows differ so much: take longer windows (--window), or drop the check", test, c.Check.Column, c.Check.Threshold)
+		}
+	}
 	text, err := json.Marshal(ref)
 	if err != nil {
 		return nil, fmt.Errorf("write the reference: %w", err)
