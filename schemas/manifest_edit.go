@@ -372,7 +372,7 @@ func (e *ManifestEdit) AddFeature(name string, typ FeatureType, comment string) 
 			break
 		}
 	}
-	indent := first[:strings.Index(first, "-")]
+	indent, _, _ := strings.Cut(first, "-")
 	if comment != "" {
 		comment = " # " + comment
 	}

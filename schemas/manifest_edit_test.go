@@ -80,30 +80,52 @@ func TestEditManifest(t *testing.T) {
 		f        func(*schemas.ManifestEdit) error
 		old, new string
 	}{
-		"block feature": {func(e *schemas.ManifestEdit) error { return e.SetFeature("f0", "min", "-1.5") },
-			"    type: float32\n", "    type: float32\n    min: -1.5\n"},
-		"flow feature": {func(e *schemas.ManifestEdit) error { return e.SetFeature("f1", "max", "1e+06") },
-			"type: float32}\noutputs", "type: float32, max: 1e+06}\noutputs"},
-		"type": {func(e *schemas.ManifestEdit) error { return e.SetFeature("f1", "type", "category") },
-			"f1, type: float32", "f1, type: category"},
-		"name": {func(e *schemas.ManifestEdit) error { return e.RenameFeature("f0", "On") },
-			"f0 # CHECK: the graph does not name its columns", `"On"`},
+		"block feature": {
+			func(e *schemas.ManifestEdit) error { return e.SetFeature("f0", "min", "-1.5") },
+			"    type: float32\n", "    type: float32\n    min: -1.5\n",
+		},
+		"flow feature": {
+			func(e *schemas.ManifestEdit) error { return e.SetFeature("f1", "max", "1e+06") },
+			"type: float32}\noutputs", "type: float32, max: 1e+06}\noutputs",
+		},
+		"type": {
+			func(e *schemas.ManifestEdit) error { return e.SetFeature("f1", "type", "category") },
+			"f1, type: float32", "f1, type: category",
+		},
+		"name": {
+			func(e *schemas.ManifestEdit) error { return e.RenameFeature("f0", "On") },
+			"f0 # CHECK: the graph does not name its columns", `"On"`,
+		},
 		"version": {func(e *schemas.ManifestEdit) error { return e.Set("version", `"2"`, "name") }, `"1"`, `"2"`},
-		"draft": {func(e *schemas.ManifestEdit) error { return e.Set("draft", "true # soon", "runtime") },
-			"runtime: onnx\n", "runtime: onnx\ndraft: true # soon\n"},
+		"draft": {
+			func(e *schemas.ManifestEdit) error { return e.Set("draft", "true # soon", "runtime") },
+			"runtime: onnx\n", "runtime: onnx\ndraft: true # soon\n",
+		},
 		"feature gone": {func(e *schemas.ManifestEdit) error { return e.RemoveFeature("f1") }, "  - {name: f1, type: float32}\n", ""},
-		"feature added": {func(e *schemas.ManifestEdit) error { return e.AddFeature("late", schemas.TypeInt64, "CHECK: new") },
-			"type: float32}\noutputs", "type: float32}\n  - name: late # CHECK: new\n    type: int64\noutputs"},
-		"section gone": {func(e *schemas.ManifestEdit) error { return e.Remove("reference") },
-			"reference:\n  # made by hand\n  file: reference.json\n  sha256: # not yet\n", ""},
-		"section, commented": {func(e *schemas.ManifestEdit) error { return e.CommentOut("outputs", "why") },
-			"outputs:\n  - {", "# why\n# outputs:\n#   - {"},
-		"section, new": {func(e *schemas.ManifestEdit) error { return e.SetSection("event_time", "event_time: {field: at}") },
-			"# The end.\n", "# The end.\n\nevent_time: {field: at}\n"},
-		"section, changed": {func(e *schemas.ManifestEdit) error { return e.SetSection("outputs", "outputs: []") },
-			"outputs:\n  - {name: late, type: float32}\n", "outputs: []\n"},
-		"section, of a comment": {func(e *schemas.ManifestEdit) error { return e.SetSection("monitoring", "monitoring: {window: 1h}") },
-			"# CHECK: when it is judged.\n# monitoring:\n#   window: 24h\n", "monitoring: {window: 1h}\n"},
+		"feature added": {
+			func(e *schemas.ManifestEdit) error { return e.AddFeature("late", schemas.TypeInt64, "CHECK: new") },
+			"type: float32}\noutputs", "type: float32}\n  - name: late # CHECK: new\n    type: int64\noutputs",
+		},
+		"section gone": {
+			func(e *schemas.ManifestEdit) error { return e.Remove("reference") },
+			"reference:\n  # made by hand\n  file: reference.json\n  sha256: # not yet\n", "",
+		},
+		"section, commented": {
+			func(e *schemas.ManifestEdit) error { return e.CommentOut("outputs", "why") },
+			"outputs:\n  - {", "# why\n# outputs:\n#   - {",
+		},
+		"section, new": {
+			func(e *schemas.ManifestEdit) error { return e.SetSection("event_time", "event_time: {field: at}") },
+			"# The end.\n", "# The end.\n\nevent_time: {field: at}\n",
+		},
+		"section, changed": {
+			func(e *schemas.ManifestEdit) error { return e.SetSection("outputs", "outputs: []") },
+			"outputs:\n  - {name: late, type: float32}\n", "outputs: []\n",
+		},
+		"section, of a comment": {
+			func(e *schemas.ManifestEdit) error { return e.SetSection("monitoring", "monitoring: {window: 1h}") },
+			"# CHECK: when it is judged.\n# monitoring:\n#   window: 24h\n", "monitoring: {window: 1h}\n",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, 1, strings.Count(edited, tc.old))

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,10 +25,11 @@ func manifest(tb testing.TB, columns []reference.Column, target string) *schemas
 	tb.Helper()
 	text := "name: m\nversion: \"1\"\nruntime: onnx\nartifact: {file: m.onnx, sha256: " +
 		"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855}\nfeatures:\n"
+	var features strings.Builder
 	for _, c := range columns[:len(columns)-1] {
-		text += fmt.Sprintf("  - {name: %s, type: float32, optional: true}\n", c.Name)
+		fmt.Fprintf(&features, "  - {name: %s, type: float32, optional: true}\n", c.Name)
 	}
-	text += fmt.Sprintf("outputs:\n  - {name: %s, type: float32}\n%s", columns[len(columns)-1].Name, target)
+	text += features.String() + fmt.Sprintf("outputs:\n  - {name: %s, type: float32}\n%s", columns[len(columns)-1].Name, target)
 	m, err := schemas.ParseManifest("m", []byte(text))
 	require.NoError(tb, err)
 	return m
@@ -61,7 +64,7 @@ func TestMake(t *testing.T) {
 
 	identifiers := reference.Column{Name: "id"}
 	for i := range 300 {
-		identifiers.Codes, identifiers.Words = append(identifiers.Codes, int32(i)), append(identifiers.Words, fmt.Sprint(i))
+		identifiers.Codes, identifiers.Words = append(identifiers.Codes, int32(i)), append(identifiers.Words, strconv.Itoa(i))
 	}
 	ref, err = reference.Make([]reference.Column{identifiers})
 	require.NoError(t, err)
@@ -153,7 +156,7 @@ func TestProposeHoldsRate(t *testing.T) {
 	t.Logf("seed %d", seed)
 	for _, spread := range []float64{0, 0.3} {
 		plans := *manyPlans
-		rnd := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test
+		rnd := rand.New(rand.NewPCG(seed, 1))
 		breached, breachedQuality, found := 0, 0, 0
 		for range plans {
 			columns, times, labels := days(rnd, windows, rows, spread)
@@ -214,7 +217,7 @@ func drifts(t *testing.T, m *schemas.Manifest, ref *schemas.Reference, columns [
 
 // TestProposeOfFewBlocks: where there is a block or two, thresholds are what so few rows show.
 func TestProposeOfFewBlocks(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(3, 3)) //nolint:gosec // a test
+	rnd := rand.New(rand.NewPCG(3, 3))
 	for _, windows := range []int{1, 2} {
 		columns, _, labels := days(rnd, windows, 40, 0)
 		m := manifest(t, columns, "target: {kind: regression, score: score}\n")

@@ -307,11 +307,8 @@ func (l *learner) optional(f *schemas.Feature, s *summary, column string) error 
 		return err
 	}
 	now, _ := l.m.Feature(f.Name)
-	switch now.Type {
-	case schemas.TypeBool, schemas.TypeInt32, schemas.TypeInt64:
-		if named || s.missing > 0 {
-			return fmt.Errorf("%d rows have no value, and a %s has none for absent: give feature %s a default in the manifest, and run `millrace reference`, or fill the rows", s.missing, now.Type, f.Name)
-		}
+	if now.Type == schemas.TypeBool || now.Type == schemas.TypeInt32 || now.Type == schemas.TypeInt64 {
+		return fmt.Errorf("%d rows have no value, and a %s has none for absent: give feature %s a default in the manifest, and run `millrace reference`, or fill the rows", s.missing, now.Type, f.Name)
 	}
 	return l.e.SetFeature(f.Name, "optional", "true")
 }

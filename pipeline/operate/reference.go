@@ -113,7 +113,7 @@ func makeReference(ctx context.Context, cfg config.Config, ref inference.Ref, o 
 			return Learned{}, err
 		}
 		for _, file := range []string{referenceFile, sampleFile, schemas.ManifestFile} { // the one that names the others last
-			contents, err := os.ReadFile(filepath.Join(made, file))
+			contents, err := os.ReadFile(filepath.Join(made, file)) //nolint:gosec // of our own folder
 			if err == nil {
 				err = replaceFile(filepath.Join(dir, file), contents)
 			}
