@@ -236,9 +236,9 @@ type Stattest string
 // The drift scores breach at or above their threshold, without the part of them that chance
 // makes (drift_results.effect); the quality figures below it, or above it: see Figure.
 const (
-	StattestPSI       Stattest = "psi"         // population stability index over reference bins
+	StattestPSI       Stattest = "psi"         // population stability index over groups of reference bins; missing values are a group of their own
 	StattestKS        Stattest = "ks"          // Kolmogorov-Smirnov statistic D; numeric columns
-	StattestChiSquare Stattest = "chisquare"   // Cramér's V of the chi-square test; the effect size, since the statistic grows with the rows
+	StattestChiSquare Stattest = "chisquare"   // association of the table of shares, in which reference and window weigh the same: it does not grow with the rows, and is not Cramér's V of the counts
 	StattestShare     Stattest = "drift_share" // share of the columns of the version's other checks that drifted in the window
 
 	StattestAccuracy            Stattest = "accuracy"

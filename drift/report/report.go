@@ -39,7 +39,9 @@ type Report struct {
 
 	ReferenceRows int64  `json:"reference_rows"`
 	ReferenceMade string `json:"reference_made,omitempty"`
-	SQL           string `json:"sql"` // selects the window's rows
+	// OutOfFold says that figures of the reference are of out-of-fold predictions.
+	OutOfFold bool   `json:"out_of_fold,omitempty"`
+	SQL       string `json:"sql"` // selects the window's rows
 }
 
 // Standing is what a job of the monitor found: ok, breached, too_few, not_judged or learning.
@@ -154,7 +156,7 @@ type Figure struct {
 	// Breaches says on which side of the threshold the figure breaches it: below, above, or
 	// beyond, by its distance from 0.
 	Breaches  schemas.Direction `json:"breaches,omitempty"`
-	Reference *float64          `json:"reference,omitempty"` // of the out-of-fold predictions
+	Reference *float64          `json:"reference,omitempty"` // of the reference's predictions: see OutOfFold
 	History   History           `json:"history"`
 }
 

@@ -266,7 +266,7 @@ func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, foun
 		scores[d.Column] = append(scores[d.Column], s)
 	}
 	if v.Reference != nil {
-		rep.ReferenceRows, rep.ReferenceMade = v.Reference.Rows, v.Reference.Made
+		rep.ReferenceRows, rep.ReferenceMade, rep.OutOfFold = v.Reference.Rows, v.Reference.Made, v.Reference.OutOfFold
 	}
 	recent := r.recent(start, m.Monitoring.Window.Std(), found)
 	if counts != nil {

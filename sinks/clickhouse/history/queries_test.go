@@ -97,6 +97,8 @@ func TestQueries(t *testing.T) {
 	put("training, label", store.TrainingSQL(&labelled, hourly))
 	put("training, classes", store.TrainingSQL(&classes, hourly))
 	put("training, words", store.TrainingSQL(&words, hourly))
+	put("labelled", store.LabelledSQL(m, hourly))
+	put("labelled, without a target", store.LabelledSQL(&plain, hourly))
 	put("training without a target", store.TrainingSQL(&plain, hourly))
 	ask("due reports", second(store.DueReports(ctx, m, 64)))
 	ask("results", second(store.Results(ctx, m, hour(0), hour(3))))

@@ -43,6 +43,16 @@ func TestReferenceOfRows(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, ref, second)
 
+	w.Label(w.Answered(3)[:100], 3, true)
+	var labelled []struct {
+		Rows   uint64 `ch:"n"`
+		Labels uint64 `ch:"labels"`
+	}
+	require.NoError(t, w.Select(t.Context(), &labelled, "SELECT count() AS n, countIf(isNotNull(`"+history.LabelledLabel+"`)) AS labels FROM ("+store.LabelledSQL(w.Manifest, hour(3))+")"))
+	require.Equal(t, uint64(len(w.Answered(3))), labelled[0].Rows, "each answered row once, with a label or without")
+	require.Positive(t, labelled[0].Labels)
+	require.Less(t, labelled[0].Labels, labelled[0].Rows)
+
 	names := make([]string, len(ref.Columns))
 	for i, c := range ref.Columns {
 		names[i] = c.Name
