@@ -1,7 +1,6 @@
 package pipeline_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -51,7 +50,7 @@ func TestModelThatFailsLeavesTheOthersServing(t *testing.T) {
 		"http.addr="+addr, "models.retry_interval=200ms", "models.versions={ghosts: 7}")
 	graph, err := os.ReadFile(h.artifactOf("prices"))
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(h.artifactOf("prices"), graph[:len(graph)/2], 0o600)) //nolint:gosec // a temporary folder of the test
+	require.NoError(t, os.WriteFile(h.artifactOf("prices"), graph[:len(graph)/2], 0o600))
 	version := filepath.Join(h.cfg.Models.Repository, "fares", "0")
 	require.NoError(t, os.Mkdir(version, 0o750))
 	require.NoError(t, os.WriteFile(filepath.Join(version, schemas.ManifestFile), []byte("name: [\n"), 0o600))
@@ -89,7 +88,7 @@ func TestModelThatFailsLeavesTheOthersServing(t *testing.T) {
 	require.ErrorContains(t, err, "load model prices/1")
 	require.Contains(t, strings.Join(lines, "\n"), "model prices/1: failed")
 
-	require.NoError(t, os.WriteFile(h.artifactOf("prices"), graph, 0o600)) //nolint:gosec // a temporary folder of the test
+	require.NoError(t, os.WriteFile(h.artifactOf("prices"), graph, 0o600))
 	h.eventually("what waited is answered", func() (string, bool) {
 		got := len(h.read(h.cfg.Topics.ResultsOf("prices")))
 		return strconv.Itoa(got), got == 2
@@ -110,7 +109,7 @@ func TestModelThatFailsLeavesTheOthersServing(t *testing.T) {
 func TestFailedModelsRequestsBecomeDeadLetters(t *testing.T) {
 	parallel(t)
 	h := newHarness(t, []catalogtest.Model{catalogtest.Fares, catalogtest.Prices}, "models.failed=dead_letter", "models.retry_interval=100ms", "worker.delivery=at_least_once")
-	require.NoError(t, os.WriteFile(h.artifactOf("prices"), []byte("no graph"), 0o600)) //nolint:gosec // a temporary folder of the test
+	require.NoError(t, os.WriteFile(h.artifactOf("prices"), []byte("no graph"), 0o600))
 	catalogtest.Install(t, h.cfg.Models.Repository, catalogtest.Ratios)
 	h.models = append(h.models, catalogtest.Ratios)
 	h.produce(h.fares(30)...)
@@ -130,6 +129,6 @@ func TestFailedModelsRequestsBecomeDeadLetters(t *testing.T) {
 	h.produce(&kgo.Record{Topic: h.cfg.Topics.RequestsOf("ratios"), Partition: 1, Value: []byte(`{"a":1,"b":2}`)})
 	h.eventually("the model with its new topics answers", func() (string, bool) {
 		got := h.read(h.cfg.Topics.ResultsOf("ratios"))
-		return fmt.Sprint(len(got)), len(got) == 1
+		return strconv.Itoa(len(got)), len(got) == 1
 	})
 }

@@ -55,7 +55,8 @@ func (m *Manifest) Validate() error {
 	if categories > MaxCategoryBytes {
 		v.add("features", "their categories have %d bytes in all, at most %d are allowed; use type string", categories, MaxCategoryBytes)
 	}
-	if m.EventTime.Field != "" {
+	switch {
+	case m.EventTime.Field != "":
 		v.oneOf("event_time.format", string(m.EventTime.Format),
 			string(TimeRFC3339), string(TimeUnix), string(TimeUnixMS), string(TimeUnixUS))
 		if keys[m.EventTime.Field] {
@@ -64,9 +65,9 @@ func (m *Manifest) Validate() error {
 		if m.EventTime.Zone != "" && m.EventTime.Format != TimeRFC3339 {
 			v.add("event_time.zone", "is of times as text, and event_time.format is %s, which counts in UTC", m.EventTime.Format)
 		}
-	} else if m.EventTime.Format != "" {
+	case m.EventTime.Format != "":
 		v.add("event_time.field", "missing, but event_time.format is set")
-	} else if m.EventTime.Zone != "" {
+	case m.EventTime.Zone != "":
 		v.add("event_time.field", "missing, but event_time.zone is set")
 	}
 	if _, err := m.EventTime.Location(); err != nil {

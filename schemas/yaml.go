@@ -53,8 +53,7 @@ func CheckYAML(text []byte) (err error) {
 		}
 	}()
 	_, err = parseChecked(text)
-	var syntax *YAMLError
-	if errors.As(err, &syntax) {
+	if _, syntax := errors.AsType[*YAMLError](err); syntax {
 		return nil // whoever decodes it says so, with the reason
 	}
 	return err

@@ -329,7 +329,7 @@ func conform(node ast.Node, t reflect.Type, key string) (ast.Node, error) {
 	case *ast.NullNode, *ast.TagNode:
 		return node, nil
 	}
-	switch t.Kind() { //nolint:exhaustive // of anything else the decoder knows
+	switch t.Kind() {
 	case reflect.Struct, reflect.Map:
 		return node, conformMapping(node, t, key)
 	case reflect.Slice, reflect.Array:
@@ -395,9 +395,10 @@ func conformScalar(node ast.Node, t reflect.Type, key string) (ast.Node, error) 
 	if t.Kind() == reflect.Interface {
 		return node, nil
 	}
-	want, fits := "", false
+	var want string
+	fits := false
 	text := node.GetToken().Value
-	switch t.Kind() { //nolint:exhaustive // of anything else the decoder knows
+	switch t.Kind() {
 	case reflect.String:
 		want, fits = "a text", scalar(node)
 		switch node.(type) {

@@ -37,7 +37,8 @@ func TestYAMLIsReadAsYAML(t *testing.T) {
 		"at: {list: [a:1:2 # [x:1, ]\n , 'b:1', \"c:2\", http://x:1/y]}": {List: []string{"a:1:2", "b:1", "c:2", "http://x:1/y"}},
 		"at: {\n  list: [\n    é:1,\n    b:2\n  ]}\n":                    {List: []string{"é:1", "b:2"}},
 		"at: {list: [true, no, 1, 1.10, 12:30:45, 2001-01-01T00:00:00Z, '{a: b}', .inf, 0x1F]}": {
-			List: []string{"true", "no", "1", "1.10", "12:30:45", "2001-01-01T00:00:00Z", "{a: b}", ".inf", "0x1F"}},
+			List: []string{"true", "no", "1", "1.10", "12:30:45", "2001-01-01T00:00:00Z", "{a: b}", ".inf", "0x1F"},
+		},
 		"at:\n  list: [a:1]\n  map: {a: 1:2, b: x:y}":                                       {List: []string{"a:1"}, Map: map[string]string{"a": "1:2", "b": "x:y"}},
 		`at: {"map":{"a":"1:2","b":"3"}}`:                                                   {Map: map[string]string{"a": "1:2", "b": "3"}},
 		"at: {text: 2001-02-03, wait: 7d}":                                                  {Text: "2001-02-03", Wait: schemas.Duration(7 * 24 * time.Hour)},

@@ -142,7 +142,7 @@ func logOf(quarter int) float64 {
 // enough returns why the interval of m, a mean of errors or of their squares, does not hold.
 func (t *tail) enough(m Metric, rows float64) error {
 	least, weight, most := minErrors, t.weight(), maxTail
-	switch m {
+	switch m { //nolint:exhaustive // the others are plain means
 	case MetricMSE, MetricRMSE:
 		least, weight, most = minSquared, 2*weight, maxSquaredTail
 	case MetricR2:

@@ -128,7 +128,7 @@ func TestNumbersThatJSONDoesNotHave(t *testing.T) {
 	batch := lax.NewBatch()
 	defer batch.Release()
 	require.EqualValues(t, 6, batch.Column(0).NullN())
-	for _, bad := range []string{`{"x":Nan}`, `{"x":-Inf}`, `{"x":NaNa}`, `{"x":Infinit`, `{"x":I`, `{"x":-I`} {
+	for _, bad := range []string{`{"x":Nan}`, `{"x":-Inf}`, `{"x":NaNa}`, `{"x":Infi`, `{"x":I`, `{"x":-I`} {
 		require.NotNil(t, lax.Append(&schemas.Record{Value: []byte(bad)}), bad)
 	}
 }
