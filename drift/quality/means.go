@@ -3,6 +3,7 @@ package quality
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 const (
@@ -115,9 +116,8 @@ func (t *tail) merge(o *tail) {
 func (t *tail) weight() float64 {
 	part := tailPart * t.rows
 	left, logs := part, 0.0
-	for at := len(t.counts) - 1; at >= 0; at-- {
+	for at, w := range slices.Backward(t.counts) {
 		from, to := logOf(t.first+at), logOf(t.first+at+1)
-		w := t.counts[at]
 		if w < left {
 			left -= w
 			logs += w * (from + to) / 2
@@ -137,8 +137,7 @@ func logOf(quarter int) float64 {
 // enough returns why the interval of m, a mean of errors or of their squares, does not hold.
 func (t *tail) enough(m Metric, rows float64) error {
 	least, weight, most := minErrors, t.weight(), maxTail
-	switch m {
-	case MetricMSE, MetricRMSE, MetricR2:
+	if m == MetricMSE || m == MetricRMSE || m == MetricR2 {
 		least, weight, most = minSquared, 2*weight, maxSquaredTail
 	}
 	if rows < float64(least) {

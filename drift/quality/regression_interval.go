@@ -48,8 +48,10 @@ func (r *Regression) errorInterval(m Metric, confidence float64) (Interval, erro
 		return Interval{}, err
 	}
 	sizes := &r.tail
-	if m == MetricMAPE || m == MetricSMAPE {
+	if m == MetricMAPE {
 		sizes = &r.relativeTail
+	} else if m == MetricSMAPE {
+		sizes = &r.symmetricTail
 	}
 	if err := sizes.enough(m, r.rows.value()); err != nil {
 		return Interval{}, err
@@ -135,7 +137,8 @@ func (r *Regression) R2Interval(confidence float64) (Interval, error) {
 	}
 	left := estimate{value: 1 - r2, standardError: (1 - r2) * math.Sqrt(variance), freedom: n - 1}
 	// Cubes that overflow leave the skewness out.
-	if k := cubed(r.squares, r.quads, r.sixths, r.rows) / math.Pow(n*spread*left.standardError, 3); !math.IsNaN(k) {
+	scale := n * spread * left.standardError
+	if k := cubed(r.squares, r.quads, r.sixths, r.rows) / scale / scale / scale; !math.IsNaN(k) && !math.IsInf(k, 0) {
 		left.skewness = k
 	}
 	half, logarithm := student(confidence, n-1)*math.Sqrt(variance), math.Log1p(-r2)
