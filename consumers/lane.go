@@ -101,11 +101,12 @@ type Lane struct {
 	reopened atomic.Bool            // a session has failed, and the next one has no partitions yet
 	stalls   atomic.Pointer[stalls] // of the session
 	held     atomic.Pointer[held]   // of the session
+	waiting  *waiting
 }
 
 // NewLane prepares a lane; nothing is connected before Run.
 func NewLane(cfg LaneConfig, log zerolog.Logger) *Lane {
-	return &Lane{cfg: cfg, polls: newAppetite(cfg.MaxRecords), log: log.With().Int("lane", cfg.Lane).Logger()}
+	return &Lane{cfg: cfg, polls: newAppetite(cfg.MaxRecords), waiting: newWaiting(), log: log.With().Int("lane", cfg.Lane).Logger()}
 }
 
 func (l *Lane) health(err error) {
@@ -113,7 +114,7 @@ func (l *Lane) health(err error) {
 		return
 	}
 	if err == nil {
-		err = l.stopped()
+		err = errors.Join(l.stopped(), l.waiting.err())
 	}
 	l.cfg.Health(err)
 }
@@ -193,6 +194,9 @@ func (l *Lane) options(hard context.Context, assigned *assignments) []kgo.Opt {
 	return append(opts,
 		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.revoked), kgo.AdjustFetchOffsetsFn(func(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 			l.released()
+			if l.waiting.begin(assigned.cl.Load(), offsets) {
+				l.health(nil)
+			}
 			return assigned.fetched(ctx, offsets)
 		}),
 		kgo.ConsumeRegex(), kgo.ConsumeTopics("^"+regexp.QuoteMeta(l.cfg.TopicPrefix)+".+$"),
@@ -235,6 +239,7 @@ func (l *Lane) assigned(context.Context, *kgo.Client, map[string][]int32) {
 
 func (l *Lane) revoked(_ context.Context, cl *kgo.Client, partitions map[string][]int32) {
 	l.lost(partitions)
+	l.waiting.gone(partitions)
 	if s := l.stalls.Load(); s != nil {
 		s.forget(cl, partitions)
 	}

@@ -12,9 +12,8 @@ import (
 
 // columnNull returns what a score of ColumnScore is where nothing drifted, at the rows and
 // cells of the two sides, by dealing their rows anew: of counts, and so at any number of
-// rows. The same counts and seed give the same null.
-func columnNull(test schemas.Stattest, reference, current profile.Counts, numeric bool, seed uint64) (*stattest.Null, error) {
-	o := stattest.NullOptions{Seed: seed}
+// rows. The same counts and options give the same null.
+func columnNull(test schemas.Stattest, reference, current profile.Counts, numeric bool, o stattest.NullOptions) (*stattest.Null, error) {
 	switch test {
 	case schemas.StattestPSI:
 		r, c := cells(reference, current, numeric)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/drift/profile"
+	"github.com/millrace/millrace/drift/stattest"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -87,7 +88,9 @@ func JudgeDrift(v Version, base schemas.DriftResult, counts []profile.Counts) ([
 			row.Column, row.Stattest, row.Score, row.PValue = c.Name, string(test), s.Value, s.PValue
 			row.Missing = uint64(counts[i].Missing)
 			if check := checkOf(m, test, c.Name); check != nil {
-				null, err := columnNull(test, profile.ReferenceCounts(c), counts[i], len(c.Edges) > 0, uint64(i))
+				null, err := columnNull(test, profile.ReferenceCounts(c), counts[i], len(c.Edges) > 0, stattest.NullOptions{
+					Seed: uint64(i), Enough: m.Monitoring.Rate / float64(10*len(m.Monitoring.Checks)),
+				})
 				if err != nil {
 					errs = append(errs, fmt.Errorf("column %q: %w", c.Name, err))
 					continue

@@ -131,7 +131,19 @@ func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 // its reference, and checks every file against its digest. The artifact itself is read by
 // the runtime.
 func (r *Repository) Load(ctx context.Context, name, version string) (*Model, error) {
-	ref := Ref{name, version}
+	return r.load(ctx, Ref{name, version}, func(m *schemas.Manifest) []*schemas.Artifact {
+		return []*schemas.Artifact{&m.Artifact, m.Reference, m.Sample}
+	})
+}
+
+// LoadReference is Load for who compares with a version and does not run it: of its files only the
+// reference is read and checked.
+func (r *Repository) LoadReference(ctx context.Context, name, version string) (*Model, error) {
+	return r.load(ctx, Ref{name, version}, func(m *schemas.Manifest) []*schemas.Artifact { return []*schemas.Artifact{m.Reference} })
+}
+
+func (r *Repository) load(ctx context.Context, ref Ref, files func(m *schemas.Manifest) []*schemas.Artifact) (*Model, error) {
+	name, version := ref.Name, ref.Version
 	for _, part := range []string{name, version} {
 		if part == "" || strings.HasPrefix(part, ".") || filepath.Base(part) != part {
 			return nil, fmt.Errorf("load model %s: %q is no folder of a model repository", ref, part)
@@ -147,7 +159,7 @@ func (r *Repository) Load(ctx context.Context, name, version string) (*Model, er
 	}
 	model := &Model{Manifest: m, Dir: dir}
 	var errs []error
-	for _, a := range []*schemas.Artifact{&m.Artifact, m.Reference, m.Sample} {
+	for _, a := range files(m) {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("load model %s: %w", ref, err)
 		}

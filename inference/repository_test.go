@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -218,33 +219,41 @@ func TestInstallModel(t *testing.T) {
 
 func TestRouter(t *testing.T) {
 	root := t.TempDir()
-	for _, dir := range []string{"a/2", "a/10", "b/1"} {
+	for dir, manifest := range map[string]string{
+		"a/2": "", "a/10": "broken: [", "b/1": "draft: false\n", "c/1": "", "c/2": "x: 1\ndraft: true # to be edited\n", "c/3": "draft: true\nx: [", "d/1": "{draft: true}",
+	} {
 		require.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
+		if manifest != "" {
+			require.NoError(t, os.WriteFile(filepath.Join(root, dir, schemas.ManifestFile), []byte(manifest), 0o600))
+		}
 	}
 	for name, tc := range map[string]struct {
 		pinned map[string]string
 		want   map[string]string
-		err    string
+		drafts []string
+		fault  string
 	}{
-		"newest":          {nil, map[string]string{"a": "10", "b": "1"}, ""},
-		"pinned":          {map[string]string{"a": "2"}, map[string]string{"a": "2", "b": "1"}, ""},
-		"unknown version": {map[string]string{"a": "3"}, nil, "route model a: version 3 is not in the repository"},
-		"unknown model":   {map[string]string{"z": "1"}, nil, "route model z: version 1 is not in the repository"},
+		"newest that is no draft": {nil, map[string]string{"a": "10", "b": "1", "c": "1"}, []string{"d"}, ""},
+		"pinned":                  {map[string]string{"a": "2"}, map[string]string{"a": "2", "b": "1", "c": "1"}, []string{"d"}, ""},
+		"a draft that is pinned":  {map[string]string{"d": "1", "c": "2"}, map[string]string{"a": "10", "b": "1", "c": "2", "d": "1"}, nil, ""},
+		"unknown version":         {map[string]string{"a": "3"}, map[string]string{"a": "3", "b": "1", "c": "1"}, []string{"d"}, "route model a: version 3, which models.versions names, is not in the repository"},
+		"unknown model":           {map[string]string{"z": "1"}, map[string]string{"a": "10", "b": "1", "c": "1", "z": "1"}, []string{"d"}, "route model z: version 1, which models.versions names, is not in the repository"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			router, err := inference.NewRouter(open(t, root), tc.pinned)
-			if tc.err != "" {
-				require.ErrorContains(t, err, tc.err)
-				return
-			}
 			require.NoError(t, err)
-			require.Equal(t, []string{"a", "b"}, router.Models())
+			require.Equal(t, slices.Sorted(maps.Keys(tc.want)), router.Models())
+			require.Equal(t, tc.drafts, router.Drafts())
 			for model, want := range tc.want {
 				version, ok := router.Route(model)
 				require.True(t, ok)
 				require.Equal(t, want, version)
+				if err := router.Fault(model); err != nil {
+					require.EqualError(t, err, tc.fault)
+					require.Contains(t, tc.pinned, model)
+				}
 			}
-			_, ok := router.Route("z")
+			_, ok := router.Route("y")
 			require.False(t, ok)
 		})
 	}

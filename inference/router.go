@@ -1,44 +1,72 @@
 package inference
 
 import (
-	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
+
+	"github.com/millrace/millrace/schemas"
 )
 
 // Router says which version of a model serves. It is a fixed table, safe for concurrent use.
-type Router struct{ versions map[string]string }
+type Router struct {
+	versions map[string]string
+	drafts   []string         // models of which every version is a draft, and none is pinned
+	faults   map[string]error // of pins
+}
 
-// NewRouter routes every model of the repository to its newest version, or to the version
-// that pinned names for it. A pin on a version that is not there is an error.
+// NewRouter routes every model of the repository to its newest version that is no draft, or to the
+// version that pinned names for it, draft or not. A pin on a version that is not there is a Fault of
+// its model.
 func NewRouter(r *Repository, pinned map[string]string) (*Router, error) {
 	refs, err := r.Models()
 	if err != nil {
 		return nil, err
 	}
-	versions := make(map[string]string)
-	for _, ref := range refs {
-		versions[ref.Name] = ref.Version // the newest comes last
-	}
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(pinned)) {
-		if !slices.Contains(refs, Ref{name, pinned[name]}) {
-			errs = append(errs, fmt.Errorf("route model %s: version %s is not in the repository", name, pinned[name]))
+	router := &Router{versions: map[string]string{}, faults: map[string]error{}}
+	for name, version := range pinned {
+		router.versions[name] = version
+		if !slices.Contains(refs, Ref{name, version}) {
+			router.faults[name] = fmt.Errorf("route model %s: version %s, which models.versions names, is not in the repository", name, version)
 		}
-		versions[name] = pinned[name]
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
+	var drafts []string
+	for _, ref := range slices.Backward(refs) { // the newest of a model comes first
+		if _, known := router.versions[ref.Name]; known {
+			continue
+		}
+		if r.Draft(ref) {
+			drafts = append(drafts, ref.Name)
+			continue
+		}
+		router.versions[ref.Name] = ref.Version
 	}
-	return &Router{versions: versions}, nil
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(drafts))) {
+		if _, serves := router.versions[name]; !serves {
+			router.drafts = append(router.drafts, name)
+		}
+	}
+	return router, nil
 }
 
-// Route returns the version that serves the model; ok is false where there is none.
+// Draft tells whether the manifest of a version says draft: true, as far as it can be read.
+func (r *Repository) Draft(ref Ref) bool {
+	text, err := schemas.ReadManifestText(filepath.Join(r.root, ref.Name, ref.Version))
+	return err == nil && schemas.IsDraft(text)
+}
+
+// Route returns the version that is to serve the model; ok is false where there is none.
 func (r *Router) Route(model string) (version string, ok bool) {
 	version, ok = r.versions[model]
 	return version, ok
 }
 
-// Models returns the names that have a version, sorted.
+// Fault says why the version that is to serve the model is none of the repository; nil if it is.
+func (r *Router) Fault(model string) error { return r.faults[model] }
+
+// Models returns the names that have a version to serve, sorted.
 func (r *Router) Models() []string { return slices.Sorted(maps.Keys(r.versions)) }
+
+// Drafts returns the names of which every version is a draft, so that none serves, sorted.
+func (r *Router) Drafts() []string { return r.drafts }

@@ -2,17 +2,12 @@ package schemas
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/parser"
 )
 
 // ManifestFile is the name of the manifest in a version's folder of the model repository.
@@ -21,14 +16,16 @@ const ManifestFile = "manifest.yaml"
 // Manifest is the one source of truth about one version of a model. The decoder plan,
 // the Arrow schema, the ClickHouse table and the drift plan are derived from it.
 type Manifest struct {
-	Name        string       `yaml:"name"`    // [a-z][a-z0-9_]*, at most 60 characters
-	Version     string       `yaml:"version"` // [A-Za-z0-9][A-Za-z0-9._-]*, at most 60 characters
+	Name        string       `yaml:"name"`            // [a-z][a-z0-9_]*, at most 60 characters
+	Version     string       `yaml:"version"`         // [A-Za-z0-9][A-Za-z0-9._-]*, at most 60 characters
+	Draft       bool         `yaml:"draft,omitempty"` // it does not serve, unless models.versions of the configuration names it
 	Description string       `yaml:"description,omitempty"`
 	Runtime     Runtime      `yaml:"runtime"`
 	Artifact    Artifact     `yaml:"artifact"`
 	Device      Device       `yaml:"device,omitempty"`       // default cpu
 	CPUFallback bool         `yaml:"cpu_fallback,omitempty"` // with device cuda: run on the CPU where no CUDA provider is available
 	Features    []Feature    `yaml:"features"`               // in the order of the model's input
+	NonFinite   NonFinite    `yaml:"non_finite,omitempty"`   // what NaN, Infinity and -Infinity in JSON requests are; default reject
 	EventTime   EventTime    `yaml:"event_time,omitempty"`   // default: the Kafka timestamp of the request
 	Inputs      []Input      `yaml:"inputs,omitempty"`       // default: see Input
 	Outputs     []Output     `yaml:"outputs"`                // at least one
@@ -118,11 +115,22 @@ type Feature struct {
 	Description string      `yaml:"description,omitempty"`
 }
 
+// NonFinite says what becomes of NaN, Infinity and -Infinity, which JSON does not have and some
+// encoders write.
+type NonFinite string
+
+// What becomes of them.
+const (
+	NonFiniteReject  NonFinite = "reject"  // dead-letter the request
+	NonFiniteMissing NonFinite = "missing" // as null
+)
+
 // EventTime names the field that carries when the request's subject happened. It is
 // stored in the column event_time, whatever the field is called.
 type EventTime struct {
 	Field  string     `yaml:"field,omitempty"`
 	Format TimeFormat `yaml:"format,omitempty"` // default rfc3339
+	Zone   string     `yaml:"zone,omitempty"`   // of times without one, format rfc3339: a name as Europe/Berlin, or an offset as +02:00; default: they are refused
 }
 
 // TimeFormat is the notation of a time in a request.
@@ -323,7 +331,7 @@ func ValidModelName(name string) bool {
 func ParseManifest(name string, text []byte) (*Manifest, error) {
 	m := &Manifest{Batch: DefaultBatch()}
 	if err := DecodeYAML(text, m); err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", name, describeYAML(err))
+		return nil, fmt.Errorf("manifest %s: %w", name, err)
 	}
 	m.setDefaults()
 	if err := m.Validate(); err != nil {
@@ -351,32 +359,6 @@ func ReadManifestText(dir string) ([]byte, error) {
 	}
 	defer f.Close()
 	return readYAML(f, path)
-}
-
-// DecodeYAML checks YAML (see CheckYAML) and reads it YAML strictly. The decoder panics on some broken input.
-func DecodeYAML(text []byte, into any) (err error) {
-	if err := CheckYAML(text); err != nil {
-		return err
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("not readable as YAML: %v", p)
-		}
-	}()
-	if file, err := parser.ParseBytes(text, 0); err == nil && len(file.Docs) > 0 && file.Docs[0].Body != nil {
-		return yaml.NodeToValue(StringsAsWritten(file.Docs[0].Body, reflect.TypeOf(into)), into, yaml.Strict())
-	}
-	return yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(into) // says what is wrong
-}
-
-// describeYAML renders a YAML error on one line, position first.
-func describeYAML(err error) error {
-	var ye yaml.Error
-	if errors.As(err, &ye) && ye.GetToken() != nil {
-		p := ye.GetToken().Position
-		return fmt.Errorf("line %d, column %d: %s", p.Line, p.Column, ye.GetMessage())
-	}
-	return errors.New(strings.Join(strings.Fields(err.Error()), " "))
 }
 
 func (m *Manifest) setDefaults() {

@@ -47,8 +47,19 @@ func (m *Manifest) Validate() error {
 		if _, ok := m.Feature(m.EventTime.Field); ok {
 			v.add("event_time.field", "%q is also a feature; send it under two names", m.EventTime.Field)
 		}
+		if m.EventTime.Zone != "" && m.EventTime.Format != TimeRFC3339 {
+			v.add("event_time.zone", "is of times as text, and event_time.format is %s, which counts in UTC", m.EventTime.Format)
+		}
 	} else if m.EventTime.Format != "" {
 		v.add("event_time.field", "missing, but event_time.format is set")
+	} else if m.EventTime.Zone != "" {
+		v.add("event_time.field", "missing, but event_time.zone is set")
+	}
+	if _, err := m.EventTime.Location(); err != nil {
+		v.add("event_time.zone", "%v", err)
+	}
+	if m.NonFinite != "" {
+		v.oneOf("non_finite", string(m.NonFinite), string(NonFiniteReject), string(NonFiniteMissing))
 	}
 	for i, in := range m.Inputs {
 		key := fmt.Sprintf("inputs[%d]", i)

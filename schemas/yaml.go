@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"reflect"
-	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
@@ -49,20 +47,31 @@ func readYAML(r io.Reader, path string) ([]byte, error) {
 // too deep, with too many keys in one mapping, or with aliases that become too much. The
 // error names line and column. A text that passes can still be no YAML.
 func CheckYAML(text []byte) (err error) {
-	if len(text) > MaxYAMLBytes {
-		return fmt.Errorf("%d bytes; at most %d are taken", len(text), MaxYAMLBytes)
-	}
 	defer func() { // lexer and parser panic on some texts that are no YAML
 		if p := recover(); p != nil {
 			err = fmt.Errorf("not readable as YAML: %v", p)
 		}
 	}()
-	if err := checkShape(lexer.Tokenize(string(text))); err != nil {
-		return err
-	}
-	file, err := parser.ParseBytes(text, 0)
-	if err != nil {
+	_, err = parseChecked(text)
+	var syntax *YAMLError
+	if errors.As(err, &syntax) {
 		return nil // whoever decodes it says so, with the reason
+	}
+	return err
+}
+
+// parseChecked parses a text that passes CheckYAML's bounds. What is no YAML is a YAMLError.
+func parseChecked(text []byte) (*ast.File, error) {
+	if len(text) > MaxYAMLBytes {
+		return nil, fmt.Errorf("%d bytes; at most %d are taken", len(text), MaxYAMLBytes)
+	}
+	tokens := lexer.Tokenize(string(text))
+	if err := checkShape(tokens); err != nil {
+		return nil, err
+	}
+	file, err := parser.Parse(plainInFlow(string(text), tokens), 0)
+	if err != nil {
+		return nil, syntaxError(err)
 	}
 	a := aliases{sizes: map[string]int{}}
 	for _, doc := range file.Docs {
@@ -70,7 +79,7 @@ func CheckYAML(text []byte) (err error) {
 			a.size(doc.Body)
 		}
 	}
-	return a.err
+	return file, a.err
 }
 
 // yamlCollection is a sequence or mapping that is open.
@@ -189,61 +198,4 @@ func (a *aliases) fail(node ast.Node, err error) {
 		at := node.GetToken().Position
 		a.err = fmt.Errorf("line %d, column %d: %w", at.Line, at.Column, err)
 	}
-}
-
-// StringsAsWritten makes strings of the numbers of a YAML node that stand where a Go value of
-// type t has a string, and returns the node to decode. The decoder would take such a number
-// by its value: version 1.10 as 1.1, a category 007 as 7, a password 0123 as 83.
-func StringsAsWritten(node ast.Node, t reflect.Type) ast.Node {
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	switch n := node.(type) {
-	case *ast.IntegerNode:
-		if t.Kind() == reflect.String {
-			return ast.String(n.Token)
-		}
-	case *ast.FloatNode:
-		if t.Kind() == reflect.String {
-			return ast.String(n.Token)
-		}
-	case *ast.AnchorNode:
-		n.Value = StringsAsWritten(n.Value, t)
-	case *ast.SequenceNode:
-		if t.Kind() == reflect.Slice || t.Kind() == reflect.Array {
-			for i, value := range n.Values {
-				n.Values[i] = StringsAsWritten(value, t.Elem())
-			}
-		}
-	case *ast.MappingNode:
-		for _, value := range n.Values {
-			StringsAsWritten(value, t)
-		}
-	case *ast.MappingValueNode:
-		if field := typeOfKey(t, n.Key.String()); field != nil {
-			n.Value = StringsAsWritten(n.Value, field)
-		}
-	}
-	return node
-}
-
-// typeOfKey is the type of what stands under a key of a mapping that becomes a t; nil if none does.
-func typeOfKey(t reflect.Type, key string) reflect.Type {
-	switch t.Kind() { //nolint:exhaustive // nothing else has keys
-	case reflect.Map:
-		return t.Elem()
-	case reflect.Struct:
-		for field := range t.Fields() {
-			name, options, _ := strings.Cut(field.Tag.Get("yaml"), ",")
-			switch {
-			case options == "inline":
-				if inner := typeOfKey(field.Type, key); inner != nil {
-					return inner
-				}
-			case name == key || name == "" && strings.ToLower(field.Name) == key:
-				return field.Type
-			}
-		}
-	}
-	return nil
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/millrace/millrace/drift/dataset"
+	"github.com/millrace/millrace/drift/stattest"
 )
 
 // Version is that of the result's schema. It grows when a field changes its meaning.
@@ -401,6 +403,7 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 		e.note("more values than fit the memory allowed: %s compared by samples of %s of a side at most; raise --memory for all", listed(sampled), count(int64(held), "value"))
 	}
 	e.noteLoose(whole)
+	e.noteChunks(whole)
 	if err := e.nothingToJudge(whole); err != nil {
 		return nil, err
 	}
@@ -423,6 +426,31 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 	}
 	r.Notes = e.notes
 	return r, nil
+}
+
+// farChunk is how many times the rows of a chunk of the reference the current rows may be, or the
+// other way around, before the report says that chunks tell less of them.
+const farChunk = 5
+
+// noteChunks says where --calibrate has chunks that are far from the size of the current data.
+func (e *engine) noteChunks(all []judged) {
+	var names []string
+	var chunk, rows, reference float64
+	for _, v := range all {
+		n := float64(v.column.NCurrent)
+		if v.claim.chunk > 0 && (n > farChunk*v.claim.chunk || v.claim.chunk > farChunk*n) {
+			names = append(names, v.column.Column)
+			chunk, rows, reference = v.claim.chunk, n, float64(v.column.NReference)
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	how := "drift that is less than how these chunks differ is not found; a longer reference would tell"
+	if chunks := math.Round(reference / rows); chunks >= stattest.LeastChunks {
+		how = fmt.Sprintf("--calibrate %.0f has chunks of the size that is compared", chunks)
+	}
+	e.note("--calibrate judges %s by chunks of about %s for %s: %s", listed(names), count(int64(math.Round(chunk)), "row"), formatCount(int64(rows)), how)
 }
 
 // noteLoose says where Evidently's thresholds do not hold the rate of the default.

@@ -117,7 +117,9 @@ func moved(c *Column, t contingency) []string {
 func movedNumbers(q DataQuality) string {
 	r, k := q.Reference.Quantiles, q.Current.Quantiles
 	const low, quarter, median, threeQuarters, high = 1, 2, 3, 4, 5
-	from, to := formatNumber(r[median]), formatNumber(k[median])
+	number := q.Reference.format
+	from, to := number(r[median]), number(k[median])
+	between := func(a, b float64) string { return number(a) + " … " + number(b) }
 	unit := r[threeQuarters] - r[quarter]
 	if !(unit > 0) {
 		unit = r[high] - r[low]
@@ -143,8 +145,6 @@ func movedNumbers(q DataQuality) string {
 		return fmt.Sprintf("the median went from %s to %s", from, to)
 	}
 }
-
-func between(a, b float64) string { return formatNumber(a) + " … " + formatNumber(b) }
 
 // movedCells names the category whose share changed most.
 func movedCells(c *Column, t contingency) string {

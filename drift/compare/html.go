@@ -201,7 +201,7 @@ var reportTemplate = template.Must(template.New("compare").Funcs(template.FuncMa
 		if len(q.Quantiles) != 7 {
 			return "–"
 		}
-		return formatNumber(q.Quantiles[i])
+		return q.format(q.Quantiles[i])
 	},
 	"first": func(c []Contribution) []Contribution { return c[:min(len(c), 12)] },
 	"minus": func(a, b int) int { return a - b },

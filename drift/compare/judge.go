@@ -305,6 +305,8 @@ func finite(x float64) *float64 {
 // dataQuality tells what is wrong with a column's values.
 func dataQuality(p pair, t contingency, kind string, distinct [3]int) DataQuality {
 	q := DataQuality{Reference: p.reference.quality(distinct[0]), Current: p.current.quality(distinct[1])}
+	q.Reference.times = kind == TypeNumeric && p.plan.reference.class == classTime && p.plan.current.class == classTime
+	q.Current.times = q.Reference.times
 	if kind == TypeNumeric {
 		if s := p.current.sample; len(p.reference.sample.Values) > 0 && len(s.Values) > 0 {
 			low, high := p.reference.numbers.min, p.reference.numbers.max

@@ -36,6 +36,10 @@ func (o *checked) null(s sides, test *stattest.Test) (*stattest.Null, error) {
 	if s.kind == TypeNumeric && test.Numeric != nil {
 		return stattest.NullOfValues(test, s.r, s.c, options)
 	}
+	if s.table.names == nil && o.binning.rule == binsQuantile {
+		options.Quantiles = o.binning.n
+		return stattest.NullOfValues(test, s.r, s.c, options)
+	}
 	if s.table.names == nil && o.binning.moving() {
 		options.Bins = func(reference stattest.Sample) (stattest.Bins, error) {
 			return o.binning.of(reference, reference, s.plan.integers())

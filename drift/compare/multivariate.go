@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,8 @@ const (
 	domainThreshold = 0.65    // area from which the sides differ, NannyML's
 )
 
-// multivariate compares the columns together.
+// multivariate compares the columns together. What cannot be judged is a note: the rest of the
+// report stands.
 func (e *engine) multivariate(ctx context.Context, r *Result, all []done) error {
 	if len(e.Multivariate) == 0 {
 		return nil
@@ -55,7 +57,8 @@ func (e *engine) multivariate(ctx context.Context, r *Result, all []done) error 
 		e.note("the multivariate methods leave out %s: they have no values on a side, or more than %d categories", listed(left), fewCategories)
 	}
 	if len(plans) < 2 {
-		return fmt.Errorf("--multivariate needs at least 2 columns, and has %s", listed(names))
+		e.note("--multivariate is not judged: it needs at least 2 columns, and has %s", cmp.Or(listed(names), "none"))
+		return nil
 	}
 	var sides [2]multivariate.Matrix
 	for k := range sides {
@@ -67,7 +70,8 @@ func (e *engine) multivariate(ctx context.Context, r *Result, all []done) error 
 		if rows, t := sides[k].Rows(), &e.tables[k]; int64(rows) < t.rows {
 			e.note("the multivariate methods see a sample of %s of %s", count(int64(rows), "row"), t.source.Name())
 		} else if rows < minTogetherRows {
-			return fmt.Errorf("%s has %s: --multivariate needs at least %d", t.source.Name(), count(int64(rows), "row"), minTogetherRows)
+			e.note("--multivariate is not judged: %s has %s, at least %d are needed on each side", t.source.Name(), count(int64(rows), "row"), minTogetherRows)
+			return nil
 		}
 	}
 	for _, method := range slices.Compact(slices.Sorted(slices.Values(e.Multivariate))) {

@@ -65,13 +65,16 @@ func TestMultivariateOfASample(t *testing.T) {
 
 func TestMultivariateThatCannotBe(t *testing.T) {
 	x := newTable(t, "a", namedColumn{"x", normal(1, 100, 0, 1)}, namedColumn{"many", integers(2, 100, 1000)})
-	_, err := compare.Compare(t.Context(), x, x, compare.Options{Multivariate: []string{"pca"}, Categorical: []string{"many"}})
-	require.EqualError(t, err, "--multivariate needs at least 2 columns, and has x")
+	r := run(t, x, x, compare.Options{Multivariate: []string{"pca"}, Categorical: []string{"many"}})
+	require.Empty(t, r.Multivariate)
+	require.Contains(t, r.Notes, "--multivariate is not judged: it needs at least 2 columns, and has x")
 	few := newTable(t, "few", namedColumn{"x", normal(1, 10, 0, 1)}, namedColumn{"y", normal(2, 10, 0, 1)})
-	_, err = compare.Compare(t.Context(), few, few, compare.Options{Multivariate: []string{"pca"}})
-	require.EqualError(t, err, "few has 10 rows: --multivariate needs at least 20")
+	r = run(t, few, few, compare.Options{Multivariate: []string{"pca"}, MinRows: new(5)})
+	require.Empty(t, r.Multivariate)
+	require.Contains(t, r.Notes, "--multivariate is not judged: few has 10 rows, at least 20 are needed on each side")
+	require.NotNil(t, column(t, r, "x").Score, "the rest of the report stands")
 	constant := newTable(t, "one", namedColumn{"x", make([]float64, 50)}, namedColumn{"y", make([]float64, 50)})
-	r := run(t, constant, constant, compare.Options{Multivariate: []string{"pca"}})
+	r = run(t, constant, constant, compare.Options{Multivariate: []string{"pca"}})
 	require.Empty(t, r.Multivariate)
 	require.Contains(t, strings.Join(r.Notes, "\n"), "pca reconstruction: reference: not enough data: no column varies")
 }

@@ -20,6 +20,7 @@ type claim struct {
 	power      stattest.Power
 	dealt      bool // p is by deals of the rows of both sides
 	calibrated bool
+	chunk      float64 // rows of a chunk of the reference, where it is calibrated
 	rate       float64 // of this column on its own, where it has one; 0: that of the data set
 	passed     bool    // the p-value, corrected, is one that the rate allows
 	why        string  // the column is not judged
@@ -64,15 +65,16 @@ func (o *checked) claimBy(n *stattest.Null, s sides, test *stattest.Test, result
 	a, b, _ := s.size()
 	switch test.Name {
 	case "chisquare", "g_test":
-		v.effect, v.power = test.Effect(result), n.Power().Over(a+b)
+		v.effect, v.power = test.Effect(result), n.Power().Over(stattest.EvenRows(a, b))
 	case "z":
 		// Of rare rows, or none, deals do not show how far shares of more would vary.
 		v.effect, v.power = test.Effect(result), stattest.PowerOf(test, a, b, 0, 0)
 	case "ks":
 		v.effect, v.power = test.Effect(result), n.Power().Over(1)
 	default:
-		expected := n.Expected
-		v.effect, v.expected, v.mark, v.power = n.Effect(result.Score), &expected, n.Mark(o.effect), n.Power()
+		expected, unit := n.Expected, stattest.EffectUnit(test.Name, s.r)
+		v.effect, v.expected = n.Effect(result.Score)/unit, &expected
+		v.mark, v.power = n.Mark(o.effect*unit), n.Power().In(unit)
 	}
 	return v
 }
@@ -133,7 +135,7 @@ func (o *checked) calibrate(v *judged, reference sideOf, s sides) error {
 		return nil
 	}
 	v.claim = o.claimBy(n, s, v.test, v.result)
-	v.claim.rate, v.claim.calibrated = rate, true
+	v.claim.rate, v.claim.calibrated, v.claim.chunk = rate, true, rows
 	return nil
 }
 
@@ -355,6 +357,9 @@ func (o *checked) judgeByRate(v *judged, p, rate float64) {
 	v.claim.passed = p <= limit
 	c.Drifted = v.claim.passed && math.Abs(v.claim.effect) >= o.effect
 	smallest := v.claim.power.SmallestEffect(rate, o.effect)
+	if smallest > v.test.MostEffect() {
+		smallest = math.Inf(1)
+	}
 	c.SmallestEffect = finite(smallest)
 	if !c.Drifted && smallest > o.Detectable {
 		v.claim.why = o.blind(c, smallest)
@@ -364,7 +369,7 @@ func (o *checked) judgeByRate(v *judged, p, rate float64) {
 // blind says why a column in which no drift was found is not judged.
 func (o *checked) blind(c *Column, smallest float64) string {
 	if math.IsInf(smallest, 1) {
-		return c.Stattest + " gives no p-value that is low enough for so many columns: choose another test, fewer columns, or --correction bh"
+		return c.Stattest + " finds no effect, however great, of so few rows for so many columns: compare more rows, fewer columns, another test, or by --correction bh"
 	}
 	n, m := float64(c.NReference), float64(c.NCurrent)
 	// Effects that are found fall as the root of the sum of 1/rows.

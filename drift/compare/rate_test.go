@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/drift/compare"
@@ -252,33 +255,130 @@ func TestRuleEvidentlySaysWhereItDoesNotHold(t *testing.T) {
 	require.Empty(t, r.Notes)
 }
 
-// TestSameBytes: the same input and seed make the same bytes in all forms, however many
-// processors there are.
-func TestSameBytes(t *testing.T) {
-	a := newTable(t, "a", namedColumn{"x", normal(1, 700, 0, 1)}, namedColumn{"y", wander(2, 700)}, namedColumn{"c", zipf(3, 700, 30)}, namedColumn{"g", letters(4, 700, 1, 1)})
-	b := newTable(t, "b", namedColumn{"x", normal(5, 300, 0.4, 1)}, namedColumn{"y", wander(6, 300)}, namedColumn{"c", zipf(7, 300, 20)}, namedColumn{"g", letters(8, 300, 1, 1)})
-	for _, o := range []compare.Options{
-		{Segment: "g", Seed: 3},
-		{Calibrate: compare.Calibration{Chunks: 8}, Correction: "bh", Multivariate: []string{"pca"}},
-		{Rule: compare.RuleEvidently, Bins: "evidently"},
-		{AllTests: true, Bins: "width:7", Columns: []string{"y", "c"}},
-	} {
-		var want string
-		for _, processors := range []int{1, 8} {
-			before := runtime.GOMAXPROCS(processors)
-			r, err := compare.Compare(t.Context(), a, b, o)
-			runtime.GOMAXPROCS(before)
-			require.NoError(t, err)
-			var out bytes.Buffer
-			require.NoError(t, compare.WriteJSON(&out, r, true))
-			require.NoError(t, compare.WriteTable(&out, r, false, 100))
-			require.NoError(t, compare.WriteHTML(&out, r, time.Time{}))
-			if want == "" {
-				want = out.String()
-				require.True(t, json.Valid([]byte(want[:bytes.Index(out.Bytes(), []byte("\n}\n"))+2])))
-			}
-			require.Equal(t, want, out.String())
+// TestEffectsHaveNoUnit: a column in other units has the same effect, whichever distance finds it.
+func TestEffectsHaveNoUnit(t *testing.T) {
+	var effects, smallest []float64
+	for _, unit := range []float64{1, 1000} {
+		x, y := normal(1, 500, 0, unit), normal(2, 500, 0.3*unit, unit)
+		a, b := newTable(t, "a", namedColumn{"x", x}), newTable(t, "b", namedColumn{"x", y})
+		for _, test := range []string{"wasserstein", "wasserstein_raw", "ed"} {
+			c := column(t, run(t, a, b, compare.Options{Tests: []string{test}}), "x")
+			require.True(t, c.Drifted, "%s: %s", test, c.Explanation)
+			effects, smallest = append(effects, *c.EffectSize), append(smallest, *c.SmallestEffect)
 		}
+	}
+	require.InDeltaSlice(t, effects[:3], effects[3:], 1e-9)
+	require.InDeltaSlice(t, smallest[:3], smallest[3:], 1e-9)
+	require.InDelta(t, effects[0], effects[1], 0.02)
+}
+
+// TestConstantColumnsAreJudgedByTheirRows: where all rows are alike, the smallest effect is that of
+// so many other rows as chance would not bring; of few rows, it says that it was not judged.
+func TestConstantColumnsAreJudgedByTheirRows(t *testing.T) {
+	for _, test := range []string{"psi", "jensenshannon", "chisquare"} {
+		of := func(rows int) compare.Column {
+			a := newTable(t, "a", namedColumn{"x", make([]float64, rows)})
+			return column(t, run(t, a, a, compare.Options{Tests: []string{test}, MinRows: new(2)}), "x")
+		}
+		many, few := of(500), of(3)
+		require.Equal(t, compare.VerdictOK, many.Verdict, test)
+		require.InDelta(t, 0.13, *many.SmallestEffect, 0.031, test)
+		require.Equal(t, compare.VerdictNotJudged, few.Verdict, test)
+		require.Nil(t, few.SmallestEffect, test)
+		require.Contains(t, few.Explanation, "finds no effect, however great, of so few rows")
+	}
+	// No effect is greater than there is.
+	one := newTable(t, "one", namedColumn{"x", []float64{1}})
+	c := column(t, run(t, newTable(t, "a", namedColumn{"x", normal(1, 50, 0, 1)}), one, compare.Options{Tests: []string{"ks"}, MinRows: new(1)}), "x")
+	require.Equal(t, compare.VerdictNotJudged, c.Verdict)
+	require.Nil(t, c.SmallestEffect)
+}
+
+// TestTimesAreTimes: a column of times that is compared as seconds says when, not how many.
+func TestTimesAreTimes(t *testing.T) {
+	days := func(from int) (out []arrow.Timestamp) {
+		for i := range 101 {
+			out = append(out, arrow.Timestamp(time.Date(2024, 1, from+i, 0, 0, 0, 0, time.UTC).Unix()))
+		}
+		return out
+	}
+	a, b := newTable(t, "a", namedColumn{"at", days(1)}), newTable(t, "b", namedColumn{"at", days(41)})
+	r := run(t, a, b, compare.Options{Numeric: []string{"at"}})
+	require.Contains(t, column(t, r, "at").Explanation, "The median rose from 2024-02-20 to 2024-03-31, ")
+	var out bytes.Buffer
+	require.NoError(t, compare.WriteHTML(&out, r, time.Time{}))
+	require.Contains(t, out.String(), "2024-03-31")
+}
+
+// TestChunksOfAnotherSizeAreSaid: chunks that have many more or fewer rows than the current data
+// say less of them, and the report says which would say more.
+func TestChunksOfAnotherSizeAreSaid(t *testing.T) {
+	of := func(n int) *memoryTable { return newTable(t, "a", namedColumn{"x", wander(7, n)}) }
+	notes := func(rows, chunks int) string {
+		r := run(t, of(4000), of(rows), compare.Options{Calibrate: compare.Calibration{Chunks: chunks}})
+		return strings.Join(r.Notes, "\n")
+	}
+	require.Contains(t, notes(50, 8), "--calibrate judges x by chunks of about 500 rows for 50: --calibrate 80 has chunks of the size that is compared")
+	require.Contains(t, notes(3000, 100), "a longer reference would tell")
+	require.Empty(t, notes(300, 10))
+}
+
+// TestSameBytes: the same input and seed make the same bytes in all forms, however many
+// processors there are. MILLRACE_SAME_BYTES runs of each are made, 1 by default (make same-bytes
+// makes 100).
+func TestSameBytes(t *testing.T) {
+	runs := 1
+	if text := os.Getenv("MILLRACE_SAME_BYTES"); text != "" {
+		var err error
+		runs, err = strconv.Atoi(text)
+		require.NoError(t, err)
+	}
+	side := func(seed uint64, name string, n, categories int) *memoryTable {
+		x, score := normal(seed, n, float64(seed)/20, 1), normal(seed+3, n, 0.5, 0.1)
+		label := make([]int64, n)
+		for i := range label {
+			score[i] = min(max(score[i]+0.1*x[i], 0), 1)
+			if label[i] = 0; x[i] > 0 {
+				label[i] = 1
+			}
+		}
+		return newTable(t, name, namedColumn{"x", x}, namedColumn{"y", wander(seed+1, n)}, namedColumn{"c", zipf(seed+2, n, categories)},
+			namedColumn{"g", letters(seed, n, 1, 1)}, namedColumn{"label", label}, namedColumn{"score", score})
+	}
+	a, b := side(1, "a", 400, 30), side(8, "b", 150, 20)
+	for name, o := range map[string]compare.Options{
+		"segments":     {Segment: "g", Seed: 3},
+		"calibration":  {Calibrate: compare.Calibration{Chunks: 8}, Correction: "bh"},
+		"sigmas":       {Calibrate: compare.Calibration{Chunks: 10, Sigmas: 2}, Columns: []string{"x", "c"}},
+		"together":     {Multivariate: []string{"pca", "domain", "energy"}, Seed: 4},
+		"model":        {Target: "label", Prediction: "score", Correction: "bonferroni"},
+		"evidently":    {Rule: compare.RuleEvidently, Bins: "evidently"},
+		"all tests":    {AllTests: true, Bins: "width:7", Columns: []string{"y", "c"}},
+		"distances":    {Tests: []string{"x=psi", "y=ed", "c=psi", "score=wasserstein_raw"}, Correction: "none", Effect: new(0.02)},
+		"permutations": {Tests: []string{"num=t_test", "cat=g_test", "y=empirical_mmd"}, Thresholds: []string{"y=0.2"}},
+		"little":       {Memory: 6000, Seed: 5, Columns: []string{"x", "y"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var want string
+			for range runs {
+				for _, processors := range []int{1, 2, 8} {
+					before := runtime.GOMAXPROCS(processors)
+					r, err := compare.Compare(t.Context(), a, b, o)
+					runtime.GOMAXPROCS(before)
+					require.NoError(t, err)
+					var out bytes.Buffer
+					require.NoError(t, compare.WriteJSON(&out, r, true))
+					require.NoError(t, compare.WriteTable(&out, r, false, 100))
+					require.NoError(t, compare.WriteTable(&out, r, true, 60))
+					require.NoError(t, compare.WriteHTML(&out, r, time.Time{}))
+					if want == "" {
+						want = out.String()
+						require.True(t, json.Valid([]byte(want[:strings.Index(want, "\n}\n")+2])))
+					}
+					require.Equal(t, want, out.String())
+				}
+			}
+		})
 	}
 }
 

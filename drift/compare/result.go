@@ -134,6 +134,8 @@ type SideQuality struct {
 	Mean       *float64  `json:"mean,omitempty"`
 	Std        *float64  `json:"std,omitempty"`
 	Quantiles  []float64 `json:"quantiles,omitempty"` // at 0.01 0.05 0.25 0.5 0.75 0.95 0.99
+
+	times bool // values are seconds since 1970
 }
 
 // Multivariate is a comparison of several columns together.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/millrace/millrace/schemas/printable"
 )
@@ -381,6 +382,18 @@ func formatNumber(x float64) string {
 	default:
 		return strconv.FormatFloat(x, 'g', 4, 64)
 	}
+}
+
+// format renders a value of the column: a number, or the time that it stands for.
+func (q *SideQuality) format(x float64) string {
+	if !q.times || math.Abs(x) > 1e11 { // within 5,000 years or so
+		return formatNumber(x)
+	}
+	t := time.UnixMilli(int64(math.Round(1000 * x))).UTC()
+	if t.Equal(t.Truncate(24 * time.Hour)) {
+		return t.Format(time.DateOnly)
+	}
+	return t.Format(time.DateTime)
 }
 
 func formatOptional(x *float64) string {

@@ -34,10 +34,12 @@ type Null struct {
 	deals  []float64  // the norms, in the order in which they were drawn
 	most   int        // deals
 	enough float64    // as NullOptions.Enough
+	rarest float64    // rows of both sides of what the distance tells apart, where these are fewest
 	sorted []float64  // all, ascending; nil: not yet asked for
 	draw   func() (float64, error)
 	err    error
 	order  *order // of rows in the order of time
+	rare   *rare  // of cells of which one has nearly all rows
 }
 
 // The stages by which p-values are found. A distance that ten of the deals reach needs no more
@@ -49,6 +51,7 @@ const (
 	enoughDeals   = 10        // that reach a distance, for its p-value
 	dealsCost     = 2_000_000 // deals times cells, at most, beyond secondDeals
 	tailDeals     = 100       // the greatest, to which the tail is fitted
+	clearly       = 100       // times below enough, by the tail of the first deals, is not found more precisely
 	defaultEnough = 1e-7
 )
 
@@ -64,6 +67,10 @@ type NullOptions struct {
 	// Bins makes the cells of a numeric column from the reference, for a test of cells. It
 	// is called in every deal.
 	Bins func(reference Sample) (Bins, error)
+
+	// Quantiles says that the bins are so many quantiles of the reference (QuantileBins), instead
+	// of Bins: what they hold is dealt without dealing every value, in a tenth of the time.
+	Quantiles int
 }
 
 // NullOfCells returns the null of a test of cells: categories, or bins that do not come from
@@ -158,7 +165,7 @@ type Distance struct {
 // NullOf is NullOfCells of any distance, also one to which the order of the cells matters.
 func NullOf(distance Distance, reference, current []float64, o NullOptions) (*Null, error) {
 	what := "null of " + distance.Name
-	var d deal
+	var d dealer
 	var err error
 	if d.rows[0], d.rows[1], err = totals(what, reference, current); err != nil {
 		return nil, err
@@ -171,12 +178,19 @@ func NullOf(distance Distance, reference, current []float64, o NullOptions) (*Nu
 			return nil, fmt.Errorf("%s: cell %d: %w", what, i, ErrFractional)
 		}
 		d.cells = append(d.cells, reference[i]+current[i])
+		if rows := reference[i] + current[i]; rows > 0 && (d.rarest == 0 || rows < d.rarest) {
+			d.rarest = rows
+		}
 	}
-	return d.null(distance, o)
+	n, err := d.null(distance, o)
+	if err == nil {
+		n.rare = newRare(n, distance, reference, current)
+	}
+	return n, err
 }
 
 // NullOfValues returns the null of a distance of values (wasserstein, wasserstein_raw, ed, ks), or
-// of a test of cells over the bins that o.Bins makes of the reference. Values are taken
+// of a test of cells over the bins that o.Quantiles or o.Bins make of the reference. Values are taken
 // together to at most about a thousand, the outermost of which stay as they are, where there
 // are more: what that changes is far below Spread.
 //
@@ -188,13 +202,22 @@ func NullOfValues(test *Test, reference, current Sample, o NullOptions) (*Null, 
 	if err := needCounts(what, reference, current, 1); err != nil {
 		return nil, err
 	}
-	d := deal{rows: [2]float64{reference.Rows(), current.Rows()}}
+	d := dealer{rows: [2]float64{reference.Rows(), current.Rows()}}
 	values := d.pool(reference, current)
+	d.rarest = 1
 	switch distance := (Distance{Name: test.Name, Square: growsAsSquare(test.Name)}); {
+	case o.Quantiles > 0 && test.Cells != nil:
+		d.rarest = d.rows[0] + d.rows[1]
+		d.prepareNull(o.Seed)
+		return d.nullBy(distance, o, d.byQuantiles(test, values, o.Quantiles))
 	case o.Bins != nil && test.Cells != nil:
-		distance.Of = binned(test, values, o.Bins)
+		d.rarest = d.rows[0] + d.rows[1]
+		distance.Of = d.binned(test, values, o.Bins)
 		return d.null(distance, o)
 	case test.Name == "wasserstein", test.Name == "wasserstein_raw", test.Name == "ed", test.Name == "ks":
+		if test.Name == "ks" { // of which no row makes more than its share
+			d.rarest = d.rows[0] + d.rows[1]
+		}
 		distance.Of = distanceOfValues(test.Name, values)
 		return d.null(distance, o)
 	default:
@@ -211,7 +234,7 @@ func NullOfMeans(reference, current Sample, o NullOptions) (*Null, error) {
 	if err := needCounts(what, reference, current, 1); err != nil {
 		return nil, err
 	}
-	d := deal{rows: [2]float64{reference.Rows(), current.Rows()}}
+	d := dealer{rows: [2]float64{reference.Rows(), current.Rows()}, rarest: 1}
 	values := d.pool(reference, current)
 	return d.null(Distance{Name: "means", Of: func(r, c []float64) (float64, error) {
 		var n, m, a, b float64
@@ -354,10 +377,10 @@ func (n *Null) dealt(x, enough float64) float64 {
 		by := newTails(n.deals[:deals]).pValue(least)
 		switch { // each stage has its own range, so that p-values fall as distances grow
 		case deals < n.most && !n.seen(deals):
-		case deals == firstDeals && by < n.enough/1000:
+		case deals == firstDeals && by < n.enough/clearly:
 			return max(by, n.least())
 		case deals == secondDeals && by < n.enough:
-			return max(by, n.enough/1000, n.least())
+			return max(by, n.enough/clearly, n.least())
 		case deals == n.most:
 			by = max(by, float64(reached)/float64(deals))
 			return max(min(p, by, most), n.enough, n.least())
@@ -369,20 +392,16 @@ func (n *Null) dealt(x, enough float64) float64 {
 	return 1
 }
 
-// seen says that so many deals are likely to have had any one row on the smaller side, where a
-// value far out of place is most of a distance: the tail of deals without it knows nothing of it.
+// seen says that so many deals are likely to have had any one of the fewest rows that a distance
+// tells apart on the smaller side, where a value far out of place, or a cell of its own, is most of
+// the distance: the tail of deals without it knows nothing of it.
 func (n *Null) seen(deals int) bool {
-	return float64(deals)*min(n.rows[0], n.rows[1]) >= enoughDeals*(n.rows[0]+n.rows[1])
+	return float64(deals)*n.rarest*min(n.rows[0], n.rows[1]) >= enoughDeals*(n.rows[0]+n.rows[1])
 }
 
 // least is the chance of one deal of all there are.
 func (n *Null) least() float64 {
-	logFactorial := func(k float64) float64 {
-		l, _ := math.Lgamma(k + 1)
-		return l
-	}
-	r, c := n.rows[0], n.rows[1]
-	return max(math.Exp(logFactorial(r)+logFactorial(c)-logFactorial(r+c)), math.SmallestNonzeroFloat64)
+	return max(oneDeal(n.rows[0], n.rows[1]), math.SmallestNonzeroFloat64)
 }
 
 // Threshold returns the distance that is reached at a rate, above 0 and below 1, where nothing
@@ -429,7 +448,7 @@ func (n *Null) Mark(effect float64) float64 {
 
 // Power returns what the null says of the effects that are found at its sizes.
 func (n *Null) Power() Power {
-	return Power{mean: n.mean, bias: n.mean, one: n.one, unit: n.unit, square: n.square, order: n.order, least: n.least()}
+	return Power{mean: n.mean, bias: n.mean, one: n.one, unit: n.unit, square: n.square, order: n.order, rare: n.rare, least: n.least()}
 }
 
 // tail is the distribution of the norm beyond the greatest of the deals: what it exceeds is

@@ -2,8 +2,6 @@ package stattest
 
 import (
 	"math"
-	"math/rand/v2"
-	"sort"
 )
 
 const (
@@ -38,6 +36,8 @@ const (
 	seedCramer
 	seedChiSquare
 	seedGTest
+
+	seedNull uint64 = 0x6e756c6c
 )
 
 // checkedSamples is a test of values as it judges: that of scipy, SciPy's function, of which
@@ -77,86 +77,12 @@ func (r *Result) replace(p float64, method string) {
 	}
 }
 
-// dealer deals rows of both sides together to the smaller side at random. Rows of one group
-// are alike.
-type dealer struct {
-	random *rand.Rand
-	sizes  []float64 // rows of each group
-	dealt  float64   // rows of the smaller side
-	total  float64   // rows of both sides
-
-	// One of three ways, by what they cost: rows drawn out of order, which holds the group of
-	// each; rows drawn by their number and looked up in ends, the number of rows up to each
-	// group; or, where there are few groups, the share of each.
-	order []uint32
-	ends  []float64
-	drawn map[int]bool
-}
-
-const orderedRows = 1 << 24 // up to these, order is held: 64 MiB
-
-// newDealer takes the rows of each group; they are whole, and few enough to be counted.
-func newDealer(sizes []float64, dealt, total float64, o Options, stream uint64) *dealer {
-	d := &dealer{
-		random: rand.New(rand.NewPCG(o.Seed, stream)), //nolint:gosec // a seeded simulation
-		sizes:  sizes, dealt: dealt, total: total,
-	}
-	switch {
-	case d.byGroup():
-	case total <= orderedRows:
-		d.order = make([]uint32, 0, int(total))
-		for g, n := range sizes {
-			for range int(n) {
-				d.order = append(d.order, uint32(g))
-			}
-		}
-	default:
-		d.drawn, d.ends = map[int]bool{}, make([]float64, len(sizes))
-		end := 0.0
-		for g, n := range sizes {
-			end += n
-			d.ends[g] = end
-		}
-	}
+// newDealer takes the rows of each group, of both sides; they are whole, and few enough to be
+// counted. dealt of total are those of the smaller side. Counts are drawn exactly.
+func newDealer(groups []float64, dealt, total float64, o Options, stream uint64) *dealer {
+	d := &dealer{cells: groups, rows: [2]float64{dealt, total - dealt}, normal: math.Inf(1)}
+	d.prepare(o.Seed, stream, groupCost)
 	return d
-}
-
-func (d *dealer) byGroup() bool { return groupCost*float64(len(d.sizes)) <= d.dealt }
-
-// deal calls take with the groups that rows of the smaller side are from, and how many.
-func (d *dealer) deal(take func(group int, rows float64)) {
-	switch {
-	case d.order != nil: // Fisher and Yates; what is left by one deal is as good for the next
-		n := len(d.order)
-		for i := range int(d.dealt) {
-			k := i + d.random.IntN(n-i)
-			d.order[i], d.order[k] = d.order[k], d.order[i]
-			take(int(d.order[i]), 1)
-		}
-	case d.drawn != nil: // Floyd
-		clear(d.drawn)
-		n := int(d.total)
-		for i := n - int(d.dealt); i < n; i++ {
-			k := d.random.IntN(i + 1)
-			if d.drawn[k] {
-				k = i
-			}
-			d.drawn[k] = true
-			take(sort.Search(len(d.ends), func(g int) bool { return d.ends[g] > float64(k) }), 1)
-		}
-	default: // multivariate hypergeometric
-		left, all := d.dealt, d.total
-		for g, n := range d.sizes {
-			if left == 0 {
-				break
-			}
-			k := drawHypergeometric(d.random, n, all-n, left)
-			if k > 0 {
-				take(g, k)
-			}
-			left, all = left-k, all-n
-		}
-	}
 }
 
 // pValue returns the p-value of a permutation test, and how it was found: statistic makes a deal and
@@ -172,10 +98,7 @@ func (d *dealer) deal(take func(group int, rows float64)) {
 func (d *dealer) pValue(o Options, each, limit float64, statistic func() float64) (p float64, method string) {
 	deals := o.Permutations
 	if deals <= 0 {
-		cost := d.dealt + each
-		if d.byGroup() {
-			cost = groupCost*float64(len(d.sizes)) + each
-		}
+		cost := min(d.rows[d.smaller], groupCost*float64(len(d.cells))) + each
 		deals = int(min(max(dealBudget/cost, leastPermuted), mostPermuted))
 	}
 	hits := 0
@@ -206,15 +129,15 @@ func (d *dealer) pValue(o Options, each, limit float64, statistic func() float64
 	tail := momentsUpper((limit-origin-mean)/math.Sqrt(variance), skewness)
 	if tail < p { // false for NaN
 		// Half way in powers of ten: three moments say little of a tail that is longer than theirs.
-		return max(math.Sqrt(p)*math.Sqrt(tail), d.share()), methodPermutation + ", tail by moments"
+		return max(math.Sqrt(p)*math.Sqrt(tail), oneDeal(d.rows[0], d.rows[1])), methodPermutation + ", tail by moments"
 	}
 	return p, methodPermutation
 }
 
-// share is the part of all deals that one deal of rows is: no p-value is less.
-func (d *dealer) share() float64 {
+// oneDeal is the part of all deals of n and m rows that one deal is: no p-value is less.
+func oneDeal(n, m float64) float64 {
 	log := func(x float64) float64 { l, _ := math.Lgamma(x + 1); return l }
-	return math.Exp(log(d.dealt) + log(d.total-d.dealt) - log(d.total))
+	return math.Exp(log(n) + log(m) - log(n+m))
 }
 
 // momentsUpper is P(X >= z) of a value of mean 0, variance 1 and the given skewness, taken for that of

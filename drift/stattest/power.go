@@ -14,6 +14,7 @@ type Power struct {
 	unit   float64 // of the norm
 	square bool    // the effect is the square of the norm
 	order  *order
+	rare   *rare
 	limit  func(rate float64) float64 // of the norm; nil: that of a chi-square
 	least  float64                    // p-value that the test can give
 }
@@ -45,6 +46,12 @@ func (p Power) SmallestEffect(rate, mark float64) float64 {
 	}
 	limit = max(limit, math.Hypot(m, math.Sqrt(p.bias))) + normalPower*p.one
 	smallest := max(without(limit, math.Sqrt(max(p.mean-p.one*p.one, 0))), m)
+	if p.rare != nil {
+		rare := p.rare.smallest(rate, m, p)
+		if smallest = max(smallest, rare); p.order == nil {
+			smallest = rare
+		}
+	}
 	if p.square {
 		return smallest * smallest
 	}
@@ -52,9 +59,20 @@ func (p Power) SmallestEffect(rate, mark float64) float64 {
 }
 
 // Over returns the power of an effect whose square is that of the norm over so many rows, and
-// of which nothing is taken off: Cramér's V of chisquare.
+// of which nothing is taken off: Cramér's V of chisquare, over EvenRows.
 func (p Power) Over(rows float64) Power {
 	p.mean, p.one, p.bias, p.square = p.mean/rows, p.one/math.Sqrt(rows), 0, false
+	return p
+}
+
+// EvenRows are the rows of two even sides that would show as small a difference of shares as n and
+// m rows do. An effect of shares, which does not know how many rows a side has, is chisquare over
+// these rows.
+func EvenRows(n, m float64) float64 { return 4 / (1/n + 1/m) }
+
+// In returns the power of an effect in another unit, such as the deviation of values.
+func (p Power) In(unit float64) Power {
+	p.unit /= unit
 	return p
 }
 
@@ -77,7 +95,7 @@ func PowerOf(test *Test, n, m float64, cells, permutations int) Power {
 		return linear((n + m + 1) / (3 * n * m))
 	case "chisquare", "g_test":
 		k := float64(max(cells-1, 1))
-		return quadratic(k/(n+m), k)
+		return quadratic(k/EvenRows(n, m), k)
 	case "es":
 		return quadratic(4/(n+m), 4)
 	case "cramer_von_mises": // mean 1/6 and variance 1/45 of the limit (Anderson and Darling 1952)
@@ -112,6 +130,17 @@ func (t *Test) Effect(r Result) float64 {
 		return *r.EffectSize
 	}
 	return r.Score
+}
+
+// MostEffect is the greatest effect that a test can find: of shares and distribution functions, 1.
+func (t *Test) MostEffect() float64 {
+	switch t.Name {
+	case "ks", "mannw", "chisquare", "g_test", "TVD", "l_infinity", "hellinger":
+		return 1
+	case "jensenshannon":
+		return math.Sqrt(math.Ln2)
+	}
+	return math.Inf(1)
 }
 
 // gammaQuantile returns where the upper tail of Gamma(shape, 1) is p.

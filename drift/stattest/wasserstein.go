@@ -32,6 +32,26 @@ func WassersteinRaw(reference, current Sample) (Result, error) {
 	return Result{Score: score}, finite(name, score)
 }
 
+// EffectUnit is what a test's distance of values is divided by to be an effect, so that the unit of
+// the values does not matter: of wasserstein_raw the reference's population standard deviation, or
+// 0.001 where that is smaller, as wasserstein is divided by; of ed, which is in the root of the
+// values' unit, the root of it. For other tests it is 1, as it is where it would not be a number.
+func EffectUnit(test string, reference Sample) float64 {
+	if test != "wasserstein_raw" && test != "ed" || len(reference.Values) == 0 {
+		return 1
+	}
+	scaledReference, _, exponent := scaled(reference, reference)
+	_, variance := meanVariance(scaledReference, 0)
+	unit := max(math.Ldexp(math.Sqrt(variance), exponent), wassersteinMinimum)
+	if test == "ed" {
+		unit = math.Sqrt(unit)
+	}
+	if unit-unit != 0 {
+		return 1
+	}
+	return unit
+}
+
 func wasserstein(a, b Sample) float64 {
 	if a.Weights == nil && b.Weights == nil {
 		return wassersteinRows(a.Values, b.Values)

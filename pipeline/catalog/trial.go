@@ -20,7 +20,6 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/rs/zerolog"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/inference/onnx"
@@ -227,14 +226,4 @@ func Try(ctx context.Context, cfg config.Models, ref inference.Ref) error {
 		tried.Store(string(text), true)
 	}
 	return err
-}
-
-// TryAll has child processes load models, several at a time.
-func TryAll(ctx context.Context, cfg config.Models, models []*inference.Model) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for _, m := range models {
-		g.Go(func() error { return Try(ctx, cfg, m.Ref()) }) // ends with its child
-	}
-	return g.Wait()
 }

@@ -119,6 +119,10 @@ func (c Config) checkModels(v *violations) {
 	if c.Models.LoadMemory < LeastLoadMemory {
 		v.bad("models.load_memory: must be at least %d (%d MiB), got %d", LeastLoadMemory, LeastLoadMemory>>20, c.Models.LoadMemory)
 	}
+	if c.Models.Failed != FailedWait && c.Models.Failed != FailedDeadLetter {
+		v.bad("models.failed: %q is not one of wait, dead_letter", c.Models.Failed)
+	}
+	v.lasting("models.retry_interval", c.Models.RetryInterval, 100*time.Millisecond)
 	for key, name := range map[string]string{"worker.group": c.Worker.Group, "recorder.group": c.Recorder.Group} {
 		if !groupName.MatchString(name) {
 			v.bad("%s: %q is not 1 to 100 of a-z A-Z 0-9 . _ -", key, name)

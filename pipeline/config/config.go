@@ -101,7 +101,19 @@ type Models struct {
 	// A graph is a program: a process of its own loads and runs it first, within these limits.
 	LoadTimeout time.Duration `yaml:"load_timeout"`
 	LoadMemory  int64         `yaml:"load_memory"` // bytes
+
+	Failed        Failed        `yaml:"failed"`         // what becomes of the requests of a model that cannot be loaded
+	RetryInterval time.Duration `yaml:"retry_interval"` // after which such a model is tried again, at the earliest
 }
+
+// Failed says what becomes of the requests of a model that cannot be loaded, or lacks its topics.
+type Failed string
+
+// What becomes of them.
+const (
+	FailedWait       Failed = "wait"        // they stay on their topic until the model serves
+	FailedDeadLetter Failed = "dead_letter" // they become dead letters
+)
 
 // The least limits with which a model can be loaded.
 const (
@@ -212,7 +224,7 @@ func Default() Config {
 			Partitions: 4, ReplicationFactor: -1, Retention: 7 * 24 * time.Hour, RetentionBytes: -1, Spread: 1,
 		}},
 		ClickHouse: ClickHouse{Addr: []string{"127.0.0.1:8123"}, Username: "default", Database: "millrace", TTLDays: 90, Durability: schemas.DurabilityFsync},
-		Models:     Models{Repository: "models", LoadTimeout: time.Minute, LoadMemory: 4 << 30},
+		Models:     Models{Repository: "models", LoadTimeout: time.Minute, LoadMemory: 4 << 30, Failed: FailedWait, RetryInterval: time.Minute},
 		// Two lanes keep two cores busy: one scores while the other waits for Kafka.
 		Worker: Worker{
 			Group: "millrace-workers", Lanes: 2, Delivery: consumers.ExactlyOnce, Deduplicate: Deduplicate{MaxRequests: 1_000_000}, MaxBatchRows: 8192, MaxRequestBytes: 1 << 20, TransactionTimeout: 10 * time.Second,

@@ -87,10 +87,51 @@ alerts:
 	require.Error(t, err)
 	for _, want := range []string{
 		path + ":3: kafka.broker: unknown key", path + ":4: kafka.session_timeout:", path + ":5: lanes: unknown key; did you mean worker.lanes?",
-		path + ":7: worker.lanes:", "worker.max_batch_rows: must be at least 1, got 0", path + ":9: alerts:", "colour",
+		path + ":7: worker.lanes:", "worker.max_batch_rows: must be at least 1, got 0", path + ":10: alerts: unknown field \"colour\"",
 		"environment MILLRACE_NONSENSE: no such key", `log.level: "loud" is not one of`, "--set x.y: unknown key", "--set oops: write key=value",
 	} {
 		require.ErrorContains(t, err, want)
+	}
+}
+
+// What YAML allows is read, wherever it stands, and what is refused is named as it is written.
+func TestConfigReadsYAML(t *testing.T) {
+	cfg, err := Load(writeConfig(t, `
+kafka: {brokers: [127.0.0.1:19392, broker-2:9092], client_id: 12:30}
+worker: &w {lanes: 3, codecs: {m: arrow, n: json}}
+clickhouse:
+  addr: [127.0.0.1:8123]
+  database: 1e3
+alerts:
+  - &ops {name: ops, webhook: {url: http://localhost:1/x, timeout: 2s}, kinds: [retraining]}
+  - {<<: *ops, name: other}
+`), nil, []string{"models.versions={a: 2001-02-03, b: 1.10}"})
+	require.ErrorContains(t, err, `clickhouse.database: "1e3" is no database name`)
+	require.NotContains(t, err.Error(), "\n", "nothing else is wrong")
+	require.Equal(t, []string{"127.0.0.1:19392", "broker-2:9092"}, cfg.Kafka.Brokers)
+	require.Equal(t, "12:30", cfg.Kafka.ClientID)
+	require.Equal(t, "arrow", string(cfg.Worker.Codecs["m"]))
+	require.Equal(t, []string{"127.0.0.1:8123"}, cfg.ClickHouse.Addr)
+	require.Equal(t, "http://localhost:1/x", cfg.Alerts[1].Webhook.URL)
+	require.Equal(t, "other", cfg.Alerts[1].Name)
+	require.Equal(t, map[string]string{"a": "2001-02-03", "b": "1.10"}, cfg.Models.Versions)
+	for text, says := range map[string]string{
+		"kafka: {brokers: a:1}":              `:1: kafka.brokers: a list is expected, got "a:1"`,
+		"kafka:\n  brokers:\n  - [a]\n":      `:3: kafka.brokers[0]: a text is expected, got a list`,
+		"kafka: [a]":                         `:1: kafka: a mapping is expected`,
+		"drain_timeout: [1]":                 `:1: drain_timeout: a whole number is expected, got a list`,
+		"drain_timeout: soon":                `:1: drain_timeout: a duration, as 30s, 15m or 24h, is expected, got "soon"`,
+		"worker: {lanes: 1.5}":               `:1: worker.lanes: a whole number is expected, got "1.5"`,
+		"topics: {partitions: 3000000000}":   `:1: topics.partitions: a whole number of 32 bits is expected, got "3000000000"`,
+		"http: {pprof: maybe}":               `:1: http.pprof: true or false is expected, got "maybe"`,
+		"alerts: [{webhook: {url: {a: b}}}]": `:1: alerts[0].webhook.url: a text is expected, got a mapping`,
+		"models: {versions: [a]}":            `:1: models.versions: a mapping is expected, got a list`,
+		"kafka: *k":                          `alias *k names no anchor that stands before it`,
+		"kafka: {brokers: [a:1}":             `must be specified`,
+	} {
+		_, err := Load(writeConfig(t, text), nil, nil)
+		require.ErrorContains(t, err, says, text)
+		require.NotRegexp(t, `Go |interface|struct|\[\]string|int64|unmarshal`, err.Error(), text)
 	}
 }
 

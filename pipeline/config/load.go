@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -8,9 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
 	"github.com/millrace/millrace/schemas"
 )
@@ -72,43 +71,32 @@ func (l *loader) file(path string) {
 		l.fault("read configuration: %w", err)
 		return
 	}
-	if err := schemas.CheckYAML(text); err != nil {
+	docs, err := schemas.ParseYAML(text)
+	if err != nil {
 		l.fault("%s: %w", path, err)
 		return
 	}
-	// The YAML library panics on some texts that are no YAML.
-	defer func() {
-		if r := recover(); r != nil {
-			l.fault("%s: not valid YAML: %v", path, r)
-		}
-	}()
-	parsed, err := parser.ParseBytes(text, 0)
-	if err != nil {
-		l.fault("%s: %s", path, oneLine(err))
-		return
-	}
-	for _, doc := range parsed.Docs {
-		if doc.Body != nil {
-			l.mapping(path, doc.Body, "")
-		}
+	for _, doc := range docs {
+		l.mapping(path, doc, "")
 	}
 }
 
 func (l *loader) mapping(path string, node ast.Node, prefix string) {
 	m, ok := node.(ast.MapNode)
 	if !ok {
-		l.fault("%s:%d: %s: a mapping is expected", path, node.GetToken().Position.Line, strings.TrimSuffix(prefix, "."))
+		l.fault("%s:%d: %s: a mapping is expected", path, node.GetToken().Position.Line, cmp.Or(strings.TrimSuffix(prefix, "."), "the configuration"))
 		return
 	}
 	for it := m.MapRange(); it.Next(); {
 		key := prefix + it.Key().String()
-		where := fmt.Sprintf("%s:%d", path, it.Key().GetToken().Position.Line)
+		line := it.Key().GetToken().Position.Line
+		where := fmt.Sprintf("%s:%d", path, line)
 		field, leaf := l.keys[key]
 		switch {
 		case leaf:
 			fresh := reflect.New(field.Type())
-			if err := yaml.NodeToValue(schemas.StringsAsWritten(it.Value(), field.Type()), fresh.Interface(), yaml.Strict()); err != nil {
-				l.fault("%s: %s: %s", where, key, oneLine(err))
+			if err := schemas.DecodeYAMLNode(it.Value(), fresh.Interface(), key); err != nil {
+				l.leaf(path, key, line, err)
 				continue
 			}
 			field.Set(fresh.Elem())
@@ -120,6 +108,18 @@ func (l *loader) mapping(path string, node ast.Node, prefix string) {
 			l.fault("%s: %s: unknown key%s", where, key, l.suggest(key))
 		}
 	}
+}
+
+// leaf notes what is wrong with the value of a key that stands on a line.
+func (l *loader) leaf(path, key string, line int, err error) {
+	what := err.Error()
+	if e, ok := errors.AsType[*schemas.YAMLError](err); ok {
+		line, what = e.Line, e.What
+	}
+	if !strings.HasPrefix(what, key) {
+		what = key + ": " + what
+	}
+	l.fault("%s:%d: %s", path, line, what)
 }
 
 func (l *loader) section(key string) bool {
@@ -198,16 +198,8 @@ func (l *loader) set(where, key, text string) {
 	if field.Kind() == reflect.String {
 		fresh.Elem().SetString(text)
 	} else if err := schemas.DecodeYAML([]byte(text), fresh.Interface()); err != nil {
-		l.fault("%s: %s", where, oneLine(err))
+		l.fault("%s: %w", where, err)
 		return
 	}
 	field.Set(fresh.Elem())
-}
-
-// oneLine drops the source excerpt that the YAML library draws under its message.
-func oneLine(err error) string {
-	if ye, ok := errors.AsType[yaml.Error](err); ok {
-		return ye.GetMessage()
-	}
-	return strings.Join(strings.Fields(err.Error()), " ")
 }

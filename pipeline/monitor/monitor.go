@@ -8,8 +8,6 @@ import (
 
 	"github.com/millrace/millrace/drift"
 	"github.com/millrace/millrace/drift/report"
-	"github.com/millrace/millrace/pipeline/catalog"
-	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/role"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse"
@@ -20,7 +18,7 @@ import (
 // Run judges closed windows, writes reports and delivers alerts. Its passes are
 // short and safe to interrupt, so it ends with the intake; hard bounds the leaving of groups.
 func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
-	versions, err := monitoredVersions(soft, env.Config.Models)
+	watch, err := newWatch(env)
 	if err != nil {
 		return err
 	}
@@ -32,7 +30,7 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 	if err := env.Retry(soft, client.Migrate); err != nil {
 		return role.Orderly(soft, err)
 	}
-	if err := env.NeedTopics(soft, nil); err != nil {
+	if err := env.NeedTopics(soft); err != nil {
 		return role.Orderly(soft, err)
 	}
 	producer, err := kafka.NewProducer(env.Connection().Dial, 10_000, env.Config.Topics.MaxBytes)
@@ -50,7 +48,7 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 	group, ctx := errgroup.WithContext(soft)
 	group.Go(func() error { // ends with soft
 		every(ctx, env.Config.Monitor.Interval, func(now time.Time) {
-			if _, err := monitor.Tick(ctx, now, versions); err != nil && ctx.Err() == nil {
+			if _, err := monitor.Tick(ctx, now, watch.versions(ctx, now)); err != nil && ctx.Err() == nil {
 				env.Log.Error().Err(err).Msg("monitor pass failed; trying again at the next interval")
 				return
 			}
@@ -60,7 +58,7 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 	})
 	group.Go(func() error { // ends with soft
 		every(ctx, env.Config.Monitor.ReportInterval, func(now time.Time) {
-			if _, err := reporter.Tick(ctx, now, versions); err != nil && ctx.Err() == nil {
+			if _, err := reporter.Tick(ctx, now, watch.versions(ctx, now)); err != nil && ctx.Err() == nil {
 				env.Log.Error().Err(err).Msg("writing reports failed; trying again at the next interval")
 			}
 		})
@@ -83,30 +81,6 @@ func every(ctx context.Context, interval time.Duration, what func(now time.Time)
 			return
 		}
 	}
-}
-
-// monitoredVersions loads what the repository has with monitoring: also versions that no
-// longer serve, whose last windows and labels may still be to come.
-func monitoredVersions(ctx context.Context, cfg config.Models) ([]drift.Version, error) {
-	models, err := catalog.Open(cfg)
-	if err != nil {
-		return nil, err
-	}
-	refs, err := models.Models()
-	if err != nil {
-		return nil, err
-	}
-	var versions []drift.Version
-	for _, ref := range refs {
-		m, err := models.Load(ctx, ref.Name, ref.Version)
-		if err != nil {
-			return nil, err
-		}
-		if m.Manifest.Monitoring != nil {
-			versions = append(versions, drift.Version{Manifest: m.Manifest, Reference: m.Reference})
-		}
-	}
-	return versions, nil
 }
 
 // countingPublisher counts the events of the monitor.

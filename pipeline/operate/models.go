@@ -16,7 +16,7 @@ import (
 )
 
 // CheckModels loads every version of the repository, runs it once, and returns a line for
-// each that is good. The faults of all others are in the error.
+// each, which says whether it serves, is a draft or failed. The faults are in the error.
 func CheckModels(ctx context.Context, cfg config.Config) ([]string, error) {
 	models, err := catalog.Open(cfg.Models)
 	if err != nil {
@@ -38,23 +38,36 @@ func CheckModels(ctx context.Context, cfg config.Config) ([]string, error) {
 		cfg.Models.LoadMemory = config.Default().Models.LoadMemory
 	}
 	var lines []string
-	errs := []error{cfg.CheckCodecs(router.Models())}
+	errs := []error{cfg.CheckCodecs(append(router.Models(), router.Drafts()...))}
+	for _, name := range router.Models() {
+		if err := router.Fault(name); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	compare := newVersions(ctx, cfg)
 	for _, ref := range refs {
 		m, err := models.Load(ctx, ref.Name, ref.Version)
 		if err == nil {
 			err = catalog.Try(ctx, cfg.Models, ref)
 		}
+		var departures []string
+		if err == nil {
+			departures, err = compare.add(ctx, m.Manifest)
+		}
 		if err != nil {
+			lines = append(lines, fmt.Sprintf("model %s: failed", ref))
 			errs = append(errs, err)
 			continue
 		}
 		line := fmt.Sprintf("model %s: %d features, %d outputs", ref, len(m.Manifest.Features), len(m.Manifest.Outputs))
 		if version, ok := router.Route(ref.Name); ok && version == ref.Version {
 			line += ", serves"
+		} else if m.Manifest.Draft {
+			line += ", draft: serves when the line draft: true is removed, or models.versions names it"
 		}
-		lines = append(lines, line)
+		lines = append(append(lines, line), departures...)
 	}
-	return lines, errors.Join(errs...)
+	return append(lines, compare.close()...), errors.Join(errs...)
 }
 
 // InitResult says what InitModel made.

@@ -12,8 +12,8 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// repositoryModels lists the models of the repository; none where there is no repository
-// yet.
+// repositoryModels lists the models of the repository, also those of which every version is a draft
+// yet; none where there is no repository.
 func repositoryModels(cfg config.Config) ([]string, error) {
 	if _, err := os.Stat(cfg.Models.Repository); errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -26,7 +26,7 @@ func repositoryModels(cfg config.Config) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return router.Models(), nil
+	return append(router.Models(), router.Drafts()...), nil
 }
 
 // withTopics gives what is done the topics that the configuration and the models need.

@@ -30,7 +30,7 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 	if err := env.Retry(soft, func(ctx context.Context) error { return reconcile(ctx, env.Log, client, began) }); err != nil {
 		return role.Orderly(soft, err)
 	}
-	if err := env.NeedTopics(soft, nil); err != nil {
+	if err := env.NeedTopics(soft); err != nil {
 		return role.Orderly(soft, err)
 	}
 	t := env.Config.Topics

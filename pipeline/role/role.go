@@ -13,6 +13,7 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/schemas"
 )
 
 // Env is what one role gets from its process. It is safe for concurrent use.
@@ -80,27 +81,33 @@ type permanentError struct{ error }
 // Permanent marks an error that no retry mends: Retry returns it as it was.
 func Permanent(err error) error { return &permanentError{err} }
 
-// NeedTopics waits for Kafka and checks that the topics are there and large enough, those of
-// models included.
-func (e *Env) NeedTopics(ctx context.Context, models []string) error {
+// NeedTopics waits for Kafka and checks that the topics are there and large enough, but for those
+// of models: a worker waits for them by itself.
+func (e *Env) NeedTopics(ctx context.Context) error {
 	admin, err := consumers.NewAdmin(e.Connection())
 	if err != nil {
 		return err
 	}
 	defer admin.Close()
-	return e.Retry(ctx, func(ctx context.Context) error {
-		problems, err := admin.CheckTopics(ctx, e.Config.Topics.Specs(models, e.Config.Topics.TopicSettings))
-		if err != nil {
-			return err
+	specs := e.Config.Topics.Specs(nil, e.Config.Topics.TopicSettings)
+	return e.Retry(ctx, func(ctx context.Context) error { return e.CheckTopics(ctx, admin, specs) })
+}
+
+// CheckTopics checks that topics are there, and logs what else is not as it should be.
+func (e *Env) CheckTopics(ctx context.Context, admin *consumers.Admin, specs []schemas.TopicSpec) error {
+	problems, err := admin.CheckTopics(ctx, specs)
+	if err != nil {
+		return err
+	}
+	for _, p := range problems {
+		if p.Missing { // whoever makes the topics may just be about to
+			return fmt.Errorf("topic %s", p)
 		}
-		for _, p := range problems {
-			if p.Missing { // whoever makes the topics may just be about to
-				return fmt.Errorf("topic %s", p)
-			}
-			e.Log.Warn().Str("topic", p.Topic).Msg(p.What)
-		}
-		return nil
-	})
+	}
+	for _, p := range problems {
+		e.Log.Warn().Str("topic", p.Topic).Msg(p.What)
+	}
+	return nil
 }
 
 // Health returns a function that makes the role unready while one of its parts fails. It may

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,10 +20,22 @@ func NewHandler(ctx context.Context, cfg config.Config) (h interface {
 	Close() error
 }, err error,
 ) {
+	router, err := catalog.Routed(cfg)
+	if err != nil {
+		return nil, err
+	}
 	models, err := catalog.Served(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	env := &role.Env{Config: cfg, Memory: memory.NewGoAllocator(), Done: &role.Progress{}}
-	return newLaneHandler(ctx, env, 0, models, workerParts{runtime: catalog.Runtimes(zerolog.Nop()), metrics: NewMetrics(prometheus.NewRegistry())})
+	parts := workerParts{runtime: catalog.Runtimes(zerolog.Nop()), metrics: NewMetrics(prometheus.NewRegistry())}
+	lane := newLaneHandler(env, 0, router, parts)
+	for _, m := range models {
+		t := lane.topics[m.Manifest.Name]
+		if t.serving, err = lane.load(ctx, t, m, parts); err != nil {
+			return nil, errors.Join(err, lane.Close())
+		}
+	}
+	return lane, nil
 }

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -30,6 +31,7 @@ type laneHandler struct {
 	metrics *Metrics
 	alloc   memory.Allocator
 	topics  map[string]*topic // by model
+	drafts  []string          // models of which every version is a draft
 	repeats *repeats          // nil where requests are not deduplicated
 	done    *role.Progress
 	room    int         // bytes for dead letters of rows that is left in this request batch; see maxRowLetters
@@ -40,8 +42,11 @@ type laneHandler struct {
 type topic struct {
 	codec   codec.Codec
 	results string   // topic of the results
-	serving *version // another one can take its place between two request batches
+	serving *version // another one can take its place between two request batches; nil where the model is failed
 	hand    inHand
+
+	offered atomic.Pointer[version] // takes that place at the next request batch
+	fault   atomic.Pointer[string]  // why none serves
 }
 
 // version is a version as one lane serves it. Nothing of it changes but what its parts hold of the
@@ -109,26 +114,21 @@ type workerParts struct {
 	metrics  *Metrics
 }
 
-// newLaneHandler loads one instance of every model for the lane. Close it.
-func newLaneHandler(ctx context.Context, env *role.Env, lane int, models []*inference.Model, w workerParts) (*laneHandler, error) {
+// newLaneHandler prepares a lane for the models that are to serve: of each it needs a version to be
+// offered. Close it.
+func newLaneHandler(env *role.Env, lane int, router *inference.Router, w workerParts) *laneHandler {
 	cfg := env.Config
-	h := &laneHandler{cfg: cfg, lane: lane, metrics: w.metrics, alloc: env.Memory, topics: map[string]*topic{}, done: env.Done}
+	h := &laneHandler{cfg: cfg, lane: lane, metrics: w.metrics, alloc: env.Memory, topics: map[string]*topic{}, done: env.Done, drafts: router.Drafts()}
 	if cfg.Worker.Deduplicate.Window > 0 {
 		h.repeats = newRepeats(cfg.Worker, w.past)
 	}
-	for _, model := range models {
-		name := model.Manifest.Name
-		t := &topic{codec: cfg.Worker.Codec(name), results: cfg.Topics.ResultsOf(name)}
-		var err error
-		if t.serving, err = h.load(ctx, t, model, w); err != nil {
-			return nil, errors.Join(fmt.Errorf("lane %d: %w", lane, err), h.Close())
-		}
-		h.topics[name] = t
+	for _, name := range router.Models() {
+		h.topics[name] = &topic{codec: cfg.Worker.Codec(name), results: cfg.Topics.ResultsOf(name)}
 	}
-	return h, nil
+	return h
 }
 
-// load makes a version ready to serve a topic.
+// load makes a version ready to serve a topic. It may be called while others are served.
 func (h *laneHandler) load(ctx context.Context, t *topic, model *inference.Model, w workerParts) (_ *version, err error) {
 	m := model.Manifest
 	v := &version{ref: model.Ref(), manifest: m}
@@ -159,7 +159,11 @@ func (h *laneHandler) load(ctx context.Context, t *topic, model *inference.Model
 func (h *laneHandler) Close() error {
 	var errs []error
 	for _, t := range h.topics {
-		errs = append(errs, t.serving.close())
+		for _, v := range []*version{t.serving, t.offered.Swap(nil)} {
+			if v != nil {
+				errs = append(errs, v.close())
+			}
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -188,11 +192,15 @@ func (h *laneHandler) Handle(ctx context.Context, records []schemas.Record, fetc
 		model, _ := h.cfg.Topics.ModelOf(rec.Topic)
 		t, ok := h.topics[model]
 		switch {
+		case ok && t.serving == nil:
+			if err := h.unserved(out, rec, t, model); err != nil {
+				return err
+			}
 		case len(rec.Value) > h.cfg.Worker.MaxRequestBytes:
 			h.bury(out, rec, schemas.Errorf(schemas.ErrorClassTooLarge, "the request has %d bytes; worker.max_request_bytes is %d",
 				len(rec.Value), h.cfg.Worker.MaxRequestBytes), inference.Ref{Name: model})
 		case !ok:
-			h.bury(out, rec, schemas.Errorf(schemas.ErrorClassNoVersion, "no version of model %q is deployed for topic %s", model, rec.Topic), inference.Ref{Name: model})
+			h.bury(out, rec, h.noVersion(model, rec.Topic), inference.Ref{Name: model})
 		default:
 			if err := h.take(ctx, &t.hand, rec); err != nil {
 				return err
@@ -207,12 +215,37 @@ func (h *laneHandler) Handle(ctx context.Context, records []schemas.Record, fetc
 	return nil
 }
 
+// unserved says what becomes of a request whose model is failed. Where requests wait it is an error:
+// their topic is paused then, so that none comes.
+func (h *laneHandler) unserved(out consumers.Publisher, rec *schemas.Record, t *topic, model string) error {
+	reason := "it is not loaded yet"
+	if fault := t.fault.Load(); fault != nil {
+		reason = *fault
+	}
+	if h.cfg.Models.Failed != config.FailedDeadLetter {
+		return fmt.Errorf("model %s is failed: %s", model, reason)
+	}
+	h.bury(out, rec, schemas.Errorf(schemas.ErrorClassNoVersion, "model %s is failed: %s", model, reason), inference.Ref{Name: model})
+	return nil
+}
+
+// noVersion says why nothing answers a topic's requests.
+func (h *laneHandler) noVersion(model, topic string) *schemas.RequestError {
+	if slices.Contains(h.drafts, model) {
+		return schemas.Errorf(schemas.ErrorClassNoVersion, "every version of model %s is a draft", model)
+	}
+	return schemas.Errorf(schemas.ErrorClassNoVersion, "no version of model %q is deployed for topic %s", model, topic)
+}
+
 // begin takes the version that serves, for one request batch, and drops what is left of one that
 // failed.
 func (t *topic) begin(fetched time.Time, out consumers.Publisher) {
 	b := &t.hand
 	if b.version != nil {
 		b.reset()
+	}
+	if next := t.offered.Swap(nil); next != nil {
+		t.serving = next // offered once, where there was none
 	}
 	b.topic, b.version, b.fetched, b.out = t, t.serving, fetched, out
 }
@@ -501,7 +534,7 @@ func (h *laneHandler) setAside(e *consumers.UnreadableBatchError, out consumers.
 	rec := e.Record()
 	model, _ := h.cfg.Topics.ModelOf(e.Topic)
 	ref := inference.Ref{Name: model}
-	if t, ok := h.topics[model]; ok {
+	if t, ok := h.topics[model]; ok && t.serving != nil {
 		ref = t.serving.ref
 	}
 	m := h.deadLetter(&rec, schemas.WholeRecord, rec.Fault, ref, out)

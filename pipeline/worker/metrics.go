@@ -17,6 +17,7 @@ type Metrics struct {
 	scoring     *prometheus.HistogramVec
 	latency     prometheus.Histogram
 	queue       prometheus.Histogram
+	failed      *prometheus.GaugeVec // model, version
 }
 
 // NewMetrics registers them.
@@ -47,8 +48,11 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		queue: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "millrace_inference_queue_seconds", Help: "From append of a request to its fetch, observed for the first request of each call of the model.", Buckets: prometheus.ExponentialBuckets(1e-3, 2, 20),
 		}),
+		failed: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "millrace_model_failed", Help: "1 while the version that is to serve the model cannot (its files, its trial, its topics; /readyz says why), 0 when it serves.",
+		}, []string{"model", "version"}),
 	}
-	registry.MustRegister(m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue)
+	registry.MustRegister(m.failed, m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue)
 	return m
 }
 

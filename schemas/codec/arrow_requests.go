@@ -44,6 +44,7 @@ type ArrowRequests struct {
 	columns   []arrowColumn // of the features
 	eventTime string        // name of the field; "" without one
 	format    schemas.TimeFormat
+	zone      zone
 	rowBytes  int // what a row takes in the batch, without its texts and its id
 
 	rows       int
@@ -62,6 +63,7 @@ type ArrowRequests struct {
 	id       arrowSource
 	time     arrowSource
 	unit     arrow.TimeUnit // of time, where it is a timestamp
+	naive    bool           // it is a timestamp without a zone, and zone says which
 	micros   []int64        // event times of the record batch
 	header   []byte         // request id of the header
 	prefix   []byte         // start of the ids of rows after the first
@@ -92,6 +94,12 @@ func NewArrowRequests(m *schemas.Manifest, alloc memory.Allocator) (*ArrowReques
 		d.Release()
 		return nil, fmt.Errorf("model %s version %s: event_time.field: %.120q is the request id or too long", m.Name, m.Version, m.EventTime.Field)
 	}
+	loc, err := m.EventTime.Location()
+	if err != nil {
+		d.Release()
+		return nil, fmt.Errorf("model %s version %s: event_time.zone: %w", m.Name, m.Version, err)
+	}
+	d.zone.loc = loc
 	for i := range m.Features {
 		f, err := planFeature(&m.Features[i], alloc)
 		if err != nil {
@@ -422,7 +430,8 @@ func (d *ArrowRequests) batch(p *arrowPlan, rec *schemas.Record, first, rows int
 		return fault
 	}
 	if d.time.typ == arrow.TIMESTAMP {
-		d.unit = p.schema.Fields[p.time].Type.(*arrow.TimestampType).Unit
+		of := p.schema.Fields[p.time].Type.(*arrow.TimestampType)
+		d.unit, d.naive = of.Unit, of.TimeZone == "" && d.zone.loc != nil
 	}
 	if fault := d.checkTimes(rows, refuse); fault != nil {
 		return fault

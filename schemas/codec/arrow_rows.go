@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"time"
 	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -232,14 +231,18 @@ func (d *ArrowRequests) micro(row int) (int64, *schemas.RequestError) {
 	case s.IsNull(row) || (isFloat(s.typ) && math.IsNaN(s.float(row))):
 		return 0, schemas.Errorf(schemas.ErrorClassMissingFeature, "%q is null and has no default", d.eventTime)
 	case s.typ == arrow.TIMESTAMP:
-		return micros(int64(binary.LittleEndian.Uint64(s.Values[8*row:])), d.unit), nil
+		us := micros(int64(binary.LittleEndian.Uint64(s.Values[8*row:])), d.unit)
+		if d.naive && us >= schemas.MinMicros && us <= schemas.MaxMicros {
+			us = d.zone.utc(us)
+		}
+		return us, nil
 	case d.format == schemas.TimeRFC3339:
 		text := s.text(row)
-		t, err := time.Parse(time.RFC3339Nano, str(text))
-		if err != nil {
+		us, ok := d.zone.parse(text)
+		if !ok {
 			return 0, schemas.Errorf(schemas.ErrorClassWrongType, "%q is %q; it must be a time in RFC 3339, like 2001-02-03T04:05:06Z", d.eventTime, clip(text))
 		}
-		return t.UnixMicro(), nil
+		return us, nil
 	}
 	var x float64
 	n, ok := int64(0), true

@@ -28,6 +28,7 @@ func NewDecoder(m *schemas.Manifest, alloc memory.Allocator) (*Decoder, error) {
 		return nil, err
 	}
 	d := &Decoder{rowBuilder: b}
+	d.scan.missing = m.NonFinite == schemas.NonFiniteMissing
 	for i := range d.fields {
 		d.literals = append(d.literals, literalKey(d.fields[i].name))
 		d.order = append(d.order, i)

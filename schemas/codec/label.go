@@ -2,7 +2,6 @@ package codec
 
 import (
 	"math"
-	"time"
 	"unicode/utf8"
 
 	"github.com/millrace/millrace/schemas"
@@ -176,11 +175,10 @@ func (l *Label) parseTime(name string, v *value) *schemas.RequestError {
 	var us int64
 	switch v.kind {
 	case kindString:
-		t, err := time.Parse(time.RFC3339, str(v.text))
-		if err != nil {
+		var ok bool
+		if us, ok = new(zone).parse(v.text); !ok {
 			return wrongType(name, want, v)
 		}
-		us = t.UnixMicro()
 	case kindNumber:
 		// Milliseconds are most often whole; fractions reach down to microseconds.
 		if n, ok := v.int(); ok && n >= schemas.MinMicros/1000 && n <= schemas.MaxMicros/1000 {

@@ -69,6 +69,7 @@ type rowBuilder struct {
 	eventTime int // index of the event-time field, -1 without one
 	requestID int
 	format    schemas.TimeFormat
+	zone      zone // of event times that say none
 
 	scratch    []byte // texts of this row that stand nowhere in the request; never shrinks while they are in use
 	reserved   int    // rows that fit without growing
@@ -98,6 +99,12 @@ func newRowBuilder(m *schemas.Manifest, alloc memory.Allocator) (rowBuilder, err
 		offsets:    array.NewInt64Builder(mem),
 		rows:       array.NewInt32Builder(mem),
 	}
+	loc, err := m.EventTime.Location()
+	if err != nil {
+		b.Release()
+		return b, fmt.Errorf("model %s version %s: event_time.zone: %w", m.Name, m.Version, err)
+	}
+	b.zone.loc = loc
 	for i := range m.Features {
 		f, err := planFeature(&m.Features[i], mem)
 		if err != nil {

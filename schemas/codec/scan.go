@@ -34,12 +34,13 @@ type value struct {
 	text     []byte
 }
 
-// scanner reads one flat JSON object (RFC 8259) strictly: valid UTF-8, no trailing bytes,
+// scanner reads one JSON object, flat but for values that nobody asks for (RFC 8259), strictly: valid UTF-8, no trailing bytes,
 // no control characters in strings, no lone surrogates, numbers by the grammar.
 type scanner struct {
 	in      []byte
 	at      int
 	scratch []byte // unescaped strings of this object; never shrinks while they are in use
+	missing bool   // NaN, Infinity and -Infinity, which JSON does not have, are null
 
 	ignored [][]byte            // keys of this object that nobody asked for
 	many    map[string]struct{} // the same, once there are too many to compare one by one
@@ -180,7 +181,12 @@ func (s *scanner) value(key string, v *value) (err *schemas.RequestError) {
 		return s.literal("null")
 	case '{', '[':
 		return malformed("%q holds an object or an array; one flat object is expected", clip([]byte(key)))
+	case 'N', 'I':
+		return s.nonFinite(key, v)
 	default:
+		if c == '-' && s.at+1 < len(s.in) && s.in[s.at+1] == 'I' {
+			return s.nonFinite(key, v)
+		}
 		if c == '-' || (c >= '0' && c <= '9') {
 			return s.number(v)
 		}
@@ -188,13 +194,100 @@ func (s *scanner) value(key string, v *value) (err *schemas.RequestError) {
 	}
 }
 
+// nonFinite reads what Python and others write for numbers that JSON does not have.
+func (s *scanner) nonFinite(key string, v *value) *schemas.RequestError {
+	rest := s.in[s.at:]
+	for _, word := range [...]string{"NaN", "Infinity", "-Infinity"} {
+		if len(rest) < len(word) || string(rest[:len(word)]) != word {
+			continue
+		}
+		if !s.missing {
+			return malformed("%q is %s, which JSON does not have: send null (or set non_finite: missing in the manifest)", clip([]byte(key)), word)
+		}
+		v.kind = kindNull
+		s.at += len(word)
+		return nil
+	}
+	return s.expected("a value")
+}
+
 // unknown reads the value of a key that is ignored but must not stand twice.
 func (s *scanner) unknown(key []byte) *schemas.RequestError {
 	if s.repeated(key) {
 		return schemas.Errorf(schemas.ErrorClassDuplicateKey, "key %q stands twice", clip(key))
 	}
+	if s.at < len(s.in) && (s.in[s.at] == '{' || s.in[s.at] == '[') {
+		return s.skip(str(key))
+	}
 	var v value
 	return s.value(str(key), &v)
+}
+
+// maxDepth bounds how deep objects and arrays may stand within each other where nobody asks for them.
+const maxDepth = 64
+
+// skip passes over an object or an array, which must be JSON. Keys within it may stand twice.
+func (s *scanner) skip(key string) *schemas.RequestError {
+	var objects uint64 // of what is open: whether it is an object, the innermost in the lowest bit
+	for depth := 0; ; {
+		if s.at < len(s.in) && (s.in[s.at] == '{' || s.in[s.at] == '[') {
+			if depth == maxDepth {
+				return malformed("%q holds objects and arrays more than %d deep", clip([]byte(key)), maxDepth)
+			}
+			depth++
+			objects <<= 1
+			if s.in[s.at] == '{' {
+				objects |= 1
+			}
+			s.at++
+			s.space()
+			if s.at >= len(s.in) || s.in[s.at] != closing(objects) {
+				if err := s.element(objects); err != nil {
+					return err
+				}
+				continue
+			}
+		} else {
+			var v value
+			if err := s.value(key, &v); err != nil {
+				return err
+			}
+			s.space()
+		}
+		for s.at < len(s.in) && s.in[s.at] == closing(objects) {
+			s.at++
+			objects >>= 1
+			if depth--; depth == 0 {
+				return nil
+			}
+			s.space()
+		}
+		if s.at >= len(s.in) || s.in[s.at] != ',' {
+			return s.expected("',' or '" + string(closing(objects)) + "'")
+		}
+		s.at++
+		if err := s.element(objects); err != nil {
+			return err
+		}
+	}
+}
+
+// closing returns what closes the innermost of what is open.
+func closing(objects uint64) byte {
+	if objects&1 != 0 {
+		return '}'
+	}
+	return ']'
+}
+
+// element reads up to the next value of what is open: in an object, its key.
+func (s *scanner) element(objects uint64) *schemas.RequestError {
+	if objects&1 == 0 {
+		s.space()
+		return nil
+	}
+	_, err := s.key()
+	return err
 }
 
 // repeated notes an unknown key and tells whether this object had it before.

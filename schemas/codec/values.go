@@ -3,7 +3,6 @@ package codec
 import (
 	"math"
 	"strconv"
-	"time"
 
 	"github.com/millrace/millrace/schemas"
 )
@@ -217,11 +216,10 @@ func (b *rowBuilder) parseTime(i int, v *value) *schemas.RequestError {
 		if v.kind != kindString {
 			return wrongType(name, "a time in RFC 3339", v)
 		}
-		t, err := time.Parse(time.RFC3339Nano, str(v.text))
-		if err != nil {
-			return wrongType(name, "a time in RFC 3339, like 2001-02-03T04:05:06Z", v)
+		var ok bool
+		if us, ok = b.zone.parse(v.text); !ok {
+			return b.zone.wrongTime(name, v)
 		}
-		us = t.UnixMicro()
 	case schemas.TimeUnix:
 		if v.kind != kindNumber {
 			return wrongType(name, "a number of seconds since 1970", v)

@@ -173,6 +173,12 @@ func (c *Client) HasTable(ctx context.Context, table string) (bool, error) {
 	return len(columns) > 0, err
 }
 
+// StoredColumns returns the columns of a model's observations table with their types, none if there is
+// no such table.
+func (c *Client) StoredColumns(ctx context.Context, model string) (map[string]string, error) {
+	return c.columnTypes(ctx, schemas.ObservationsTable(model))
+}
+
 // ensureViews records the version and brings the views in line. Another process may do
 // the same for another version: who reads the versions after writing the views and finds
 // more than it knew does it again.

@@ -1,0 +1,175 @@
+package codec
+
+import (
+	"time"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// stamp is a time as a text writes it.
+type stamp struct {
+	us     int64 // microseconds since 1970, as if its zone were UTC
+	offset int   // seconds east of UTC
+	zoned  bool  // it says offset
+}
+
+// parseStamp reads a time in RFC 3339, with a space in place of the T, an offset without its colon
+// or of hours alone (as Python's and PostgreSQL's texts have them), or no offset at all. Fractions
+// are kept to the microsecond.
+func parseStamp(text []byte) (s stamp, ok bool) {
+	const form = "dddd-dd-dd dd:dd:dd"
+	if len(text) < len(form) {
+		return s, false
+	}
+	for i := range len(form) {
+		switch c := text[i]; form[i] {
+		case 'd':
+			if c < '0' || c > '9' {
+				return s, false
+			}
+		case ' ':
+			if c != 'T' && c != ' ' {
+				return s, false
+			}
+		default:
+			if c != form[i] {
+				return s, false
+			}
+		}
+	}
+	year, month, day := 100*twoDigits(text[0:])+twoDigits(text[2:]), twoDigits(text[5:]), twoDigits(text[8:])
+	hour, minute, second := twoDigits(text[11:]), twoDigits(text[14:]), twoDigits(text[17:])
+	if month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 59 {
+		return s, false
+	}
+	at := time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC)
+	if at.Day() != day { // the month is shorter
+		return s, false
+	}
+	s.us = at.UnixMicro()
+	rest := text[len(form):]
+	if len(rest) > 0 && (rest[0] == '.' || rest[0] == ',') {
+		digits := 0
+		for unit := int64(100_000); digits+1 < len(rest) && rest[digits+1] >= '0' && rest[digits+1] <= '9'; unit /= 10 {
+			digits++
+			s.us += unit * int64(rest[digits]-'0')
+		}
+		if digits == 0 {
+			return s, false
+		}
+		rest = rest[digits+1:]
+	}
+	if len(rest) == 0 {
+		return s, true
+	}
+	s.zoned = true
+	if s.offset, ok = parseOffset(rest); !ok {
+		return s, false
+	}
+	return s, true
+}
+
+// parseOffset reads Z, +hh:mm, +hhmm or +hh, in seconds east of UTC.
+func parseOffset(text []byte) (seconds int, ok bool) {
+	if len(text) == 1 && text[0] == 'Z' {
+		return 0, true
+	}
+	if len(text) == 6 && text[3] == ':' {
+		text = []byte{text[0], text[1], text[2], text[4], text[5]}
+	}
+	if len(text) != 3 && len(text) != 5 || text[0] != '+' && text[0] != '-' {
+		return 0, false
+	}
+	for _, c := range text[1:] {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+	}
+	hours, minutes := twoDigits(text[1:]), 0
+	if len(text) == 5 {
+		minutes = twoDigits(text[3:])
+	}
+	if hours > 23 || minutes > 59 {
+		return 0, false
+	}
+	seconds = 3600*hours + 60*minutes
+	if text[0] == '-' {
+		seconds = -seconds
+	}
+	return seconds, true
+}
+
+func twoDigits(text []byte) int { return 10*int(text[0]-'0') + int(text[1]-'0') }
+
+// zone says when it is where requests write times without saying where. The zero value knows of no
+// place.
+type zone struct {
+	loc    *time.Location
+	lo, hi int64 // local seconds, from lo to before hi, that all have offset
+	offset int64 // seconds east of UTC
+}
+
+// utc returns the microseconds since 1970 of a local time. A time that the clocks show twice is the
+// first; one that they leave out is taken by the offset before (as Python does, with fold=0).
+func (z *zone) utc(us int64) int64 {
+	local := us / 1_000_000
+	if us%1_000_000 < 0 {
+		local--
+	}
+	if local < z.lo || local >= z.hi {
+		z.find(local)
+	}
+	return us - z.offset*1_000_000
+}
+
+// find finds the offset of a local time, and how far around it that holds.
+func (z *zone) find(local int64) {
+	const day = 24 * 3600 // more than any offset, and less than between two changes of one
+	offset := func(unix int64) int64 {
+		_, o := time.Unix(unix, 0).In(z.loc).Zone()
+		return int64(o)
+	}
+	before, after := offset(local-day), offset(local+day)
+	z.offset, z.lo, z.hi = before, local, local+1
+	if before != after {
+		if offset(local-before) != before && offset(local-after) == after {
+			z.offset = after
+		}
+		return
+	}
+	// Until a day from the next change, and since a day behind the last, nothing is shown twice or
+	// left out.
+	start, end := time.Unix(local-before, 0).In(z.loc).ZoneBounds()
+	z.lo, z.hi = schemas.MinMicros/1_000_000, schemas.MaxMicros/1_000_000
+	if !start.IsZero() {
+		z.lo = start.Unix() + 2*day
+	}
+	if !end.IsZero() {
+		z.hi = end.Unix() - 2*day
+	}
+	if local < z.lo || local >= z.hi {
+		z.lo, z.hi = local, local+1
+	}
+}
+
+// parse reads a time as text, in microseconds since 1970.
+func (z *zone) parse(text []byte) (us int64, ok bool) {
+	s, ok := parseStamp(text)
+	switch {
+	case !ok || !s.zoned && z.loc == nil:
+		return 0, false
+	case s.zoned:
+		return s.us - int64(s.offset)*1_000_000, true
+	default:
+		return z.utc(s.us), true
+	}
+}
+
+// wrongTime refuses what parse does not take.
+func (z *zone) wrongTime(name string, v *value) *schemas.RequestError {
+	const want = "a time in RFC 3339, like 2001-02-03T04:05:06Z"
+	if _, ok := parseStamp(v.text); ok {
+		return wrongType(name, want+", and with its zone, unless event_time.zone of the manifest says it", v)
+	}
+	return wrongType(name, want, v)
+}
