@@ -47,11 +47,14 @@ func (r *Regression) errorInterval(m Metric, confidence float64) (Interval, erro
 	if err != nil {
 		return Interval{}, err
 	}
-	sizes := &r.tail
-	if m == MetricMAPE {
+	var sizes *tail
+	switch m {
+	case MetricMAPE:
 		sizes = &r.relativeTail
-	} else if m == MetricSMAPE {
+	case MetricSMAPE:
 		sizes = &r.symmetricTail
+	default:
+		sizes = &r.tail
 	}
 	if err := sizes.enough(m, r.rows.value()); err != nil {
 		return Interval{}, err
