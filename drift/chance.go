@@ -20,7 +20,7 @@ func columnNull(test schemas.Stattest, reference, current profile.Counts, numeri
 		return stattest.NullOf(stattest.Distance{Name: string(test), Square: true, Of: psi}, r, c, o)
 	case schemas.StattestChiSquare:
 		r, c := cells(reference, current, numeric)
-		return stattest.NullOf(stattest.Distance{Name: string(test), Of: cramersV}, r, c, o)
+		return stattest.NullOf(stattest.Distance{Name: string(test), Of: association}, r, c, o)
 	case schemas.StattestKS:
 		r, c := floats(reference.Cells), floats(current.Cells)
 		if reference.Missing == reference.Rows() || current.Missing == current.Rows() {
@@ -40,7 +40,7 @@ func psi(reference, current []float64) (float64, error) {
 	return r.Score, err
 }
 
-func cramersV(reference, current []float64) (float64, error) {
+func association(reference, current []float64) (float64, error) {
 	r, err := stattest.ChiSquare(reference, current)
 	if err != nil {
 		return 0, err

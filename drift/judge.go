@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -13,7 +14,8 @@ import (
 )
 
 // Version is a model version with what it is compared with. Reference is nil where the
-// manifest names none; then drift is not judged. Neither is changed.
+// manifest names none; then drift is judged once a reference has been learned, where the
+// manifest says so (monitoring.reference). Neither is changed.
 type Version struct {
 	Manifest  *schemas.Manifest
 	Reference *schemas.Reference
@@ -22,7 +24,7 @@ type Version struct {
 // jobs are those that the version's windows need.
 func (v Version) jobs() []schemas.Job {
 	var jobs []schemas.Job
-	if v.Reference != nil && len(v.Reference.Columns) > 0 {
+	if v.Learns() || v.Reference != nil && len(v.Reference.Columns) > 0 {
 		jobs = append(jobs, schemas.JobDrift)
 	}
 	if v.Manifest.Target != nil {
@@ -157,19 +159,19 @@ func applyCheck(r *schemas.DriftResult, c *schemas.Check) {
 func (p *pass) accuracyResults(w window, q profile.Quality) []schemas.AccuracyResult {
 	m := p.Manifest
 	var rows []schemas.AccuracyResult
-	for _, metric := range qualityFigures() {
+	for _, figure := range m.Target.Figures() {
 		row := schemas.AccuracyResult{
 			Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()),
-			Revision: w.revision, Metric: string(metric), Rows: w.Rows, Labels: uint64(q.Labels()), ComputedAt: p.now,
+			Revision: w.revision, Metric: string(figure.Name), Rows: w.Rows, Labels: uint64(q.Labels()), ComputedAt: p.now,
 		}
-		value, defined := qualityFigure(q, metric)
+		value, defined := qualityFigure(m.Target, q, figure.Name)
 		if defined {
 			row.Value = &value
 		}
-		if check := checkOf(m, metric, ""); check != nil {
+		if check := checkOf(m, figure.Name, ""); check != nil {
 			threshold := check.Threshold
 			row.Threshold, row.Severity, row.Retrain = &threshold, string(check.Severity), check.Retrain
-			row.Breached = defined && value < threshold
+			row.Breached = defined && figure.Breached(value, threshold)
 		}
 		rows = append(rows, row)
 	}
@@ -202,61 +204,71 @@ func accuracyBreaches(rows []schemas.AccuracyResult) []schemas.Breach {
 	return out
 }
 
-// events turns the breaches of one job in one window into events: those that ask for
-// retraining into the window's one retraining event, the others into the job's alert.
-//
-// Where the other job has already raised the window's retraining event, this job's breaches
-// go into its alert, so that they are not lost; a revision by the same job does not repeat
-// them.
-func (p *pass) events(job schemas.Job, w *schemas.FinishedWindow, breaches []schemas.Breach) []schemas.Event {
-	raisedBy := p.state.raised[w.WindowStart.UnixMicro()]
-	var alert, retrain []schemas.Breach
-	for _, b := range breaches {
-		switch {
-		case !b.Retrain, raisedBy != "" && raisedBy != job:
-			alert = append(alert, b)
-		case raisedBy == "":
-			retrain = append(retrain, b)
-		}
+// event is what a job's breaches in one window come to: one event that lists them all, or nil
+// without any. It asks for retraining where a breach does, neither job has asked for this window
+// before, and the cool-down of last, the latest window that has asked, is over at the window's
+// end. So a window whose late rows or labels make a revision does not ask for what a later
+// window has asked for.
+func (p *pass) event(job schemas.Job, w *schemas.FinishedWindow, breaches []schemas.Breach, last *schemas.FinishedWindow) *schemas.Event {
+	if len(breaches) == 0 {
+		return nil
 	}
-	event := func(kind schemas.EventKind, breaches []schemas.Breach) schemas.Event {
-		slices.SortStableFunc(breaches, func(a, b schemas.Breach) int { return cmp.Compare(excess(b), excess(a)) })
-		data := schemas.EventData{
-			Kind: kind, Model: w.Model, Version: w.Version, WindowStart: w.WindowStart, WindowEnd: w.WindowEnd,
-			Revision: w.Revision, Rows: w.Rows, Labels: w.Labels, Breaches: breaches,
+	slices.SortStableFunc(breaches, func(a, b schemas.Breach) int { return cmp.Compare(excess(b), excess(a)) })
+	data := schemas.EventData{
+		Kind: schemas.EventDrift, Job: job, Model: w.Model, Version: w.Version, WindowStart: w.WindowStart, WindowEnd: w.WindowEnd,
+		Revision: w.Revision, Rows: w.Rows, Labels: w.Labels, Breaches: breaches,
+	}
+	if job == schemas.JobAccuracy {
+		data.Kind = schemas.EventAccuracy
+	}
+	retrain := false
+	for _, b := range breaches {
+		if data.Severity == "" || b.Severity.AtLeast(data.Severity) {
+			data.Severity = b.Severity
 		}
-		for _, b := range breaches {
-			if data.Severity == "" || b.Severity.AtLeast(data.Severity) {
-				data.Severity = b.Severity
-			}
-		}
-		if kind == schemas.EventRetraining {
+		retrain = retrain || b.Retrain
+	}
+	if retrain {
+		cooldown := p.Manifest.Monitoring.Retraining.Cooldown.Std()
+		cool := last == nil || cooldown == 0 || !last.WindowEnd.After(w.WindowEnd.Add(-cooldown))
+		if cool && !p.state.raised[w.WindowStart.UnixMicro()] {
+			data.Kind = schemas.EventRetraining
 			data.TrainingSQL = p.store.TrainingSQL(p.Manifest, profile.Span{Start: w.WindowEnd.Add(-p.cfg.TrainingSpan), End: w.WindowEnd})
 		}
-		return schemas.NewEvent(data, p.now)
-	}
-	var out []schemas.Event
-	if len(alert) > 0 {
-		kind := schemas.EventDrift
-		if job == schemas.JobAccuracy {
-			kind = schemas.EventAccuracy
+		if last != nil {
+			data.LastRetraining = &schemas.RetrainingRequest{
+				EventID: retrainingID(last), WindowStart: last.WindowStart.UTC(), WindowEnd: last.WindowEnd.UTC(), AskedAt: last.DoneAt.UTC(),
+			}
 		}
-		out = append(out, event(kind, alert))
 	}
-	if len(retrain) > 0 {
-		out = append(out, event(schemas.EventRetraining, retrain))
+	if p.cfg.ReportLink != nil {
+		data.Report = p.cfg.ReportLink(w.Model, w.Version, w.WindowStart)
 	}
-	return out
+	e := schemas.NewEvent(data, p.now)
+	return &e
 }
 
-// excess orders breaches: by how many times the threshold was exceeded, or missed.
+// retrainingID is the id of the event by which a window asked for retraining.
+func retrainingID(w *schemas.FinishedWindow) string {
+	return schemas.EventID(schemas.EventData{
+		Model: w.Model, Version: w.Version, WindowStart: w.WindowStart, WindowEnd: w.WindowEnd, Kind: schemas.EventRetraining, Revision: w.Revision,
+	})
+}
+
+// excess orders breaches: by how many times the threshold was exceeded, or missed; first those of
+// a threshold that has no multiples.
 func excess(b schemas.Breach) float64 {
 	over, under := b.Value, b.Threshold
-	if b.Stattest.Quality() {
+	figure, quality := schemas.FigureOf(b.Stattest)
+	switch {
+	case !quality, figure.Direction == schemas.BreachesAbove:
+	case figure.Direction == schemas.BreachesBeyond:
+		over = math.Abs(over)
+	default:
 		over, under = under, over
 	}
 	if under <= 0 {
-		return over * 1e9
+		return (over - under) * 1e9
 	}
 	return over / under
 }

@@ -24,6 +24,12 @@ type memory struct {
 	scores     []schemas.DriftResult
 	figures    []schemas.AccuracyResult
 	finished   []schemas.FinishedWindow
+	made       *schemas.Reference
+	kept       []schemas.LearnedReference
+	noted      time.Time
+	arrivals   []profile.LabelArrival
+	labels     profile.LabelState
+	searched   int // for the requests of labels
 }
 
 func (m *memory) Progress(context.Context, []string, time.Time) ([]schemas.PartitionProgress, error) {
@@ -39,6 +45,22 @@ func (m *memory) CountCells(context.Context, *schemas.Manifest, *schemas.Referen
 	return m.cells, nil
 }
 
+func (m *memory) MakeReference(context.Context, *schemas.Manifest, []profile.Span) (*schemas.Reference, error) {
+	return m.made, nil
+}
+
+func (m *memory) LearnedReference(context.Context, *schemas.Manifest) (schemas.LearnedReference, bool, error) {
+	if len(m.kept) == 0 {
+		return schemas.LearnedReference{}, false, nil
+	}
+	return m.kept[0], true, nil
+}
+
+func (m *memory) WriteReference(_ context.Context, r schemas.LearnedReference) error {
+	m.kept = append(m.kept, r)
+	return nil
+}
+
 func (m *memory) CountQuality(context.Context, *schemas.Manifest, []time.Time) ([]profile.Quality, error) {
 	return m.quality, nil
 }
@@ -51,8 +73,30 @@ func (m *memory) FinishedWindows(context.Context, *schemas.Manifest, time.Time) 
 	return m.finished, nil
 }
 
-func (m *memory) RetrainingBreaches(context.Context, *schemas.Manifest, time.Time) ([]schemas.RetrainingBreach, error) {
+func (m *memory) LastRetraining(context.Context, *schemas.Manifest) (*schemas.FinishedWindow, error) {
 	return nil, nil
+}
+
+func (m *memory) LabelsNoted(context.Context, *schemas.Manifest) (time.Time, error) {
+	return m.noted, nil
+}
+
+func (m *memory) NoteLabels(_ context.Context, _ *schemas.Manifest, at time.Time) error {
+	m.noted = at
+	return nil
+}
+
+func (m *memory) LabelArrivals(context.Context, *schemas.Manifest, time.Time) ([]profile.LabelArrival, error) {
+	return m.arrivals, nil
+}
+
+func (m *memory) LabelledWindows(context.Context, *schemas.Manifest, profile.Span, time.Time) ([]time.Time, error) {
+	m.searched++
+	return []time.Time{m.rows[0].Start}, nil
+}
+
+func (m *memory) LabelStates(_ context.Context, _ *schemas.Manifest, starts []time.Time) ([]profile.LabelState, error) {
+	return slices.Repeat([]profile.LabelState{m.labels}, len(starts)), nil
 }
 
 func (m *memory) WriteResults(_ context.Context, scores []schemas.DriftResult, figures []schemas.AccuracyResult) error {
@@ -69,20 +113,19 @@ func (m *memory) TrainingSQL(_ *schemas.Manifest, s profile.Span) string {
 	return "rows before " + s.End.Format(time.RFC3339)
 }
 
-// TestMonitorJudgesWhatIsCounted has one window, whose scores have moved and whose labels
-// are as the model says, and then passes in which nothing is new.
-func TestMonitorJudgesWhatIsCounted(t *testing.T) {
-	begin := time.Date(2001, 2, 1, 0, 0, 0, 0, time.UTC)
-	now := begin.Add(26 * time.Hour)
-	store := &memory{
+// oneWindow is a store with one window of a version, whose scores have moved and whose labels
+// are as the model says.
+func oneWindow() (store *memory, version drift.Version, begin time.Time) {
+	begin = time.Date(2001, 2, 1, 0, 0, 0, 0, time.UTC)
+	store = &memory{
 		partitions: []schemas.PartitionProgress{{
-			Model: "shop", Version: "1", TopicID: "t", EventTime: begin.Add(25 * time.Hour), ScoredAt: now, Newest: now, Requests: 100,
+			Model: "shop", Version: "1", TopicID: "t", EventTime: begin.Add(25 * time.Hour), ScoredAt: begin.Add(26 * time.Hour), Newest: begin.Add(26 * time.Hour), Requests: 100,
 		}},
 		rows:    []profile.WindowRows{{Start: begin, Rows: 100}},
 		cells:   []profile.WindowCounts{{Start: begin, Rows: 100, Columns: []profile.Counts{{Cells: []int64{10, 90}}}}},
 		quality: []profile.Quality{{Confusion: profile.Confusion{TruePositive: 40, TrueNegative: 60}, TwiceU: 2 * 40 * 60}},
 	}
-	version := drift.Version{
+	version = drift.Version{
 		Manifest: &schemas.Manifest{
 			Name: "shop", Version: "1", Outputs: []schemas.Output{{Name: "score", Type: schemas.TypeFloat64}},
 			Target: &schemas.Target{Kind: schemas.TargetBinary, Score: "score", Threshold: 0.5},
@@ -96,6 +139,14 @@ func TestMonitorJudgesWhatIsCounted(t *testing.T) {
 		},
 		Reference: &schemas.Reference{Rows: 100, Columns: []schemas.ReferenceColumn{{Name: "score", Edges: []float64{0.5}, Counts: []int64{60, 40}}}},
 	}
+	return store, version, begin
+}
+
+// TestMonitorJudgesWhatIsCounted has one window, whose scores have moved and whose labels
+// are as the model says, and then passes in which nothing is new.
+func TestMonitorJudgesWhatIsCounted(t *testing.T) {
+	store, version, begin := oneWindow()
+	now := begin.Add(26 * time.Hour)
 	published := &topic{}
 	monitor := drift.NewMonitor(drift.DefaultConfig(), store, published, zerolog.Nop())
 	stats, err := monitor.Tick(t.Context(), now, []drift.Version{version})
@@ -105,8 +156,9 @@ func TestMonitorJudgesWhatIsCounted(t *testing.T) {
 	require.Equal(t, []string{"breached", "ok"}, []string{store.finished[0].Verdict, store.finished[1].Verdict})
 	require.Equal(t, []string{"psi", "ks"}, []string{store.scores[0].Stattest, store.scores[1].Stattest})
 	require.InDelta(t, 0.5, store.scores[1].Score, 1e-12)
-	require.Len(t, store.figures, 4)
-	require.Equal(t, 1.0, *store.figures[3].Value)
+	require.Len(t, store.figures, 12)
+	require.Equal(t, "roc_auc", store.figures[7].Metric)
+	require.Equal(t, 1.0, *store.figures[7].Value)
 	require.Equal(t, []string{"00:00 retraining r0"}, published.kinds())
 	require.Equal(t, "rows before 2001-02-02T00:00:00Z", published.events[0].Data.TrainingSQL)
 

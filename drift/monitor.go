@@ -9,14 +9,15 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
 
 // Config bounds the monitor's work. No key of the configuration sets it: programs take DefaultConfig.
 type Config struct {
 	// MaxWindows bounds the windows, and MaxRows the labelled rows, of one query. A single
-	// window may have more rows. One query over 500,000 rows takes ClickHouse about 1 CPU
-	// second and 0.4 GB to join labels.
+	// window may have more rows. One query over 500,000 rows takes ClickHouse about 1.5 CPU
+	// seconds and 0.4 GB to join labels.
 	MaxWindows int
 	MaxRows    uint64
 
@@ -27,6 +28,18 @@ type Config struct {
 	LateInterval time.Duration
 	LateOverlap  time.Duration
 
+	// LabelSpan is how far behind the last judged window labels still change windows, by event
+	// time. Between two looks for labels lies a LabelShare of a window's length, but at least
+	// LateInterval and at most an hour: a window is judged again at most so often. LabelOverlap
+	// is how long after its stored_at a label may become visible: longer than an insert that a
+	// recorder's lease allows takes.
+	LabelSpan    time.Duration
+	LabelShare   int
+	LabelOverlap time.Duration
+
+	// ReportLink returns where the report of a window is; nil: events name none.
+	ReportLink func(model, version string, start time.Time) string
+
 	// TrainingSpan is how far before a window's end the rows of a retraining start.
 	TrainingSpan time.Duration
 }
@@ -36,6 +49,7 @@ func DefaultConfig() Config {
 	return Config{
 		MaxWindows: 256, MaxRows: 500_000,
 		LateWindows: 31, LateInterval: time.Minute, LateOverlap: 10 * time.Minute,
+		LabelSpan: 92 * 24 * time.Hour, LabelShare: 24, LabelOverlap: 10 * time.Minute,
 		TrainingSpan: 31 * 24 * time.Hour,
 	}
 }
@@ -45,13 +59,14 @@ type Judged struct {
 	schemas.FinishedWindow
 	Drift    []schemas.DriftResult    // of job drift; empty when there were too few rows
 	Accuracy []schemas.AccuracyResult // of job accuracy; empty when there were too few rows or labels
-	Events   []schemas.Event          // as published
+	Event    *schemas.Event           // as published; nil where nothing breached
 }
 
 // TickStats says what one pass did.
 type TickStats struct {
 	Judged     []Judged
 	Watermarks map[string]time.Time // by "<model>/<version>"; absent where nothing was seen
+	Learning   []Learning           // of the versions that learn their reference, in the order of Tick's
 }
 
 // Monitor judges closed event-time windows. Its methods are for one goroutine.
@@ -71,14 +86,14 @@ func NewMonitor(cfg Config, store Store, pub Publisher, log zerolog.Logger) *Mon
 }
 
 // Tick is one pass at the time now: it reads the watermark, and judges what has closed
-// since the last pass, and what late rows have changed. An idle pass is one small query.
+// since the last pass, and what late rows and labels have changed. An idle pass is one small query.
 // A version whose pass fails does not keep the others from theirs.
 func (m *Monitor) Tick(ctx context.Context, now time.Time, versions []Version) (TickStats, error) {
 	stats := TickStats{Watermarks: map[string]time.Time{}}
 	var models []string
 	var monitored []Version
 	for _, v := range versions {
-		if v.Manifest.Monitoring == nil || (v.Reference == nil && v.Manifest.Target == nil) {
+		if v.Manifest.Monitoring == nil || len(v.jobs()) == 0 {
 			continue
 		}
 		monitored = append(monitored, v)
@@ -121,6 +136,19 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 		}
 		m.versions[key] = state
 	}
-	p := &pass{Monitor: m, Version: v, now: now, state: m.versions[key], stats: stats}
+	state := m.versions[key]
+	if v.Learns() {
+		var open time.Time
+		if !watermark.IsZero() {
+			open = profile.WindowStart(watermark, mon.Window.Std())
+		}
+		l, err := m.learn(ctx, v, state, open)
+		if err != nil {
+			return err
+		}
+		stats.Learning = append(stats.Learning, l)
+		v.Reference = state.learning.reference
+	}
+	p := &pass{Monitor: m, Version: v, now: now, state: state, stats: stats}
 	return p.run(ctx, watermark, requests)
 }

@@ -3,7 +3,6 @@ package drift
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/millrace/millrace/drift/profile"
@@ -25,13 +24,25 @@ type window struct {
 	revision uint32
 }
 
+// windowsOf are judgements of windows for the first time.
+func windowsOf(counts []profile.WindowRows) []window {
+	windows := make([]window, len(counts))
+	for i, c := range counts {
+		windows[i] = window{WindowRows: c}
+	}
+	return windows
+}
+
 // length is that of the version's windows.
 func (p *pass) length() time.Duration { return p.Manifest.Monitoring.Window.Std() }
 
-// run judges the windows that late rows have changed, and those that the watermark has
-// closed. requests are the version's rows by now.
+// run judges the windows that late rows or labels have changed, and those that the watermark
+// has closed. requests are the version's rows by now.
 func (p *pass) run(ctx context.Context, watermark time.Time, requests uint64) error {
 	if err := p.judgeLate(ctx, requests); err != nil {
+		return err
+	}
+	if err := p.judgeLabels(ctx); err != nil {
 		return err
 	}
 	// Drift first: accuracy, which closes later, then knows whether retraining was asked for.
@@ -58,11 +69,7 @@ func (p *pass) judgeClosed(ctx context.Context, job schemas.Job, end time.Time) 
 	if err != nil {
 		return err
 	}
-	windows := make([]window, len(counts))
-	for i, c := range counts {
-		windows[i] = window{WindowRows: c}
-	}
-	if err := p.judge(ctx, job, windows); err != nil {
+	if err := p.judge(ctx, job, windowsOf(counts)); err != nil {
 		return err
 	}
 	js.next = end // also past windows that had no rows
@@ -98,7 +105,11 @@ func (p *pass) judgeLate(ctx context.Context, requests uint64) error {
 		return err
 	}
 	for _, job := range p.jobs() {
-		if err := p.judge(ctx, job, state.jobs[job].grown(counts)); err != nil {
+		windows, _, err := p.revisions(ctx, job, state.jobs[job].grown(counts))
+		if err != nil {
+			return err
+		}
+		if err := p.judge(ctx, job, windows); err != nil {
 			return err
 		}
 	}
@@ -140,7 +151,7 @@ const (
 // chunk returns how many of the windows one query takes, at least one.
 func (p *pass) chunk(job schemas.Job, windows []window) int {
 	most := p.cfg.MaxWindows
-	if job == schemas.JobDrift {
+	if job == schemas.JobDrift && p.Reference != nil {
 		cells := 0
 		for _, c := range p.Reference.Columns {
 			cells += len(c.Counts) + 2
@@ -149,12 +160,20 @@ func (p *pass) chunk(job schemas.Job, windows []window) int {
 	}
 	var rows uint64
 	for i, w := range windows {
-		rows += w.Rows
+		rows += w.Rows * uint64(p.passes())
 		if i > 0 && (i == most || w.Start.Sub(windows[0].Start) > chunkSpan || (job == schemas.JobAccuracy && rows > p.cfg.MaxRows)) {
 			return i
 		}
 	}
 	return len(windows)
+}
+
+// passes is how many times over the labelled rows of a window are ranked.
+func (p *pass) passes() int {
+	if p.Manifest.Target == nil {
+		return 1
+	}
+	return max(1, len(p.Manifest.Target.Probabilities))
 }
 
 func startsOf(windows []window) []time.Time {
@@ -166,14 +185,25 @@ func startsOf(windows []window) []time.Time {
 }
 
 func (p *pass) judgeDrift(ctx context.Context, windows []window) ([]Judged, error) {
-	counts, err := p.store.CountCells(ctx, p.Manifest, p.Reference, startsOf(windows))
+	judged := make([]Judged, len(windows))
+	learning := p.learning(windows)
+	for i, w := range windows[:learning] {
+		judged[i].FinishedWindow = p.finishedWindow(schemas.JobDrift, w)
+		judged[i].Verdict = string(schemas.VerdictLearning)
+		if w.Rows < uint64(p.Manifest.Monitoring.MinRows) {
+			judged[i].Verdict = string(schemas.VerdictTooFew)
+		}
+	}
+	if learning == len(windows) {
+		return judged, nil
+	}
+	counts, err := p.store.CountCells(ctx, p.Manifest, p.Reference, startsOf(windows[learning:]))
 	if err != nil {
 		return nil, err
 	}
-	judged := make([]Judged, len(windows))
-	for i, w := range windows {
+	for i, w := range windows[learning:] {
 		w.Rows = counts[i].Rows // rows may have come since they were counted
-		j := &judged[i]
+		j := &judged[learning+i]
 		j.FinishedWindow = p.finishedWindow(schemas.JobDrift, w)
 		if w.Rows < uint64(p.Manifest.Monitoring.MinRows) {
 			j.Verdict = string(schemas.VerdictTooFew)
@@ -188,6 +218,11 @@ func (p *pass) judgeDrift(ctx context.Context, windows []window) ([]Judged, erro
 }
 
 func (p *pass) judgeAccuracy(ctx context.Context, windows []window) ([]Judged, error) {
+	// The state first: labels that come in between are counted, and change it the next time.
+	states, err := p.store.LabelStates(ctx, p.Manifest, startsOf(windows))
+	if err != nil {
+		return nil, err
+	}
 	quality, err := p.store.CountQuality(ctx, p.Manifest, startsOf(windows))
 	if err != nil {
 		return nil, err
@@ -196,7 +231,7 @@ func (p *pass) judgeAccuracy(ctx context.Context, windows []window) ([]Judged, e
 	for i, w := range windows {
 		j := &judged[i]
 		j.FinishedWindow = p.finishedWindow(schemas.JobAccuracy, w)
-		j.Labels = uint64(quality[i].Labels())
+		j.Labels, j.LabelState = uint64(quality[i].Labels()), states[i].State
 		if least := uint64(p.Manifest.Monitoring.MinRows); w.Rows < least || j.Labels < least {
 			j.Verdict = string(schemas.VerdictTooFew)
 			continue
@@ -219,13 +254,18 @@ func (p *pass) finish(ctx context.Context, job schemas.Job, judged []Judged) err
 	var scores []schemas.DriftResult
 	var figures []schemas.AccuracyResult
 	windows := make([]schemas.FinishedWindow, len(judged))
+	last := p.state.last
 	for i := range judged {
 		j := &judged[i]
 		breaches := append(driftBreaches(j.Drift), accuracyBreaches(j.Accuracy)...)
 		if len(breaches) > 0 {
 			j.Verdict = string(schemas.VerdictBreached)
 		}
-		j.Events = p.events(job, &j.FinishedWindow, breaches)
+		j.Event = p.event(job, &j.FinishedWindow, breaches, last)
+		if j.Event != nil && j.Event.Data.Kind == schemas.EventRetraining {
+			j.Retraining = true
+			last = later(last, j.FinishedWindow)
+		}
 		scores, figures = append(scores, j.Drift...), append(figures, j.Accuracy...)
 		windows[i] = j.FinishedWindow
 	}
@@ -233,8 +273,8 @@ func (p *pass) finish(ctx context.Context, job schemas.Job, judged []Judged) err
 		return err
 	}
 	for i := range judged {
-		for _, e := range judged[i].Events {
-			if err := p.pub.Publish(ctx, e); err != nil {
+		if e := judged[i].Event; e != nil {
+			if err := p.pub.Publish(ctx, *e); err != nil {
 				return fmt.Errorf("publish the %s event of window %s: %w", e.Data.Kind, e.Data.WindowStart.Format(time.RFC3339), err)
 			}
 		}
@@ -243,18 +283,19 @@ func (p *pass) finish(ctx context.Context, job schemas.Job, judged []Judged) err
 		return fmt.Errorf("write %d finished windows: %w", len(windows), err)
 	}
 	js := p.state.jobs[job]
+	p.state.last = last
 	for i := range judged {
 		j := &judged[i]
-		js.done[j.WindowStart.UnixMicro()] = doneWindow{j.Rows, j.Revision}
+		js.done[j.WindowStart.UnixMicro()] = j.Rows
 		if j.WindowEnd.After(js.next) {
 			js.next = j.WindowEnd
 		}
-		if slices.ContainsFunc(j.Events, func(e schemas.Event) bool { return e.Data.Kind == schemas.EventRetraining }) {
-			p.state.raised[j.WindowStart.UnixMicro()] = job
+		if j.Retraining {
+			p.state.raised[j.WindowStart.UnixMicro()] = true
 		}
 		p.log.Info().Str("model", j.Model).Str("version", j.Version).Str("job", j.Job).Time("window", j.WindowStart).
 			Uint32("revision", j.Revision).Uint64("rows", j.Rows).Uint64("labels", j.Labels).Str("verdict", j.Verdict).
-			Int("events", len(j.Events)).Msg("window judged")
+			Bool("event", j.Event != nil).Msg("window judged")
 	}
 	return nil
 }

@@ -71,8 +71,9 @@ type Score struct {
 	PValue   *float64 // nil for a distance
 }
 
-// ColumnScore computes one drift score of a column: psi, the statistic of ks, or Cramér's V
-// of chisquare, which unlike its statistic does not grow with the rows. Missing values are a cell of their own
+// ColumnScore computes one drift score of a column: psi, the statistic of ks, or for chisquare
+// the association of the table of shares (see stattest.ChiSquare), which unlike its statistic
+// does not grow with the rows. Missing values are a cell of their own
 // for psi and chisquare when either side has any; ks compares the values that are there,
 // and a column of which one side has values and the other none has D = 1.
 // Counts that do not match the reference's cells, and no rows at all, are errors.

@@ -166,18 +166,18 @@ func TestGoldenMonitorQuality(t *testing.T) {
 			Confusion: profile.Confusion{TruePositive: c.TP, FalsePositive: c.FP, FalseNegative: c.FN, TrueNegative: c.TN},
 			TwiceU:    twiceU(c.Positives, c.Negatives),
 		}
-		accuracy, ok := drift.QualityFigure(q, schemas.StattestAccuracy)
+		accuracy, ok := drift.QualityFigure(&schemas.Target{Kind: schemas.TargetBinary}, q, schemas.StattestAccuracy)
 		require.True(t, ok)
 		require.InDelta(t, c.Accuracy, accuracy, 1e-15)
-		precision, ok := drift.QualityFigure(q, schemas.StattestPrecision)
+		precision, ok := drift.QualityFigure(&schemas.Target{Kind: schemas.TargetBinary}, q, schemas.StattestPrecision)
 		require.Equal(t, c.Precision != nil, ok)
 		if ok {
 			require.InDelta(t, *c.Precision, precision, 1e-15)
 		}
-		recall, ok := drift.QualityFigure(q, schemas.StattestRecall)
+		recall, ok := drift.QualityFigure(&schemas.Target{Kind: schemas.TargetBinary}, q, schemas.StattestRecall)
 		require.True(t, ok)
 		require.InDelta(t, c.Recall, recall, 1e-15)
-		auc, ok := drift.QualityFigure(q, schemas.StattestAUC)
+		auc, ok := drift.QualityFigure(&schemas.Target{Kind: schemas.TargetBinary}, q, schemas.StattestAUC)
 		require.True(t, ok)
 		require.InDelta(t, c.ROCAUC, auc, 1e-12, "case %d", i)
 	}
@@ -195,12 +195,12 @@ func twiceU(positives, negatives []int64) uint64 {
 
 func TestQualityUndefined(t *testing.T) {
 	for _, metric := range []schemas.Stattest{schemas.StattestAccuracy, schemas.StattestPrecision, schemas.StattestRecall, schemas.StattestAUC} {
-		v, ok := drift.QualityFigure(profile.Quality{}, metric)
+		v, ok := drift.QualityFigure(&schemas.Target{Kind: schemas.TargetBinary}, profile.Quality{}, metric)
 		require.False(t, ok, metric)
 		require.Zero(t, v, metric)
 	}
 	for _, c := range []profile.Confusion{{TruePositive: 1}, {FalseNegative: 1}, {TrueNegative: 1}, {FalsePositive: 1}} {
-		_, ok := drift.QualityFigure(profile.Quality{Confusion: c}, schemas.StattestAUC)
+		_, ok := drift.QualityFigure(&schemas.Target{Kind: schemas.TargetBinary}, profile.Quality{Confusion: c}, schemas.StattestAUC)
 		require.False(t, ok, "%v", c)
 	}
 }

@@ -12,41 +12,33 @@ import (
 // restarted monitor reads it back.
 type versionState struct {
 	jobs map[schemas.Job]*jobState
-	// raised holds, by window start, the job that raised the retraining event, once that
-	// job has finished the window.
-	raised map[int64]schemas.Job
+	// raised holds, by window start, the windows that asked for retraining, once the job that
+	// did has finished them; last is the one that ends last.
+	raised map[int64]bool
+	last   *schemas.FinishedWindow
+	labels labelState
 	// lateAt and lateRequests are when late rows were last looked for, and the version's
 	// rows then. Before the first look lateAt is zero.
 	lateAt       time.Time
 	lateRequests uint64
+	learning     learning
 }
 
 // jobState is how far a job of a version has come.
 type jobState struct {
-	next time.Time            // start of the first window that is not finished; zero: none is
-	done map[int64]doneWindow // by window start, in microseconds; the last LateWindows and more
-}
-
-type doneWindow struct {
-	rows     uint64
-	revision uint32
+	next time.Time        // start of the first window that is not finished; zero: none is
+	done map[int64]uint64 // rows judged, by window start in microseconds; the last LateWindows and more
 }
 
 // grown returns the finished windows that have more rows by now than they were judged with.
-func (j *jobState) grown(counts []profile.WindowRows) []window {
-	var windows []window
+func (j *jobState) grown(counts []profile.WindowRows) []profile.WindowRows {
+	var grown []profile.WindowRows
 	for _, c := range counts {
-		done, ok := j.done[c.Start.UnixMicro()]
-		if !c.Start.Before(j.next) || c.Rows <= done.rows {
-			continue
+		if c.Start.Before(j.next) && c.Rows > j.done[c.Start.UnixMicro()] {
+			grown = append(grown, c)
 		}
-		w := window{WindowRows: c}
-		if ok {
-			w.revision = done.revision + 1
-		}
-		windows = append(windows, w)
 	}
-	return windows
+	return grown
 }
 
 // next is how far the job has come that has come furthest.
@@ -62,10 +54,10 @@ func (s *versionState) next() time.Time {
 
 // recover reads back how far the jobs of a version have come.
 func (m *Monitor) recover(ctx context.Context, v Version) (*versionState, error) {
-	state := &versionState{jobs: map[schemas.Job]*jobState{}, raised: map[int64]schemas.Job{}}
+	state := &versionState{jobs: map[schemas.Job]*jobState{}, raised: map[int64]bool{}}
 	length := v.Manifest.Monitoring.Window.Std()
 	for _, job := range v.jobs() {
-		state.jobs[job] = &jobState{done: map[int64]doneWindow{}}
+		state.jobs[job] = &jobState{done: map[int64]uint64{}}
 	}
 	last, err := m.store.LastFinished(ctx, v.Manifest)
 	if err != nil {
@@ -83,20 +75,18 @@ func (m *Monitor) recover(ctx context.Context, v Version) (*versionState, error)
 	}
 	for _, r := range done {
 		if js := state.jobs[schemas.Job(r.Job)]; js != nil {
-			js.done[r.WindowStart.UnixMicro()] = doneWindow{r.Rows, r.Revision}
+			js.done[r.WindowStart.UnixMicro()] = r.Rows
+		}
+		if r.Retraining {
+			state.raised[r.WindowStart.UnixMicro()] = true
 		}
 	}
-	raised, err := m.store.RetrainingBreaches(ctx, v.Manifest, from)
-	if err != nil {
+	if state.last, err = m.store.LastRetraining(ctx, v.Manifest); err != nil {
 		return nil, err
 	}
-	for _, r := range raised { // drift first: where both breached, it was the one that raised it
-		js, at := state.jobs[schemas.Job(r.Job)], r.WindowStart.UnixMicro()
-		if js == nil {
-			continue
-		}
-		if d, ok := js.done[at]; ok && d.revision >= r.Revision && state.raised[at] == "" {
-			state.raised[at] = schemas.Job(r.Job)
+	if state.jobs[schemas.JobAccuracy] != nil {
+		if state.labels.noted, err = m.store.LabelsNoted(ctx, v.Manifest); err != nil {
+			return nil, err
 		}
 	}
 	return state, nil

@@ -48,9 +48,11 @@ type Instance interface {
 const warmUpRows = 256
 
 // NewInstance makes an instance that is ready to serve: the first instance of a Model
-// scores the manifest's sample, if there is one, and must answer as the sample does; every
-// instance is warmed up with a batch of the preferred size and one of a single row. What
-// warm-up rows are answered does not matter, since they may be made up.
+// scores the manifest's sample, if there is one, and must answer as the sample does; its answers
+// must not depend on the batch that a row is in, unless the manifest has each row scored alone;
+// and every instance is warmed up with a batch of the preferred size and one of a single row.
+// What warm-up rows are answered does not matter, since they may be made up, but one of them
+// must be answered.
 func NewInstance(ctx context.Context, rt Runtime, m *Model, alloc memory.Allocator) (Instance, error) {
 	inst, err := rt.NewInstance(ctx, m, alloc)
 	if err != nil {
@@ -63,22 +65,31 @@ func NewInstance(ctx context.Context, rt Runtime, m *Model, alloc memory.Allocat
 }
 
 func (m *Model) makeReady(ctx context.Context, inst Instance, alloc memory.Allocator) error {
-	if err := m.checkSampleOnce(ctx, inst, alloc); err != nil {
-		return err
-	}
 	rows := m.Manifest.Batch.PreferredRows
-	if rows == 0 {
+	switch {
+	case m.Manifest.Batch.MaxBatchSize == 1:
+		rows = apartRows // each in a run of its own
+	case rows == 0:
 		rows = min(warmUpRows, m.Manifest.Batch.MaxRows)
 	}
+	in, err := m.Example(max(rows, apartRows), alloc)
+	if err != nil {
+		return fmt.Errorf("model %s: warm up: %w", m.Ref(), err)
+	}
+	defer in.Release()
+	if err := m.checkOnce(ctx, inst, in, alloc); err != nil {
+		return err
+	}
 	for _, n := range []int{rows, 1} {
-		if err := m.warmUp(ctx, inst, n, alloc); err != nil {
+		if err := m.warmUp(ctx, inst, in, n); err != nil {
 			return fmt.Errorf("model %s: warm up with %d rows: %w", m.Ref(), n, err)
 		}
 	}
 	return nil
 }
 
-func (m *Model) checkSampleOnce(ctx context.Context, inst Instance, alloc memory.Allocator) error {
+// checkOnce makes the checks that one instance of a Model makes for all.
+func (m *Model) checkOnce(ctx context.Context, inst Instance, example arrow.Record, alloc memory.Allocator) error {
 	m.selfCheck.Lock()
 	defer m.selfCheck.Unlock()
 	if m.selfCheck.done {
@@ -87,15 +98,16 @@ func (m *Model) checkSampleOnce(ctx context.Context, inst Instance, alloc memory
 	if err := m.checkSample(ctx, inst, alloc); err != nil {
 		return err
 	}
+	if err := m.checkRows(ctx, inst, example, alloc); err != nil {
+		return err
+	}
 	m.selfCheck.done = true
 	return nil
 }
 
-func (m *Model) warmUp(ctx context.Context, inst Instance, rows int, alloc memory.Allocator) error {
-	in, err := m.Example(rows, alloc)
-	if err != nil {
-		return err
-	}
+// warmUp scores the first rows of the example.
+func (m *Model) warmUp(ctx context.Context, inst Instance, example arrow.Record, rows int) error {
+	in := example.NewSlice(0, int64(rows))
 	defer in.Release()
 	out, _, err := inst.Predict(ctx, in)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -96,6 +97,32 @@ func sampleFile(tb testing.TB, schema *arrow.Schema, rows [][]any) string {
 	return file.String()
 }
 
+// pandasFile is a right sample in the types that pandas and Polars write: text that may be large
+// or categories, floats of 64 bits, columns in another order, and one more.
+func pandasFile(tb testing.TB) string {
+	tb.Helper()
+	schema := arrow.NewSchema([]arrow.Field{
+		{Name: "y", Type: arrow.PrimitiveTypes.Float64},
+		{Name: "__index_level_0__", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "color", Type: &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: arrow.BinaryTypes.String}, Nullable: true},
+		{Name: "x", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
+		{Name: "seen", Type: arrow.BinaryTypes.LargeString, Nullable: true},
+	}, nil)
+	record, _, err := array.RecordFromJSON(memory.DefaultAllocator, schema, strings.NewReader(
+		`[{"y": 3, "__index_level_0__": 7, "color": "red", "x": 1.5, "seen": "red"},
+		  {"y": 0, "__index_level_0__": 8, "color": "green", "x": null, "seen": "green"},
+		  {"y": 2e6, "__index_level_0__": 9, "color": "mauve", "x": 1e6, "seen": null},
+		  {"y": 1, "__index_level_0__": 8, "color": "green", "x": 0.5, "seen": "green"}]`))
+	require.NoError(tb, err)
+	defer record.Release()
+	var file bytes.Buffer
+	w, err := ipc.NewFileWriter(nopSeeker{&file}, ipc.WithSchema(schema))
+	require.NoError(tb, err)
+	require.NoError(tb, w.Write(record))
+	require.NoError(tb, w.Close())
+	return file.String()
+}
+
 // nopSeeker is a writer that the file writer only asks for its position.
 type nopSeeker struct{ *bytes.Buffer }
 
@@ -128,10 +155,16 @@ func TestSelfCheck(t *testing.T) {
 		"required":     {sampleFile(t, schema, with(3, float32(1), nil, 2.0, "red")), `feature "color" is null in row 3, and it is not optional`},
 		"no rows":      {sampleFile(t, schema, nil), "read sample s.arrow: it has no rows"},
 		"no file":      {"text", "not an Arrow IPC file"},
-		"few columns":  {sampleFile(t, arrow.NewSchema(schema.Fields()[:2], nil), nil), "it has 2 columns, and the manifest makes 4"},
+		"few columns":  {sampleFile(t, arrow.NewSchema(schema.Fields()[:2], nil), nil), `it has 0 columns "y": it needs one of each feature and output`},
 		"wrong type": {
-			sampleFile(t, arrow.NewSchema(append(schema.Fields()[:3], arrow.Field{Name: "seen", Type: arrow.PrimitiveTypes.Int64}), nil), nil),
-			`column 3 is "seen" of type int64, and the manifest makes it "seen" of type utf8`,
+			sampleFile(t, arrow.NewSchema(append(schema.Fields()[:3], arrow.Field{Name: "seen", Type: arrow.PrimitiveTypes.Float64}), nil),
+				[][]any{{float32(1.5), "red", 3.0, 1.5}}),
+			`column "seen": row 0 is 1.5, which utf8 cannot hold`,
+		},
+		"as pandas writes it": {pandasFile(t), ""},
+		"as pandas writes it, wrong": {
+			strings.Replace(pandasFile(t), "\x00\x00\x00\x00\x00\x00\x08\x40", "\x00\x00\x00\x00\x00\x00\x08\x41", 1), // 3 in the column y
+			`output "y" of row 0 of s.arrow is 3, and was 196608`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -154,11 +187,12 @@ func TestSelfCheck(t *testing.T) {
 			}
 			require.NoError(t, err)
 			require.NotNil(t, inst)
-			require.Equal(t, []int64{4, 256, 1}, rt.batches, "self-check, then warm-up")
+			require.Equal(t, append([]int64{4}, append(rowChecks(256), 256, 1)...), rt.batches, "self-check, checks of rows, then warm-up")
+			checked := len(rt.batches)
 
 			_, err = inference.NewInstance(context.Background(), rt, m, alloc)
 			require.NoError(t, err)
-			require.Equal(t, []int64{4, 256, 1, 256, 1}, rt.batches, "one self-check of a Model")
+			require.Equal(t, []int64{256, 1}, rt.batches[checked:], "a Model is checked once")
 
 			rows, err := m.Example(6, alloc)
 			require.NoError(t, err)
@@ -168,6 +202,10 @@ func TestSelfCheck(t *testing.T) {
 		})
 	}
 }
+
+// rowChecks are the batches by which a Model is checked to answer a row the same in all of them:
+// the rows together, eight alone, one of them again, and the eight in another order.
+func rowChecks(together int64) []int64 { return []int64{together, 1, 1, 1, 1, 1, 1, 1, 1, 1, 8} }
 
 func TestNewInstanceWithoutSample(t *testing.T) {
 	alloc := memory.NewCheckedAllocator(memory.DefaultAllocator)
@@ -181,7 +219,7 @@ func TestNewInstanceWithoutSample(t *testing.T) {
 	rt := &doubler{factor: 2}
 	_, err = inference.NewInstance(context.Background(), rt, m, alloc)
 	require.NoError(t, err)
-	require.Equal(t, []int64{64, 1}, rt.batches)
+	require.Equal(t, append(rowChecks(64), 64, 1), rt.batches)
 
 	rt.fail = errors.New("out of order")
 	_, err = inference.NewInstance(context.Background(), rt, m, alloc)

@@ -78,7 +78,8 @@ func madeUp(f *schemas.Feature, rnd *rand.Rand) any {
 }
 
 // readSample reads the manifest's sample into one batch of schemas.Manifest.SampleSchema
-// with at least one row; nil if the manifest names none.
+// with at least one row; nil if the manifest names none. Columns are matched by name, and
+// cast; what the manifest does not name is left out.
 func (m *Model) readSample(alloc memory.Allocator) (sample arrow.Record, err error) {
 	if m.Manifest.Sample == nil {
 		return nil, nil
@@ -93,14 +94,20 @@ func (m *Model) readSample(alloc memory.Allocator) (sample arrow.Record, err err
 		return nil, err
 	}
 	defer f.Close()
-	r, err := ipc.NewFileReader(f, ipc.WithAllocator(alloc))
+	// The reader never releases the dictionaries of a file, so that its memory is the collector's.
+	r, err := ipc.NewFileReader(f, ipc.WithAllocator(memory.NewGoAllocator()))
 	if err != nil {
 		return nil, fmt.Errorf("not an Arrow IPC file: %w", err)
 	}
 	defer r.Close()
 	want := m.Manifest.SampleSchema()
-	if err := checkColumns(r.Schema(), want); err != nil {
-		return nil, err
+	from := make([]int, want.NumFields())
+	for c, field := range want.Fields() {
+		found := r.Schema().FieldIndices(field.Name)
+		if len(found) != 1 {
+			return nil, fmt.Errorf("it has %d columns %q: it needs one of each feature and output", len(found), field.Name)
+		}
+		from[c] = found[0]
 	}
 	parts := make([][]arrow.Array, want.NumFields())
 	for i := range r.NumRecords() {
@@ -109,8 +116,13 @@ func (m *Model) readSample(alloc memory.Allocator) (sample arrow.Record, err err
 			return nil, err
 		}
 		defer batch.Release()
-		for c, col := range batch.Columns() {
-			parts[c] = append(parts[c], col)
+		for c, field := range want.Fields() {
+			part, err := Cast(context.Background(), batch.Column(from[c]), field.Type, alloc)
+			if err != nil {
+				return nil, fmt.Errorf("column %q: %w", field.Name, err)
+			}
+			defer part.Release()
+			parts[c] = append(parts[c], part)
 		}
 	}
 	if len(parts[0]) == 0 {
@@ -129,40 +141,52 @@ func (m *Model) readSample(alloc memory.Allocator) (sample arrow.Record, err err
 	return array.NewRecord(want, columns, -1), nil
 }
 
-// checkColumns tells whether got has the names and types of want, in order. Nullability
-// and metadata are free.
-func checkColumns(got, want *arrow.Schema) error {
-	if got.NumFields() != want.NumFields() {
-		return fmt.Errorf("it has %d columns, and the manifest makes %d (features, then outputs)", got.NumFields(), want.NumFields())
-	}
-	for i, w := range want.Fields() {
-		if g := got.Field(i); g.Name != w.Name || !arrow.TypeEqual(g.Type, w.Type) {
-			return fmt.Errorf("column %d is %q of type %s, and the manifest makes it %q of type %s", i, g.Name, g.Type, w.Name, w.Type)
-		}
-	}
-	return nil
-}
-
 // sampleRows returns n rows of the sample's features, from its start and again where it
 // ends, with categories dictionary-encoded as in a request batch.
 func (m *Model) sampleRows(sample arrow.Record, n int, alloc memory.Allocator) (arrow.Record, error) {
 	b := m.newFeatureBuilder(alloc)
 	defer b.Release()
-	for c, f := range m.Manifest.Features {
-		col := sample.Column(c)
-		for i := range n {
-			i %= col.Len()
-			if v := valueAt(col, i); v != nil {
-				appendValue(b.Field(c), v)
-			} else if f.Optional {
-				b.Field(c).AppendNull()
-			} else {
-				return nil, fmt.Errorf("model %s: sample %s: feature %q is null in row %d, and it is not optional",
-					m.Ref(), m.Manifest.Sample.File, f.Name, i)
-			}
+	for c := range m.Manifest.Features {
+		if err := appendFeature(b.Field(c), &m.Manifest.Features[c], sample.Column(c), n); err != nil {
+			return nil, fmt.Errorf("model %s: sample %s: %w", m.Ref(), m.Manifest.Sample.File, err)
 		}
 	}
 	return b.NewRecord(), nil
+}
+
+// appendFeature appends n rows of a feature's column, from its start and again where it ends.
+func appendFeature(b array.Builder, f *schemas.Feature, col arrow.Array, n int) error {
+	for i := range n {
+		i %= col.Len()
+		switch v := valueAt(col, i); {
+		case v != nil:
+			appendValue(b, v)
+		case f.Optional:
+			b.AppendNull()
+		case f.Default != nil:
+			appendValue(b, defaultOf(f))
+		default:
+			return fmt.Errorf("feature %q is null in row %d, and it is not optional", f.Name, i)
+		}
+	}
+	return nil
+}
+
+// defaultOf returns a feature's default in the type of its column.
+func defaultOf(f *schemas.Feature) any {
+	x, _ := schemas.Number(f.Default)
+	switch f.Type {
+	case schemas.TypeInt32:
+		return int32(x)
+	case schemas.TypeInt64:
+		return int64(x)
+	case schemas.TypeFloat32:
+		return float32(x)
+	case schemas.TypeFloat64:
+		return x
+	default:
+		return f.Default
+	}
 }
 
 // checkSample scores the sample and compares the answers with those stored in it.

@@ -128,7 +128,7 @@ func TestHostileGraphsEndTheirOwnProcessOnly(t *testing.T) {
 			if name == "loop" { // the others are refused before their time is up, however slow the machine
 				cfg.Models.LoadTimeout = 2 * time.Second
 			}
-			_, err := operate.InitModel(t.Context(), cfg, path, name, "1")
+			_, err := operate.InitModel(t.Context(), cfg, operate.InitOptions{Path: path, Name: name, Version: "1"})
 			require.ErrorContains(t, err, tc.says)
 			require.NoDirExists(t, filepath.Join(cfg.Models.Repository, name, "1"))
 		})
@@ -141,7 +141,7 @@ func TestVersionsAreTriedBeforeTheyServe(t *testing.T) {
 	require.NoError(t, err)
 	path := filepath.Join(dir, "round.onnx")
 	require.NoError(t, os.WriteFile(path, identity(-1, 1), 0o600))
-	_, err = operate.InitModel(t.Context(), cfg, path, "round", "1")
+	_, err = operate.InitModel(t.Context(), cfg, operate.InitOptions{Path: path, Name: "round", Version: "1"})
 	require.NoError(t, err)
 	lines, err := operate.CheckModels(t.Context(), cfg)
 	require.NoError(t, err)
@@ -183,10 +183,10 @@ func TestWeightsInAnotherFile(t *testing.T) {
 		return path
 	}
 	path := graph("net.onnx.data")
-	_, err = operate.InitModel(t.Context(), cfg, path, "net", "1")
+	_, err = operate.InitModel(t.Context(), cfg, operate.InitOptions{Path: path, Name: "net", Version: "1"})
 	require.ErrorContains(t, err, "net.onnx.data")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "net.onnx.data"), []byte{0, 0, 0, 0x40}, 0o600)) // 2
-	_, err = operate.InitModel(t.Context(), cfg, path, "net", "1")
+	_, err = operate.InitModel(t.Context(), cfg, operate.InitOptions{Path: path, Name: "net", Version: "1"})
 	require.NoError(t, err)
 	version := filepath.Join(cfg.Models.Repository, "net", "1")
 	_, err = operate.CheckModels(t.Context(), cfg)
@@ -212,7 +212,7 @@ func TestWeightsInAnotherFile(t *testing.T) {
 	require.ErrorContains(t, err, "net.onnx keeps weights in net.onnx.data, which the manifest does not name")
 
 	for _, location := range []string{"/etc/hostname", "../outside", "a/../../outside", "weights/net.data", "", ".."} {
-		_, err = operate.InitModel(t.Context(), cfg, graph(location), "net", "2")
+		_, err = operate.InitModel(t.Context(), cfg, operate.InitOptions{Path: graph(location), Name: "net", Version: "2"})
 		require.ErrorContains(t, err, "which is not a file beside it", location)
 	}
 }
@@ -247,7 +247,7 @@ func TestWeightsThatAnotherParserWouldFind(t *testing.T) {
 			path := filepath.Join(dir, "net.onnx")
 			require.NoError(t, os.WriteFile(path, tc.graph, 0o600))
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "w.bin"), []byte{0, 0, 0, 0x40}, 0o600))
-			_, err = operate.InitModel(t.Context(), cfg, path, "net", "1")
+			_, err = operate.InitModel(t.Context(), cfg, operate.InitOptions{Path: path, Name: "net", Version: "1"})
 			if tc.says != "" {
 				require.ErrorContains(t, err, tc.says)
 				return
@@ -258,4 +258,35 @@ func TestWeightsThatAnotherParserWouldFind(t *testing.T) {
 			require.Contains(t, string(manifest), `{file: "w.bin"`)
 		})
 	}
+}
+
+// TestInitAndCheckAgree: a graph that init puts into the repository loads and scores in check as it
+// did, and one that neither could serve is not left there.
+func TestInitAndCheckAgree(t *testing.T) {
+	graphs := filepath.Join("..", "inference", "onnx", "testdata", "exporters")
+	dir := t.TempDir()
+	cfg, err := config.Load("", nil, []string{"models.repository=" + filepath.Join(dir, "models")})
+	require.NoError(t, err)
+	for _, name := range []string{"cat_reg", "skl_zip", "torch_net", "hidden1"} {
+		_, err := operate.InitModel(t.Context(), cfg, operate.InitOptions{Path: filepath.Join(graphs, name+".onnx"), Name: name})
+		require.NoError(t, err, name)
+	}
+	path := filepath.Join(graphs, "softmax0.onnx")
+	_, err = operate.InitModel(t.Context(), cfg, operate.InitOptions{Path: path, Name: "softmax0"})
+	require.ErrorContains(t, err, "model softmax0/1: its answers depend on the other rows of the batch")
+	require.NoDirExists(t, filepath.Join(cfg.Models.Repository, "softmax0", "1"))
+	_, err = operate.InitModel(t.Context(), cfg, operate.InitOptions{Path: path, Name: "softmax0", MaxBatchSize: 1})
+	require.NoError(t, err)
+	lines, err := operate.CheckModels(t.Context(), cfg)
+	require.NoError(t, err)
+	require.Len(t, lines, 5)
+
+	manifest := filepath.Join(cfg.Models.Repository, "softmax0", "1", "manifest.yaml")
+	text, err := os.ReadFile(manifest)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(manifest, []byte(strings.Replace(string(text), "max_batch_size: 1", "max_batch_size: 8", 1)), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(cfg.Models.Repository, "torch_net", "1", "torch_net.onnx.data"), []byte("changed"), 0o600))
+	_, err = operate.CheckModels(t.Context(), cfg)
+	require.ErrorContains(t, err, "its answers depend on the other rows of the batch")
+	require.ErrorContains(t, err, "torch_net.onnx.data has sha256")
 }

@@ -70,13 +70,13 @@ func TestEventID(t *testing.T) {
 	want := schemas.EventID(d)
 	require.Equal(t, "d7a2b87b3155e468a546b0f937aa30b5", want)
 	same := d
-	same.Revision, same.Rows, same.Breaches, same.Severity, same.TrainingSQL = 3, 1, nil, "", ""
+	same.Job, same.Rows, same.Breaches, same.Severity, same.TrainingSQL, same.Report = schemas.JobDrift, 1, nil, "", "", "r"
 	same.WindowStart = d.WindowStart.In(time.FixedZone("x", 3600))
 	require.Equal(t, want, schemas.EventID(same), "what is found in a window is not the window")
 	for _, change := range []func(*schemas.EventData){
 		func(d *schemas.EventData) { d.Kind = schemas.EventDrift }, func(d *schemas.EventData) { d.Model += "x" },
 		func(d *schemas.EventData) { d.Version = "2" }, func(d *schemas.EventData) { d.WindowStart = d.WindowStart.Add(1) },
-		func(d *schemas.EventData) { d.WindowEnd = d.WindowEnd.Add(1) },
+		func(d *schemas.EventData) { d.WindowEnd = d.WindowEnd.Add(1) }, func(d *schemas.EventData) { d.Revision = 1 },
 		func(d *schemas.EventData) { d.Model, d.Version = "flights_dela", "y1" },
 	} {
 		other := d

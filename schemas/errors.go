@@ -13,14 +13,14 @@ const (
 	ErrorClassDuplicateKey    ErrorClass = "duplicate_key"     // the same key twice in one JSON object
 	ErrorClassMissingFeature  ErrorClass = "missing_feature"   // a required feature, or the event time, is absent or null
 	ErrorClassWrongType       ErrorClass = "wrong_type"        // a value that its feature's type cannot hold
-	ErrorClassOutOfRange      ErrorClass = "out_of_range"      // outside min and max where the manifest says reject
+	ErrorClassOutOfRange      ErrorClass = "out_of_range"      // outside min and max where the manifest says reject, or beyond what the graph's type holds
 	ErrorClassUnknownCategory ErrorClass = "unknown_category"  // not in categories where the manifest says reject
 	ErrorClassUnknownSchema   ErrorClass = "unknown_schema"    // the Schema Registry has no schema of the record's id, or one that cannot be used for the topic's codec
 	ErrorClassTooLarge        ErrorClass = "request_too_large" // the record is over the configured size, or its texts are over MaxTextBytes
 
 	ErrorClassNoVersion         ErrorClass = "no_version"         // no version is deployed for the record's topic
 	ErrorClassInferenceFailed   ErrorClass = "inference_failed"   // the runtime failed on this row
-	ErrorClassInvalidPrediction ErrorClass = "invalid_prediction" // the model answered NaN or an infinity
+	ErrorClassInvalidPrediction ErrorClass = "invalid_prediction" // the model answered NaN or an infinity, or beyond int64
 	ErrorClassResultTooLarge    ErrorClass = "result_too_large"   // the answer exceeds what the results topic takes, or its texts are over MaxTextBytes
 	ErrorClassUnreadableBatch   ErrorClass = "unreadable_batch"   // a batch of Kafka records inflates beyond bounds, or is damaged
 )

@@ -3,6 +3,7 @@ package schemas
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -14,12 +15,13 @@ type EventKind string
 const (
 	EventDrift      EventKind = "drift"      // a window's features or predictions differ from the reference
 	EventAccuracy   EventKind = "accuracy"   // a window's quality is below a threshold
-	EventRetraining EventKind = "retraining" // the window breached a check that asks for retraining
+	EventRetraining EventKind = "retraining" // one of these asks for retraining
 )
 
 // Event is a CloudEvent (specification 1.0, structured JSON mode) on the events topic.
-// Its id is a hash of model, version, window and kind, so that a repeat, as after
-// a crash between publishing and remembering, is recognisable.
+// One event lists all that a job found breached in a window. Its id is a hash of model, version,
+// window, kind and revision, so that a repeat, as after a crash between publishing and
+// remembering, is recognisable, and a revision is an event of its own.
 type Event struct {
 	SpecVersion     string    `json:"specversion"` // "1.0"
 	ID              string    `json:"id"`
@@ -34,7 +36,8 @@ type Event struct {
 // EventData is the payload of an Event.
 type EventData struct {
 	Kind        EventKind `json:"kind"`
-	Severity    Severity  `json:"severity"` // the greatest of the breaches
+	Job         Job       `json:"job,omitempty"` // that found the breaches
+	Severity    Severity  `json:"severity"`      // the greatest of the breaches
 	Model       string    `json:"model"`
 	Version     string    `json:"version"`
 	WindowStart time.Time `json:"window_start"`
@@ -42,9 +45,23 @@ type EventData struct {
 	Revision    uint32    `json:"revision"`
 	Rows        uint64    `json:"rows"`
 	Labels      uint64    `json:"labels,omitempty"`
-	Breaches    []Breach  `json:"breaches"`
+	Breaches    []Breach  `json:"breaches"` // the worst first
+	// Report is where the window's report is, or will be: a URL where monitor.reports_url is
+	// configured, else a path below monitor.reports_dir.
+	Report string `json:"report,omitempty"`
 	// TrainingSQL selects the rows, with labels, that a retraining would start from.
 	TrainingSQL string `json:"training_sql,omitempty"`
+	// LastRetraining is the last event that asked for retraining before this one, where a
+	// breach asks for it. It is why this event does not, unless it is one that does.
+	LastRetraining *RetrainingRequest `json:"last_retraining,omitempty"`
+}
+
+// RetrainingRequest names an event that asked for retraining.
+type RetrainingRequest struct {
+	EventID     string    `json:"event_id"`
+	WindowStart time.Time `json:"window_start"`
+	WindowEnd   time.Time `json:"window_end"`
+	AskedAt     time.Time `json:"asked_at"`
 }
 
 // Breach is one check that failed.
@@ -65,10 +82,15 @@ func NewEvent(data EventData, now time.Time) Event {
 	}
 }
 
-// EventID hashes what makes an event the same event.
+// EventID hashes what makes an event the same event. The first judgement of a window adds no
+// revision: such events have the ids that they had in releases without.
 func EventID(d EventData) string {
-	h := sha256.Sum256([]byte(strings.Join([]string{
+	parts := []string{
 		d.Model, d.Version, d.WindowStart.UTC().Format(time.RFC3339Nano), d.WindowEnd.UTC().Format(time.RFC3339Nano), string(d.Kind),
-	}, "\n")))
+	}
+	if d.Revision > 0 {
+		parts = append(parts, strconv.FormatUint(uint64(d.Revision), 10))
+	}
+	h := sha256.Sum256([]byte(strings.Join(parts, "\n")))
 	return hex.EncodeToString(h[:16])
 }

@@ -102,7 +102,8 @@ const (
 // tensor as -1, a string tensor as "". Features of type bool, int32 and int64 cannot be
 // optional: no number could stand for "absent".
 type Feature struct {
-	Name        string      `yaml:"name"` // [A-Za-z_][A-Za-z0-9_]*; no system column's name
+	Name        string      `yaml:"name"`             // [A-Za-z_][A-Za-z0-9_]*; no system column's name
+	Source      string      `yaml:"source,omitempty"` // what requests call it, any text; default Name. See Key and FieldName
 	Type        FeatureType `yaml:"type"`
 	Optional    bool        `yaml:"optional,omitempty"`
 	Default     any         `yaml:"default,omitempty"`
@@ -167,26 +168,13 @@ type Batch struct {
 	MaxRows       int `yaml:"max_rows,omitempty"`             // of one request batch; default 8192
 	MaxBytes      int `yaml:"max_bytes,omitempty"`            // of the request values of one batch; default 8 MiB
 	PreferredRows int `yaml:"preferred_batch_size,omitempty"` // rows of one run of the runtime; 0 lets millrace choose
+	// MaxBatchSize bounds the rows of one run; 0 does not. 1 scores each row alone, which a model
+	// needs whose answers to a row depend on the other rows of its run.
+	MaxBatchSize int `yaml:"max_batch_size,omitempty"`
 }
 
 // DefaultBatch returns the defaults of Batch.
 func DefaultBatch() Batch { return Batch{MaxRows: 8192, MaxBytes: 8 << 20} }
-
-// Target says how a label that arrives as feedback is compared with a prediction.
-// For a binary target, the row is positive when label > PositiveAbove, and is predicted
-// positive when score >= Threshold.
-type Target struct {
-	Kind          TargetKind `yaml:"kind"`
-	Score         string     `yaml:"score"`                    // the output compared with the label; for binary, the probability of the positive class
-	Threshold     float64    `yaml:"threshold,omitempty"`      // binary; default 0.5
-	PositiveAbove float64    `yaml:"positive_above,omitempty"` // binary; default 0, so that 1 is positive
-}
-
-// TargetKind is the kind of problem that a model solves.
-type TargetKind string
-
-// TargetBinary is two-class classification.
-const TargetBinary TargetKind = "binary"
 
 // Requirements are what its maker demands of a version. Zero means no requirement. They are for
 // readers of the manifest: no part of millrace measures a version against them yet.
@@ -205,8 +193,28 @@ type Monitoring struct {
 	LabelDelay  Duration `yaml:"label_delay,omitempty"`  // accuracy is judged this much after a window closed
 	MinRows     int64    `yaml:"min_rows,omitempty"`     // below it a window gets no verdict; default 100
 	Rate        float64  `yaml:"rate,omitempty"`         // of windows without drift in which chance may breach any drift check; default 0.05
+	Reference   *Learned `yaml:"reference,omitempty"`    // a reference learned from what was served, where the manifest names none
 	Checks      []Check  `yaml:"checks"`
+
+	Retraining RetrainingPolicy `yaml:"retraining,omitempty"`
 }
+
+// RetrainingPolicy says how often breaches of checks with retrain ask for retraining.
+type RetrainingPolicy struct {
+	// Cooldown is how long, by event time, no window asks for retraining after one has; 0: each
+	// window that breaches such a check asks. What it breaches is an alert all the same.
+	Cooldown Duration `yaml:"cooldown,omitempty"`
+}
+
+// Learned says that a version's reference is learned from the rows that it has answered: those of
+// the first Windows windows that have closed with at least min_rows rows. Once it is learned it
+// does not change. A window that starts before the last of them is not judged for drift.
+type Learned struct {
+	Windows int `yaml:"windows"` // 1 to MaxLearnedWindows
+}
+
+// MaxLearnedWindows bounds Learned.Windows.
+const MaxLearnedWindows = 366
 
 // DefaultRate is that of Monitoring.Rate.
 const DefaultRate = 0.05
@@ -226,28 +234,40 @@ type Check struct {
 type Stattest string
 
 // The drift scores breach at or above their threshold, without the part of them that chance
-// makes (drift_results.effect); the quality figures below it.
+// makes (drift_results.effect); the quality figures below it, or above it: see Figure.
 const (
-	StattestPSI       Stattest = "psi"         // population stability index over reference bins
+	StattestPSI       Stattest = "psi"         // population stability index over groups of reference bins; missing values are a group of their own
 	StattestKS        Stattest = "ks"          // Kolmogorov-Smirnov statistic D; numeric columns
-	StattestChiSquare Stattest = "chisquare"   // Cramér's V of the chi-square test; the effect size, since the statistic grows with the rows
+	StattestChiSquare Stattest = "chisquare"   // association of the table of shares, in which reference and window weigh the same: it does not grow with the rows, and is not Cramér's V of the counts
 	StattestShare     Stattest = "drift_share" // share of the columns of the version's other checks that drifted in the window
 
-	StattestAccuracy  Stattest = "accuracy"
-	StattestPrecision Stattest = "precision"
-	StattestRecall    Stattest = "recall"
-	StattestAUC       Stattest = "roc_auc"
+	StattestAccuracy            Stattest = "accuracy"
+	StattestBalancedAccuracy    Stattest = "balanced_accuracy"
+	StattestPrecision           Stattest = "precision" // of the positive class; of multiclass the macro average, like recall, f1 and roc_auc
+	StattestRecall              Stattest = "recall"
+	StattestF1                  Stattest = "f1"
+	StattestMatthews            Stattest = "matthews_corrcoef"
+	StattestKappa               Stattest = "cohen_kappa"
+	StattestAUC                 Stattest = "roc_auc" // of multiclass each class against the rest
+	StattestAveragePrecision    Stattest = "average_precision"
+	StattestLogLoss             Stattest = "log_loss"
+	StattestBrier               Stattest = "brier_score"
+	StattestECE                 Stattest = "expected_calibration_error"
+	StattestMAE                 Stattest = "mae"
+	StattestMedianAbsoluteError Stattest = "median_absolute_error"
+	StattestMSE                 Stattest = "mse"
+	StattestRMSE                Stattest = "rmse"
+	StattestMAPE                Stattest = "mape"
+	StattestSMAPE               Stattest = "smape"
+	StattestR2                  Stattest = "r2"
+	StattestBias                Stattest = "bias"
 )
 
-// Quality tells whether the figure needs labels; such a figure breaches below its
-// threshold, a drift score at or above it.
+// Quality tells whether the figure needs labels; FigureOf says when such a figure breaches its
+// threshold. A drift score breaches at or above it.
 func (s Stattest) Quality() bool {
-	switch s {
-	case StattestAccuracy, StattestPrecision, StattestRecall, StattestAUC:
-		return true
-	default:
-		return false
-	}
+	_, ok := FigureOf(s)
+	return ok
 }
 
 // Severity orders alerts.
@@ -389,7 +409,7 @@ func (m *Manifest) setDefaults() {
 	if m.Batch.MaxBytes == 0 {
 		m.Batch.MaxBytes = d.MaxBytes
 	}
-	if m.Target != nil && m.Target.Threshold == 0 {
+	if m.Target != nil && m.Target.Kind == TargetBinary && m.Target.Threshold == 0 {
 		m.Target.Threshold = 0.5
 	}
 	if mon := m.Monitoring; mon != nil {
@@ -408,6 +428,23 @@ func (m *Manifest) setDefaults() {
 			}
 		}
 	}
+}
+
+// Key returns the name that the feature has in requests.
+func (f *Feature) Key() string {
+	if f.Source != "" {
+		return f.Source
+	}
+	return f.Name
+}
+
+// FieldName returns the name that the feature has in requests whose names are identifiers, Avro's and
+// Protobuf's: its key, or its own name where the key is no identifier.
+func (f *Feature) FieldName() string {
+	if columnName.MatchString(f.Source) {
+		return f.Source
+	}
+	return f.Name
 }
 
 // Feature returns the feature of that name.

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Validate reports everything that makes no sense, one error each, joined.
@@ -32,7 +34,19 @@ func (m *Manifest) Validate() error {
 		v.add("features", "at least one is needed")
 	}
 	categories := 0
+	keys := map[string]bool{}
 	for i := range m.Features {
+		f := &m.Features[i]
+		switch key := f.Key(); {
+		case f.Source != "" && !ValidSource(f.Source):
+			v.add(fmt.Sprintf("features[%d].source", i), "%.300q is no key of a request: at most %d bytes of UTF-8 without control characters", f.Source, maxSourceBytes)
+		case f.Source == ColumnRequestID:
+			v.add(fmt.Sprintf("features[%d].source", i), "%q is the request's id; send the feature under another key", f.Source)
+		case keys[key]:
+			v.add(fmt.Sprintf("features[%d].source", i), "%q is the key of another feature already", key)
+		default:
+			keys[key] = true
+		}
 		m.Features[i].validate(v, fmt.Sprintf("features[%d]", i), taken)
 		for _, c := range m.Features[i].Categories {
 			categories += len(c)
@@ -44,7 +58,7 @@ func (m *Manifest) Validate() error {
 	if m.EventTime.Field != "" {
 		v.oneOf("event_time.format", string(m.EventTime.Format),
 			string(TimeRFC3339), string(TimeUnix), string(TimeUnixMS), string(TimeUnixUS))
-		if _, ok := m.Feature(m.EventTime.Field); ok {
+		if keys[m.EventTime.Field] {
 			v.add("event_time.field", "%q is also a feature; send it under two names", m.EventTime.Field)
 		}
 		if m.EventTime.Zone != "" && m.EventTime.Format != TimeRFC3339 {
@@ -90,15 +104,12 @@ func (m *Manifest) Validate() error {
 	v.between("batch.max_rows", float64(m.Batch.MaxRows), 1, 1<<20)
 	v.between("batch.max_bytes", float64(m.Batch.MaxBytes), 1<<10, 1<<30)
 	v.between("batch.preferred_batch_size", float64(m.Batch.PreferredRows), 0, 1<<20)
+	v.between("batch.max_batch_size", float64(m.Batch.MaxBatchSize), 0, 1<<20)
+	if most := m.Batch.MaxBatchSize; most > 0 && m.Batch.PreferredRows > most {
+		v.add("batch.preferred_batch_size", "%d is above batch.max_batch_size, %d", m.Batch.PreferredRows, most)
+	}
 	if t := m.Target; t != nil {
-		v.oneOf("target.kind", string(t.Kind), string(TargetBinary))
-		if o, ok := m.Output(t.Score); !ok {
-			v.add("target.score", "%q is no output", t.Score)
-		} else if !o.Type.Numeric() {
-			v.add("target.score", "output %q is %s, not a number", t.Score, o.Type)
-		}
-		v.between("target.threshold", t.Threshold, math.SmallestNonzeroFloat64, 1)
-		v.between("target.positive_above", t.PositiveAbove, -math.MaxFloat64, math.MaxFloat64)
+		t.validate(v, m)
 	}
 	v.between("requirements.latency_ms", m.Requires.LatencyMS, 0, math.MaxFloat64)
 	v.between("requirements.throughput_per_s", m.Requires.ThroughputPS, 0, math.MaxFloat64)
@@ -120,8 +131,15 @@ func (m *Manifest) validateMonitoring(v *violations) {
 	v.between("monitoring.lateness (seconds)", mon.Lateness.Std().Seconds(), 0, 366*24*3600)
 	v.between("monitoring.label_delay (seconds)", mon.LabelDelay.Std().Seconds(), 0, 366*24*3600)
 	v.between("monitoring.idle_timeout (seconds)", mon.IdleTimeout.Std().Seconds(), 0.001, 366*24*3600)
+	v.between("monitoring.retraining.cooldown (seconds)", mon.Retraining.Cooldown.Std().Seconds(), 0, 10*366*24*3600)
 	v.between("monitoring.min_rows", float64(mon.MinRows), 1, math.MaxInt64)
 	v.between("monitoring.rate", mon.Rate, 1e-6, 0.5)
+	if l := mon.Reference; l != nil {
+		v.between("monitoring.reference.windows", float64(l.Windows), 1, MaxLearnedWindows)
+		if m.Reference != nil {
+			v.add("monitoring.reference", "would be learned, and the manifest names one already in reference; leave one out")
+		}
+	}
 	seen := map[string]bool{}
 	for i, c := range mon.Checks {
 		key := fmt.Sprintf("monitoring.checks[%d]", i)
@@ -131,29 +149,26 @@ func (m *Manifest) validateMonitoring(v *violations) {
 		}
 		seen[id] = true
 		v.oneOf(key+".severity", string(c.Severity), string(SeverityInfo), string(SeverityWarning), string(SeverityCritical))
-		if !finite(c.Threshold) || c.Threshold < 0 {
+		figure, isFigure := FigureOf(c.Stattest)
+		if !finite(c.Threshold) || (c.Threshold < 0 && !figure.Signed) {
 			v.add(key+".threshold", "must be at least 0, got %v", c.Threshold)
+		}
+		if isFigure {
+			m.validateFigure(v, key, c, figure)
+			continue
 		}
 		switch c.Stattest {
 		case StattestPSI, StattestKS, StattestChiSquare:
-			if m.Reference == nil {
-				v.add(key, "%s compares with the reference, and the manifest has none", c.Stattest)
+			if m.Reference == nil && mon.Reference == nil {
+				v.add(key, "%s compares with the reference, and the manifest has none; monitoring.reference learns one", c.Stattest)
 			}
 			m.validateCheckColumn(v, key, c)
 		case StattestShare:
 			if c.Column != "" {
 				v.add(key+".column", "%s is of the whole data set; leave the column out", c.Stattest)
 			}
-		case StattestAccuracy, StattestPrecision, StattestRecall, StattestAUC:
-			if m.Target == nil {
-				v.add(key, "%s needs labels, and the manifest has no target", c.Stattest)
-			}
-			if c.Column != "" {
-				v.add(key+".column", "%s is of the target; leave the column out", c.Stattest)
-			}
 		default:
-			v.oneOf(key+".stattest", string(c.Stattest), string(StattestPSI), string(StattestKS), string(StattestChiSquare),
-				string(StattestShare), string(StattestAccuracy), string(StattestPrecision), string(StattestRecall), string(StattestAUC))
+			v.add(key+".stattest", "%q is not one of %s, %s, %s, %s, %s", c.Stattest, StattestPSI, StattestKS, StattestChiSquare, StattestShare, joinFigures(figures))
 		}
 	}
 }
@@ -250,6 +265,14 @@ func (f *Feature) checkDefault() error {
 		}
 	}
 	return nil
+}
+
+// maxSourceBytes bounds the key of a feature in requests: reasons of dead letters repeat it.
+const maxSourceBytes = 240
+
+// ValidSource tells whether a text can be Feature.Source.
+func ValidSource(text string) bool {
+	return text != "" && len(text) <= maxSourceBytes && utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

@@ -52,7 +52,7 @@ artifact: {file: model.onnx, sha256: ` + sum + `}
 features:
   - {name: ok, type: bool, default: false}
   - {name: i32, type: int32, default: -7, min: -10, max: 10}
-  - {name: i64, type: int64, min: 0, out_of_range: reject, sensitive: true}
+  - {name: i64, type: int64, min: 0, out_of_range: reject, sensitive: true, source: "number (64 bit), 年"}
   - {name: f32, type: float32, optional: true}
   - {name: f64, type: float64, default: 1.5, max: 2}
   - {name: text, type: string, default: ""}
@@ -214,6 +214,13 @@ func TestManifestRules(t *testing.T) {
 		"default int64":       {feature(`{name: ok, type: int64, default: 1.0e+30}`), "features[0].default: 1e+30 is beyond"},
 		"default float32":     {feature(`{name: ok, type: float32, default: 1.0e+39}`), "features[0].default: 1e+39 does not fit float32"},
 		"default range":       {feature(`{name: ok, type: int32, min: 5, default: 4}`), "features[0].default: 4 is outside min and max"},
+		"source twice":        {feature(`{name: ok, type: bool, default: false, source: f64}`), `features[4].source: "f64" is the key of another feature already`},
+		"source of an id":     {feature(`{name: ok, type: bool, default: false, source: request_id}`), `features[0].source: "request_id" is the request's id`},
+		"source of a time":    {feature(`{name: ok, type: bool, default: false, source: at}`), `event_time.field: "at" is also a feature`},
+		"source":              {feature(`{name: ok, type: bool, default: false, source: "a\tb"}`), `features[0].source: "a\tb" is no key of a request`},
+		"long source":         {feature(`{name: ok, type: bool, default: false, source: ` + strings.Repeat("年", 81) + `}`), "at most 240 bytes of UTF-8"},
+		"batch size":          {replace("batch_size: 32", "batch_size: 32, max_batch_size: 31"), "batch.preferred_batch_size: 32 is above batch.max_batch_size, 31"},
+		"negative batch size": {replace("batch_size: 32", "batch_size: 32, max_batch_size: -1"), "batch.max_batch_size: must be from 0 to"},
 		"event time format":   {replace("format: unix_ms", "format: iso"), `event_time.format: "iso" is not one of rfc3339`},
 		"event time feature":  {replace("field: at", "field: f64"), `event_time.field: "f64" is also a feature`},
 		"event time field":    {replace("field: at, ", ""), "event_time.field: missing, but event_time.format is set"},
@@ -227,7 +234,7 @@ func TestManifestRules(t *testing.T) {
 		"batch rows":          {replace("max_rows: 100", "max_rows: -1"), "batch.max_rows: must be from 1 to"},
 		"batch bytes":         {replace("max_bytes: 2048", "max_bytes: 1"), "batch.max_bytes: must be from 1024 to"},
 		"batch preferred":     {replace("batch_size: 32", "batch_size: -1"), "batch.preferred_batch_size: must be from 0 to"},
-		"target kind":         {replace("kind: binary", "kind: regression"), `target.kind: "regression" is not one of binary`},
+		"target kind":         {replace("kind: binary", "kind: ordinal"), `target.kind: "ordinal" is not one of binary, multiclass, regression`},
 		"target score":        {replace("score: score", "score: scores"), `target.score: "scores" is no output`},
 		"target text":         {replace("score: score", "score: said"), `target.score: output "said" is string, not a number`},
 		"target threshold":    {replace("threshold: 0.25", "threshold: 1.5"), "target.threshold: must be from"},

@@ -118,10 +118,12 @@ func RequestIDs(batch arrow.Record) *array.String {
 }
 
 // ScoreOutput returns the output that stands for the prediction where models are seen
-// together: the target's score, else the first numeric output, else "".
+// together: the target's score where it is a number, else the first numeric output, else "".
 func (m *Manifest) ScoreOutput() string {
 	if m.Target != nil {
-		return m.Target.Score
+		if o, ok := m.Output(m.Target.Score); !ok || o.Type.Numeric() {
+			return m.Target.Score
+		}
 	}
 	for _, o := range m.Outputs {
 		if o.Type.Numeric() {

@@ -9,15 +9,17 @@ import (
 	"slices"
 )
 
-// Reference is the data that a version is compared with, reduced at training to what the
-// comparison needs: counts in bins that never move afterwards. Columns are features and
-// outputs; those of outputs are of out-of-fold predictions, since a model flatters the
-// rows that it was fitted on.
+// Reference is the data that a version is compared with, reduced to what the comparison
+// needs: counts in bins that never move afterwards. Columns are features and outputs. A model
+// flatters the rows that it was fitted on, so that outputs of those are best predicted out of
+// fold: each row by a model that has not seen it.
 type Reference struct {
 	Rows    int64             `json:"rows"`
 	Columns []ReferenceColumn `json:"columns"`
-	// Quality holds figures of the out-of-fold predictions, by stattest name.
+	// Quality holds figures of the predictions of these rows, by stattest name.
 	Quality map[Stattest]float64 `json:"quality,omitempty"`
+	// OutOfFold says that the columns of outputs, and Quality, are of out-of-fold predictions.
+	OutOfFold bool `json:"out_of_fold,omitempty"`
 	// Made says how the reference was made: data, period, script.
 	Made string `json:"made,omitempty"`
 }

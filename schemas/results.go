@@ -22,6 +22,7 @@ const (
 	VerdictTooFew   Verdict = "too_few" // fewer rows, or labels, than min_rows
 
 	VerdictNotJudged Verdict = "not_judged" // no check could be judged; drift_results says why
+	VerdictLearning  Verdict = "learning"   // the version's reference is learned from windows up to here
 )
 
 // DriftVerdict is what a check found in one score of a window.
@@ -93,6 +94,18 @@ type FinishedWindow struct {
 	Labels      uint64    `ch:"labels"`
 	Verdict     string    `ch:"verdict"`
 	DoneAt      time.Time `ch:"done_at"`
+	LabelState  uint64    `ch:"label_state"` // of the labels that counted; 0: none, or not known
+	Retraining  bool      `ch:"retraining"`  // it asked for retraining
+}
+
+// LearnedReference is a row of learned_references: a reference made of the rows of windows.
+type LearnedReference struct {
+	Model     string      `ch:"model"`
+	Version   string      `ch:"version"`
+	Windows   []time.Time `ch:"windows"`    // their starts, ascending
+	LearnedTo time.Time   `ch:"learned_to"` // end of the last of them
+	Rows      uint64      `ch:"rows"`
+	Reference string      `ch:"reference"` // a Reference as JSON
 }
 
 // Results are what was found in windows.
@@ -100,14 +113,6 @@ type Results struct {
 	Windows  []FinishedWindow
 	Drift    []DriftResult
 	Accuracy []AccuracyResult
-}
-
-// RetrainingBreach is a window in which a job found a breach that asks for retraining, and
-// the first revision that did.
-type RetrainingBreach struct {
-	Job         string    `ch:"job"`
-	WindowStart time.Time `ch:"window_start"`
-	Revision    uint32    `ch:"revision"`
 }
 
 // DueReport is a window that was finished, or revised, since its report was written.
@@ -137,4 +142,25 @@ type PartitionProgress struct {
 	ScoredAt  time.Time `ch:"scored_at"`  // when a row was last scored
 	Newest    time.Time `ch:"newest"`     // the last minute that has rows
 	Requests  uint64    `ch:"requests"`   // rows
+}
+
+// LabelReason is what became of a label.
+type LabelReason string
+
+// What becomes of labels.
+const (
+	LabelCounts         LabelReason = "counts"
+	LabelSuperseded     LabelReason = "superseded"      // another label of the request counts: it was corrected, or sent twice
+	LabelUnknownRequest LabelReason = "unknown_request" // no row has this request id
+	LabelUnknownModel   LabelReason = "unknown_model"   // no row of the model was ever stored
+)
+
+// LabelCount is a row of label_counts: how many labels of those that were stored in a span
+// came to what.
+type LabelCount struct {
+	Model      string    `ch:"model"`
+	Reason     string    `ch:"reason"` // a LabelReason
+	StoredFrom time.Time `ch:"stored_from"`
+	StoredTo   time.Time `ch:"stored_to"`
+	Labels     uint64    `ch:"labels"`
 }

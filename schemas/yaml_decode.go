@@ -303,7 +303,7 @@ var (
 )
 
 // conform checks that a node can become a Go value of type t, and returns the node to decode: where
-// t has a string, a number is a string as it is written. The decoder would take such a number by its
+// t has a string, or a map has a key, a number is a string as it is written. The decoder would take such a number by its
 // value: version 1.10 as 1.1, a category 007 as 7, a password 0123 as 83. What it would take of a
 // number that does not fit is refused, and its errors would name Go's types.
 func conform(node ast.Node, t reflect.Type, key string) (ast.Node, error) {
@@ -361,6 +361,12 @@ func conformMapping(node ast.Node, t reflect.Type, key string) error {
 	}
 	for _, v := range values {
 		name := keyText(v.Key)
+		if t.Kind() == reflect.Map {
+			switch v.Key.(type) {
+			case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+				v.Key = ast.String(v.Key.GetToken())
+			}
+		}
 		of := typeOfKey(t, name)
 		if of == nil { // the decoder says so
 			continue

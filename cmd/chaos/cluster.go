@@ -90,7 +90,7 @@ func (c *cluster) start(ctx context.Context, o Options, t Topology, dir string) 
 	if c.cfg, err = config.Load("", nil, append(slices.Clone(shared), "kafka.client_id=chaos", "clickhouse.addr="+addr)); err != nil {
 		return err
 	}
-	if _, err := operate.InitModel(ctx, c.cfg, o.Graph, model, "1"); err != nil {
+	if _, err := operate.InitModel(ctx, c.cfg, operate.InitOptions{Path: o.Graph, Name: model, Version: "1"}); err != nil {
 		return err
 	}
 	if _, err := operate.ApplyTopics(ctx, c.cfg); err != nil {

@@ -11,12 +11,22 @@ import (
 )
 
 func checkCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var fix bool
+	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration and the model repository, and report every fault",
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := o.load() // what is wrong in it has its default
+			if fix {
+				fixed, err := operate.FixDigests(cfg)
+				for _, line := range fixed {
+					fmt.Fprintln(cmd.OutOrStdout(), printable.Text(line))
+				}
+				if err != nil {
+					return err
+				}
+			}
 			lines, errModels := operate.CheckModels(cmd.Context(), cfg)
 			for _, line := range lines {
 				fmt.Fprintln(cmd.OutOrStdout(), printable.Text(line))
@@ -28,4 +38,6 @@ func checkCommand(o *options) *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&fix, "fix", false, "first write into every manifest the digests of the files that it names, as they are now")
+	return cmd
 }

@@ -5,15 +5,65 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipeline/operate"
 )
 
 func driftCommand(o *options) *cobra.Command {
-	cmd := family("drift", "Compare data sets")
-	cmd.AddCommand(driftCompareCommand(o))
+	cmd := family("drift", "Compare data sets, and judge windows again")
+	cmd.AddCommand(driftCompareCommand(o), driftRunCommand(o))
+	return cmd
+}
+
+func driftRunCommand(o *options) *cobra.Command {
+	var j operate.JudgeOptions
+	var from, to string
+	cmd := &cobra.Command{
+		Use:   "run --model MODEL [--from TIME] [--to TIME] [--dry-run]",
+		Short: "Judge the windows of a model again: with its manifest, reference and labels as they are now",
+		Long: "Judge windows again that the monitor has finished, with the manifest, the reference and the labels\n" +
+			"as they are now. Each becomes a revision, with its results, its events and, by the monitor, its\n" +
+			"report. The monitor may run meanwhile; windows that it has still to close are left to it.\n\n" +
+			"--from and --to are times of requests (event time), as 2026-11-29T12:00:00Z or as 48h for two days\n" +
+			"ago; windows that overlap the span are judged. --dry-run writes nothing and publishes no event.",
+		Example: "  millrace drift run --model flights_delay --from 2001-02-01T00:00:00Z --to 2001-03-01T00:00:00Z --dry-run",
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if j.Model == "" {
+				return usage(errors.New("--model: missing"))
+			}
+			now := time.Now()
+			var err error
+			if j.From, err = timeFlag("--from", from, now); err != nil {
+				return err
+			}
+			if j.To, err = timeFlag("--to", to, now); err != nil {
+				return err
+			}
+			if !j.From.IsZero() && !j.To.IsZero() && !j.From.Before(j.To) {
+				return usage(fmt.Errorf("--from %s is not before --to %s", from, to))
+			}
+			cfg, err := o.load()
+			if err != nil {
+				return err
+			}
+			j.Logger = cfg.Log.Logger(cmd.ErrOrStderr()).Level(zerolog.WarnLevel)
+			judged, err := operate.JudgeAgain(cmd.Context(), cfg, j)
+			if err != nil {
+				return err
+			}
+			return judged.WriteTable(cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringVar(&j.Model, "model", "", "the model whose windows are judged")
+	cmd.Flags().StringVar(&j.Version, "version", "", "one version of it; default all that have monitoring")
+	cmd.Flags().StringVar(&from, "from", "", "windows from this time on, or from so long ago")
+	cmd.Flags().StringVar(&to, "to", "", "windows before this time, or so long ago")
+	cmd.Flags().BoolVar(&j.DryRun, "dry-run", false, "write nothing and publish no event")
 	return cmd
 }
 

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/millrace/millrace/drift/internal/page"
@@ -38,10 +39,12 @@ type Report struct {
 
 	ReferenceRows int64  `json:"reference_rows"`
 	ReferenceMade string `json:"reference_made,omitempty"`
-	SQL           string `json:"sql"` // selects the window's rows
+	// OutOfFold says that figures of the reference are of out-of-fold predictions.
+	OutOfFold bool   `json:"out_of_fold,omitempty"`
+	SQL       string `json:"sql"` // selects the window's rows
 }
 
-// Standing is what a job of the monitor found: ok, breached, too_few or not_judged.
+// Standing is what a job of the monitor found: ok, breached, too_few, not_judged or learning.
 type Standing struct {
 	Verdict  string `json:"verdict"`
 	Revision uint32 `json:"revision"`
@@ -150,8 +153,11 @@ type Figure struct {
 	Value     *float64 `json:"value"` // null: not defined
 	Threshold *float64 `json:"threshold,omitempty"`
 	Breached  bool     `json:"breached"`
-	Reference *float64 `json:"reference,omitempty"` // of the out-of-fold predictions
-	History   History  `json:"history"`
+	// Breaches says on which side of the threshold the figure breaches it: below, above, or
+	// beyond, by its distance from 0.
+	Breaches  schemas.Direction `json:"breaches,omitempty"`
+	Reference *float64          `json:"reference,omitempty"` // of the reference's predictions: see OutOfFold
+	History   History           `json:"history"`
 }
 
 // worseFirst orders scores: what drifted before what may have, each by units of the threshold.
@@ -230,6 +236,17 @@ const fileStamp = "20060102T150405Z"
 // file returns the path of a window's files below the reports' folder, without extension.
 func file(model, version string, start time.Time) string {
 	return filepath.Join(model, version, start.UTC().Format(fileStamp))
+}
+
+// Link returns where the report of a window is found: below a URL, or, where base is empty, as
+// the path below the reports' folder.
+func Link(base string) func(model, version string, start time.Time) string {
+	if base != "" {
+		base = strings.TrimRight(base, "/") + "/"
+	}
+	return func(model, version string, start time.Time) string {
+		return base + filepath.ToSlash(file(model, version, start)) + ".html"
+	}
 }
 
 // Write writes a report as HTML and as JSON below dir and returns the two paths. Each file

@@ -150,7 +150,7 @@ func TestReporter(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(cfg.Dir, "flights", "1.0", "20010206T000000Z.html"))
 	require.NoError(t, err)
 	require.Less(t, len(page), 300_000)
-	require.Equal(t, 4+5+5, strings.Count(string(page), "<svg"), "quality, distributions, histories")
+	require.Equal(t, 12+5+5, strings.Count(string(page), "<svg"), "quality, distributions, histories")
 	require.NotContains(t, string(page), "<script")
 	require.NotContains(t, string(page), "http://127")
 	require.NotContains(t, string(page), "ZgotmplZ")
@@ -175,7 +175,7 @@ func TestReporter(t *testing.T) {
 	require.Contains(t, rep.Columns[0].Explanation, "The share of other categories rose from 0.0 % to 2")
 	require.Len(t, rep.Columns[0].History.Scores, 6)
 	require.Equal(t, rep.Columns[0].Scores[0].Score, rep.Columns[0].History.Scores[5])
-	require.Equal(t, 0.83, *rep.Quality[3].Reference)
+	require.Equal(t, 0.83, *rep.Quality[7].Reference)
 	require.Equal(t, rep.Rows, clickhousetest.Count(t, c, "SELECT count() AS n FROM ("+rep.SQL+")"))
 
 	index, err = os.ReadFile(filepath.Join(cfg.Dir, "index.html"))
@@ -198,10 +198,42 @@ FROM %[1]s.observations_flights WHERE event_time < '2001-02-03 00:00:00' AND eve
 	require.Contains(t, string(page), "(revision 1)")
 }
 
+// TestReportsOfALearnedReference has two windows that the reference is made of, and four that
+// are compared with it.
+func TestReportsOfALearnedReference(t *testing.T) {
+	c := clickhousetest.Client(t)
+	v := fill(t, c, 6, 200, 1)
+	v.Reference, v.Manifest.Monitoring.Reference = nil, &schemas.Learned{Windows: 2}
+	r, cfg := newReporter(t, c)
+	_, err := newMonitor(c).Tick(t.Context(), now, []drift.Version{v})
+	require.NoError(t, err)
+	for range 2 {
+		_, err = r.Tick(t.Context(), now, []drift.Version{v})
+		require.NoError(t, err)
+	}
+	for day, verdict := range map[int]string{1: "learning", 2: "learning", 6: "ok"} {
+		base := filepath.Join(cfg.Dir, "flights", "1.0", fmt.Sprintf("200102%02dT000000Z", day))
+		text, err := os.ReadFile(base + ".json")
+		require.NoError(t, err)
+		var rep report.Report
+		require.NoError(t, json.Unmarshal(text, &rep))
+		require.Equal(t, verdict, rep.Drift.Verdict, "day %d", day)
+		require.Equal(t, int64(400), rep.ReferenceRows)
+		require.Len(t, rep.Columns, map[string]int{"learning": 0, "ok": 3}[verdict], "day %d", day)
+		page, err := os.ReadFile(base + ".html")
+		require.NoError(t, err)
+		require.Equal(t, verdict == "learning", strings.Contains(string(page), "not judged: the reference is learned up to here"), "day %d", day)
+	}
+	index, err := os.ReadFile(filepath.Join(cfg.Dir, "index.html"))
+	require.NoError(t, err)
+	require.Contains(t, string(index), ">learning</td>")
+}
+
 func TestWriteReplacesWhole(t *testing.T) {
 	dir := t.TempDir()
 	value, p := 0.5, 1e-300
-	r := report.Report{Model: "m", Version: "1", WindowStart: start, WindowEnd: start.Add(time.Hour), MadeAt: now, Columns: []report.Column{
+	quality := []report.Figure{{Metric: "rmse", Value: &value, Threshold: &p, Breached: true, Breaches: schemas.BreachesAbove}}
+	r := report.Report{Model: "m", Version: "1", WindowStart: start, WindowEnd: start.Add(time.Hour), MadeAt: now, Quality: quality, Columns: []report.Column{
 		{Column: "empty", Type: "numeric"},
 		{Column: "one", Type: "numeric", Bins: report.Bins{Edges: []float64{3}, Reference: []int64{0, 0}, Current: []int64{0, 0}}},
 		{
@@ -222,6 +254,7 @@ func TestWriteReplacesWhole(t *testing.T) {
 		require.NotContains(t, string(page), "<script")
 		require.Contains(t, string(page), "not judged yet")
 		require.Contains(t, string(page), "1e-300")
+		require.Contains(t, string(page), "above threshold")
 		require.Contains(t, string(page), `not judged <small class="dim">too few rows: of 4</small>`)
 		left, err := filepath.Glob(filepath.Join(filepath.Dir(paths[0]), ".report-*"))
 		require.NoError(t, err)

@@ -2,10 +2,10 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -47,6 +47,7 @@ func (c Config) Validate() error {
 // Store has what reports are made of, and keeps which were written. The reporter makes one
 // call at a time.
 type Store interface {
+	drift.LearnedReferences
 	// DueReports returns windows that were finished, or revised, since their report was
 	// written, the newest first.
 	DueReports(ctx context.Context, m *schemas.Manifest, most int) ([]schemas.DueReport, error)
@@ -67,12 +68,19 @@ type Reporter struct {
 	cfg     Config
 	store   Store
 	log     zerolog.Logger
-	indexed bool // the index was written since the start
+	indexed bool                // the index was written since the start
+	learned map[string]*learned // by "<model>/<version>"
+}
+
+// learned is a reference that a version has learned.
+type learned struct {
+	reference *schemas.Reference
+	to        time.Time // windows that start before it were not compared with it
 }
 
 // NewReporter returns a reporter of a valid configuration. It starts nothing.
 func NewReporter(cfg Config, store Store, log zerolog.Logger) *Reporter {
-	return &Reporter{cfg: cfg, store: store, log: log}
+	return &Reporter{cfg: cfg, store: store, log: log, learned: map[string]*learned{}}
 }
 
 // Tick is one pass at the time now. It returns the paths of the HTML files written; as
@@ -111,7 +119,13 @@ func (r *Reporter) tickVersion(ctx context.Context, now time.Time, v drift.Versi
 		return nil, nil
 	}
 	slices.Reverse(due)
-	reports, err := r.collect(ctx, now, v, due)
+	var compared time.Time
+	if v.Learns() {
+		if v.Reference, compared, err = r.reference(ctx, m); err != nil {
+			return nil, err
+		}
+	}
+	reports, err := r.collect(ctx, now, v, due, compared)
 	if err != nil {
 		return nil, err
 	}
@@ -137,11 +151,25 @@ func (r *Reporter) tickVersion(ctx context.Context, now time.Time, v drift.Versi
 	return paths, nil
 }
 
+// reference returns the reference that a version has learned, and from when on windows are
+// compared with it; nil where it has not learned one yet.
+func (r *Reporter) reference(ctx context.Context, m *schemas.Manifest) (*schemas.Reference, time.Time, error) {
+	key := m.Name + "/" + m.Version
+	if r.learned[key] == nil {
+		ref, to, err := drift.Learned(ctx, r.store, m)
+		if err != nil || ref == nil {
+			return nil, time.Time{}, err
+		}
+		r.learned[key] = &learned{ref, to}
+	}
+	return r.learned[key].reference, r.learned[key].to, nil
+}
+
 // worst is the verdict that tells most: breached, else ok, else why there is none.
 func worst(verdicts ...*Standing) string {
 	out := ""
 	for _, v := range verdicts {
-		none := out == "" || out == string(schemas.VerdictTooFew) || out == string(schemas.VerdictNotJudged)
+		none := slices.Contains([]string{"", string(schemas.VerdictTooFew), string(schemas.VerdictNotJudged), string(schemas.VerdictLearning)}, out)
 		if v != nil && (none || v.Verdict == string(schemas.VerdictBreached)) {
 			out = v.Verdict
 		}
@@ -178,8 +206,9 @@ func byWindow(found schemas.Results) results {
 }
 
 // collect gathers the reports of windows, oldest first: results and history by one query
-// of each table, distributions by one count over the rows.
-func (r *Reporter) collect(ctx context.Context, now time.Time, v drift.Version, due []schemas.DueReport) ([]Report, error) {
+// of each table, distributions by one count over the rows. Windows that start before compared
+// have no distributions: the reference is made of them.
+func (r *Reporter) collect(ctx context.Context, now time.Time, v drift.Version, due []schemas.DueReport, compared time.Time) ([]Report, error) {
 	length := v.Manifest.Monitoring.Window.Std()
 	first := due[0].WindowStart.Add(-time.Duration(r.cfg.HistoryWindows) * length)
 	stored, err := r.store.Results(ctx, v.Manifest, first, due[len(due)-1].WindowStart)
@@ -200,7 +229,7 @@ func (r *Reporter) collect(ctx context.Context, now time.Time, v drift.Version, 
 	reports := make([]Report, len(due))
 	for i, start := range starts {
 		var c *profile.WindowCounts
-		if counts != nil {
+		if counts != nil && !start.Before(compared) {
 			c = &counts[i]
 		}
 		reports[i] = r.compose(now, v, start, found, c)
@@ -237,7 +266,7 @@ func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, foun
 		scores[d.Column] = append(scores[d.Column], s)
 	}
 	if v.Reference != nil {
-		rep.ReferenceRows, rep.ReferenceMade = v.Reference.Rows, v.Reference.Made
+		rep.ReferenceRows, rep.ReferenceMade, rep.OutOfFold = v.Reference.Rows, v.Reference.Made, v.Reference.OutOfFold
 	}
 	recent := r.recent(start, m.Monitoring.Window.Std(), found)
 	if counts != nil {
@@ -248,6 +277,9 @@ func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, foun
 	}
 	for _, a := range found.accuracy[at] {
 		f := Figure{Metric: a.Metric, Value: a.Value, Threshold: a.Threshold, Breached: a.Breached}
+		if known, ok := schemas.FigureOf(schemas.Stattest(a.Metric)); ok {
+			f.Breaches = known.Direction
+		}
 		f.History = History{Stattest: a.Metric, Threshold: a.Threshold}
 		if v.Reference != nil {
 			if q, ok := v.Reference.Quality[schemas.Stattest(a.Metric)]; ok {
@@ -262,6 +294,13 @@ func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, foun
 			}
 		}
 		rep.Quality = append(rep.Quality, f)
+	}
+	if m.Target != nil {
+		order := m.Target.Figures()
+		at := func(f Figure) int {
+			return slices.IndexFunc(order, func(o schemas.Figure) bool { return string(o.Name) == f.Metric })
+		}
+		slices.SortStableFunc(rep.Quality, func(a, b Figure) int { return cmp.Compare(at(a), at(b)) })
 	}
 	return rep
 }
@@ -329,7 +368,7 @@ func (r *Reporter) writeIndex(ctx context.Context, versions []drift.Version) err
 		for _, row := range rows[:min(len(rows), maxIndexed)] {
 			w := indexWindow{Start: row.WindowStart, Drift: row.Drift, Accuracy: row.Accuracy, Rows: row.Rows, Labels: row.Labels}
 			if row.Reported {
-				w.Link = filepath.ToSlash(file(iv.Model, iv.Version, row.WindowStart)) + ".html"
+				w.Link = Link("")(iv.Model, iv.Version, row.WindowStart)
 			}
 			iv.Windows = append(iv.Windows, w)
 		}

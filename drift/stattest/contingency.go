@@ -11,9 +11,10 @@ import (
 // sides, and makes it the statistic of a test with the chi-square distribution; f is given
 // the cell's shares of both sides, their difference d = q-p, and w and u, the shares of the
 // reference and the current data of all rows. The effect
-// size is Cramér's V of the table of shares: sqrt(Σ (p-q)²/(p+q) / 2), from 0 for equal to
-// 1 for disjoint. Shares, so that both sides weigh the same: V of the table of counts
-// shrinks with the reference's multiple of the current rows.
+// size is the association of the table of shares: sqrt(Σ (p-q)²/(p+q) / 2), from 0 for equal to
+// 1 for disjoint. It is Cramér's V where both sides have as many rows, and not the V of
+// textbooks, of the table of counts, elsewhere: that shrinks with the reference's multiple of
+// the current rows, and this one does not, since both sides weigh the same.
 func homogeneity(test string, reference, current []float64, f func(p, q, d, w, u float64) float64) (Result, error) {
 	nr, nc, err := totals(test, reference, current)
 	if err != nil {

@@ -38,7 +38,7 @@ type arrayBuilder[T any] interface {
 }
 
 // newColumn returns the column of an output that gives says its tensor converts to.
-// It calls invalid with each row whose value is not finite.
+// It calls invalid with each row whose value is not finite, or beyond int64.
 func newColumn(o *schemas.Output, t *tensor, alloc memory.Allocator, invalid func(row int, value float64)) column {
 	switch o.Type {
 	case schemas.TypeBool:
@@ -64,7 +64,16 @@ func numbers[T number](t *tensor, index int, b arrayBuilder[T], invalid func(row
 			}
 		}
 	}}
-	switch t.Type {
+	if t.Type == "uint64" { // read as int64, where what is beyond that is negative
+		c.check = func(run []T, from int) {
+			for k, v := range run {
+				if v < 0 {
+					invalid(from+k, float64(v)+1<<64)
+				}
+			}
+		}
+	}
+	switch t.element() {
 	case elementFloat:
 		c.read = convert[T, float32](t, index)
 	case elementDouble:

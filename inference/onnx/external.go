@@ -52,20 +52,11 @@ var graphMessage = func() *message {
 // an error. So is what cannot be read as a message: the runtime's parser takes some of it, and
 // would find files that were passed over here.
 func externalFiles(path string) ([]string, error) {
-	f, err := schemas.OpenFile(path)
+	text, unmap, err := mapGraph(path)
 	if err != nil {
-		return nil, fmt.Errorf("read graph: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil || info.Size() == 0 {
 		return nil, err
 	}
-	text, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
-	if err != nil {
-		return nil, fmt.Errorf("read graph %s: %w", path, err)
-	}
-	defer unix.Munmap(text) //nolint:errcheck // it is a mapping of this function
+	defer unmap()
 	w := externalWalk{}
 	w.walk(text, graphMessage, 0)
 	if w.err != nil {
@@ -73,6 +64,24 @@ func externalFiles(path string) ([]string, error) {
 	}
 	slices.Sort(w.files)
 	return slices.Compact(w.files), nil
+}
+
+// mapGraph maps a file into memory until unmap is called.
+func mapGraph(path string) (text []byte, unmap func(), err error) {
+	f, err := schemas.OpenFile(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read graph: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return nil, func() {}, err
+	}
+	text, err = unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read graph %s: %w", path, err)
+	}
+	return text, func() { _ = unix.Munmap(text) }, nil // it is a mapping of this package
 }
 
 var errNoGraph = errors.New("it is no ONNX graph, or a part of one: not readable as a protobuf message")

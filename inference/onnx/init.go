@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/printable"
 )
 
 // maxFeatures bounds how many columns of inputs Init writes down.
@@ -22,9 +22,9 @@ const maxInitColumns = 16
 // Init writes the manifest of a graph that has none. What the graph cannot say is marked
 // "# CHECK:" where a default stands and commented out where there is none; as it is, the
 // manifest parses, and the model loads and predicts. An empty name is made from the file's
-// name, an empty version is "1".
-func Init(path, name, version string) (manifestYAML []byte, err error) {
-	g, err := inspect(path)
+// name, an empty version is "1". maxBatchSize is the manifest's batch.max_batch_size, 0 for none.
+func Init(path, name, version string, maxBatchSize int) (manifestYAML []byte, err error) {
+	g, unusable, err := inspect(path, maxBatchSize == 1)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func Init(path, name, version string) (manifestYAML []byte, err error) {
 	if version == "" {
 		version = "1"
 	}
-	w := &manifestWriter{taken: map[string]bool{}}
+	w := &manifestWriter{taken: map[string]bool{}, keys: map[string]bool{schemas.ColumnRequestID: true}}
 	for _, c := range append(schemas.SystemColumns(), schemas.ColumnStoredAt) {
 		w.taken[c] = true
 	}
@@ -59,9 +59,13 @@ func Init(path, name, version string) (manifestYAML []byte, err error) {
 			w.line("    - {file: %s, sha256: %s}", quote(e.File), e.SHA256)
 		}
 	}
-	err = errors.Join(w.inputs(g.Inputs), w.outputs(g.Outputs))
+	err = errors.Join(w.inputs(g.Inputs, g.known), w.outputs(g.Outputs, unusable))
 	if err != nil {
 		return nil, fmt.Errorf("write a manifest for %s: %w", path, err)
+	}
+	if maxBatchSize > 0 {
+		w.line("\n# Rows of one run of the graph at most. 1 scores each row alone: its answer may depend on the others.")
+		w.line("batch:\n  max_batch_size: %d", maxBatchSize)
 	}
 	w.rest()
 	text := []byte(w.text.String())
@@ -74,6 +78,7 @@ func Init(path, name, version string) (manifestYAML []byte, err error) {
 type manifestWriter struct {
 	text  strings.Builder
 	taken map[string]bool // column names, lower case
+	keys  map[string]bool // of requests
 	score string          // the first output that is a float
 }
 
@@ -96,6 +101,9 @@ var notIdentifier = regexp.MustCompile(`[^A-Za-z0-9_]+`)
 // identifier makes a column name of any text.
 func identifier(text string) string {
 	name := notIdentifier.ReplaceAllString(text, "_")
+	if !strings.HasSuffix(text, "_") {
+		name = strings.TrimSuffix(name, "_")
+	}
 	if name == "" || isDigit(name[0]) {
 		name = "f" + name
 	}
@@ -122,7 +130,7 @@ func quote(text string) string {
 
 // inputs writes the features and, where that does not follow from their names, which features fill
 // which tensor.
-func (w *manifestWriter) inputs(tensors []Tensor) error {
+func (w *manifestWriter) inputs(tensors []Tensor, known map[graphColumn][]string) error {
 	var errs []error
 	var inputs []string
 	named := true
@@ -138,7 +146,7 @@ func (w *manifestWriter) inputs(tensors []Tensor) error {
 		}
 		if t.width() == 0 {
 			errs = append(errs, fmt.Errorf("graph input %q is %s: the number of features is not in the graph; "+
-				"export it with a fixed second dimension (skl2onnx: FloatTensorType([None, 20]))", t.Name, t))
+				"export it with a fixed second dimension (skl2onnx: FloatTensorType([None, 20])), or write the manifest by hand, with all features", t.Name, t))
 			continue
 		}
 		if count += t.width(); count > maxFeatures {
@@ -161,13 +169,30 @@ func (w *manifestWriter) inputs(tensors []Tensor) error {
 				named = false
 			}
 			comment := ""
+			values := known[graphColumn{t.Name, c}]
 			switch {
-			case t.Type == elementString && c == 0:
+			case t.Type == elementString && c == 0 && values == nil:
 				comment = " # CHECK: if it has few values, make it \"type: category\" and list them under categories, so that drift can be seen"
 			case t.width() > 1 && c == 0:
 				comment = " # CHECK: the graph does not name its columns; call them as in your requests, in this order"
 			}
-			w.line("  - name: %s%s\n    type: %s", plain(name), comment, featureType(t.Type))
+			w.line("  - name: %s%s", plain(name), comment)
+			if want != name && schemas.ValidSource(want) && !w.keys[want] {
+				w.keys[want] = true
+				w.line("    source: %s # the key of a request", quote(want))
+			} else {
+				w.keys[name] = true
+			}
+			if t.Type != elementString || values == nil {
+				w.line("    type: %s", featureType(t.element()))
+				continue
+			}
+			quoted := make([]string, len(values))
+			for i, v := range values {
+				quoted[i] = quote(v)
+			}
+			w.line("    type: %s\n    categories: [%s] # those that the graph knows; CHECK: \"unknown: reject\" refuses all others",
+				schemas.TypeCategory, strings.Join(quoted, ", "))
 		}
 		named = named && (t.width() == 1 || len(tensors) == 1)
 		inputs = append(inputs, fmt.Sprintf("  - name: %s\n    features: [%s]", quote(t.Name), strings.Join(features, ", ")))
@@ -180,15 +205,18 @@ func (w *manifestWriter) inputs(tensors []Tensor) error {
 }
 
 // outputs writes one prediction column for each column of each output tensor; of the
-// probabilities of two classes, only that of the second.
-func (w *manifestWriter) outputs(tensors []Tensor) error {
+// probabilities of two classes, only that of the second. unusable says why outputs are left out.
+func (w *manifestWriter) outputs(tensors []Tensor, unusable []error) error {
+	if len(tensors) == 0 && len(unusable) > 0 {
+		return fmt.Errorf("no output of the graph can be used: %w: %s", errors.Join(unusable...), adviceOnRows)
+	}
 	var errs []error
 	var lines []string
+	for _, why := range unusable {
+		lines = append(lines, "  # CHECK: an output is left out: "+printable.Text(why.Error()))
+	}
 	for _, t := range tensors {
 		switch {
-		case t.Kind == kindTensor && !slices.Contains(elements, t.Type):
-			lines = append(lines, fmt.Sprintf("  # CHECK: output %s is left out: it is %s.", quote(t.Name), t))
-			continue
 		case t.readable() != nil:
 			errs = append(errs, fmt.Errorf("graph output %w", t.readable()))
 			continue
@@ -197,15 +225,22 @@ func (w *manifestWriter) outputs(tensors []Tensor) error {
 			continue
 		}
 		lines = append(lines, fmt.Sprintf("  # Output %s, %s.", quote(t.Name), t))
-		float := t.Type == elementFloat || t.Type == elementDouble
+		float := t.element() == elementFloat || t.element() == elementDouble
 		if float && t.width() == 2 && strings.Contains(strings.ToLower(t.Name), "prob") {
-			lines = append(lines, w.output("probability", t, 1, "of the second class, the positive one where there are two"))
+			which := "of the second class, the positive one where there are two"
+			if len(t.classes) == 2 {
+				which = fmt.Sprintf("of class %q, not of class %q", t.classes[1], t.classes[0])
+			}
+			lines = append(lines, w.output("probability", t, 1, which))
 			continue
 		}
 		for c := range min(t.width(), maxInitColumns) {
 			name := t.Name
 			if t.width() > 1 {
 				name = fmt.Sprintf("%s_%d", t.Name, c)
+			}
+			if len(t.classes) == t.width() {
+				name = t.Name + "_" + t.classes[c]
 			}
 			lines = append(lines, w.output(name, t, c, ""))
 		}
@@ -224,7 +259,7 @@ func (w *manifestWriter) output(want string, t Tensor, index int, check string) 
 	if check != "" {
 		check = " # CHECK: " + check
 	}
-	typ := featureType(t.Type)
+	typ := featureType(t.element())
 	if w.score == "" && (typ == schemas.TypeFloat32 || typ == schemas.TypeFloat64) {
 		w.score = name
 	}

@@ -29,7 +29,7 @@ func TestDescribe(t *testing.T) {
 
 	g, err = onnx.Describe(filepath.Join("testdata", "zipmap.onnx"))
 	require.NoError(t, err)
-	require.Equal(t, "sequence", g.Outputs[1].String())
+	require.Equal(t, "float []", g.Outputs[1].String(), "the tensor that the maps are made of")
 
 	_, err = onnx.Describe(filepath.Join("testdata", "golden.json"))
 	require.ErrorContains(t, err, "describe ")
@@ -55,7 +55,7 @@ func TestInitToPrediction(t *testing.T) {
 	}{
 		"linear": {[]string{"f0 float32", "f1 float32", "f2 float32"}, []string{"y float32 y 0"}, row{"f0": 2, "f1": 0, "f2": 0}, "y", 1.75},
 		"multi_input": {
-			[]string{"price float64", "count int64", "carrier string", "urgent bool"},
+			[]string{"price float64", "count int64", "carrier category", "urgent bool"},
 			[]string{"total float64 total 0", "carrier_out string carrier_out 0", "relaxed bool relaxed 0", "count_out int32 count_out 0"},
 			row{"price": 2.5, "count": 2, "carrier": "WN", "urgent": true},
 			"total", 8.0,
@@ -73,14 +73,14 @@ func TestInitToPrediction(t *testing.T) {
 		// Names that ClickHouse, YAML and the system columns leave no room for.
 		"names": {
 			[]string{"version_2 float32", "float_1 string", "true int64", "wide_0 float32", "wide_1 float32"},
-			[]string{"True_2 int64 True 0", "outcome_2 float32 outcome 0", "wide_out_0 float32 wide_out 0", "wide_out_1 float32 wide_out 1", "f1_label_ string 1 label! 0"},
-			row{"version_2": 3, "float_1": "x", "true": 5, "wide_0": 7, "wide_1": 8},
+			[]string{"True_2 int64 True 0", "outcome_2 float32 outcome 0", "wide_out_0 float32 wide_out 0", "wide_out_1 float32 wide_out 1", "f1_label string 1 label! 0"},
+			row{"version_2": 3, "float_1": "x", "true": 5, "wide_0": 7, "wide_1": 8}, // by column
 			"wide_out_1", 8.0,
 		},
 	} {
 		t.Run(graph, func(t *testing.T) {
 			path := filepath.Join("testdata", graph+".onnx")
-			text, err := onnx.Init(path, "", "")
+			text, err := onnx.Init(path, "", "", 0)
 			require.NoError(t, err)
 			m, err := schemas.ParseManifest(graph, text)
 			require.NoError(t, err)
@@ -127,13 +127,11 @@ func TestInitToPrediction(t *testing.T) {
 }
 
 func TestInitRefuses(t *testing.T) {
-	_, err := onnx.Init(filepath.Join("testdata", "zipmap.onnx"), "m", "1")
-	require.ErrorContains(t, err, "without ZipMap (skl2onnx: options={'zipmap': False})")
-	_, err = onnx.Init(filepath.Join("testdata", "any_width.onnx"), "m", "1")
+	_, err := onnx.Init(filepath.Join("testdata", "any_width.onnx"), "m", "1", 0)
 	require.ErrorContains(t, err, `graph input "x" is float [?, ?]: the number of features is not in the graph`)
-	_, err = onnx.Init(filepath.Join("testdata", "linear.onnx"), "Not A Name", "1")
+	_, err = onnx.Init(filepath.Join("testdata", "linear.onnx"), "Not A Name", "1", 0)
 	require.ErrorContains(t, err, `name: "Not A Name" is not a model name`)
-	_, err = onnx.Init("missing.onnx", "m", "1")
+	_, err = onnx.Init("missing.onnx", "m", "1", 0)
 	require.ErrorContains(t, err, "missing.onnx")
 }
 
@@ -151,7 +149,7 @@ func TestInitNamesAModelAfterItsFile(t *testing.T) {
 	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "My Model-2.final.onnx")
 	require.NoError(t, os.WriteFile(path, graph, 0o600))
-	text, err := onnx.Init(path, "", "")
+	text, err := onnx.Init(path, "", "", 0)
 	require.NoError(t, err)
 	m, err := schemas.ParseManifest(path, text)
 	require.NoError(t, err)

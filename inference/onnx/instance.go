@@ -30,7 +30,8 @@ type instance struct {
 	outputs    []*tensor
 	columns    []column // of results
 	categories []categories
-	batch      int // rows that the graph insists on, 0 if any
+	batch      int  // rows that the graph insists on, 0 if any
+	half       bool // the graph computes with floats of 16 bits
 
 	runRows int      // rows of a run
 	full    *binding // of runRows rows
@@ -102,7 +103,7 @@ func (i *instance) bind(rows int) (_ *binding, err error) {
 				return err
 			}
 			b.values = append(b.values, v)
-			if err := to(t.Name, v); err != nil {
+			if err := to(t.inSession(), v); err != nil {
 				return err
 			}
 		}
@@ -146,6 +147,14 @@ func (i *instance) bound(n int) (*binding, error) {
 		}
 	}
 	return i.short, nil
+}
+
+// Rounding implements inference.Rounded.
+func (i *instance) Rounding() float64 {
+	if i.half {
+		return 0.02
+	}
+	return 0
 }
 
 // Predict scores in, as inference.Instance says.
@@ -249,16 +258,27 @@ func (i *instance) run(in arrow.Record, from, n int) error {
 	if err != nil {
 		return err
 	}
+	i.gather(in, from, n)
+	for k, t := range i.inputs {
+		t.outside(n, func(row, column int, value any) {
+			f := &i.model.Manifest.Features[i.features[k][column]]
+			i.fail(from+row, schemas.ErrorClassOutOfRange, "%q is %v to the graph, which does not fit its input %q, %s", f.Key(), value, t.Name, t)
+		})
+	}
+	return i.runBound(b, n)
+}
+
+// gather fills the input tensors with rows [from, from+n).
+func (i *instance) gather(in arrow.Record, from, n int) {
 	for k, t := range i.inputs {
 		for c, f := range i.features[k] {
 			t.gather(c, in.Column(f), from, n, i.categories[f].n)
 		}
 	}
-	return i.runBound(b, n)
 }
 
-// keepGood keeps a row of the run that just succeeded, once: of the warm-up, or of the
-// first request that can be scored where all rows of the warm-up fail.
+// keepGood keeps a row of the run that just succeeded, once: of the warm-up, in which some
+// rows succeed.
 func (i *instance) keepGood() {
 	if i.good != nil {
 		return
@@ -292,7 +312,7 @@ func (i *instance) runBound(b *binding, n int) error {
 		}
 		// CUDA takes its copy of an input when it is bound.
 		if i.cuda {
-			if err := b.io.BindInput(t.Name, b.values[k]); err != nil {
+			if err := b.io.BindInput(t.inSession(), b.values[k]); err != nil {
 				return err
 			}
 		}

@@ -262,6 +262,8 @@ func TestAllocationsDoNotGrowWithRows(t *testing.T) {
 		"mlp":   floats(20) + mlpOutputs,
 		"gbdt":  floats(20) + gbdtOutputs,
 		"codes": codesManifest,
+
+		"exporters/io_f16": floats(3) + "\noutputs:\n  - {name: y, type: float32}",
 	} {
 		t.Run(graph, func(t *testing.T) {
 			m := loadModel(t, graph, manifest+"\nbatch: {preferred_batch_size: 64}")
@@ -348,10 +350,6 @@ func TestManifestAndGraphMustAgree(t *testing.T) {
 		"number as bool": {
 			"multi_input", strings.Replace(multiInputManifest, "urgent, type: bool", "urgent, type: int64", 1),
 			`graph input "urgent" is bool [?], and the manifest says feature "urgent" is int64`,
-		},
-		"zipmap": {
-			"zipmap", floats(3) + "\noutputs:\n  - {name: p, tensor: output_probability, type: float32}",
-			`graph output "output_probability" is a sequence, not a tensor: convert the model again without ZipMap`,
 		},
 		"cuda": {"linear", floats(3) + out + "\ndevice: cuda", "device cuda is not available"},
 	} {
@@ -447,21 +445,12 @@ func TestNoRowIsToBlameWhereAllFail(t *testing.T) {
 	}
 }
 
-// A graph that scored no row of the warm-up learns from requests which rows are good.
-func TestFirstGoodRowMayBeARequest(t *testing.T) {
+// A graph that scores no row of the warm-up would score no request.
+func TestWarmUpInWhichEveryRowFails(t *testing.T) {
 	m := loadModel(t, "gather", strings.NewReplacer("min: 0", "min: 50", "max: 2", "max: 99").Replace(gatherManifest))
-	inst, alloc := newInstance(t, m)
-	_, failed := predict(t, m, inst, alloc, []row{{"index": 98}, {"index": 99}})
-	require.Len(t, failed, 2, "nothing is known to be good")
-	got, failed := predict(t, m, inst, alloc, []row{{"index": 98}, {"index": 1}, {"index": 99}})
-	require.Len(t, failed, 2)
-	require.Equal(t, []row{{"price": nil}, {"price": 20.0}, {"price": nil}}, got)
-	_, failed = predict(t, m, inst, alloc, []row{{"index": 98}, {"index": 99}})
-	require.Len(t, failed, 2, "the runtime works, so the rows are to blame")
-
-	in := batch(t, m, alloc, []row{{"index": 98}, {"index": 1}})
-	defer in.Release()
-	onnx.FailRuns(inst, func() error { return errors.New("out of memory") })
-	_, _, err := inst.Predict(context.Background(), in)
-	require.ErrorContains(t, err, "the instance is unusable")
+	alloc := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	defer alloc.AssertSize(t, 0)
+	_, err := inference.NewInstance(context.Background(), onnx.Runtime{}, m, alloc)
+	require.ErrorContains(t, err, "model gather/1: it answers none of 256 rows, the first with inference_failed: ")
+	require.ErrorContains(t, err, "give the features min and max, categories or defaults that the graph can score, or a sample")
 }

@@ -91,7 +91,7 @@ func loadModel(tb testing.TB, graph, manifest string) *inference.Model {
 	path := filepath.Join("testdata", graph+".onnx")
 	digest, err := inference.Digest(path)
 	require.NoError(tb, err)
-	text := fmt.Sprintf("name: %s\nversion: \"1\"\nruntime: onnx\nartifact: {file: model.onnx, sha256: %s}%s\n", graph, digest, manifest)
+	text := fmt.Sprintf("name: %s\nversion: \"1\"\nruntime: onnx\nartifact: {file: model.onnx, sha256: %s}%s\n", filepath.Base(graph), digest, manifest)
 	root := tb.TempDir()
 	ref, err := inference.InstallModel(root, path, []byte(text))
 	require.NoError(tb, err)

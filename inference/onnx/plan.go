@@ -41,10 +41,10 @@ func planInputs(m *schemas.Manifest, g *Graph) (inputs []inputPlan, batch int, e
 			fed[i] = true
 			p.features = append(p.features, i)
 			switch f := &m.Features[i]; {
-			case cuts(f.Type, t.Type):
+			case cuts(f.Type, t.element()):
 				bad("graph input %q is %s, and the manifest says feature %q is %s, which does not convert without loss: declare it as %s",
-					t.Name, t, f.Name, f.Type, t.Type)
-			case !feeds(f.Type, t.Type):
+					t.Name, t, f.Name, f.Type, featureType(t.element()))
+			case !feeds(f.Type, t.element()):
 				bad("graph input %q is %s, and the manifest says feature %q is %s, which does not convert", t.Name, t, f.Name, f.Type)
 			}
 		}
@@ -127,13 +127,17 @@ func neededOutputs(m *schemas.Manifest, g *Graph) ([]Tensor, error) {
 		if _, ok := find(needed, o.Tensor); ok {
 			continue
 		}
-		if err := t.readable(); err != nil {
+		if err := t.converts(); err != nil {
 			errs = append(errs, fmt.Errorf("graph output %w", err))
 		}
 		needed = append(needed, t)
 	}
 	return needed, errors.Join(errs...)
 }
+
+// adviceOnRows is what can be done about an output that is not one row for each row.
+const adviceOnRows = "name another output, or export the graph so that each row has an answer of its own; " +
+	"where a run of one row has one answer, batch: {max_batch_size: 1} (millrace init --max-batch-size 1) scores each row alone"
 
 // checkOutputs checks columns and types against tensors whose shapes are known, batch
 // being the number of rows that the graph insists on.
@@ -145,12 +149,8 @@ func checkOutputs(m *schemas.Manifest, tensors []Tensor, batch int) error {
 			bad("graph output %w", err)
 			continue
 		}
-		b := t.batch()
-		switch {
-		case t.width() == 0:
-			bad("graph output %q is %s: its number of columns is unknown; export the graph with its output shapes", t.Name, t)
-		case b != 0 && b != batch:
-			bad("graph output %q is %s, which is not one row for each row of the inputs", t.Name, t)
+		if err := t.perRow(batch); err != nil {
+			bad("graph output %w: %s", err, adviceOnRows)
 		}
 	}
 	for _, o := range m.Outputs {
@@ -158,7 +158,7 @@ func checkOutputs(m *schemas.Manifest, tensors []Tensor, batch int) error {
 		if ok && t.width() > 0 && o.Index >= t.width() {
 			bad("graph output %q is %s, and the manifest's output %q is at index %d", t.Name, t, o.Name, o.Index)
 		}
-		if ok && !gives(t.Type, o.Type) {
+		if ok && !gives(t.element(), o.Type) {
 			bad("graph output %q is %s, and the manifest says output %q is %s, which does not convert", t.Name, t, o.Name, o.Type)
 		}
 	}

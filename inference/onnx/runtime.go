@@ -48,25 +48,41 @@ func (r Runtime) newInstance(ctx context.Context, m *inference.Model, alloc memo
 	if err := errors.Join(errIn, errOut); err != nil {
 		return nil, err
 	}
-	i := &instance{model: m, batch: batch, categories: categoriesOf(m.Manifest)}
+	if most := m.Manifest.Batch.MaxBatchSize; most > 0 && batch > most {
+		return nil, fmt.Errorf("the graph takes exactly %d rows in a run, and batch.max_batch_size is %d: export it with rows left open", batch, most)
+	}
+	if batch == 0 && m.Manifest.Batch.MaxBatchSize == 1 {
+		batch = 1
+	}
+	i := &instance{model: m, batch: batch, categories: categoriesOf(m.Manifest), half: g.half}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, i.Close())
 		}
 	}()
-	if i.session, i.cuda, err = r.open(m, g.Inputs, outputs); err != nil {
+	declared := slices.Clone(outputs)
+	if i.session, i.cuda, err = r.open(m, g, outputs); err != nil {
 		return nil, err
 	}
-	i.execute = i.session.RunWithBinding
+	i.execute = func(b *ort.IoBinding) error { return i.session.RunWithBinding(b) }
 	for _, p := range inputs {
 		i.inputs = append(i.inputs, newTensor(p.tensor, len(p.features)))
 		i.features = append(i.features, p.features)
 	}
-	if err := probe(i.session, i.inputs, batch, outputs); err != nil {
+	uneven := false
+	if i.batch, uneven, err = i.probe(alloc, outputs); err != nil {
+		if e := (scalarError{}); errors.As(err, &e) {
+			err = fmt.Errorf("graph output %w: %s", outputs[e.output].scalar(), adviceOnRows)
+		}
 		return nil, err
 	}
-	if err := checkOutputs(m.Manifest, outputs, batch); err != nil {
+	if err := checkOutputs(m.Manifest, outputs, i.batch); err != nil {
 		return nil, err
+	}
+	if uneven || !slices.EqualFunc(declared, outputs, func(d, o Tensor) bool { return d.agrees(o.Shape) }) {
+		if err := i.reopen(r, g, outputs); err != nil {
+			return nil, err
+		}
 	}
 	for _, t := range outputs {
 		i.outputs = append(i.outputs, newTensor(t, t.width()))
@@ -82,21 +98,59 @@ func (r Runtime) newInstance(ctx context.Context, m *inference.Model, alloc memo
 		}
 	}
 	i.schema = outputSchema(m.Manifest)
-	rows := batch
+	rows := i.batch
 	if rows == 0 {
 		rows, err = m.RunRows(func() (int, error) { return i.fastestRows(ctx, alloc) })
 		if err != nil {
 			return nil, err
 		}
+		if most := m.Manifest.Batch.MaxBatchSize; most > 0 {
+			rows = min(rows, most)
+		}
 	}
 	return i, i.resize(rows)
 }
 
+// reopen opens the session again with outputs reshaped to what they were found to be: they are not
+// what the graph declares, to which the runtime holds the memory that they are written to.
+func (i *instance) reopen(r Runtime, g *Graph, outputs []Tensor) error {
+	shapes := map[string][]int64{}
+	for k := range outputs {
+		shapes[outputs[k].Name] = outputs[k].Shape
+		outputs[k].session = rewrittenOutput + outputs[k].Name
+	}
+	again, err := rewrite(g.path, shapes)
+	if err != nil {
+		return err
+	}
+	if again.text == nil {
+		return errors.New("the graph gives outputs of other shapes than it declares, and cannot be corrected: export it again")
+	}
+	g.text = again.text
+	destroy(i.session)
+	i.session = nil
+	i.session, i.cuda, err = r.open(i.model, g, outputs)
+	return err
+}
+
+// probe finds out by rows of the example how many of them a run takes, the shapes that the outputs
+// really have, and whether those of a single row have others.
+func (i *instance) probe(alloc memory.Allocator, outputs []Tensor) (batch int, uneven bool, err error) {
+	example, err := i.model.Example(largestProbe, alloc)
+	if err != nil {
+		return 0, false, err
+	}
+	defer example.Release()
+	p := prober{session: i.session, inputs: i.inputs, outputs: outputs, fill: func(from, rows int) { i.gather(example, from, rows) }}
+	batch, err = p.probe(i.batch)
+	return batch, p.uneven, err
+}
+
 // open opens a session on the manifest's device, or on the CPU where there is no CUDA and
 // the manifest allows that.
-func (r Runtime) open(m *inference.Model, inputs, outputs []Tensor) (s *ort.DynamicAdvancedSession, cuda bool, err error) {
+func (r Runtime) open(m *inference.Model, g *Graph, outputs []Tensor) (s *ort.DynamicAdvancedSession, cuda bool, err error) {
 	device := m.Manifest.Device
-	s, err = openSession(m.ArtifactPath(), device, inputs, outputs)
+	s, err = openSession(g, device, outputs)
 	if err == nil || device != schemas.DeviceCUDA {
 		return s, device == schemas.DeviceCUDA, err
 	}
@@ -105,7 +159,7 @@ func (r Runtime) open(m *inference.Model, inputs, outputs []Tensor) (s *ort.Dyna
 			"or let %s name an ONNX Runtime that is built with CUDA", err, native.ONNXRuntime.Variable)
 	}
 	r.Log.Warn().Err(err).Stringer("model", m.Ref()).Msg("device cuda is not available, falling back to the CPU")
-	s, err = openSession(m.ArtifactPath(), schemas.DeviceCPU, inputs, outputs)
+	s, err = openSession(g, schemas.DeviceCPU, outputs)
 	return s, false, err
 }
 
@@ -126,6 +180,9 @@ func (i *instance) fastestRows(ctx context.Context, alloc memory.Allocator) (int
 	best, bestPerRow := sizes[0], 0.0
 	for _, rows := range sizes {
 		if rows > i.model.Manifest.Batch.MaxRows && rows > sizes[0] {
+			break
+		}
+		if most := i.model.Manifest.Batch.MaxBatchSize; most > 0 && rows > most && rows > sizes[0] {
 			break
 		}
 		if err := i.resize(rows); err != nil {

@@ -27,4 +27,4 @@ func (Runtime) NewInstance(context.Context, *inference.Model, memory.Allocator) 
 // Describe fails: this build has no cgo.
 func Describe(string) (*Graph, error) { return nil, errNoCgo }
 
-func inspect(string) (*Graph, error) { return nil, errNoCgo }
+func inspect(string, bool) (*Graph, []error, error) { return nil, nil, errNoCgo }

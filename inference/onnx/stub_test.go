@@ -17,6 +17,6 @@ func TestWithoutCgo(t *testing.T) {
 	var runtime inference.Runtime = onnx.Runtime{}
 	_, err := runtime.NewInstance(context.Background(), &inference.Model{}, memory.DefaultAllocator)
 	require.ErrorContains(t, err, "built without cgo")
-	_, err = onnx.Init("model.onnx", "", "")
+	_, err = onnx.Init("model.onnx", "", "", 0)
 	require.ErrorContains(t, err, "CGO_ENABLED=1")
 }

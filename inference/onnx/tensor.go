@@ -32,7 +32,7 @@ func (t *tensor) resize(rows int) {
 	t.pin.Unpin()
 	n := rows * t.columns
 	// The runtime keeps the address between calls, hence the pins.
-	switch t.Type {
+	switch t.element() {
 	case elementFloat:
 		t.data = pinned[float32](&t.pin, n)
 	case elementDouble:
@@ -63,8 +63,11 @@ func (t *tensor) release() {
 // value returns the first rows as a value of the runtime. The caller destroys it.
 func (t *tensor) value(rows int) (ort.Value, error) {
 	shape := ort.NewShape(int64(rows), int64(t.columns))
-	if len(t.Shape) == 1 {
+	switch {
+	case len(t.Shape) == 1:
 		shape = shape[:1]
+	case len(t.Shape) > 2:
+		shape = append(shape[:1], t.Shape[1:]...)
 	}
 	switch d := t.data.(type) {
 	case []float32:
@@ -257,4 +260,38 @@ func fillStrings(dst []string, stride int, feature arrow.Array, from, n int) {
 			dst[k*stride] = values.Value(row)
 		}
 	}
+}
+
+// outside calls each with the values of the first n rows that the graph's own type cannot hold,
+// by row and column, and puts a zero in their place.
+func (t *tensor) outside(n int, each func(row, column int, value any)) {
+	w, ok := wide[t.Type]
+	if !ok {
+		return
+	}
+	switch d := t.data.(type) {
+	case []float32:
+		limit(d[:n*t.columns], float32(w.low), float32(w.high), t.columns, each)
+	case []int32:
+		limit(d[:n*t.columns], int32(w.low), int32(w.high), t.columns, each)
+	case []int64:
+		limit(d[:n*t.columns], int64(w.low), wholeLimit(w.high), t.columns, each)
+	}
+}
+
+func limit[T number](data []T, low, high T, columns int, each func(row, column int, value any)) {
+	for k, v := range data {
+		if v < low || v > high { // NaN is neither
+			data[k] = 0
+			each(k/columns, k%columns, v)
+		}
+	}
+}
+
+// wholeLimit returns the greatest whole number up to x.
+func wholeLimit(x float64) int64 {
+	if x >= math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(x)
 }

@@ -37,7 +37,10 @@ type trial struct {
 	Load *loadTrial `json:"load,omitempty"` // load a version and run it
 }
 
-type initTrial struct{ Path, Name, Version string }
+type initTrial struct {
+	Path, Name, Version string
+	MaxBatchSize        int
+}
 
 type loadTrial struct{ Repository, Name, Version string }
 
@@ -58,7 +61,7 @@ func RunTrial(ctx context.Context, args []string, out io.Writer) int {
 	var err error
 	switch {
 	case t.Init != nil:
-		r.Manifest, err = onnx.Init(t.Init.Path, t.Init.Name, t.Init.Version)
+		r.Manifest, err = onnx.Init(t.Init.Path, t.Init.Name, t.Init.Version, t.Init.MaxBatchSize)
 	case t.Load != nil:
 		err = loadOnce(ctx, *t.Load)
 	default:
@@ -90,8 +93,9 @@ func loadOnce(ctx context.Context, l loadTrial) error {
 }
 
 // Init has a child process make a manifest for the graph of a file, within the limits of cfg.
-func Init(ctx context.Context, cfg config.Models, path, name, version string) (manifest []byte, err error) {
-	made, err := try(ctx, cfg, "read "+path, trial{Init: &initTrial{path, name, version}})
+// maxBatchSize is that of onnx.Init.
+func Init(ctx context.Context, cfg config.Models, path, name, version string, maxBatchSize int) (manifest []byte, err error) {
+	made, err := try(ctx, cfg, "read "+path, trial{Init: &initTrial{path, name, version, maxBatchSize}})
 	return made.Manifest, err
 }
 

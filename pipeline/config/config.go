@@ -190,6 +190,7 @@ type Monitor struct {
 	Interval       time.Duration `yaml:"interval"`
 	ReportInterval time.Duration `yaml:"report_interval"`
 	ReportsDir     string        `yaml:"reports_dir"`
+	ReportsURL     string        `yaml:"reports_url"` // under which reports_dir is served, for links in events; empty: events name the path
 }
 
 // Embedded is for `millrace dev` and `millrace demo`.

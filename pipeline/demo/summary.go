@@ -217,8 +217,8 @@ func reasons(breaches []schemas.Breach) string {
 			what += " of " + b.Column
 		}
 		relation := "≥"
-		if b.Stattest.Quality() {
-			relation = "<"
+		if f, ok := schemas.FigureOf(b.Stattest); ok {
+			relation = map[schemas.Direction]string{schemas.BreachesBelow: "<", schemas.BreachesAbove: ">", schemas.BreachesBeyond: "beyond ±"}[f.Direction]
 		}
 		parts = append(parts, fmt.Sprintf("%s %.3f %s %.3f", what, b.Value, relation, b.Threshold))
 	}

@@ -41,14 +41,18 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 
 	store := history.New(client, env.Config.ClickHouse.Database)
 	publisher := countingPublisher{kafka.EventPublisher{Producer: producer, Topic: env.Config.Topics.Events}, m, env.Done}
-	monitor := drift.NewMonitor(drift.DefaultConfig(), store, publisher, env.Log)
+	judging := drift.DefaultConfig()
+	judging.ReportLink = report.Link(env.Config.Monitor.ReportsURL)
+	monitor := drift.NewMonitor(judging, store, publisher, env.Log)
 	reports := report.DefaultConfig()
 	reports.Dir = env.Config.Monitor.ReportsDir
 	reporter := report.NewReporter(reports, store, env.Log)
 	group, ctx := errgroup.WithContext(soft)
 	group.Go(func() error { // ends with soft
 		every(ctx, env.Config.Monitor.Interval, func(now time.Time) {
-			if _, err := monitor.Tick(ctx, now, watch.versions(ctx, now)); err != nil && ctx.Err() == nil {
+			stats, err := monitor.Tick(ctx, now, watch.versions(ctx, now))
+			m.learning(stats.Learning)
+			if err != nil && ctx.Err() == nil {
 				env.Log.Error().Err(err).Msg("monitor pass failed; trying again at the next interval")
 				return
 			}
@@ -64,9 +68,31 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 		})
 		return nil
 	})
+	group.Go(func() error { // ends with soft
+		every(ctx, max(env.Config.Monitor.Interval, time.Minute), func(time.Time) {
+			if err := countLabels(ctx, store, m); err != nil && ctx.Err() == nil {
+				env.Log.Error().Err(err).Msg("counting labels failed; trying again at the next interval")
+			}
+		})
+		return nil
+	})
 	group.Go(func() error { return runAlerts(ctx, hard, env, m, producer) }) // ends with soft
 	env.Began()
 	return group.Wait()
+}
+
+// countLabels adds what became of labels to the metrics. Producers name models as they like:
+// one that is not known has no series of its own.
+func countLabels(ctx context.Context, store *history.Store, m *Metrics) error {
+	counts, err := store.CountLabels(ctx)
+	for _, c := range counts {
+		model := c.Model
+		if c.Reason == string(schemas.LabelUnknownModel) {
+			model = ""
+		}
+		m.labels.WithLabelValues(model, c.Reason).Add(float64(c.Labels))
+	}
+	return err
 }
 
 // every runs what at once and then at each interval, until ctx ends.

@@ -4,15 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
-	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/schemas/codec"
 )
 
 // CheckModels loads every version of the repository, runs it once, and returns a line for
@@ -68,48 +64,6 @@ func CheckModels(ctx context.Context, cfg config.Config) ([]string, error) {
 		lines = append(append(lines, line), departures...)
 	}
 	return append(lines, compare.close()...), errors.Join(errs...)
-}
-
-// InitResult says what InitModel made.
-type InitResult struct {
-	Manifest string // path
-	Requests string // topic
-	Results  string // topic
-	Example  string // a request that the manifest accepts
-}
-
-// InitModel copies an ONNX model into the repository with a manifest made from its graph.
-// An empty name is taken from the file's.
-func InitModel(ctx context.Context, cfg config.Config, path, name, version string) (InitResult, error) {
-	if name == "" {
-		name = modelNameOf(path)
-	}
-	manifest, err := catalog.Init(ctx, cfg.Models, path, name, version)
-	if err != nil {
-		return InitResult{}, err
-	}
-	if err := os.MkdirAll(cfg.Models.Repository, 0o750); err != nil {
-		return InitResult{}, fmt.Errorf("make the model repository: %w", err)
-	}
-	ref, err := inference.InstallModel(cfg.Models.Repository, path, manifest)
-	if err != nil {
-		return InitResult{}, err
-	}
-	models, err := catalog.Open(cfg.Models)
-	if err != nil {
-		return InitResult{}, err
-	}
-	m, err := models.Load(ctx, ref.Name, ref.Version)
-	if err == nil {
-		err = catalog.Try(ctx, cfg.Models, ref)
-	}
-	if err != nil { // the version is there whole, and able to serve, or not at all
-		return InitResult{}, errors.Join(err, os.RemoveAll(filepath.Join(cfg.Models.Repository, ref.Name, ref.Version)))
-	}
-	return InitResult{
-		Manifest: filepath.Join(m.Dir, schemas.ManifestFile), Requests: cfg.Topics.RequestsOf(ref.Name),
-		Results: cfg.Topics.ResultsOf(ref.Name), Example: string(codec.ExampleRequest(m.Manifest)),
-	}, nil
 }
 
 // modelNameOf makes a model name of a file name.

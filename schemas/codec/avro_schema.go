@@ -220,7 +220,7 @@ func planAvro(_ context.Context, b *rowBuilder, s Schema) (rowPlan, error) {
 		p.steps = append(p.steps, avroStep{typ: of, field: -1})
 	}
 	for i := range b.fields {
-		at := slices.Index(t.names, b.fields[i].name)
+		at := slices.Index(t.names, b.fields[i].plain)
 		if at < 0 {
 			continue
 		}

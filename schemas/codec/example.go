@@ -34,7 +34,7 @@ func ExampleRequest(m *schemas.Manifest) []byte {
 		}
 	}
 	for i := range m.Features {
-		add(m.Features[i].Name, exampleValue(&m.Features[i]))
+		add(m.Features[i].Key(), exampleValue(&m.Features[i]))
 	}
 	return append(dst, '}')
 }

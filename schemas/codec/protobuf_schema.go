@@ -156,7 +156,7 @@ func planMessage(b *rowBuilder, m protoreflect.MessageDescriptor) rowPlan {
 		return unusable{schemas.Errorf(fault.Class, "message %s: %s", clip([]byte(m.FullName())), fault.Reason)}
 	}
 	for i := range b.fields {
-		fd := m.Fields().ByName(protoreflect.Name(b.fields[i].name))
+		fd := m.Fields().ByName(protoreflect.Name(b.fields[i].plain))
 		if fd == nil {
 			continue
 		}
@@ -184,7 +184,7 @@ func planMessage(b *rowBuilder, m protoreflect.MessageDescriptor) rowPlan {
 		}
 		p.add(fd.Number(), s)
 	}
-	has := func(i int) bool { return m.Fields().ByName(protoreflect.Name(b.fields[i].name)) != nil }
+	has := func(i int) bool { return m.Fields().ByName(protoreflect.Name(b.fields[i].plain)) != nil }
 	if fault := b.checkFields(has); fault != nil {
 		return refuse(fault)
 	}

@@ -26,7 +26,8 @@ const maxFieldBytes = 120
 
 // field is the plan for one field of a request.
 type field struct {
-	name    string
+	name    string // in requests
+	plain   string // in requests whose names are identifiers
 	role    role
 	feature *schemas.Feature
 	builder array.Builder // of a feature; of its indices for a category
@@ -114,7 +115,7 @@ func newRowBuilder(m *schemas.Manifest, alloc memory.Allocator) (rowBuilder, err
 		b.fields = append(b.fields, f)
 	}
 	b.requestID = len(b.fields)
-	b.fields = append(b.fields, field{name: fieldRequestID, role: roleRequestID})
+	b.fields = append(b.fields, field{name: fieldRequestID, plain: fieldRequestID, role: roleRequestID})
 	switch m.EventTime.Field {
 	case "":
 	case fieldRequestID:
@@ -126,7 +127,7 @@ func newRowBuilder(m *schemas.Manifest, alloc memory.Allocator) (rowBuilder, err
 			return b, fmt.Errorf("model %s version %s: event_time.field: it has %d bytes; at most %d are allowed", m.Name, m.Version, n, maxFieldBytes)
 		}
 		b.eventTime = len(b.fields)
-		b.fields = append(b.fields, field{name: m.EventTime.Field, role: roleEventTime})
+		b.fields = append(b.fields, field{name: m.EventTime.Field, plain: m.EventTime.Field, role: roleEventTime})
 	}
 	for i := range b.fields {
 		b.index[b.fields[i].name] = i
@@ -136,7 +137,7 @@ func newRowBuilder(m *schemas.Manifest, alloc memory.Allocator) (rowBuilder, err
 }
 
 func planFeature(f *schemas.Feature, mem memory.Allocator) (field, error) {
-	p := field{name: f.Name, feature: f, min: math.Inf(-1), max: math.Inf(1)}
+	p := field{name: f.Key(), plain: f.FieldName(), feature: f, min: math.Inf(-1), max: math.Inf(1)}
 	switch f.Type {
 	case schemas.TypeBool:
 		p.builder = array.NewBooleanBuilder(mem)

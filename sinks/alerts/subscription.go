@@ -13,7 +13,7 @@ type Subscription struct {
 	Webhook     *WebhookSettings    `yaml:"webhook,omitempty"`
 	Kafka       *TopicSettings      `yaml:"kafka,omitempty"`
 	Models      []string            `yaml:"models,omitempty"`       // empty: all
-	Kinds       []schemas.EventKind `yaml:"kinds,omitempty"`        // empty: all
+	Kinds       []schemas.EventKind `yaml:"kinds,omitempty"`        // empty: all; an event that asks for retraining is of its job's kind too
 	MinSeverity schemas.Severity    `yaml:"min_severity,omitempty"` // empty: all
 }
 
@@ -32,7 +32,7 @@ type TopicSettings struct {
 // Matches tells whether the subscription wants the event.
 func (s Subscription) Matches(e schemas.EventData) bool {
 	return (len(s.Models) == 0 || slices.Contains(s.Models, e.Model)) &&
-		(len(s.Kinds) == 0 || slices.Contains(s.Kinds, e.Kind)) &&
+		(len(s.Kinds) == 0 || slices.Contains(s.Kinds, e.Kind) || slices.Contains(s.Kinds, schemas.EventKind(e.Job))) &&
 		(s.MinSeverity == "" || e.Severity.AtLeast(s.MinSeverity))
 }
 

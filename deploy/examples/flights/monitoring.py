@@ -8,8 +8,9 @@ Numeric columns are counted in the reference's left-closed bins, categories by v
              from the left, group g (from 0) is closed by the first bin with which the
              reference's cumulative count reaches (g + 1) * rows / 10.
   ks         the greatest distance of the two cumulative shares, over the bins' edges
-  chisquare  Cramér's V of the table of two rows that holds the shares of reference and
-             window, so that both weigh the same whatever their rows:
+  chisquare  association of the table of two rows that holds the shares of reference and
+             window, so that both weigh the same whatever their rows (Cramér's V of that
+             table, not of the counts):
              sqrt(sum of (p - q)^2 / (p + q) / 2), from 0 (equal) to 1 (disjoint);
              values that are not listed are one more category
   roc_auc    the probability that a late flight scores above a punctual one, ties half

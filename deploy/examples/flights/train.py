@@ -440,6 +440,7 @@ def main() -> None:
         reference["columns"].append(numeric_column(name, values))
     reference["columns"].append(numeric_column(SCORE, fold_scores.astype(np.float64)))
     reference["quality"] = {k: round(v, 6) for k, v in made.items()}
+    reference["out_of_fold"] = True
     reference["made"] = (
         f"flights-3m.parquet, departures from 2001-01-01 to 2001-01-31, {len(january)} rows; {SCORE} and quality "
         f"out of fold, {FOLDS} folds of neighbouring days; deploy/examples/flights/train.py"

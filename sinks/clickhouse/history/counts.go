@@ -3,7 +3,6 @@ package history
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -114,14 +113,14 @@ func cellExpression(c *schemas.ReferenceColumn) string {
 // were measured on the embedded engine (3 million rows, 181 windows, 11 columns, CPU
 // seconds): tuples of small integers unfolded by arrayJoin 1.0 to 1.8, GROUPING SETS 1.7,
 // a UNION ALL of one query per column 2.6, sumMap 3.4, countIf per edge 4.0 and more.
-// columns are numbered from first.
-func (t versionRows) cellQuery(columns []schemas.ReferenceColumn, first int, s profile.Span, starts []time.Time) string {
+// columns are numbered from first; window is an expression, where selects the rows.
+func (t versionRows) cellQuery(columns []schemas.ReferenceColumn, first int, window, where string) string {
 	tuples := make([]string, len(columns))
 	for i := range columns {
 		tuples[i] = fmt.Sprintf("(toUInt16(%d), toUInt16(%s))", first+i, cellExpression(&columns[i]))
 	}
-	return fmt.Sprintf("SELECT `0w` AS w, `0t`.1 AS c, `0t`.2 AS b, count() AS n FROM (SELECT toUInt32(%s) AS `0w`, arrayJoin([%s]) AS `0t` FROM %s WHERE %s%s) GROUP BY w, c, b",
-		t.index(s.Start), strings.Join(tuples, ","), t.observations(), t.where(s), t.only(s, starts))
+	return fmt.Sprintf("SELECT `0w` AS w, `0t`.1 AS c, `0t`.2 AS b, count() AS n FROM (SELECT toUInt32(%s) AS `0w`, arrayJoin([%s]) AS `0t` FROM %s WHERE %s) GROUP BY w, c, b",
+		window, strings.Join(tuples, ","), t.observations(), where)
 }
 
 // only restricts rows to windows, by their starts, where these do not fill the span.
@@ -174,6 +173,17 @@ func (s *Store) CountCells(ctx context.Context, m *schemas.Manifest, ref *schema
 			out[i].Columns[j].Cells = make([]int64, len(c.Counts))
 		}
 	}
+	if err := s.countCells(ctx, t, ref, t.index(span.Start), t.where(span)+t.only(span, starts), func(r cellRow) (*profile.WindowCounts, bool) {
+		i, ok := at[r.Window]
+		return &out[i], ok
+	}); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// countCells counts rows into what counts returns for a row of the answer.
+func (s *Store) countCells(ctx context.Context, t versionRows, ref *schemas.Reference, window, where string, counts func(cellRow) (*profile.WindowCounts, bool)) error {
 	for first := 0; first < len(ref.Columns); {
 		last, text := first, 0
 		for last < len(ref.Columns) && (last == first || text < maxQueryText) {
@@ -181,102 +191,22 @@ func (s *Store) CountCells(ctx context.Context, m *schemas.Manifest, ref *schema
 			last++
 		}
 		var rows []cellRow
-		if err := s.conn.Select(ctx, &rows, t.cellQuery(ref.Columns[first:last], first, span, starts)); err != nil {
-			return nil, fmt.Errorf("count %d columns of %s version %s by bins: %w", last-first, t.observations(), t.version, err)
+		if err := s.conn.Select(ctx, &rows, t.cellQuery(ref.Columns[first:last], first, window, where)); err != nil {
+			return fmt.Errorf("count %d columns of %s version %s by bins: %w", last-first, t.observations(), t.version, err)
 		}
 		first = last
 		for _, r := range rows {
-			i, ok := at[r.Window]
+			into, ok := counts(r)
 			if !ok || int(r.Column) >= len(ref.Columns) {
-				return nil, fmt.Errorf("count %s by bins: answer names window %d and column %d, which were not asked for", t.observations(), r.Window, r.Column)
+				return fmt.Errorf("count %s by bins: answer names window %d and column %d, which were not asked for", t.observations(), r.Window, r.Column)
 			}
 			if r.Column == 0 {
-				out[i].Rows += r.Rows
+				into.Rows += r.Rows
 			}
-			if !out[i].Columns[r.Column].Add(r.Cell, int64(r.Rows), len(ref.Columns[r.Column].Edges) > 0) {
-				return nil, fmt.Errorf("count %s by bins: column %q has no cell %d", t.observations(), ref.Columns[r.Column].Name, r.Cell)
+			if !into.Columns[r.Column].Add(r.Cell, int64(r.Rows), len(ref.Columns[r.Column].Edges) > 0) {
+				return fmt.Errorf("count %s by bins: column %q has no cell %d", t.observations(), ref.Columns[r.Column].Name, r.Cell)
 			}
 		}
 	}
-	return out, nil
-}
-
-// labelsQuery selects request_id, event time and label of the rows of a span that have a
-// label. A correction is a later feedback row of the same request, so the last one counts.
-// Requests that share an id count once. The rows' own ids are asked for first, so that
-// feedback is read by its primary key (model, request_id).
-//
-// One aggregation over both tables: measured at two thirds of the join's time, as no second
-// and third hash table of ids is built.
-func (t versionRows) labelsQuery(target *schemas.Target, s profile.Span, starts []time.Time) string {
-	where := t.where(s) + t.only(s, starts)
-	return fmt.Sprintf("SELECT any(`0w`) AS w, any(`0s`) AS score, argMax(`0l`, `0o`) AS label\n"+
-		"FROM (\n"+
-		"  SELECT request_id, toNullable(toUInt32(%[1]s)) AS `0w`, toFloat64(%[2]s) AS `0s`, CAST(NULL, 'Nullable(Float64)') AS `0l`, toInt64(-1) AS `0o`\n"+
-		"  FROM %[3]s WHERE %[4]s\n"+
-		"  UNION ALL\n"+
-		"  SELECT request_id, NULL, NULL, label, feedback_offset\n"+
-		"  FROM %[5]s.feedback WHERE model = %[6]s AND request_id IN (SELECT request_id FROM %[3]s WHERE %[4]s)\n"+
-		")\n"+
-		"GROUP BY request_id\n"+
-		"HAVING NOT isNull(label) AND NOT isNaN(label) AND NOT isNull(score) AND NOT isNaN(score)",
-		t.index(s.Start), column(target.Score), t.observations(), where, t.database, quote(t.model))
-}
-
-type qualityRow struct {
-	Window uint32 `ch:"w"`
-	TP     uint64 `ch:"tp"`
-	FP     uint64 `ch:"fp"`
-	FN     uint64 `ch:"fn"`
-	TN     uint64 `ch:"tn"`
-	TwiceU uint64 `ch:"twice_u"`
-}
-
-// qualityQuery computes confusion counts and the exact Mann–Whitney U of each window:
-// labels are counted by distinct score, and a running sum counts the negatives below.
-func (t versionRows) qualityQuery(target *schemas.Target, s profile.Span, starts []time.Time) string {
-	above := strconv.FormatFloat(target.PositiveAbove, 'e', -1, 64)
-	threshold := strconv.FormatFloat(target.Threshold, 'e', -1, 64)
-	return fmt.Sprintf(`SELECT w, sumIf(p, score >= %[1]s) AS tp, sumIf(n, score >= %[1]s) AS fp, sumIf(p, score < %[1]s) AS fn, sumIf(n, score < %[1]s) AS tn,
-  sum(p * toUInt64(2 * negatives - n)) AS twice_u
-FROM (
-  SELECT w, score, p, n, sum(n) OVER (PARTITION BY w ORDER BY score ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS negatives
-  FROM (
-    SELECT assumeNotNull(w) AS w, assumeNotNull(score) AS score, countIf(label > %[2]s) AS p, countIf(NOT label > %[2]s) AS n
-    FROM (
-%[3]s
-    )
-    GROUP BY w, score
-  )
-)
-GROUP BY w`, threshold, above, t.labelsQuery(target, s, starts))
-}
-
-// CountQuality counts the labelled rows of windows by what was predicted and what was true.
-// starts are the starts of windows, ascending; a window without labels has zero counts.
-func (s *Store) CountQuality(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.Quality, error) {
-	if len(starts) == 0 {
-		return nil, nil
-	}
-	t := s.rowsOf(m)
-	span := t.span(starts)
-	var rows []qualityRow
-	if err := s.conn.Select(ctx, &rows, t.qualityQuery(m.Target, span, starts)); err != nil {
-		return nil, fmt.Errorf("join the labels of %s version %s: %w", t.observations(), t.version, err)
-	}
-	out := make([]profile.Quality, len(starts))
-	for _, r := range rows {
-		start := span.Start.Add(time.Duration(r.Window) * t.window)
-		i, ok := slices.BinarySearchFunc(starts, start, time.Time.Compare)
-		if !ok {
-			return nil, fmt.Errorf("join the labels of %s: answer names window %d, which was not asked for", t.observations(), r.Window)
-		}
-		out[i] = profile.Quality{
-			Confusion: profile.Confusion{
-				TruePositive: int64(r.TP), FalsePositive: int64(r.FP), FalseNegative: int64(r.FN), TrueNegative: int64(r.TN),
-			},
-			TwiceU: r.TwiceU,
-		}
-	}
-	return out, nil
+	return nil
 }

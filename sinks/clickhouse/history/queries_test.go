@@ -75,15 +75,30 @@ func TestQueries(t *testing.T) {
 	ask("cells", second(store.CountCells(ctx, m, ref, []time.Time{hour(0), hour(1)})))
 	ask("cells of windows apart", second(store.CountCells(ctx, m, ref, []time.Time{hour(0), hour(3)})))
 	ask("quality", second(store.CountQuality(ctx, m, []time.Time{hour(0), hour(3)})))
+	words, classes, price := *m, *m, *m
+	words.Target = &schemas.Target{Kind: schemas.TargetBinary, Score: "score", Threshold: 0.5, Positive: "it's"}
+	classes.Target = &schemas.Target{Kind: schemas.TargetMulticlass, Score: "class", Probabilities: map[string]string{"it's": "p1", "b": "p2"}}
+	price.Target = &schemas.Target{Kind: schemas.TargetRegression, Score: "price"}
+	ask("quality of words", second(store.CountQuality(ctx, &words, []time.Time{hour(0)})))
+	ask("quality of classes", second(store.CountQuality(ctx, &classes, []time.Time{hour(0)})))
+	ask("quality of numbers", second(store.CountQuality(ctx, &price, []time.Time{hour(0)})))
 	ask("finished", second(store.LastFinished(ctx, m)))
 	ask("finished", second(store.FinishedWindows(ctx, m, time.Time{})))
-	ask("finished", second(store.RetrainingBreaches(ctx, m, time.Time{})))
+	ask("finished", second(store.LastRetraining(ctx, m)))
 	ask("finished since", second(store.FinishedWindows(ctx, m, start)))
-	ask("finished since", second(store.RetrainingBreaches(ctx, m, start)))
+	ask("labels noted", second(store.LabelsNoted(ctx, m)))
+	ask("label arrivals", second(store.LabelArrivals(ctx, m, time.Time{})))
+	ask("label arrivals since", second(store.LabelArrivals(ctx, m, hour(9))))
+	ask("requests of labels", second(store.LabelledWindows(ctx, m, profile.Span{Start: hour(-90), End: hour(3)}, hour(9))))
+	ask("which labels count", second(store.LabelStates(ctx, m, []time.Time{hour(0), hour(3)})))
 	hourly := profile.Span{Start: hour(0), End: hour(1)}
 	put("rows", store.RowsSQL(m, hourly))
 	put("training", store.TrainingSQL(m, hourly))
 	put("training, label", store.TrainingSQL(&labelled, hourly))
+	put("training, classes", store.TrainingSQL(&classes, hourly))
+	put("training, words", store.TrainingSQL(&words, hourly))
+	put("labelled", store.LabelledSQL(m, hourly))
+	put("labelled, without a target", store.LabelledSQL(&plain, hourly))
 	put("training without a target", store.TrainingSQL(&plain, hourly))
 	ask("due reports", second(store.DueReports(ctx, m, 64)))
 	ask("results", second(store.Results(ctx, m, hour(0), hour(3))))

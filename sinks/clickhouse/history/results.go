@@ -49,19 +49,18 @@ func (s *Store) FinishedWindows(ctx context.Context, m *schemas.Manifest, from t
 	return rows, nil
 }
 
-// RetrainingBreaches reads in which windows of a version, from a start on, a job found a
-// breach that asks for retraining, job drift before job accuracy; the zero time is the
-// beginning.
-func (s *Store) RetrainingBreaches(ctx context.Context, m *schemas.Manifest, from time.Time) ([]schemas.RetrainingBreach, error) {
-	var rows []schemas.RetrainingBreach
-	if err := s.conn.Select(ctx, &rows, fmt.Sprintf(`SELECT job, window_start, min(revision) AS revision FROM (
-  SELECT '%[2]s' AS job, window_start, revision FROM %[1]s.drift_results FINAL WHERE drifted AND retrain AND %[4]s
-  UNION ALL
-  SELECT '%[3]s' AS job, window_start, revision FROM %[1]s.accuracy_results FINAL WHERE breached AND retrain AND %[4]s)
-GROUP BY job, window_start ORDER BY job DESC`, s.database, schemas.JobDrift, schemas.JobAccuracy, since(m, from))); err != nil {
-		return nil, fmt.Errorf("read the retraining events that were raised: %w", err)
+// LastRetraining reads the latest window of a version that asked for retraining; nil where
+// none has.
+func (s *Store) LastRetraining(ctx context.Context, m *schemas.Manifest) (*schemas.FinishedWindow, error) {
+	var rows []schemas.FinishedWindow
+	if err := s.conn.Select(ctx, &rows, fmt.Sprintf("SELECT %s FROM %s.windows FINAL WHERE %s AND retraining ORDER BY window_end DESC, done_at LIMIT 1",
+		columns[schemas.FinishedWindow](), s.database, of(m))); err != nil {
+		return nil, fmt.Errorf("read which window asked for retraining last: %w", err)
 	}
-	return rows, nil
+	if len(rows) == 0 {
+		return nil, nil //nolint:nilnil // nobody has asked
+	}
+	return &rows[0], nil
 }
 
 // WriteResults writes the results of windows: one insert each of scores and of figures,
@@ -83,6 +82,28 @@ func (s *Store) WriteResults(ctx context.Context, scores []schemas.DriftResult, 
 // WriteWindows writes windows as finished, as one insert.
 func (s *Store) WriteWindows(ctx context.Context, windows []schemas.FinishedWindow) error {
 	return s.conn.InsertRows(ctx, "windows", windows)
+}
+
+// LearnedReference reads the reference that a version has learned; false where there is none. Of
+// several, which monitors that ran at the same time have written, the first one counts.
+func (s *Store) LearnedReference(ctx context.Context, m *schemas.Manifest) (schemas.LearnedReference, bool, error) {
+	var rows []schemas.LearnedReference
+	if err := s.conn.Select(ctx, &rows, fmt.Sprintf("SELECT %s FROM %s.learned_references WHERE %s ORDER BY made_at, reference LIMIT 1",
+		columns[schemas.LearnedReference](), s.database, of(m))); err != nil {
+		return schemas.LearnedReference{}, false, fmt.Errorf("read the learned reference: %w", err)
+	}
+	if len(rows) == 0 {
+		return schemas.LearnedReference{}, false, nil
+	}
+	return rows[0], true, nil
+}
+
+// WriteReference writes a reference that was learned, as one insert.
+func (s *Store) WriteReference(ctx context.Context, r schemas.LearnedReference) error {
+	if err := s.conn.InsertRows(ctx, "learned_references", []schemas.LearnedReference{r}); err != nil {
+		return fmt.Errorf("write the learned reference: %w", err)
+	}
+	return nil
 }
 
 // DueReports reads which windows of a version were finished, or revised, since their report

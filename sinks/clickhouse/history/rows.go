@@ -16,7 +16,7 @@ func (s *Store) RowsSQL(m *schemas.Manifest, span profile.Span) string {
 
 // TrainingSQL returns plain SQL for the rows that a retraining would start from: request
 // id, event time, the features and the last label (column label, or feedback_label where a
-// feature is called label) of each row of the span that has one.
+// feature is called label) of each row of the span that has one: a class as text, else a number.
 // Without a target there are no labels, and all rows are selected.
 func (s *Store) TrainingSQL(m *schemas.Manifest, span profile.Span) string {
 	t := s.rowsOf(m)
@@ -32,7 +32,8 @@ func (s *Store) TrainingSQL(m *schemas.Manifest, span profile.Span) string {
 	if _, taken := m.Feature(label); taken {
 		label = "feedback_label"
 	}
-	columns = append(columns, "f.label AS "+label)
-	return fmt.Sprintf(`SELECT %s FROM (SELECT * FROM %s WHERE %s) AS o INNER JOIN (SELECT request_id, argMax(label, feedback_offset) AS label FROM %s.feedback WHERE model = %s AND request_id IN (SELECT request_id FROM %s WHERE %s) GROUP BY request_id) AS f ON f.request_id = o.request_id WHERE isNotNull(f.label) ORDER BY event_time`,
-		strings.Join(columns, ", "), t.observations(), t.where(span), t.database, quote(t.model), t.observations(), t.where(span))
+	columns = append(columns, labelOf(m.Target, "f")+" AS "+label)
+	rows := t.observations() + " WHERE " + t.where(span)
+	return fmt.Sprintf("SELECT %s FROM (SELECT * FROM %s) AS o INNER JOIN (%s) AS f ON f.request_id = o.request_id ORDER BY event_time",
+		strings.Join(columns, ", "), rows, t.latestLabels(usable(m.Target), "SELECT request_id FROM "+rows))
 }

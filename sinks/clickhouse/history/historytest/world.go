@@ -41,12 +41,15 @@ type Observation struct {
 	ScoredAt    time.Time `ch:"scored_at"`
 }
 
-type feedback struct {
+// Feedback is a row of feedback.
+type Feedback struct {
 	Model      string    `ch:"model"`
 	RequestID  string    `ch:"request_id"`
 	Label      *float64  `ch:"label"`
 	ObservedAt time.Time `ch:"observed_at"`
 	ReceivedAt time.Time `ch:"received_at"`
+	TopicID    string    `ch:"feedback_topic_id"`
+	Partition  int32     `ch:"feedback_partition"`
 	Offset     int64     `ch:"feedback_offset"`
 }
 
@@ -246,7 +249,7 @@ func (w *World) Put(rows []Observation) {
 // Label stores a label for each row but every skip-th; good ones follow the score.
 func (w *World) Label(rows []Observation, skip int, good bool) {
 	w.t.Helper()
-	var out []feedback
+	var out []Feedback
 	for i, o := range rows {
 		if i%skip == 0 {
 			continue
@@ -261,13 +264,19 @@ func (w *World) Label(rows []Observation, skip int, good bool) {
 		}
 		wrong := 55 - label
 		// A correction follows; what counts is the greater offset, not the order of storing.
-		out = append(out, feedback{"shop", o.RequestID, &label, o.EventTime, WallClock, 2*o.Offset + 1},
-			feedback{"shop", o.RequestID, &wrong, o.EventTime, WallClock, 2 * o.Offset},
-			feedback{"another", o.RequestID, &wrong, o.EventTime, WallClock, 2*o.Offset + 9},
-			feedback{"shop", o.RequestID, nil, o.EventTime, WallClock, 2*o.Offset + 5})
+		out = append(out, Feedback{"shop", o.RequestID, &label, o.EventTime, WallClock, "", 0, 2*o.Offset + 1},
+			Feedback{"shop", o.RequestID, &wrong, o.EventTime, WallClock, "", 0, 2 * o.Offset},
+			Feedback{"another", o.RequestID, &wrong, o.EventTime, WallClock, "", 0, 2*o.Offset + 9},
+			Feedback{"shop", o.RequestID, nil, o.EventTime, WallClock, "", 0, 2*o.Offset + 5})
 		w.Labels[o.RequestID] = label
 	}
-	require.NoError(w.t, w.InsertRows(w.t.Context(), "feedback", out))
+	w.Tell(out)
+}
+
+// Tell stores labels as they are.
+func (w *World) Tell(labels []Feedback) {
+	w.t.Helper()
+	require.NoError(w.t, w.InsertRows(w.t.Context(), "feedback", labels))
 }
 
 // Answered returns the rows of the version in hour h that were answered.

@@ -30,60 +30,200 @@ SELECT `0w` AS w, `0t`.1 AS c, `0t`.2 AS b, count() AS n FROM (SELECT toUInt32(i
 line',''], range(1, 6), 0)))),(toUInt16(2), toUInt16(if(isNull(`note`), 65535, 0)))]) AS `0t` FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3)) GROUP BY w, c, b;
 
 -- quality
-SELECT w, sumIf(p, score >= 5e-01) AS tp, sumIf(n, score >= 5e-01) AS fp, sumIf(p, score < 5e-01) AS fn, sumIf(n, score < 5e-01) AS tn,
-  sum(p * toUInt64(2 * negatives - n)) AS twice_u
+SELECT w, tp, fp, fn, tn, twice_u, outside,
+  arrayReduce('sumKahan', arrayMap(r -> r.2 * ((tp + fn - r.4 + r.2) / (tp + fn - r.4 + r.2 + fp + tn - r.5 + r.3)), counts)) AS precisions,
+  arraySum(arrayMap(r -> r.5, rows)) AS n, arrayReduce('sumKahan', arrayMap(r -> r.1, rows)) AS log_loss, arrayReduce('sumKahan', arrayMap(r -> r.2, rows)) AS brier,
+  arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.3 * r.5, 0.), rows)), range(10)) AS predicted_sums, arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.4, 0.), rows)), range(10)) AS observed_sums
 FROM (
-  SELECT w, score, p, n, sum(n) OVER (PARTITION BY w ORDER BY score ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS negatives
+  SELECT *, arrayMap(r -> (r.2 * -log(least(greatest(r.1, 2.220446049250313e-16), 0.9999999999999998)) + r.3 * -log(least(greatest(1 - r.1, 2.220446049250313e-16), 0.9999999999999998)), r.2 * pow(1 - r.1, 2) + r.3 * pow(r.1, 2), r.1, toFloat64(r.2), r.2 + r.3, arrayCount(e -> e < r.1, [0.1, 0.2, 0.30000000000000004, 0.4, 0.5, 0.6000000000000001, 0.7000000000000001, 0.8, 0.9])), counts) AS rows
   FROM (
-    SELECT assumeNotNull(w) AS w, assumeNotNull(score) AS score, countIf(label > 1.5e+01) AS p, countIf(NOT label > 1.5e+01) AS n
+    SELECT w, sumIf(p, score >= 5e-01) AS tp, sumIf(n, score >= 5e-01) AS fp, sumIf(p, score < 5e-01) AS fn, sumIf(n, score < 5e-01) AS tn,
+      sum(p * toUInt64(2 * negatives - n)) AS twice_u, countIf(score < 0 OR score > 1) AS outside,
+      arraySort(groupArray((score, p, n, positives, negatives))) AS counts
     FROM (
-SELECT any(`0w`) AS w, any(`0s`) AS score, argMax(`0l`, `0o`) AS label
+      SELECT w, score, p, n, sum(p) OVER below AS positives, sum(n) OVER below AS negatives
+      FROM (
+        SELECT w, assumeNotNull(score) AS score, countIf(label > 1.5e+01) AS p, countIf(NOT label > 1.5e+01) AS n
+        FROM (
+SELECT o.`0w` AS w, o.`0s` AS score, l.label AS label
 FROM (
-  SELECT request_id, toNullable(toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000))) AS `0w`, toFloat64(`score`) AS `0s`, CAST(NULL, 'Nullable(Float64)') AS `0l`, toInt64(-1) AS `0o`
-  FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3)
-  UNION ALL
-  SELECT request_id, NULL, NULL, label, feedback_offset
-  FROM millrace.feedback WHERE model = 'shop' AND request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3))
-)
-GROUP BY request_id
-HAVING NOT isNull(label) AND NOT isNaN(label) AND NOT isNull(score) AND NOT isNaN(score)
+  SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, min(toFloat64(`score`)) AS `0s`
+  FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3) GROUP BY request_id, `0w`
+) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3)) GROUP BY f.request_id) AS l ON l.request_id = o.request_id
+WHERE NOT isNull(o.`0s`) AND NOT isNaN(o.`0s`)
+        )
+        GROUP BY w, score
+      )
+      WINDOW below AS (PARTITION BY w ORDER BY score ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
     )
-    GROUP BY w, score
+    GROUP BY w
+  )
+);
+
+-- quality of words
+SELECT w, tp, fp, fn, tn, twice_u, outside,
+  arrayReduce('sumKahan', arrayMap(r -> r.2 * ((tp + fn - r.4 + r.2) / (tp + fn - r.4 + r.2 + fp + tn - r.5 + r.3)), counts)) AS precisions,
+  arraySum(arrayMap(r -> r.5, rows)) AS n, arrayReduce('sumKahan', arrayMap(r -> r.1, rows)) AS log_loss, arrayReduce('sumKahan', arrayMap(r -> r.2, rows)) AS brier,
+  arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.3 * r.5, 0.), rows)), range(10)) AS predicted_sums, arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.4, 0.), rows)), range(10)) AS observed_sums
+FROM (
+  SELECT *, arrayMap(r -> (r.2 * -log(least(greatest(r.1, 2.220446049250313e-16), 0.9999999999999998)) + r.3 * -log(least(greatest(1 - r.1, 2.220446049250313e-16), 0.9999999999999998)), r.2 * pow(1 - r.1, 2) + r.3 * pow(r.1, 2), r.1, toFloat64(r.2), r.2 + r.3, arrayCount(e -> e < r.1, [0.1, 0.2, 0.30000000000000004, 0.4, 0.5, 0.6000000000000001, 0.7000000000000001, 0.8, 0.9])), counts) AS rows
+  FROM (
+    SELECT w, sumIf(p, score >= 5e-01) AS tp, sumIf(n, score >= 5e-01) AS fp, sumIf(p, score < 5e-01) AS fn, sumIf(n, score < 5e-01) AS tn,
+      sum(p * toUInt64(2 * negatives - n)) AS twice_u, countIf(score < 0 OR score > 1) AS outside,
+      arraySort(groupArray((score, p, n, positives, negatives))) AS counts
+    FROM (
+      SELECT w, score, p, n, sum(p) OVER below AS positives, sum(n) OVER below AS negatives
+      FROM (
+        SELECT w, assumeNotNull(score) AS score, countIf(label = 'it\'s') AS p, countIf(NOT label = 'it\'s') AS n
+        FROM (
+SELECT o.`0w` AS w, o.`0s` AS score, l.label_class AS label
+FROM (
+  SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, argMin(toFloat64(`score`), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`
+  FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') GROUP BY request_id, `0w`
+) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND f.label_class != '' AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY f.request_id) AS l ON l.request_id = o.request_id
+WHERE NOT isNull(o.`0s`) AND NOT isNaN(o.`0s`)
+        )
+        GROUP BY w, score
+      )
+      WINDOW below AS (PARTITION BY w ORDER BY score ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+    )
+    GROUP BY w
+  )
+);
+
+-- quality of classes
+SELECT w, class, hits, predictions, labels,
+  sum(hits) OVER (PARTITION BY w) AS all_hits, sum(labels) OVER (PARTITION BY w) AS all_labels, count() OVER (PARTITION BY w) AS distinct_classes
+FROM (
+  SELECT w, c.1 AS class, sum(c.2) AS hits, sum(c.3) AS predictions, sum(c.4) AS labels
+  FROM (
+    SELECT w, arrayJoin(if(predicted = label, [(label, 1, 1, 1)], [(label, 0, 0, 1), (predicted, 0, 1, 0)])) AS c
+    FROM (
+SELECT o.`0w` AS w, assumeNotNull(o.`0s`.1) AS predicted, o.`0s`.2 AS probabilities, if(l.label_class != '', toString(l.label_class), ifNull(toString(accurateCastOrNull(l.label, 'Int64')), toString(assumeNotNull(l.label)))) AS label
+FROM (
+  SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, argMin((toString(`class`), CAST([ifNull(toFloat64(`p2`), nan), ifNull(toFloat64(`p1`), nan)], 'Array(Float64)')), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`
+  FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') GROUP BY request_id, `0w`
+) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND (f.label_class != '' OR (isNotNull(f.label) AND isFinite(f.label))) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY f.request_id) AS l ON l.request_id = o.request_id
+WHERE NOT isNull(o.`0s`.1)
+    )
+  )
+  GROUP BY w, class
+)
+ORDER BY w, predictions + labels DESC, class LIMIT 1000 BY w;
+
+-- quality of classes
+SELECT w, outside,
+  arraySum(arrayMap(r -> r.5, rows)) AS n, arrayReduce('sumKahan', arrayMap(r -> r.1, rows)) AS log_loss, arrayReduce('sumKahan', arrayMap(r -> r.2, rows)) AS brier,
+  arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.3 * r.5, 0.), rows)), range(10)) AS predicted_sums, arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.4, 0.), rows)), range(10)) AS observed_sums
+FROM (
+  SELECT w, sum(toUInt64(NOT inside)) AS outside, arraySort(groupArrayIf((-log(least(greatest(p[l], 2.220446049250313e-16), 0.9999999999999998)), arraySum(arrayMap((x, i) -> pow(x - (i = l), 2), p, arrayEnumerate(p))) / 2, c.1, c.2, 1, arrayCount(e -> e < c.1, [0.1, 0.2, 0.30000000000000004, 0.4, 0.5, 0.6000000000000001, 0.7000000000000001, 0.8, 0.9])), inside)) AS rows
+  FROM (
+    SELECT w, probabilities AS p, indexOf(['b', 'it\'s'], label) AS l, (p[2], toFloat64(l = 2)) AS c,
+      l > 0 AND arrayAll(x -> x >= 0 AND x <= 1, p) AND abs(arraySum(p) - 1) <= 1e-5 AS inside
+    FROM (
+SELECT o.`0w` AS w, assumeNotNull(o.`0s`.1) AS predicted, o.`0s`.2 AS probabilities, if(l.label_class != '', toString(l.label_class), ifNull(toString(accurateCastOrNull(l.label, 'Int64')), toString(assumeNotNull(l.label)))) AS label
+FROM (
+  SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, argMin((toString(`class`), CAST([ifNull(toFloat64(`p2`), nan), ifNull(toFloat64(`p1`), nan)], 'Array(Float64)')), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`
+  FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') GROUP BY request_id, `0w`
+) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND (f.label_class != '' OR (isNotNull(f.label) AND isFinite(f.label))) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY f.request_id) AS l ON l.request_id = o.request_id
+WHERE NOT isNull(o.`0s`.1)
+    )
+  )
+  GROUP BY w
+);
+
+-- quality of classes
+SELECT w, class, sum(p) AS positives, sum(n) AS negatives, sum(p * toUInt64(2 * below - n)) AS twice_u
+FROM (
+  SELECT w, class, p, n, sum(n) OVER (PARTITION BY w, class ORDER BY score ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS below
+  FROM (
+    SELECT w, c.1 AS class, c.2 AS score, countIf(l = class) AS p, countIf(l != class) AS n
+    FROM (
+      SELECT w, indexOf(['b', 'it\'s'], label) AS l, arrayJoin(arrayZip(arrayEnumerate(probabilities), probabilities)) AS c
+      FROM (
+SELECT o.`0w` AS w, assumeNotNull(o.`0s`.1) AS predicted, o.`0s`.2 AS probabilities, if(l.label_class != '', toString(l.label_class), ifNull(toString(accurateCastOrNull(l.label, 'Int64')), toString(assumeNotNull(l.label)))) AS label
+FROM (
+  SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, argMin((toString(`class`), CAST([ifNull(toFloat64(`p2`), nan), ifNull(toFloat64(`p1`), nan)], 'Array(Float64)')), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`
+  FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') GROUP BY request_id, `0w`
+) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND (f.label_class != '' OR (isNotNull(f.label) AND isFinite(f.label))) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY f.request_id) AS l ON l.request_id = o.request_id
+WHERE NOT isNull(o.`0s`.1)
+      )
+    )
+    GROUP BY w, class, score
   )
 )
-GROUP BY w;
+GROUP BY w, class ORDER BY w, class;
+
+-- quality of numbers
+SELECT w, length(rows) AS n, arrayReduce('sumKahan', arrayMap(r -> if(r.1 >= r.2, r.1 - r.2, 0.), rows)) AS under, arrayReduce('sumKahan', arrayMap(r -> if(r.1 < r.2, r.2 - r.1, 0.), rows)) AS over, arrayReduce('sumKahan', arrayMap(r -> (r.1 - r.2) * (r.1 - r.2), rows)) AS squares, arrayReduce('sumKahan', arrayMap(r -> abs(r.1 - r.2) / greatest(abs(r.1), 2.220446049250313e-16), rows)) AS percentage, arrayReduce('sumKahan', arrayMap(r -> if(r.1 = 0 AND r.2 = 0, 0., abs(r.1 - r.2) / (abs(r.1) / 2 + abs(r.2) / 2)), rows)) AS symmetric,
+  arrayReduce('sumKahan', arrayMap(r -> r.1 - center, rows)) AS target, arrayReduce('sumKahan', arrayMap(r -> (r.1 - center) * (r.1 - center), rows)) AS target_squares, rows[1].1 AS least_target, rows[-1].1 AS most_target,
+  arrayReduce('quantileExactInclusive(0.5)', arrayMap(r -> abs(r.1 - r.2), rows)) AS median_error
+FROM (
+  SELECT w, arraySort(groupArray((y, p))) AS rows, arrayReduce('sumKahan', arrayMap(r -> r.1 / length(rows), rows)) AS center
+  FROM (
+    SELECT w, assumeNotNull(label) AS y, assumeNotNull(score) AS p
+    FROM (
+SELECT o.`0w` AS w, o.`0s` AS score, l.label AS label
+FROM (
+  SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, argMin(toFloat64(`price`), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`
+  FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') GROUP BY request_id, `0w`
+) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND isFinite(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY f.request_id) AS l ON l.request_id = o.request_id
+WHERE NOT isNull(o.`0s`) AND NOT isNaN(o.`0s`)
+    )
+  )
+  GROUP BY w
+);
 
 -- finished
 SELECT job, max(window_start) AS last FROM millrace.windows WHERE model = 'shop' AND version = '1.0' GROUP BY job;
 
 -- finished
-SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' ORDER BY revision;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' ORDER BY revision;
 
 -- finished
-SELECT job, window_start, min(revision) AS revision FROM (
-  SELECT 'drift' AS job, window_start, revision FROM millrace.drift_results FINAL WHERE drifted AND retrain AND model = 'shop' AND version = '1.0'
-  UNION ALL
-  SELECT 'accuracy' AS job, window_start, revision FROM millrace.accuracy_results FINAL WHERE breached AND retrain AND model = 'shop' AND version = '1.0')
-GROUP BY job, window_start ORDER BY job DESC;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND retraining ORDER BY window_end DESC, done_at LIMIT 1;
 
 -- finished since
-SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY revision;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY revision;
 
--- finished since
-SELECT job, window_start, min(revision) AS revision FROM (
-  SELECT 'drift' AS job, window_start, revision FROM millrace.drift_results FINAL WHERE drifted AND retrain AND model = 'shop' AND version = '1.0' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC')
-  UNION ALL
-  SELECT 'accuracy' AS job, window_start, revision FROM millrace.accuracy_results FINAL WHERE breached AND retrain AND model = 'shop' AND version = '1.0' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC'))
-GROUP BY job, window_start ORDER BY job DESC;
+-- labels noted
+SELECT looked_at AS at FROM millrace.label_looks FINAL WHERE model = 'shop' AND version = '1.0';
+
+-- label arrivals
+SELECT max(stored_at) AS at, sum(cityHash64(feedback_topic_id, feedback_partition, feedback_offset)) AS state FROM millrace.feedback WHERE model = 'shop' HAVING count() > 0;
+
+-- label arrivals since
+SELECT stored_at AS at, sum(cityHash64(feedback_topic_id, feedback_partition, feedback_offset)) AS state FROM millrace.feedback WHERE model = 'shop' AND stored_at >= toDateTime(981018000, 'UTC') GROUP BY at ORDER BY at;
+
+-- requests of labels
+SELECT uniqExact(f.request_id) AS n FROM millrace.feedback AS f WHERE f.model = 'shop' AND f.stored_at >= toDateTime(981018000, 'UTC') AND isNotNull(f.label) AND NOT isNaN(f.label);
+
+-- which labels count
+SELECT count() AS n, sum(cityHash64(request_id, ifNull(label, 0), label_class)) AS state FROM (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY f.request_id);
+
+-- which labels count
+SELECT count() AS n, sum(cityHash64(request_id, ifNull(label, 0), label_class)) AS state FROM (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980996400000000, 'UTC')) GROUP BY f.request_id);
 
 -- rows
 SELECT * FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY event_time;
 
 -- training
-SELECT o.request_id AS request_id, o.event_time AS event_time, o.`amount` AS `amount`, o.`country` AS `country`, o.`label` AS `label`, o.`note` AS `note`, f.label AS feedback_label FROM (SELECT * FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) AS o INNER JOIN (SELECT request_id, argMax(label, feedback_offset) AS label FROM millrace.feedback WHERE model = 'shop' AND request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY request_id) AS f ON f.request_id = o.request_id WHERE isNotNull(f.label) ORDER BY event_time;
+SELECT o.request_id AS request_id, o.event_time AS event_time, o.`amount` AS `amount`, o.`country` AS `country`, o.`label` AS `label`, o.`note` AS `note`, f.label AS feedback_label FROM (SELECT * FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY f.request_id) AS f ON f.request_id = o.request_id ORDER BY event_time;
 
 -- training, label
-SELECT o.request_id AS request_id, o.event_time AS event_time, o.`amount` AS `amount`, o.`country` AS `country`, f.label AS label FROM (SELECT * FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) AS o INNER JOIN (SELECT request_id, argMax(label, feedback_offset) AS label FROM millrace.feedback WHERE model = 'shop' AND request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY request_id) AS f ON f.request_id = o.request_id WHERE isNotNull(f.label) ORDER BY event_time;
+SELECT o.request_id AS request_id, o.event_time AS event_time, o.`amount` AS `amount`, o.`country` AS `country`, f.label AS label FROM (SELECT * FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY f.request_id) AS f ON f.request_id = o.request_id ORDER BY event_time;
+
+-- training, classes
+SELECT o.request_id AS request_id, o.event_time AS event_time, o.`amount` AS `amount`, o.`country` AS `country`, o.`label` AS `label`, o.`note` AS `note`, if(f.label_class != '', toString(f.label_class), ifNull(toString(accurateCastOrNull(f.label, 'Int64')), toString(assumeNotNull(f.label)))) AS feedback_label FROM (SELECT * FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND (f.label_class != '' OR (isNotNull(f.label) AND isFinite(f.label))) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY f.request_id) AS f ON f.request_id = o.request_id ORDER BY event_time;
+
+-- training, words
+SELECT o.request_id AS request_id, o.event_time AS event_time, o.`amount` AS `amount`, o.`country` AS `country`, o.`label` AS `label`, o.`note` AS `note`, f.label_class AS feedback_label FROM (SELECT * FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND f.label_class != '' AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY f.request_id) AS f ON f.request_id = o.request_id ORDER BY event_time;
+
+-- labelled
+SELECT o.event_time AS event_time, o.`amount` AS `amount`, o.`country` AS `country`, o.`label` AS `label`, o.`note` AS `note`, o.`score` AS `score`, toNullable(f.label) AS `0label`, nullIf(f.label_class, '') AS `0label_class` FROM (SELECT * FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) AS o LEFT JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY f.request_id) AS f ON f.request_id = o.request_id ORDER BY event_time;
+
+-- labelled, without a target
+SELECT o.event_time AS event_time, o.`amount` AS `amount`, o.`country` AS `country`, o.`score` AS `score` FROM (SELECT * FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) AS o ORDER BY event_time;
 
 -- training without a target
 SELECT o.request_id AS request_id, o.event_time AS event_time, o.`amount` AS `amount`, o.`country` AS `country` FROM millrace.observations_shop AS o WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY event_time;
@@ -94,7 +234,7 @@ FROM millrace.windows WHERE model = 'shop' AND version = '1.0' GROUP BY window_s
 HAVING done > maxIf(done_at, job = 'report') ORDER BY window_start DESC LIMIT 64;
 
 -- results
-SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, job, revision DESC LIMIT 1 BY window_start, job;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, job, revision DESC LIMIT 1 BY window_start, job;
 
 -- results
 SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `column`, `stattest`, `score`, `p_value`, `expected`, `effect`, `p_corrected`, `smallest_effect`, `threshold`, `drifted`, `verdict`, `reason`, `severity`, `retrain`, `rows`, `missing`, `computed_at` FROM millrace.drift_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, column, stattest, revision DESC LIMIT 1 BY window_start, column, stattest;

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/operate"
+)
+
+// dataFlags are the flags that say what data are.
+type dataFlags struct {
+	options operate.DataOptions
+	above   float64
+}
+
+func (d *dataFlags) add(cmd *cobra.Command) {
+	f, o := cmd.Flags(), &d.options
+	f.StringVar(&o.Path, "data", "", "table of rows to learn from: CSV, Parquet, Arrow IPC or JSON lines")
+	f.StringVar(&o.Label, "label", "", "its column of labels")
+	f.Float64Var(&d.above, "positive-above", 0, "a label above it is positive (default: labels of two values, of which the greater is)")
+	f.StringVar(&o.Positive, "positive", "", "of labels that are text, the positive one")
+	f.StringVar(&o.Score, "score", "", "its column of out-of-fold predictions of the target's score, in place of the model's own")
+	f.StringVar(&o.Time, "time", "", "its column of event times")
+	f.StringSliceVar(&o.Categorical, "categorical", nil, "columns to count by value, whatever they hold")
+	f.StringSliceVar(&o.Optional, "optional", nil, "features that a request may leave out, beside those that rows leave out")
+	f.StringSliceVar(&o.Ignore, "ignore", nil, "columns that are no part of it")
+	f.StringVar(&o.InputFormat, "input-format", "", "csv, parquet, arrow (IPC file), arrows (IPC stream) or jsonl; default by name and contents")
+	f.StringVar(&o.Delimiter, "delimiter", "", `character between the values of CSV, \t for a tab; default a comma`)
+	f.StringSliceVar(&o.Types, "type", nil, "type of a column, COLUMN=TYPE: int, uint, float, bool, text, date or timestamp; default the file's, or inferred")
+	f.DurationVar(&o.Window, "window", 0, "length of windows (default proposed by the times of the rows)")
+	f.Float64Var(&o.Rate, "rate", 0, "of windows without drift, the share that may breach a check by chance (default 0.05)")
+}
+
+// given tells whether there is a table, and what is wrong with the flags.
+func (d *dataFlags) given(cmd *cobra.Command) (bool, error) {
+	if cmd.Flags().Changed("positive-above") {
+		d.options.PositiveAbove = &d.above
+	}
+	if d.options.Path == "" {
+		for _, name := range []string{"label", "positive-above", "positive", "score", "time", "categorical", "optional", "ignore", "type", "window", "rate"} {
+			if cmd.Flags().Changed(name) {
+				return false, fmt.Errorf("--%s says what --data is: name the table", name)
+			}
+		}
+		return false, nil
+	}
+	return true, d.options.Validate()
+}
+
+func referenceCommand(o *options) *cobra.Command {
+	var data dataFlags
+	var from, to string
+	cmd := &cobra.Command{
+		Use:   "reference MODEL VERSION",
+		Short: "Make what a version is compared with, and how it is judged, of data or of stored rows",
+		Long: "Make the reference, the sample and the monitoring of a version that is in models.repository, of a\n" +
+			"table whose columns are its features (--data), or of the rows that it has answered and that are\n" +
+			"stored in ClickHouse (--from, --to). Both are as `millrace init --data` makes them; the manifest\n" +
+			"keeps its comments and all that it says already.\n\n" +
+			"Running roles see it at their next start.",
+		Example: "  millrace reference flights 1 --data january.parquet --label delayed --time departure\n" +
+			"  millrace reference flights 1 --from 2024-01-01T00:00:00Z --to 2024-02-01T00:00:00Z",
+		Args: args(cobra.ExactArgs(2)),
+		RunE: o.configured(func(cmd *cobra.Command, cfg config.Config, given []string) error {
+			isTable, err := data.given(cmd)
+			if err != nil {
+				return usage(err)
+			}
+			var learned operate.Learned
+			switch isStored := from != "" || to != ""; {
+			case isTable == isStored:
+				return usage(errors.New("--data, or --from and --to: say of which rows"))
+			case isTable:
+				learned, err = operate.MakeReference(cmd.Context(), cfg, given[0], given[1], data.options)
+			default:
+				var start, end time.Time
+				if start, err = time.Parse(time.RFC3339, from); err == nil {
+					end, err = time.Parse(time.RFC3339, to)
+				}
+				if err != nil {
+					return usage(fmt.Errorf("--from and --to: times as 2024-01-31T00:00:00Z: %w", err))
+				}
+				learned, err = operate.MakeReferenceOfStored(cmd.Context(), cfg, given[0], given[1], start, end, data.options)
+			}
+			if err != nil {
+				return err
+			}
+			printLearned(cmd.OutOrStdout(), learned)
+			return nil
+		}),
+	}
+	data.add(cmd)
+	cmd.Flags().StringVar(&from, "from", "", "first event time of the stored rows")
+	cmd.Flags().StringVar(&to, "to", "", "event time that they end before")
+	cmd.Flags().BoolVar(&data.options.Replace, "replace", false, "write over the reference, the sample and the monitoring that the manifest has")
+	return cmd
+}

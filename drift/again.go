@@ -1,0 +1,50 @@
+package drift
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/millrace/millrace/drift/profile"
+)
+
+// Again judges the windows that overlap a span once more, as the manifest and the reference are
+// now and with the labels that have come: those that each job has finished, and not those that
+// the monitor has still to close. Each becomes a revision. It asks the store what was judged
+// before, so that it may be called beside a running monitor, by another Monitor. A zero end of
+// the span is no bound.
+func (m *Monitor) Again(ctx context.Context, now time.Time, v Version, span profile.Span) ([]Judged, error) {
+	state, err := m.recover(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	stats := TickStats{}
+	p := &pass{Monitor: m, Version: v, now: now, state: state, stats: &stats}
+	for _, job := range v.jobs() {
+		closed := profile.Span{End: state.jobs[job].next}
+		if closed.End.IsZero() {
+			continue // it has finished no window, and there may be no table
+		}
+		if !span.Start.IsZero() {
+			closed.Start = profile.WindowStart(span.Start, p.length())
+		}
+		if !span.End.IsZero() && span.End.Before(closed.End) {
+			closed.End = profile.WindowStart(span.End.Add(p.length()-time.Microsecond), p.length())
+		}
+		if !closed.Start.Before(closed.End) {
+			continue
+		}
+		counts, err := m.store.CountRows(ctx, v.Manifest, closed, time.Time{})
+		if err != nil {
+			return stats.Judged, err
+		}
+		windows, _, err := p.revisions(ctx, job, counts)
+		if err != nil {
+			return stats.Judged, err
+		}
+		if err := p.judge(ctx, job, windows); err != nil {
+			return stats.Judged, fmt.Errorf("judge %s of %s/%s again: %w", job, v.Manifest.Name, v.Manifest.Version, err)
+		}
+	}
+	return stats.Judged, nil
+}

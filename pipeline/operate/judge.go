@@ -1,0 +1,143 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/millrace/millrace/drift"
+	"github.com/millrace/millrace/drift/profile"
+	"github.com/millrace/millrace/drift/report"
+	"github.com/millrace/millrace/pipeline/catalog"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse"
+	"github.com/millrace/millrace/sinks/clickhouse/history"
+	"github.com/millrace/millrace/sinks/kafka"
+)
+
+// JudgeOptions choose which windows JudgeAgain judges.
+type JudgeOptions struct {
+	Model    string
+	Version  string    // empty: all versions with monitoring
+	From, To time.Time // event time; zero: no bound
+	DryRun   bool      // nothing is written, and no event published
+	Logger   zerolog.Logger
+}
+
+// Judgements are what JudgeAgain found, version by version.
+type Judgements struct {
+	Windows []drift.Judged
+	DryRun  bool
+}
+
+// WriteTable writes a line for each window and job.
+func (j Judgements) WriteTable(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "WINDOW\tVERSION\tJOB\tREVISION\tROWS\tLABELS\tVERDICT\tEVENT")
+	for _, j := range j.Windows {
+		event := "-"
+		if j.Event != nil {
+			event = string(j.Event.Data.Kind)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", j.WindowStart.UTC().Format(time.RFC3339), j.Version, j.Job, j.Revision, j.Rows, j.Labels, j.Verdict, event)
+	}
+	done := "judged again"
+	if j.DryRun {
+		done = "not written: --dry-run"
+	}
+	fmt.Fprintf(w, "%d judgements of windows, %s\n", len(j.Windows), done)
+	return w.Flush()
+}
+
+// JudgeAgain judges the finished windows of a model in a span again, as drift.Monitor.Again
+// does. With an error it returns what was judged until then.
+func JudgeAgain(ctx context.Context, cfg config.Config, o JudgeOptions) (Judgements, error) {
+	out := Judgements{DryRun: o.DryRun}
+	versions, err := monitoredVersions(ctx, cfg.Models, o.Model, o.Version)
+	if err != nil {
+		return out, err
+	}
+	client, err := clickhouse.Open(cfg.ClickHouseOptions(o.Logger))
+	if err != nil {
+		return out, err
+	}
+	defer client.Close()
+	var store drift.Store = history.New(client, cfg.ClickHouse.Database)
+	var publisher drift.Publisher = silent{}
+	if o.DryRun {
+		store = unwritten{store}
+	} else {
+		if err := client.Migrate(ctx); err != nil {
+			return out, err
+		}
+		producer, err := kafka.NewProducer(cfg.Kafka.Connection().Dial, 10_000, cfg.Topics.MaxBytes)
+		if err != nil {
+			return out, err
+		}
+		defer producer.Close()
+		publisher = kafka.EventPublisher{Producer: producer, Topic: cfg.Topics.Events}
+	}
+	judging := drift.DefaultConfig()
+	judging.ReportLink = report.Link(cfg.Monitor.ReportsURL)
+	monitor := drift.NewMonitor(judging, store, publisher, o.Logger)
+	for _, v := range versions {
+		again, err := monitor.Again(ctx, time.Now(), v, profile.Span{Start: o.From, End: o.To})
+		out.Windows = append(out.Windows, again...)
+		if err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// monitoredVersions loads the versions of a model that have monitoring, or the one named.
+func monitoredVersions(ctx context.Context, cfg config.Models, model, version string) ([]drift.Version, error) {
+	models, err := catalog.Open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	refs, err := models.Models()
+	if err != nil {
+		return nil, err
+	}
+	var versions []drift.Version
+	for _, ref := range refs {
+		if ref.Name != model || (version != "" && ref.Version != version) {
+			continue
+		}
+		m, err := models.Load(ctx, ref.Name, ref.Version)
+		if err != nil {
+			return nil, err
+		}
+		if m.Manifest.Monitoring != nil {
+			versions = append(versions, drift.Version{Manifest: m.Manifest, Reference: m.Reference})
+		}
+	}
+	if len(versions) == 0 {
+		return nil, fmt.Errorf("models.repository %s has no version with monitoring of %s", cfg.Repository, strings.TrimSuffix(model+"/"+version, "/"))
+	}
+	return versions, nil
+}
+
+// unwritten is a store that keeps nothing.
+type unwritten struct{ drift.Store }
+
+// WriteResults implements drift.Keeper.
+func (unwritten) WriteResults(context.Context, []schemas.DriftResult, []schemas.AccuracyResult) error {
+	return nil
+}
+
+// WriteWindows implements drift.Keeper.
+func (unwritten) WriteWindows(context.Context, []schemas.FinishedWindow) error { return nil }
+
+// silent publishes nothing.
+type silent struct{}
+
+// Publish implements drift.Publisher.
+func (silent) Publish(context.Context, schemas.Event) error { return nil }

@@ -1,0 +1,419 @@
+package operate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+
+	"github.com/millrace/millrace/drift/dataset"
+	"github.com/millrace/millrace/schemas"
+)
+
+// DataOptions says what data a reference is made of, and what its columns are.
+type DataOptions struct {
+	Path        string
+	InputFormat string   // as CompareConfig.InputFormat
+	Delimiter   string   // as CompareConfig.Delimiter
+	Types       []string // as CompareConfig.Types
+
+	Label         string   // column of labels
+	PositiveAbove *float64 // a label above it is positive
+	Positive      string   // the positive one of labels that are text
+	Score         string   // column of out-of-fold predictions
+	Time          string   // column of event times
+	Categorical   []string // columns to count by value
+	Optional      []string // features that a request may leave out, beside those that the data leave out
+	Ignore        []string // columns that are none of it
+
+	Window time.Duration // 0: proposed
+	Rate   float64       // of windows without drift that may breach a check by chance; 0: schemas.DefaultRate
+
+	Replace bool // write over the reference, the sample and the monitoring that the manifest has
+}
+
+// Validate reports all that is wrong with the options, without reading anything.
+func (o DataOptions) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if o.InputFormat != "" && !slices.Contains(dataset.Formats, o.InputFormat) {
+		bad("--input-format: %q is not one of %s", o.InputFormat, strings.Join(dataset.Formats, ", "))
+	}
+	_, err := o.source().delimiter()
+	_, errTypes := o.source().types()
+	errs = append(errs, err, errTypes)
+	if o.PositiveAbove != nil && o.Positive != "" {
+		bad("--positive-above and --positive: give one of them")
+	}
+	if (o.PositiveAbove != nil || o.Positive != "" || o.Score != "") && o.Label == "" {
+		bad("--label: name the column of labels")
+	}
+	if o.Rate != 0 && !(o.Rate >= 1e-6 && o.Rate <= 0.5) {
+		bad("--rate: must be from 1e-6 to 0.5, got %v", o.Rate)
+	}
+	if o.Window != 0 && (o.Window < time.Second || o.Window%time.Second != 0) {
+		bad("--window: must be whole seconds, got %s", o.Window)
+	}
+	return errors.Join(errs...)
+}
+
+func (o DataOptions) source() CompareConfig {
+	return CompareConfig{InputFormat: o.InputFormat, Delimiter: o.Delimiter, Types: o.Types}
+}
+
+// read reads the data.
+func (o DataOptions) read(ctx context.Context) (*table, error) {
+	src, err := o.source().open(ctx, CompareSide{Path: o.Path}, "data", nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close() // was only read
+	return readTable(ctx, src, o.Ignore)
+}
+
+// learner completes a manifest by data.
+type learner struct {
+	o      DataOptions
+	t      *table
+	e      *schemas.ManifestEdit
+	m      *schemas.Manifest // what the text says, as far as it was edited
+	from   []int             // the column of the data that a feature is
+	what   []summary         // of each feature
+	look   []string          // what a person is to look at
+	stored bool              // the data have the outputs as well, as they were stored
+	served bool              // the version was there before: the types of its columns stay
+}
+
+// parse reads the manifest as it has become.
+func (l *learner) parse() (err error) {
+	l.m, err = schemas.ParseManifest(schemas.ManifestFile, l.e.Text())
+	return err
+}
+
+func (l *learner) note(format string, args ...any) {
+	l.look = append(l.look, fmt.Sprintf(format, args...))
+}
+
+// match finds the column of each feature: by name; or, where the graph has one input whose
+// columns it does not name, by their order, and then the features are renamed.
+func (l *learner) match() error {
+	l.from = make([]int, len(l.m.Features))
+	var missing []string
+	for i, f := range l.m.Features {
+		found := l.t.schema.FieldIndices(f.Key())
+		if len(found) == 0 { // as stored rows call it
+			found = l.t.schema.FieldIndices(f.Name)
+		}
+		if len(found) == 0 {
+			missing = append(missing, f.Key())
+			continue
+		}
+		l.from[i] = found[0]
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	var rest []int
+	for i, f := range l.t.schema.Fields() {
+		if !slices.Contains([]string{l.o.Label, l.o.Score, l.o.Time}, f.Name) {
+			rest = append(rest, i)
+		}
+	}
+	names := make([]string, len(rest))
+	for i, column := range rest {
+		names[i] = l.t.schema.Field(column).Name
+	}
+	if !l.unnamed() {
+		return fmt.Errorf("%s has no column %s of the model's features; it has %s: rename one of the two", l.t.name, strings.Join(missing, ", "), strings.Join(names, ", "))
+	}
+	if len(rest) != len(l.m.Features) {
+		return fmt.Errorf("the graph has one input of %d columns without names, and %s has %d columns beside those of --label, --score and --time (%s): "+
+			"leave out by --ignore those that are no feature", len(l.m.Features), l.t.name, len(rest), strings.Join(names, ", "))
+	}
+	taken := map[string]bool{}
+	for _, c := range append(schemas.SystemColumns(), schemas.ColumnStoredAt) {
+		taken[c] = true
+	}
+	for _, o := range l.m.Outputs {
+		taken[strings.ToLower(o.Name)] = true
+	}
+	for i, column := range rest {
+		l.from[i] = column
+		name := columnName(names[i], taken)
+		if err := l.e.RenameFeature(l.m.Features[i].Name, name); err != nil {
+			return err
+		}
+		if name != names[i] {
+			if err := l.e.SetFeature(name, "source", schemas.YAMLText(names[i])); err != nil {
+				return err
+			}
+		}
+	}
+	l.note("the graph does not name its columns: they are taken for those of the data, in their order: %s", few(names))
+	return l.parse()
+}
+
+// few lists the first of many names.
+func few(names []string) string {
+	const most = 8
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
+
+// unnamed tells whether the features bear the names that init gives to columns without one.
+func (l *learner) unnamed() bool {
+	for i, f := range l.m.Features {
+		if f.Name != "f"+strconv.Itoa(i) {
+			return len(l.m.Features) == 1 // an input of one column has its own name
+		}
+	}
+	return true
+}
+
+var notColumn = regexp.MustCompile(`[^A-Za-z0-9_]+`)
+
+// columnName returns a valid name close to a data column's, and takes it.
+func columnName(of string, taken map[string]bool) string {
+	name := strings.Trim(notColumn.ReplaceAllString(of, "_"), "_")
+	if name == "" || name[0] >= '0' && name[0] <= '9' {
+		name = "f_" + name
+	}
+	name = name[:min(len(name), 100)]
+	for n, want := 2, name; taken[strings.ToLower(name)]; n++ {
+		name = fmt.Sprintf("%s_%d", want, n)
+	}
+	taken[strings.ToLower(name)] = true
+	return name
+}
+
+// features fills in types, categories, ranges and what is optional, where the manifest says nothing.
+func (l *learner) features() error {
+	for _, given := range []struct {
+		flag  string
+		names []string
+	}{{"--categorical", l.o.Categorical}, {"--optional", l.o.Optional}} {
+		for _, name := range given.names {
+			if _, err := l.t.index(name); err != nil {
+				return fmt.Errorf("%s: %w", given.flag, err)
+			}
+		}
+	}
+	l.what = make([]summary, len(l.m.Features))
+	for i := range l.m.Features {
+		l.what[i] = l.t.summarize(l.from[i])
+		if err := l.feature(&l.m.Features[i], &l.what[i], l.t.schema.Field(l.from[i]).Name); err != nil {
+			return fmt.Errorf("column %q: %w", l.t.schema.Field(l.from[i]).Name, err)
+		}
+	}
+	return l.parse()
+}
+
+// fewWords is up to how many distinct words a column of text becomes a category by itself.
+const fewWords = 50
+
+func (l *learner) feature(f *schemas.Feature, s *summary, column string) error {
+	set := func(key, value string) error { return l.e.SetFeature(f.Name, key, value) }
+	isText, isBool := s.typ.ID() == arrow.STRING, s.typ.ID() == arrow.BOOL
+	switch {
+	case s.typ.ID() == arrow.TIMESTAMP || s.typ.ID() == arrow.DATE32:
+		return errors.New("it holds times, which no graph takes: name it by --time, or leave it out by --ignore")
+	case l.served && isText == f.Type.Numeric():
+		return fmt.Errorf("it is %s, and feature %s is %s", s.typ, f.Name, f.Type)
+	case l.served:
+	case isText && f.Type.Numeric():
+		// The graph takes numbers: those of the categories, in an order that it was trained with.
+		if err := l.category(f.Name, s, true); err != nil {
+			return err
+		}
+		l.note("feature %s is text, and the graph takes numbers: the position in categories, from 0, which are in the order of the alphabet: compare with the encoder of your training", f.Name)
+	case isText && f.Type == schemas.TypeString && (slices.Contains(l.o.Categorical, column) || !s.beyond && len(s.words) <= fewWords):
+		if err := l.category(f.Name, s, false); err != nil {
+			return err
+		}
+	case isBool && f.Type.Numeric() && s.missing == 0:
+		if err := set("type", string(schemas.TypeBool)); err != nil {
+			return err
+		}
+	}
+	if f.Type.Numeric() && !isText && !isBool && f.Min == nil && f.Max == nil && s.low < s.high {
+		low, high := outward(s.low, s.high)
+		if err := errors.Join(set("max", schemas.YAMLNumber(high)), set("min", schemas.YAMLNumber(low))); err != nil {
+			return err
+		}
+	}
+	return l.optional(f, s, column)
+}
+
+// outward rounds a range outward to a hundredth of it, so that it takes the values of float32 too.
+func outward(low, high float64) (down, up float64) {
+	d := high - low
+	if d <= 0 || math.IsInf(d, 0) {
+		return low, high
+	}
+	unit := math.Pow10(int(math.Floor(math.Log10(d))) - 2)
+	down, up = math.Floor(low/unit), math.Ceil(high/unit)
+	if unit < 1 { // divided, so that 0.1 is written and not 0.1 with an error of its last digit
+		return down / math.Round(1/unit), up / math.Round(1/unit)
+	}
+	return down * unit, up * unit
+}
+
+// category makes a feature a category, of the words of the data.
+func (l *learner) category(name string, s *summary, alphabet bool) error {
+	words := slices.Clone(s.words)
+	if s.beyond || len(words) == 0 {
+		return fmt.Errorf("it has %d different words, and cannot be a category", len(words))
+	}
+	if alphabet {
+		slices.Sort(words)
+	} else {
+		byRows := make(map[string]int, len(words))
+		for i, w := range s.words {
+			byRows[w] = s.rows[i]
+		}
+		slices.SortStableFunc(words, func(a, b string) int {
+			return cmp.Or(byRows[b]-byRows[a], cmp.Compare(a, b))
+		})
+	}
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = schemas.YAMLText(w)
+	}
+	return errors.Join(
+		l.e.SetFeature(name, "categories", "["+strings.Join(quoted, ", ")+"]"),
+		l.e.SetFeature(name, "type", string(schemas.TypeCategory)))
+}
+
+// optional marks what the data leave out, or the flags name.
+func (l *learner) optional(f *schemas.Feature, s *summary, column string) error {
+	named := slices.Contains(l.o.Optional, column)
+	if f.Optional || f.Default != nil || s.missing == 0 && !named {
+		return nil
+	}
+	if l.served {
+		return fmt.Errorf("%d rows have no value, and the manifest says neither that feature %s is optional nor a default", s.missing, f.Name)
+	}
+	if err := l.parse(); err != nil {
+		return err
+	}
+	now, _ := l.m.Feature(f.Name)
+	if now.Type == schemas.TypeBool || now.Type == schemas.TypeInt32 || now.Type == schemas.TypeInt64 {
+		return fmt.Errorf("%d rows have no value, and a %s has none for absent: give feature %s a default in the manifest, and run `millrace reference`, or fill the rows", s.missing, now.Type, f.Name)
+	}
+	return l.e.SetFeature(f.Name, "optional", "true")
+}
+
+// eventTime writes the field of event times, and returns them; nil without a column.
+func (l *learner) eventTime() ([]int64, error) {
+	if l.o.Time == "" {
+		return nil, nil
+	}
+	times, format, err := l.t.times(l.o.Time)
+	if err != nil {
+		return nil, err
+	}
+	if l.m.EventTime.Field == "" && !l.stored {
+		if err := l.e.SetSection("event_time", "event_time:", "  field: "+schemas.YAMLText(l.o.Time), "  format: "+string(format)); err != nil {
+			return nil, err
+		}
+	}
+	return times, l.parse()
+}
+
+// target writes what labels say, where the manifest does not.
+func (l *learner) target() error {
+	if l.o.Label == "" || l.m.Target != nil {
+		return nil
+	}
+	column, err := l.t.index(l.o.Label)
+	if err != nil {
+		return fmt.Errorf("--label: %w", err)
+	}
+	s := l.t.summarize(column)
+	t, err := l.proposeTarget(&s)
+	if err != nil {
+		return fmt.Errorf("--label %s: %w", l.o.Label, err)
+	}
+	lines := []string{"target:", "  kind: " + string(t.Kind), "  score: " + schemas.YAMLText(t.Score)}
+	if t.Kind == schemas.TargetBinary {
+		lines = append(lines, "  threshold: 0.5 # predicted positive from here")
+		if t.Positive != "" {
+			lines = append(lines, "  positive: "+schemas.YAMLText(t.Positive))
+		} else {
+			lines = append(lines, "  positive_above: "+schemas.YAMLNumber(t.PositiveAbove)+" # a label above it is positive")
+		}
+	}
+	if err := l.e.SetSection("target", lines...); err != nil {
+		return err
+	}
+	return l.parse()
+}
+
+// proposeTarget tells the kind of problem by the labels and the outputs.
+func (l *learner) proposeTarget(s *summary) (schemas.Target, error) {
+	var class, score string // the first output of each kind
+	floats := 0
+	for _, o := range l.m.Outputs {
+		switch isFloat := o.Type == schemas.TypeFloat32 || o.Type == schemas.TypeFloat64; {
+		case isFloat:
+			if floats++; score == "" {
+				score = o.Name
+			}
+		case class == "" && o.Type != schemas.TypeBool:
+			class = o.Name
+		}
+	}
+	isText, isBool := s.typ.ID() == arrow.STRING, s.typ.ID() == arrow.BOOL
+	values := len(s.words)
+	two := isBool || !isText && s.whole && s.low != s.high && l.takesTwo(s)
+	switch {
+	case l.o.PositiveAbove != nil && isText:
+		return schemas.Target{}, errors.New("it holds text, and --positive-above is for numbers: give --positive")
+	case l.o.Positive != "" && !isText:
+		return schemas.Target{}, errors.New("it holds numbers, and --positive is for text: give --positive-above")
+	case l.o.PositiveAbove != nil || l.o.Positive != "" || two && floats == 1 || isText && values == 2 && floats == 1:
+		t := schemas.Target{Kind: schemas.TargetBinary, Score: score, Positive: l.o.Positive}
+		switch {
+		case floats == 0:
+			return t, errors.New("no output is a float, which a probability of the positive class would be")
+		case l.o.PositiveAbove != nil:
+			t.PositiveAbove = *l.o.PositiveAbove
+		case isText && t.Positive == "":
+			return t, fmt.Errorf("it holds %s: say which is positive by --positive", strings.Join(s.words, " and "))
+		case !isText && !isBool && (s.low > 0 || s.high <= 0):
+			t.PositiveAbove = (s.low + s.high) / 2
+			l.note("a label above %v is positive, as labels are %v and %v: else give --positive-above", t.PositiveAbove, s.low, s.high)
+		}
+		return t, nil
+	case class != "" && (isText || s.whole):
+		return schemas.Target{Kind: schemas.TargetMulticlass, Score: class}, nil
+	case score != "" && !isText && !isBool:
+		return schemas.Target{Kind: schemas.TargetRegression, Score: score}, nil
+	default:
+		return schemas.Target{}, fmt.Errorf("it holds %s, which no output predicts", s.typ)
+	}
+}
+
+// takesTwo tells whether numbers take only their least and greatest value.
+func (l *learner) takesTwo(s *summary) bool {
+	column, _ := l.t.index(l.o.Label)
+	for _, part := range l.t.parts(column) {
+		number := numberAt(part)
+		for row := range part.Len() {
+			if x := number(row); !part.IsNull(row) && x != s.low && x != s.high && !math.IsNaN(x) {
+				return false
+			}
+		}
+	}
+	return true
+}

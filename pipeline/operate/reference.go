@@ -1,0 +1,599 @@
+package operate
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/ipc"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/rs/zerolog"
+
+	"github.com/millrace/millrace/drift/profile"
+	"github.com/millrace/millrace/drift/reference"
+	"github.com/millrace/millrace/inference"
+	"github.com/millrace/millrace/pipeline/catalog"
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse/history"
+)
+
+// The files of a version beside its manifest and its artifact.
+const (
+	referenceFile = "reference.json"
+	sampleFile    = "sample.arrow"
+)
+
+// sampleRows is how many rows of the data a sample has at most.
+const sampleRows = 500
+
+// Learned is what data said about a version.
+type Learned struct {
+	Table []string // what was decided and why, a line each
+	Look  []string // what a person is to look at
+}
+
+// MakeReference makes the reference, the sample and the monitoring of a version that exists, of
+// data. The version is changed when all of it has been made and the model loads with it, or not at all.
+func MakeReference(ctx context.Context, cfg config.Config, name, version string, o DataOptions) (Learned, error) {
+	return makeReference(ctx, cfg, inference.Ref{Name: name, Version: version}, o, func(*inference.Model) (*learner, error) {
+		t, err := o.read(ctx)
+		return &learner{o: o, t: t, served: true}, err
+	})
+}
+
+// MakeReferenceOfStored is MakeReference of the rows that the version has answered, with event times
+// from start to before end, and of their labels.
+func MakeReferenceOfStored(ctx context.Context, cfg config.Config, name, version string, start, end time.Time, o DataOptions) (Learned, error) {
+	return makeReference(ctx, cfg, inference.Ref{Name: name, Version: version}, o, func(m *inference.Model) (*learner, error) {
+		sql := history.New(nil, cfg.ClickHouse.Database).LabelledSQL(m.Manifest, profile.Span{Start: start, End: end})
+		var kept keptFiles
+		defer kept.remove()
+		what := fmt.Sprintf("the rows of %s/%s from %s to %s", name, version, start.Format(time.RFC3339), end.Format(time.RFC3339))
+		src, err := openQuery(ctx, sql, what, func() (config.Config, error) { return cfg, nil }, &kept)
+		if err != nil {
+			return nil, err
+		}
+		defer src.Close() // was only read
+		t, err := readTable(ctx, src, nil)
+		if err != nil {
+			return nil, err
+		}
+		l := &learner{o: o, t: t, stored: true, served: true}
+		l.o.Time = schemas.ColumnEventTime
+		if target := m.Manifest.Target; target != nil {
+			l.o.Label = history.LabelledLabel
+			if column, err := t.index(history.LabelledClass); err == nil && len(t.summarize(column).words) > 0 {
+				l.o.Label = history.LabelledClass
+			}
+			if column, err := t.index(l.o.Label); err != nil || t.summarize(column).missing == t.rows {
+				l.o.Label = ""
+				l.note("no row has a label yet: quality is not judged")
+			}
+		}
+		return l, nil
+	})
+}
+
+func makeReference(ctx context.Context, cfg config.Config, ref inference.Ref, o DataOptions, read func(*inference.Model) (*learner, error)) (Learned, error) {
+	dir := filepath.Join(cfg.Models.Repository, ref.Name, ref.Version)
+	models, err := catalog.Open(cfg.Models)
+	if err != nil {
+		return Learned{}, err
+	}
+	m, err := models.Load(ctx, ref.Name, ref.Version)
+	if err != nil {
+		return Learned{}, err
+	}
+	if !o.Replace && (m.Manifest.Reference != nil || m.Manifest.Sample != nil) {
+		return Learned{}, fmt.Errorf("model %s has a reference or a sample: --replace writes over them, and what was judged by them cannot be compared with what will be", ref)
+	}
+	l, err := read(m)
+	if err != nil {
+		return Learned{}, err
+	}
+	return withDraft(cfg, func(temp config.Config) (Learned, error) {
+		made := filepath.Join(temp.Models.Repository, ref.Name, ref.Version)
+		if err := copyVersion(made, dir); err != nil {
+			return Learned{}, err
+		}
+		learned, err := l.complete(ctx, temp, ref)
+		if err != nil {
+			return Learned{}, err
+		}
+		for _, file := range []string{referenceFile, sampleFile, schemas.ManifestFile} { // the one that names the others last
+			contents, err := os.ReadFile(filepath.Join(made, file)) //nolint:gosec // of our own folder
+			if err == nil {
+				err = replaceFile(filepath.Join(dir, file), contents)
+			}
+			if err != nil {
+				return Learned{}, fmt.Errorf("write %s of model %s: %w", file, ref, err)
+			}
+		}
+		return learned, nil
+	})
+}
+
+// withDraft calls f with a configuration whose repository is an empty folder in the
+// repository of cfg, where nothing looks for models, and removes it.
+func withDraft[T any](cfg config.Config, f func(config.Config) (T, error)) (T, error) {
+	var none T
+	temp, err := os.MkdirTemp(cfg.Models.Repository, ".init-")
+	if err != nil {
+		return none, fmt.Errorf("make a folder in models.repository: %w", err)
+	}
+	defer os.RemoveAll(temp) // what is left of it is of no use
+	cfg.Models.Repository = temp
+	return f(cfg)
+}
+
+// copyVersion copies a version's folder.
+func copyVersion(to, from string) error {
+	if err := os.MkdirAll(to, 0o755); err != nil { //nolint:gosec // models are no secrets
+		return err
+	}
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		contents, err := os.ReadFile(filepath.Join(from, e.Name())) //nolint:gosec // of the repository
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, e.Name()), contents, 0o644) //nolint:gosec // models are no secrets
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// complete completes a version's manifest by data, scores the data, and writes its reference, its
+// sample and how it is monitored. The version loads with all of it, or an error says why not.
+func (l *learner) complete(ctx context.Context, cfg config.Config, ref inference.Ref) (Learned, error) {
+	dir := filepath.Join(cfg.Models.Repository, ref.Name, ref.Version)
+	if l.t.rows == 0 {
+		return Learned{}, fmt.Errorf("%s: no rows", l.t.name)
+	}
+	text, err := schemas.ReadManifestText(dir)
+	if err != nil {
+		return Learned{}, err
+	}
+	if l.e, err = schemas.EditManifest(text); err != nil {
+		return Learned{}, err
+	}
+	if l.o.Replace {
+		if err := errors.Join(l.e.Remove("reference"), l.e.Remove("sample"), l.e.Remove("monitoring")); err != nil {
+			return Learned{}, err
+		}
+	}
+	if err := l.parse(); err != nil {
+		return Learned{}, err
+	}
+	if err := l.match(); err != nil {
+		return Learned{}, err
+	}
+	if err := l.features(); err != nil {
+		return Learned{}, fmt.Errorf("%s: %w", l.t.name, err)
+	}
+	times, err := l.eventTime()
+	if err != nil {
+		return Learned{}, err
+	}
+	if err := l.target(); err != nil {
+		return Learned{}, err
+	}
+	write := func(e *schemas.ManifestEdit) error {
+		return replaceFile(filepath.Join(dir, schemas.ManifestFile), e.Text())
+	}
+	if err := write(l.e); err != nil {
+		return Learned{}, err
+	}
+	m, err := loadTried(ctx, cfg, ref)
+	if err != nil {
+		return Learned{}, err
+	}
+	answers, sample, err := l.score(ctx, m)
+	if err != nil {
+		return Learned{}, err
+	}
+	made, err := l.reference(ctx, answers, times)
+	if err != nil {
+		return Learned{}, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, sampleFile), sample, 0o644); err != nil { //nolint:gosec // models are no secrets
+		return Learned{}, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, referenceFile), made.json, 0o644); err != nil { //nolint:gosec // models are no secrets
+		return Learned{}, err
+	}
+	err = errors.Join(
+		l.e.SetSection("reference", "reference:", "  file: "+referenceFile),
+		l.e.SetSection("sample", "sample: # rows with the answers that the version must repeat when it is loaded", "  file: "+sampleFile))
+	if l.m.Monitoring == nil {
+		err = errors.Join(err, l.e.SetSection("monitoring", monitoringLines(made.plan)...))
+	} else {
+		l.note("the manifest's own monitoring was left as it is; --replace writes the proposed one")
+	}
+	if err != nil {
+		return Learned{}, err
+	}
+	if _, err := l.e.FixDigests(func(file string) (string, error) { return inference.Digest(filepath.Join(dir, file)) }); err != nil {
+		return Learned{}, err
+	}
+	if err := write(l.e); err != nil {
+		return Learned{}, err
+	}
+	if _, err := loadTried(ctx, cfg, ref); err != nil {
+		return Learned{}, err
+	}
+	return Learned{Table: l.table(made), Look: l.look}, nil
+}
+
+// loadTried loads a version that a child process has loaded and run.
+func loadTried(ctx context.Context, cfg config.Config, ref inference.Ref) (*inference.Model, error) {
+	models, err := catalog.Open(cfg.Models)
+	if err != nil {
+		return nil, err
+	}
+	m, err := models.Load(ctx, ref.Name, ref.Version)
+	if err == nil {
+		err = catalog.Try(ctx, cfg.Models, ref)
+	}
+	return m, err
+}
+
+// score scores all rows and returns the outputs as columns, and the sample as an Arrow IPC file.
+// The outputs of data that have them are not scored but for the sample.
+func (l *learner) score(ctx context.Context, m *inference.Model) (answers [][]arrow.Array, sample []byte, err error) {
+	alloc := memory.NewGoAllocator()
+	instance, err := inference.NewInstance(ctx, catalog.Runtimes(zerolog.Nop()), m, alloc)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, instance.Close()) }()
+	answers = make([][]arrow.Array, len(l.m.Outputs))
+	keep := newSampler(l.m.SampleSchema(), l.t.rows, alloc)
+	first, failed := 0, 0
+	for _, batch := range l.t.batches {
+		columns := make([]arrow.Array, len(l.from))
+		for i, c := range l.from {
+			columns[i] = batch.Column(c)
+		}
+		in, err := m.Rows(ctx, columns, alloc)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s, rows from %d: %w", l.t.name, first, err)
+		}
+		out, bad, err := instance.Predict(ctx, in)
+		if err != nil {
+			return nil, nil, fmt.Errorf("score %s, rows from %d: %w", l.t.name, first, err)
+		}
+		for c := range answers {
+			answers[c] = append(answers[c], out.Column(c))
+		}
+		if failed += len(bad); failed == l.t.rows {
+			return nil, nil, fmt.Errorf("score %s: the model fails on every row, the first one with %w", l.t.name, bad[0].RequestError)
+		}
+		keep.add(in, out, first)
+		first += int(in.NumRows())
+	}
+	if failed > 0 {
+		l.note("the model fails on %d of %d rows", failed, l.t.rows)
+	}
+	sample, err = keep.file()
+	return answers, sample, err
+}
+
+// sampler keeps rows at equal distances.
+type sampler struct {
+	schema *arrow.Schema
+	alloc  memory.Allocator
+	every  int
+	parts  [][]arrow.Array // by column
+}
+
+func newSampler(schema *arrow.Schema, rows int, alloc memory.Allocator) *sampler {
+	return &sampler{schema: schema, alloc: alloc, every: max(1, (rows+sampleRows-1)/sampleRows), parts: make([][]arrow.Array, schema.NumFields())}
+}
+
+func (s *sampler) add(in, out arrow.Record, first int) {
+	columns := append(slices.Clone(in.Columns()), out.Columns()...)
+	for row := (s.every - first%s.every) % s.every; row < int(in.NumRows()); row += s.every {
+		for c := range s.parts {
+			s.parts[c] = append(s.parts[c], array.NewSlice(columns[c], int64(row), int64(row)+1))
+		}
+	}
+}
+
+// file writes the rows; categories are plain text in a sample.
+func (s *sampler) file() ([]byte, error) {
+	columns := make([]arrow.Array, len(s.parts))
+	for c, parts := range s.parts {
+		for i, p := range parts {
+			plain, err := inference.Cast(context.Background(), p, s.schema.Field(c).Type, s.alloc)
+			if err != nil {
+				return nil, err
+			}
+			parts[i] = plain
+		}
+		var err error
+		if columns[c], err = array.Concatenate(parts, s.alloc); err != nil {
+			return nil, err
+		}
+	}
+	var file seekBuffer
+	w, err := ipc.NewFileWriter(&file, ipc.WithSchema(s.schema), ipc.WithAllocator(s.alloc))
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(w.Write(array.NewRecord(s.schema, columns, -1)), w.Close()); err != nil {
+		return nil, fmt.Errorf("write the sample: %w", err)
+	}
+	return file.Bytes(), nil
+}
+
+// seekBuffer is a file that its writer only asks for its position.
+type seekBuffer struct{ bytes.Buffer }
+
+// Seek implements io.Seeker for the position at the end.
+func (s *seekBuffer) Seek(int64, int) (int64, error) { return int64(s.Len()), nil }
+
+// madeReference is what was made of the data.
+type madeReference struct {
+	reference *schemas.Reference
+	json      []byte
+	plan      *reference.Plan
+	windows   reference.Windows
+}
+
+func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times []int64) (*madeReference, error) {
+	var columns []reference.Column
+	for i, f := range l.m.Features {
+		parts, err := l.t.cast(ctx, l.from[i], l.m.SampleSchema().Field(i).Type)
+		if err != nil {
+			return nil, err
+		}
+		name := l.t.schema.Field(l.from[i]).Name
+		categorical := slices.Contains(l.o.Categorical, name)
+		if categorical && (f.Type == schemas.TypeFloat32 || f.Type == schemas.TypeFloat64) && !l.what[i].whole {
+			return nil, fmt.Errorf("--categorical: column %q holds fractions", name)
+		}
+		columns = append(columns, gather(f.Name, parts, f.Categories, categorical))
+	}
+	outOfFold := false
+	for i, o := range l.m.Outputs {
+		parts := answers[i]
+		given := l.o.Score
+		if l.stored {
+			given = o.Name
+		} else if l.m.Target == nil || o.Name != l.m.Target.Score {
+			given = ""
+		}
+		if given != "" {
+			column, err := l.t.index(given)
+			if err == nil {
+				parts, err = l.t.cast(ctx, column, l.m.OutputFields()[i].Type)
+			}
+			if err != nil {
+				return nil, err
+			}
+			outOfFold = !l.stored
+		}
+		isClass := l.m.Target != nil && l.m.Target.Kind == schemas.TargetMulticlass && o.Name == l.m.Target.Score
+		columns = append(columns, gather(o.Name, parts, nil, isClass))
+	}
+	ref, err := reference.Make(columns)
+	if err != nil {
+		return nil, err
+	}
+	data := reference.Data{Columns: columns}
+	if times != nil {
+		data.Windows = reference.CutByTime(times, l.o.Window)
+	} else {
+		data.Windows = reference.CutByRows(l.t.rows)
+		if l.o.Window != 0 {
+			data.Windows.Window = l.o.Window
+		}
+	}
+	ref.Made = fmt.Sprintf("%s, %d rows", filepath.Base(l.t.name), l.t.rows)
+	if times != nil {
+		ref.Made += fmt.Sprintf(" from %s to %s", day(slices.Min(times)), day(slices.Max(times)))
+	}
+	if l.o.Label != "" {
+		column, err := l.t.index(l.o.Label)
+		if err != nil {
+			return nil, err
+		}
+		label := gather(l.o.Label, l.t.parts(column), nil, false)
+		if label.Numbers == nil && l.t.schema.Field(column).Type.ID() == arrow.BOOL {
+			label = boolNumbers(label)
+		}
+		at := slices.IndexFunc(columns, func(c reference.Column) bool { return c.Name == l.m.Target.Score })
+		data.Labels = reference.LabelsOf(l.m.Target, &label, &columns[at])
+		ref.Quality, ref.OutOfFold = rounded(data.Labels.Figures()), outOfFold
+		l.doubt(ref, data.Labels)
+	}
+	rate := l.o.Rate
+	if rate == 0 {
+		rate = schemas.DefaultRate
+	}
+	plan, err := reference.Propose(l.m, ref, data, rate)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range plan.Checks {
+		if test := c.Check.Stattest; test == schemas.StattestPSI && c.Check.Threshold >= 2 || test == schemas.StattestChiSquare && c.Check.Threshold >= 0.9 {
+			l.note("%s of %s finds next to nothing with a threshold of %v, as windows differ so much: take longer windows (--window), or drop the check", test, c.Check.Column, c.Check.Threshold)
+		}
+	}
+	text, err := json.Marshal(ref)
+	if err != nil {
+		return nil, fmt.Errorf("write the reference: %w", err)
+	}
+	text = append(bytes.ReplaceAll(text, []byte(`{"name"`), []byte("\n{\"name\"")), '\n')
+	return &madeReference{ref, text, plan, data.Windows}, nil
+}
+
+func day(us int64) string { return time.UnixMicro(us).UTC().Format(time.RFC3339) }
+
+// boolNumbers are the labels false and true as feedback has them, 0 and 1.
+func boolNumbers(c reference.Column) reference.Column {
+	out := reference.Column{Name: c.Name, Numbers: make([]float64, len(c.Codes))}
+	for i, code := range c.Codes {
+		switch {
+		case code < 0:
+			out.Numbers[i] = math.NaN()
+		case c.Words[code] == "true":
+			out.Numbers[i] = 1
+		}
+	}
+	return out
+}
+
+func rounded(figures map[schemas.Stattest]float64) map[schemas.Stattest]float64 {
+	for name, v := range figures {
+		figures[name] = math.Round(v*1e6) / 1e6
+	}
+	return figures
+}
+
+// doubt notes what speaks against the quality that the data show.
+func (l *learner) doubt(ref *schemas.Reference, labels *reference.Labels) {
+	if labels.Rows() < l.t.rows {
+		l.note("%d of %d rows have a label and a prediction", labels.Rows(), l.t.rows)
+	}
+	if ref.OutOfFold || l.stored {
+		return
+	}
+	const why = "a model flatters the rows that it was fitted on. If it was fitted on these, give out-of-fold predictions by --score"
+	auc, perfect := ref.Quality[schemas.StattestAUC], ref.Quality[schemas.StattestAccuracy] == 1 || ref.Quality[schemas.StattestR2] > 0.999
+	switch {
+	case auc > 0.999 || perfect:
+		l.note("the model is all but never wrong on these rows, as models are on those that they were fitted on: the quality and its thresholds are likely too good. Give out-of-fold predictions by --score")
+	case strings.Contains(strings.ToLower(filepath.Base(l.t.name)), "train"):
+		l.note("the data are called %s: %s", filepath.Base(l.t.name), why)
+	default:
+		l.note("the quality is of the model's own predictions: %s", why)
+	}
+}
+
+// monitoringLines write a plan as the section of a manifest.
+func monitoringLines(p *reference.Plan) []string {
+	m := p.Monitoring
+	lines := []string{
+		"monitoring:",
+		"  window: " + duration(m.Window),
+		"  lateness: " + duration(m.Lateness),
+		"  label_delay: " + duration(m.LabelDelay) + " # CHECK: when most labels are there",
+		fmt.Sprintf("  min_rows: %d", m.MinRows),
+		"  rate: " + schemas.YAMLNumber(m.Rate) + " # of windows without drift that may breach a check by chance",
+		fmt.Sprintf("  checks: # of %d blocks of the data, %d breach any", p.Blocks, p.Breached),
+	}
+	for _, c := range p.Checks {
+		text := "    - {stattest: " + string(c.Check.Stattest)
+		if c.Check.Column != "" {
+			text += ", column: " + schemas.YAMLText(c.Check.Column)
+		}
+		text += ", threshold: " + schemas.YAMLNumber(c.Check.Threshold) + ", severity: " + string(c.Check.Severity)
+		if c.Check.Retrain {
+			text += ", retrain: true"
+		}
+		lines = append(lines, text+"} # "+c.Why)
+	}
+	return lines
+}
+
+// duration writes a duration in the largest unit that holds it.
+func duration(d schemas.Duration) string {
+	v := d.Std()
+	switch {
+	case v > 24*time.Hour && v%(24*time.Hour) == 0:
+		return fmt.Sprintf("%dd", v/(24*time.Hour))
+	case v >= time.Hour && v%time.Hour == 0:
+		return fmt.Sprintf("%dh", v/time.Hour)
+	case v >= time.Minute && v%time.Minute == 0:
+		return fmt.Sprintf("%dm", v/time.Minute)
+	default:
+		return v.String()
+	}
+}
+
+// table returns the lines that say what was decided.
+func (l *learner) table(made *madeReference) []string {
+	var out bytes.Buffer
+	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "FEATURE\tTYPE\tVALUES\tMISSING")
+	for i, f := range l.m.Features {
+		missing := ""
+		if l.what[i].missing > 0 {
+			missing = fmt.Sprintf("%.3g %%", 100*float64(l.what[i].missing)/float64(l.t.rows))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Name, f.Type, values(&f, &l.what[i]), missing)
+	}
+	m := made.plan.Monitoring
+	fmt.Fprintln(w, "\nMONITORING\tVALUE\tWHY")
+	why := fmt.Sprintf("%d whole windows in the data, of %d rows each (median)", made.windows.Blocks, made.windows.Rows)
+	late := "no order of time in the data: a guess"
+	if made.windows.Ordered {
+		late = "rows of the data come that late, at most"
+	}
+	if !made.windows.Timed {
+		why, late = fmt.Sprintf("a guess, without --time; thresholds are of %d blocks of %d rows in the data's order", made.windows.Blocks, made.windows.Rows), "a guess, without --time"
+	}
+	fmt.Fprintf(w, "window\t%s\t%s\n", duration(m.Window), why)
+	fmt.Fprintf(w, "lateness\t%s\t%s\n", duration(m.Lateness), late)
+	fmt.Fprintf(w, "label_delay\t%s\tone window: the data do not say when labels come\n", duration(m.LabelDelay))
+	fmt.Fprintf(w, "min_rows\t%d\thalf the rows of the smallest block\n", m.MinRows)
+	fmt.Fprintf(w, "rate\t%v\tof windows without drift that may breach a check by chance\n", m.Rate)
+	fmt.Fprintln(w, "\nCHECK\tTHRESHOLD\tWORST BLOCK\tALL ROWS\tBECAUSE OF")
+	for _, c := range made.plan.Checks {
+		name := string(c.Check.Stattest)
+		if c.Check.Column != "" {
+			name += " " + c.Check.Column
+		}
+		if c.Check.Retrain {
+			name += " (retrain)"
+		}
+		fmt.Fprintf(w, "%s\t%.3g\t%s\t%s\t%s\n", name, c.Check.Threshold, figure(c.Worst), figure(c.Overall), c.Why)
+	}
+	_ = w.Flush() // of a buffer
+	lines := strings.Split(strings.TrimRight(out.String(), "\n"), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return append(lines, fmt.Sprintf("of %d blocks of the data, %d breach a check", made.plan.Blocks, made.plan.Breached))
+}
+
+func figure(x float64) string {
+	if math.IsNaN(x) {
+		return ""
+	}
+	return fmt.Sprintf("%.3g", x)
+}
+
+// values describes what a feature holds.
+func values(f *schemas.Feature, s *summary) string {
+	switch {
+	case f.Type == schemas.TypeCategory:
+		return fmt.Sprintf("%d categories", len(f.Categories))
+	case f.Min != nil && f.Max != nil:
+		return fmt.Sprintf("%v to %v", *f.Min, *f.Max)
+	case len(s.words) > 0:
+		return fmt.Sprintf("%d words", len(s.words))
+	case math.IsNaN(s.low):
+		return "none"
+	default:
+		return fmt.Sprintf("%v to %v", s.low, s.high)
+	}
+}
