@@ -153,7 +153,7 @@ func TestModelOfManyClasses(t *testing.T) {
 }
 
 func TestModelOfNumbers(t *testing.T) {
-	n := 500
+	n := 1000
 	y := normal(1, n, 10, 5)
 	p, worse := slices.Clone(y), slices.Clone(y)
 	for i := range p {
@@ -174,7 +174,7 @@ func TestModelOfNumbers(t *testing.T) {
 	}
 	var out bytes.Buffer
 	require.NoError(t, compare.WriteTable(&out, r, false, 0))
-	require.Contains(t, out.String(), "rmse, both sides: too few for an interval: 500 rows, at least 1000 are needed")
+	require.Contains(t, out.String(), "rmse, both sides: too few for an interval: 1000 rows, at least 2000 are needed")
 }
 
 func TestModelThatCannotBeJudged(t *testing.T) {

@@ -112,6 +112,10 @@ func (c *BinaryCBPE) Estimate(data Binary, chunks []Chunk) ([]ChunkEstimates, er
 		intervals, missing := make([]*Interval, len(c.metrics)), make([]error, len(c.metrics))
 		if c.refitted != nil {
 			intervals, missing = c.intervals(part)
+		} else {
+			for k, m := range c.metrics {
+				missing[k] = fmt.Errorf("%s: %w: LearnIntervals has not been called", m, ErrNoInterval)
+			}
 		}
 		for k, m := range c.metrics {
 			e := Estimate{

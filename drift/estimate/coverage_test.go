@@ -169,6 +169,7 @@ func TestIntervalsOfEstimates(t *testing.T) {
 	require.ErrorContains(t, bare.LearnIntervals(estimate.Binary{Scores: current.Scores}), "300 rows and 0 targets")
 	for _, e := range of(bare, current, 300) {
 		require.Nil(t, e.Interval, "they were not learnt")
+		require.EqualError(t, e.NoInterval, string(e.Metric)+": no interval: LearnIntervals has not been called")
 	}
 	// Of scores near 0 no positive is expected.
 	low := estimate.Binary{Scores: make([]float64, 200), Predicted: make([]int, 200)}

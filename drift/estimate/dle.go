@@ -205,6 +205,7 @@ func (d *DLE) Estimate(data Regression, chunks []Chunk) ([]ChunkEstimates, error
 				Value:         exists(root(m, sum/float64(c.Len()))),
 				SamplingError: regressionError(m, d.sampling[k], c.Len()),
 				Realized:      realizedLoss(m, data, c),
+				NoInterval:    fmt.Errorf("%s: %w: how far the nanny errs is not measured", m, ErrNoInterval),
 			}
 			out[i].Estimates = append(out[i].Estimates, e.bound(d.lower[k], d.upper[k], 0, math.Inf(1)))
 		}

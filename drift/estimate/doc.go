@@ -10,7 +10,8 @@
 // NannyML's sampling errors leave out what the reference, a sample itself, does not know: 1.96
 // of them held the realized ROC AUC of chunks without drift in 62 to 91 % of simulations.
 // LearnIntervals of a BinaryCBPE adds intervals that hold 95 %, while scores stand for the
-// same probabilities as in the reference. DLE and multiclass CBPE have none.
+// same probabilities as in the reference. DLE and multiclass CBPE have none, and
+// say so (ErrNoInterval).
 //
 // All functions are pure: no clock, no I/O, nothing random but by a fixed seed. They keep
 // nothing of the slices they are given, and a fitted estimator may be used from several

@@ -148,6 +148,8 @@ func TestMulticlassErrors(t *testing.T) {
 	for _, e := range must(f.Estimate(good, one))[0].Estimates {
 		require.NotNil(t, e.Value)
 		require.Nil(t, e.Realized)
+		require.ErrorIs(t, e.NoInterval, estimate.ErrNoInterval)
+		require.EqualError(t, e.NoInterval, string(e.Metric)+": no interval: how far the calibrations of several classes err together is not measured")
 	}
 }
 
@@ -187,6 +189,7 @@ func TestDLEErrors(t *testing.T) {
 	for _, e := range must(f.Estimate(r, []estimate.Chunk{{Start: 0, End: 50}}))[0].Estimates {
 		require.NotNil(t, e.Value)
 		require.Equal(t, e.Metric == estimate.MSLE || e.Metric == estimate.RMSLE, e.Realized == nil, "%s", e.Metric)
+		require.EqualError(t, e.NoInterval, string(e.Metric)+": no interval: how far the nanny errs is not measured")
 	}
 }
 

@@ -56,8 +56,8 @@ type Estimate struct {
 	Value          *float64  // estimated
 	SamplingError  *float64  // standard error of the metric over as many rows
 	Lower, Upper   *float64  // Value ± 3 sampling errors, within the metric's limits
-	Interval       *Interval // 95 %, of the value that targets will show; after LearnIntervals
-	NoInterval     error     // why there is none, such as ErrTooFew
+	Interval       *Interval // 95 %, of the value that targets will show; of a BinaryCBPE after LearnIntervals
+	NoInterval     error     // why there is none: ErrTooFew or ErrNoInterval
 	Realized       *float64  // by the targets, where they are known
 	LowerThreshold *float64  // mean of the reference chunks' realized values less 3 standard deviations
 	UpperThreshold *float64  // and plus 3, within the metric's limits

@@ -290,6 +290,7 @@ func TestThresholds(t *testing.T) {
 func requireSound(t require.TestingT, got []estimate.ChunkEstimates, most float64) {
 	for _, c := range got {
 		for _, e := range c.Estimates {
+			require.NotEqual(t, e.Interval == nil, e.NoInterval == nil, "%s has an interval or a reason", e.Metric)
 			if e.SamplingError != nil { // over few rows of a rare kind above 1, too
 				require.GreaterOrEqual(t, *e.SamplingError, 0.0, "%s", e.Metric)
 			}

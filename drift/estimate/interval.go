@@ -17,6 +17,9 @@ type Interval struct{ Low, High float64 }
 // ErrTooFew is returned where rows are too few for an interval that holds what it says.
 var ErrTooFew = errors.New("too few for an interval")
 
+// ErrNoInterval is of estimates that have no interval, whatever the rows.
+var ErrNoInterval = errors.New("no interval")
+
 const (
 	// refits is how often the calibration is fitted again. Of 199 errors, the fifth from
 	// either side is an end of an interval of 95 %.

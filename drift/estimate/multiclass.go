@@ -141,7 +141,10 @@ func (c *MulticlassCBPE) Estimate(data Multiclass, chunks []Chunk) ([]ChunkEstim
 		realized := realizedMulticlass(part)
 		out[i].Chunk = chunk
 		for k, m := range MulticlassMetrics {
-			e := Estimate{Metric: m, Value: values[k], SamplingError: multiclassError(m, c.sampling[k], chunk.Len()), Realized: realized[k]}
+			e := Estimate{
+				Metric: m, Value: values[k], SamplingError: multiclassError(m, c.sampling[k], chunk.Len()), Realized: realized[k],
+				NoInterval: fmt.Errorf("%s: %w: how far the calibrations of several classes err together is not measured", m, ErrNoInterval),
+			}
 			out[i].Estimates = append(out[i].Estimates, e.bound(c.lower[k], c.upper[k], 0, 1))
 		}
 	}

@@ -185,7 +185,7 @@ func regressionCells() []coverage.Cell {
 		for k, e := range errs {
 			for _, n := range []int{500, 1000, 2000, 5000} {
 				const scale = 0.5
-				s := &sample{name: fmt.Sprintf("%s errors of %s targets, %d rows", e.name, target.name, n), slow: n / 2500, short: n == 1000 && k == i && i < 2}
+				s := &sample{name: fmt.Sprintf("%s errors of %s targets, %d rows", e.name, target.name, n), slow: n / 2500, short: n == 2000 && k == i && i < 2}
 				s.truth = map[quality.Metric]float64{
 					quality.MetricMAPE: scale * e.mean * target.inverse,
 					quality.MetricR2:   1 - scale*scale*e.variance/target.variance,

@@ -136,7 +136,7 @@ func errorCells() []coverage.Cell {
 	for i, e := range noises() {
 		for _, n := range []int{30, 100, 300, 500, 1000, 10000} {
 			c := coverage.Cell{
-				Interval: "bias", Sample: fmt.Sprintf("%s, %d errors", e.name, n), Short: n == 500 && i%2 == 1,
+				Interval: "bias", Sample: fmt.Sprintf("%s, %d errors", e.name, n), Short: n == 1000 && i%4 == 1,
 				// Zeros in nine of ten rows are outcomes that are few and whole.
 				Above: 0.01,
 				Draw: func(rng *rand.Rand) (coverage.Draw, error) {
@@ -159,7 +159,7 @@ func errorCells() []coverage.Cell {
 			out = append(out, c)
 		}
 	}
-	for _, n := range []int{100, 500} {
+	for _, n := range []int{100, 1000} {
 		out = append(out, coverage.Cell{
 			Interval: "mae", Sample: fmt.Sprintf("normal errors, %d rows", n), Short: true,
 			Draw: func(rng *rand.Rand) (coverage.Draw, error) {

@@ -567,7 +567,7 @@ func TestFigures(t *testing.T) {
 	list = byName(quality.RegressionFigures(g, 0.95))
 	require.Len(t, list, 7)
 	require.InDelta(t, -1.0/3, *list[quality.MetricBias].Value, 1e-15)
-	require.EqualError(t, list[quality.MetricBias].NoInterval, "bias: too few for an interval: 3 rows, at least 500 are needed")
+	require.EqualError(t, list[quality.MetricBias].NoInterval, "bias: too few for an interval: 3 rows, at least 1000 are needed")
 	for _, f := range quality.RegressionFigures(quality.NewRegression(), 0.95) {
 		require.ErrorIs(t, f.Err, quality.ErrNoRows)
 	}

@@ -219,8 +219,8 @@ func TestTooFew(t *testing.T) {
 		require.EqualError(t, err, want)
 	}
 	g := quality.NewRegression()
-	require.NoError(t, g.Add(make([]float64, 199), make([]float64, 199), nil))
-	require.EqualError(t, second(g.MAEInterval(0.95)), "mae: too few for an interval: 199 rows, at least 500 are needed")
+	require.NoError(t, g.Add(make([]float64, 999), make([]float64, 999), nil))
+	require.EqualError(t, second(g.MAEInterval(0.95)), "mae: too few for an interval: 999 rows, at least 1000 are needed")
 	require.ErrorContains(t, second(g.StudentInterval(quality.MetricR2, 0.95)), "must be mae or bias")
 }
 
@@ -228,7 +228,7 @@ func TestTooFew(t *testing.T) {
 // errors widen on their side.
 func TestErrorsMerge(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 3))
-	const n = 600
+	const n = 1200
 	p := make([]float64, n)
 	for i := range p {
 		p[i] = rng.ExpFloat64() * float64(1-2*(i%2)*(i%3)/2)

@@ -151,6 +151,23 @@ func TestHeavyTails(t *testing.T) {
 		require.ErrorIs(t, err, quality.ErrTooFew)
 		require.ErrorContains(t, err, "the greatest errors make up the figure, their tail is")
 	}
+	// Whether errors are is not a matter of their unit: here, quantiles of exponential errors, whose
+	// squares have a tail of 0.65, and of Pareto's, which have one of 0.8.
+	for step := range 16 {
+		unit := math.Exp2(float64(step) / 16)
+		near, pareto := quality.NewRegression(), quality.NewRegression()
+		light, heavy := make([]float64, n), make([]float64, n)
+		for i := range n {
+			left := (float64(i) + 0.5) / n
+			light[i], heavy[i] = -unit*math.Log(left), unit*math.Pow(left, -0.4)
+		}
+		require.NoError(t, near.Add(make([]float64, n), light, nil))
+		require.NoError(t, pareto.Add(make([]float64, n), heavy, nil))
+		require.NoError(t, second(near.MSEInterval(0.95)), "unit %v", unit)
+		err := second(pareto.MSEInterval(0.95))
+		require.ErrorIs(t, err, quality.ErrTooFew, "unit %v", unit)
+		require.Regexp(t, `their tail is 0\.(78|79|8|81), at most 0\.7$`, err.Error(), "unit %v", unit)
+	}
 	spread, right := quality.NewRegression(), make([]float64, n)
 	for i, y := range targets {
 		right[i] = y + rng.NormFloat64()

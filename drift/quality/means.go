@@ -3,6 +3,7 @@ package quality
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 const (
@@ -11,18 +12,16 @@ const (
 
 	// Errors are heavy by the mean excess of the logarithms of their greatest tenth over its
 	// least, 1/α of a Pareto tail (Hill 1975). It bounds what intervals of means are given
-	// for: a lognormal with σ = 1.5 has 0.7, with σ = 2, of which no interval holds, 0.95;
-	// squares of exponential errors have 0.6, those of Student's t with 3 degrees, which
-	// have no variance, 0.76. Unlike the skewness, it does not say where rare great errors
-	// are lacking.
+	// for: a lognormal with σ = 1.5 has 0.7, with σ = 2, of which few hold, 0.95; squares of
+	// exponential errors have 0.65, those of a Pareto tail with α = 2.5 0.8 and those of
+	// Student's t with 3 degrees 0.82, none of which have a variance. Unlike the skewness, it
+	// does not say where rare great errors are lacking.
 	maxTail        = 0.8
-	maxSquaredTail = 0.75
-	maxSpreadTail  = 0.6 // of squared errors, for R², whose interval knows no skewness
+	maxSquaredTail = 0.7
 	tailPart       = 0.1
 
-	minErrors   = 500  // rows of a mean of errors, some of which may be rare and great
-	minSquared  = 1000 // rows of a mean of squared errors, most of which a few rows may make up
-	minSpread   = 2000 // rows of R²
+	minErrors   = 1000 // rows of a mean of errors, some of which may be rare and great
+	minSquared  = 2000 // rows of a mean of squared errors, most of which a few rows may make up
 	maxKurtosis = 10   // of targets, whose spread R² is measured by
 )
 
@@ -111,42 +110,35 @@ func (t *tail) merge(o *tail) {
 	}
 }
 
-// weight is the mean excess of the logarithms of the greatest tenth of the sizes; infinite
-// where some of that tenth are 0.
+// weight is the mean excess of the logarithms of the greatest tenth of the sizes over the least of
+// them; infinite where some of that tenth are 0. The logarithms of a quarter are taken to be spread
+// evenly over it, so that sizes in other units weigh the same.
 func (t *tail) weight() float64 {
 	part := tailPart * t.rows
-	left, at := part, len(t.counts)
-	excess, above := 0.0, 0.0
-	for left > 0 {
-		at--
-		if at < 0 {
-			return math.Inf(1)
+	left, logs := part, 0.0
+	for at, w := range slices.Backward(t.counts) {
+		from, to := logOf(t.first+at), logOf(t.first+at+1)
+		if w < left {
+			left -= w
+			logs += w * (from + to) / 2
+			continue
 		}
-		w := min(t.counts[at], left)
-		left -= w
-		if above > 0 { // those above are one step further from this quarter than from the one before
-			excess += above * (logOf(t.first+at+1) - logOf(t.first+at))
-		}
-		above += w
+		least := to - left/w*(to-from)
+		return (logs+left*(least+to)/2)/part - least
 	}
-	return excess / part
+	return math.Inf(1)
 }
 
-// logOf is the logarithm of the middle of a quarter.
+// logOf is the logarithm of the least size of a quarter.
 func logOf(quarter int) float64 {
-	octave := quarter >> 2
-	part := 0.5 + float64(quarter&3)/8
-	return float64(octave)*math.Ln2 + (math.Log(part)+math.Log(part+0.125))/2
+	return float64(quarter>>2)*math.Ln2 + math.Log(0.5+float64(quarter&3)/8)
 }
 
 // enough returns why the interval of m, a mean of errors or of their squares, does not hold.
 func (t *tail) enough(m Metric, rows float64) error {
 	least, weight, most := minErrors, t.weight(), maxTail
-	switch m { //nolint:exhaustive // the others are plain means
-	case MetricMSE, MetricRMSE:
+	if m == MetricMSE || m == MetricRMSE || m == MetricR2 {
 		least, weight, most = minSquared, 2*weight, maxSquaredTail
-	case MetricR2:
-		least, weight, most = minSpread, 2*weight, maxSpreadTail
 	}
 	if rows < float64(least) {
 		return fmt.Errorf("%s: %w: %v rows, at least %d are needed", m, ErrTooFew, rows, least)

@@ -22,7 +22,9 @@ type Regression struct {
 	targetCube           sum
 	targetQuad           sum
 	crossed, crossedTwo  sum     // of squared errors times the target, and its square
-	tail, relativeTail   tail    // of the errors, and of them as a share of the target
+	tail                 tail    // of the errors
+	relativeTail         tail    // of the errors as a share of the target
+	symmetricTail        tail    // of the errors as a share of the mean of target and prediction
 	low, high            float64 // of the target
 }
 
@@ -58,9 +60,11 @@ func (r *Regression) Add(target, prediction, weights []float64) error {
 		r.sixths.addSquare(w*square, square)
 		relative := a / max(math.Abs(y), epsilon)
 		r.percentage.add(w, relative)
+		symmetric := 0.0
 		if d := math.Abs(y)/2 + math.Abs(p)/2; d > 0 {
-			r.symmetric.add(w, a/d)
+			symmetric = a / d
 		}
+		r.symmetric.add(w, symmetric)
 		r.target.addProduct(w, y)
 		r.targetSquare.addSquare(w, y)
 		r.targetCube.addSquare(w*y, y)
@@ -69,6 +73,7 @@ func (r *Regression) Add(target, prediction, weights []float64) error {
 		r.crossedTwo.addSquare(w*square, y)
 		r.tail.add(w, a)
 		r.relativeTail.add(w, relative)
+		r.symmetricTail.add(w, symmetric)
 		r.low, r.high = min(r.low, y), max(r.high, y)
 	}
 	return nil
@@ -112,6 +117,7 @@ func (r *Regression) Merge(o *Regression) {
 	r.symmetric.merge(o.symmetric)
 	r.tail.merge(&o.tail)
 	r.relativeTail.merge(&o.relativeTail)
+	r.symmetricTail.merge(&o.symmetricTail)
 	r.low, r.high = min(r.low, o.low), max(r.high, o.high)
 }
 

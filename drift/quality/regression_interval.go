@@ -6,7 +6,7 @@ import (
 )
 
 // MAEInterval is the interval of the mean absolute error: Student's, widened by the skewness
-// of the errors (Hall 1992). Weights count as rows. It is ErrTooFew below 500 rows, and where
+// of the errors (Hall 1992). Weights count as rows. It is ErrTooFew below 1,000 rows, and where
 // the greatest errors are so far apart that no interval holds (1/α above 0.8; Hill 1975).
 func (r *Regression) MAEInterval(confidence float64) (Interval, error) {
 	return r.errorInterval(MetricMAE, confidence)
@@ -17,8 +17,8 @@ func (r *Regression) BiasInterval(confidence float64) (Interval, error) {
 	return r.errorInterval(MetricBias, confidence)
 }
 
-// MSEInterval is MAEInterval for the mean of squared errors. It takes 1,000 rows, and a tail
-// of the squares of at most 0.75.
+// MSEInterval is MAEInterval for the mean of squared errors. It takes 2,000 rows, and a tail
+// of the squares of at most 0.7.
 func (r *Regression) MSEInterval(confidence float64) (Interval, error) {
 	return r.errorInterval(MetricMSE, confidence)
 }
@@ -47,9 +47,14 @@ func (r *Regression) errorInterval(m Metric, confidence float64) (Interval, erro
 	if err != nil {
 		return Interval{}, err
 	}
-	sizes := &r.tail
-	if m == MetricMAPE || m == MetricSMAPE {
+	var sizes *tail
+	switch m {
+	case MetricMAPE:
 		sizes = &r.relativeTail
+	case MetricSMAPE:
+		sizes = &r.symmetricTail
+	default:
+		sizes = &r.tail
 	}
 	if err := sizes.enough(m, r.rows.value()); err != nil {
 		return Interval{}, err
@@ -98,11 +103,11 @@ func (r *Regression) meanError(m Metric, confidence float64) (estimate, error) {
 	return of.estimate(m, r.rows)
 }
 
-// R2Interval is the interval of R², by the logarithm of the share of the spread that is left,
-// (1 - R²), whose error is that of the difference of two logarithms of means (delta method):
-// of squared errors, and of squared deviations from the mean target. It is ErrTooFew below
-// 2,000 rows, and where a few errors make up the squares (a tail above 0.6) or a few targets
-// the spread (a kurtosis above 10).
+// R2Interval is the interval of R², from that of the share of the spread that is left, 1 - R²: the
+// hull of Student's of its logarithm, whose error is that of the difference of two logarithms of
+// means (delta method), of squared errors and of squared deviations from the mean target, and of
+// Hall's (1992) with the skewness that squared errors bring in. It is ErrTooFew where MSEInterval
+// is, and where a few targets make up the spread (a kurtosis above 10).
 func (r *Regression) R2Interval(confidence float64) (Interval, error) {
 	if err := checkConfidence(confidence); err != nil {
 		return Interval{}, err
@@ -133,8 +138,15 @@ func (r *Regression) R2Interval(confidence float64) (Interval, error) {
 	if !(variance > 0) || math.IsInf(variance, 1) {
 		return Interval{}, fmt.Errorf("%s: %w: the targets are too far from 0 for their spread", MetricR2, ErrTooFew)
 	}
-	half, odds := student(confidence, n-1)*math.Sqrt(variance), math.Log1p(-r2)
-	return Interval{-math.Expm1(odds + half), -math.Expm1(odds - half)}, nil
+	left := estimate{value: 1 - r2, standardError: (1 - r2) * math.Sqrt(variance), freedom: n - 1}
+	// Cubes that overflow leave the skewness out.
+	scale := n * spread * left.standardError
+	if k := cubed(r.squares, r.quads, r.sixths, r.rows) / scale / scale / scale; !math.IsNaN(k) && !math.IsInf(k, 0) {
+		left.skewness = k
+	}
+	half, logarithm := student(confidence, n-1)*math.Sqrt(variance), math.Log1p(-r2)
+	i := Interval{math.Exp(logarithm - half), math.Exp(logarithm + half)}.hull(left.hall(confidence))
+	return Interval{1 - i.High, 1 - max(i.Low, 0)}, nil
 }
 
 // fourth is Σw·(x-mean)⁴ = Σw·x⁴ - 4·mean·Σw·x³ + 6·mean²·Σw·x² - 3·mean³·Σw·x.

@@ -58,6 +58,9 @@ func run(args []string, out io.Writer) error {
 		}
 		shown, covered, reference := v[0], v[1], v[2]
 		if fields[6] != "" {
+			if reference == 0 { // there is none
+				reference = math.NaN()
+			}
 			known = append(known, fmt.Sprintf("| %s of %s | %s | %s | %s | %s |", fields[0], fields[1], percent(shown), percent(covered), percent(reference), fields[6]))
 			continue
 		}
