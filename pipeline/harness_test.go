@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -70,6 +71,9 @@ func testMain(m *testing.M) int {
 	if cluster, err = kafkatest.Selected(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
+	}
+	if cluster == nil { // the tests wait more than they work; -parallel stands over this
+		_ = flag.Set("test.parallel", "5")
 	}
 	code := m.Run()
 	http.DefaultClient.CloseIdleConnections()

@@ -29,9 +29,10 @@ CREATE TABLE IF NOT EXISTS {{database}}.label_counts
     reason      LowCardinality(String) COMMENT 'counts; superseded: another label of the request counts; unknown_request: no such request was stored; unknown_model: nothing of the model was',
     stored_from DateTime('UTC') COMMENT 'labels with a stored_at from here',
     stored_to   DateTime('UTC') COMMENT 'to before here',
-    labels      UInt64
+    labels      UInt64,
+    stored_at   {{stored_at}}
 )
 ENGINE = ReplacingMergeTree(stored_to)
 ORDER BY (model, reason, stored_from)
-TTL stored_to + INTERVAL {{ttl_days}} DAY
+TTL stored_at + INTERVAL {{ttl_days}} DAY
 COMMENT 'What became of labels, as it was ten minutes after they were stored. Read with FINAL.'
