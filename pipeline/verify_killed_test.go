@@ -21,7 +21,7 @@ import (
 // ends in equality, and an insert that comes after it is refused.
 func TestVerifyRepairThatWasCutOffIsRunAgain(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, "recorder.insert_deadline=4s") // an insert that is to be stored must come in time, however slow the machine
 	tr := newTraffic(h, seeded(t), 300)
 	h.start("worker,recorder")
 	tr.sendHour()
