@@ -126,6 +126,9 @@ func TestFailedModelsRequestsBecomeDeadLetters(t *testing.T) {
 
 	_, err := operate.ApplyTopics(t.Context(), h.cfg)
 	require.NoError(t, err)
+	h.eventually("the model is ready", func() (string, bool) { // a request that comes before is a dead letter
+		return "", strings.Contains(h.logs.all(), `"model":"ratios","version":"1","lanes":`)
+	})
 	h.produce(&kgo.Record{Topic: h.cfg.Topics.RequestsOf("ratios"), Partition: 1, Value: []byte(`{"a":1,"b":2}`)})
 	h.eventually("the model with its new topics answers", func() (string, bool) {
 		got := h.read(h.cfg.Topics.ResultsOf("ratios"))

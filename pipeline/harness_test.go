@@ -73,7 +73,7 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	if cluster == nil { // the tests wait more than they work; -parallel stands over this
-		_ = flag.Set("test.parallel", "5")
+		_ = flag.Set("test.parallel", "3")
 	}
 	code := m.Run()
 	http.DefaultClient.CloseIdleConnections()

@@ -152,7 +152,7 @@ func TestVerifyRestoresADatabaseThatIsGone(t *testing.T) {
 // is missing would be stored by both.
 func TestVerifyRepairsWhatItsGroupOwns(t *testing.T) {
 	parallel(t)
-	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, "recorder.insert_deadline=10s") // the insert is to be accepted, however slow the machine
 	tr := newTraffic(h, seeded(t), 300)
 	r := h.start("worker,recorder")
 	tr.sendHour()
