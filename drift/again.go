@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/drift/profile"
+	"github.com/millrace/millrace/schemas"
 )
 
 // Again judges the windows that overlap a span once more, as the manifest and the reference are
@@ -18,12 +19,22 @@ func (m *Monitor) Again(ctx context.Context, now time.Time, v Version, span prof
 	if err != nil {
 		return nil, err
 	}
+	if v.Learns() {
+		learned := &state.learning
+		if learned.reference, learned.to, err = Learned(ctx, m.store, v.Manifest); err != nil {
+			return nil, err
+		}
+		v.Reference = learned.reference
+	}
 	stats := TickStats{}
 	p := &pass{Monitor: m, Version: v, now: now, state: state, stats: &stats}
 	for _, job := range v.jobs() {
 		closed := profile.Span{End: state.jobs[job].next}
 		if closed.End.IsZero() {
 			continue // it has finished no window, and there may be no table
+		}
+		if job == schemas.JobDrift && v.Reference == nil {
+			continue // the reference is being learned
 		}
 		if !span.Start.IsZero() {
 			closed.Start = profile.WindowStart(span.Start, p.length())

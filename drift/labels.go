@@ -129,7 +129,8 @@ func (p *pass) rowsOf(ctx context.Context, starts []time.Time) ([]profile.Window
 
 // revisions returns the judgements by which windows are judged again, and how a job has
 // finished them, by start in microseconds. It asks the store, which also knows of revisions
-// that were made by hand, and of windows that the state has forgotten. These become part of
+// that were made by hand, and of windows that the state has forgotten. Windows of which rows have
+// expired since keep the judgement that they have. What the store knows becomes part of
 // the state, so that both jobs of a window know whether it has asked for retraining.
 func (p *pass) revisions(ctx context.Context, job schemas.Job, counts []profile.WindowRows) ([]window, map[int64]*schemas.FinishedWindow, error) {
 	windows := windowsOf(counts)
@@ -149,12 +150,17 @@ func (p *pass) revisions(ctx context.Context, job schemas.Job, counts []profile.
 			finished[r.WindowStart.UnixMicro()] = &rows[i]
 		}
 	}
-	for i := range windows {
-		if f := finished[windows[i].Start.UnixMicro()]; f != nil {
-			windows[i].revision = f.Revision + 1
+	kept := windows[:0]
+	for _, w := range windows {
+		if f := finished[w.Start.UnixMicro()]; f != nil {
+			if w.Rows < f.Rows {
+				continue // of its rows some have expired: it was judged by more
+			}
+			w.revision = f.Revision + 1
 		}
+		kept = append(kept, w)
 	}
-	return windows, finished, nil
+	return kept, finished, nil
 }
 
 // later returns the one of two windows that ends last.

@@ -142,3 +142,29 @@ func TestLearningKilledAnywhere(t *testing.T) {
 		}
 	}
 }
+
+// A window that is judged again by hand is judged by the reference that was learned, and while there
+// is none its drift is left as it is.
+func TestJudgedAgainByTheLearnedReference(t *testing.T) {
+	w := learningWorld(t)
+	again := func() []string {
+		judged, err := w.monitor(w, &topic{}).Again(t.Context(), historytest.WallClock, w.version, profile.Span{})
+		require.NoError(t, err)
+		var out []string
+		for _, j := range judged {
+			if j.Job == string(schemas.JobDrift) {
+				out = append(out, j.WindowStart.Format("15 ")+j.Verdict)
+			}
+		}
+		return out
+	}
+	w.tick(w.monitor(w, &topic{}), historytest.WallClock)
+	require.Empty(t, again())
+	w.Hour(2, 500, 0)
+	w.Hour(3, 500, 3)
+	w.Hour(4, 200, 0)
+	want := verdicts(w.tick(w.monitor(w, &topic{}), historytest.WallClock))
+	require.Contains(t, want, "03 breached")
+	require.Contains(t, again(), "03 breached")
+	require.NotContains(t, again(), "03 learning")
+}

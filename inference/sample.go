@@ -158,7 +158,11 @@ func (m *Model) sampleRows(sample arrow.Record, n int, alloc memory.Allocator) (
 func appendFeature(b array.Builder, f *schemas.Feature, col arrow.Array, n int) error {
 	for i := range n {
 		i %= col.Len()
-		switch v := valueAt(col, i); {
+		v := valueAt(col, i)
+		if (f.Optional || f.Default != nil) && isNaN(v) { // absent, as in requests
+			v = nil
+		}
+		switch {
 		case v != nil:
 			appendValue(b, v)
 		case f.Optional:
@@ -170,6 +174,27 @@ func appendFeature(b array.Builder, f *schemas.Feature, col arrow.Array, n int) 
 		}
 	}
 	return nil
+}
+
+func isNaN(v any) bool {
+	switch x := v.(type) {
+	case float32:
+		return x != x
+	case float64:
+		return x != x
+	}
+	return false
+}
+
+// Filled returns a column of a feature as the rows of requests have it: with the default where it
+// has no value. The caller releases it.
+func Filled(f *schemas.Feature, col arrow.Array) (arrow.Array, error) {
+	b := array.NewBuilder(memory.DefaultAllocator, col.DataType())
+	defer b.Release()
+	if err := appendFeature(b, f, col, col.Len()); err != nil {
+		return nil, err
+	}
+	return b.NewArray(), nil
 }
 
 // defaultOf returns a feature's default in the type of its column.

@@ -131,3 +131,26 @@ func TestInitLearnsFromData(t *testing.T) {
 	require.True(t, third.Manifest.Draft)
 	require.Nil(t, third.Manifest.Target, "its score was an output of the other graph")
 }
+
+// Columns that are called as others of the graph's are: each stays in its place.
+func TestInitRenamesByPlace(t *testing.T) {
+	cfg, err := config.Load("", nil, []string{"models.repository=" + filepath.Join(t.TempDir(), "models")})
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "rows.csv")
+	var text strings.Builder
+	text.WriteString("f1,f2,f3\n")
+	for i := range 400 {
+		fmt.Fprintf(&text, "%d.5,%d.25,%d.125\n", i%7, i%11, i%13)
+	}
+	require.NoError(t, os.WriteFile(path, []byte(text.String()), 0o600))
+	made, err := operate.InitModel(t.Context(), cfg, operate.InitOptions{
+		Path: filepath.Join("..", "inference", "onnx", "testdata", "linear.onnx"), Name: "numbered", Data: &operate.DataOptions{Path: path},
+	})
+	require.NoError(t, err)
+	m, err := schemas.ReadManifest(filepath.Dir(made.Manifest))
+	require.NoError(t, err)
+	require.Equal(t, []string{"f1", "f2", "f3"}, []string{m.Features[0].Name, m.Features[1].Name, m.Features[2].Name})
+	for i, most := range []float64{6.5, 10.25, 12.125} {
+		require.InDelta(t, most, *m.Features[i].Max, 0.1)
+	}
+}

@@ -176,3 +176,13 @@ func TestHeavyTails(t *testing.T) {
 	require.NoError(t, second(spread.RMSEInterval(0.95)))
 	require.ErrorContains(t, second(spread.R2Interval(0.95)), "a few targets make up the spread, its kurtosis is")
 }
+
+// Sizes beyond the range of a float64 overflow the figure, and nothing else.
+func TestTailOfInfiniteErrors(t *testing.T) {
+	r := quality.NewRegression()
+	for range 3 {
+		require.NoError(t, r.Add([]float64{1, 0, 1e308, 2}, []float64{1.5, math.MaxFloat64, -1e308, 2.5}, nil))
+	}
+	_, err := r.MAPE()
+	require.ErrorIs(t, err, quality.ErrOverflow)
+}

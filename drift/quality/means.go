@@ -78,8 +78,11 @@ type tail struct {
 
 func (t *tail) add(w, size float64) {
 	t.rows += w
-	if size == 0 {
+	switch {
+	case size == 0:
 		t.lowest += w
+		return
+	case math.IsInf(size, 1): // the figure overflows, and says so
 		return
 	}
 	f, octave := math.Frexp(size)
@@ -142,6 +145,9 @@ func (t *tail) enough(m Metric, rows float64) error {
 	}
 	if rows < float64(least) {
 		return fmt.Errorf("%s: %w: %v rows, at least %d are needed", m, ErrTooFew, rows, least)
+	}
+	if math.IsInf(weight, 1) {
+		return fmt.Errorf("%s: %w: more than nine tenths of the predictions are exact", m, ErrTooFew)
 	}
 	if weight > most {
 		return fmt.Errorf("%s: %w: the greatest errors make up the figure, their tail is %.2g, at most %v", m, ErrTooFew, weight, most)

@@ -138,6 +138,18 @@ func (l *learner) match() error {
 		return fmt.Errorf("the graph has one input of %d columns without names, and %s has %d columns beside those of --label, --score and --time (%s): "+
 			"leave out by --ignore those that are no feature", len(l.m.Features), l.t.name, len(rest), strings.Join(names, ", "))
 	}
+	if l.served { // requests and rows bear its names
+		l.from = rest
+		l.note("the graph does not name its columns: they are taken for those of the data, in their order, and keep their names: %s", few(names))
+		return nil
+	}
+	// None may bear the name of one that is renamed after it.
+	passing := func(i int) string { return "f__" + strconv.Itoa(i) }
+	for i := range rest {
+		if err := l.e.RenameFeature(l.m.Features[i].Name, passing(i)); err != nil {
+			return err
+		}
+	}
 	taken := map[string]bool{}
 	for _, c := range append(schemas.SystemColumns(), schemas.ColumnStoredAt) {
 		taken[c] = true
@@ -148,7 +160,7 @@ func (l *learner) match() error {
 	for i, column := range rest {
 		l.from[i] = column
 		name := columnName(names[i], taken)
-		if err := l.e.RenameFeature(l.m.Features[i].Name, name); err != nil {
+		if err := l.e.RenameFeature(passing(i), name); err != nil {
 			return err
 		}
 		if name != names[i] {
@@ -227,7 +239,8 @@ func (l *learner) feature(f *schemas.Feature, s *summary, column string) error {
 	switch {
 	case s.typ.ID() == arrow.TIMESTAMP || s.typ.ID() == arrow.DATE32:
 		return errors.New("it holds times, which no graph takes: name it by --time, or leave it out by --ignore")
-	case l.served && isText == f.Type.Numeric():
+	case l.served && isText && f.Type != schemas.TypeString && f.Type != schemas.TypeCategory,
+		l.served && !isText && f.Type == schemas.TypeString:
 		return fmt.Errorf("it is %s, and feature %s is %s", s.typ, f.Name, f.Type)
 	case l.served:
 	case isText && f.Type.Numeric():
@@ -322,7 +335,11 @@ func (l *learner) eventTime() ([]int64, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.m.EventTime.Field == "" && !l.stored {
+	switch {
+	case l.m.EventTime.Field != "" || l.stored:
+	case l.served:
+		l.note("the version takes the time of Kafka for that of a request; --time is of the data alone")
+	default:
 		if err := l.e.SetSection("event_time", "event_time:", "  field: "+schemas.YAMLText(l.o.Time), "  format: "+string(format)); err != nil {
 			return nil, err
 		}

@@ -364,6 +364,13 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 		if err != nil {
 			return nil, err
 		}
+		if f.Default != nil { // rows are stored with it
+			for p, part := range parts {
+				if parts[p], err = inference.Filled(&f, part); err != nil {
+					return nil, err
+				}
+			}
+		}
 		name := l.t.schema.Field(l.from[i]).Name
 		categorical := slices.Contains(l.o.Categorical, name)
 		if categorical && (f.Type == schemas.TypeFloat32 || f.Type == schemas.TypeFloat64) && !l.what[i].whole {
