@@ -249,12 +249,29 @@ func (p *pass) finishedWindow(job schemas.Job, w window) schemas.FinishedWindow 
 	}
 }
 
+// lastRetraining returns the last window that asked for retraining. Where there is a cool-down the
+// store is asked: windows that were judged again by hand count for it.
+func (p *pass) lastRetraining(ctx context.Context) (*schemas.FinishedWindow, error) {
+	last := p.state.last
+	if p.Manifest.Monitoring.Retraining.Cooldown == 0 {
+		return last, nil
+	}
+	stored, err := p.store.LastRetraining(ctx, p.Manifest)
+	if err == nil && stored != nil {
+		last = later(last, *stored)
+	}
+	return last, err
+}
+
 // finish writes result rows, publishes events, and then writes the rows of windows.
 func (p *pass) finish(ctx context.Context, job schemas.Job, judged []Judged) error {
 	var scores []schemas.DriftResult
 	var figures []schemas.AccuracyResult
 	windows := make([]schemas.FinishedWindow, len(judged))
-	last := p.state.last
+	last, err := p.lastRetraining(ctx)
+	if err != nil {
+		return err
+	}
 	for i := range judged {
 		j := &judged[i]
 		breaches := append(driftBreaches(j.Drift), accuracyBreaches(j.Accuracy)...)

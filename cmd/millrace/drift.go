@@ -53,10 +53,10 @@ func driftRunCommand(o *options) *cobra.Command {
 			}
 			j.Logger = cfg.Log.Logger(cmd.ErrOrStderr()).Level(zerolog.WarnLevel)
 			judged, err := operate.JudgeAgain(cmd.Context(), cfg, j)
-			if err != nil {
-				return err
+			if err == nil || len(judged.Windows) > 0 {
+				err = errors.Join(judged.WriteTable(cmd.OutOrStdout()), err)
 			}
-			return judged.WriteTable(cmd.OutOrStdout())
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&j.Model, "model", "", "the model whose windows are judged")

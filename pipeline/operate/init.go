@@ -212,6 +212,9 @@ func (c *carrier) carry(text, fromGraph []byte, version string) ([]byte, error) 
 		c.e.Remove("reference"), c.e.Remove("sample"),
 		c.e.CommentOut("monitoring", fmt.Sprintf(why, c.before.Version, c.before.Name, version)))
 	if err == nil {
+		err = c.batch()
+	}
+	if err == nil {
 		err = c.features()
 	}
 	if err == nil {
@@ -220,11 +223,39 @@ func (c *carrier) carry(text, fromGraph []byte, version string) ([]byte, error) 
 	return c.e.Text(), err
 }
 
+// batch takes over the rows of one run that were asked for, where they are not those of before.
+func (c *carrier) batch() error {
+	most := c.newGraph.Batch.MaxBatchSize
+	if most == 0 || most == c.before.Batch.MaxBatchSize {
+		return nil
+	}
+	lines := []string{"batch:"}
+	for _, kept := range []struct {
+		key         string
+		value, none int
+	}{
+		{"max_rows", c.before.Batch.MaxRows, schemas.DefaultBatch().MaxRows},
+		{"max_bytes", c.before.Batch.MaxBytes, schemas.DefaultBatch().MaxBytes},
+		{"preferred_batch_size", c.before.Batch.PreferredRows, 0},
+		{"max_batch_size", most, 0},
+	} {
+		if kept.value != kept.none {
+			lines = append(lines, fmt.Sprintf("  %s: %d", kept.key, kept.value))
+		}
+	}
+	return c.e.SetSection("batch", lines...)
+}
+
 // features follows what differs in the inputs of the graphs.
 func (c *carrier) features() error {
 	old, now := c.oldGraph.Features, c.newGraph.Features
+	unnamed := true // by the graph: init has numbered them, and data or people have named them since
+	for i := range old {
+		unnamed = unnamed && old[i].Name == "f"+strconv.Itoa(i)
+	}
 	name := func(i int) string { // of the i-th feature of the old graph in its manifest
-		if len(c.before.Features) == len(old) {
+		_, there := c.before.Feature(old[i].Name)
+		if len(c.before.Features) == len(old) && (unnamed || !there) {
 			return c.before.Features[i].Name
 		}
 		return old[i].Name

@@ -2,6 +2,7 @@ package operate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -59,9 +60,9 @@ func (j Judgements) WriteTable(out io.Writer) error {
 // does. With an error it returns what was judged until then.
 func JudgeAgain(ctx context.Context, cfg config.Config, o JudgeOptions) (Judgements, error) {
 	out := Judgements{DryRun: o.DryRun}
-	versions, err := monitoredVersions(ctx, cfg.Models, o.Model, o.Version)
-	if err != nil {
-		return out, err
+	versions, failed := monitoredVersions(ctx, cfg.Models, o.Model, o.Version)
+	if len(versions) == 0 {
+		return out, failed
 	}
 	client, err := clickhouse.Open(cfg.ClickHouseOptions(o.Logger))
 	if err != nil {
@@ -90,13 +91,14 @@ func JudgeAgain(ctx context.Context, cfg config.Config, o JudgeOptions) (Judgeme
 		again, err := monitor.Again(ctx, time.Now(), v, profile.Span{Start: o.From, End: o.To})
 		out.Windows = append(out.Windows, again...)
 		if err != nil {
-			return out, err
+			return out, errors.Join(err, failed)
 		}
 	}
-	return out, nil
+	return out, failed
 }
 
-// monitoredVersions loads the versions of a model that have monitoring, or the one named.
+// monitoredVersions loads the versions of a model that have monitoring, or the one named. With an
+// error it returns those that could be loaded.
 func monitoredVersions(ctx context.Context, cfg config.Models, model, version string) ([]drift.Version, error) {
 	models, err := catalog.Open(cfg)
 	if err != nil {
@@ -107,22 +109,26 @@ func monitoredVersions(ctx context.Context, cfg config.Models, model, version st
 		return nil, err
 	}
 	var versions []drift.Version
+	var failed []error
 	for _, ref := range refs {
 		if ref.Name != model || (version != "" && ref.Version != version) {
 			continue
 		}
-		m, err := models.Load(ctx, ref.Name, ref.Version)
+		m, err := models.LoadReference(ctx, ref.Name, ref.Version)
 		if err != nil {
-			return nil, err
+			if version != "" || !models.Draft(ref) { // a draft may be half written
+				failed = append(failed, err)
+			}
+			continue
 		}
 		if m.Manifest.Monitoring != nil {
 			versions = append(versions, drift.Version{Manifest: m.Manifest, Reference: m.Reference})
 		}
 	}
-	if len(versions) == 0 {
+	if len(versions) == 0 && len(failed) == 0 {
 		return nil, fmt.Errorf("models.repository %s has no version with monitoring of %s", cfg.Repository, strings.TrimSuffix(model+"/"+version, "/"))
 	}
-	return versions, nil
+	return versions, errors.Join(failed...)
 }
 
 // unwritten is a store that keeps nothing.

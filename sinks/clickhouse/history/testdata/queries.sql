@@ -47,7 +47,7 @@ FROM (
         FROM (
 SELECT o.`0w` AS w, o.`0s` AS score, l.label AS label
 FROM (
-  SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, min(toFloat64(`score`)) AS `0s`
+  SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, argMin(toFloat64(`score`), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`
   FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3) GROUP BY request_id, `0w`
 ) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3)) GROUP BY f.request_id) AS l ON l.request_id = o.request_id
 WHERE NOT isNull(o.`0s`) AND NOT isNaN(o.`0s`)
