@@ -120,17 +120,17 @@ func TestLateLabelsKilled(t *testing.T) {
 
 	// By hand: a dry run finds the same and writes nothing.
 	monitor.kill()
-	before := h.count("SELECT count() FROM millrace.windows")
+	before := h.count("SELECT count() FROM millrace.windows FINAL")
 	judged, err := operate.JudgeAgain(t.Context(), h.cfg, operate.JudgeOptions{
 		Model: "fares", From: catalogtest.Epoch.Add(time.Hour), To: catalogtest.Epoch.Add(2 * time.Hour), DryRun: true, Logger: zerolog.Nop(),
 	})
 	require.NoError(t, err)
 	require.Len(t, judged.Windows, 2, "one window, of both jobs")
-	require.Equal(t, before, h.count("SELECT count() FROM millrace.windows"))
+	require.Equal(t, before, h.count("SELECT count() FROM millrace.windows FINAL"))
 	judged, err = operate.JudgeAgain(t.Context(), h.cfg, operate.JudgeOptions{Model: "fares", To: catalogtest.Epoch.Add(time.Hour), Logger: zerolog.Nop()})
 	require.NoError(t, err)
 	require.Len(t, judged.Windows, 2)
-	require.Equal(t, before+2, h.count("SELECT count() FROM millrace.windows"))
+	require.Equal(t, before+2, h.count("SELECT count() FROM millrace.windows FINAL"))
 	_, err = operate.JudgeAgain(t.Context(), h.cfg, operate.JudgeOptions{Model: "fares", Version: "9", DryRun: true})
 	require.ErrorContains(t, err, "has no version with monitoring of fares/9")
 }
