@@ -113,6 +113,15 @@ func (m *Monitor) learn(ctx context.Context, v Version, state *versionState, ope
 	return said(), nil
 }
 
+// withoutDrift is the version while its reference cannot be learned: the windows of job drift wait,
+// and those of accuracy do not.
+func (v Version) withoutDrift() Version {
+	m, monitoring := *v.Manifest, *v.Manifest.Monitoring
+	monitoring.Reference = nil
+	m.Monitoring = &monitoring
+	return Version{Manifest: &m}
+}
+
 // learning returns how many of the windows, which ascend, start before the reference was learned.
 func (p *pass) learning(windows []window) int {
 	if p.Reference == nil {

@@ -168,3 +168,18 @@ func TestJudgedAgainByTheLearnedReference(t *testing.T) {
 	require.Contains(t, again(), "03 breached")
 	require.NotContains(t, again(), "03 learning")
 }
+
+// A reference that cannot be learned keeps no accuracy from being judged, and the windows of drift
+// are judged as soon as it can.
+func TestAccuracyWhileNoReferenceCanBeLearned(t *testing.T) {
+	w := learningWorld(t)
+	w.Hour(2, 500, 0)
+	w.Hour(3, 500, 3)
+	w.Hour(4, 200, 0)
+	m := w.monitor(&referenceFails{Conn: w, at: 0}, &topic{})
+	stats, err := m.Tick(t.Context(), historytest.WallClock, []drift.Version{w.version})
+	require.ErrorIs(t, err, errKilled)
+	require.Empty(t, verdicts(stats))
+	require.NotEmpty(t, stats.Judged)
+	require.Equal(t, []string{"00 learning", "01 too_few", "02 learning", "03 breached"}, verdicts(w.tick(m, historytest.WallClock.Add(time.Minute))))
+}

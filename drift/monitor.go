@@ -144,6 +144,9 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 		}
 		l, err := m.learn(ctx, v, state, open)
 		if err != nil {
+			p := &pass{Monitor: m, Version: v.withoutDrift(), now: now, state: state, stats: stats}
+			err = errors.Join(err, p.run(ctx, watermark, requests))
+			state.lateAt, state.lateRequests = time.Time{}, 0 // the next pass looks for the late rows of drift too
 			return err
 		}
 		stats.Learning = append(stats.Learning, l)

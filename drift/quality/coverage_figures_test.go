@@ -236,17 +236,22 @@ func lossCells() []coverage.Cell {
 					odds := of.mean + of.deviation*rng.NormFloat64()
 					y[i], q[i] = rng.Float64() < sigmoid(odds), sigmoid(of.factor*odds)
 				}
-				p, err := quality.NewProbabilities(2, 0)
-				if err != nil {
-					return nil, err
-				}
-				err = p.AddBinary(y, q, nil)
-				return quality.BinaryFigures(nil, nil, p, coverage.Confidence), err
+				return probabilityFigures(y, q)
 			}
 			out = append(out, s.cells("")...)
 		}
 	}
 	return out
+}
+
+// probabilityFigures are those of rows by the probabilities that are said of them.
+func probabilityFigures(y []bool, q []float64) ([]quality.Figure, error) {
+	p, err := quality.NewProbabilities(2, 0)
+	if err != nil {
+		return nil, err
+	}
+	err = p.AddBinary(y, q, nil)
+	return quality.BinaryFigures(nil, nil, p, coverage.Confidence), err
 }
 
 // precisionCells are of average precision, of normal scores.

@@ -198,12 +198,7 @@ func betaProbabilityCells() []coverage.Cell {
 					q[i] = d.Rand()
 					y[i] = rng.Float64() < q[i]
 				}
-				p, err := quality.NewProbabilities(2, 0)
-				if err != nil {
-					return nil, err
-				}
-				err = p.AddBinary(y, q, nil)
-				return quality.BinaryFigures(nil, nil, p, coverage.Confidence), err
+				return probabilityFigures(y, q)
 			}
 			out = append(out, s.cells("")...)
 		}

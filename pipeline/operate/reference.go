@@ -11,12 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
-	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/rs/zerolog"
 
@@ -295,60 +292,6 @@ func (l *learner) score(ctx context.Context, m *inference.Model) (answers [][]ar
 	return answers, sample, err
 }
 
-// sampler keeps rows at equal distances.
-type sampler struct {
-	schema *arrow.Schema
-	alloc  memory.Allocator
-	every  int
-	parts  [][]arrow.Array // by column
-}
-
-func newSampler(schema *arrow.Schema, rows int, alloc memory.Allocator) *sampler {
-	return &sampler{schema: schema, alloc: alloc, every: max(1, (rows+sampleRows-1)/sampleRows), parts: make([][]arrow.Array, schema.NumFields())}
-}
-
-func (s *sampler) add(in, out arrow.Record, first int) {
-	columns := append(slices.Clone(in.Columns()), out.Columns()...)
-	for row := (s.every - first%s.every) % s.every; row < int(in.NumRows()); row += s.every {
-		for c := range s.parts {
-			s.parts[c] = append(s.parts[c], array.NewSlice(columns[c], int64(row), int64(row)+1))
-		}
-	}
-}
-
-// file writes the rows; categories are plain text in a sample.
-func (s *sampler) file() ([]byte, error) {
-	columns := make([]arrow.Array, len(s.parts))
-	for c, parts := range s.parts {
-		for i, p := range parts {
-			plain, err := inference.Cast(context.Background(), p, s.schema.Field(c).Type, s.alloc)
-			if err != nil {
-				return nil, err
-			}
-			parts[i] = plain
-		}
-		var err error
-		if columns[c], err = array.Concatenate(parts, s.alloc); err != nil {
-			return nil, err
-		}
-	}
-	var file seekBuffer
-	w, err := ipc.NewFileWriter(&file, ipc.WithSchema(s.schema), ipc.WithAllocator(s.alloc))
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(w.Write(array.NewRecord(s.schema, columns, -1)), w.Close()); err != nil {
-		return nil, fmt.Errorf("write the sample: %w", err)
-	}
-	return file.Bytes(), nil
-}
-
-// seekBuffer is a file that its writer only asks for its position.
-type seekBuffer struct{ bytes.Buffer }
-
-// Seek implements io.Seeker for the position at the end.
-func (s *seekBuffer) Seek(int64, int) (int64, error) { return int64(s.Len()), nil }
-
 // madeReference is what was made of the data.
 type madeReference struct {
 	reference *schemas.Reference
@@ -359,24 +302,12 @@ type madeReference struct {
 
 func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times []int64) (*madeReference, error) {
 	var columns []reference.Column
-	for i, f := range l.m.Features {
-		parts, err := l.t.cast(ctx, l.from[i], l.m.SampleSchema().Field(i).Type)
+	for i := range l.m.Features {
+		c, err := l.featureColumn(ctx, i)
 		if err != nil {
 			return nil, err
 		}
-		if f.Default != nil { // rows are stored with it
-			for p, part := range parts {
-				if parts[p], err = inference.Filled(&f, part); err != nil {
-					return nil, err
-				}
-			}
-		}
-		name := l.t.schema.Field(l.from[i]).Name
-		categorical := slices.Contains(l.o.Categorical, name)
-		if categorical && (f.Type == schemas.TypeFloat32 || f.Type == schemas.TypeFloat64) && !l.what[i].whole {
-			return nil, fmt.Errorf("--categorical: column %q holds fractions", name)
-		}
-		columns = append(columns, gather(f.Name, parts, f.Categories, categorical))
+		columns = append(columns, c)
 	}
 	outOfFold := false
 	for i, o := range l.m.Outputs {
@@ -452,6 +383,28 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 	return &madeReference{ref, text, plan, data.Windows}, nil
 }
 
+// featureColumn is a feature as its rows are stored.
+func (l *learner) featureColumn(ctx context.Context, i int) (reference.Column, error) {
+	f := &l.m.Features[i]
+	parts, err := l.t.cast(ctx, l.from[i], l.m.SampleSchema().Field(i).Type)
+	if err != nil {
+		return reference.Column{}, err
+	}
+	if f.Default != nil {
+		for p, part := range parts {
+			if parts[p], err = inference.Filled(f, part); err != nil {
+				return reference.Column{}, err
+			}
+		}
+	}
+	name := l.t.schema.Field(l.from[i]).Name
+	categorical := slices.Contains(l.o.Categorical, name)
+	if categorical && (f.Type == schemas.TypeFloat32 || f.Type == schemas.TypeFloat64) && !l.what[i].whole {
+		return reference.Column{}, fmt.Errorf("--categorical: column %q holds fractions", name)
+	}
+	return gather(f.Name, parts, f.Categories, categorical), nil
+}
+
 func day(us int64) string { return time.UnixMicro(us).UTC().Format(time.RFC3339) }
 
 // boolNumbers are the labels false and true as feedback has them, 0 and 1.
@@ -492,115 +445,5 @@ func (l *learner) doubt(ref *schemas.Reference, labels *reference.Labels) {
 		l.note("the data are called %s: %s", filepath.Base(l.t.name), why)
 	default:
 		l.note("the quality is of the model's own predictions: %s", why)
-	}
-}
-
-// monitoringLines write a plan as the section of a manifest.
-func monitoringLines(p *reference.Plan) []string {
-	m := p.Monitoring
-	lines := []string{
-		"monitoring:",
-		"  window: " + duration(m.Window),
-		"  lateness: " + duration(m.Lateness),
-		"  label_delay: " + duration(m.LabelDelay) + " # CHECK: when most labels are there",
-		fmt.Sprintf("  min_rows: %d", m.MinRows),
-		"  rate: " + schemas.YAMLNumber(m.Rate) + " # of windows without drift that may breach a check by chance",
-		fmt.Sprintf("  checks: # of %d blocks of the data, %d breach any", p.Blocks, p.Breached),
-	}
-	for _, c := range p.Checks {
-		text := "    - {stattest: " + string(c.Check.Stattest)
-		if c.Check.Column != "" {
-			text += ", column: " + schemas.YAMLText(c.Check.Column)
-		}
-		text += ", threshold: " + schemas.YAMLNumber(c.Check.Threshold) + ", severity: " + string(c.Check.Severity)
-		if c.Check.Retrain {
-			text += ", retrain: true"
-		}
-		lines = append(lines, text+"} # "+c.Why)
-	}
-	return lines
-}
-
-// duration writes a duration in the largest unit that holds it.
-func duration(d schemas.Duration) string {
-	v := d.Std()
-	switch {
-	case v > 24*time.Hour && v%(24*time.Hour) == 0:
-		return fmt.Sprintf("%dd", v/(24*time.Hour))
-	case v >= time.Hour && v%time.Hour == 0:
-		return fmt.Sprintf("%dh", v/time.Hour)
-	case v >= time.Minute && v%time.Minute == 0:
-		return fmt.Sprintf("%dm", v/time.Minute)
-	default:
-		return v.String()
-	}
-}
-
-// table returns the lines that say what was decided.
-func (l *learner) table(made *madeReference) []string {
-	var out bytes.Buffer
-	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "FEATURE\tTYPE\tVALUES\tMISSING")
-	for i, f := range l.m.Features {
-		missing := ""
-		if l.what[i].missing > 0 {
-			missing = fmt.Sprintf("%.3g %%", 100*float64(l.what[i].missing)/float64(l.t.rows))
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Name, f.Type, values(&f, &l.what[i]), missing)
-	}
-	m := made.plan.Monitoring
-	fmt.Fprintln(w, "\nMONITORING\tVALUE\tWHY")
-	why := fmt.Sprintf("%d whole windows in the data, of %d rows each (median)", made.windows.Blocks, made.windows.Rows)
-	late := "no order of time in the data: a guess"
-	if made.windows.Ordered {
-		late = "rows of the data come that late, at most"
-	}
-	if !made.windows.Timed {
-		why, late = fmt.Sprintf("a guess, without --time; thresholds are of %d blocks of %d rows in the data's order", made.windows.Blocks, made.windows.Rows), "a guess, without --time"
-	}
-	fmt.Fprintf(w, "window\t%s\t%s\n", duration(m.Window), why)
-	fmt.Fprintf(w, "lateness\t%s\t%s\n", duration(m.Lateness), late)
-	fmt.Fprintf(w, "label_delay\t%s\tone window: the data do not say when labels come\n", duration(m.LabelDelay))
-	fmt.Fprintf(w, "min_rows\t%d\thalf the rows of the smallest block\n", m.MinRows)
-	fmt.Fprintf(w, "rate\t%v\tof windows without drift that may breach a check by chance\n", m.Rate)
-	fmt.Fprintln(w, "\nCHECK\tTHRESHOLD\tWORST BLOCK\tALL ROWS\tBECAUSE OF")
-	for _, c := range made.plan.Checks {
-		name := string(c.Check.Stattest)
-		if c.Check.Column != "" {
-			name += " " + c.Check.Column
-		}
-		if c.Check.Retrain {
-			name += " (retrain)"
-		}
-		fmt.Fprintf(w, "%s\t%.3g\t%s\t%s\t%s\n", name, c.Check.Threshold, figure(c.Worst), figure(c.Overall), c.Why)
-	}
-	_ = w.Flush() // of a buffer
-	lines := strings.Split(strings.TrimRight(out.String(), "\n"), "\n")
-	for i := range lines {
-		lines[i] = strings.TrimRight(lines[i], " ")
-	}
-	return append(lines, fmt.Sprintf("of %d blocks of the data, %d breach a check", made.plan.Blocks, made.plan.Breached))
-}
-
-func figure(x float64) string {
-	if math.IsNaN(x) {
-		return ""
-	}
-	return fmt.Sprintf("%.3g", x)
-}
-
-// values describes what a feature holds.
-func values(f *schemas.Feature, s *summary) string {
-	switch {
-	case f.Type == schemas.TypeCategory:
-		return fmt.Sprintf("%d categories", len(f.Categories))
-	case f.Min != nil && f.Max != nil:
-		return fmt.Sprintf("%v to %v", *f.Min, *f.Max)
-	case len(s.words) > 0:
-		return fmt.Sprintf("%d words", len(s.words))
-	case math.IsNaN(s.low):
-		return "none"
-	default:
-		return fmt.Sprintf("%v to %v", s.low, s.high)
 	}
 }

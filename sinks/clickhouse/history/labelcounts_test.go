@@ -1,11 +1,14 @@
 package history_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/millrace/millrace/drift/profile"
+	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse/history"
 	"github.com/millrace/millrace/sinks/clickhouse/history/historytest"
 )
@@ -47,4 +50,40 @@ func TestLabelsAreCountedByReason(t *testing.T) {
 	counted, err = store.CountLabels(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, counted, "each is counted once")
+}
+
+// counting counts questions.
+type counting struct {
+	history.Conn
+	asked int
+}
+
+func (c *counting) Select(ctx context.Context, dest any, query string, args ...any) error {
+	c.asked++
+	return c.Conn.Select(ctx, dest, query, args...)
+}
+
+// TestLabelsOfAnotherVersionAreNotLookedForFurther: the requests of labels are a model's, whichever
+// version answered them, and the windows are those of one.
+func TestLabelsOfAnotherVersionAreNotLookedForFurther(t *testing.T) {
+	w := historytest.NewWorld(t)
+	label := 40.0
+	var labels []historytest.Feedback
+	for i := range 40 {
+		o := w.Observe(historytest.Start.Add(time.Duration(200+i%2)*time.Hour), i, 0)
+		if i%2 == 1 {
+			o.Version = "2.0"
+		} else {
+			o.Outcome = schemas.OutcomeOK
+		}
+		w.Put([]historytest.Observation{o})
+		labels = append(labels, historytest.Feedback{Model: "shop", RequestID: o.RequestID, Label: &label, ObservedAt: historytest.WallClock, Offset: int64(i)})
+	}
+	w.Tell(labels)
+	conn := &counting{Conn: w}
+	starts, err := history.New(conn, w.Database()).LabelledWindows(t.Context(), w.Manifest,
+		profile.Span{Start: historytest.Start, End: historytest.Start.Add(203 * time.Hour)}, historytest.WallClock.AddDate(-50, 0, 0))
+	require.NoError(t, err)
+	require.Equal(t, []time.Time{historytest.Start.Add(200 * time.Hour)}, starts)
+	require.Equal(t, 2, conn.asked, "how many are wanted, and where they are in the last four windows")
 }

@@ -85,8 +85,8 @@ var endOfTime = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 // LabelledWindows finds the windows of a span, oldest first, in which the requests of the
 // labels lie that were stored from since on. It looks for the requests in the windows from
 // the fourth last on, in those that are not closed too, then four times as far back, and so on
-// until it has found all of them: most labels belong to requests of late. Of each row it reads
-// no more than the request id and what selects it.
+// until it has found all of them, those that another version answered included: most labels belong
+// to requests of late. Of each row it reads no more than the request id and what selects it.
 func (s *Store) LabelledWindows(ctx context.Context, m *schemas.Manifest, span profile.Span, since time.Time) ([]time.Time, error) {
 	t := s.rowsOf(m)
 	labels := fmt.Sprintf("FROM %s.feedback AS f WHERE f.model = %s AND f.stored_at >= %s AND %s",
@@ -108,8 +108,8 @@ func (s *Store) LabelledWindows(ctx context.Context, m *schemas.Manifest, span p
 			Requests uint64  `ch:"n"`
 		}
 		if err := s.conn.Select(ctx, &found, fmt.Sprintf(
-			"SELECT arraySort(groupUniqArray(toInt64(%s))) AS ws, uniqExact(request_id) AS n FROM %s WHERE %s AND request_id IN (SELECT f.request_id %s)",
-			t.index(looked.Start), t.observations(), t.where(looked), labels)); err != nil {
+			"SELECT arraySort(groupUniqArrayIf(toInt64(%s), version = %s AND outcome = %s)) AS ws, uniqExact(request_id) AS n FROM %s WHERE event_time >= %s AND event_time < %s AND request_id IN (SELECT f.request_id %s)",
+			t.index(looked.Start), quote(t.version), quote(schemas.OutcomeOK), t.observations(), instant(looked.Start), instant(looked.End), labels)); err != nil {
 			return nil, fmt.Errorf("find the requests of labels in %s: %w", t.observations(), err)
 		}
 		if len(found) == 0 || (found[0].Requests < wanted[0].Requests && !all) {
