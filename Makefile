@@ -14,8 +14,8 @@ BENCHSTAT := $(GO) run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c
 FUZZTIME ?= 5000000x
 # Race-instrumented child processes would otherwise wait a second at each exit.
 export GORACE ?= atexit_sleep_ms=0
-# Lint vets.
-TEST := $(GO) test -vet=off
+# Lint vets. Most of the long packages wait: one more runs than there are cores.
+TEST := $(GO) test -vet=off -p $(shell echo $$(( $$(nproc) + 1 )))
 # Under the race detector, collecting costs more than what is collected. Nobody debugs these
 # binaries, and without what debuggers read a seventh of their building is saved.
 RACE := GOGC=400 $(TEST) -race -gcflags=all=-dwarf=false
