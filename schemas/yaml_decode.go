@@ -203,7 +203,10 @@ func (r *resolver) resolve(node ast.Node) (ast.Node, error) {
 		}
 		return of, nil
 	case *ast.TagNode:
-		n.Value, err = r.resolve(n.Value)
+		if n.Value, err = r.resolve(n.Value); err != nil {
+			return nil, err
+		}
+		return untagged(n)
 	case *ast.SequenceNode:
 		for i := range n.Values {
 			if n.Values[i], err = r.resolve(n.Values[i]); err != nil {
@@ -219,6 +222,45 @@ func (r *resolver) resolve(node ast.Node) (ast.Node, error) {
 		err = r.merge(n)
 	}
 	return node, err
+}
+
+// untagged returns what a tag of YAML's core schema says of a resolved value: !!str makes a text of
+// what is written, and the others name the kind that the value has anyway. Other tags are refused:
+// the decoder passes over some and panics on some.
+func untagged(n *ast.TagNode) (ast.Node, error) {
+	fits := false
+	switch n.Start.Value {
+	case "!!str":
+		switch v := n.Value.(type) {
+		case *ast.StringNode, *ast.LiteralNode:
+			return v, nil
+		case ast.ScalarNode:
+			if v.GetToken().Value != "" {
+				return ast.String(v.GetToken()), nil
+			}
+		}
+	case "!!map":
+		_, fits = entries(n.Value)
+	case "!!seq":
+		_, fits = n.Value.(*ast.SequenceNode)
+	case "!!int":
+		_, fits = n.Value.(*ast.IntegerNode)
+	case "!!float":
+		switch n.Value.(type) {
+		case *ast.FloatNode, *ast.IntegerNode, *ast.InfinityNode, *ast.NanNode:
+			fits = true
+		}
+	case "!!bool":
+		_, fits = n.Value.(*ast.BoolNode)
+	case "!!null":
+		_, fits = n.Value.(*ast.NullNode)
+	default:
+		return nil, yamlErrorAt(n.Start, "tag %s has no meaning here; leave it out", clipped(n.Start.Value))
+	}
+	if !fits {
+		return nil, yamlErrorAt(n.Start, "%s cannot stand before %s", n.Start.Value, described(n.Value))
+	}
+	return n.Value, nil
 }
 
 // merge resolves the values of a mapping and puts in what it merges: keys of its own come first, then
@@ -288,12 +330,16 @@ func described(node ast.Node) string {
 	case *ast.NullNode:
 		return "nothing"
 	default:
-		text := n.GetToken().Value
-		if len(text) > 80 {
-			text = text[:80] + "…"
-		}
-		return strconv.Quote(text)
+		return strconv.Quote(clipped(n.GetToken().Value))
 	}
+}
+
+// clipped is the beginning of a text, for errors.
+func clipped(text string) string {
+	if len(text) > 80 {
+		return text[:80] + "…"
+	}
+	return text
 }
 
 var (
@@ -325,8 +371,7 @@ func conform(node ast.Node, t reflect.Type, key string) (ast.Node, error) {
 			return node, nil
 		}
 	}
-	switch node.(type) {
-	case *ast.NullNode, *ast.TagNode:
+	if _, null := node.(*ast.NullNode); null {
 		return node, nil
 	}
 	switch t.Kind() {
