@@ -113,7 +113,7 @@ func TestRefusals(t *testing.T) {
 		"ragged":               {"a.csv", "a,b\n\"1\n\n\",2\n\n3\n", dataset.Options{}, "line 6 has 1 fields, and the first has 2"},
 		"too many":             {"a.csv", "a\n1\n2,3", dataset.Options{}, "line 3 has 2 fields, and the first has 1"},
 		"open quote":           {"a.csv", "a\n1\n\"2\n3\n", dataset.Options{}, "line 3: a quote is not closed before the end of the file"},
-		"column twice":         {"a.csv", "a,b,a\n1,2,3\n", dataset.Options{}, `columns 1 and 3 are both called "a"`},
+		"column twice":         {"a.csv", "a,b,a\n1,2,3\n", dataset.Options{}, `columns 1 and 3 are both called "a": rename one of them`},
 		"utf-16":               {"a.csv", "\xff\xfea\x00\n\x00", dataset.Options{}, "it is UTF-16: convert it to UTF-8"},
 		"type of no column":    {"a.csv", "a,b\n1,2\n", types, `a type is given for column "c", which is not there; there are a, b`},
 		"odd type":             {"a.csv", "c\n1\n", dataset.Options{Types: map[string]arrow.DataType{"c": arrow.PrimitiveTypes.Int8}}, `column "c" cannot be read as int8`},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,6 +39,9 @@ type DataOptions struct {
 	Replace bool // write over the reference, the sample and the monitoring that the manifest has
 }
 
+// maxWindow is the longest window that a manifest can have.
+const maxWindow = 366 * 24 * time.Hour
+
 // Validate reports all that is wrong with the options, without reading anything.
 func (o DataOptions) Validate() error {
 	var errs []error
@@ -59,8 +61,8 @@ func (o DataOptions) Validate() error {
 	if o.Rate != 0 && !(o.Rate >= 1e-6 && o.Rate <= 0.5) {
 		bad("--rate: must be from 1e-6 to 0.5, got %v", o.Rate)
 	}
-	if o.Window != 0 && (o.Window < time.Second || o.Window%time.Second != 0) {
-		bad("--window: must be whole seconds, got %s", o.Window)
+	if o.Window != 0 && (o.Window < time.Second || o.Window%time.Second != 0 || o.Window > maxWindow) {
+		bad("--window: must be whole seconds, 1s to %s, got %s", maxWindow, o.Window)
 	}
 	return errors.Join(errs...)
 }
@@ -90,6 +92,7 @@ type learner struct {
 	look   []string          // what a person is to look at
 	stored bool              // the data have the outputs as well, as they were stored
 	served bool              // the version was there before: the types of its columns stay
+	beside string            // the folder that the files will lie in; empty: where they are made
 }
 
 // parse reads the manifest as it has become.
@@ -150,16 +153,14 @@ func (l *learner) match() error {
 			return err
 		}
 	}
-	taken := map[string]bool{}
-	for _, c := range append(schemas.SystemColumns(), schemas.ColumnStoredAt) {
-		taken[c] = true
-	}
+	given := schemas.NewColumnNames()
+	given.Take(l.o.Time)
+	given.Take(l.m.EventTime.Field)
 	for _, o := range l.m.Outputs {
-		taken[strings.ToLower(o.Name)] = true
+		given.Take(o.Name)
 	}
-	for i, column := range rest {
-		l.from[i] = column
-		name := columnName(names[i], taken)
+	l.from = rest
+	for i, name := range given.GiveAll(names) {
 		if err := l.e.RenameFeature(passing(i), name); err != nil {
 			return err
 		}
@@ -192,22 +193,6 @@ func (l *learner) unnamed() bool {
 	return true
 }
 
-var notColumn = regexp.MustCompile(`[^A-Za-z0-9_]+`)
-
-// columnName returns a valid name close to a data column's, and takes it.
-func columnName(of string, taken map[string]bool) string {
-	name := strings.Trim(notColumn.ReplaceAllString(of, "_"), "_")
-	if name == "" || name[0] >= '0' && name[0] <= '9' {
-		name = "f_" + name
-	}
-	name = name[:min(len(name), 100)]
-	for n, want := 2, name; taken[strings.ToLower(name)]; n++ {
-		name = fmt.Sprintf("%s_%d", want, n)
-	}
-	taken[strings.ToLower(name)] = true
-	return name
-}
-
 // features fills in types, categories, ranges and what is optional, where the manifest says nothing.
 func (l *learner) features() error {
 	for _, given := range []struct {
@@ -222,9 +207,14 @@ func (l *learner) features() error {
 	}
 	l.what = make([]summary, len(l.m.Features))
 	for i := range l.m.Features {
-		l.what[i] = l.t.summarize(l.from[i])
-		if err := l.feature(&l.m.Features[i], &l.what[i], l.t.schema.Field(l.from[i]).Name); err != nil {
-			return fmt.Errorf("column %q: %w", l.t.schema.Field(l.from[i]).Name, err)
+		f, column := &l.m.Features[i], l.t.schema.Field(l.from[i]).Name
+		err := l.spell(f, l.from[i])
+		if err == nil {
+			l.what[i] = l.t.summarize(l.from[i])
+			err = l.feature(f, &l.what[i], column)
+		}
+		if err != nil {
+			return fmt.Errorf("column %q: %w", column, err)
 		}
 	}
 	return l.parse()
@@ -238,10 +228,17 @@ func (l *learner) feature(f *schemas.Feature, s *summary, column string) error {
 	isText, isBool := s.typ.ID() == arrow.STRING, s.typ.ID() == arrow.BOOL
 	switch {
 	case s.typ.ID() == arrow.TIMESTAMP || s.typ.ID() == arrow.DATE32:
-		return errors.New("it holds times, which no graph takes: name it by --time, or leave it out by --ignore")
-	case l.served && isText && f.Type != schemas.TypeString && f.Type != schemas.TypeCategory,
-		l.served && !isText && f.Type == schemas.TypeString:
-		return fmt.Errorf("it is %s, and feature %s is %s", s.typ, f.Name, f.Type)
+		return fmt.Errorf("it holds times, which no graph takes: name it by --time, leave it out by --ignore, or take it as text by --type %s=text", column)
+	case isText && f.Type == schemas.TypeBool:
+		return fmt.Errorf("it holds text (%s), and feature %s is true or false: write it as true and false, or as 1 and 0", few(s.words), f.Name)
+	case isText && f.Type.Numeric() && mostlyNumbers(s.words):
+		return fmt.Errorf("it holds text, %s among it: --type %s=float reads numbers, and what is none as missing", few(strange(s.words)), column)
+	case l.served && isText && f.Type.Numeric():
+		return fmt.Errorf("it holds text (%s), and feature %s is %s", few(s.words), f.Name, f.Type)
+	case isText && f.Type == schemas.TypeCategory:
+		if err := l.knownWords(f, s); err != nil {
+			return err
+		}
 	case l.served:
 	case isText && f.Type.Numeric():
 		// The graph takes numbers: those of the categories, in an order that it was trained with.
@@ -249,22 +246,128 @@ func (l *learner) feature(f *schemas.Feature, s *summary, column string) error {
 			return err
 		}
 		l.note("feature %s is text, and the graph takes numbers: the position in categories, from 0, which are in the order of the alphabet: compare with the encoder of your training", f.Name)
-	case isText && f.Type == schemas.TypeString && (slices.Contains(l.o.Categorical, column) || !s.beyond && len(s.words) <= fewWords):
+	case isText && f.Type == schemas.TypeString && (slices.Contains(l.o.Categorical, column) || !s.beyond && len(s.words) > 0 && len(s.words) <= fewWords):
 		if err := l.category(f.Name, s, false); err != nil {
 			return err
 		}
-	case isBool && f.Type.Numeric() && s.missing == 0:
+	case isBool && f.Type.Numeric() && s.missing == 0 && !slices.Contains(l.o.Optional, column):
 		if err := set("type", string(schemas.TypeBool)); err != nil {
 			return err
 		}
+	case isBool && f.Type.Numeric():
+		l.note("feature %s may be missing, which no bool may be: requests send 1, 0 or null, and not true", f.Name)
 	}
-	if f.Type.Numeric() && !isText && !isBool && f.Min == nil && f.Max == nil && s.low < s.high {
-		low, high := outward(s.low, s.high)
-		if err := errors.Join(set("max", schemas.YAMLNumber(high)), set("min", schemas.YAMLNumber(low))); err != nil {
-			return err
+	if f.Type.Numeric() && !isText && !isBool {
+		if s.infinite > 0 {
+			l.note("%d rows of column %q hold an infinity, which no request can have: send null or the largest number that makes sense", s.infinite, column)
+		}
+		if f.Min == nil && f.Max == nil && s.low < s.high {
+			low, high := outward(s.low, s.high)
+			if err := errors.Join(set("max", schemas.YAMLNumber(high)), set("min", schemas.YAMLNumber(low))); err != nil {
+				return err
+			}
 		}
 	}
 	return l.optional(f, s, column)
+}
+
+// spell makes text of a column of booleans or whole numbers, where the feature is text: as requests
+// are to write it, which must send text too.
+func (l *learner) spell(f *schemas.Feature, column int) error {
+	if f.Type != schemas.TypeString && f.Type != schemas.TypeCategory {
+		return nil
+	}
+	field := l.t.schema.Field(column)
+	switch field.Type.ID() {
+	case arrow.BOOL:
+		no, yes := booleans(f.Categories)
+		l.t.spell(column, func(col arrow.Array) func(int) string {
+			is := numberAt(col)
+			return func(row int) string {
+				if is(row) == 1 {
+					return yes
+				}
+				return no
+			}
+		})
+		l.note("column %q holds booleans, and feature %s is text: they are taken for %q and %q, and requests send that text, not true and false", field.Name, f.Name, yes, no)
+	case arrow.INT64, arrow.UINT64:
+		l.t.spell(column, integerWord)
+		l.note("column %q holds numbers, and feature %s is text: requests send text, as \"7\", not 7", field.Name, f.Name)
+	case arrow.FLOAT32, arrow.FLOAT64:
+		if s := l.t.summarize(column); s.missing < l.t.rows {
+			return fmt.Errorf("it holds numbers, and feature %s is text: say how they are written, by --type %s=int or --type %[2]s=text", f.Name, field.Name)
+		}
+	default:
+	}
+	return nil
+}
+
+// booleans returns how categories write false and true.
+func booleans(categories []string) (no, yes string) {
+	for _, spelled := range [][2]string{{"False", "True"}, {"FALSE", "TRUE"}, {"0", "1"}} {
+		if slices.Contains(categories, spelled[0]) || slices.Contains(categories, spelled[1]) {
+			return spelled[0], spelled[1]
+		}
+	}
+	return "false", "true"
+}
+
+// knownWords compares the words of a column with the categories of its feature.
+func (l *learner) knownWords(f *schemas.Feature, s *summary) error {
+	var unknown []string
+	rows := 0
+	for i, w := range s.words {
+		if !slices.Contains(f.Categories, w) {
+			unknown, rows = append(unknown, w), rows+s.rows[i]
+		}
+	}
+	switch {
+	case rows == 0:
+		return nil
+	case len(unknown) == len(s.words):
+		return fmt.Errorf("it holds %s, and none of it is a category of feature %s, which has %s", few(quoted(unknown)), f.Name, few(quoted(f.Categories)))
+	}
+	l.note("%d rows have a value of feature %s that is none of its categories: %s", rows, f.Name, few(quoted(unknown)))
+	return nil
+}
+
+func quoted(words []string) []string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = strconv.Quote(w)
+	}
+	return out
+}
+
+// mostlyNumbers tells whether half of the words or more are numbers.
+func mostlyNumbers(words []string) bool {
+	n := 0
+	for _, w := range words {
+		if isNumber(w) {
+			n++
+		}
+	}
+	return n > 0 && 2*n >= len(words)
+}
+
+func isNumber(word string) bool {
+	_, err := strconv.ParseFloat(strings.Replace(strings.TrimSpace(word), ",", ".", 1), 64)
+	return err == nil
+}
+
+// strange returns the words that are no numbers as a computer writes them; all, where each is one.
+func strange(words []string) []string {
+	var out []string
+	for _, w := range words {
+		if _, err := strconv.ParseFloat(strings.TrimSpace(w), 64); err != nil {
+			out = append(out, strconv.Quote(w))
+		}
+	}
+	if len(out) == 0 {
+		return quoted(words)
+	}
+	return out
 }
 
 // outward rounds a range outward to a hundredth of it, so that it takes the values of float32 too.
@@ -310,18 +413,24 @@ func (l *learner) category(name string, s *summary, alphabet bool) error {
 // optional marks what the data leave out, or the flags name.
 func (l *learner) optional(f *schemas.Feature, s *summary, column string) error {
 	named := slices.Contains(l.o.Optional, column)
-	if f.Optional || f.Default != nil || s.missing == 0 && !named {
+	switch {
+	case f.Optional || f.Default != nil || s.missing == 0 && !named:
 		return nil
-	}
-	if l.served {
-		return fmt.Errorf("%d rows have no value, and the manifest says neither that feature %s is optional nor a default", s.missing, f.Name)
+	case l.served && named:
+		return fmt.Errorf("--optional is of new versions: under feature %s of this one's manifest write optional: true, or a default where it is a bool or a whole number; or make the next version by `millrace init`", f.Name)
+	case l.served:
+		return fmt.Errorf("%d rows have no value, and feature %s must have one: fill these rows or leave them out; or write optional: true, or a default, under the feature in the manifest", s.missing, f.Name)
 	}
 	if err := l.parse(); err != nil {
 		return err
 	}
 	now, _ := l.m.Feature(f.Name)
 	if now.Type == schemas.TypeBool || now.Type == schemas.TypeInt32 || now.Type == schemas.TypeInt64 {
-		return fmt.Errorf("%d rows have no value, and a %s has none for absent: give feature %s a default in the manifest, and run `millrace reference`, or fill the rows", s.missing, now.Type, f.Name)
+		why := "--optional names it"
+		if s.missing > 0 {
+			why = fmt.Sprintf("%d rows have no value", s.missing)
+		}
+		return fmt.Errorf("%s, and a %s has none for absent: fill the rows; or run `millrace init` without --data, write a default under feature %s of the manifest, and then run `millrace reference`", why, now.Type, f.Name)
 	}
 	return l.e.SetFeature(f.Name, "optional", "true")
 }
@@ -331,30 +440,50 @@ func (l *learner) eventTime() ([]int64, error) {
 	if l.o.Time == "" {
 		return nil, nil
 	}
-	times, format, err := l.t.times(l.o.Time)
+	loc, err := l.m.EventTime.Location()
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case l.m.EventTime.Field != "" || l.stored:
+	times, err := l.t.times(l.o.Time, loc)
+	if err != nil {
+		return nil, err
+	}
+	local := times.format == schemas.TimeRFC3339 && !times.zoned // some of them
+	switch of := l.m.EventTime; {
+	case l.stored:
+	case of.Field != "":
+		if local && of.Format == schemas.TimeRFC3339 && of.Zone == "" {
+			l.note("times of column %q say no zone and are taken for UTC; requests with such times become dead letters, as event_time of the manifest has no zone", l.o.Time)
+		}
 	case l.served:
 		l.note("the version takes the time of Kafka for that of a request; --time is of the data alone")
 	default:
-		if err := l.e.SetSection("event_time", "event_time:", "  field: "+schemas.YAMLText(l.o.Time), "  format: "+string(format)); err != nil {
+		lines := []string{"event_time:", "  field: " + schemas.YAMLText(l.o.Time), "  format: " + string(times.format)}
+		if local {
+			lines = append(lines, "  zone: UTC # CHECK: of times that say none, as those of the data")
+			l.note("times of column %q say no zone: they are taken for UTC, in the data and in requests (event_time.zone). If they are of another zone, write it there, as Europe/Berlin, and run `millrace reference --replace`", l.o.Time)
+		}
+		if err := l.e.SetSection("event_time", lines...); err != nil {
 			return nil, err
 		}
 	}
-	return times, l.parse()
+	return times.micros, l.parse()
 }
 
 // target writes what labels say, where the manifest does not.
 func (l *learner) target() error {
-	if l.o.Label == "" || l.m.Target != nil {
+	if l.o.Label == "" {
 		return nil
 	}
 	column, err := l.t.index(l.o.Label)
 	if err != nil {
 		return fmt.Errorf("--label: %w", err)
+	}
+	if l.m.Target != nil {
+		if l.o.Positive != "" || l.o.PositiveAbove != nil {
+			l.note("which labels are positive says target of the manifest, not --positive or --positive-above")
+		}
+		return nil
 	}
 	s := l.t.summarize(column)
 	t, err := l.proposeTarget(&s)
@@ -393,7 +522,16 @@ func (l *learner) proposeTarget(s *summary) (schemas.Target, error) {
 	isText, isBool := s.typ.ID() == arrow.STRING, s.typ.ID() == arrow.BOOL
 	values := len(s.words)
 	two := isBool || !isText && s.whole && s.low != s.high && l.takesTwo(s)
+	_, err := strconv.ParseFloat(l.o.Positive, 64)
 	switch {
+	case s.missing == l.t.rows:
+		return schemas.Target{}, errors.New("no row has a label: leave it out")
+	case s.typ.ID() == arrow.TIMESTAMP || s.typ.ID() == arrow.DATE32:
+		return schemas.Target{}, errors.New("it holds times, which no output predicts")
+	case values == 1 || !isText && s.low == s.high:
+		return schemas.Target{}, errors.New("all labels are the same, which says nothing about a prediction: take other rows, or leave it out")
+	case isText && err == nil:
+		return schemas.Target{}, fmt.Errorf("it holds numbers written as text: read it by --type %s=int, and say which are positive by --positive-above", l.o.Label)
 	case l.o.PositiveAbove != nil && isText:
 		return schemas.Target{}, errors.New("it holds text, and --positive-above is for numbers: give --positive")
 	case l.o.Positive != "" && !isText:

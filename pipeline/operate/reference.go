@@ -2,10 +2,14 @@ package operate
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -26,12 +30,6 @@ import (
 	"github.com/millrace/millrace/sinks/clickhouse/history"
 )
 
-// The files of a version beside its manifest and its artifact.
-const (
-	referenceFile = "reference.json"
-	sampleFile    = "sample.arrow"
-)
-
 // sampleRows is how many rows of the data a sample has at most.
 const sampleRows = 500
 
@@ -42,7 +40,8 @@ type Learned struct {
 }
 
 // MakeReference makes the reference, the sample and the monitoring of a version that exists, of
-// data. The version is changed when all of it has been made and the model loads with it, or not at all.
+// data. The version is changed when all of it has been made and the model loads with it, or not at all,
+// wherever the process is killed.
 func MakeReference(ctx context.Context, cfg config.Config, name, version string, o DataOptions) (Learned, error) {
 	return makeReference(ctx, cfg, inference.Ref{Name: name, Version: version}, o, func(*inference.Model) (*learner, error) {
 		t, err := o.read(ctx)
@@ -96,26 +95,26 @@ func makeReference(ctx context.Context, cfg config.Config, ref inference.Ref, o 
 	if !o.Replace && (m.Manifest.Reference != nil || m.Manifest.Sample != nil) {
 		return Learned{}, fmt.Errorf("model %s has a reference or a sample: --replace writes over them, and what was judged by them cannot be compared with what will be", ref)
 	}
+	if !o.Replace && m.Manifest.Monitoring != nil && m.Manifest.Monitoring.Reference != nil {
+		return Learned{}, fmt.Errorf("model %s learns its reference from what it answers: take monitoring.reference out of its manifest, or write that section anew by --replace", ref)
+	}
 	l, err := read(m)
 	if err != nil {
 		return Learned{}, err
 	}
 	return withDraft(cfg, func(temp config.Config) (Learned, error) {
 		made := filepath.Join(temp.Models.Repository, ref.Name, ref.Version)
-		if err := copyVersion(made, dir); err != nil {
-			return Learned{}, err
+		if err := copyArtifact(made, dir, m.Manifest); err != nil {
+			return Learned{}, fmt.Errorf("copy model %s: %w", ref, err)
 		}
+		l.beside = dir
 		learned, err := l.complete(ctx, temp, ref)
 		if err != nil {
 			return Learned{}, err
 		}
-		for _, file := range []string{referenceFile, sampleFile, schemas.ManifestFile} { // the one that names the others last
-			contents, err := os.ReadFile(filepath.Join(made, file)) //nolint:gosec // of our own folder
-			if err == nil {
-				err = replaceFile(filepath.Join(dir, file), contents)
-			}
-			if err != nil {
-				return Learned{}, fmt.Errorf("write %s of model %s: %w", file, ref, err)
+		for _, step := range handOver(dir, made, m.Manifest, l.m) {
+			if err := step(); err != nil {
+				return Learned{}, fmt.Errorf("change model %s: %w", ref, err)
 			}
 		}
 		return learned, nil
@@ -135,25 +134,76 @@ func withDraft[T any](cfg config.Config, f func(config.Config) (T, error)) (T, e
 	return f(cfg)
 }
 
-// copyVersion copies a version's folder.
-func copyVersion(to, from string) error {
+// copyArtifact makes a version's folder of its manifest and of what the runtime reads: other files,
+// and folders, are no part of a version.
+func copyArtifact(to, from string, m *schemas.Manifest) error {
 	if err := os.MkdirAll(to, 0o755); err != nil { //nolint:gosec // models are no secrets
 		return err
 	}
-	entries, err := os.ReadDir(from)
-	if err != nil {
-		return err
+	files := []string{schemas.ManifestFile, m.Artifact.File}
+	for _, e := range m.Artifact.External {
+		files = append(files, e.File)
 	}
-	for _, e := range entries {
-		contents, err := os.ReadFile(filepath.Join(from, e.Name())) //nolint:gosec // of the repository
-		if err == nil {
-			err = os.WriteFile(filepath.Join(to, e.Name()), contents, 0o644) //nolint:gosec // models are no secrets
-		}
-		if err != nil {
+	for _, file := range files {
+		if err := copyFile(filepath.Join(to, file), filepath.Join(from, file)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func copyFile(to, from string) (err error) {
+	in, err := schemas.OpenFile(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()          // was only read
+	out, err := os.Create(to) //nolint:gosec // in our own folder
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// handOver returns the steps by which a version's folder takes over the manifest of another, with the
+// files that it names new: before each of them, and after, the folder is the version as it was or as it
+// becomes. The new files have names of their own (fileName), the manifest comes behind them, and
+// what it no longer names goes last.
+func handOver(to, from string, was, is *schemas.Manifest) []func() error {
+	var steps []func() error
+	write := func(file string) {
+		steps = append(steps, func() error {
+			contents, err := os.ReadFile(filepath.Join(from, file)) //nolint:gosec // of our own folder
+			if err == nil {
+				err = replaceFile(filepath.Join(to, file), contents)
+			}
+			return err
+		})
+	}
+	write(is.Reference.File)
+	write(is.Sample.File)
+	write(schemas.ManifestFile)
+	named := []string{schemas.ManifestFile, is.Artifact.File, is.Reference.File, is.Sample.File}
+	for _, e := range is.Artifact.External {
+		named = append(named, e.File)
+	}
+	for _, old := range []*schemas.Artifact{was.Reference, was.Sample} {
+		if old != nil && !slices.Contains(named, old.File) {
+			steps = append(steps, func() error { return os.Remove(filepath.Join(to, old.File)) })
+		}
+	}
+	return steps
+}
+
+// fileName names a new file of a version: plainly where a folder has no file of that name, else by its
+// contents, so that a file which a manifest names is never written over.
+func fileName(dir, stem, extension string, contents []byte) string {
+	if _, err := os.Lstat(filepath.Join(dir, stem+extension)); errors.Is(err, fs.ErrNotExist) {
+		return stem + extension
+	}
+	sum := sha256.Sum256(contents)
+	return fmt.Sprintf("%s-%x%s", stem, sum[:8], extension)
 }
 
 // complete completes a version's manifest by data, scores the data, and writes its reference, its
@@ -209,13 +259,11 @@ func (l *learner) complete(ctx context.Context, cfg config.Config, ref inference
 	if err != nil {
 		return Learned{}, err
 	}
-	if err := os.WriteFile(filepath.Join(dir, sampleFile), sample, 0o644); err != nil { //nolint:gosec // models are no secrets
-		return Learned{}, err
-	}
-	if err := os.WriteFile(filepath.Join(dir, referenceFile), made.json, 0o644); err != nil { //nolint:gosec // models are no secrets
-		return Learned{}, err
-	}
+	beside := cmp.Or(l.beside, dir)
+	referenceFile, sampleFile := fileName(beside, "reference", ".json", made.json), fileName(beside, "sample", ".arrow", sample)
 	err = errors.Join(
+		os.WriteFile(filepath.Join(dir, referenceFile), made.json, 0o644), //nolint:gosec // models are no secrets
+		os.WriteFile(filepath.Join(dir, sampleFile), sample, 0o644),       //nolint:gosec // models are no secrets
 		l.e.SetSection("reference", "reference:", "  file: "+referenceFile),
 		l.e.SetSection("sample", "sample: # rows with the answers that the version must repeat when it is loaded", "  file: "+sampleFile))
 	if l.m.Monitoring == nil {
@@ -232,9 +280,11 @@ func (l *learner) complete(ctx context.Context, cfg config.Config, ref inference
 	if err := write(l.e); err != nil {
 		return Learned{}, err
 	}
-	if _, err := loadTried(ctx, cfg, ref); err != nil {
+	complete, err := loadTried(ctx, cfg, ref)
+	if err != nil {
 		return Learned{}, err
 	}
+	l.m = complete.Manifest
 	return Learned{Table: l.table(made), Look: l.look}, nil
 }
 
@@ -335,9 +385,24 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 	if err != nil {
 		return nil, err
 	}
+	var left []string
+	for _, c := range columns {
+		if _, ok := ref.Column(c.Name); !ok {
+			left = append(left, c.Name)
+		}
+	}
+	if len(left) > 0 {
+		const why = "most of their rows have a value that few others have, as identifiers are"
+		if len(ref.Columns) == 0 {
+			return nil, fmt.Errorf("no column is left to compare windows by: of %s, %s; a category (--categorical) is compared by the values that it lists", few(left), why)
+		}
+		l.note("windows are not compared by %s: %s", few(left), why)
+	}
 	data := reference.Data{Columns: columns}
 	if times != nil {
-		data.Windows = reference.CutByTime(times, l.o.Window)
+		if data.Windows, err = reference.CutByTime(times, l.o.Window); err != nil {
+			return nil, fmt.Errorf("--window: %w", err)
+		}
 	} else {
 		data.Windows = reference.CutByRows(l.t.rows)
 		if l.o.Window != 0 {
@@ -359,6 +424,10 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 		}
 		at := slices.IndexFunc(columns, func(c reference.Column) bool { return c.Name == l.m.Target.Score })
 		data.Labels = reference.LabelsOf(l.m.Target, &label, &columns[at])
+		if data.Labels.Rows() == 0 {
+			return nil, fmt.Errorf("no row has a prediction and a label that target of the manifest can compare: kind %s, score %s, and column %q of type %s",
+				l.m.Target.Kind, l.m.Target.Score, l.o.Label, l.t.schema.Field(column).Type)
+		}
 		ref.Quality, ref.OutOfFold = rounded(data.Labels.Figures()), outOfFold
 		l.doubt(ref, data.Labels)
 	}
