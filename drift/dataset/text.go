@@ -103,7 +103,7 @@ func (s *textSource) rows(r io.Reader) (rows, error) {
 			s.names = names
 		}
 	}
-	return &csvRows{csvReader: c, columns: len(s.names)}, nil
+	return &csvRows{csvReader: c, names: s.names}, nil
 }
 
 func decompressed(r io.Reader, c compressionKind) (io.ReadCloser, error) {

@@ -115,6 +115,10 @@ func (l *learner) match() error {
 		if len(found) == 0 { // as stored rows call it
 			found = l.t.schema.FieldIndices(f.Name)
 		}
+		if len(found) == 0 && slices.Contains(l.t.nested, f.Key()) {
+			_, err := l.t.index(f.Key())
+			return err
+		}
 		if len(found) == 0 {
 			missing = append(missing, f.Key())
 			continue
@@ -135,11 +139,20 @@ func (l *learner) match() error {
 		names[i] = l.t.schema.Field(column).Name
 	}
 	if !l.unnamed() {
-		return fmt.Errorf("%s has no column %s of the model's features; it has %s: rename one of the two", l.t.name, strings.Join(missing, ", "), strings.Join(names, ", "))
+		return fmt.Errorf("%s has no column %s of the model's features; it has %s: rename one of the two", l.t.name, few(quoted(missing)), few(quoted(names)))
 	}
 	if len(rest) != len(l.m.Features) {
 		return fmt.Errorf("the graph has one input of %d columns without names, and %s has %d columns beside those of --label, --score and --time (%s): "+
-			"leave out by --ignore those that are no feature", len(l.m.Features), l.t.name, len(rest), strings.Join(names, ", "))
+			"leave out by --ignore those that are no feature", len(l.m.Features), l.t.name, len(rest), few(quoted(names)))
+	}
+	for _, name := range names {
+		switch {
+		case l.served:
+		case name == schemas.ColumnRequestID:
+			return fmt.Errorf("%s: column %q would be a feature, and is the id of a request: leave it out by --ignore, or rename it", l.t.name, name)
+		case name != "" && !schemas.ValidSource(name):
+			return fmt.Errorf("%s: column %q would be a feature, and no request can have a key of such characters, or of that length: rename it", l.t.name, name)
+		}
 	}
 	if l.served { // requests and rows bear its names
 		l.from = rest
@@ -231,7 +244,9 @@ func (l *learner) feature(f *schemas.Feature, s *summary, column string) error {
 		return fmt.Errorf("it holds times, which no graph takes: name it by --time, leave it out by --ignore, or take it as text by --type %s=text", column)
 	case isText && f.Type == schemas.TypeBool:
 		return fmt.Errorf("it holds text (%s), and feature %s is true or false: write it as true and false, or as 1 and 0", few(s.words), f.Name)
-	case isText && f.Type.Numeric() && mostlyNumbers(s.words):
+	case isText && f.Type.Numeric() && mostlyNumbers(s.words, commas):
+		return errors.New("it holds numbers with a comma: write them with a point")
+	case isText && f.Type.Numeric() && mostlyNumbers(s.words, points):
 		return fmt.Errorf("it holds text, %s among it: --type %s=float reads numbers, and what is none as missing", few(strange(s.words)), column)
 	case l.served && isText && f.Type.Numeric():
 		return fmt.Errorf("it holds text (%s), and feature %s is %s", few(s.words), f.Name, f.Type)
@@ -267,6 +282,9 @@ func (l *learner) feature(f *schemas.Feature, s *summary, column string) error {
 				return err
 			}
 		}
+	}
+	if s.missing == l.t.rows {
+		l.note("column %q has no value in any row", column)
 	}
 	return l.optional(f, s, column)
 }
@@ -340,20 +358,19 @@ func quoted(words []string) []string {
 	return out
 }
 
-// mostlyNumbers tells whether half of the words or more are numbers.
-func mostlyNumbers(words []string) bool {
-	n := 0
+// The ways to write numbers.
+const points, commas = ".", ","
+
+// mostlyNumbers tells whether half of the words or more are numbers, of which some have a decimal mark
+// where that is a comma.
+func mostlyNumbers(words []string, mark string) bool {
+	n, marked := 0, mark == points
 	for _, w := range words {
-		if isNumber(w) {
-			n++
+		if _, err := strconv.ParseFloat(strings.Replace(strings.TrimSpace(w), mark, points, 1), 64); err == nil {
+			n, marked = n+1, marked || strings.Contains(w, mark)
 		}
 	}
-	return n > 0 && 2*n >= len(words)
-}
-
-func isNumber(word string) bool {
-	_, err := strconv.ParseFloat(strings.Replace(strings.TrimSpace(word), ",", ".", 1), 64)
-	return err == nil
+	return marked && n > 0 && 2*n >= len(words)
 }
 
 // strange returns the words that are no numbers as a computer writes them; all, where each is one.
@@ -457,6 +474,8 @@ func (l *learner) eventTime() ([]int64, error) {
 		}
 	case l.served:
 		l.note("the version takes the time of Kafka for that of a request; --time is of the data alone")
+	case slices.ContainsFunc(l.m.Features, func(f schemas.Feature) bool { return f.Key() == l.o.Time }):
+		return nil, fmt.Errorf("--time: column %q is a feature too, and requests send their time under a name of its own: copy the column under another name", l.o.Time)
 	default:
 		lines := []string{"event_time:", "  field: " + schemas.YAMLText(l.o.Time), "  format: " + string(times.format)}
 		if local {
@@ -484,6 +503,9 @@ func (l *learner) target() error {
 			l.note("which labels are positive says target of the manifest, not --positive or --positive-above")
 		}
 		return nil
+	}
+	if slices.Contains(l.from, column) {
+		l.note("column %q is the label and a feature: a model that knows the label predicts nothing", l.o.Label)
 	}
 	s := l.t.summarize(column)
 	t, err := l.proposeTarget(&s)
@@ -530,8 +552,8 @@ func (l *learner) proposeTarget(s *summary) (schemas.Target, error) {
 		return schemas.Target{}, errors.New("it holds times, which no output predicts")
 	case values == 1 || !isText && s.low == s.high:
 		return schemas.Target{}, errors.New("all labels are the same, which says nothing about a prediction: take other rows, or leave it out")
-	case isText && err == nil:
-		return schemas.Target{}, fmt.Errorf("it holds numbers written as text: read it by --type %s=int, and say which are positive by --positive-above", l.o.Label)
+	case isText && (err == nil || values == 2 && floats == 1 && mostlyNumbers(s.words, points)):
+		return schemas.Target{}, fmt.Errorf("it holds numbers written as text: read them by --type %s=int; which are positive says --positive-above", l.o.Label)
 	case l.o.PositiveAbove != nil && isText:
 		return schemas.Target{}, errors.New("it holds text, and --positive-above is for numbers: give --positive")
 	case l.o.Positive != "" && !isText:

@@ -217,28 +217,8 @@ func (l *learner) complete(ctx context.Context, cfg config.Config, ref inference
 	if err != nil {
 		return Learned{}, err
 	}
-	if l.e, err = schemas.EditManifest(text); err != nil {
-		return Learned{}, err
-	}
-	if l.o.Replace {
-		if err := errors.Join(l.e.Remove("reference"), l.e.Remove("sample"), l.e.Remove("monitoring")); err != nil {
-			return Learned{}, err
-		}
-	}
-	if err := l.parse(); err != nil {
-		return Learned{}, err
-	}
-	if err := l.match(); err != nil {
-		return Learned{}, err
-	}
-	if err := l.features(); err != nil {
-		return Learned{}, fmt.Errorf("%s: %w", l.t.name, err)
-	}
-	times, err := l.eventTime()
+	times, err := l.manifest(text)
 	if err != nil {
-		return Learned{}, err
-	}
-	if err := l.target(); err != nil {
 		return Learned{}, err
 	}
 	write := func(e *schemas.ManifestEdit) error {
@@ -288,6 +268,32 @@ func (l *learner) complete(ctx context.Context, cfg config.Config, ref inference
 	return Learned{Table: l.table(made), Look: l.look}, nil
 }
 
+// manifest completes the text of a manifest by what the columns are, and returns the event times of the
+// rows; nil without any.
+func (l *learner) manifest(text []byte) (times []int64, err error) {
+	if l.e, err = schemas.EditManifest(text); err != nil {
+		return nil, err
+	}
+	if l.o.Replace {
+		if err := errors.Join(l.e.Remove("reference"), l.e.Remove("sample"), l.e.Remove("monitoring")); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.parse(); err != nil {
+		return nil, err
+	}
+	if err := l.match(); err != nil {
+		return nil, err
+	}
+	if err := l.features(); err != nil {
+		return nil, fmt.Errorf("%s: %w", l.t.name, err)
+	}
+	if times, err = l.eventTime(); err != nil {
+		return nil, err
+	}
+	return times, l.target()
+}
+
 // loadTried loads a version that a child process has loaded and run.
 func loadTried(ctx context.Context, cfg config.Config, ref inference.Ref) (*inference.Model, error) {
 	models, err := catalog.Open(cfg.Models)
@@ -313,6 +319,7 @@ func (l *learner) score(ctx context.Context, m *inference.Model) (answers [][]ar
 	answers = make([][]arrow.Array, len(l.m.Outputs))
 	keep := newSampler(l.m.SampleSchema(), l.t.rows, alloc)
 	first, failed := 0, 0
+	var why *schemas.RequestError
 	for _, batch := range l.t.batches {
 		columns := make([]arrow.Array, len(l.from))
 		for i, c := range l.from {
@@ -329,17 +336,36 @@ func (l *learner) score(ctx context.Context, m *inference.Model) (answers [][]ar
 		for c := range answers {
 			answers[c] = append(answers[c], out.Column(c))
 		}
-		if failed += len(bad); failed == l.t.rows {
-			return nil, nil, fmt.Errorf("score %s: the model fails on every row, the first one with %w", l.t.name, bad[0].RequestError)
+		if failed == 0 && len(bad) > 0 {
+			why = bad[0].RequestError
 		}
+		failed += len(bad)
 		keep.add(in, out, first)
 		first += int(in.NumRows())
 	}
 	if failed > 0 {
-		l.note("the model fails on %d of %d rows", failed, l.t.rows)
+		said := why.Error()
+		if without := l.incomplete(); len(without) > 0 {
+			said += fmt.Sprintf("; rows have no value of %s, which this graph may not take", few(without))
+		}
+		if failed == l.t.rows {
+			return nil, nil, fmt.Errorf("score %s: the model fails on every row, the first time with %s", l.t.name, said)
+		}
+		l.note("the model fails on %d of %d rows, the first time with %s", failed, l.t.rows, said)
 	}
 	sample, err = keep.file()
 	return answers, sample, err
+}
+
+// incomplete returns the features that some rows have no value of, and that have no default.
+func (l *learner) incomplete() []string {
+	var names []string
+	for i, f := range l.m.Features {
+		if l.what[i].missing > 0 && f.Default == nil {
+			names = append(names, f.Name)
+		}
+	}
+	return names
 }
 
 // madeReference is what was made of the data.
