@@ -89,6 +89,7 @@ type learner struct {
 	m      *schemas.Manifest // what the text says, as far as it was edited
 	from   []int             // the column of the data that a feature is
 	what   []summary         // of each feature
+	failed []int             // rows that the model fails on, ascending
 	look   []string          // what a person is to look at
 	stored bool              // the data have the outputs as well, as they were stored
 	served bool              // the version was there before: the types of its columns stay

@@ -318,7 +318,7 @@ func (l *learner) score(ctx context.Context, m *inference.Model) (answers [][]ar
 	defer func() { err = errors.Join(err, instance.Close()) }()
 	answers = make([][]arrow.Array, len(l.m.Outputs))
 	keep := newSampler(l.m.SampleSchema(), l.t.rows, alloc)
-	first, failed := 0, 0
+	first := 0
 	var why *schemas.RequestError
 	for _, batch := range l.t.batches {
 		columns := make([]arrow.Array, len(l.from))
@@ -336,14 +336,17 @@ func (l *learner) score(ctx context.Context, m *inference.Model) (answers [][]ar
 		for c := range answers {
 			answers[c] = append(answers[c], out.Column(c))
 		}
-		if failed == 0 && len(bad) > 0 {
+		if len(l.failed) == 0 && len(bad) > 0 {
 			why = bad[0].RequestError
 		}
-		failed += len(bad)
+		for _, b := range bad {
+			l.failed = append(l.failed, first+b.Row)
+		}
 		keep.add(in, out, first)
 		first += int(in.NumRows())
 	}
-	if failed > 0 {
+	slices.Sort(l.failed)
+	if failed := len(l.failed); failed > 0 {
 		said := why.Error()
 		if without := l.incomplete(); len(without) > 0 {
 			said += fmt.Sprintf("; rows have no value of %s, which this graph may not take", few(without))
@@ -405,7 +408,7 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 			outOfFold = !l.stored
 		}
 		isClass := l.m.Target != nil && l.m.Target.Kind == schemas.TargetMulticlass && o.Name == l.m.Target.Score
-		columns = append(columns, gather(o.Name, parts, nil, isClass))
+		columns = append(columns, l.answered(gather(o.Name, parts, nil, isClass)))
 	}
 	ref, err := reference.Make(columns)
 	if err != nil {
@@ -425,17 +428,17 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 		l.note("windows are not compared by %s: %s", few(left), why)
 	}
 	data := reference.Data{Columns: columns}
-	if times != nil {
+	if times = without(times, l.failed); times != nil {
 		if data.Windows, err = reference.CutByTime(times, l.o.Window); err != nil {
 			return nil, fmt.Errorf("--window: %w", err)
 		}
 	} else {
-		data.Windows = reference.CutByRows(l.t.rows)
+		data.Windows = reference.CutByRows(int(ref.Rows))
 		if l.o.Window != 0 {
 			data.Windows.Window = l.o.Window
 		}
 	}
-	ref.Made = fmt.Sprintf("%s, %d rows", filepath.Base(l.t.name), l.t.rows)
+	ref.Made = fmt.Sprintf("%s, %d rows", filepath.Base(l.t.name), ref.Rows)
 	if times != nil {
 		ref.Made += fmt.Sprintf(" from %s to %s", day(slices.Min(times)), day(slices.Max(times)))
 	}
@@ -444,7 +447,7 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 		if err != nil {
 			return nil, err
 		}
-		label := gather(l.o.Label, l.t.parts(column), nil, false)
+		label := l.answered(gather(l.o.Label, l.t.parts(column), nil, false))
 		if label.Numbers == nil && l.t.schema.Field(column).Type.ID() == arrow.BOOL {
 			label = boolNumbers(label)
 		}
@@ -497,7 +500,27 @@ func (l *learner) featureColumn(ctx context.Context, i int) (reference.Column, e
 	if categorical && (f.Type == schemas.TypeFloat32 || f.Type == schemas.TypeFloat64) && !l.what[i].whole {
 		return reference.Column{}, fmt.Errorf("--categorical: column %q holds fractions", name)
 	}
-	return gather(f.Name, parts, f.Categories, categorical), nil
+	return l.answered(gather(f.Name, parts, f.Categories, categorical)), nil
+}
+
+// answered leaves out the rows that the model has failed on, as windows do: such requests are dead
+// letters.
+func (l *learner) answered(c reference.Column) reference.Column {
+	c.Numbers, c.Codes = without(c.Numbers, l.failed), without(c.Codes, l.failed)
+	return c
+}
+
+// without returns values but those at indices, which ascend.
+func without[T any](values []T, indices []int) []T {
+	if values == nil || len(indices) == 0 {
+		return values
+	}
+	kept := make([]T, 0, len(values)-len(indices))
+	from := 0
+	for _, i := range indices {
+		kept, from = append(kept, values[from:i]...), i+1
+	}
+	return append(kept, values[from:]...)
 }
 
 func day(us int64) string { return time.UnixMicro(us).UTC().Format(time.RFC3339) }
@@ -525,8 +548,8 @@ func rounded(figures map[schemas.Stattest]float64) map[schemas.Stattest]float64 
 
 // doubt notes what speaks against the quality that the data show.
 func (l *learner) doubt(ref *schemas.Reference, labels *reference.Labels) {
-	if labels.Rows() < l.t.rows {
-		l.note("%d of %d rows have a label and a prediction", labels.Rows(), l.t.rows)
+	if labels.Rows() < int(ref.Rows) {
+		l.note("%d of %d rows have a label and a prediction", labels.Rows(), ref.Rows)
 	}
 	if ref.OutOfFold || l.stored {
 		return
