@@ -94,6 +94,9 @@ func referenceCommand(o *options) *cobra.Command {
 				if err != nil {
 					return usage(fmt.Errorf("--from and --to: times as 2024-01-31T00:00:00Z: %w", err))
 				}
+				if !end.After(start) {
+					return usage(fmt.Errorf("--to must be after --from, and %s is not", to))
+				}
 				learned, err = operate.MakeReferenceOfStored(cmd.Context(), cfg, given[0], given[1], start, end, data.options)
 			}
 			if err != nil {
