@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func TestReferenceOfStoredRows(t *testing.T) {
 	}
 	for i := range hours * perHour {
 		f := catalogtest.Fare{At: catalogtest.Epoch.Add(time.Duration(i) * time.Hour / perHour), Price: rnd.Float64(), Count: int64(1 + i%3), Carrier: carriers[rnd.IntN(3)]}
-		id := fmt.Sprint(i)
+		id := strconv.Itoa(i)
 		carrier, cost := f.Carrier, f.Total()
 		if i%5 == 1 {
 			carrier, cost = carriers[rnd.IntN(3)], cost+1
@@ -78,7 +79,7 @@ func TestReferenceOfStoredRows(t *testing.T) {
 		for _, m := range models {
 			n += h.count("SELECT count() FROM millrace.observations_" + m.Name)
 		}
-		return fmt.Sprint(n), n == len(records)
+		return strconv.Itoa(n), n == len(records)
 	})
 
 	want := map[string]map[schemas.Stattest]float64{

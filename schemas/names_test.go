@@ -24,15 +24,15 @@ func TestColumnNamesMakeAManifest(t *testing.T) {
 		given.Take("at")
 		names := given.GiveAll(append(want, "at!"))
 		text := strings.ReplaceAll(minimal, "{name: y,", "{name: score,") + "event_time: {field: at}\n"
-		features := ""
+		var features strings.Builder
 		for i, w := range append(want, "at!") {
-			features += "  - {name: " + schemas.YAMLText(names[i]) + ", type: float32"
+			fmt.Fprintf(&features, "  - {name: %s, type: float32", schemas.YAMLText(names[i]))
 			if w != names[i] && w != "" {
-				features += ", source: " + schemas.YAMLText(w)
+				features.WriteString(", source: " + schemas.YAMLText(w))
 			}
-			features += "}\n"
+			features.WriteString("}\n")
 		}
-		text = strings.Replace(text, "  - {name: x, type: float32}\n", features, 1)
+		text = strings.Replace(text, "  - {name: x, type: float32}\n", features.String(), 1)
 		m, err := schemas.ParseManifest("test", []byte(text))
 		require.NoError(t, err, text)
 		seen := map[string]bool{"at": true}

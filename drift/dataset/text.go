@@ -196,11 +196,8 @@ func (s *textSource) infer(ctx context.Context) error {
 	fields := make([]arrow.Field, len(s.names))
 	for i, name := range s.names {
 		f := arrow.Field{Name: name, Type: kindTypes[columns[i].forms.kind()], Nullable: true}
-		switch columns[i].forms & formTimes {
-		case formDate, formTime, formDate | formTime:
-			f.Metadata = zonedMetadata(false)
-		case formZoned:
-			f.Metadata = zonedMetadata(true)
+		if times := columns[i].forms & formTimes; times == formZoned || times != 0 && times&formZoned == 0 {
+			f.Metadata = zonedMetadata(times == formZoned)
 		}
 		if columns[i].nested {
 			f.Type, f.Metadata = arrow.StructOf(), arrow.NewMetadata([]string{typeKey}, []string{"object or array"})

@@ -70,20 +70,20 @@ func TestHandOverStopsAnywhere(t *testing.T) {
 			}
 			n := len(steps(fill(was)))
 			require.GreaterOrEqual(t, n, 4)
-			seen := ""
+			var seen strings.Builder
 			for killed := range n + 1 {
 				root := fill(was)
 				for _, step := range steps(root)[:killed] {
 					require.NoError(t, step())
 				}
-				seen += load(root).Reference.Made[:1]
+				seen.WriteString(load(root).Reference.Made[:1])
 				for _, step := range steps(root) {
 					require.NoError(t, step())
 				}
 				require.Equal(t, "after", load(root).Reference.Made)
 				require.FileExists(t, filepath.Join(root, "m", "1", "notes.txt"))
 			}
-			require.Regexp(t, "^b+a+$", seen)
+			require.Regexp(t, "^b+a+$", seen.String())
 			root := fill(was)
 			for _, step := range steps(root) {
 				require.NoError(t, step())

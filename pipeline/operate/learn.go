@@ -228,7 +228,7 @@ func (l *learner) features() error {
 			err = l.feature(f, &l.what[i], column)
 		}
 		if err != nil {
-			return fmt.Errorf("column %q: %w", column, err)
+			return fmt.Errorf("%s: column %q: %w", l.t.name, column, err)
 		}
 	}
 	return l.parse()
@@ -245,9 +245,9 @@ func (l *learner) feature(f *schemas.Feature, s *summary, column string) error {
 		return fmt.Errorf("it holds times, which no graph takes: name it by --time, leave it out by --ignore, or take it as text by --type %s=text", column)
 	case isText && f.Type == schemas.TypeBool:
 		return fmt.Errorf("it holds text (%s), and feature %s is true or false: write it as true and false, or as 1 and 0", few(s.words), f.Name)
-	case isText && f.Type.Numeric() && mostlyNumbers(s.words, commas):
-		return errors.New("it holds numbers with a comma: write them with a point")
-	case isText && f.Type.Numeric() && mostlyNumbers(s.words, points):
+	case isText && f.Type.Numeric() && numbersWithCommas(s.words):
+		return errors.New("it holds numbers with commas: write them with a point, and thousands without a separator")
+	case isText && f.Type.Numeric() && mostlyNumbers(s.words):
 		return fmt.Errorf("it holds text, %s among it: --type %s=float reads numbers, and what is none as missing", few(strange(s.words)), column)
 	case l.served && isText && f.Type.Numeric():
 		return fmt.Errorf("it holds text (%s), and feature %s is %s", few(s.words), f.Name, f.Type)
@@ -359,26 +359,42 @@ func quoted(words []string) []string {
 	return out
 }
 
-// The ways to write numbers.
-const points, commas = ".", ","
-
-// mostlyNumbers tells whether half of the words or more are numbers, of which some have a decimal mark
-// where that is a comma.
-func mostlyNumbers(words []string, mark string) bool {
-	n, marked := 0, mark == points
+// mostlyNumbers tells whether half of the words or more are numbers.
+func mostlyNumbers(words []string) bool {
+	n := 0
 	for _, w := range words {
-		if _, err := strconv.ParseFloat(strings.Replace(strings.TrimSpace(w), mark, points, 1), 64); err == nil {
-			n, marked = n+1, marked || strings.Contains(w, mark)
+		if isNumber(w) {
+			n++
 		}
 	}
-	return marked && n > 0 && 2*n >= len(words)
+	return n > 0 && 2*n >= len(words)
+}
+
+// numbersWithCommas tells whether half of the words or more would be numbers with a point for the
+// comma, or without any, and some have one.
+func numbersWithCommas(words []string) bool {
+	n, with := 0, 0
+	for _, w := range words {
+		switch {
+		case isNumber(w):
+			n++
+		case strings.Contains(w, ",") && (isNumber(strings.ReplaceAll(w, ",", "")) || isNumber(strings.Replace(w, ",", ".", 1))):
+			n, with = n+1, with+1
+		}
+	}
+	return with > 0 && 2*n >= len(words)
+}
+
+func isNumber(word string) bool {
+	_, err := strconv.ParseFloat(strings.TrimSpace(word), 64)
+	return err == nil
 }
 
 // strange returns the words that are no numbers as a computer writes them; all, where each is one.
 func strange(words []string) []string {
 	var out []string
 	for _, w := range words {
-		if _, err := strconv.ParseFloat(strings.TrimSpace(w), 64); err != nil {
+		if !isNumber(w) {
 			out = append(out, strconv.Quote(w))
 		}
 	}
@@ -553,7 +569,7 @@ func (l *learner) proposeTarget(s *summary) (schemas.Target, error) {
 		return schemas.Target{}, errors.New("it holds times, which no output predicts")
 	case values == 1 || !isText && s.low == s.high:
 		return schemas.Target{}, errors.New("all labels are the same, which says nothing about a prediction: take other rows, or leave it out")
-	case isText && (err == nil || values == 2 && floats == 1 && mostlyNumbers(s.words, points)):
+	case isText && (err == nil || values == 2 && floats == 1 && mostlyNumbers(s.words)):
 		return schemas.Target{}, fmt.Errorf("it holds numbers written as text: read them by --type %s=int; which are positive says --positive-above", l.o.Label)
 	case l.o.PositiveAbove != nil && isText:
 		return schemas.Target{}, errors.New("it holds text, and --positive-above is for numbers: give --positive")

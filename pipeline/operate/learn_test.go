@@ -37,11 +37,7 @@ features:
 }
 
 func feature(name, typ string, more ...string) string {
-	text := fmt.Sprintf("  - name: %s\n    type: %s\n", name, typ)
-	for _, line := range more {
-		text += "    " + line + "\n"
-	}
-	return text
+	return "  - " + strings.Join(append([]string{"name: " + name, "type: " + typ}, more...), "\n    ") + "\n"
 }
 
 func data(t *testing.T, name, contents string) string {
@@ -75,7 +71,8 @@ func TestLearnOddData(t *testing.T) {
 		"an infinity":                       {features: x, file: "x\n1\ninf\n2\n", want: `1 rows of column "x" hold an infinity`},
 		"a word among numbers":              {features: x, file: "x\n1\n2\n?\n", fault: `column "x": it holds text, "?" among it: --type x=float`},
 		"that word, missing":                {features: x, file: "x\n1\n2\n?\n", options: operate.DataOptions{Types: []string{"x=float"}}, want: "x float32 optional"},
-		"commas for points":                 {features: x, file: "x;y\n\"1,5\";1\n2,5;2\n", options: operate.DataOptions{Delimiter: ";"}, fault: "it holds numbers with a comma: write them with a point"},
+		"commas for points":                 {features: x, file: "x;y\n\"1,5\";1\n2,5;2\n", options: operate.DataOptions{Delimiter: ";"}, fault: "it holds numbers with commas: write them with a point"},
+		"separators of thousands":           {features: x, file: "x,y\n\"1,250.50\",1\n\"2,000\",2\n", fault: "it holds numbers with commas: write them with a point, and thousands without a separator"},
 		"digits as text":                    {features: x, file: `{"x":"1"}` + "\n" + `{"x":"2"}`, fault: `it holds text, "1", "2" among it: --type x=float`},
 		"text for numbers":                  {features: x, file: "x\nlow\nhigh\n", want: "x category [high low]"},
 		"text for bools":                    {features: feature("x", "bool"), file: "x\nyes\nno\n", fault: "it holds text (yes, no), and feature x is true or false: write it as true and false"},
@@ -175,7 +172,7 @@ func TestLearnedTimesAreAccepted(t *testing.T) {
 		require.NoError(t, err)
 		schema := arrow.NewSchema([]arrow.Field{{Name: "x", Type: xs.DataType()}, {Name: "at", Type: typ}}, nil)
 		path := filepath.Join(t.TempDir(), "rows.arrow")
-		file, err := os.Create(path) //nolint:gosec // of the test
+		file, err := os.Create(path)
 		require.NoError(t, err)
 		w, err := ipc.NewFileWriter(file, ipc.WithSchema(schema))
 		require.NoError(t, err)

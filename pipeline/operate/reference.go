@@ -286,7 +286,7 @@ func (l *learner) manifest(text []byte) (times []int64, err error) {
 		return nil, err
 	}
 	if err := l.features(); err != nil {
-		return nil, fmt.Errorf("%s: %w", l.t.name, err)
+		return nil, err
 	}
 	if times, err = l.eventTime(); err != nil {
 		return nil, err
@@ -401,6 +401,9 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 			column, err := l.t.index(given)
 			if err == nil {
 				parts, err = l.t.cast(ctx, column, l.m.OutputFields()[i].Type)
+			}
+			if err != nil && !l.stored {
+				err = fmt.Errorf("--score is of output %s: %w", o.Name, err)
 			}
 			if err != nil {
 				return nil, err
