@@ -56,7 +56,7 @@ func TestArtifacts(t *testing.T) {
 	require.Equal(t, 1, sample.NumRecords())
 	batch, err := sample.Record(0)
 	require.NoError(t, err)
-	require.EqualValues(t, 1000, batch.NumRows())
+	require.EqualValues(t, 500, batch.NumRows())
 	scores := batch.Column(len(m.Features)).(*array.Float32)
 	for _, p := range scores.Float32Values() {
 		require.True(t, p > 0 && p < 1, "%v is no probability", p)
