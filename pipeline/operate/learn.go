@@ -93,7 +93,7 @@ type learner struct {
 	look   []string          // what a person is to look at
 	stored bool              // the data have the outputs as well, as they were stored
 	served bool              // the version was there before: the types of its columns stay
-	beside string            // the folder that the files will lie in; empty: where they are made
+	was    *schemas.Manifest // of the version that was there before; nil: none
 }
 
 // parse reads the manifest as it has become.

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -107,7 +106,7 @@ func makeReference(ctx context.Context, cfg config.Config, ref inference.Ref, o 
 		if err := copyArtifact(made, dir, m.Manifest); err != nil {
 			return Learned{}, fmt.Errorf("copy model %s: %w", ref, err)
 		}
-		l.beside = dir
+		l.was = m.Manifest
 		learned, err := l.complete(ctx, temp, ref)
 		if err != nil {
 			return Learned{}, err
@@ -184,10 +183,7 @@ func handOver(to, from string, was, is *schemas.Manifest) []func() error {
 	write(is.Reference.File)
 	write(is.Sample.File)
 	write(schemas.ManifestFile)
-	named := []string{schemas.ManifestFile, is.Artifact.File, is.Reference.File, is.Sample.File}
-	for _, e := range is.Artifact.External {
-		named = append(named, e.File)
-	}
+	named := filesOf(is)
 	for _, old := range []*schemas.Artifact{was.Reference, was.Sample} {
 		if old != nil && !slices.Contains(named, old.File) {
 			steps = append(steps, func() error { return os.Remove(filepath.Join(to, old.File)) })
@@ -196,10 +192,25 @@ func handOver(to, from string, was, is *schemas.Manifest) []func() error {
 	return steps
 }
 
-// fileName names a new file of a version: plainly where a folder has no file of that name, else by its
-// contents, so that a file which a manifest names is never written over.
-func fileName(dir, stem, extension string, contents []byte) string {
-	if _, err := os.Lstat(filepath.Join(dir, stem+extension)); errors.Is(err, fs.ErrNotExist) {
+// filesOf returns the files that a manifest names.
+func filesOf(m *schemas.Manifest) []string {
+	var files []string
+	for _, a := range []*schemas.Artifact{&m.Artifact, m.Reference, m.Sample} {
+		if a == nil {
+			continue
+		}
+		files = append(files, a.File)
+		for _, e := range a.External {
+			files = append(files, e.File)
+		}
+	}
+	return files
+}
+
+// fileName names a new file of a version that has had a manifest: plainly, unless that manifest names
+// such a file, which is never written over; then by its contents.
+func fileName(was *schemas.Manifest, stem, extension string, contents []byte) string {
+	if !slices.Contains(filesOf(was), stem+extension) {
 		return stem + extension
 	}
 	sum := sha256.Sum256(contents)
@@ -239,8 +250,8 @@ func (l *learner) complete(ctx context.Context, cfg config.Config, ref inference
 	if err != nil {
 		return Learned{}, err
 	}
-	beside := cmp.Or(l.beside, dir)
-	referenceFile, sampleFile := fileName(beside, "reference", ".json", made.json), fileName(beside, "sample", ".arrow", sample)
+	was := cmp.Or(l.was, m.Manifest)
+	referenceFile, sampleFile := fileName(was, "reference", ".json", made.json), fileName(was, "sample", ".arrow", sample)
 	err = errors.Join(
 		os.WriteFile(filepath.Join(dir, referenceFile), made.json, 0o644), //nolint:gosec // models are no secrets
 		os.WriteFile(filepath.Join(dir, sampleFile), sample, 0o644),       //nolint:gosec // models are no secrets
