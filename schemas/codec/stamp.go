@@ -17,18 +17,9 @@ type stamp struct {
 // or of hours alone (as Python's and PostgreSQL's texts have them), or no offset at all, without
 // seconds, and a date alone, which is its midnight. Fractions are kept to the microsecond.
 func parseStamp(text []byte) (s stamp, ok bool) {
-	const form, minutes, date = "dddd-dd-dd dd:dd:dd", len("dddd-dd-dd dd:dd"), len("dddd-dd-dd")
-	rest := text[min(len(form), len(text)):]
-	whole := [len(form)]byte([]byte("0000-00-00 00:00:00"))
-	switch {
-	case len(text) == date:
-		copy(whole[:], text)
-		text = whole[:]
-	case len(text) == minutes, len(text) > minutes && text[minutes] != ':' && text[minutes] != '.' && text[minutes] != ',':
-		copy(whole[:minutes], text)
-		text, rest = whole[:], text[minutes:]
-	case len(text) < len(form):
-		return s, false
+	const form = "dddd-dd-dd dd:dd:dd"
+	if len(text) < len(form) || text[len("dddd-dd-dd dd:dd")] != ':' {
+		return parseShort(text)
 	}
 	for i := range len(form) {
 		switch c := text[i]; form[i] {
@@ -56,6 +47,7 @@ func parseStamp(text []byte) (s stamp, ok bool) {
 		return s, false
 	}
 	s.us = at.UnixMicro()
+	rest := text[len(form):]
 	if len(rest) > 0 && (rest[0] == '.' || rest[0] == ',') {
 		digits := 0
 		for unit := int64(100_000); digits+1 < len(rest) && rest[digits+1] >= '0' && rest[digits+1] <= '9'; unit /= 10 {
@@ -75,6 +67,20 @@ func parseStamp(text []byte) (s stamp, ok bool) {
 		return s, false
 	}
 	return s, true
+}
+
+// parseShort reads a date, and a time without seconds.
+func parseShort(text []byte) (s stamp, ok bool) {
+	const date, minutes, offset = len("dddd-dd-dd"), len("dddd-dd-dd dd:dd"), len("+dd:dd")
+	var buf [minutes + len(":00") + offset]byte
+	switch {
+	case len(text) == date:
+		return parseStamp(append(append(buf[:0], text...), " 00:00:00"...))
+	case len(text) == minutes, len(text) > minutes && len(text) <= minutes+offset && text[minutes] != ':' && text[minutes] != '.' && text[minutes] != ',':
+		return parseStamp(append(append(append(buf[:0], text[:minutes]...), ":00"...), text[minutes:]...))
+	default:
+		return s, false
+	}
 }
 
 // parseOffset reads Z or z, +hh:mm, +hhmm or +hh, in seconds east of UTC.
