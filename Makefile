@@ -14,8 +14,8 @@ BENCHSTAT := $(GO) run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c
 FUZZTIME ?= 5000000x
 # Race-instrumented child processes would otherwise wait a second at each exit.
 export GORACE ?= atexit_sleep_ms=0
-# Lint vets.
-TEST := $(GO) test -vet=off
+# Lint vets. Most of the long packages wait: one more runs than there are cores.
+TEST := $(GO) test -vet=off -p $(shell echo $$(( $$(nproc) + 1 )))
 # Under the race detector, collecting costs more than what is collected. Nobody debugs these
 # binaries, and without what debuggers read a seventh of their building is saved.
 RACE := GOGC=400 $(TEST) -race -gcflags=all=-dwarf=false
@@ -29,27 +29,25 @@ demo: build ## predict three million real flights, end to end; ARGS="--once --js
 	./bin/millrace demo $(ARGS)
 
 .PHONY: test
-test: native ## all tests; the race detector of the end-to-end tests, statistics and schemas is make race, what memory is held make test-memory
+test: native ## all tests; with the race detector they are make race
 	@# The packages that take longest begin first: they wait more than they work.
-	$(RACE) -timeout 25m ./sinks/clickhouse ./sinks/clickhouse/store ./consumers $$($(GO) list ./... | grep -vE '/millrace/(drift|schemas|pipeline$$)')
-	$(TEST) -timeout 15m -skip ClickHouseAwayUnderLoad ./pipeline $(PURE)
+	$(TEST) -timeout 15m -skip ClickHouseAwayUnderLoad $(LONGEST) ./...
 
-# What computes, and shares nothing between goroutines but to be faster.
-PURE := ./drift/... ./schemas/...
+LONGEST := ./pipeline ./drift ./sinks/clickhouse ./sinks/clickhouse/store ./consumers
 
 .PHONY: test-memory
-test-memory: native ## what is allocated and held, which the race detector distorts
-	$(TEST) -timeout 10m -run 'Alloc|ClickHouseAwayUnderLoad' ./inference/onnx ./pipeline ./pipeline/worker
+test-memory: native ## what is held in memory while ClickHouse is away, which the race detector and others' work distort
+	$(TEST) -timeout 10m -run ClickHouseAwayUnderLoad ./pipeline
 
 .PHONY: slowest
-slowest: native ## the ten tests that take longest, with the race detector: seconds, package, test; PKG=./...
-	@$(RACE) -timeout 25m -count=1 -json $(or $(PKG),./...) \
+slowest: native ## the ten tests that take longest: seconds, package, test; PKG=./...
+	@$(TEST) -timeout 25m -count=1 -json $(or $(PKG),./...) \
 	  | sed -nE 's/.*"Action":"(pass|fail)","Package":"([^"]+)","Test":"([^"/]+)","Elapsed":([0-9.]+).*/\4\t\2\t\3/p' \
 	  | sort -rn | awk 'NR <= 10'
 
 .PHONY: race
-race: native ## the end-to-end tests, statistics and schemas, with the race detector
-	$(RACE) -timeout 25m ./pipeline $(PURE)
+race: native ## all tests with the race detector, but those of memory
+	$(RACE) -timeout 25m $(LONGEST) ./...
 
 .PHONY: native
 native: $(STAMP) ## install the native libraries and the demo's data (866 MB, by npm)

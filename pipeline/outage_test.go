@@ -70,7 +70,7 @@ func (o *outage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // catches up.
 func TestClickHouseAwayUnderLoad(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector takes memory of its own; make test runs this without it, too")
+		t.Skip("the race detector takes memory of its own; make test-memory runs this without it")
 	}
 	const (
 		third = 20 * time.Second // of the outage

@@ -32,7 +32,7 @@ func (s *sink) OnCommit(func())         { s.commits++ }
 // larger one allocates more is nothing, in number.
 func TestHandlingAllocatesNothingPerRequest(t *testing.T) {
 	if raceEnabled {
-		t.Skip("the race detector allocates by itself; make test runs this without it, too")
+		t.Skip("the race detector allocates by itself; make test runs this without it")
 	}
 	now := time.Now()
 	topicID := uuid.New()
