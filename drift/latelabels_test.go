@@ -33,27 +33,32 @@ func kinds() map[string]kind {
 	}
 	return map[string]kind{
 		"numbers": {
-			schemas.Target{Kind: schemas.TargetBinary, Score: "chance", Threshold: 0.5, PositiveAbove: 15}, nil,
+			schemas.Target{Kind: schemas.TargetBinary, Score: "chance", Threshold: 0.5, PositiveAbove: 15},
+			nil,
 			func(r *rand.Rand, x *scored) classLabel {
 				return number(map[bool]float64{false: 10, true: 20}[flip(r, x)])
 			}, class("yes"),
 		},
 		"words": {
-			schemas.Target{Kind: schemas.TargetBinary, Score: "chance", Threshold: 0.5, Positive: "it's"}, nil,
+			schemas.Target{Kind: schemas.TargetBinary, Score: "chance", Threshold: 0.5, Positive: "it's"},
+			nil,
 			func(r *rand.Rand, x *scored) classLabel {
 				return class(map[bool]string{false: "no", true: "it's"}[flip(r, x)])
 			}, number(1),
 		},
 		"classes": {
-			schemas.Target{Kind: schemas.TargetMulticlass, Score: "class", Probabilities: map[string]string{"it's": "pa", "b": "pb", "ç": "pc"}}, []string{"b", "it's", "ç"},
+			schemas.Target{Kind: schemas.TargetMulticlass, Score: "class", Probabilities: map[string]string{"it's": "pa", "b": "pb", "ç": "pc"}},
+			[]string{"b", "it's", "ç"},
 			func(r *rand.Rand, _ *scored) classLabel { return class(pickOf(r, "it's", "b", "ç")) }, number(math.NaN()),
 		},
 		"codes": {
-			schemas.Target{Kind: schemas.TargetMulticlass, Score: "code"}, []string{"-1", "0", "1"},
+			schemas.Target{Kind: schemas.TargetMulticlass, Score: "code"},
+			[]string{"-1", "0", "1"},
 			func(r *rand.Rand, _ *scored) classLabel { return number(float64(r.IntN(3) - 1)) }, number(math.Inf(1)),
 		},
 		"prices": {
-			schemas.Target{Kind: schemas.TargetRegression, Score: "price"}, nil,
+			schemas.Target{Kind: schemas.TargetRegression, Score: "price"},
+			nil,
 			func(r *rand.Rand, _ *scored) classLabel { return number(1e6 + 10*r.NormFloat64()) }, class("dear"),
 		},
 	}
