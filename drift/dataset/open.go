@@ -127,13 +127,12 @@ func open(ctx context.Context, path string, file *os.File, o Options) (s Source,
 		}
 	}
 	if o.Format == "" && compressed == compressionNone {
-		o.Format = sniff(head)
+		if o.Format = sniff(head); o.Format == FormatCSV && bytes.IndexByte(head, 0) >= 0 && !isUTF16(head) {
+			return nil, errors.New("it holds bytes that no text has: what is read is CSV, JSON lines, Parquet and Arrow")
+		}
 	}
 	if o.Format == "" {
 		o.Format = FormatCSV
-	}
-	if isText := o.Format == FormatCSV || o.Format == FormatJSONLines; isText && compressed == compressionNone && bytes.IndexByte(head, 0) >= 0 && !isUTF16(head) {
-		return nil, errors.New("it holds bytes that no text has: what is read is CSV, JSON lines, Parquet and Arrow")
 	}
 	guess := o.Delimiter == 0
 	if guess {
