@@ -209,11 +209,14 @@ bench-coverage: ## how often every interval of drift holds the true figure, by s
 	@MILLRACE_COVERAGE=$(or $(DRAWS),2000) MILLRACE_COVERAGE_FILE=$(CURDIR)/data/coverage.tsv $(GO) test -count=1 -timeout 180m -run '^TestCoverage' ./drift/quality ./drift/estimate; \
 	  status=$$?; $(GO) run ./drift/internal/coverage/report data/coverage.tsv && exit $$status
 
+FLIGHTS := deploy/examples/flights
 .PHONY: train-flights
-train-flights: native ## train the demo's model again, with its reference and thresholds
-	python3 -m venv deploy/examples/flights/.venv
-	deploy/examples/flights/.venv/bin/pip install -q -r deploy/examples/flights/requirements.txt
-	deploy/examples/flights/.venv/bin/python deploy/examples/flights/train.py
+train-flights: build ## train the demo's model again (by pip), and make its reference and thresholds
+	python3 -m venv $(FLIGHTS)/.venv
+	$(FLIGHTS)/.venv/bin/pip install -q -r $(FLIGHTS)/requirements.txt
+	$(FLIGHTS)/.venv/bin/python $(FLIGHTS)/train.py
+	./bin/millrace reference flights_delay 1 --set models.repository=$(FLIGHTS)/models --data data/flights/january.parquet \
+	  --time departure --label delay --score out_of_fold --rate 0.3
 
 .PHONY: check
 check: ## what CI runs

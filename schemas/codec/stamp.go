@@ -14,12 +14,12 @@ type stamp struct {
 }
 
 // parseStamp reads a time in RFC 3339, with a space in place of the T, an offset without its colon
-// or of hours alone (as Python's and PostgreSQL's texts have them), or no offset at all. Fractions
-// are kept to the microsecond.
+// or of hours alone (as Python's and PostgreSQL's texts have them), or no offset at all, without
+// seconds, and a date alone, which is its midnight. Fractions are kept to the microsecond.
 func parseStamp(text []byte) (s stamp, ok bool) {
 	const form = "dddd-dd-dd dd:dd:dd"
-	if len(text) < len(form) {
-		return s, false
+	if len(text) < len(form) || text[len("dddd-dd-dd dd:dd")] != ':' {
+		return parseShort(text)
 	}
 	for i := range len(form) {
 		switch c := text[i]; form[i] {
@@ -28,7 +28,7 @@ func parseStamp(text []byte) (s stamp, ok bool) {
 				return s, false
 			}
 		case ' ':
-			if c != 'T' && c != ' ' {
+			if c != 'T' && c != ' ' && c != 't' {
 				return s, false
 			}
 		default:
@@ -69,9 +69,23 @@ func parseStamp(text []byte) (s stamp, ok bool) {
 	return s, true
 }
 
-// parseOffset reads Z, +hh:mm, +hhmm or +hh, in seconds east of UTC.
+// parseShort reads a date, and a time without seconds.
+func parseShort(text []byte) (s stamp, ok bool) {
+	const date, minutes, offset = len("dddd-dd-dd"), len("dddd-dd-dd dd:dd"), len("+dd:dd")
+	var buf [minutes + len(":00") + offset]byte
+	switch {
+	case len(text) == date:
+		return parseStamp(append(append(buf[:0], text...), " 00:00:00"...))
+	case len(text) == minutes, len(text) > minutes && len(text) <= minutes+offset && text[minutes] != ':' && text[minutes] != '.' && text[minutes] != ',':
+		return parseStamp(append(append(append(buf[:0], text[:minutes]...), ":00"...), text[minutes:]...))
+	default:
+		return s, false
+	}
+}
+
+// parseOffset reads Z or z, +hh:mm, +hhmm or +hh, in seconds east of UTC.
 func parseOffset(text []byte) (seconds int, ok bool) {
-	if len(text) == 1 && text[0] == 'Z' {
+	if len(text) == 1 && (text[0] == 'Z' || text[0] == 'z') {
 		return 0, true
 	}
 	if len(text) == 6 && text[3] == ':' {
@@ -150,6 +164,26 @@ func (z *zone) find(local int64) {
 	if local < z.lo || local >= z.hi {
 		z.lo, z.hi = local, local+1
 	}
+}
+
+// ParseTime reads a time as requests write it, in microseconds since 1970. One that does not say its
+// zone is of the zone loc, nil: of UTC; zoned tells whether it does.
+func ParseTime(text []byte, loc *time.Location) (us int64, zoned, ok bool) {
+	s, ok := parseStamp(text)
+	switch {
+	case s.zoned:
+		return s.us - int64(s.offset)*1_000_000, true, ok
+	case loc == nil:
+		return s.us, false, ok
+	default:
+		return LocalTime(s.us, loc), false, ok
+	}
+}
+
+// LocalTime returns when it is in a zone, in microseconds since 1970, what us is in UTC.
+func LocalTime(us int64, loc *time.Location) int64 {
+	z := zone{loc: loc}
+	return z.utc(us)
 }
 
 // parse reads a time as text, in microseconds since 1970.

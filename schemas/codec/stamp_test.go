@@ -57,20 +57,27 @@ func TestEventTimesInAZone(t *testing.T) {
 		"2024-10-27T03:00:00":           "2024-10-27T02:00:00Z",
 		"2024-03-31T02:30:00":           "2024-03-31T01:30:00Z", // left out: by the offset before
 		"2024-03-31T03:00:00":           "2024-03-31T01:00:00Z",
+		"2024-07-02":                    "2024-07-01T22:00:00Z", // str() of a date
+		"2024-07-02 03:04":              "2024-07-02T01:04:00Z",
+		"2024-07-02T03:04Z":             "2024-07-02T03:04:00Z",
+		"2024-07-02t03:04:05z":          "2024-07-02T03:04:05Z",
+		"2024-07-02 03:04+0530":         "2024-07-01T21:34:00Z",
 	} {
 		got, fault := eventTime(t, d, text)
 		require.Empty(t, fault, text)
 		require.Equal(t, want, got, text)
 	}
-	for _, text := range []string{"", "2024-01-02", "2024-02-30T00:00:00", "2024-01-02T24:00:00", "2024-01-02T03:04:05.", "2024-01-02T03:04:05+1", "2024-01-02T03:04:05+24:00", "2024-01-02T03:04:05 Z", "x024-01-02T03:04:05"} {
+	for _, text := range []string{"", "2024-01-0", "2024-02-30", "2024-01-02Z", "2024-01-02T03", "2024-01-02T03:04.5", "2024-01-02T03:04:", "2024-01-02T03:04:0", "2024-02-30T00:00:00", "2024-01-02T24:00:00", "2024-01-02T03:04:05.", "2024-01-02T03:04:05+1", "2024-01-02T03:04:05+24:00", "2024-01-02T03:04:05 Z", "x024-01-02T03:04:05"} {
 		_, fault := eventTime(t, d, text)
 		require.Contains(t, fault, "RFC 3339", text)
 	}
 	offset := planned(t, "event_time: {field: at, zone: '+0530'}\n")
 	got, _ := eventTime(t, offset, "2024-01-02T03:04:05")
 	require.Equal(t, "2024-01-01T21:34:05Z", got)
-	_, fault := eventTime(t, planned(t, "event_time: {field: at}\n"), "2024-01-02T03:04:05")
-	require.Contains(t, fault, "event_time.zone of the manifest")
+	for _, local := range []string{"2024-01-02T03:04:05", "2024-01-02", "2024-01-02 03:04"} {
+		_, fault := eventTime(t, planned(t, "event_time: {field: at}\n"), local)
+		require.Contains(t, fault, "event_time.zone of the manifest")
+	}
 }
 
 // Every time that Go writes in a zone is read as what it was, but for the second showing of an hour.
