@@ -242,11 +242,9 @@ func (p *pass) revisions(ctx context.Context, job schemas.Job, counts []profile.
 	if err != nil {
 		return nil, nil, err
 	}
+	p.state.raise(rows)
 	finished := map[int64]*schemas.FinishedWindow{}
 	for i, r := range rows { // by revision
-		if r.Retraining {
-			p.state.raised[r.WindowStart.UnixMicro()] = true
-		}
 		if r.Job == string(job) {
 			finished[r.WindowStart.UnixMicro()] = &rows[i]
 		}

@@ -377,3 +377,84 @@ func TestCooldownBeginsWhenTheWindowIsWritten(t *testing.T) {
 type switched struct{ to drift.Publisher }
 
 func (s *switched) Publish(ctx context.Context, e schemas.Event) error { return s.to.Publish(ctx, e) }
+
+// TestWindowAsksForRetrainingOnceBesideDriftRun: a window that asked for retraining when it was
+// judged again by hand does not ask once more when the running monitor judges its labels, cool-down
+// or none.
+func TestWindowAsksForRetrainingOnceBesideDriftRun(t *testing.T) {
+	store, version, begin := oneWindow()
+	monitoring := version.Manifest.Monitoring
+	monitoring.LabelDelay = schemas.Duration(24 * time.Hour)
+	monitoring.Checks[0].Retrain, monitoring.Checks[1].Retrain = false, true
+	store.quality[0].TwiceU = 2 * 40 * 60 / 2 // a ROC AUC of a half
+	published := &topic{}
+	m := drift.NewMonitor(drift.DefaultConfig(), store, published, zerolog.Nop())
+	_, err := m.Tick(t.Context(), begin.Add(26*time.Hour), []drift.Version{version})
+	require.NoError(t, err)
+
+	// The manifest is changed, and drift run asks what it makes of the window.
+	changed := *version.Manifest
+	again := *monitoring
+	again.Checks = slices.Clone(again.Checks)
+	again.Checks[0].Retrain = true
+	changed.Monitoring = &again
+	byHand := drift.NewMonitor(drift.DefaultConfig(), recovered{store}, published, zerolog.Nop())
+	_, err = byHand.Again(t.Context(), begin.Add(27*time.Hour), drift.Version{Manifest: &changed, Reference: version.Reference}, profile.Span{})
+	require.NoError(t, err)
+
+	store.partitions[0].EventTime = begin.Add(49 * time.Hour)
+	_, err = m.Tick(t.Context(), begin.Add(50*time.Hour), []drift.Version{version})
+	require.NoError(t, err)
+	require.Equal(t, []string{"00:00 drift r0", "00:00 retraining r1", "00:00 accuracy r0"}, published.kinds())
+}
+
+// unheard is a store that keeps the windows that it is given, once, and says that it did not.
+type unheard struct {
+	*memory
+	said bool
+}
+
+func (u *unheard) WriteWindows(ctx context.Context, windows []schemas.FinishedWindow) error {
+	if err := u.memory.WriteWindows(ctx, windows); err != nil || u.said {
+		return err
+	}
+	u.said = true
+	return errKilled
+}
+
+func (u *unheard) LastRetraining(context.Context, *schemas.Manifest) (*schemas.FinishedWindow, error) {
+	for i, w := range u.finished {
+		if w.Retraining {
+			return &u.finished[i], nil
+		}
+	}
+	return nil, nil //nolint:nilnil // nobody has asked
+}
+
+// TestWindowsWrittenUnheardAskAgainWithTheSameEvent: a window whose row was stored, which the monitor
+// did not hear, is judged again with the event that it had, with and without a cool-down.
+func TestWindowsWrittenUnheardAskAgainWithTheSameEvent(t *testing.T) {
+	for _, cooldown := range []time.Duration{0, 240 * time.Hour} {
+		store, version, begin := oneWindow()
+		version.Manifest.Monitoring.Retraining.Cooldown = schemas.Duration(cooldown)
+		published := &topic{}
+		m := drift.NewMonitor(drift.DefaultConfig(), &unheard{memory: store}, published, zerolog.Nop())
+		_, err := m.Tick(t.Context(), begin.Add(26*time.Hour), []drift.Version{version})
+		require.ErrorIs(t, err, errKilled)
+		_, err = m.Tick(t.Context(), begin.Add(27*time.Hour), []drift.Version{version})
+		require.NoError(t, err)
+		require.Equal(t, []string{"00:00 retraining r0", "00:00 retraining r0"}, published.kinds())
+		require.Equal(t, published.events[0].ID, published.events[1].ID)
+	}
+}
+
+// recovered is a store whose last finished windows are known.
+type recovered struct{ *memory }
+
+func (r recovered) LastFinished(context.Context, *schemas.Manifest) (map[schemas.Job]time.Time, error) {
+	last := map[schemas.Job]time.Time{}
+	for _, w := range r.finished {
+		last[schemas.Job(w.Job)] = w.WindowStart
+	}
+	return last, nil
+}

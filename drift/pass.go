@@ -3,6 +3,7 @@ package drift
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/drift/profile"
@@ -249,18 +250,34 @@ func (p *pass) finishedWindow(job schemas.Job, w window) schemas.FinishedWindow 
 	}
 }
 
-// lastRetraining returns the last window that asked for retraining. Where there is a cool-down the
-// store is asked: windows that were judged again by hand count for it.
-func (p *pass) lastRetraining(ctx context.Context) (*schemas.FinishedWindow, error) {
+// recall brings to the state what the store knows of retraining that was asked for: a window that was judged
+// again by hand has asked, too. It returns the window that asked last. It asks the store only where one of the
+// windows is about to ask. What the store has of these judgements themselves does not count: a
+// pass that did not hear that they were written makes them again, with the same events.
+func (p *pass) recall(ctx context.Context, judged []Judged, breaches [][]schemas.Breach) (*schemas.FinishedWindow, error) {
 	last := p.state.last
-	if p.Manifest.Monitoring.Retraining.Cooldown == 0 {
+	asks := func(b schemas.Breach) bool { return b.Retrain }
+	if !slices.ContainsFunc(breaches, func(of []schemas.Breach) bool { return slices.ContainsFunc(of, asks) }) {
 		return last, nil
 	}
+	repeated := func(w schemas.FinishedWindow) bool {
+		return slices.ContainsFunc(judged, func(j Judged) bool {
+			return j.Job == w.Job && j.Revision == w.Revision && j.WindowStart.Equal(w.WindowStart)
+		})
+	}
 	stored, err := p.store.LastRetraining(ctx, p.Manifest)
-	if err == nil && stored != nil {
+	if err != nil {
+		return nil, err
+	}
+	if stored != nil && !repeated(*stored) {
 		last = later(last, *stored)
 	}
-	return last, err
+	finished, err := p.store.FinishedWindows(ctx, p.Manifest, judged[0].WindowStart)
+	if err != nil {
+		return nil, err
+	}
+	p.state.raise(slices.DeleteFunc(slices.Clone(finished), repeated))
+	return last, nil
 }
 
 // finish writes result rows, publishes events, and then writes the rows of windows.
@@ -268,17 +285,20 @@ func (p *pass) finish(ctx context.Context, job schemas.Job, judged []Judged) err
 	var scores []schemas.DriftResult
 	var figures []schemas.AccuracyResult
 	windows := make([]schemas.FinishedWindow, len(judged))
-	last, err := p.lastRetraining(ctx)
+	breaches := make([][]schemas.Breach, len(judged))
+	for i := range judged {
+		breaches[i] = append(driftBreaches(judged[i].Drift), accuracyBreaches(judged[i].Accuracy)...)
+	}
+	last, err := p.recall(ctx, judged, breaches)
 	if err != nil {
 		return err
 	}
 	for i := range judged {
 		j := &judged[i]
-		breaches := append(driftBreaches(j.Drift), accuracyBreaches(j.Accuracy)...)
-		if len(breaches) > 0 {
+		if len(breaches[i]) > 0 {
 			j.Verdict = string(schemas.VerdictBreached)
 		}
-		j.Event = p.event(job, &j.FinishedWindow, breaches, last)
+		j.Event = p.event(job, &j.FinishedWindow, breaches[i], last)
 		if j.Event != nil && j.Event.Data.Kind == schemas.EventRetraining {
 			j.Retraining = true
 			last = later(last, j.FinishedWindow)

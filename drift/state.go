@@ -77,10 +77,8 @@ func (m *Monitor) recover(ctx context.Context, v Version) (*versionState, error)
 		if js := state.jobs[schemas.Job(r.Job)]; js != nil {
 			js.done[r.WindowStart.UnixMicro()] = r.Rows
 		}
-		if r.Retraining {
-			state.raised[r.WindowStart.UnixMicro()] = true
-		}
 	}
+	state.raise(done)
 	if state.last, err = m.store.LastRetraining(ctx, v.Manifest); err != nil {
 		return nil, err
 	}
@@ -91,6 +89,15 @@ func (m *Monitor) recover(ctx context.Context, v Version) (*versionState, error)
 		state.labels.kept = state.labels.noted
 	}
 	return state, nil
+}
+
+// raise notes which of the finished windows have asked for retraining.
+func (s *versionState) raise(finished []schemas.FinishedWindow) {
+	for _, w := range finished {
+		if w.Retraining {
+			s.raised[w.WindowStart.UnixMicro()] = true
+		}
+	}
 }
 
 // keepFrom is the start of the windows that may still be judged, or judged again; zero
