@@ -20,15 +20,17 @@ func deadLettersCommand(o *options) *cobra.Command {
 		c.Flags().StringVar(&filter.Class, "class", "", "only of this error class")
 		return c
 	}
+	var limit int // of list alone: a replay that ended at it would never get behind what it has sent
 	list := filters(&cobra.Command{
 		Use:   "list",
 		Short: "List dead letters, oldest first: id, time, class, coordinates, topic, when replayed, reason",
 		Args:  args(cobra.NoArgs),
 		RunE: o.configured(func(cmd *cobra.Command, cfg config.Config, _ []string) error {
+			filter.Limit = limit
 			return operate.ListDeadLetters(cmd.Context(), cfg, filter, cmd.OutOrStdout())
 		}),
 	})
-	list.Flags().IntVar(&filter.Limit, "limit", 1000, "list at most so many; 0 is no limit")
+	list.Flags().IntVar(&limit, "limit", 1000, "list at most so many; 0 is no limit")
 	show := &cobra.Command{
 		Use:   "show ID",
 		Short: "Show one dead letter whole; ID is partition/offset as `list` prints it",
