@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -49,14 +50,9 @@ func (m *Model) checkRows(ctx context.Context, inst Instance, rows arrow.Record,
 		}
 		return fmt.Errorf("model %s: it answers none of %d rows, the first with %w; %s", m.Ref(), all, together.failed[0], advice)
 	}
-	n := min(apartRows, all)
-	var apart answers
-	for i := range n {
-		one, err := m.ask(ctx, inst, rows, i, 1)
-		if err != nil {
-			return err
-		}
-		apart.add(&one, i)
+	apart, err := m.askApart(ctx, inst, rows)
+	if err != nil {
+		return err
 	}
 	again, err := m.ask(ctx, inst, rows, 0, 1)
 	if err != nil {
@@ -66,6 +62,62 @@ func (m *Model) checkRows(ctx context.Context, inst Instance, rows arrow.Record,
 		return fmt.Errorf("model %s: output %q of one row is %s at first and %s the next time: the graph answers by chance; export it without "+
 			"dropout and random numbers (torch: model.eval())", m.Ref(), c.output, c.apart, c.other)
 	}
+	if err := m.compare(ctx, inst, rows, &apart, &together, alloc); err != nil || m.Manifest.Sample != nil {
+		return err
+	}
+	wide := m.wideRows(alloc)
+	defer wide.Release()
+	if together, err = m.ask(ctx, inst, wide, 0, apartRows); err != nil || len(together.failed) == apartRows {
+		return err
+	}
+	if apart, err = m.askApart(ctx, inst, wide); err != nil {
+		return err
+	}
+	return m.compare(ctx, inst, wide, &apart, &together, alloc)
+}
+
+// wideRows makes up rows whose numbers, where the manifest gives them no bounds, are of both signs
+// and several sizes: those of Example are from 0 to 1, whole ones 0 or 1, and tell little of a
+// graph that takes the greatest value of a batch, or asks for the sign of its sum.
+func (m *Model) wideRows(alloc memory.Allocator) arrow.Record {
+	b := m.newFeatureBuilder(alloc)
+	defer b.Release()
+	for c := range m.Manifest.Features {
+		f := m.Manifest.Features[c]
+		rnd := rand.New(rand.NewPCG(3, uint64(c))) //nolint:gosec // the same rows every time
+		for row := range apartRows {
+			least, most := -100/float64(row+1), 0.0
+			if row%2 == 0 {
+				least, most = 0, -least
+			}
+			if f.Min == nil && f.Max == nil {
+				f.Min, f.Max = &least, &most
+				appendValue(b.Field(c), madeUp(&f, rnd))
+				f.Min, f.Max = nil, nil
+			} else {
+				appendValue(b.Field(c), madeUp(&f, rnd))
+			}
+		}
+	}
+	return b.NewRecord()
+}
+
+// askApart scores the first rows, one by one.
+func (m *Model) askApart(ctx context.Context, inst Instance, rows arrow.Record) (apart answers, err error) {
+	for i := range min(apartRows, int(rows.NumRows())) {
+		one, err := m.ask(ctx, inst, rows, i, 1)
+		if err != nil {
+			return apart, err
+		}
+		apart.add(&one, i)
+	}
+	return apart, nil
+}
+
+// compare fails where rows that were scored apart have other answers together, or in another order.
+func (m *Model) compare(ctx context.Context, inst Instance, rows arrow.Record, apart, together *answers, alloc memory.Allocator) error {
+	all := int(rows.NumRows())
+	n := min(apartRows, all)
 	mixed, err := reversed(rows, n, alloc)
 	if err != nil {
 		return err
@@ -79,10 +131,10 @@ func (m *Model) checkRows(ctx context.Context, inst Instance, rows arrow.Record,
 	if r, ok := inst.(Rounded); ok {
 		rounding = max(rounding, r.Rounding())
 	}
-	c, depends := m.differ(&apart, &together, n, rounding, func(row int) int { return row })
+	c, depends := m.differ(apart, together, n, rounding, func(row int) int { return row })
 	if !depends {
 		all = n
-		c, depends = m.differ(&apart, &turned, n, rounding, func(row int) int { return n - 1 - row })
+		c, depends = m.differ(apart, &turned, n, rounding, func(row int) int { return n - 1 - row })
 	}
 	if depends {
 		return fmt.Errorf("model %s: its answers depend on the other rows of the batch: output %q of a row is %s alone and %s in a batch of %d; %s",
@@ -134,8 +186,8 @@ type contrast struct{ output, apart, other string }
 
 // differ compares the first n answers of apart with those of other, which has each in row at(row).
 // Scores may differ by rounding, a share of the greatest of them.
-// Labels differ where scores are equal but for rounding, and are compared only where there are no
-// scores.
+// Labels differ where scores are equal but for rounding: where there are scores, labels differ only
+// if most of them do.
 func (m *Model) differ(apart, other *answers, n int, rounding float64, at func(row int) int) (c contrast, ok bool) {
 	scores := false
 	for _, o := range m.Manifest.Outputs {
@@ -154,7 +206,7 @@ func (m *Model) differ(apart, other *answers, n int, rounding float64, at func(r
 		}
 	}
 	for k, o := range m.Manifest.Outputs {
-		size := 0.0
+		size, labels := 0.0, 0
 		for row := range n {
 			x, isFloat := floatOf(apart.values[k][row])
 			if isFloat {
@@ -165,7 +217,10 @@ func (m *Model) differ(apart, other *answers, n int, rounding float64, at func(r
 			a, b := apart.values[k][row], other.values[k][at(row)]
 			x, isFloat := floatOf(a)
 			y, _ := floatOf(b)
-			if isFloat && math.Abs(x-y) > rounding*(0.01+size) || !isFloat && !scores && a != b {
+			if !isFloat && a != b {
+				labels++
+			}
+			if isFloat && math.Abs(x-y) > rounding*(0.01+size) || labels > 0 && (!scores || 2*labels > n) {
 				return contrast{o.Name, fmt.Sprint(a), fmt.Sprint(b)}, true
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -207,6 +208,9 @@ func TestSelfCheck(t *testing.T) {
 // the rows together, eight alone, one of them again, and the eight in another order.
 func rowChecks(together int64) []int64 { return []int64{together, 1, 1, 1, 1, 1, 1, 1, 1, 1, 8} }
 
+// wideChecks are those of rows of both signs, which follow where there is no sample.
+var wideChecks = []int64{8, 1, 1, 1, 1, 1, 1, 1, 1, 8}
+
 func TestNewInstanceWithoutSample(t *testing.T) {
 	alloc := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	defer alloc.AssertSize(t, 0)
@@ -219,7 +223,7 @@ func TestNewInstanceWithoutSample(t *testing.T) {
 	rt := &doubler{factor: 2}
 	_, err = inference.NewInstance(context.Background(), rt, m, alloc)
 	require.NoError(t, err)
-	require.Equal(t, append(rowChecks(64), 64, 1), rt.batches)
+	require.Equal(t, slices.Concat(rowChecks(64), wideChecks, []int64{64, 1}), rt.batches)
 
 	rt.fail = errors.New("out of order")
 	_, err = inference.NewInstance(context.Background(), rt, m, alloc)

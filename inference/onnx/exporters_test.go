@@ -176,6 +176,8 @@ func TestExportedModels(t *testing.T) {
 		"softmax0":          {depends, ""},
 		"h_submean":         {depends, ""},
 		"h_cumsum":          {depends, ""},
+		"h_cumsum_beside":   {depends, ""},
+		"h_sign_of_sum":     {depends, ""},
 		"h_hidden_sum":      {`"y" is float [1, 1], which is not one row for each row of the inputs`, ""},
 		"h_fixed4_softmax0": {depends, "the graph takes exactly 4 rows in a run, and batch.max_batch_size is 1"},
 		"h_random":          {"the graph answers by chance", "the graph answers by chance"},

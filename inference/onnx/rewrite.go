@@ -342,7 +342,10 @@ func (p *graphParts) rewrite(r *rewriting, shapes map[string][]int64) []byte {
 		first = appendNode(first, "Cast", []string{rewrittenInput + v.name}, v.name, "to", w.proto)
 		values = appendValue(values, graphInput, rewrittenInput+v.name, w.asProto, v.shape)
 	}
-	for _, v := range p.outputs {
+	for i, v := range p.outputs {
+		if slices.ContainsFunc(p.outputs[:i], func(before valuePart) bool { return before.name == v.name }) {
+			continue // a graph may give a value twice; once is enough
+		}
 		to := rewrittenOutput + v.name
 		made, element := v.name, v.element // what is read in the end
 		w := wide[wideOf(v.element)]

@@ -354,6 +354,7 @@ def hand():
         ),
         {"x": x3},
     )
+    done("h_output_twice", graph([lin], f3, [ti("y", T.FLOAT, [None]), ti("y", T.FLOAT, [None])], cs), {"x": x3})
     sq = [h.make_node("MatMul", ["x", "w"], ["m"]), h.make_node("Squeeze", ["m", "ax"], ["y"])]
     ax = ("ax", np.array([1], np.int64))
     done("h_decl2_rank1", graph(sq, f3, [ti("y", T.FLOAT, [None, 1])], cs + [ax]), {"x": x3})
@@ -368,6 +369,23 @@ def hand():
         "h_rank3_in",
         graph([h.make_node("ReduceMean", ["x"], ["y"], axes=[1])], [ti("x", T.FLOAT, [None, 2, 3])], [ti("y", T.FLOAT, [None, 1, 3])]),
         {"x": rng.normal(size=(N, 2, 3)).astype(np.float32)},
+    )
+    # What depends on the batch only by the sign of numbers, or in labels beside a score that does not.
+    i3 = [ti("x", T.INT64, [None, 3])]
+    cast = h.make_node("Cast", ["x"], ["f"], to=T.FLOAT)
+    ints = np.random.default_rng(12).integers(-50, 50, (N, 3))
+    branch = lambda op, y: h.make_graph([h.make_node(op, ["x"], [y])], y, [], [ti(y, T.FLOAT, [None, 3])])
+    sign = [
+        h.make_node("ReduceSum", ["x"], ["s"], keepdims=0),
+        h.make_node("Greater", ["s", "zero"], ["g"]),
+        h.make_node("If", ["g"], ["y"], then_branch=branch("Identity", "t"), else_branch=branch("Neg", "e")),
+    ]
+    done("h_sign_of_sum", graph(sign, f3, [ti("y", T.FLOAT, [None, 3])], [("zero", np.float32(0))]), {"x": x3})
+    beside = [cast, h.make_node("CumSum", ["f", "zero"], ["c"]), h.make_node("Cast", ["c"], ["y"], to=T.INT64)]
+    done(
+        "h_cumsum_beside",
+        graph(beside, i3, [ti("y", T.INT64, [None, 3]), ti("f", T.FLOAT, [None, 3])], [("zero", np.int64(0))]),
+        {"x": ints},
     )
     done("h_softmax0", graph([h.make_node("Softmax", ["x"], ["y"], axis=0)], f3, [ti("y", T.FLOAT, [None, 3])]), {"x": x3})
     done(
