@@ -3,6 +3,7 @@ package drift
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/drift/profile"
@@ -49,12 +50,15 @@ func (m *Monitor) Again(ctx context.Context, now time.Time, v Version, span prof
 		if err != nil {
 			return stats.Judged, err
 		}
-		windows, _, err := p.revisions(ctx, job, counts)
-		if err != nil {
-			return stats.Judged, err
-		}
-		if err := p.judge(ctx, job, windows); err != nil {
-			return stats.Judged, fmt.Errorf("judge %s of %s/%s again: %w", job, v.Manifest.Name, v.Manifest.Version, err)
+		// Which revision a window has is asked just before it is judged: the monitor may have made one by then.
+		for chunk := range slices.Chunk(counts, m.cfg.MaxWindows) {
+			windows, _, err := p.revisions(ctx, job, chunk)
+			if err != nil {
+				return stats.Judged, err
+			}
+			if err := p.judge(ctx, job, windows); err != nil {
+				return stats.Judged, fmt.Errorf("judge %s of %s/%s again: %w", job, v.Manifest.Name, v.Manifest.Version, err)
+			}
 		}
 	}
 	return stats.Judged, nil

@@ -448,6 +448,42 @@ func TestWindowsWrittenUnheardAskAgainWithTheSameEvent(t *testing.T) {
 	}
 }
 
+// overtaken is a store in which, while the first window is written, the monitor judges the second.
+type overtaken struct {
+	recovered
+	second schemas.FinishedWindow
+}
+
+func (o *overtaken) WriteWindows(ctx context.Context, windows []schemas.FinishedWindow) error {
+	if o.second.Model != "" {
+		windows = append(slices.Clone(windows), o.second)
+		o.second = schemas.FinishedWindow{}
+	}
+	return o.recovered.WriteWindows(ctx, windows)
+}
+
+// TestDriftRunTakesNoRevisionOfTheMonitors: of two windows the second is judged again by the monitor
+// while drift run is at the first. Each judgement has a revision of its own.
+func TestDriftRunTakesNoRevisionOfTheMonitors(t *testing.T) {
+	store, version, begin := oneWindow()
+	version.Reference = nil
+	store.repeat = true
+	store.rows = append(store.rows, profile.WindowRows{Start: begin.Add(24 * time.Hour), Rows: 100})
+	for _, r := range store.rows {
+		store.finished = append(store.finished, schemas.FinishedWindow{
+			Model: "shop", Version: "1", Job: string(schemas.JobAccuracy), WindowStart: r.Start, WindowEnd: r.Start.Add(24 * time.Hour), Rows: r.Rows,
+		})
+	}
+	second := store.finished[1]
+	second.Revision = 1
+	config := drift.DefaultConfig()
+	config.MaxWindows = 1
+	m := drift.NewMonitor(config, &overtaken{recovered{store}, second}, &topic{}, zerolog.Nop())
+	_, err := m.Again(t.Context(), begin.Add(99*time.Hour), version, profile.Span{})
+	require.NoError(t, err)
+	require.Equal(t, []uint32{0, 0, 1, 1, 2}, revisions(store.finished))
+}
+
 // recovered is a store whose last finished windows are known.
 type recovered struct{ *memory }
 
