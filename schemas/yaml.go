@@ -83,9 +83,10 @@ func parseChecked(text []byte) (*ast.File, error) {
 
 // yamlCollection is a sequence or mapping that is open.
 type yamlCollection struct {
-	column int // of its entries, where it is in block style
-	flow   bool
-	keys   int
+	column   int // of its entries, where it is in block style
+	flow     bool
+	sequence bool // in flow style, where it can be told
+	keys     int
 }
 
 // checkShape bounds depth and keys. It goes by columns, as YAML does, and counts what might
@@ -113,7 +114,7 @@ func checkShape(tokens token.Tokens) error {
 		}
 		switch t.Type { //nolint:exhaustive // no other token opens or closes anything
 		case token.SequenceStartType, token.MappingStartType:
-			open = append(open, yamlCollection{flow: true})
+			open = append(open, yamlCollection{flow: true, sequence: t.Type == token.SequenceStartType})
 		case token.SequenceEndType, token.MappingEndType:
 			for len(open) > 0 && !inFlow() { // block style within flow style is no YAML
 				open = open[:len(open)-1]
@@ -132,6 +133,9 @@ func checkShape(tokens token.Tokens) error {
 				in = block(t.Prev.Position.Column)
 			default:
 				in = block(at.Column)
+			}
+			if in.sequence {
+				break // a colon within a plain text, or a mapping of one key
 			}
 			if in.keys++; in.keys > maxYAMLKeys {
 				return fmt.Errorf("line %d, column %d: a mapping of more than %d keys", at.Line, at.Column, maxYAMLKeys)

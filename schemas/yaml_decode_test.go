@@ -57,6 +57,13 @@ func TestYAMLIsReadAsYAML(t *testing.T) {
 	}
 }
 
+// A list may have more entries with colons than a mapping may have keys.
+func TestYAMLListOfManyTextsWithColons(t *testing.T) {
+	var got yamlOuter
+	require.NoError(t, schemas.DecodeYAML([]byte("at: {list: ["+strings.Repeat("a:1,", 5000)+"a:1]}"), &got))
+	require.Len(t, got.At.List, 5001)
+}
+
 // Errors name keys and kinds as they are written, and no types of Go.
 func TestYAMLErrorsSpeakYAML(t *testing.T) {
 	for text, says := range map[string]string{
