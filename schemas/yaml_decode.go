@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -325,8 +326,14 @@ func conform(node ast.Node, t reflect.Type, key string) (ast.Node, error) {
 			return node, nil
 		}
 	}
-	switch node.(type) {
-	case *ast.NullNode, *ast.TagNode:
+	if tagged, ok := node.(*ast.TagNode); ok {
+		untagged, err := withoutTag(tagged, key)
+		if err != nil {
+			return nil, err
+		}
+		node = untagged
+	}
+	if _, null := node.(*ast.NullNode); null {
 		return node, nil
 	}
 	switch t.Kind() {
@@ -361,11 +368,9 @@ func conformMapping(node ast.Node, t reflect.Type, key string) error {
 	}
 	for _, v := range values {
 		name := keyText(v.Key)
-		if t.Kind() == reflect.Map {
-			switch v.Key.(type) {
-			case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-				v.Key = ast.String(v.Key.GetToken())
-			}
+		switch v.Key.(type) { // the decoder drops all of a struct that has such a key, without an error
+		case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.NullNode, *ast.InfinityNode, *ast.NanNode:
+			v.Key = ast.String(v.Key.GetToken())
 		}
 		of := typeOfKey(t, name)
 		if of == nil { // the decoder says so
@@ -391,13 +396,68 @@ func keyText(key ast.MapKeyNode) string {
 	return key.GetToken().Value
 }
 
+// withoutTag returns what a tag of YAML's own types stands before; what it says must fit where it
+// stands anyway. Tags of other programs (!vault, !env) would have to be obeyed, and are refused.
+func withoutTag(n *ast.TagNode, key string) (ast.Node, error) {
+	switch tag := n.Start.Value; tag {
+	case "!!str":
+		if n.Value != nil && scalar(n.Value) {
+			if _, block := n.Value.(*ast.LiteralNode); !block {
+				text := *n.Value.GetToken()
+				text.Type = token.DoubleQuoteType
+				return ast.String(&text), nil
+			}
+		}
+		return n.Value, nil
+	case "!!int", "!!float", "!!bool", "!!seq", "!!map":
+		return n.Value, nil
+	default:
+		if key != "" {
+			key += ": "
+		}
+		return nil, yamlErrorAt(n.Start, "%sthe tag %s is not known here; write the value itself, or in quotes if it begins with !", key, tag)
+	}
+}
+
+// eightOrTen tells whether a plain number begins with a 0 that makes it octal in YAML 1.1, for which
+// the decoder takes it, and means nothing in YAML 1.2.
+func eightOrTen(node ast.Node) bool {
+	n, ok := node.(*ast.IntegerNode)
+	if !ok {
+		return false
+	}
+	digits := strings.ReplaceAll(strings.TrimLeft(n.Token.Value, "+-"), "_", "")
+	octal, err := strconv.ParseUint(digits, 8, 64)
+	if err != nil || len(digits) < 2 || digits[0] != '0' {
+		return false
+	}
+	decimal, err := strconv.ParseUint(digits, 10, 64)
+	return err != nil || decimal != octal
+}
+
+// exponent is a number that the lexer takes for a text, since it has no point.
+var exponent = regexp.MustCompile(`^[-+]?[0-9]+[eE][-+]?[0-9]+$`)
+
 func conformScalar(node ast.Node, t reflect.Type, key string) (ast.Node, error) {
+	text := node.GetToken().Value
+	if t.Kind() != reflect.String && eightOrTen(node) {
+		if key != "" {
+			key += ": "
+		}
+		return nil, yamlErrorAt(node.GetToken(), "%s%s is octal to some readers of YAML and decimal to others; write it without the 0, as 0o… if it is octal, or in quotes if it is a text", key, text)
+	}
+	if s, plain := node.(*ast.StringNode); plain && t.Kind() != reflect.String && s.Token.Type == token.StringType && exponent.MatchString(text) {
+		if x, err := strconv.ParseFloat(text, 64); err == nil {
+			number := ast.Float(s.Token)
+			number.Value = x
+			node = number
+		}
+	}
 	if t.Kind() == reflect.Interface {
 		return node, nil
 	}
 	var want string
 	fits := false
-	text := node.GetToken().Value
 	switch t.Kind() {
 	case reflect.String:
 		want, fits = "a text", scalar(node)
