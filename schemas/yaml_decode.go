@@ -456,6 +456,7 @@ func conformScalar(node ast.Node, t reflect.Type, key string) (ast.Node, error) 
 	if t.Kind() == reflect.Interface {
 		return node, nil
 	}
+	was := node
 	var want string
 	fits := false
 	switch t.Kind() {
@@ -469,9 +470,12 @@ func conformScalar(node ast.Node, t reflect.Type, key string) (ast.Node, error) 
 		want = "true or false"
 		_, fits = node.(*ast.BoolNode)
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		if _, isText := node.(*ast.StringNode); isText && t == durationType {
-			_, err := time.ParseDuration(text)
-			want, fits = "a duration, as 30s, 15m or 24h,", err == nil
+		if t == durationType { // which the decoder reads without days, and of no number
+			var d Duration
+			want, fits = "a duration, as 30s, 15m, 24h or 7d,", scalar(node) && d.UnmarshalYAML([]byte(text)) == nil
+			written := *node.GetToken()
+			written.Value = d.Std().String()
+			node = ast.String(&written)
 			break
 		}
 		want, fits = "a whole number", fitsInt(node, t.Bits())
@@ -491,7 +495,7 @@ func conformScalar(node ast.Node, t reflect.Type, key string) (ast.Node, error) 
 		return node, nil
 	}
 	if !fits {
-		return nil, wrongYAML(node, key, want)
+		return nil, wrongYAML(was, key, want)
 	}
 	return node, nil
 }

@@ -19,6 +19,7 @@ type yamlInner struct {
 	Float *float64          `yaml:"float"`
 	Bool  bool              `yaml:"bool"`
 	Wait  schemas.Duration  `yaml:"wait"`
+	Pause time.Duration     `yaml:"pause"`
 	Any   any               `yaml:"any"`
 }
 
@@ -41,6 +42,8 @@ func TestYAMLIsReadAsYAML(t *testing.T) {
 		},
 		"at:\n  list: [a:1]\n  map: {a: 1:2, b: x:y}":                                       {List: []string{"a:1"}, Map: map[string]string{"a": "1:2", "b": "x:y"}},
 		`at: {"map":{"a":"1:2","b":"3"}}`:                                                   {Map: map[string]string{"a": "1:2", "b": "3"}},
+		"many: [{wait: 90m}]\nat: {pause: 7d}":                                              {Pause: 7 * 24 * time.Hour},
+		"at: {pause: 90m, wait: 0}":                                                         {Pause: 90 * time.Minute},
 		"at: {text: 2001-02-03, wait: 7d}":                                                  {Text: "2001-02-03", Wait: schemas.Duration(7 * 24 * time.Hour)},
 		"at: {text: '[1]', int: \"5\", float: .5, bool: True}":                              {Text: "[1]", Int: 5, Float: &half, Bool: true},
 		"at: {any: [1, x:2, {b: c}]}":                                                       {Any: []any{uint64(1), "x:2", map[string]any{"b": "c"}}},
@@ -91,6 +94,9 @@ func TestYAMLErrorsSpeakYAML(t *testing.T) {
 		"at: {text: a, ~: b}":            `unknown field "~"`,
 		"at:\n  text: K\xf6ln\n":         "line 2, column 1: not UTF-8",
 		"\xff\xfea\x00t\x00":             "line 1, column 1: not UTF-8",
+		"at: {pause: 90}":                `at.pause: a duration, as 30s, 15m, 24h or 7d, is expected, got "90"`,
+		"at: {pause: 7 days}":            `at.pause: a duration, as 30s, 15m, 24h or 7d, is expected, got "7 days"`,
+		"at: {pause: [1h]}":              "at.pause: a duration, as 30s, 15m, 24h or 7d, is expected, got a list",
 		"at: {what: 1}":                  `unknown field "what"`,
 		"at: {int: 1, int: 2}":           "already defined",
 		"at: *x":                         "line 1, column 5: alias *x names no anchor that stands before it",

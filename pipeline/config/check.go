@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -215,7 +216,9 @@ func validStart(value string) bool {
 }
 
 func (v *violations) address(key, addr string) {
-	if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" || strings.ContainsAny(host, "@/") {
+	host, port, err := net.SplitHostPort(addr)
+	_, badPort := strconv.ParseUint(port, 10, 16)
+	if err != nil || host == "" || badPort != nil || strings.ContainsAny(host, "@/") {
 		v.bad("%s: %q is not host:port", key, schemas.PublicAddress(addr))
 	}
 }

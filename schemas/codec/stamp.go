@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/millrace/millrace/schemas"
@@ -13,11 +14,17 @@ type stamp struct {
 	zoned  bool  // it says offset
 }
 
-// parseStamp reads a time in RFC 3339, with a space in place of the T, an offset without its colon
-// or of hours alone (as Python's and PostgreSQL's texts have them), or no offset at all. Fractions
-// are kept to the microsecond.
+// parseStamp reads a time in RFC 3339, and what languages make of a time by default: a space in place
+// of the T, an offset without its colon, or of hours alone (Python, PostgreSQL), or behind a space, or
+// the word UTC there (Ruby, Rust's chrono), no seconds where they are 0, and the name of the zone in
+// brackets behind the offset, which counts (Java), or no offset at all. Fractions are kept to the
+// microsecond.
 func parseStamp(text []byte) (s stamp, ok bool) {
-	const form = "dddd-dd-dd dd:dd:dd"
+	const whole = "dddd-dd-dd dd:dd:dd"
+	form := whole
+	if short := len("dddd-dd-dd dd:dd"); len(text) >= short && (len(text) == short || text[short] != ':') {
+		form = whole[:short]
+	}
 	if len(text) < len(form) {
 		return s, false
 	}
@@ -28,7 +35,7 @@ func parseStamp(text []byte) (s stamp, ok bool) {
 				return s, false
 			}
 		case ' ':
-			if c != 'T' && c != ' ' {
+			if c != 'T' && c != ' ' && c != 't' {
 				return s, false
 			}
 		default:
@@ -38,7 +45,10 @@ func parseStamp(text []byte) (s stamp, ok bool) {
 		}
 	}
 	year, month, day := 100*twoDigits(text[0:])+twoDigits(text[2:]), twoDigits(text[5:]), twoDigits(text[8:])
-	hour, minute, second := twoDigits(text[11:]), twoDigits(text[14:]), twoDigits(text[17:])
+	hour, minute, second := twoDigits(text[11:]), twoDigits(text[14:]), 0
+	if len(form) == len(whole) {
+		second = twoDigits(text[17:])
+	}
 	if month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 59 {
 		return s, false
 	}
@@ -48,7 +58,7 @@ func parseStamp(text []byte) (s stamp, ok bool) {
 	}
 	s.us = at.UnixMicro()
 	rest := text[len(form):]
-	if len(rest) > 0 && (rest[0] == '.' || rest[0] == ',') {
+	if len(form) == len(whole) && len(rest) > 0 && (rest[0] == '.' || rest[0] == ',') {
 		digits := 0
 		for unit := int64(100_000); digits+1 < len(rest) && rest[digits+1] >= '0' && rest[digits+1] <= '9'; unit /= 10 {
 			digits++
@@ -69,9 +79,17 @@ func parseStamp(text []byte) (s stamp, ok bool) {
 	return s, true
 }
 
-// parseOffset reads Z, +hh:mm, +hhmm or +hh, in seconds east of UTC.
+// parseOffset reads Z, UTC, +hh:mm, +hhmm or +hh, in seconds east of UTC, also behind a space, and with
+// the name of a zone in brackets behind it.
 func parseOffset(text []byte) (seconds int, ok bool) {
-	if len(text) == 1 && text[0] == 'Z' {
+	if at := bytes.IndexByte(text, '['); at > 0 && text[len(text)-1] == ']' {
+		text = text[:at]
+	}
+	if text[0] == ' ' {
+		text = text[1:]
+	}
+	switch string(text) {
+	case "Z", "z", "UTC":
 		return 0, true
 	}
 	if len(text) == 6 && text[3] == ':' {
