@@ -228,6 +228,9 @@ func TestRouter(t *testing.T) {
 			require.NoError(t, os.WriteFile(filepath.Join(root, dir, schemas.ManifestFile), []byte(manifest), 0o600))
 		}
 	}
+	for ref, want := range map[inference.Ref]bool{{Name: "a", Version: "10"}: false, {Name: "a", Version: "backup"}: true, {Name: "b", Version: "1"}: false, {Name: "d", Version: "1"}: true} {
+		require.Equal(t, want, open(t, root).Unfinished(ref), ref)
+	}
 	for name, tc := range map[string]struct {
 		pinned map[string]string
 		want   map[string]string

@@ -64,6 +64,10 @@ func NewRouter(r *Repository, pinned map[string]string) (*Router, error) {
 	return router, nil
 }
 
+// Unfinished tells whether a version that cannot be loaded is none that serves: a draft, or a folder
+// without a manifest.
+func (r *Repository) Unfinished(ref Ref) bool { return r.Draft(ref) || !r.HasManifest(ref) }
+
 // Draft tells whether the manifest of a version says draft: true, as far as it can be read.
 func (r *Repository) Draft(ref Ref) bool {
 	text, err := schemas.ReadManifestText(filepath.Join(r.root, ref.Name, ref.Version))
