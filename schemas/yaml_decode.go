@@ -311,6 +311,13 @@ func conform(node ast.Node, t reflect.Type, key string) (ast.Node, error) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
+	if tagged, ok := node.(*ast.TagNode); ok {
+		untagged, err := withoutTag(tagged, key)
+		if err != nil {
+			return nil, err
+		}
+		node = untagged
+	}
 	if t == ownDurationType {
 		text := node.GetToken().Value
 		if !scalar(node) {
@@ -325,13 +332,6 @@ func conform(node ast.Node, t reflect.Type, key string) (ast.Node, error) {
 		if reflect.PointerTo(t).Implements(u) {
 			return node, nil
 		}
-	}
-	if tagged, ok := node.(*ast.TagNode); ok {
-		untagged, err := withoutTag(tagged, key)
-		if err != nil {
-			return nil, err
-		}
-		node = untagged
 	}
 	if _, null := node.(*ast.NullNode); null {
 		return node, nil

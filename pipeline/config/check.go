@@ -262,3 +262,17 @@ func (c Config) CheckCodecs(models []string) error {
 	}
 	return errors.Join(errs...)
 }
+
+// CheckAlerts reports the subscriptions to models that are not among those of the repository: they
+// would never be sent anything.
+func (c Config) CheckAlerts(models []string) error {
+	var errs []error
+	for i, s := range c.Alerts {
+		for _, name := range s.Models {
+			if !slices.Contains(models, name) {
+				errs = append(errs, fmt.Errorf("alerts[%d].models: there is no model %q in %s; its models are %s", i, name, c.Models.Repository, strings.Join(models, ", ")))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -176,3 +176,15 @@ func TestConfigurationThatWouldExhaustIsRefused(t *testing.T) {
 	_, err = Load("", nil, []string{"kafka.brokers=" + deep})
 	require.ErrorContains(t, err, says)
 }
+
+func TestAlertsOfModelsThatAreNotThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "millrace.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(`alerts:
+- {name: all, webhook: {url: "http://x"}}
+- {name: some, webhook: {url: "http://x"}, models: [churn, Churn]}
+`), 0o600))
+	cfg, err := Load(path, nil, nil)
+	require.NoError(t, err)
+	require.NoError(t, cfg.CheckAlerts([]string{"churn", "Churn"}))
+	require.EqualError(t, cfg.CheckAlerts([]string{"churn", "prices"}), `alerts[1].models: there is no model "Churn" in models; its models are churn, prices`)
+}

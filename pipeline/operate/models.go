@@ -36,7 +36,8 @@ func CheckModels(ctx context.Context, cfg config.Config) ([]string, error) {
 		cfg.Models.LoadMemory = config.Default().Models.LoadMemory
 	}
 	var lines []string
-	errs := []error{cfg.CheckCodecs(append(router.Models(), router.Drafts()...))}
+	names := append(router.Models(), router.Drafts()...)
+	errs := []error{cfg.CheckCodecs(names), cfg.CheckAlerts(names)}
 	for _, name := range router.Models() {
 		if err := router.Fault(name); err != nil {
 			errs = append(errs, err)
