@@ -403,9 +403,10 @@ func withoutTag(n *ast.TagNode, key string) (ast.Node, error) {
 	case "!!str":
 		if n.Value != nil && scalar(n.Value) {
 			if _, block := n.Value.(*ast.LiteralNode); !block {
-				text := *n.Value.GetToken()
-				text.Type = token.DoubleQuoteType
-				return ast.String(&text), nil
+				of := n.Value.GetToken()
+				text := token.String(of.Value, of.Value, of.Position)
+				text.Type = token.SingleQuoteType // never a number
+				return ast.String(text), nil
 			}
 		}
 		return n.Value, nil
