@@ -11,26 +11,106 @@ import (
 
 // labelState is how far the labels of a version have been looked at.
 type labelState struct {
-	at    time.Time        // when, by the monitor's clock; zero: not since the start
-	noted time.Time        // the newest stored_at that was looked at; zero: none ever was
+	at    time.Time        // when it was last asked which labels came, by the monitor's clock; zero: not since the start
+	noted time.Time        // the newest stored_at that was seen; zero: none ever was
 	seen  map[int64]uint64 // the arrivals by their second, from the overlap before noted on
+	kept  time.Time        // up to where nothing is left to be done, as the store has it
+	looks []labelLook      // for the requests of labels, by depth: see lookBack
+
+	// Starts of finished windows, ascending, of which the labels are still to be compared with
+	// those that they were judged with: labels came for found; unknown are those that were
+	// finished before labels were ever looked at.
+	found, unknown []time.Time
 }
 
-// interval is the least time between two looks for labels.
+// labelLook is a look for the requests of labels that lie no further back than its depth.
+type labelLook struct {
+	from time.Time // the requests of labels that were stored from here on are to be looked for; zero: none are
+	next time.Time // not before
+}
+
+// labelInterval is the least time between two looks for labels.
 func (c Config) labelInterval(window time.Duration) time.Duration {
 	return max(c.LateInterval, min(window/time.Duration(max(c.LabelShare, 1)), time.Hour))
 }
 
+// lookWindows is how many windows the first look for requests goes back.
+const lookWindows = 4
+
+// lookBack is how far the look of a depth goes back from the last finished window: four windows,
+// four times as many, and so on up to LabelSpan. last is the depth that does.
+func (p *pass) lookBack(depth int) (back time.Duration, last bool) {
+	back = lookWindows * p.length()
+	for ; depth > 0 && back < p.cfg.LabelSpan; depth-- {
+		back *= 4
+	}
+	return min(back, p.cfg.LabelSpan), back >= p.cfg.LabelSpan
+}
+
+// lookPause is how long after the look of a depth no other of that depth follows: a share of the
+// event time that it searches. The requests of some labels never come, and other labels are of
+// requests of long ago: without a pause these would make every look go back all the way. With it a
+// row is read about as often in its life by the look of any depth, however many rows are stored.
+func (p *pass) lookPause(depth int) time.Duration {
+	back, _ := p.lookBack(depth)
+	pause := (back + p.Manifest.Monitoring.LabelDelay.Std()) / time.Duration(lookWindows*max(p.cfg.LabelShare, 1))
+	if depth == 0 {
+		pause = min(pause, time.Hour)
+	}
+	return max(pause, p.cfg.labelInterval(p.length()))
+}
+
 // judgeLabels judges again the finished windows in which other labels count by now than they
 // were judged with: labels came late, or corrections did. It looks at the labels that were
-// stored since the last look, and for their requests. What was looked at is noted after the
-// windows are written; a monitor that ends before looks again, and judges nothing twice,
-// because a window's row says by its LabelState which labels it was judged with.
+// stored since the last look, and for their requests, and then compares as many windows as one
+// query takes; the next pass goes on. What was looked at is noted after the windows are written; a
+// monitor that ends before looks again, and judges nothing twice, because a window's row says by
+// its LabelState which labels it was judged with.
 func (p *pass) judgeLabels(ctx context.Context) error {
 	js, labels := p.state.jobs[schemas.JobAccuracy], &p.state.labels
-	if js == nil || js.next.IsZero() || (!labels.at.IsZero() && p.now.Sub(labels.at) < p.cfg.labelInterval(p.length())) {
+	if js == nil || js.next.IsZero() {
 		return nil
 	}
+	if labels.at.IsZero() || p.now.Sub(labels.at) >= p.cfg.labelInterval(p.length()) {
+		if err := p.lookForLabels(ctx); err != nil {
+			return err
+		}
+	}
+	queue, unknown := &labels.found, false
+	if len(*queue) == 0 {
+		queue, unknown = &labels.unknown, true
+	}
+	if len(*queue) > 0 {
+		windows, rest, err := p.relabelled(ctx, *queue, unknown)
+		if err != nil {
+			return err
+		}
+		if err := p.judge(ctx, schemas.JobAccuracy, windows); err != nil {
+			return err
+		}
+		*queue = rest
+	}
+	done := labels.noted
+	for _, l := range labels.looks {
+		if !l.from.IsZero() && l.from.Before(done) {
+			done = l.from
+		}
+	}
+	if len(labels.found)+len(labels.unknown) > 0 || !done.After(labels.kept) {
+		return nil
+	}
+	if err := p.store.NoteLabels(ctx, p.Manifest, done); err != nil {
+		return err
+	}
+	labels.kept = done
+	return nil
+}
+
+// lookForLabels adds the windows to those to be compared in which requests of new labels lie:
+// those that no look has found before. Where no labels were ever looked at it adds all windows.
+func (p *pass) lookForLabels(ctx context.Context) error {
+	labels := p.state.labels // which stays as it is until everything is known
+	labels.looks = slices.Clone(labels.looks)
 	since := labels.noted
 	if !since.IsZero() {
 		since = since.Add(-p.cfg.LabelOverlap)
@@ -43,76 +123,97 @@ func (p *pass) judgeLabels(ctx context.Context) error {
 		state, ok := labels.seen[a.StoredAt.Unix()]
 		return !ok || state != a.State
 	})
-	if fresh < 0 {
-		labels.at = p.now
-		return nil
+	end := p.state.jobs[schemas.JobAccuracy].next
+	switch {
+	case fresh < 0:
+	case labels.noted.IsZero():
+		counts, err := p.store.CountRows(ctx, p.Manifest, profile.Span{Start: profile.WindowStart(end.Add(-p.cfg.LabelSpan), p.length()), End: end}, time.Time{})
+		if err != nil {
+			return err
+		}
+		labels.unknown = startsOf(windowsOf(counts))
+		// Those of the overlap, which are not new the next time.
+		if arrivals, err = p.store.LabelArrivals(ctx, p.Manifest, arrivals[0].StoredAt.Add(-p.cfg.LabelOverlap)); err != nil {
+			return err
+		}
+	default:
+		labels.look(0, arrivals[fresh].StoredAt)
 	}
-	windows, err := p.relabelled(ctx, arrivals[fresh].StoredAt)
-	if err != nil {
-		return err
-	}
-	if err := p.judge(ctx, schemas.JobAccuracy, windows); err != nil {
-		return err
-	}
-	newest := arrivals[len(arrivals)-1].StoredAt
-	if err := p.store.NoteLabels(ctx, p.Manifest, newest); err != nil {
-		return err
-	}
-	labels.at, labels.noted, labels.seen = p.now, newest, map[int64]uint64{}
-	for _, a := range arrivals {
-		if !a.StoredAt.Before(newest.Add(-p.cfg.LabelOverlap)) {
-			labels.seen[a.StoredAt.Unix()] = a.State
+	for depth := 0; depth < len(labels.looks); depth++ {
+		l := &labels.looks[depth]
+		if l.from.IsZero() || p.now.Before(l.next) {
+			continue
+		}
+		back, last := p.lookBack(depth)
+		starts, all, err := p.store.LabelledWindows(ctx, p.Manifest, profile.WindowStart(end.Add(-back), p.length()), l.from)
+		if err != nil {
+			return err
+		}
+		closed, _ := slices.BinarySearchFunc(starts, end, time.Time.Compare)
+		labels.found = slices.Concat(labels.found, starts[:closed])
+		slices.SortFunc(labels.found, time.Time.Compare)
+		labels.found = slices.CompactFunc(labels.found, time.Time.Equal)
+		from := l.from
+		l.from, l.next = time.Time{}, p.now.Add(p.lookPause(depth))
+		if !all && !last {
+			labels.look(depth+1, from)
 		}
 	}
+	labels.at = p.now
+	if len(arrivals) > 0 {
+		labels.noted, labels.seen = arrivals[len(arrivals)-1].StoredAt, map[int64]uint64{}
+		for _, a := range arrivals {
+			if !a.StoredAt.Before(labels.noted.Add(-p.cfg.LabelOverlap)) {
+				labels.seen[a.StoredAt.Unix()] = a.State
+			}
+		}
+	}
+	p.state.labels = labels
 	return nil
 }
 
-// relabelled returns the finished windows of job accuracy whose labels differ from those that
-// they were judged with, because of labels stored from since on, or of any where none was ever
-// looked at.
-func (p *pass) relabelled(ctx context.Context, since time.Time) ([]window, error) {
-	next := p.state.jobs[schemas.JobAccuracy].next
-	span := profile.Span{Start: profile.WindowStart(next.Add(-p.cfg.LabelSpan), p.length()), End: next}
-	var counts []profile.WindowRows
-	first := p.state.labels.noted.IsZero()
-	if !first {
-		starts, err := p.store.LabelledWindows(ctx, p.Manifest, span, since)
-		if err != nil || len(starts) == 0 {
-			return nil, err
-		}
-		if counts, err = p.rowsOf(ctx, starts); err != nil {
-			return nil, err
-		}
-	} else {
-		var err error
-		if counts, err = p.store.CountRows(ctx, p.Manifest, span, time.Time{}); err != nil {
-			return nil, err
-		}
+// look has the look of a depth go for the labels that were stored from a time on.
+func (l *labelState) look(depth int, from time.Time) {
+	if depth == len(l.looks) {
+		l.looks = append(l.looks, labelLook{})
+	}
+	if of := &l.looks[depth].from; of.IsZero() || from.Before(*of) {
+		*of = from
+	}
+}
+
+// relabelled takes the first of finished windows, as many as one query takes, and returns those
+// whose labels differ from the ones that they were judged with, and the windows that are left.
+// Of windows that were finished before labels were ever looked at, those that an earlier release
+// has judged with as many labels, and kept no state of, are left alone.
+func (p *pass) relabelled(ctx context.Context, starts []time.Time, unknown bool) (changed []window, rest []time.Time, err error) {
+	n := min(len(starts), p.cfg.MaxWindows)
+	counts, err := p.rowsOf(ctx, starts[:n])
+	if err != nil {
+		return nil, nil, err
+	}
+	if taken := p.chunk(schemas.JobAccuracy, windowsOf(counts)); taken < len(counts) {
+		n = slices.IndexFunc(starts, func(s time.Time) bool { return !s.Before(counts[taken].Start) })
+		counts = counts[:taken]
 	}
 	windows, finished, err := p.revisions(ctx, schemas.JobAccuracy, counts)
+	if err != nil || len(windows) == 0 {
+		return nil, starts[n:], err
+	}
+	states, err := p.store.LabelStates(ctx, p.Manifest, startsOf(windows))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var changed []window
-	for len(windows) > 0 {
-		n := p.chunk(schemas.JobAccuracy, windows)
-		states, err := p.store.LabelStates(ctx, p.Manifest, startsOf(windows[:n]))
-		if err != nil {
-			return nil, err
+	for i, w := range windows {
+		was := finished[w.Start.UnixMicro()]
+		switch {
+		case was != nil && was.LabelState == states[i].State:
+		case was != nil && unknown && was.LabelState == 0 && was.Labels == states[i].Labels:
+		default:
+			changed = append(changed, w)
 		}
-		for i, w := range windows[:n] {
-			was := finished[w.Start.UnixMicro()]
-			switch {
-			case was != nil && was.LabelState == states[i].State:
-			case was != nil && first && was.LabelState == 0 && was.Labels == states[i].Labels:
-				// A release that kept no state has judged it, with as many labels.
-			default:
-				changed = append(changed, w)
-			}
-		}
-		windows = windows[n:]
 	}
-	return changed, nil
+	return changed, starts[n:], nil
 }
 
 // rowsOf counts the rows of windows, by their starts.

@@ -146,7 +146,7 @@ func TestLabelsThatComeLate(t *testing.T) {
 	m := w.monitor(w, pub)
 	now := historytest.WallClock
 	next := func() drift.TickStats {
-		now = now.Add(3 * time.Minute)
+		now = now.Add(4 * time.Minute)
 		return w.tick(m, now)
 	}
 	next()
@@ -187,6 +187,7 @@ func TestLabelsThatComeLate(t *testing.T) {
 
 	// Time goes on, far beyond the windows that late rows are looked for in.
 	w.Hour(300, 200, 0)
+	now = now.Add(290 * time.Hour)
 	next()
 	l.tell(hours[0][:100], 4, 1, 4*time.Hour, follow(hours[0], 1))
 	l.tell(hours[4], 4, 1000, 4*time.Hour, follow(hours[4], 4))
@@ -200,6 +201,8 @@ func TestLabelsThatComeLate(t *testing.T) {
 	require.Len(t, again, 4, "hours 01 and 02, of both jobs")
 	require.Equal(t, map[int]uint32{0: 3, 1: 2, 2: 2, 3: 0, 4: 1, 5: 0}, l.requireFinal())
 	l.tell(hours[1][:60], 4, 5000, 5*time.Hour, follow(hours[1], 2))
+	require.Empty(t, next().Judged, "so far back it was looked a moment ago")
+	now = now.Add(12 * time.Hour)
 	require.Len(t, next().Judged, 1)
 	require.Equal(t, map[int]uint32{0: 3, 1: 3, 2: 2, 3: 0, 4: 1, 5: 0}, l.requireFinal())
 
@@ -290,18 +293,18 @@ func TestLabelsCostWhatArrived(t *testing.T) {
 	store.arrivals = []profile.LabelArrival{{StoredAt: second, State: 1}}
 	store.labels = profile.LabelState{Labels: 90, State: 7}
 	require.Equal(t, 1, tick(), "the first look is at all windows")
-	require.Zero(t, store.searched)
+	require.Empty(t, store.searched)
 	require.Equal(t, second, store.noted)
 	for range 3 {
 		require.Zero(t, tick())
 	}
-	require.Zero(t, store.searched, "nothing arrived")
+	require.Empty(t, store.searched, "nothing arrived")
 	store.arrivals = append(store.arrivals, profile.LabelArrival{StoredAt: second.Add(time.Second), State: 1})
 	require.Zero(t, tick(), "the labels that count are the same")
-	require.Equal(t, 1, store.searched)
+	require.Len(t, store.searched, 1)
 	store.arrivals[1].State, store.labels.State = 2, 8
 	require.Equal(t, 1, tick())
-	require.Equal(t, 2, store.searched)
+	require.Len(t, store.searched, 2)
 	require.Equal(t, []uint32{0, 0, 1, 2}, revisions(store.finished))
 }
 

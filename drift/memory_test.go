@@ -29,8 +29,13 @@ type memory struct {
 	noted      time.Time
 	arrivals   []profile.LabelArrival
 	labels     profile.LabelState
-	searched   int // for the requests of labels
+	searched   []labelSearch
+	repeat     bool // quality, for each window
+	strangers  bool // labels of requests that never come are among those that do
 }
+
+// labelSearch is a search for the requests of labels.
+type labelSearch struct{ from, since time.Time }
 
 func (m *memory) Progress(context.Context, []string, time.Time) ([]schemas.PartitionProgress, error) {
 	m.asked++
@@ -61,7 +66,10 @@ func (m *memory) WriteReference(_ context.Context, r schemas.LearnedReference) e
 	return nil
 }
 
-func (m *memory) CountQuality(context.Context, *schemas.Manifest, []time.Time) ([]profile.Quality, error) {
+func (m *memory) CountQuality(_ context.Context, _ *schemas.Manifest, starts []time.Time) ([]profile.Quality, error) {
+	if m.repeat {
+		return slices.Repeat(m.quality, len(starts)), nil
+	}
 	return m.quality, nil
 }
 
@@ -86,13 +94,13 @@ func (m *memory) NoteLabels(_ context.Context, _ *schemas.Manifest, at time.Time
 	return nil
 }
 
-func (m *memory) LabelArrivals(context.Context, *schemas.Manifest, time.Time) ([]profile.LabelArrival, error) {
-	return m.arrivals, nil
+func (m *memory) LabelArrivals(_ context.Context, _ *schemas.Manifest, since time.Time) ([]profile.LabelArrival, error) {
+	return slices.DeleteFunc(slices.Clone(m.arrivals), func(a profile.LabelArrival) bool { return a.StoredAt.Before(since) }), nil
 }
 
-func (m *memory) LabelledWindows(context.Context, *schemas.Manifest, profile.Span, time.Time) ([]time.Time, error) {
-	m.searched++
-	return []time.Time{m.rows[0].Start}, nil
+func (m *memory) LabelledWindows(_ context.Context, _ *schemas.Manifest, from, since time.Time) ([]time.Time, bool, error) {
+	m.searched = append(m.searched, labelSearch{from, since})
+	return []time.Time{m.rows[0].Start}, !m.strangers, nil
 }
 
 func (m *memory) LabelStates(_ context.Context, _ *schemas.Manifest, starts []time.Time) ([]profile.LabelState, error) {

@@ -36,13 +36,10 @@ func windowsOf(counts []profile.WindowRows) []window {
 // length is that of the version's windows.
 func (p *pass) length() time.Duration { return p.Manifest.Monitoring.Window.Std() }
 
-// run judges the windows that late rows or labels have changed, and those that the watermark
-// has closed. requests are the version's rows by now.
+// run judges the windows that late rows have changed, those that the watermark has closed, and
+// then those that labels have changed. requests are the version's rows by now.
 func (p *pass) run(ctx context.Context, watermark time.Time, requests uint64) error {
 	if err := p.judgeLate(ctx, requests); err != nil {
-		return err
-	}
-	if err := p.judgeLabels(ctx); err != nil {
 		return err
 	}
 	// Drift first: accuracy, which closes later, then knows whether retraining was asked for.
@@ -54,6 +51,9 @@ func (p *pass) run(ctx context.Context, watermark time.Time, requests uint64) er
 		if err := p.judgeClosed(ctx, job, profile.WindowStart(watermark.Add(-delay), p.length())); err != nil {
 			return err
 		}
+	}
+	if err := p.judgeLabels(ctx); err != nil {
+		return err
 	}
 	p.state.forget(p.state.keepFrom(p.cfg.LateWindows, p.length()))
 	return nil

@@ -61,6 +61,7 @@ type classLabel struct {
 	Label      *float64  `ch:"label"`
 	Class      string    `ch:"label_class"`
 	ObservedAt time.Time `ch:"observed_at"`
+	Partition  int32     `ch:"feedback_partition"`
 	Offset     int64     `ch:"feedback_offset"`
 }
 
@@ -177,6 +178,45 @@ func figuresOf(t *testing.T, figures []quality.Figure) map[schemas.Stattest]floa
 	return out
 }
 
+// binaryFigures are those of package quality.
+func binaryFigures(t *testing.T, truth []bool, scores []float64, threshold float64) map[schemas.Stattest]float64 {
+	t.Helper()
+	c, _ := quality.NewConfusion(2)
+	p, _ := quality.NewProbabilities(2, 0)
+	ranking := quality.NewRanking()
+	for i, positive := range truth {
+		require.NoError(t, c.Add([]int{one(positive)}, []int{one(scores[i] >= threshold)}, nil))
+	}
+	require.NoError(t, p.AddBinary(truth, scores, nil))
+	require.NoError(t, ranking.Add(truth, scores, nil))
+	return figuresOf(t, quality.BinaryFigures(c, ranking, p, 0.95))
+}
+
+// classFigures are those of package quality; columns are the probabilities of classes, if there are any.
+func classFigures(t *testing.T, labels, predictions []int, classes int, columns [][]float64) map[schemas.Stattest]float64 {
+	t.Helper()
+	c, _ := quality.NewConfusion(classes)
+	require.NoError(t, c.Add(labels, predictions, nil))
+	if len(columns) == 0 {
+		return figuresOf(t, quality.MulticlassFigures(c, nil, 0.95))
+	}
+	p, _ := quality.NewProbabilities(len(columns), 0)
+	require.NoError(t, p.Add(labels, columns, nil))
+	out := figuresOf(t, quality.MulticlassFigures(c, p, 0.95))
+	out[schemas.StattestAUC] = value(t)(quality.MulticlassROCAUC(labels, columns, nil, quality.AverageMacro))
+	return out
+}
+
+// numberFigures are those of package quality.
+func numberFigures(t *testing.T, target, prediction []float64) map[schemas.Stattest]float64 {
+	t.Helper()
+	c := quality.NewRegression()
+	require.NoError(t, c.Add(target, prediction, nil))
+	out := figuresOf(t, quality.RegressionFigures(c, 0.95))
+	out[schemas.StattestMedianAbsoluteError] = value(t)(quality.MedianAbsoluteError(target, prediction, nil))
+	return out
+}
+
 func value(t *testing.T) func(float64, error) float64 {
 	t.Helper()
 	return func(v float64, err error) float64 {
@@ -213,21 +253,11 @@ func TestBinaryFiguresOfStoredRows(t *testing.T) {
 			w.store(t, r, 3000, func(x *scored) classLabel { return tc.label(r.Float32() < *x.Chance) }, tc.useless)
 			w.require(t, func(window int) map[schemas.Stattest]float64 {
 				var scores []float64
-				var labels, predictions []int
 				var truth []bool
 				w.each(window, func(x scored, l classLabel) {
-					positive := l.Class == "it's" || (l.Label != nil && *l.Label > 15)
-					truth, scores = append(truth, positive), append(scores, float64(*x.Chance))
-					labels = append(labels, map[bool]int{true: 1}[positive])
-					predictions = append(predictions, map[bool]int{true: 1}[float64(*x.Chance) >= tc.target.Threshold])
+					truth, scores = append(truth, l.Class == "it's" || (l.Label != nil && *l.Label > 15)), append(scores, float64(*x.Chance))
 				})
-				c, _ := quality.NewConfusion(2)
-				p, _ := quality.NewProbabilities(2, 0)
-				ranking := quality.NewRanking()
-				require.NoError(t, c.Add(labels, predictions, nil))
-				require.NoError(t, p.AddBinary(truth, scores, nil))
-				require.NoError(t, ranking.Add(truth, scores, nil))
-				return figuresOf(t, quality.BinaryFigures(c, ranking, p, 0.95))
+				return binaryFigures(t, truth, scores, tc.target.Threshold)
 			})
 		})
 	}
@@ -265,29 +295,26 @@ func TestMulticlassFiguresOfStoredRows(t *testing.T) {
 				var labels, predictions []int
 				columns := make([][]float64, len(tc.target.Probabilities))
 				w.each(window, func(x scored, l classLabel) {
-					label := l.Class
-					if l.Label != nil {
-						label = fmt.Sprint(*l.Label)
-					}
-					labels, predictions = append(labels, index(label)), append(predictions, index(x.text(tc.target.Score)))
+					labels, predictions = append(labels, index(l.text())), append(predictions, index(x.text(tc.target.Score)))
 					for i, class := range tc.target.Classes() {
 						columns[i] = append(columns[i], *map[string]*float64{"pa": x.A, "pb": x.B, "pc": x.C}[tc.target.Probabilities[class]])
 					}
 				})
-				c, _ := quality.NewConfusion(len(tc.classes))
-				require.NoError(t, c.Add(labels, predictions, nil))
-				if len(columns) == 0 {
-					return figuresOf(t, quality.MulticlassFigures(c, nil, 0.95))
+				if len(columns) > 0 {
+					require.Equal(t, tc.classes, tc.target.Classes())
 				}
-				require.Equal(t, tc.classes, tc.target.Classes())
-				p, _ := quality.NewProbabilities(len(columns), 0)
-				require.NoError(t, p.Add(labels, columns, nil))
-				out := figuresOf(t, quality.MulticlassFigures(c, p, 0.95))
-				out[schemas.StattestAUC] = value(t)(quality.MulticlassROCAUC(labels, columns, nil, quality.AverageMacro))
-				return out
+				return classFigures(t, labels, predictions, len(tc.classes), columns)
 			})
 		})
 	}
+}
+
+// text is the class of a label.
+func (l *classLabel) text() string {
+	if l.Label != nil {
+		return fmt.Sprint(*l.Label)
+	}
+	return l.Class
 }
 
 // text is the predicted class.
@@ -307,11 +334,7 @@ func TestRegressionFiguresOfStoredRows(t *testing.T) {
 		w.each(window, func(x scored, l classLabel) {
 			target, prediction = append(target, *l.Label), append(prediction, *x.Price)
 		})
-		c := quality.NewRegression()
-		require.NoError(t, c.Add(target, prediction, nil))
-		out := figuresOf(t, quality.RegressionFigures(c, 0.95))
-		out[schemas.StattestMedianAbsoluteError] = value(t)(quality.MedianAbsoluteError(target, prediction, nil))
-		return out
+		return numberFigures(t, target, prediction)
 	})
 }
 

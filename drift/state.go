@@ -88,6 +88,7 @@ func (m *Monitor) recover(ctx context.Context, v Version) (*versionState, error)
 		if state.labels.noted, err = m.store.LabelsNoted(ctx, v.Manifest); err != nil {
 			return nil, err
 		}
+		state.labels.kept = state.labels.noted
 	}
 	return state, nil
 }

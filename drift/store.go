@@ -43,10 +43,11 @@ type Labels interface {
 	// LabelArrivals returns when labels were stored, from since on, oldest first; for a zero
 	// since one arrival, at the time of the newest, or none where there is no label.
 	LabelArrivals(ctx context.Context, m *schemas.Manifest, since time.Time) ([]profile.LabelArrival, error)
-	// LabelledWindows returns the starts of the windows in a span, ascending, with requests of
-	// labels that were stored from since on.
-	LabelledWindows(ctx context.Context, m *schemas.Manifest, span profile.Span, since time.Time) ([]time.Time, error)
-	// LabelStates says which labels count in windows.
+	// LabelledWindows returns the starts of the windows, ascending, from the one that starts at
+	// from on, with requests of labels that were stored from since on, and whether all requests of
+	// these labels lie there, whichever version answered them.
+	LabelledWindows(ctx context.Context, m *schemas.Manifest, from, since time.Time) (starts []time.Time, all bool, err error)
+	// LabelStates says which labels count in windows: as many as CountQuality finds there.
 	LabelStates(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.LabelState, error)
 }
 

@@ -152,6 +152,7 @@ const (
 	LabelCounts         LabelReason = "counts"
 	LabelSuperseded     LabelReason = "superseded"      // another label of the request counts: it was corrected, or sent twice
 	LabelUnknownRequest LabelReason = "unknown_request" // no row has this request id
+	LabelUnusable       LabelReason = "unusable"        // the target of no version can use it, such as text where a number is predicted
 	LabelUnknownModel   LabelReason = "unknown_model"   // no row of the model was ever stored
 )
 

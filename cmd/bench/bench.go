@@ -18,6 +18,7 @@ type Options struct {
 	JSON    bool     // stdout gets the JSON line alone, stderr the table
 	Profile string   // folder for profiles of workers, pass-through and parts; empty: none
 	Dir     string   // data lie in a new folder of it meanwhile
+	Beside  bool     // beside the model lie one whose artifact is broken, and a draft
 	Sizes   *Sizes   // nil: as Quick says
 }
 
@@ -98,7 +99,7 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(h.dir)) }()
 	h.models = filepath.Join(h.dir, "models")
-	if err := installModels(h.models); err != nil {
+	if err := installModels(h.models, o.Beside); err != nil {
 		return err
 	}
 	k, err := startKafka(ctx, o.Kafka, filepath.Join(h.dir, "kafka"))

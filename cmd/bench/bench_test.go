@@ -13,14 +13,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRun measures very little of everything that a default worker can do. That every
+// TestRun measures very little of everything that a default worker can do, beside a model that is
+// failed and a draft. That every
 // request has one result, one observation and one row is checked by Run itself.
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	profiles := filepath.Join(t.TempDir(), "profiles")
 	var stdout, stderr bytes.Buffer
 	err := Run(t.Context(), Options{
-		Kafka: KafkaEmbedded, JSON: true, Dir: dir, Profile: profiles,
+		Kafka: KafkaEmbedded, JSON: true, Dir: dir, Profile: profiles, Beside: true,
 		Only: []string{"json_mlp_exactly_once", "arrow_mlp_*", "latency_exactly_once", "recorder"},
 		Sizes: &Sizes{
 			Rounds: 1, JSONWarmUp: 800, JSONRecords: 4000, ArrowWarmUp: 8, ArrowRecords: 40, Maximum: 2000, Part: 10 * time.Millisecond,

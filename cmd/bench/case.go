@@ -63,7 +63,7 @@ func (h *harness) answered(d Delivery, group, requests, results string) func(ctx
 func (h *harness) runCase(ctx context.Context, c Case, round, rounds int) error {
 	set := append(h.settings(roundName(c, round)), c.settings()...)
 	r, err := h.throughput(ctx, c, set, func(config.Config) (part string, spec any) {
-		return partRole, roleSpec{Set: append(set, "roles=worker"), Profile: h.profileName("worker", c.Name())}
+		return partRole, roleSpec{Set: append(set, "roles=worker"), Profile: h.profileName("worker", c.Name()), Beside: h.opts.Beside}
 	}, func(r *run, out *produced) error {
 		return out.check(r.requests, r.requests*rowsOf(c.Codec))
 	})

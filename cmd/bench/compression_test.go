@@ -14,7 +14,7 @@ import (
 // what is left, of the results and the observations of one batch of JSON requests.
 func BenchmarkCompression(b *testing.B) {
 	dir := b.TempDir()
-	require.NoError(b, installModels(dir))
+	require.NoError(b, installModels(dir, false))
 	model, err := loadModel(b.Context(), dir, modelMLP)
 	require.NoError(b, err)
 	lane, err := newPartLane(b.Context(), model, CodecJSON)

@@ -33,7 +33,7 @@ func (h *harness) runLatency(ctx context.Context, d Delivery) error {
 	name := "latency-" + string(d)
 	set := append(h.settings(name), c.settings()...)
 	err := h.openLoad(ctx, d, set, func(config.Config) (part string, spec any) {
-		return partRole, roleSpec{Set: append(set, "roles=worker")}
+		return partRole, roleSpec{Set: append(set, "roles=worker"), Beside: h.opts.Beside}
 	}, func(o *openRun) (err error) {
 		if l.maximum, err = o.maximum(ctx, h.sizes.Maximum); err != nil {
 			return err

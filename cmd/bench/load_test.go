@@ -20,7 +20,7 @@ import (
 func installed(t *testing.T, version string) *inference.Model {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "models")
-	require.NoError(t, installModels(dir))
+	require.NoError(t, installModels(dir, false))
 	model, err := loadModel(t.Context(), dir, version) // checks the digests
 	require.NoError(t, err)
 	return model

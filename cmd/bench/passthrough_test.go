@@ -30,7 +30,7 @@ func TestPassThroughAnswersEveryRequest(t *testing.T) {
 		sizes: Sizes{JSONWarmUp: 600, JSONRecords: 3000, ArrowWarmUp: 8, ArrowRecords: 40}, progress: io.Discard, models: filepath.Join(dir, "models"),
 		runs: map[Case][]*run{}, passes: map[passKey][]*run{},
 	}
-	require.NoError(t, installModels(h.models))
+	require.NoError(t, installModels(h.models, false))
 	h.kafka, err = openCluster(k.addrs)
 	require.NoError(t, err)
 	defer h.kafka.close()

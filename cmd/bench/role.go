@@ -22,6 +22,34 @@ import (
 type roleSpec struct {
 	Set     []string `json:"set"`     // configuration keys with values
 	Profile string   `json:"profile"` // file names of profiles begin so; empty: none are written
+	Beside  bool     `json:"beside"`  // a model that is failed keeps it from being ready
+}
+
+// serves tells whether of the models that lie beside each other the one that is measured serves, and
+// the broken one is known to be failed.
+func (s roleSpec) serves(app *pipeline.App) bool {
+	if !s.Beside {
+		return false
+	}
+	families, err := app.Metrics.Registry.Gather()
+	if err != nil {
+		return false
+	}
+	failed := map[string]float64{}
+	for _, f := range families {
+		if f.GetName() != "millrace_model_failed" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "model" {
+					failed[l.GetValue()] = m.GetGauge().GetValue()
+				}
+			}
+		}
+	}
+	serving, known := failed[modelName]
+	return known && serving == 0 && failed[brokenName] == 1
 }
 
 // roleStats are what a role's process says about itself, when it is ready and when it is
@@ -52,7 +80,7 @@ func runRole(ctx context.Context, c *child) error {
 		defer close(ended)
 		return app.Run(ctx)
 	})
-	for !app.Ready() {
+	for !app.Ready() && !spec.serves(app) {
 		select {
 		case <-ended:
 			return run.Wait()

@@ -60,3 +60,18 @@ func BenchmarkNull(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRare is what the smallest effect of a column costs whose rows are nearly all in one cell.
+func BenchmarkRare(b *testing.B) {
+	for _, rows := range []float64{1e4, 1e6, 1e8} {
+		for _, name := range []string{"psi", "chisquare"} {
+			b.Run(fmt.Sprintf("%s/%.0g", name, rows), func(b *testing.B) {
+				null, err := stattest.NullOfCells(stattest.Lookup(name), []float64{rows - 3, 3}, []float64{rows, 0}, stattest.NullOptions{})
+				require.NoError(b, err)
+				for b.Loop() {
+					null.Power().SmallestEffect(0.001, 0.02)
+				}
+			})
+		}
+	}
+}

@@ -155,3 +155,15 @@ func (h hypergeometric) tail(k, step float64) float64 {
 	}
 	return math.Exp(first + math.Log(sum))
 }
+
+// between sums the probabilities from low to high, which are in the support, from the likeliest
+// of them on.
+func (h hypergeometric) between(low, high float64) float64 {
+	h.low, h.high = low, high
+	mode := h.mode()
+	p := h.tail(mode, -1)
+	if mode < high {
+		p += h.tail(mode+1, +1)
+	}
+	return p
+}

@@ -57,15 +57,35 @@ func (r *rare) sides(reference, current float64) (of, with []float64) {
 }
 
 // pValue is the chance of a norm as great as that of so many others in the current data, among
-// all deals of these and the reference's.
+// all deals of these and the reference's. A norm falls until the shares of both sides are as
+// equal as they can be, and rises from there; so the deals that reach it are found by bisection,
+// and their chances summed from the likeliest until they add nothing. At the ends of what can be
+// dealt a cell is empty, of which a distance may make anything: they are looked at one by one.
 func (r *rare) pValue(current float64) float64 {
 	all := r.others + current
-	seen, p := least(r.norm(r.sides(r.others, current))), 0.0
 	h := newHypergeometric(all, r.n+r.m-all, r.m)
-	for k := h.low; k <= h.high; k++ {
-		if r.norm(r.sides(all-k, k)) >= seen {
-			p += math.Exp(h.logPMF(k))
-		}
+	norm := func(k float64) float64 { return r.norm(r.sides(all-k, k)) }
+	seen, p := least(norm(current)), 0.0
+	reached := func(k float64) bool { return norm(k) >= seen }
+	if reached(h.low) {
+		p += math.Exp(h.logPMF(h.low))
+	}
+	if h.high > h.low && reached(h.high) {
+		p += math.Exp(h.logPMF(h.high))
+	}
+	low, high := h.low+1, h.high-1
+	if low > high {
+		return p
+	}
+	bottom := firstWhere(low-1, high, func(k float64) bool { return k == high || norm(k+1) >= norm(k) })
+	if reached(bottom) {
+		return p + h.between(low, high)
+	}
+	if reached(low) {
+		p += h.between(low, -firstWhere(-bottom, -low, func(k float64) bool { return reached(-k) }))
+	}
+	if reached(high) {
+		p += h.between(firstWhere(bottom, high, reached), high)
 	}
 	return p
 }

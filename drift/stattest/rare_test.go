@@ -71,6 +71,22 @@ func TestSmallestEffectOfRareCells(t *testing.T) {
 	}
 }
 
+// TestPValuesOfRareCells compares p-values of few others with a sum over all that can be dealt.
+func TestPValuesOfRareCells(t *testing.T) {
+	for _, name := range []string{"psi", "kl_div", "jensenshannon", "hellinger", "chisquare", "g_test", "z", "TVD", "l_infinity"} {
+		for _, c := range []struct{ n, others, m float64 }{
+			{300, 0, 100}, {100, 0, 300}, {20_000, 3, 500}, {500, 5, 20_000}, {20_000, 150, 400}, {30, 1, 30}, {5, 0, 3}, {1, 0, 1}, {2, 1, 50},
+		} {
+			null, err := stattest.NullOfCells(stattest.Lookup(name), []float64{c.n - c.others, c.others}, []float64{c.m, 0}, stattest.NullOptions{Seed: 1})
+			require.NoError(t, err)
+			for current := 0.0; current <= c.m; current = math.Max(current+1, math.Floor(1.3*current)) {
+				byParts, whole := null.Power().RarePValue(current)
+				require.InDelta(t, whole, byParts, 1e-12*whole, "%s of %v, %v in the current data", name, c, current)
+			}
+		}
+	}
+}
+
 // TestQuantilesAreDealtAsValues: bins that are quantiles are dealt without each value, where rows
 // are few to the same bytes, and of many rows to the same distribution.
 func TestQuantilesAreDealtAsValues(t *testing.T) {

@@ -29,7 +29,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "millrace_alerts_parked", Help: "Events that a subscription's receiver has refused and that wait for millrace alerts send.",
 		}, []string{"subscription"}),
 		labels: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "millrace_labels_total", Help: "Labels by what became of them ten minutes after they were stored (counts, superseded, unknown_request, unknown_model: of no model). The table label_counts has them too.",
+			Name: "millrace_labels_total", Help: "Labels by what became of them ten minutes after they were stored, or up to a day later where requests were looked for far back (counts, superseded, unusable: not by the target of any version, unknown_request, unknown_model: of no model). The table label_counts has them too.",
 		}, []string{"model", "reason"}),
 		learned: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "millrace_reference_windows", Help: "Windows that the reference of a version has been learned from so far (monitoring.reference); drift is judged once it is millrace_reference_windows_wanted.",

@@ -47,6 +47,7 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 	reports := report.DefaultConfig()
 	reports.Dir = env.Config.Monitor.ReportsDir
 	reporter := report.NewReporter(reports, store, env.Log)
+	labels := history.NewLabelCounter(store)
 	group, ctx := errgroup.WithContext(soft)
 	group.Go(func() error { // ends with soft
 		every(ctx, env.Config.Monitor.Interval, func(now time.Time) {
@@ -69,8 +70,8 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 		return nil
 	})
 	group.Go(func() error { // ends with soft
-		every(ctx, max(env.Config.Monitor.Interval, time.Minute), func(time.Time) {
-			if err := countLabels(ctx, store, m); err != nil && ctx.Err() == nil {
+		every(ctx, max(env.Config.Monitor.Interval, time.Minute), func(now time.Time) {
+			if err := countLabels(ctx, labels, watch.versions(ctx, now), m); err != nil && ctx.Err() == nil {
 				env.Log.Error().Err(err).Msg("counting labels failed; trying again at the next interval")
 			}
 		})
@@ -83,8 +84,12 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 
 // countLabels adds what became of labels to the metrics. Producers name models as they like:
 // one that is not known has no series of its own.
-func countLabels(ctx context.Context, store *history.Store, m *Metrics) error {
-	counts, err := store.CountLabels(ctx)
+func countLabels(ctx context.Context, labels *history.LabelCounter, versions []drift.Version, m *Metrics) error {
+	manifests := make([]*schemas.Manifest, len(versions))
+	for i, v := range versions {
+		manifests[i] = v.Manifest
+	}
+	counts, err := labels.Count(ctx, manifests)
 	for _, c := range counts {
 		model := c.Model
 		if c.Reason == string(schemas.LabelUnknownModel) {

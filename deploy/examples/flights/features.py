@@ -54,6 +54,7 @@ NUMERIC = [
     "inbound_landings",
     "destination_landings",
 ]
+WHOLE = {"distance", "day_of_week", "inbound_landings", "destination_landings"}  # integers in requests
 CATEGORIES = ["origin", "destination"]
 FEATURES = CATEGORIES + NUMERIC
 

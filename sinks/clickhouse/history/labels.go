@@ -79,58 +79,36 @@ func (s *Store) LabelArrivals(ctx context.Context, m *schemas.Manifest, since ti
 	return out, nil
 }
 
-// endOfTime is after every event time that a window can have.
-var endOfTime = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// LabelledWindows finds the windows of a span, oldest first, in which the requests of the
-// labels lie that were stored from since on. It looks for the requests in the windows from
-// the fourth last on, in those that are not closed too, then four times as far back, and so on
-// until it has found all of them, those that another version answered included: most labels belong
-// to requests of late. Of each row it reads no more than the request id and what selects it.
-func (s *Store) LabelledWindows(ctx context.Context, m *schemas.Manifest, span profile.Span, since time.Time) ([]time.Time, error) {
+// LabelledWindows finds the requests of the labels that were stored from since on among the rows
+// from the window on that starts at from. It returns the windows, oldest first, in which requests
+// lie that the version has answered, those that are not closed too, and whether it has found all
+// requests, those that another version answered included. Of each row it reads no more than the
+// request id and what selects it.
+func (s *Store) LabelledWindows(ctx context.Context, m *schemas.Manifest, from, since time.Time) ([]time.Time, bool, error) {
 	t := s.rowsOf(m)
 	labels := fmt.Sprintf("FROM %s.feedback AS f WHERE f.model = %s AND f.stored_at >= %s AND %s",
 		t.database, quote(t.model), schemas.SecondsSQL(since.Unix()), usable(m.Target))
-	var wanted []struct {
-		Requests uint64 `ch:"n"`
+	var found []struct {
+		Windows []int64 `ch:"ws"`
+		All     bool    `ch:"found_all"`
 	}
-	if err := s.conn.Select(ctx, &wanted, "SELECT uniqExact(f.request_id) AS n "+labels); err != nil {
-		return nil, fmt.Errorf("count the requests of labels of %s: %w", t.model, err)
+	if err := s.conn.Select(ctx, &found, fmt.Sprintf(
+		"SELECT arraySort(groupUniqArrayIf(toInt64(%[1]s), version = %[2]s AND outcome = %[3]s)) AS ws, uniqExact(request_id) >= (SELECT uniqExact(f.request_id) %[6]s) AS found_all FROM %[4]s WHERE event_time >= %[5]s AND request_id IN (SELECT f.request_id %[6]s)",
+		t.index(from), quote(t.version), quote(schemas.OutcomeOK), t.observations(), instant(from), labels)); err != nil {
+		return nil, false, fmt.Errorf("find the requests of labels in %s: %w", t.observations(), err)
 	}
-	for back := 4 * t.window; len(wanted) > 0; back *= 4 {
-		looked := profile.Span{Start: span.End.Add(-back), End: endOfTime}
-		all := !looked.Start.After(span.Start)
-		if all {
-			looked.Start = span.Start
-		}
-		var found []struct {
-			Windows  []int64 `ch:"ws"`
-			Requests uint64  `ch:"n"`
-		}
-		if err := s.conn.Select(ctx, &found, fmt.Sprintf(
-			"SELECT arraySort(groupUniqArrayIf(toInt64(%s), version = %s AND outcome = %s)) AS ws, uniqExact(request_id) AS n FROM %s WHERE event_time >= %s AND event_time < %s AND request_id IN (SELECT f.request_id %s)",
-			t.index(looked.Start), quote(t.version), quote(schemas.OutcomeOK), t.observations(), instant(looked.Start), instant(looked.End), labels)); err != nil {
-			return nil, fmt.Errorf("find the requests of labels in %s: %w", t.observations(), err)
-		}
-		if len(found) == 0 || (found[0].Requests < wanted[0].Requests && !all) {
-			if all {
-				break
-			}
-			continue
-		}
-		var starts []time.Time
-		for _, w := range found[0].Windows {
-			if start := looked.Start.Add(time.Duration(w) * t.window); start.Before(span.End) {
-				starts = append(starts, start)
-			}
-		}
-		return starts, nil
+	if len(found) == 0 {
+		return nil, true, nil
 	}
-	return nil, nil
+	starts := make([]time.Time, len(found[0].Windows))
+	for i, w := range found[0].Windows {
+		starts[i] = from.Add(time.Duration(w) * t.window)
+	}
+	return starts, found[0].All, nil
 }
 
-// LabelStates returns for each window how many of its requests have a label, and a number that
-// depends on which. starts are the starts of windows. It takes a query for each: one of many
+// LabelStates returns for each window how many of its requests have a prediction and a label, and a
+// number that depends on which label that is. starts are the starts of windows. It takes a query for each: one of many
 // windows has to join rows and labels, which took 1.8 times the CPU.
 func (s *Store) LabelStates(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.LabelState, error) {
 	t := s.rowsOf(m)
@@ -140,7 +118,7 @@ func (s *Store) LabelStates(ctx context.Context, m *schemas.Manifest, starts []t
 			Labels uint64 `ch:"n"`
 			State  uint64 `ch:"state"`
 		}
-		ids := fmt.Sprintf("SELECT request_id FROM %s WHERE %s", t.observations(), t.where(profile.Span{Start: start, End: start.Add(t.window)}))
+		ids := fmt.Sprintf("SELECT request_id FROM %s WHERE %s AND %s", t.observations(), t.where(profile.Span{Start: start, End: start.Add(t.window)}), predicted(m.Target))
 		if err := s.conn.Select(ctx, &rows, fmt.Sprintf("SELECT count() AS n, sum(cityHash64(request_id, ifNull(label, 0), label_class)) AS state FROM (%s)",
 			t.latestLabels(usable(m.Target), ids))); err != nil {
 			return nil, fmt.Errorf("read which labels of %s version %s count: %w", t.observations(), t.version, err)

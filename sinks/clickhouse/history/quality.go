@@ -33,6 +33,15 @@ func usable(target *schemas.Target) string {
 	}
 }
 
+// predicted is the condition of a row with a prediction that a label can be compared with.
+func predicted(target *schemas.Target) string {
+	score := column(target.Score)
+	if target.Kind == schemas.TargetMulticlass {
+		return "isNotNull(" + score + ")"
+	}
+	return fmt.Sprintf("isNotNull(%[1]s) AND NOT isNaN(toFloat64(%[1]s))", score)
+}
+
 // labelOf is the label that counts, as the target reads it, of the rows of latestLabels, which
 // are called by the given name: a class as text, of other targets a number.
 func labelOf(target *schemas.Target, name string) string {
@@ -46,31 +55,30 @@ func labelOf(target *schemas.Target, name string) string {
 	}
 }
 
-// labelsQuery selects window, prediction and label of the rows of a span that have a label, once
+// labelsQuery selects window, prediction and label of the rows of a span that have both, once
 // for each window that has rows of a request's id: of requests that share an id in a window,
-// the first by coordinates counts. The prediction is the column score, a number; of a multiclass
+// the first by coordinates counts. LabelStates counts the same. The prediction is the column score, a number; of a multiclass
 // target it is predicted, the class as text, and probabilities, in the order of Target.Classes.
 func (t versionRows) labelsQuery(target *schemas.Target, s profile.Span, starts []time.Time) string {
-	where := t.where(s) + t.only(s, starts)
+	where := t.where(s) + t.only(s, starts) + " AND " + predicted(target)
 	prediction := "toFloat64(" + column(target.Score) + ")"
-	selected, there := "o.`0s` AS score", "NOT isNull(o.`0s`) AND NOT isNaN(o.`0s`)"
+	selected := "o.`0s` AS score"
 	if target.Kind == schemas.TargetMulticlass {
 		probabilities := make([]string, 0, len(target.Probabilities))
 		for _, class := range target.Classes() {
 			probabilities = append(probabilities, "ifNull(toFloat64("+column(target.Probabilities[class])+"), nan)")
 		}
 		prediction = fmt.Sprintf("(toString(%s), CAST([%s], 'Array(Float64)'))", column(target.Score), strings.Join(probabilities, ", "))
-		selected, there = "assumeNotNull(o.`0s`.1) AS predicted, o.`0s`.2 AS probabilities", "NOT isNull(o.`0s`.1)"
+		selected = "assumeNotNull(o.`0s`.1) AS predicted, o.`0s`.2 AS probabilities"
 	}
 	return fmt.Sprintf("SELECT o.`0w` AS w, %[6]s, %[7]s AS label\n"+
 		"FROM (\n"+
 		"  SELECT request_id, toUInt32(%[1]s) AS `0w`, argMin(%[2]s, (request_topic_id, request_partition, request_offset, request_row)) AS `0s`\n"+
 		"  FROM %[3]s WHERE %[4]s GROUP BY request_id, `0w`\n"+
-		") AS o INNER JOIN (%[5]s) AS l ON l.request_id = o.request_id\n"+
-		"WHERE %[8]s",
+		") AS o INNER JOIN (%[5]s) AS l ON l.request_id = o.request_id",
 		t.index(s.Start), prediction, t.observations(), where,
 		t.latestLabels(usable(target), fmt.Sprintf("SELECT request_id FROM %s WHERE %s", t.observations(), where)),
-		selected, labelOf(target, "l"), there)
+		selected, labelOf(target, "l"))
 }
 
 // calibrationBin is the bin of a probability, from 0.
