@@ -43,7 +43,7 @@ func TestYAMLIsReadAsYAML(t *testing.T) {
 		"at:\n  list: [a:1]\n  map: {a: 1:2, b: x:y}":                                       {List: []string{"a:1"}, Map: map[string]string{"a": "1:2", "b": "x:y"}},
 		`at: {"map":{"a":"1:2","b":"3"}}`:                                                   {Map: map[string]string{"a": "1:2", "b": "3"}},
 		"many: [{wait: 90m}]\nat: {pause: 7d}":                                              {Pause: 7 * 24 * time.Hour},
-		"at: {pause: 90m, wait: !!str 0}":                                                         {Pause: 90 * time.Minute},
+		"at: {pause: 90m, wait: !!str 0}":                                                   {Pause: 90 * time.Minute},
 		"at: {text: 2001-02-03, wait: 7d}":                                                  {Text: "2001-02-03", Wait: schemas.Duration(7 * 24 * time.Hour)},
 		"at: {text: '[1]', int: \"5\", float: .5, bool: True}":                              {Text: "[1]", Int: 5, Float: &half, Bool: true},
 		"at: {any: [1, x:2, {b: c}]}":                                                       {Any: []any{uint64(1), "x:2", map[string]any{"b": "c"}}},
