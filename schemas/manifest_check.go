@@ -61,8 +61,6 @@ func (m *Manifest) Validate() error {
 			string(TimeRFC3339), string(TimeUnix), string(TimeUnixMS), string(TimeUnixUS))
 		if m.EventTime.Field == ColumnRequestID {
 			v.add("event_time.field", "%q is the request's id; send the time under another key", m.EventTime.Field)
-		} else if !ValidSource(m.EventTime.Field) {
-			v.add("event_time.field", "%.300q is no key of a request: at most %d bytes of UTF-8 without control characters", m.EventTime.Field, maxSourceBytes)
 		}
 		if keys[m.EventTime.Field] {
 			v.add("event_time.field", "%q is also a feature; send it under two names", m.EventTime.Field)
