@@ -13,8 +13,8 @@ import (
 )
 
 // Cast makes of a column of any Arrow type one of the type to, which is that of a feature or an
-// output: bool, int32, int64, float32, float64, or utf8, which dictionaries become too. A
-// value that has no place there is an error that names its row: a number that is not whole or
+// output: bool, int32, int64, float32, float64, or utf8, which dictionaries become too; as text,
+// bools are "true" and "false". A value that has no place there is an error that names its row: a number that is not whole or
 // too large for integers, a number where text is, or text where a number is. Floats keep what
 // digits they have, as in a request, and NaN where integers are is NULL, as pandas writes it.
 // The caller releases the result.
@@ -62,6 +62,7 @@ type number struct {
 	whole    uint64 // magnitude
 	negative bool
 	isFloat  bool
+	isBool   bool
 }
 
 func integer[T int8 | int16 | int32 | int64](values []T) func(int) number {
@@ -83,9 +84,9 @@ func numbersOf(col arrow.Array) (func(row int) number, bool) {
 	case *array.Boolean:
 		return func(i int) number {
 			if col.Value(i) {
-				return number{whole: 1}
+				return number{whole: 1, isBool: true}
 			}
-			return number{}
+			return number{isBool: true}
 		}, true
 	case *array.Int8:
 		return integer(col.Int8Values()), true
@@ -133,7 +134,10 @@ func (x number) appendTo(b array.Builder) bool {
 			return false
 		}
 		text := strconv.FormatUint(x.whole, 10)
-		if x.negative {
+		switch {
+		case x.isBool:
+			text = strconv.FormatBool(x.whole == 1)
+		case x.negative:
 			text = "-" + text
 		}
 		b.Append(text)

@@ -47,6 +47,7 @@ func TestCast(t *testing.T) {
 		"large text":         {large, `["é", null]`, s, `["é",null]`, ""},
 		"categories":         {words, `["b", "a", "b", null]`, s, `["b","a","b",null]`, ""},
 		"codes":              {codes, `[7, -8]`, s, `["7","-8"]`, ""},
+		"words of bools":     {b, `[true, null, false]`, s, `["true",null,"false"]`, ""},
 		"codes as numbers":   {codes, `[7]`, i32, `[7]`, ""},
 		"nothing":            {arrow.Null, `[null, null]`, s, `[null,null]`, ""},
 		"text as a number":   {s, `["1"]`, f64, "", "utf8 cannot be read as float64"},

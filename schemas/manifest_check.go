@@ -34,19 +34,7 @@ func (m *Manifest) Validate() error {
 		v.add("features", "at least one is needed")
 	}
 	categories := 0
-	keys := map[string]bool{}
 	for i := range m.Features {
-		f := &m.Features[i]
-		switch key := f.Key(); {
-		case f.Source != "" && !ValidSource(f.Source):
-			v.add(fmt.Sprintf("features[%d].source", i), "%.300q is no key of a request: at most %d bytes of UTF-8 without control characters", f.Source, maxSourceBytes)
-		case f.Source == ColumnRequestID:
-			v.add(fmt.Sprintf("features[%d].source", i), "%q is the request's id; send the feature under another key", f.Source)
-		case keys[key]:
-			v.add(fmt.Sprintf("features[%d].source", i), "%q is the key of another feature already", key)
-		default:
-			keys[key] = true
-		}
 		m.Features[i].validate(v, fmt.Sprintf("features[%d]", i), taken)
 		for _, c := range m.Features[i].Categories {
 			categories += len(c)
@@ -55,27 +43,8 @@ func (m *Manifest) Validate() error {
 	if categories > MaxCategoryBytes {
 		v.add("features", "their categories have %d bytes in all, at most %d are allowed; use type string", categories, MaxCategoryBytes)
 	}
-	switch {
-	case m.EventTime.Field != "":
-		v.oneOf("event_time.format", string(m.EventTime.Format),
-			string(TimeRFC3339), string(TimeUnix), string(TimeUnixMS), string(TimeUnixUS))
-		if m.EventTime.Field == ColumnRequestID {
-			v.add("event_time.field", "%q is the request's id; send the time under another key", m.EventTime.Field)
-		}
-		if keys[m.EventTime.Field] {
-			v.add("event_time.field", "%q is also a feature; send it under two names", m.EventTime.Field)
-		}
-		if m.EventTime.Zone != "" && m.EventTime.Format != TimeRFC3339 {
-			v.add("event_time.zone", "is of times as text, and event_time.format is %s, which counts in UTC", m.EventTime.Format)
-		}
-	case m.EventTime.Format != "":
-		v.add("event_time.field", "missing, but event_time.format is set")
-	case m.EventTime.Zone != "":
-		v.add("event_time.field", "missing, but event_time.zone is set")
-	}
-	if _, err := m.EventTime.Location(); err != nil {
-		v.add("event_time.zone", "%v", err)
-	}
+	m.validateFields(v)
+	m.validateEventTime(v)
 	if m.NonFinite != "" {
 		v.oneOf("non_finite", string(m.NonFinite), string(NonFiniteReject), string(NonFiniteMissing))
 	}
@@ -121,6 +90,61 @@ func (m *Manifest) Validate() error {
 	v.between("requirements.memory_mb", m.Requires.MemoryMB, 0, math.MaxFloat64)
 	m.validateMonitoring(v)
 	return errors.Join(v.errs...)
+}
+
+// validateFields checks that each field of a request has a name of its own: its key in JSON and
+// Arrow, and an identifier in Avro and Protobuf.
+func (m *Manifest) validateFields(v *violations) {
+	keys := map[string]string{ColumnRequestID: "the request id"} // whose they are
+	fields := map[string]string{ColumnRequestID: "the request id"}
+	claim := func(at, key, field, whose string) {
+		by, taken := keys[key]
+		byField, fieldTaken := fields[field]
+		switch {
+		case taken:
+			v.add(at, "%q is the key of %s already: give %s another", key, by, whose)
+			return
+		case fieldTaken:
+			v.add(at, "%q is %s in Avro and Protobuf, whose names are identifiers, and would be %s too: rename one of the two", field, byField, whose)
+		}
+		keys[key], fields[field] = whose, whose
+	}
+	names := map[string]bool{ColumnRequestID: true} // two of one name are said by their name
+	for i := range m.Features {
+		f := &m.Features[i]
+		at, whose := fmt.Sprintf("features[%d].source", i), fmt.Sprintf("feature %q", f.Name)
+		switch {
+		case f.Source != "" && !ValidSource(f.Source):
+			v.add(at, "%.300q is no key of a request: at most %d bytes of UTF-8 without control characters", f.Source, maxSourceBytes)
+		case !names[f.Name]:
+			claim(at, f.Key(), f.FieldName(), whose)
+		}
+		names[f.Name] = true
+	}
+	if m.EventTime.Field != "" {
+		claim("event_time.field", m.EventTime.Field, m.EventTime.Field, "the event time")
+	}
+}
+
+func (m *Manifest) validateEventTime(v *violations) {
+	switch {
+	case m.EventTime.Field != "":
+		v.oneOf("event_time.format", string(m.EventTime.Format),
+			string(TimeRFC3339), string(TimeUnix), string(TimeUnixMS), string(TimeUnixUS))
+		if n := len(m.EventTime.Field); n > MaxEventTimeField {
+			v.add("event_time.field", "it has %d bytes; at most %d are allowed", n, MaxEventTimeField)
+		}
+		if m.EventTime.Zone != "" && m.EventTime.Format != TimeRFC3339 {
+			v.add("event_time.zone", "is of times as text, and event_time.format is %s, which counts in UTC", m.EventTime.Format)
+		}
+	case m.EventTime.Format != "":
+		v.add("event_time.field", "missing, but event_time.format is set")
+	case m.EventTime.Zone != "":
+		v.add("event_time.field", "missing, but event_time.zone is set")
+	}
+	if _, err := m.EventTime.Location(); err != nil {
+		v.add("event_time.zone", "%v", err)
+	}
 }
 
 func (m *Manifest) validateMonitoring(v *violations) {
@@ -270,6 +294,9 @@ func (f *Feature) checkDefault() error {
 	}
 	return nil
 }
+
+// MaxEventTimeField bounds the bytes of EventTime.Field: reasons of dead letters repeat it.
+const MaxEventTimeField = 120
 
 // maxSourceBytes bounds the key of a feature in requests: reasons of dead letters repeat it.
 const maxSourceBytes = 240

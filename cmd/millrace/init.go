@@ -30,7 +30,7 @@ func initCommand(o *options) *cobra.Command {
 		Args: args(cobra.ExactArgs(1)),
 		RunE: o.configured(func(cmd *cobra.Command, cfg config.Config, given []string) error {
 			init.Path = given[0]
-			if given, err := data.given(cmd); err != nil {
+			if given, err := data.given(cmd, false); err != nil {
 				return usage(err)
 			} else if given {
 				init.Data = &data.options

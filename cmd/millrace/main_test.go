@@ -106,6 +106,7 @@ const nowhere = "kafka.brokers=127.0.0.1:1"
 
 func TestExitCodes(t *testing.T) {
 	empty := t.TempDir()
+	const stored = " --from 2024-01-01T00:00:00Z --to 2024-02-01T00:00:00Z"
 	for name, tc := range map[string]struct {
 		args   string
 		code   int
@@ -130,6 +131,12 @@ func TestExitCodes(t *testing.T) {
 		"empty repository":       {"check --set models.repository=" + empty, 0, "ok", ""},
 		"run without a model":    {"run --set http.addr= --roles worker --set models.repository=" + empty, 1, "", "holds no model"},
 		"init of nothing":        {"init " + empty + "/none.onnx --set models.repository=" + empty, 1, "", "none.onnx"},
+		"label of no data":       {"init m.onnx --label y", 2, "", "--label says what --data is: name the table"},
+		"reference of nothing":   {"reference m 1", 2, "", "--data, or --from and --to: say of which rows"},
+		"label of stored rows":   {"reference m 1 --label y" + stored, 2, "", "--label is of a table (--data); what stored rows are says the manifest"},
+		"window of stored rows":  {"reference m 1 --window 1h --rate 0.1 --categorical x --set models.repository=" + empty + stored, 1, "", "load model m/1"},
+		"window of milliseconds": {"reference m 1 --window 1ms" + stored, 2, "", "--window: must be whole seconds, 1s to 8784h0m0s, got 1ms"},
+		"end before the start":   {"reference m 1 --from 2024-02-01T00:00:00Z --to 2024-01-01T00:00:00Z", 2, "", "--to must be after --from"},
 		"negative requests":      {"demo --requests -1", 2, "", "--requests must be at least 0"},
 		"letter without a slash": {"deadletters show 17", 2, "", `"17" is no dead letter's id`},
 		"letter without offset":  {"deadletters show 1/", 2, "", "is no dead letter's id"},

@@ -35,20 +35,29 @@ func (d *dataFlags) add(cmd *cobra.Command) {
 	f.Float64Var(&o.Rate, "rate", 0, "of windows without drift, the share that may breach a check by chance (default 0.05)")
 }
 
-// given tells whether there is a table, and what is wrong with the flags.
-func (d *dataFlags) given(cmd *cobra.Command) (bool, error) {
+// given tells whether there is a table, and what is wrong with the flags. stored says that there are
+// stored rows in its place, of which the manifest says what they are.
+func (d *dataFlags) given(cmd *cobra.Command, stored bool) (bool, error) {
 	if cmd.Flags().Changed("positive-above") {
 		d.options.PositiveAbove = &d.above
 	}
-	if d.options.Path == "" {
-		for _, name := range []string{"label", "positive-above", "positive", "score", "time", "categorical", "optional", "ignore", "type", "window", "rate"} {
-			if cmd.Flags().Changed(name) {
-				return false, fmt.Errorf("--%s says what --data is: name the table", name)
-			}
-		}
-		return false, nil
+	if d.options.Path != "" {
+		return true, d.options.Validate()
 	}
-	return true, d.options.Validate()
+	names := []string{"label", "positive-above", "positive", "score", "time", "optional", "ignore", "type", "input-format", "delimiter"}
+	if !stored {
+		names = append(names, "categorical", "window", "rate")
+	}
+	for _, name := range names {
+		switch {
+		case !cmd.Flags().Changed(name):
+		case stored:
+			return false, fmt.Errorf("--%s is of a table (--data); what stored rows are says the manifest", name)
+		default:
+			return false, fmt.Errorf("--%s says what --data is: name the table", name)
+		}
+	}
+	return false, d.options.Validate()
 }
 
 func referenceCommand(o *options) *cobra.Command {
@@ -66,12 +75,13 @@ func referenceCommand(o *options) *cobra.Command {
 			"  millrace reference flights 1 --from 2024-01-01T00:00:00Z --to 2024-02-01T00:00:00Z",
 		Args: args(cobra.ExactArgs(2)),
 		RunE: o.configured(func(cmd *cobra.Command, cfg config.Config, given []string) error {
-			isTable, err := data.given(cmd)
+			isStored := from != "" || to != ""
+			isTable, err := data.given(cmd, isStored)
 			if err != nil {
 				return usage(err)
 			}
 			var learned operate.Learned
-			switch isStored := from != "" || to != ""; {
+			switch {
 			case isTable == isStored:
 				return usage(errors.New("--data, or --from and --to: say of which rows"))
 			case isTable:
@@ -83,6 +93,9 @@ func referenceCommand(o *options) *cobra.Command {
 				}
 				if err != nil {
 					return usage(fmt.Errorf("--from and --to: times as 2024-01-31T00:00:00Z: %w", err))
+				}
+				if !end.After(start) {
+					return usage(fmt.Errorf("--to must be after --from, and %s is not", to))
 				}
 				learned, err = operate.MakeReferenceOfStored(cmd.Context(), cfg, given[0], given[1], start, end, data.options)
 			}

@@ -174,7 +174,11 @@ func putDecimal(scale int) func(b *builder, v []byte) bool {
 // arrowField is the field of the Source's schema.
 func (f *ipcField) arrowField() arrow.Field {
 	if f.kind != kindNone {
-		return arrow.Field{Name: f.Name, Type: kindTypes[f.kind], Nullable: true}
+		field := arrow.Field{Name: f.Name, Type: kindTypes[f.kind], Nullable: true}
+		if f.kind == kindTimestamp {
+			field.Metadata = zonedMetadata(f.Stored.Zone != "")
+		}
+		return field
 	}
 	out := arrow.Field{Name: f.Name, Type: arrow.StructOf(), Nullable: true, Metadata: arrow.NewMetadata([]string{typeKey}, []string{f.Stored.ID.String()})}
 	switch f.Stored.ID {

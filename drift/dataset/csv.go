@@ -90,10 +90,14 @@ func newCSVReader(r io.Reader, delimiter byte) (*csvReader, error) {
 	switch head := c.buf[:c.end]; {
 	case bytes.HasPrefix(head, bom):
 		c.start = len(bom)
-	case bytes.HasPrefix(head, []byte{0xff, 0xfe}) || bytes.HasPrefix(head, []byte{0xfe, 0xff}):
+	case isUTF16(head):
 		return nil, errors.New("it is UTF-16: convert it to UTF-8")
 	}
 	return c, nil
+}
+
+func isUTF16(head []byte) bool {
+	return bytes.HasPrefix(head, []byte{0xff, 0xfe}) || bytes.HasPrefix(head, []byte{0xfe, 0xff})
 }
 
 // read reads the next record that is not an empty line into fields, which are valid until
@@ -206,7 +210,7 @@ func (c *csvReader) quotedField(b []byte, at int) (field []byte, after int, err 
 // csvRows gives the records of CSV as rows.
 type csvRows struct {
 	*csvReader
-	columns int
+	names []string
 }
 
 // row returns the next row, nil at the end.
@@ -215,8 +219,11 @@ func (c *csvRows) row() ([]cell, error) {
 	if !more || err != nil {
 		return nil, err
 	}
-	if len(c.fields) != c.columns {
-		return nil, fmt.Errorf("line %d has %d fields, and the first has %d", c.line, len(c.fields), c.columns)
+	if len(c.fields) != len(c.names) {
+		if err := otherDelimiter(c.names[0]); err != nil && len(c.names) == 1 {
+			return nil, err
+		}
+		return nil, fmt.Errorf("line %d has %d fields, and the first has %d", c.line, len(c.fields), len(c.names))
 	}
 	return c.fields, nil
 }

@@ -41,6 +41,42 @@ type Source interface {
 	Close() error
 }
 
+// Zoned tells what the times of a column of a Source's schema say of their zone. Times without one
+// are read as UTC.
+func Zoned(f arrow.Field) ZoneForm {
+	form, _ := f.Metadata.GetValue(zoneKey)
+	switch {
+	case f.Type.ID() == arrow.DATE32:
+		return ZoneNone
+	case f.Type.ID() != arrow.TIMESTAMP:
+		return ZoneUnknown
+	default:
+		return ZoneForm(form)
+	}
+}
+
+// ZoneForm is what times of a column say of their zone.
+type ZoneForm string
+
+// What they say.
+const (
+	ZoneUnknown ZoneForm = ""     // some of them one, or nobody knows
+	ZoneNone    ZoneForm = "none" // all of them none
+	ZoneAll     ZoneForm = "all"  // each of them one
+)
+
+// zoneKey is the key of a field's metadata that has its ZoneForm.
+const zoneKey = "zone"
+
+// zonedMetadata is of times that all have a zone, or have none.
+func zonedMetadata(zone bool) arrow.Metadata {
+	form := ZoneNone
+	if zone {
+		form = ZoneAll
+	}
+	return arrow.NewMetadata([]string{zoneKey}, []string{string(form)})
+}
+
 // Columns returns the indices of columns by their names.
 func Columns(s Source, names ...string) ([]int, error) {
 	out := make([]int, len(names))
@@ -108,7 +144,7 @@ func (t *base) setSchema(fields []arrow.Field) error {
 	seen := make(map[string]int, len(fields))
 	for i, f := range fields {
 		if j, twice := seen[f.Name]; twice {
-			return fmt.Errorf("columns %d and %d are both called %q", j+1, i+1, f.Name)
+			return fmt.Errorf("columns %d and %d are both called %q: rename one of them", j+1, i+1, f.Name)
 		}
 		seen[f.Name] = i
 	}

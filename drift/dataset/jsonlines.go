@@ -91,7 +91,7 @@ func space(v []byte) []byte {
 
 var (
 	errObject = errors.New("it is not one JSON object")
-	errArray  = errors.New("it is a JSON array: JSON lines have one object a line")
+	errArray  = errors.New("it is a JSON array: JSON lines have one object a line (pandas: to_json(orient='records', lines=True))")
 )
 
 // object reads a line into cells. Of a key that comes twice, the last value counts.

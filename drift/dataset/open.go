@@ -127,7 +127,9 @@ func open(ctx context.Context, path string, file *os.File, o Options) (s Source,
 		}
 	}
 	if o.Format == "" && compressed == compressionNone {
-		o.Format = sniff(head)
+		if o.Format = sniff(head); o.Format == FormatCSV && bytes.IndexByte(head, 0) >= 0 && !isUTF16(head) {
+			return nil, errors.New("it holds bytes that no text has: what is read is CSV, JSON lines, Parquet and Arrow")
+		}
 	}
 	if o.Format == "" {
 		o.Format = FormatCSV
@@ -147,8 +149,8 @@ func open(ctx context.Context, path string, file *os.File, o Options) (s Source,
 		s, err = openArrow(t, file, info.Size())
 	default:
 		s, err := openText(ctx, t, file, info.Size(), compressed)
-		if err == nil && guess && o.Format == FormatCSV && s.Schema().NumFields() == 1 && strings.ContainsAny(s.Schema().Field(0).Name, ";\t|") {
-			return nil, fmt.Errorf("its only column is called %q: give the character between values (--delimiter), or a comma where that is right", s.Schema().Field(0).Name)
+		if err == nil && guess && o.Format == FormatCSV && s.Schema().NumFields() == 1 {
+			err = otherDelimiter(s.Schema().Field(0).Name)
 		}
 		return s, err
 	}
@@ -156,6 +158,14 @@ func open(ctx context.Context, path string, file *os.File, o Options) (s Source,
 		return nil, err
 	}
 	return withTypes(s, o)
+}
+
+// otherDelimiter refuses the name of an only column that looks like several.
+func otherDelimiter(name string) error {
+	if !strings.ContainsAny(name, ";\t|") {
+		return nil
+	}
+	return fmt.Errorf("its only column is called %q: give the character between values (--delimiter), or a comma where that is right", name)
 }
 
 // regular refuses what is no file with contents.
@@ -201,7 +211,7 @@ func sniff(head []byte) string {
 		return FormatArrow
 	case bytes.HasPrefix(head, []byte{0xff, 0xff, 0xff, 0xff}):
 		return FormatArrowStream
-	case bytes.HasPrefix(text, []byte("{")):
+	case bytes.HasPrefix(text, []byte("{")), bytes.HasPrefix(text, []byte("[")) && bytes.HasPrefix(space(text[1:]), []byte("{")):
 		return FormatJSONLines
 	default:
 		return FormatCSV

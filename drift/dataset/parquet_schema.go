@@ -131,6 +131,9 @@ func pqFields(f *parquet.File, schema []format.SchemaElement) (fields []arrow.Fi
 			}
 			leaf.chunk = f.RowGroups()[0].ColumnChunks()[leaf.leaf].(*parquet.FileColumnChunk) //nolint:forcetypeassert // the library says so
 			field.Type = kindTypes[leaf.kind]
+			if t, ok := e.LogicalType.Value.(*format.TimestampType); ok {
+				field.Metadata = zonedMetadata(t.IsAdjustedToUTC)
+			}
 		}
 		fields, leaves = append(fields, field), append(leaves, leaf)
 	}

@@ -315,7 +315,7 @@ func (w *words) has(v []byte) bool {
 }
 
 // forms are what the values of a column look like, a bit each.
-type forms uint8
+type forms uint16
 
 const (
 	formBool    forms = 1 << iota
@@ -324,9 +324,11 @@ const (
 	formMinus         // a negative integer
 	formFloat         // any other number
 	formDate          // without a time
-	formTime          // with one
+	formTime          // with one, and without a zone
+	formZoned         // with both
 	formOther         // any other text
 	formNumbers = formInt | formBig | formMinus | formFloat
+	formTimes   = formDate | formTime | formZoned
 )
 
 // wordForm returns the form of a value of CSV.
@@ -368,10 +370,13 @@ func timeForm(v []byte) forms {
 	if _, ok := parseDate(v); ok {
 		return formDate
 	}
-	if _, ok := parseTimestamp(v); ok {
-		return formTime
+	if _, ok := parseTimestamp(v); !ok {
+		return formOther
 	}
-	return formOther
+	if bytes.ContainsAny(v[len("2006-01-02 15:04"):], "Zz+-") {
+		return formZoned
+	}
+	return formTime
 }
 
 // kind returns the narrowest type that holds all of the forms.
@@ -383,7 +388,7 @@ func (f forms) kind() kind {
 		return kindBool
 	case f == formDate:
 		return kindDate
-	case f&^(formDate|formTime) == 0:
+	case f&^formTimes == 0:
 		return kindTimestamp
 	case f&^formNumbers != 0:
 		return kindText

@@ -103,7 +103,7 @@ func (s *textSource) rows(r io.Reader) (rows, error) {
 			s.names = names
 		}
 	}
-	return &csvRows{csvReader: c, columns: len(s.names)}, nil
+	return &csvRows{csvReader: c, names: s.names}, nil
 }
 
 func decompressed(r io.Reader, c compressionKind) (io.ReadCloser, error) {
@@ -196,6 +196,9 @@ func (s *textSource) infer(ctx context.Context) error {
 	fields := make([]arrow.Field, len(s.names))
 	for i, name := range s.names {
 		f := arrow.Field{Name: name, Type: kindTypes[columns[i].forms.kind()], Nullable: true}
+		if times := columns[i].forms & formTimes; times == formZoned || times != 0 && times&formZoned == 0 {
+			f.Metadata = zonedMetadata(times == formZoned)
+		}
 		if columns[i].nested {
 			f.Type, f.Metadata = arrow.StructOf(), arrow.NewMetadata([]string{typeKey}, []string{"object or array"})
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/csv"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,12 +114,15 @@ func TestRefusals(t *testing.T) {
 		"ragged":               {"a.csv", "a,b\n\"1\n\n\",2\n\n3\n", dataset.Options{}, "line 6 has 1 fields, and the first has 2"},
 		"too many":             {"a.csv", "a\n1\n2,3", dataset.Options{}, "line 3 has 2 fields, and the first has 1"},
 		"open quote":           {"a.csv", "a\n1\n\"2\n3\n", dataset.Options{}, "line 3: a quote is not closed before the end of the file"},
-		"column twice":         {"a.csv", "a,b,a\n1,2,3\n", dataset.Options{}, `columns 1 and 3 are both called "a"`},
+		"column twice":         {"a.csv", "a,b,a\n1,2,3\n", dataset.Options{}, `columns 1 and 3 are both called "a": rename one of them`},
 		"utf-16":               {"a.csv", "\xff\xfea\x00\n\x00", dataset.Options{}, "it is UTF-16: convert it to UTF-8"},
 		"type of no column":    {"a.csv", "a,b\n1,2\n", types, `a type is given for column "c", which is not there; there are a, b`},
 		"odd type":             {"a.csv", "c\n1\n", dataset.Options{Types: map[string]arrow.DataType{"c": arrow.PrimitiveTypes.Int8}}, `column "c" cannot be read as int8`},
 		"delimiter":            {"a.csv", "a\n1\n", dataset.Options{Delimiter: '"'}, `the delimiter '"' cannot separate values`},
-		"json array":           {"a.jsonl", `[{"a":1}]`, dataset.Options{}, "line 1: it is a JSON array: JSON lines have one object a line"},
+		"json array":           {"a.jsonl", `[{"a":1}]`, dataset.Options{}, "line 1: it is a JSON array: JSON lines have one object a line (pandas: to_json(orient='records', lines=True))"},
+		"json array of lines":  {"a.json", "[\n {\"a\":1},\n {\"a\":2}]", dataset.Options{}, "line 1: it is a JSON array: JSON lines have one object a line (pandas: to_json(orient='records', lines=True))"},
+		"no text":              {"a.pkl", "\x80\x05\x95\x00\x00a,b\n1,2\n", dataset.Options{}, "it holds bytes that no text has: what is read is CSV, JSON lines, Parquet and Arrow"},
+		"commas for points":    {"a.csv", "a;b\n1,5;2\n", dataset.Options{}, `its only column is called "a;b": give the character between values (--delimiter), or a comma where that is right`},
 		"json over two lines":  {"a.jsonl", "{\"a\":1}\n{\n\"a\":1}", dataset.Options{}, "line 2: it is not one JSON object"},
 		"json two objects":     {"a.jsonl", `{"a":1}{"a":2}`, dataset.Options{}, "line 1: it is not one JSON object"},
 		"json number":          {"a.jsonl", `{"a":1x}`, dataset.Options{}, "line 1: it is not one JSON object"},
@@ -239,4 +243,19 @@ func TestLongTexts(t *testing.T) {
 		return nil
 	}))
 	require.Equal(t, []int64{16, 16, 8}, rows)
+}
+
+// TestZoned: what the times of a column say of their zone is known, whatever the format.
+func TestZoned(t *testing.T) {
+	const all, none, unknown = dataset.ZoneAll, dataset.ZoneNone, dataset.ZoneUnknown
+	for text, want := range map[string]dataset.ZoneForm{
+		"2024-05-01T00:00:00Z\n2024-05-01 00:00+02": all, "2024-05-01T00:00:00\n2024-05-01 00:00": none, "2024-05-01\n2024-05-02": none,
+		"2024-05-01\n2024-05-01T00:00:00": none, "2024-05-01T00:00:00\n2024-05-01T00:00:00Z": unknown, "2024-05-01T00:00:00\nsoon": unknown, "1\n2": unknown,
+	} {
+		src := open(t, write(t, "a.csv", "at\n"+text+"\n"), dataset.Options{})
+		require.Equal(t, want, dataset.Zoned(src.Schema().Field(0)), text)
+		lines := strings.Split(text, "\n")
+		src = open(t, write(t, "a.jsonl", fmt.Sprintf("{\"at\":%q}\n{\"at\":%q}\n", lines[0], lines[1])), dataset.Options{})
+		require.Equal(t, want, dataset.Zoned(src.Schema().Field(0)), text)
+	}
 }

@@ -66,7 +66,8 @@ func Propose(m *schemas.Manifest, ref *schemas.Reference, data Data, rate float6
 	step := max(1, (w.Blocks+mostBlocks-1)/mostBlocks)
 	breached := make([]bool, (w.Blocks+step-1)/step)
 	p.Blocks = len(breached)
-	if err := p.judgeDrift(m, ref, data, step, breached); err != nil {
+	judged := w.every(step)
+	if err := p.judgeDrift(m, ref, data, judged, breached); err != nil {
 		return nil, err
 	}
 	if len(p.Checks) > 1 {
@@ -76,7 +77,7 @@ func Propose(m *schemas.Manifest, ref *schemas.Reference, data Data, rate float6
 		})
 	}
 	if data.Labels != nil && m.Target != nil {
-		p.judgeQuality(m, data, step, breached)
+		p.judgeQuality(m, data, judged, breached)
 	}
 	for _, b := range breached {
 		if b {
@@ -127,9 +128,9 @@ func b2i(b bool) int {
 	return 0
 }
 
-// judgeDrift sets the thresholds of the drift checks, and marks the blocks that breach one.
-func (p *Plan) judgeDrift(m *schemas.Manifest, ref *schemas.Reference, data Data, step int, breached []bool) error {
-	w := data.Windows
+// judgeDrift sets the thresholds of the drift checks, and marks the blocks that breach one. block says
+// in which block a row is, as of Count.
+func (p *Plan) judgeDrift(m *schemas.Manifest, ref *schemas.Reference, data Data, block []int32, breached []bool) error {
 	if len(p.Checks) == 0 {
 		return nil
 	}
@@ -139,7 +140,7 @@ func (p *Plan) judgeDrift(m *schemas.Manifest, ref *schemas.Reference, data Data
 		if at < 0 {
 			return fmt.Errorf("propose thresholds: the reference has a column %q, and the rows have not", ref.Columns[i].Name)
 		}
-		counts[i] = Count(&ref.Columns[i], &data.Columns[at], w.block, w.Blocks)
+		counts[i] = Count(&ref.Columns[i], &data.Columns[at], block, len(breached))
 	}
 	judged := *m
 	monitoring := p.Monitoring
@@ -152,7 +153,7 @@ func (p *Plan) judgeDrift(m *schemas.Manifest, ref *schemas.Reference, data Data
 	least := make([]float64, len(p.Checks)) // p-value of any block
 	smallest := make([][]float64, len(p.Checks))
 	for b := range breached {
-		rows, err := judgeBlock(&judged, ref, counts, b*step)
+		rows, err := judgeBlock(&judged, ref, counts, b)
 		if err != nil {
 			return err
 		}

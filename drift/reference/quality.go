@@ -185,12 +185,12 @@ func qualityChecks(kind schemas.TargetKind) []schemas.Stattest {
 }
 
 // judgeQuality adds the checks of quality, and marks the blocks that breach one.
-func (p *Plan) judgeQuality(m *schemas.Manifest, data Data, step int, breached []bool) {
+func (p *Plan) judgeQuality(m *schemas.Manifest, data Data, block []int32, breached []bool) {
 	l := data.Labels
 	rows := make([][]int, len(breached))
 	for i, row := range l.rows {
-		if b := int(data.Windows.block[row]); b >= 0 && b%step == 0 {
-			rows[b/step] = append(rows[b/step], i)
+		if b := block[row]; b >= 0 {
+			rows[b] = append(rows[b], i)
 		}
 	}
 	byBlock := make([]map[schemas.Stattest]float64, len(breached))

@@ -74,6 +74,27 @@ func TestMake(t *testing.T) {
 }
 
 // TestCutByTime: whole windows are blocks, and what is proposed follows the rate of the rows.
+func cut(t *testing.T, times []int64, window time.Duration) reference.Windows {
+	t.Helper()
+	w, err := reference.CutByTime(times, window)
+	require.NoError(t, err)
+	return w
+}
+
+// TestCutByTimeIsBounded: a window of seconds in rows of decades is refused, not counted; one that is
+// proposed is one that a manifest can have, also of rows with centuries between them.
+func TestCutByTimeIsBounded(t *testing.T) {
+	at := func(year int) int64 { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro() }
+	_, err := reference.CutByTime([]int64{at(1980), at(2020)}, time.Second)
+	require.ErrorContains(t, err, "windows of 1s: the rows span 1262304001 of them, from 1980-01-01T00:00:00Z to 2020-01-01T00:00:00Z, and at most 100000 are told apart")
+	for _, times := range [][]int64{{at(1980), at(2020)}, {at(1900), at(2299)}, {at(2299), at(1900)}} {
+		w := cut(t, times, 0)
+		require.Positive(t, w.Window)
+		require.LessOrEqual(t, w.Window, 366*24*time.Hour)
+		require.Positive(t, w.Lateness)
+	}
+}
+
 func TestCutByTime(t *testing.T) {
 	start := time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC)
 	every := func(step, span time.Duration) []int64 {
@@ -100,7 +121,7 @@ func TestCutByTime(t *testing.T) {
 		"a month, by command": {every(time.Minute, 30*day), 12 * time.Hour, 12 * time.Hour, 59, 360},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := reference.CutByTime(tc.times, tc.window)
+			w := cut(t, tc.times, tc.window)
 			require.Equal(t, tc.want, w.Window)
 			require.Equal(t, tc.blocks, w.Blocks)
 			require.Equal(t, tc.minRows, w.MinRows)
@@ -110,9 +131,9 @@ func TestCutByTime(t *testing.T) {
 	}
 	late := every(time.Minute, 3*day)
 	late[100] -= (25 * time.Minute).Microseconds()
-	require.Equal(t, 25*time.Minute, reference.CutByTime(late, day).Lateness)
+	require.Equal(t, 25*time.Minute, cut(t, late, day).Lateness)
 	late[100] += (2 * day).Microseconds()
-	require.False(t, reference.CutByTime(late, day).Ordered, "rows in no order of time say nothing about lateness")
+	require.False(t, cut(t, late, day).Ordered, "rows in no order of time say nothing about lateness")
 }
 
 // Of TestProposeHoldsRate: 30 plans take five minutes.
@@ -167,7 +188,7 @@ func TestProposeHoldsRate(t *testing.T) {
 			m := manifest(t, columns, "target: {kind: binary, score: score}\n")
 			ref, err := reference.Make(columns)
 			require.NoError(t, err)
-			data := reference.Data{Columns: columns, Windows: reference.CutByTime(times, time.Hour), Labels: reference.LabelsOf(m.Target, &labels, &columns[4])}
+			data := reference.Data{Columns: columns, Windows: cut(t, times, time.Hour), Labels: reference.LabelsOf(m.Target, &labels, &columns[4])}
 			plan, err := reference.Propose(m, ref, data, rate)
 			require.NoError(t, err)
 			require.Zero(t, plan.Breached, "no block of the data itself breaches")

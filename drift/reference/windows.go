@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -29,13 +30,16 @@ const (
 	someRows  = 200     // of a window by which columns are judged
 	untimed   = 20      // blocks of rows without times
 	leastRows = 50      // of a block of rows without times
-	mostBlock = 100_000 // blocks: a window of seconds in rows of years is none
+	mostBlock = 100_000 // windows that rows span: one of seconds in rows of years is none
+
+	longest = 366 * 24 * time.Hour // window that a manifest can have
 )
 
 // CutByTime cuts rows by their event times, in microseconds since 1970. window is the length of
 // a window, or 0 to propose one: a day where ten days of some 200 rows each are there; longer
-// where a day has fewer rows; shorter where fewer days are there.
-func CutByTime(times []int64, window time.Duration) Windows {
+// where a day has fewer rows; shorter where fewer days are there. A window of which the rows span
+// more than 100,000 is an error.
+func CutByTime(times []int64, window time.Duration) (Windows, error) {
 	w := Windows{Window: window, Timed: true}
 	first, last, newest, lag := times[0], times[0], times[0], int64(0)
 	for _, t := range times {
@@ -43,22 +47,26 @@ func CutByTime(times []int64, window time.Duration) Windows {
 		newest = max(newest, t)
 		lag = max(lag, newest-t)
 	}
-	if w.Window == 0 {
+	switch n := (last-first)/max(1, window.Microseconds()) + 1; {
+	case window == 0:
 		w.Window = propose(times, first, last)
+	case n > mostBlock:
+		return w, fmt.Errorf("windows of %s: the rows span %d of them, from %s to %s, and at most %d are told apart: take longer windows, or rows of a shorter time",
+			window, n, time.UnixMicro(first).UTC().Format(time.RFC3339), time.UnixMicro(last).UTC().Format(time.RFC3339), mostBlock)
 	}
 	w.cut(times, first, last)
-	if ordered := time.Duration(lag) * time.Microsecond; ordered <= w.Window/2 {
-		w.Ordered, w.Lateness = true, ordered.Truncate(time.Minute)+time.Minute
+	if lag <= w.Window.Microseconds()/2 {
+		w.Ordered, w.Lateness = true, (time.Duration(lag)*time.Microsecond).Truncate(time.Minute)+time.Minute
 	} else {
 		w.Lateness = 10 * time.Minute
 	}
 	w.Lateness = min(w.Lateness, w.Window)
-	return w
+	return w, nil
 }
 
 func propose(times []int64, first, last int64) time.Duration {
 	const day = 24 * time.Hour
-	var longest, chosen time.Duration
+	var longer, chosen time.Duration
 	for _, length := range lengths {
 		if (last-first)/length.Microseconds() >= mostBlock {
 			continue
@@ -68,7 +76,7 @@ func propose(times []int64, first, last int64) time.Duration {
 		if w.Blocks < fewBlocks {
 			continue
 		}
-		longest = length
+		longer = length
 		if length >= day && w.Rows >= someRows && chosen == 0 {
 			chosen = length
 		}
@@ -76,11 +84,11 @@ func propose(times []int64, first, last int64) time.Duration {
 	switch {
 	case chosen > 0:
 		return chosen
-	case longest > 0:
-		return longest
+	case longer > 0:
+		return longer
 	}
 	// Fewer than ten minutes of rows, or with great gaps.
-	return max(time.Minute, (time.Duration(last-first) * time.Microsecond / fewBlocks).Truncate(time.Minute))
+	return min(longest, max(time.Minute, (time.Duration((last-first)/fewBlocks)*time.Microsecond).Truncate(time.Minute)))
 }
 
 // cut numbers the whole windows that have rows.
@@ -122,6 +130,19 @@ func CutByRows(rows int) Windows {
 	}
 	w.sizes(counts)
 	return w
+}
+
+// every returns the blocks of which each step-th is one, numbered anew; the rows of the others are in
+// none.
+func (w *Windows) every(step int) []int32 {
+	block := make([]int32, len(w.block))
+	for i, b := range w.block {
+		block[i] = -1
+		if b >= 0 && int(b)%step == 0 {
+			block[i] = b / int32(step)
+		}
+	}
+	return block
 }
 
 func (w *Windows) sizes(rows []int64) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/millrace/millrace/inference"
@@ -38,15 +37,12 @@ func Init(path, name, version string, maxBatchSize int) (manifestYAML []byte, er
 	}
 	file := filepath.Base(path)
 	if name == "" {
-		name = strings.ToLower(identifier(strings.Trim(strings.TrimSuffix(file, filepath.Ext(file)), "_-. ")))
+		name = strings.ToLower(schemas.Identifier(strings.Trim(strings.TrimSuffix(file, filepath.Ext(file)), "_-. ")))
 	}
 	if version == "" {
 		version = "1"
 	}
-	w := &manifestWriter{taken: map[string]bool{}, keys: map[string]bool{schemas.ColumnRequestID: true}}
-	for _, c := range append(schemas.SystemColumns(), schemas.ColumnStoredAt) {
-		w.taken[c] = true
-	}
+	w := &manifestWriter{names: schemas.NewColumnNames(), keys: map[string]bool{schemas.ColumnRequestID: true}}
 	w.line("# Written by `millrace init` from the graph in %s.", file)
 	w.line("# What the graph does not say is marked CHECK.")
 	w.line("name: %s", quote(name))
@@ -77,7 +73,7 @@ func Init(path, name, version string, maxBatchSize int) (manifestYAML []byte, er
 
 type manifestWriter struct {
 	text  strings.Builder
-	taken map[string]bool // column names, lower case
+	names *schemas.ColumnNames
 	keys  map[string]bool // of requests
 	score string          // the first output that is a float
 }
@@ -85,32 +81,6 @@ type manifestWriter struct {
 func (w *manifestWriter) line(format string, args ...any) {
 	fmt.Fprintf(&w.text, format+"\n", args...)
 }
-
-// column returns a valid column name close to the wanted one, and takes it.
-func (w *manifestWriter) column(want string) string {
-	name := identifier(want)
-	for n := 2; w.taken[strings.ToLower(name)]; n++ {
-		name = fmt.Sprintf("%s_%d", identifier(want), n)
-	}
-	w.taken[strings.ToLower(name)] = true
-	return name
-}
-
-var notIdentifier = regexp.MustCompile(`[^A-Za-z0-9_]+`)
-
-// identifier makes a column name of any text.
-func identifier(text string) string {
-	name := notIdentifier.ReplaceAllString(text, "_")
-	if !strings.HasSuffix(text, "_") {
-		name = strings.TrimSuffix(name, "_")
-	}
-	if name == "" || isDigit(name[0]) {
-		name = "f" + name
-	}
-	return name[:min(len(name), 100)]
-}
-
-func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // plain writes a column name as YAML.
 func plain(name string) string {
@@ -135,6 +105,8 @@ func (w *manifestWriter) inputs(tensors []Tensor, known map[graphColumn][]string
 	var inputs []string
 	named := true
 	count := 0
+	wants := wantedNames(tensors)
+	names := w.names.GiveAll(wants)
 	w.line("\n# Fields of a request that the model reads, in the order of its input.")
 	w.line("# CHECK: add min and max, and \"out_of_range: reject\" to refuse what lies outside.")
 	w.line("# CHECK: add \"optional: true\" or a default to what a request may leave out; \"sensitive: true\" to personal data.")
@@ -156,14 +128,8 @@ func (w *manifestWriter) inputs(tensors []Tensor, known map[graphColumn][]string
 		w.line("  # Input %s, %s.", quote(t.Name), t)
 		var features []string
 		for c := range t.width() {
-			want := t.Name
-			switch {
-			case t.width() > 1 && len(tensors) > 1:
-				want = fmt.Sprintf("%s_%d", t.Name, c)
-			case t.width() > 1:
-				want = fmt.Sprintf("f%d", c)
-			}
-			name := w.column(want)
+			want, name := wants[0], names[0]
+			wants, names = wants[1:], names[1:]
 			features = append(features, plain(name))
 			if t.width() == 1 && name != t.Name {
 				named = false
@@ -202,6 +168,28 @@ func (w *manifestWriter) inputs(tensors []Tensor, known map[graphColumn][]string
 		w.line("inputs:\n%s", strings.Join(inputs, "\n"))
 	}
 	return errors.Join(errs...)
+}
+
+// wantedNames returns what the columns of inputs are called by the graph, or numbers them. Of inputs
+// that cannot be features it returns none.
+func wantedNames(tensors []Tensor) []string {
+	var wants []string
+	for _, t := range tensors {
+		if t.readable() != nil || len(wants)+t.width() > maxFeatures {
+			continue
+		}
+		for c := range t.width() {
+			switch {
+			case t.width() == 1:
+				wants = append(wants, t.Name)
+			case len(tensors) > 1:
+				wants = append(wants, fmt.Sprintf("%s_%d", t.Name, c))
+			default:
+				wants = append(wants, fmt.Sprintf("f%d", c))
+			}
+		}
+	}
+	return wants
 }
 
 // outputs writes one prediction column for each column of each output tensor; of the
@@ -255,7 +243,7 @@ func (w *manifestWriter) outputs(tensors []Tensor, unusable []error) error {
 
 // output returns the lines of one output and notes the first that can be a score.
 func (w *manifestWriter) output(want string, t Tensor, index int, check string) string {
-	name := w.column(want)
+	name := w.names.Give(want)
 	if check != "" {
 		check = " # CHECK: " + check
 	}

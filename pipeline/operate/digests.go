@@ -69,19 +69,24 @@ func editManifest[T any](dir string, f func(*schemas.ManifestEdit) (T, error)) (
 	return out, replaceFile(filepath.Join(dir, schemas.ManifestFile), e.Text())
 }
 
-// replaceFile writes a file that is there with its old contents or with the new ones.
+// replaceFile writes a file that is there with its old contents or with the new ones, also after a
+// loss of power.
 func replaceFile(path string, contents []byte) error {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return err
 	}
 	_, err = file.Write(contents)
-	err = errors.Join(err, file.Chmod(0o644), file.Close()) // models are no secrets
+	err = errors.Join(err, file.Chmod(0o644), file.Sync(), file.Close()) // models are no secrets
 	if err == nil {
 		err = os.Rename(file.Name(), path)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(file.Name()))
 	}
-	return nil
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close()) // what follows is not on the disk before
 }

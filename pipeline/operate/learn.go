@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,6 +39,9 @@ type DataOptions struct {
 	Replace bool // write over the reference, the sample and the monitoring that the manifest has
 }
 
+// maxWindow is the longest window that a manifest can have.
+const maxWindow = 366 * 24 * time.Hour
+
 // Validate reports all that is wrong with the options, without reading anything.
 func (o DataOptions) Validate() error {
 	var errs []error
@@ -59,8 +61,8 @@ func (o DataOptions) Validate() error {
 	if o.Rate != 0 && !(o.Rate >= 1e-6 && o.Rate <= 0.5) {
 		bad("--rate: must be from 1e-6 to 0.5, got %v", o.Rate)
 	}
-	if o.Window != 0 && (o.Window < time.Second || o.Window%time.Second != 0) {
-		bad("--window: must be whole seconds, got %s", o.Window)
+	if o.Window != 0 && (o.Window < time.Second || o.Window%time.Second != 0 || o.Window > maxWindow) {
+		bad("--window: must be whole seconds, 1s to %s, got %s", maxWindow, o.Window)
 	}
 	return errors.Join(errs...)
 }
@@ -87,9 +89,11 @@ type learner struct {
 	m      *schemas.Manifest // what the text says, as far as it was edited
 	from   []int             // the column of the data that a feature is
 	what   []summary         // of each feature
+	failed []int             // rows that the model fails on, ascending
 	look   []string          // what a person is to look at
 	stored bool              // the data have the outputs as well, as they were stored
 	served bool              // the version was there before: the types of its columns stay
+	was    *schemas.Manifest // of the version that was there before; nil: none
 }
 
 // parse reads the manifest as it has become.
@@ -112,6 +116,10 @@ func (l *learner) match() error {
 		if len(found) == 0 { // as stored rows call it
 			found = l.t.schema.FieldIndices(f.Name)
 		}
+		if len(found) == 0 && slices.Contains(l.t.nested, f.Key()) {
+			_, err := l.t.index(f.Key())
+			return err
+		}
 		if len(found) == 0 {
 			missing = append(missing, f.Key())
 			continue
@@ -132,11 +140,20 @@ func (l *learner) match() error {
 		names[i] = l.t.schema.Field(column).Name
 	}
 	if !l.unnamed() {
-		return fmt.Errorf("%s has no column %s of the model's features; it has %s: rename one of the two", l.t.name, strings.Join(missing, ", "), strings.Join(names, ", "))
+		return fmt.Errorf("%s has no column %s of the model's features; it has %s: rename one of the two", l.t.name, few(quoted(missing)), few(quoted(names)))
 	}
 	if len(rest) != len(l.m.Features) {
 		return fmt.Errorf("the graph has one input of %d columns without names, and %s has %d columns beside those of --label, --score and --time (%s): "+
-			"leave out by --ignore those that are no feature", len(l.m.Features), l.t.name, len(rest), strings.Join(names, ", "))
+			"leave out by --ignore those that are no feature", len(l.m.Features), l.t.name, len(rest), few(quoted(names)))
+	}
+	for _, name := range names {
+		switch {
+		case l.served:
+		case name == schemas.ColumnRequestID:
+			return fmt.Errorf("%s: column %q would be a feature, and is the id of a request: leave it out by --ignore, or rename it", l.t.name, name)
+		case name != "" && !schemas.ValidSource(name):
+			return fmt.Errorf("%s: column %q would be a feature, and no request can have a key of such characters, or of that length: rename it", l.t.name, name)
+		}
 	}
 	if l.served { // requests and rows bear its names
 		l.from = rest
@@ -150,16 +167,14 @@ func (l *learner) match() error {
 			return err
 		}
 	}
-	taken := map[string]bool{}
-	for _, c := range append(schemas.SystemColumns(), schemas.ColumnStoredAt) {
-		taken[c] = true
-	}
+	given := schemas.NewColumnNames()
+	given.Take(l.o.Time)
+	given.Take(l.m.EventTime.Field)
 	for _, o := range l.m.Outputs {
-		taken[strings.ToLower(o.Name)] = true
+		given.Take(o.Name)
 	}
-	for i, column := range rest {
-		l.from[i] = column
-		name := columnName(names[i], taken)
+	l.from = rest
+	for i, name := range given.GiveAll(names) {
 		if err := l.e.RenameFeature(passing(i), name); err != nil {
 			return err
 		}
@@ -192,22 +207,6 @@ func (l *learner) unnamed() bool {
 	return true
 }
 
-var notColumn = regexp.MustCompile(`[^A-Za-z0-9_]+`)
-
-// columnName returns a valid name close to a data column's, and takes it.
-func columnName(of string, taken map[string]bool) string {
-	name := strings.Trim(notColumn.ReplaceAllString(of, "_"), "_")
-	if name == "" || name[0] >= '0' && name[0] <= '9' {
-		name = "f_" + name
-	}
-	name = name[:min(len(name), 100)]
-	for n, want := 2, name; taken[strings.ToLower(name)]; n++ {
-		name = fmt.Sprintf("%s_%d", want, n)
-	}
-	taken[strings.ToLower(name)] = true
-	return name
-}
-
 // features fills in types, categories, ranges and what is optional, where the manifest says nothing.
 func (l *learner) features() error {
 	for _, given := range []struct {
@@ -222,9 +221,14 @@ func (l *learner) features() error {
 	}
 	l.what = make([]summary, len(l.m.Features))
 	for i := range l.m.Features {
-		l.what[i] = l.t.summarize(l.from[i])
-		if err := l.feature(&l.m.Features[i], &l.what[i], l.t.schema.Field(l.from[i]).Name); err != nil {
-			return fmt.Errorf("column %q: %w", l.t.schema.Field(l.from[i]).Name, err)
+		f, column := &l.m.Features[i], l.t.schema.Field(l.from[i]).Name
+		err := l.spell(f, l.from[i])
+		if err == nil {
+			l.what[i] = l.t.summarize(l.from[i])
+			err = l.feature(f, &l.what[i], column)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: column %q: %w", l.t.name, column, err)
 		}
 	}
 	return l.parse()
@@ -238,10 +242,19 @@ func (l *learner) feature(f *schemas.Feature, s *summary, column string) error {
 	isText, isBool := s.typ.ID() == arrow.STRING, s.typ.ID() == arrow.BOOL
 	switch {
 	case s.typ.ID() == arrow.TIMESTAMP || s.typ.ID() == arrow.DATE32:
-		return errors.New("it holds times, which no graph takes: name it by --time, or leave it out by --ignore")
-	case l.served && isText && f.Type != schemas.TypeString && f.Type != schemas.TypeCategory,
-		l.served && !isText && f.Type == schemas.TypeString:
-		return fmt.Errorf("it is %s, and feature %s is %s", s.typ, f.Name, f.Type)
+		return fmt.Errorf("it holds times, which no graph takes: name it by --time, leave it out by --ignore, or take it as text by --type %s=text", column)
+	case isText && f.Type == schemas.TypeBool:
+		return fmt.Errorf("it holds text (%s), and feature %s is true or false: write it as true and false, or as 1 and 0", few(s.words), f.Name)
+	case isText && f.Type.Numeric() && numbersWithCommas(s.words):
+		return errors.New("it holds numbers with commas: write them with a point, and thousands without a separator")
+	case isText && f.Type.Numeric() && mostlyNumbers(s.words):
+		return fmt.Errorf("it holds text, %s among it: --type %s=float reads numbers, and what is none as missing", few(strange(s.words)), column)
+	case l.served && isText && f.Type.Numeric():
+		return fmt.Errorf("it holds text (%s), and feature %s is %s", few(s.words), f.Name, f.Type)
+	case isText && f.Type == schemas.TypeCategory:
+		if err := l.knownWords(f, s); err != nil {
+			return err
+		}
 	case l.served:
 	case isText && f.Type.Numeric():
 		// The graph takes numbers: those of the categories, in an order that it was trained with.
@@ -249,20 +262,30 @@ func (l *learner) feature(f *schemas.Feature, s *summary, column string) error {
 			return err
 		}
 		l.note("feature %s is text, and the graph takes numbers: the position in categories, from 0, which are in the order of the alphabet: compare with the encoder of your training", f.Name)
-	case isText && f.Type == schemas.TypeString && (slices.Contains(l.o.Categorical, column) || !s.beyond && len(s.words) <= fewWords):
+	case isText && f.Type == schemas.TypeString && (slices.Contains(l.o.Categorical, column) || !s.beyond && len(s.words) > 0 && len(s.words) <= fewWords):
 		if err := l.category(f.Name, s, false); err != nil {
 			return err
 		}
-	case isBool && f.Type.Numeric() && s.missing == 0:
+	case isBool && f.Type.Numeric() && s.missing == 0 && !slices.Contains(l.o.Optional, column):
 		if err := set("type", string(schemas.TypeBool)); err != nil {
 			return err
 		}
+	case isBool && f.Type.Numeric():
+		l.note("feature %s may be missing, which no bool may be: requests send 1, 0 or null, and not true", f.Name)
 	}
-	if f.Type.Numeric() && !isText && !isBool && f.Min == nil && f.Max == nil && s.low < s.high {
-		low, high := outward(s.low, s.high)
-		if err := errors.Join(set("max", schemas.YAMLNumber(high)), set("min", schemas.YAMLNumber(low))); err != nil {
-			return err
+	if f.Type.Numeric() && !isText && !isBool {
+		if s.infinite > 0 {
+			l.note("%d rows of column %q hold an infinity, which no request can have: send null or the largest number that makes sense", s.infinite, column)
 		}
+		if f.Min == nil && f.Max == nil && s.low < s.high {
+			low, high := outward(s.low, s.high)
+			if err := errors.Join(set("max", schemas.YAMLNumber(high)), set("min", schemas.YAMLNumber(low))); err != nil {
+				return err
+			}
+		}
+	}
+	if s.missing == l.t.rows {
+		l.note("column %q has no value in any row", column)
 	}
 	return l.optional(f, s, column)
 }
@@ -310,18 +333,24 @@ func (l *learner) category(name string, s *summary, alphabet bool) error {
 // optional marks what the data leave out, or the flags name.
 func (l *learner) optional(f *schemas.Feature, s *summary, column string) error {
 	named := slices.Contains(l.o.Optional, column)
-	if f.Optional || f.Default != nil || s.missing == 0 && !named {
+	switch {
+	case f.Optional || f.Default != nil || s.missing == 0 && !named:
 		return nil
-	}
-	if l.served {
-		return fmt.Errorf("%d rows have no value, and the manifest says neither that feature %s is optional nor a default", s.missing, f.Name)
+	case l.served && named:
+		return fmt.Errorf("--optional is of new versions: under feature %s of this one's manifest write optional: true, or a default where it is a bool or a whole number; or make the next version by `millrace init`", f.Name)
+	case l.served:
+		return fmt.Errorf("%d rows have no value, and feature %s must have one: fill these rows or leave them out; or write optional: true, or a default, under the feature in the manifest", s.missing, f.Name)
 	}
 	if err := l.parse(); err != nil {
 		return err
 	}
 	now, _ := l.m.Feature(f.Name)
 	if now.Type == schemas.TypeBool || now.Type == schemas.TypeInt32 || now.Type == schemas.TypeInt64 {
-		return fmt.Errorf("%d rows have no value, and a %s has none for absent: give feature %s a default in the manifest, and run `millrace reference`, or fill the rows", s.missing, now.Type, f.Name)
+		why := "--optional names it"
+		if s.missing > 0 {
+			why = fmt.Sprintf("%d rows have no value", s.missing)
+		}
+		return fmt.Errorf("%s, and a %s has none for absent: fill the rows; or run `millrace init` without --data, write a default under feature %s of the manifest, and then run `millrace reference`", why, now.Type, f.Name)
 	}
 	return l.e.SetFeature(f.Name, "optional", "true")
 }
@@ -331,106 +360,34 @@ func (l *learner) eventTime() ([]int64, error) {
 	if l.o.Time == "" {
 		return nil, nil
 	}
-	times, format, err := l.t.times(l.o.Time)
+	loc, err := l.m.EventTime.Location()
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case l.m.EventTime.Field != "" || l.stored:
+	times, err := l.t.times(l.o.Time, loc)
+	if err != nil {
+		return nil, err
+	}
+	local := times.format == schemas.TimeRFC3339 && !times.zoned // some of them
+	switch of := l.m.EventTime; {
+	case l.stored:
+	case of.Field != "":
+		if local && of.Format == schemas.TimeRFC3339 && of.Zone == "" {
+			l.note("times of column %q say no zone and are taken for UTC; requests with such times become dead letters, as event_time of the manifest has no zone", l.o.Time)
+		}
 	case l.served:
 		l.note("the version takes the time of Kafka for that of a request; --time is of the data alone")
+	case slices.ContainsFunc(l.m.Features, func(f schemas.Feature) bool { return f.Key() == l.o.Time }):
+		return nil, fmt.Errorf("--time: column %q is a feature too, and requests send their time under a name of its own: copy the column under another name", l.o.Time)
 	default:
-		if err := l.e.SetSection("event_time", "event_time:", "  field: "+schemas.YAMLText(l.o.Time), "  format: "+string(format)); err != nil {
+		lines := []string{"event_time:", "  field: " + schemas.YAMLText(l.o.Time), "  format: " + string(times.format)}
+		if local {
+			lines = append(lines, "  zone: UTC # CHECK: of times that say none, as those of the data")
+			l.note("times of column %q say no zone: they are taken for UTC, in the data and in requests (event_time.zone). If they are of another zone, write it there, as Europe/Berlin, and run `millrace reference --replace`", l.o.Time)
+		}
+		if err := l.e.SetSection("event_time", lines...); err != nil {
 			return nil, err
 		}
 	}
-	return times, l.parse()
-}
-
-// target writes what labels say, where the manifest does not.
-func (l *learner) target() error {
-	if l.o.Label == "" || l.m.Target != nil {
-		return nil
-	}
-	column, err := l.t.index(l.o.Label)
-	if err != nil {
-		return fmt.Errorf("--label: %w", err)
-	}
-	s := l.t.summarize(column)
-	t, err := l.proposeTarget(&s)
-	if err != nil {
-		return fmt.Errorf("--label %s: %w", l.o.Label, err)
-	}
-	lines := []string{"target:", "  kind: " + string(t.Kind), "  score: " + schemas.YAMLText(t.Score)}
-	if t.Kind == schemas.TargetBinary {
-		lines = append(lines, "  threshold: 0.5 # predicted positive from here")
-		if t.Positive != "" {
-			lines = append(lines, "  positive: "+schemas.YAMLText(t.Positive))
-		} else {
-			lines = append(lines, "  positive_above: "+schemas.YAMLNumber(t.PositiveAbove)+" # a label above it is positive")
-		}
-	}
-	if err := l.e.SetSection("target", lines...); err != nil {
-		return err
-	}
-	return l.parse()
-}
-
-// proposeTarget tells the kind of problem by the labels and the outputs.
-func (l *learner) proposeTarget(s *summary) (schemas.Target, error) {
-	var class, score string // the first output of each kind
-	floats := 0
-	for _, o := range l.m.Outputs {
-		switch isFloat := o.Type == schemas.TypeFloat32 || o.Type == schemas.TypeFloat64; {
-		case isFloat:
-			if floats++; score == "" {
-				score = o.Name
-			}
-		case class == "" && o.Type != schemas.TypeBool:
-			class = o.Name
-		}
-	}
-	isText, isBool := s.typ.ID() == arrow.STRING, s.typ.ID() == arrow.BOOL
-	values := len(s.words)
-	two := isBool || !isText && s.whole && s.low != s.high && l.takesTwo(s)
-	switch {
-	case l.o.PositiveAbove != nil && isText:
-		return schemas.Target{}, errors.New("it holds text, and --positive-above is for numbers: give --positive")
-	case l.o.Positive != "" && !isText:
-		return schemas.Target{}, errors.New("it holds numbers, and --positive is for text: give --positive-above")
-	case l.o.PositiveAbove != nil || l.o.Positive != "" || two && floats == 1 || isText && values == 2 && floats == 1:
-		t := schemas.Target{Kind: schemas.TargetBinary, Score: score, Positive: l.o.Positive}
-		switch {
-		case floats == 0:
-			return t, errors.New("no output is a float, which a probability of the positive class would be")
-		case l.o.PositiveAbove != nil:
-			t.PositiveAbove = *l.o.PositiveAbove
-		case isText && t.Positive == "":
-			return t, fmt.Errorf("it holds %s: say which is positive by --positive", strings.Join(s.words, " and "))
-		case !isText && !isBool && (s.low > 0 || s.high <= 0):
-			t.PositiveAbove = (s.low + s.high) / 2
-			l.note("a label above %v is positive, as labels are %v and %v: else give --positive-above", t.PositiveAbove, s.low, s.high)
-		}
-		return t, nil
-	case class != "" && (isText || s.whole):
-		return schemas.Target{Kind: schemas.TargetMulticlass, Score: class}, nil
-	case score != "" && !isText && !isBool:
-		return schemas.Target{Kind: schemas.TargetRegression, Score: score}, nil
-	default:
-		return schemas.Target{}, fmt.Errorf("it holds %s, which no output predicts", s.typ)
-	}
-}
-
-// takesTwo tells whether numbers take only their least and greatest value.
-func (l *learner) takesTwo(s *summary) bool {
-	column, _ := l.t.index(l.o.Label)
-	for _, part := range l.t.parts(column) {
-		number := numberAt(part)
-		for row := range part.Len() {
-			if x := number(row); !part.IsNull(row) && x != s.low && x != s.high && !math.IsNaN(x) {
-				return false
-			}
-		}
-	}
-	return true
+	return times.micros, l.parse()
 }

@@ -2,6 +2,7 @@ package operate
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,12 +27,6 @@ import (
 	"github.com/millrace/millrace/sinks/clickhouse/history"
 )
 
-// The files of a version beside its manifest and its artifact.
-const (
-	referenceFile = "reference.json"
-	sampleFile    = "sample.arrow"
-)
-
 // sampleRows is how many rows of the data a sample has at most.
 const sampleRows = 500
 
@@ -42,7 +37,8 @@ type Learned struct {
 }
 
 // MakeReference makes the reference, the sample and the monitoring of a version that exists, of
-// data. The version is changed when all of it has been made and the model loads with it, or not at all.
+// data. The version is changed when all of it has been made and the model loads with it, or not at all,
+// wherever the process is killed.
 func MakeReference(ctx context.Context, cfg config.Config, name, version string, o DataOptions) (Learned, error) {
 	return makeReference(ctx, cfg, inference.Ref{Name: name, Version: version}, o, func(*inference.Model) (*learner, error) {
 		t, err := o.read(ctx)
@@ -96,26 +92,26 @@ func makeReference(ctx context.Context, cfg config.Config, ref inference.Ref, o 
 	if !o.Replace && (m.Manifest.Reference != nil || m.Manifest.Sample != nil) {
 		return Learned{}, fmt.Errorf("model %s has a reference or a sample: --replace writes over them, and what was judged by them cannot be compared with what will be", ref)
 	}
+	if !o.Replace && m.Manifest.Monitoring != nil && m.Manifest.Monitoring.Reference != nil {
+		return Learned{}, fmt.Errorf("model %s learns its reference from what it answers: take monitoring.reference out of its manifest, or write that section anew by --replace", ref)
+	}
 	l, err := read(m)
 	if err != nil {
 		return Learned{}, err
 	}
 	return withDraft(cfg, func(temp config.Config) (Learned, error) {
 		made := filepath.Join(temp.Models.Repository, ref.Name, ref.Version)
-		if err := copyVersion(made, dir); err != nil {
-			return Learned{}, err
+		if err := copyArtifact(made, dir, m.Manifest); err != nil {
+			return Learned{}, fmt.Errorf("copy model %s: %w", ref, err)
 		}
+		l.was = m.Manifest
 		learned, err := l.complete(ctx, temp, ref)
 		if err != nil {
 			return Learned{}, err
 		}
-		for _, file := range []string{referenceFile, sampleFile, schemas.ManifestFile} { // the one that names the others last
-			contents, err := os.ReadFile(filepath.Join(made, file)) //nolint:gosec // of our own folder
-			if err == nil {
-				err = replaceFile(filepath.Join(dir, file), contents)
-			}
-			if err != nil {
-				return Learned{}, fmt.Errorf("write %s of model %s: %w", file, ref, err)
+		for _, step := range handOver(dir, made, m.Manifest, l.m) {
+			if err := step(); err != nil {
+				return Learned{}, fmt.Errorf("change model %s: %w", ref, err)
 			}
 		}
 		return learned, nil
@@ -135,27 +131,6 @@ func withDraft[T any](cfg config.Config, f func(config.Config) (T, error)) (T, e
 	return f(cfg)
 }
 
-// copyVersion copies a version's folder.
-func copyVersion(to, from string) error {
-	if err := os.MkdirAll(to, 0o755); err != nil { //nolint:gosec // models are no secrets
-		return err
-	}
-	entries, err := os.ReadDir(from)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		contents, err := os.ReadFile(filepath.Join(from, e.Name())) //nolint:gosec // of the repository
-		if err == nil {
-			err = os.WriteFile(filepath.Join(to, e.Name()), contents, 0o644) //nolint:gosec // models are no secrets
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // complete completes a version's manifest by data, scores the data, and writes its reference, its
 // sample and how it is monitored. The version loads with all of it, or an error says why not.
 func (l *learner) complete(ctx context.Context, cfg config.Config, ref inference.Ref) (Learned, error) {
@@ -167,28 +142,8 @@ func (l *learner) complete(ctx context.Context, cfg config.Config, ref inference
 	if err != nil {
 		return Learned{}, err
 	}
-	if l.e, err = schemas.EditManifest(text); err != nil {
-		return Learned{}, err
-	}
-	if l.o.Replace {
-		if err := errors.Join(l.e.Remove("reference"), l.e.Remove("sample"), l.e.Remove("monitoring")); err != nil {
-			return Learned{}, err
-		}
-	}
-	if err := l.parse(); err != nil {
-		return Learned{}, err
-	}
-	if err := l.match(); err != nil {
-		return Learned{}, err
-	}
-	if err := l.features(); err != nil {
-		return Learned{}, fmt.Errorf("%s: %w", l.t.name, err)
-	}
-	times, err := l.eventTime()
+	times, err := l.manifest(text)
 	if err != nil {
-		return Learned{}, err
-	}
-	if err := l.target(); err != nil {
 		return Learned{}, err
 	}
 	write := func(e *schemas.ManifestEdit) error {
@@ -209,13 +164,11 @@ func (l *learner) complete(ctx context.Context, cfg config.Config, ref inference
 	if err != nil {
 		return Learned{}, err
 	}
-	if err := os.WriteFile(filepath.Join(dir, sampleFile), sample, 0o644); err != nil { //nolint:gosec // models are no secrets
-		return Learned{}, err
-	}
-	if err := os.WriteFile(filepath.Join(dir, referenceFile), made.json, 0o644); err != nil { //nolint:gosec // models are no secrets
-		return Learned{}, err
-	}
+	was := cmp.Or(l.was, m.Manifest)
+	referenceFile, sampleFile := fileName(was, "reference", ".json", made.json), fileName(was, "sample", ".arrow", sample)
 	err = errors.Join(
+		os.WriteFile(filepath.Join(dir, referenceFile), made.json, 0o644), //nolint:gosec // models are no secrets
+		os.WriteFile(filepath.Join(dir, sampleFile), sample, 0o644),       //nolint:gosec // models are no secrets
 		l.e.SetSection("reference", "reference:", "  file: "+referenceFile),
 		l.e.SetSection("sample", "sample: # rows with the answers that the version must repeat when it is loaded", "  file: "+sampleFile))
 	if l.m.Monitoring == nil {
@@ -232,10 +185,38 @@ func (l *learner) complete(ctx context.Context, cfg config.Config, ref inference
 	if err := write(l.e); err != nil {
 		return Learned{}, err
 	}
-	if _, err := loadTried(ctx, cfg, ref); err != nil {
+	complete, err := loadTried(ctx, cfg, ref)
+	if err != nil {
 		return Learned{}, err
 	}
+	l.m = complete.Manifest
 	return Learned{Table: l.table(made), Look: l.look}, nil
+}
+
+// manifest completes the text of a manifest by what the columns are, and returns the event times of the
+// rows; nil without any.
+func (l *learner) manifest(text []byte) (times []int64, err error) {
+	if l.e, err = schemas.EditManifest(text); err != nil {
+		return nil, err
+	}
+	if l.o.Replace {
+		if err := errors.Join(l.e.Remove("reference"), l.e.Remove("sample"), l.e.Remove("monitoring")); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.parse(); err != nil {
+		return nil, err
+	}
+	if err := l.match(); err != nil {
+		return nil, err
+	}
+	if err := l.features(); err != nil {
+		return nil, err
+	}
+	if times, err = l.eventTime(); err != nil {
+		return nil, err
+	}
+	return times, l.target()
 }
 
 // loadTried loads a version that a child process has loaded and run.
@@ -262,7 +243,8 @@ func (l *learner) score(ctx context.Context, m *inference.Model) (answers [][]ar
 	defer func() { err = errors.Join(err, instance.Close()) }()
 	answers = make([][]arrow.Array, len(l.m.Outputs))
 	keep := newSampler(l.m.SampleSchema(), l.t.rows, alloc)
-	first, failed := 0, 0
+	first := 0
+	var why *schemas.RequestError
 	for _, batch := range l.t.batches {
 		columns := make([]arrow.Array, len(l.from))
 		for i, c := range l.from {
@@ -279,17 +261,39 @@ func (l *learner) score(ctx context.Context, m *inference.Model) (answers [][]ar
 		for c := range answers {
 			answers[c] = append(answers[c], out.Column(c))
 		}
-		if failed += len(bad); failed == l.t.rows {
-			return nil, nil, fmt.Errorf("score %s: the model fails on every row, the first one with %w", l.t.name, bad[0].RequestError)
+		if len(l.failed) == 0 && len(bad) > 0 {
+			why = bad[0].RequestError
+		}
+		for _, b := range bad {
+			l.failed = append(l.failed, first+b.Row)
 		}
 		keep.add(in, out, first)
 		first += int(in.NumRows())
 	}
-	if failed > 0 {
-		l.note("the model fails on %d of %d rows", failed, l.t.rows)
+	slices.Sort(l.failed)
+	if failed := len(l.failed); failed > 0 {
+		said := why.Error()
+		if without := l.incomplete(); len(without) > 0 {
+			said += fmt.Sprintf("; rows have no value of %s, which this graph may not take", few(without))
+		}
+		if failed == l.t.rows {
+			return nil, nil, fmt.Errorf("score %s: the model fails on every row, the first time with %s", l.t.name, said)
+		}
+		l.note("the model fails on %d of %d rows, the first time with %s", failed, l.t.rows, said)
 	}
 	sample, err = keep.file()
 	return answers, sample, err
+}
+
+// incomplete returns the features that some rows have no value of, and that have no default.
+func (l *learner) incomplete() []string {
+	var names []string
+	for i, f := range l.m.Features {
+		if l.what[i].missing > 0 && f.Default == nil {
+			names = append(names, f.Name)
+		}
+	}
+	return names
 }
 
 // madeReference is what was made of the data.
@@ -323,28 +327,46 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 			if err == nil {
 				parts, err = l.t.cast(ctx, column, l.m.OutputFields()[i].Type)
 			}
+			if err != nil && !l.stored {
+				err = fmt.Errorf("--score is of output %s: %w", o.Name, err)
+			}
 			if err != nil {
 				return nil, err
 			}
 			outOfFold = !l.stored
 		}
 		isClass := l.m.Target != nil && l.m.Target.Kind == schemas.TargetMulticlass && o.Name == l.m.Target.Score
-		columns = append(columns, gather(o.Name, parts, nil, isClass))
+		columns = append(columns, l.answered(gather(o.Name, parts, nil, isClass)))
 	}
 	ref, err := reference.Make(columns)
 	if err != nil {
 		return nil, err
 	}
+	var left []string
+	for _, c := range columns {
+		if _, ok := ref.Column(c.Name); !ok {
+			left = append(left, c.Name)
+		}
+	}
+	if len(left) > 0 {
+		const why = "most of their rows have a value that few others have, as identifiers are"
+		if len(ref.Columns) == 0 {
+			return nil, fmt.Errorf("no column is left to compare windows by: of %s, %s; a category (--categorical) is compared by the values that it lists", few(left), why)
+		}
+		l.note("windows are not compared by %s: %s", few(left), why)
+	}
 	data := reference.Data{Columns: columns}
-	if times != nil {
-		data.Windows = reference.CutByTime(times, l.o.Window)
+	if times = without(times, l.failed); times != nil {
+		if data.Windows, err = reference.CutByTime(times, l.o.Window); err != nil {
+			return nil, fmt.Errorf("--window: %w", err)
+		}
 	} else {
-		data.Windows = reference.CutByRows(l.t.rows)
+		data.Windows = reference.CutByRows(int(ref.Rows))
 		if l.o.Window != 0 {
 			data.Windows.Window = l.o.Window
 		}
 	}
-	ref.Made = fmt.Sprintf("%s, %d rows", filepath.Base(l.t.name), l.t.rows)
+	ref.Made = fmt.Sprintf("%s, %d rows", filepath.Base(l.t.name), ref.Rows)
 	if times != nil {
 		ref.Made += fmt.Sprintf(" from %s to %s", day(slices.Min(times)), day(slices.Max(times)))
 	}
@@ -353,12 +375,16 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 		if err != nil {
 			return nil, err
 		}
-		label := gather(l.o.Label, l.t.parts(column), nil, false)
+		label := l.answered(gather(l.o.Label, l.t.parts(column), nil, false))
 		if label.Numbers == nil && l.t.schema.Field(column).Type.ID() == arrow.BOOL {
 			label = boolNumbers(label)
 		}
 		at := slices.IndexFunc(columns, func(c reference.Column) bool { return c.Name == l.m.Target.Score })
 		data.Labels = reference.LabelsOf(l.m.Target, &label, &columns[at])
+		if data.Labels.Rows() == 0 {
+			return nil, fmt.Errorf("no row has a prediction and a label that target of the manifest can compare: kind %s, score %s, and column %q of type %s",
+				l.m.Target.Kind, l.m.Target.Score, l.o.Label, l.t.schema.Field(column).Type)
+		}
 		ref.Quality, ref.OutOfFold = rounded(data.Labels.Figures()), outOfFold
 		l.doubt(ref, data.Labels)
 	}
@@ -402,7 +428,27 @@ func (l *learner) featureColumn(ctx context.Context, i int) (reference.Column, e
 	if categorical && (f.Type == schemas.TypeFloat32 || f.Type == schemas.TypeFloat64) && !l.what[i].whole {
 		return reference.Column{}, fmt.Errorf("--categorical: column %q holds fractions", name)
 	}
-	return gather(f.Name, parts, f.Categories, categorical), nil
+	return l.answered(gather(f.Name, parts, f.Categories, categorical)), nil
+}
+
+// answered leaves out the rows that the model has failed on, as windows do: such requests are dead
+// letters.
+func (l *learner) answered(c reference.Column) reference.Column {
+	c.Numbers, c.Codes = without(c.Numbers, l.failed), without(c.Codes, l.failed)
+	return c
+}
+
+// without returns values but those at indices, which ascend.
+func without[T any](values []T, indices []int) []T {
+	if values == nil || len(indices) == 0 {
+		return values
+	}
+	kept := make([]T, 0, len(values)-len(indices))
+	from := 0
+	for _, i := range indices {
+		kept, from = append(kept, values[from:i]...), i+1
+	}
+	return append(kept, values[from:]...)
 }
 
 func day(us int64) string { return time.UnixMicro(us).UTC().Format(time.RFC3339) }
@@ -430,8 +476,8 @@ func rounded(figures map[schemas.Stattest]float64) map[schemas.Stattest]float64 
 
 // doubt notes what speaks against the quality that the data show.
 func (l *learner) doubt(ref *schemas.Reference, labels *reference.Labels) {
-	if labels.Rows() < l.t.rows {
-		l.note("%d of %d rows have a label and a prediction", labels.Rows(), l.t.rows)
+	if labels.Rows() < int(ref.Rows) {
+		l.note("%d of %d rows have a label and a prediction", labels.Rows(), ref.Rows)
 	}
 	if ref.OutOfFold || l.stored {
 		return

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -17,6 +18,7 @@ import (
 	"github.com/millrace/millrace/drift/reference"
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/codec"
 )
 
 // maxTableCells bounds rows times columns of a table that is held whole: 1 GiB of numbers.
@@ -32,31 +34,77 @@ type table struct {
 	schema  *arrow.Schema
 	batches []arrow.Record
 	rows    int
+	nested  []string // columns that were left out
 }
 
-// readTable reads the columns of a source, but those to leave out.
+// readTable reads the columns of a source, but those to leave out and those of nested values, which
+// no feature can be.
 func readTable(ctx context.Context, src dataset.Source, ignore []string) (*table, error) {
 	if _, err := dataset.Columns(src, ignore...); err != nil {
 		return nil, fmt.Errorf("--ignore: %w", err)
 	}
+	t := &table{name: src.Name()}
 	var fields []arrow.Field
 	var columns []int
 	for i, f := range src.Schema().Fields() {
-		if !slices.Contains(ignore, f.Name) {
+		switch {
+		case slices.Contains(ignore, f.Name):
+		case arrow.IsNested(f.Type.ID()):
+			t.nested = append(t.nested, f.Name)
+		default:
 			fields, columns = append(fields, f), append(columns, i)
 		}
 	}
-	t := &table{name: src.Name(), schema: arrow.NewSchema(fields, nil)}
+	t.schema = arrow.NewSchema(fields, nil)
 	err := src.Scan(ctx, columns, func(batch arrow.Record) error {
 		t.rows += int(batch.NumRows())
 		if t.rows*len(columns) > maxTableCells {
-			return fmt.Errorf("%s: more than %d values in %d columns: give a sample of the rows, or leave out columns by --ignore", t.name, maxTableCells, len(columns))
+			return fmt.Errorf("%s: more than %d values in %d columns: give a sample of the rows (of stored ones, a shorter time), or leave out columns by --ignore", t.name, maxTableCells, len(columns))
+		}
+		for i, col := range batch.Columns() {
+			if text, ok := col.(*array.String); ok && !utf8.Valid(text.ValueBytes()) {
+				return fmt.Errorf("%s: column %q holds text that is not UTF-8: convert the file, or leave the column out by --ignore", t.name, fields[i].Name)
+			}
 		}
 		batch.Retain()
 		t.batches = append(t.batches, batch)
 		return nil
 	})
 	return t, err
+}
+
+// spell makes text of a column; word returns what writes a value that is not null.
+func (t *table) spell(column int, word func(arrow.Array) func(row int) string) {
+	fields := slices.Clone(t.schema.Fields())
+	fields[column].Type = arrow.BinaryTypes.String
+	t.schema = arrow.NewSchema(fields, nil)
+	for n, batch := range t.batches {
+		col := batch.Column(column)
+		b := array.NewStringBuilder(memory.NewGoAllocator())
+		write := word(col)
+		for row := range col.Len() {
+			if col.IsNull(row) {
+				b.AppendNull()
+			} else {
+				b.Append(write(row))
+			}
+		}
+		columns := slices.Clone(batch.Columns())
+		columns[column] = b.NewArray()
+		t.batches[n] = array.NewRecord(t.schema, columns, batch.NumRows())
+	}
+}
+
+// integerWord returns what writes a whole number, all of its digits.
+func integerWord(col arrow.Array) func(row int) string {
+	switch col := col.(type) {
+	case *array.Int64:
+		return func(i int) string { return strconv.FormatInt(col.Value(i), 10) }
+	case *array.Uint64:
+		return func(i int) string { return strconv.FormatUint(col.Value(i), 10) }
+	default:
+		return wordAt(col)
+	}
 }
 
 func (t *table) names() []string {
@@ -71,7 +119,10 @@ func (t *table) index(column string) (int, error) {
 	if found := t.schema.FieldIndices(column); len(found) > 0 {
 		return found[0], nil
 	}
-	return 0, fmt.Errorf("%s has no column %q; it has %s", t.name, column, strings.Join(t.names(), ", "))
+	if slices.Contains(t.nested, column) {
+		return 0, fmt.Errorf("%s: column %q holds lists or structures: write the values that are meant into columns of their own", t.name, column)
+	}
+	return 0, fmt.Errorf("%s has no column %q; it has %s", t.name, column, strings.Join(quoted(t.names()), ", "))
 }
 
 // summary is what a column of a table holds.
@@ -79,6 +130,7 @@ type summary struct {
 	typ       arrow.DataType
 	missing   int
 	low, high float64 // of numbers; NaN where there are none
+	infinite  int     // rows, of which low and high know nothing
 	whole     bool    // all numbers are whole
 	words     []string
 	rows      []int // of the words
@@ -114,6 +166,11 @@ func (t *table) summarize(column int) summary {
 				x := number(row)
 				if math.IsNaN(x) {
 					s.missing++
+					continue
+				}
+				if math.IsInf(x, 0) {
+					s.infinite++
+					s.whole = false
 					continue
 				}
 				if !(x >= s.low) {
@@ -249,59 +306,77 @@ func (t *table) cast(ctx context.Context, column int, to arrow.DataType) ([]arro
 	return out, nil
 }
 
-// times returns the event times of a column, in microseconds since 1970, and how a request would
-// write them.
-func (t *table) times(column string) ([]int64, schemas.TimeFormat, error) {
+// eventTimes are the event times of a column, and how a request would write them.
+type eventTimes struct {
+	micros []int64 // since 1970, a row each
+	format schemas.TimeFormat
+	zoned  bool // each says its zone, or counts from 1970
+}
+
+// times reads the event times of a column. Those that say no zone are of the zone loc; nil: of UTC.
+func (t *table) times(column string, loc *time.Location) (*eventTimes, error) {
 	i, err := t.index(column)
 	if err != nil {
-		return nil, "", err
+		return nil, fmt.Errorf("--time: %w", err)
 	}
-	bad := func(format string, args ...any) ([]int64, schemas.TimeFormat, error) {
-		return nil, "", fmt.Errorf("%s: column %q is no time: "+format, append([]any{t.name, column}, args...)...)
+	bad := func(format string, args ...any) (*eventTimes, error) {
+		return nil, fmt.Errorf("%s: column %q is no time: "+format, append([]any{t.name, column}, args...)...)
 	}
 	s := t.summarize(i)
 	if s.missing > 0 {
 		return bad("%d rows have none", s.missing)
 	}
-	format, unit := schemas.TimeRFC3339, 1.0
+	form := dataset.Zoned(t.schema.Field(i))
+	out := &eventTimes{micros: make([]int64, 0, t.rows), format: schemas.TimeRFC3339, zoned: form == dataset.ZoneAll}
+	unit := 1.0
 	switch s.typ.ID() {
 	case arrow.TIMESTAMP:
 	case arrow.DATE32:
 		unit = 24 * 3600 * 1e6
 	case arrow.INT64, arrow.UINT64, arrow.FLOAT64:
+		out.zoned = true
 		switch most := max(math.Abs(s.low), math.Abs(s.high)); {
 		case most < 1e11: // the year 5138
-			format, unit = schemas.TimeUnix, 1e6
+			out.format, unit = schemas.TimeUnix, 1e6
 		case most < 1e14:
-			format, unit = schemas.TimeUnixMS, 1e3
+			out.format, unit = schemas.TimeUnixMS, 1e3
+		case most < 1e17:
+			out.format = schemas.TimeUnixUS
 		default:
-			format = schemas.TimeUnixUS
+			return bad("%v is beyond microseconds since 1970: requests send seconds, milliseconds or microseconds, so divide it", s.high)
+		}
+		if out.format != schemas.TimeUnix && !s.whole {
+			return bad("it holds fractions of a %s: round them", out.format)
 		}
 	case arrow.STRING:
+		out.zoned = true // until one is not
 	default:
 		return bad("it holds %s", s.typ)
 	}
-	out := make([]int64, 0, t.rows)
 	for _, part := range t.parts(i) {
 		if text, ok := part.(*array.String); ok {
 			for row := range text.Len() {
-				at, err := time.Parse(time.RFC3339Nano, text.Value(row))
-				if err != nil {
+				at, zoned, ok := codec.ParseTime([]byte(text.Value(row)), loc)
+				if !ok {
 					return bad("%q is not written as 2001-01-31T06:07:08Z", text.Value(row))
 				}
-				out = append(out, at.UnixMicro())
+				out.micros, out.zoned = append(out.micros, at), out.zoned && zoned
 			}
 			continue
 		}
 		number := numberAt(part)
 		for row := range part.Len() {
-			out = append(out, int64(number(row)*unit))
+			at := int64(math.Round(number(row) * unit))
+			if loc != nil && form == dataset.ZoneNone {
+				at = codec.LocalTime(at, loc)
+			}
+			out.micros = append(out.micros, at)
 		}
 	}
-	for _, at := range out {
+	for _, at := range out.micros {
 		if at < schemas.MinMicros || at > schemas.MaxMicros {
-			return bad("%d is not between the years 1900 and 2299", at)
+			return bad("%s is not between the years 1900 and 2299", time.UnixMicro(at).UTC().Format(time.RFC3339))
 		}
 	}
-	return out, format, nil
+	return out, nil
 }

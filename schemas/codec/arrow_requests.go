@@ -90,10 +90,6 @@ func NewArrowRequests(m *schemas.Manifest, alloc memory.Allocator) (*ArrowReques
 		columns: make([]arrowColumn, 0, len(m.Features)), eventTime: m.EventTime.Field, format: m.EventTime.Format,
 		topics: newDictionary(alloc, nil),
 	}
-	if n := len(m.EventTime.Field); n > maxFieldBytes || m.EventTime.Field == fieldRequestID {
-		d.Release()
-		return nil, fmt.Errorf("model %s version %s: event_time.field: %.120q is the request id or too long", m.Name, m.Version, m.EventTime.Field)
-	}
 	loc, err := m.EventTime.Location()
 	if err != nil {
 		d.Release()

@@ -249,11 +249,6 @@ func TestReasonsAreShort(t *testing.T) {
 		require.NotNil(t, err, "%.80s", in)
 		require.LessOrEqual(t, len(err.Reason), maxReasonBytes, "%.80s", in)
 	}
-	m, err := schemas.ParseManifest("test", []byte(manifestText))
-	require.NoError(t, err)
-	m.EventTime.Field = strings.Repeat("x", 121)
-	_, err = NewDecoder(m, memory.NewGoAllocator())
-	require.ErrorContains(t, err, "event_time.field: it has 121 bytes; at most 120 are allowed")
 }
 
 // FuzzDecode: no panic, no row on an error, a class of the closed set, and agreement with

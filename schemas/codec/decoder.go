@@ -1,7 +1,6 @@
 package codec
 
 import (
-	"math"
 	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
@@ -172,16 +171,8 @@ func (f *field) parseInt(c *cell, v *value) *schemas.RequestError {
 	if v.kind != kindNumber {
 		return wrongType(f.name, "a whole number", v)
 	}
-	n, ok := v.int()
-	if !ok {
-		// 3.0 and 1e3 are whole numbers too, as far as float64 counts them exactly.
-		x, fits := v.float(64)
-		if !fits || x != math.Trunc(x) || math.Abs(x) >= 1<<53 {
-			return f.unfit(v.text)
-		}
-		n = int64(x)
-	}
-	if f.feature.Type == schemas.TypeInt32 && int64(int32(n)) != n {
+	n, ok := v.whole()
+	if !ok || f.feature.Type == schemas.TypeInt32 && int64(int32(n)) != n {
 		return f.unfit(v.text)
 	}
 	c.int = n

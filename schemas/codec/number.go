@@ -54,3 +54,13 @@ func (v *value) int() (int64, bool) {
 	}
 	return int64(v.digits), true
 }
+
+// whole returns the value of a whole number, also of one written as 3.0 or 1e3, as far as float64
+// counts those exactly.
+func (v *value) whole() (int64, bool) {
+	if n, ok := v.int(); ok {
+		return n, true
+	}
+	x, fits := v.float(64)
+	return int64(x), fits && x == math.Trunc(x) && math.Abs(x) < 1<<53
+}

@@ -21,9 +21,6 @@ const MaxRequestIDBytes = 512
 // fieldRequestID is the field of a request that may carry its id.
 const fieldRequestID = "request_id"
 
-// maxFieldBytes bounds the name of the event-time field, as the manifest does of features.
-const maxFieldBytes = 120
-
 // field is the plan for one field of a request.
 type field struct {
 	name    string // in requests
@@ -116,18 +113,9 @@ func newRowBuilder(m *schemas.Manifest, alloc memory.Allocator) (rowBuilder, err
 	}
 	b.requestID = len(b.fields)
 	b.fields = append(b.fields, field{name: fieldRequestID, plain: fieldRequestID, role: roleRequestID})
-	switch m.EventTime.Field {
-	case "":
-	case fieldRequestID:
-		b.Release()
-		return b, fmt.Errorf("model %s version %s: event_time.field: %q is the request id", m.Name, m.Version, fieldRequestID)
-	default:
-		if n := len(m.EventTime.Field); n > maxFieldBytes { // errors repeat it
-			b.Release()
-			return b, fmt.Errorf("model %s version %s: event_time.field: it has %d bytes; at most %d are allowed", m.Name, m.Version, n, maxFieldBytes)
-		}
+	if name := m.EventTime.Field; name != "" {
 		b.eventTime = len(b.fields)
-		b.fields = append(b.fields, field{name: m.EventTime.Field, plain: m.EventTime.Field, role: roleEventTime})
+		b.fields = append(b.fields, field{name: name, plain: name, role: roleEventTime})
 	}
 	for i := range b.fields {
 		b.index[b.fields[i].name] = i

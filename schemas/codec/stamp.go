@@ -17,12 +17,16 @@ type stamp struct {
 // parseStamp reads a time in RFC 3339, and what languages make of a time by default: a space in place
 // of the T, an offset without its colon, or of hours alone (Python, PostgreSQL), or behind a space, or
 // the word UTC there (Ruby, Rust's chrono), no seconds where they are 0, and the name of the zone in
-// brackets behind the offset, which counts (Java), or no offset at all. Fractions are kept to the
-// microsecond.
+// brackets behind the offset, which counts (Java), or no offset at all, and a date alone, which is its
+// midnight. Fractions are kept to the microsecond.
 func parseStamp(text []byte) (s stamp, ok bool) {
 	const whole = "dddd-dd-dd dd:dd:dd"
+	const short, date = len("dddd-dd-dd dd:dd"), len("dddd-dd-dd")
 	form := whole
-	if short := len("dddd-dd-dd dd:dd"); len(text) >= short && (len(text) == short || text[short] != ':') {
+	switch {
+	case len(text) == date:
+		form = whole[:date]
+	case len(text) >= short && (len(text) == short || text[short] != ':'):
 		form = whole[:short]
 	}
 	if len(text) < len(form) {
@@ -45,7 +49,10 @@ func parseStamp(text []byte) (s stamp, ok bool) {
 		}
 	}
 	year, month, day := 100*twoDigits(text[0:])+twoDigits(text[2:]), twoDigits(text[5:]), twoDigits(text[8:])
-	hour, minute, second := twoDigits(text[11:]), twoDigits(text[14:]), 0
+	hour, minute, second := 0, 0, 0
+	if len(form) > date {
+		hour, minute = twoDigits(text[11:]), twoDigits(text[14:])
+	}
 	if len(form) == len(whole) {
 		second = twoDigits(text[17:])
 	}
@@ -168,6 +175,26 @@ func (z *zone) find(local int64) {
 	if local < z.lo || local >= z.hi {
 		z.lo, z.hi = local, local+1
 	}
+}
+
+// ParseTime reads a time as requests write it, in microseconds since 1970. One that does not say its
+// zone is of the zone loc, nil: of UTC; zoned tells whether it does.
+func ParseTime(text []byte, loc *time.Location) (us int64, zoned, ok bool) {
+	s, ok := parseStamp(text)
+	switch {
+	case s.zoned:
+		return s.us - int64(s.offset)*1_000_000, true, ok
+	case loc == nil:
+		return s.us, false, ok
+	default:
+		return LocalTime(s.us, loc), false, ok
+	}
+}
+
+// LocalTime returns when it is in a zone, in microseconds since 1970, what us is in UTC.
+func LocalTime(us int64, loc *time.Location) int64 {
+	z := zone{loc: loc}
+	return z.utc(us)
 }
 
 // parse reads a time as text, in microseconds since 1970.

@@ -233,7 +233,7 @@ func (b *rowBuilder) parseTime(i int, v *value) *schemas.RequestError {
 		if v.kind != kindNumber {
 			return wrongType(name, "a whole number ("+string(b.format)+")", v)
 		}
-		n, ok := v.int()
+		n, ok := v.whole()
 		if !ok {
 			return wrongType(name, "a whole number ("+string(b.format)+")", v)
 		}

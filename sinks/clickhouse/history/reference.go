@@ -15,6 +15,9 @@ import (
 // ErrNoRows is returned where a reference would be made of no rows.
 var ErrNoRows = errors.New("no answered rows")
 
+// ErrNoColumns is returned where a reference would have no column: identifiers alone are none.
+var ErrNoColumns = fmt.Errorf("no column is left to compare windows by: in each, more than half of the rows have a value beyond the %d most frequent; name one in a check (monitoring.checks), and it is kept", profile.MaxCategories)
+
 // maxCategoryBytes bounds a category of a reference that is made of rows; longer values are
 // counted as other.
 const maxCategoryBytes = 256
@@ -28,7 +31,7 @@ const referenceTries = 5
 // frequent of their values as categories. A column of type string is left out where
 // profile.MaxCategories values do not cover half of its rows, as in identifiers, unless a check
 // names it. Figures of quality are left out. The same rows make the same reference. No rows are
-// ErrNoRows.
+// ErrNoRows, and rows of which no column is kept ErrNoColumns.
 //
 // ClickHouse sorts one column at a time, of all rows of the spans, in memory: 8 bytes a row.
 func (s *Store) MakeReference(ctx context.Context, m *schemas.Manifest, spans []profile.Span) (*schemas.Reference, error) {
@@ -52,6 +55,9 @@ func (s *Store) MakeReference(ctx context.Context, m *schemas.Manifest, spans []
 			if err := s.addColumn(ctx, t, m, ref, o.Name, o.Type, where); err != nil {
 				return fail(err)
 			}
+		}
+		if len(ref.Columns) == 0 {
+			return fail(ErrNoColumns)
 		}
 		var counts profile.WindowCounts
 		for _, c := range ref.Columns {

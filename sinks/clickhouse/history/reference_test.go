@@ -146,6 +146,11 @@ func TestReferenceLeavesIdentifiersOut(t *testing.T) {
 	constant, _ := ref.Column("w")
 	require.Equal(t, []int64{0, 500, 0}, constant.Counts)
 
+	only := *w.Manifest
+	only.Features, only.Outputs = slices.DeleteFunc(slices.Clone(only.Features), func(f schemas.Feature) bool { return f.Name != "label" }), nil
+	_, err = store.MakeReference(t.Context(), &only, []profile.Span{hour(0)})
+	require.ErrorIs(t, err, history.ErrNoColumns, "there are rows, and identifiers alone")
+
 	w.Manifest.Monitoring.Checks = append(w.Manifest.Monitoring.Checks, schemas.Check{Stattest: schemas.StattestPSI, Column: "label", Threshold: 0.1})
 	ref, err = store.MakeReference(t.Context(), w.Manifest, []profile.Span{hour(0)})
 	require.NoError(t, err)
