@@ -119,7 +119,7 @@ func lastVersion(cfg config.Models, name string) (string, error) {
 	}
 	last := ""
 	for _, ref := range refs {
-		if ref.Name == name {
+		if ref.Name == name && models.HasManifest(ref) {
 			last = ref.Version
 		}
 	}
