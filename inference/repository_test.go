@@ -220,12 +220,16 @@ func TestInstallModel(t *testing.T) {
 func TestRouter(t *testing.T) {
 	root := t.TempDir()
 	for dir, manifest := range map[string]string{
-		"a/2": "", "a/10": "broken: [", "b/1": "draft: false\n", "c/1": "", "c/2": "x: 1\ndraft: true # to be edited\n", "c/3": "draft: true\nx: [", "d/1": "{draft: true}",
+		"a/2": "x: 1", "a/10": "broken: [", "b/1": "draft: false\n", "c/1": "x: 1", "c/2": "x: 1\ndraft: true # to be edited\n", "c/3": "draft: true\nx: [", "d/1": "{draft: true}",
+		"a/backup": "", "d/old": "", "e/1": "", "e/data": "",
 	} {
 		require.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
 		if manifest != "" {
 			require.NoError(t, os.WriteFile(filepath.Join(root, dir, schemas.ManifestFile), []byte(manifest), 0o600))
 		}
+	}
+	for ref, want := range map[inference.Ref]bool{{Name: "a", Version: "10"}: false, {Name: "a", Version: "backup"}: true, {Name: "b", Version: "1"}: false, {Name: "d", Version: "1"}: true} {
+		require.Equal(t, want, open(t, root).Unfinished(ref), ref)
 	}
 	for name, tc := range map[string]struct {
 		pinned map[string]string
@@ -233,11 +237,11 @@ func TestRouter(t *testing.T) {
 		drafts []string
 		fault  string
 	}{
-		"newest that is no draft": {nil, map[string]string{"a": "10", "b": "1", "c": "1"}, []string{"d"}, ""},
-		"pinned":                  {map[string]string{"a": "2"}, map[string]string{"a": "2", "b": "1", "c": "1"}, []string{"d"}, ""},
-		"a draft that is pinned":  {map[string]string{"d": "1", "c": "2"}, map[string]string{"a": "10", "b": "1", "c": "2", "d": "1"}, nil, ""},
-		"unknown version":         {map[string]string{"a": "3"}, map[string]string{"a": "3", "b": "1", "c": "1"}, []string{"d"}, "route model a: version 3, which models.versions names, is not in the repository"},
-		"unknown model":           {map[string]string{"z": "1"}, map[string]string{"a": "10", "b": "1", "c": "1", "z": "1"}, []string{"d"}, "route model z: version 1, which models.versions names, is not in the repository"},
+		"newest that is no draft": {nil, map[string]string{"a": "10", "b": "1", "c": "1", "e": "data"}, []string{"d"}, ""},
+		"pinned":                  {map[string]string{"a": "2"}, map[string]string{"a": "2", "b": "1", "c": "1", "e": "data"}, []string{"d"}, ""},
+		"a draft that is pinned":  {map[string]string{"d": "1", "c": "2"}, map[string]string{"a": "10", "b": "1", "c": "2", "d": "1", "e": "data"}, nil, ""},
+		"unknown version":         {map[string]string{"a": "3"}, map[string]string{"a": "3", "b": "1", "c": "1", "e": "data"}, []string{"d"}, "route model a: version 3, which models.versions names, is not in the repository"},
+		"unknown model":           {map[string]string{"z": "1"}, map[string]string{"a": "10", "b": "1", "c": "1", "z": "1", "e": "data"}, []string{"d"}, "route model z: version 1, which models.versions names, is not in the repository"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			router, err := inference.NewRouter(open(t, root), tc.pinned)

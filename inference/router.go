@@ -1,8 +1,11 @@
 package inference
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -18,7 +21,8 @@ type Router struct {
 
 // NewRouter routes every model of the repository to its newest version that is no draft, or to the
 // version that pinned names for it, draft or not. A pin on a version that is not there is a Fault of
-// its model.
+// its model. A folder without a manifest, as one for backups or one that is still being copied, does
+// not take over from versions that have one.
 func NewRouter(r *Repository, pinned map[string]string) (*Router, error) {
 	refs, err := r.Models()
 	if err != nil {
@@ -32,15 +36,25 @@ func NewRouter(r *Repository, pinned map[string]string) (*Router, error) {
 		}
 	}
 	var drafts []string
+	bare := map[string]string{}                 // of each model, the newest folder without a manifest
 	for _, ref := range slices.Backward(refs) { // the newest of a model comes first
-		if _, known := router.versions[ref.Name]; known {
-			continue
-		}
-		if r.Draft(ref) {
+		_, known := router.versions[ref.Name]
+		switch {
+		case known:
+		case !r.HasManifest(ref):
+			if _, newer := bare[ref.Name]; !newer {
+				bare[ref.Name] = ref.Version
+			}
+		case r.Draft(ref):
 			drafts = append(drafts, ref.Name)
-			continue
+		default:
+			router.versions[ref.Name] = ref.Version
 		}
-		router.versions[ref.Name] = ref.Version
+	}
+	for name, version := range bare { // of a model without any manifest, what is wrong must be said
+		if _, known := router.versions[name]; !known && !slices.Contains(drafts, name) {
+			router.versions[name] = version
+		}
 	}
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(drafts))) {
 		if _, serves := router.versions[name]; !serves {
@@ -50,10 +64,20 @@ func NewRouter(r *Repository, pinned map[string]string) (*Router, error) {
 	return router, nil
 }
 
+// Unfinished tells whether a version that cannot be loaded is none that serves: a draft, or a folder
+// without a manifest.
+func (r *Repository) Unfinished(ref Ref) bool { return r.Draft(ref) || !r.HasManifest(ref) }
+
 // Draft tells whether the manifest of a version says draft: true, as far as it can be read.
 func (r *Repository) Draft(ref Ref) bool {
 	text, err := schemas.ReadManifestText(filepath.Join(r.root, ref.Name, ref.Version))
 	return err == nil && schemas.IsDraft(text)
+}
+
+// HasManifest tells whether there is a manifest in a version's folder, of whatever contents.
+func (r *Repository) HasManifest(ref Ref) bool {
+	_, err := os.Lstat(filepath.Join(r.root, ref.Name, ref.Version, schemas.ManifestFile))
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // Route returns the version that is to serve the model; ok is false where there is none.

@@ -77,6 +77,7 @@ func TestInitLearnsFromData(t *testing.T) {
 	require.Equal(t, schemas.EventTime{Field: "at", Format: schemas.TimeRFC3339}, m.EventTime)
 	require.Equal(t, schemas.TargetRegression, m.Target.Kind)
 	require.Equal(t, schemas.Duration(24*time.Hour), m.Monitoring.Window)
+	require.Equal(t, schemas.Duration(7*24*time.Hour), m.Monitoring.Retraining.Cooldown)
 	require.False(t, m.Draft)
 	require.NotNil(t, m.Sample)
 	require.Equal(t, int64(1200-24), loaded.Reference.Rows, "without those that the model fails on, which no window has")
@@ -118,6 +119,41 @@ func TestInitLearnsFromData(t *testing.T) {
 	require.True(t, second.Manifest.Draft)
 	_, err = operate.MakeReference(t.Context(), cfg, "scale", "2", data)
 	require.ErrorContains(t, err, "--replace")
+
+	// What the data do not decide stays where they are given again.
+	edited := strings.Replace(string(text), "# monitoring:", "#", 1) + `
+monitoring:
+  window: 24h
+  label_delay: 48h
+  retraining: {cooldown: 3d}
+  reference:
+    windows: 7
+  checks:
+    - {stattest: ks, column: length, threshold: 0.3}
+`
+	edited = strings.NewReplacer("version: \"2\"", "version: \"2b\"").Replace(edited)
+	kept := filepath.Join(cfg.Models.Repository, "scale", "2b")
+	require.NoError(t, os.CopyFS(kept, os.DirFS(filepath.Dir(next.Manifest))))
+	require.NoError(t, os.WriteFile(filepath.Join(kept, schemas.ManifestFile), []byte(edited), 0o600))
+	_, err = operate.MakeReference(t.Context(), cfg, "scale", "2b", data)
+	require.NoError(t, err, "a file takes the place of what would be learned")
+	now, err := schemas.ReadManifest(kept)
+	require.NoError(t, err)
+	require.NotNil(t, now.Reference)
+	require.Nil(t, now.Monitoring.Reference)
+	require.Len(t, now.Monitoring.Checks, 1)
+	again := data
+	again.Replace = true
+	learned, err = operate.MakeReference(t.Context(), cfg, "scale", "2b", again)
+	require.NoError(t, err)
+	now, err = schemas.ReadManifest(kept)
+	require.NoError(t, err)
+	require.Len(t, now.Monitoring.Checks, len(m.Monitoring.Checks))
+	require.Equal(t, schemas.Duration(48*time.Hour), now.Monitoring.LabelDelay)
+	require.Equal(t, schemas.Duration(3*24*time.Hour), now.Monitoring.Retraining.Cooldown)
+	require.Contains(t, strings.Join(learned.Look, "\n"), "not in the proposed ones: ks length")
+	require.Contains(t, strings.Join(learned.Look, "\n"), "--score and the model's own have little in common")
+	require.NoError(t, os.RemoveAll(kept))
 
 	// One of another graph: 20 columns and other outputs.
 	other, err := operate.InitModel(t.Context(), cfg, operate.InitOptions{Path: graph("gbdt"), Name: "scale"})

@@ -39,7 +39,7 @@ func TestCheckComparesVersions(t *testing.T) {
 	require.ErrorContains(t, err, `model prices/3: its rows could not be stored: column "price" is Float32, and Float64 in version 1; give such a feature or output its old type, or another name`)
 	require.Equal(t, []string{
 		"model prices/1: 1 features, 1 outputs",
-		"model prices/2: 1 features, 1 outputs, draft: serves when the line draft: true is removed, or models.versions names it",
+		"model prices/2: 1 features, 1 outputs, draft: serves when models.versions names it; to remove the line draft: true is not enough, since 3 is newer by its name",
 		"  unlike version 1: event time is at (rfc3339), and was Kafka's timestamp: windows of both are of different times",
 		"model prices/3: failed",
 	}, lines[:4])
@@ -49,6 +49,11 @@ func TestCheckComparesVersions(t *testing.T) {
 	lines, err = operate.CheckModels(t.Context(), cfg)
 	require.NoError(t, err)
 	require.Equal(t, "model prices/1: 1 features, 1 outputs, serves", lines[0])
+	require.Equal(t, "model prices/2: 1 features, 1 outputs, draft: serves when the line draft: true is removed, or models.versions names it", lines[1])
+	cfg.Models.Versions = map[string]string{"prices": "1"}
+	lines, err = operate.CheckModels(t.Context(), cfg)
+	require.NoError(t, err)
+	require.Equal(t, "model prices/2: 1 features, 1 outputs, draft: serves when models.versions names it, as it names 1 now", lines[1])
 	cfg.Models.Versions = map[string]string{"prices": "2"}
 	lines, err = operate.CheckModels(t.Context(), cfg)
 	require.NoError(t, err)

@@ -266,7 +266,7 @@ func (f *Feature) checkDefault() error {
 	case TypeString, TypeCategory:
 		s, ok := f.Default.(string)
 		if !ok {
-			return fmt.Errorf("%v is no string", f.Default)
+			return fmt.Errorf("%v is no string; put it in quotes", f.Default)
 		}
 		if f.Type == TypeCategory && !slices.Contains(f.Categories, s) {
 			return fmt.Errorf("%q is not in categories", s)

@@ -102,6 +102,32 @@ func (e *ManifestEdit) Remove(key string) error {
 		return nil
 	}
 	e.lines = slices.Delete(e.lines, start, end)
+	blank := func(i int) bool { return i < 0 || i >= len(e.lines) || e.lines[i] == "" }
+	if start < len(e.lines) && blank(start) && blank(start-1) { // one of the two that are left
+		e.lines = slices.Delete(e.lines, start, start+1)
+	}
+	return e.parse()
+}
+
+// RemoveIn removes a key of a mapping at the top with all that is under it, where it begins a line.
+func (e *ManifestEdit) RemoveIn(section, key string) error {
+	s := entry(e.root.Values, section)
+	if s == nil {
+		return nil
+	}
+	m, ok := s.Value.(*ast.MappingNode)
+	if !ok {
+		return fmt.Errorf("edit manifest: %s is no mapping", section)
+	}
+	v := entry(m.Values, key)
+	if v == nil {
+		return nil
+	}
+	first := line(v.Key.GetToken())
+	if !strings.HasPrefix(strings.TrimSpace(e.lines[first]), key) {
+		return fmt.Errorf("edit manifest: line %d: %s of %s does not begin a line: take it out by hand", first+1, key, section)
+	}
+	e.lines = slices.Delete(e.lines, first, e.lastLine(v.Value)+1)
 	return e.parse()
 }
 

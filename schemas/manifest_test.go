@@ -204,10 +204,11 @@ func TestManifestRules(t *testing.T) {
 		"category twice":      {feature(`{name: ok, type: category, categories: [a, b, a]}`), `features[0].categories: "a" stands twice`},
 		"too many categories": {feature(`{name: ok, type: category, categories: [` + strings.Repeat("x", schemas.MaxCategoryBytes) + `]}`), "features: their categories have"},
 		"default bool":        {feature(`{name: ok, type: bool, default: 1}`), "features[0].default: 1 is no bool"},
-		"default text":        {feature(`{name: ok, type: string, default: 1}`), "features[0].default: 1 is no string"},
+		"default text":        {feature(`{name: ok, type: string, default: 1}`), "features[0].default: 1 is no string; put it in quotes"},
 		"default category":    {feature(`{name: ok, type: category, categories: [a], default: b}`), `features[0].default: "b" is not in categories`},
 		"default number":      {feature(`{name: ok, type: float32, default: "1"}`), "features[0].default: 1 is no number"},
-		"default exponent":    {feature(`{name: ok, type: float32, default: 1e3}`), "features[0].default: 1e3 is no number"}, // to YAML it is a string
+		"default exponent":    {feature(`{name: ok, type: int32, default: 1e10}`), "features[0].default: 1e+10 does not fit int32"},
+		"default octal":       {feature(`{name: ok, type: category, categories: [010], default: 010}`), "features[0].default: 010 is octal to some readers"},
 		"default NaN":         {feature(`{name: ok, type: float64, default: .nan}`), "features[0].default: NaN is no number"},
 		"default fraction":    {feature(`{name: ok, type: int64, default: 1.5}`), "features[0].default: 1.5 is no whole number"},
 		"default int32":       {feature(`{name: ok, type: int32, default: 2147483648}`), "features[0].default: 2147483648 does not fit int32"},

@@ -57,7 +57,8 @@ outputs: [{name: y, type: float64}]
 func TestIsDraft(t *testing.T) {
 	for text, want := range map[string]bool{
 		"draft: true": true, "a: 1\ndraft: true # yes\n": true, "{draft: true}": true, "draft: true\nx: [": true, "\"draft\": true\r\nx: [": true,
-		"": false, "draft: false": false, "# draft: true": false, "a: {draft: true}": false, "a:\n  draft: true\nx: [": false, "draft: yes": false,
+		"": false, "draft: false": false, "# draft: true": false, "a: {draft: true}": false, "a:\n  draft: true\nx: [": false, "draft:\nx: [": false, "draft: false # true\nx: [": false, "draft: null": false,
+		"draft: yes": true, "draft: on\nx: [": true, "draft: 'true'": true, "draft: TRUE": true, "draft: !!bool true": true, "draft: 'no\nx: [": true,
 	} {
 		require.Equal(t, want, schemas.IsDraft([]byte(text)), text)
 	}

@@ -1,10 +1,12 @@
 package schemas
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
@@ -63,6 +65,12 @@ func CheckYAML(text []byte) (err error) {
 func parseChecked(text []byte) (*ast.File, error) {
 	if len(text) > MaxYAMLBytes {
 		return nil, fmt.Errorf("%d bytes; at most %d are taken", len(text), MaxYAMLBytes)
+	}
+	line := 0
+	for l := range bytes.Lines(text) { // a category in Latin-1 would be another one than requests have
+		if line++; !utf8.Valid(l) {
+			return nil, &YAMLError{Line: line, Column: 1, What: "not UTF-8; save the file in that encoding"}
+		}
 	}
 	tokens := lexer.Tokenize(string(text))
 	if err := checkShape(tokens); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -203,10 +204,7 @@ func (r *resolver) resolve(node ast.Node) (ast.Node, error) {
 		}
 		return of, nil
 	case *ast.TagNode:
-		if n.Value, err = r.resolve(n.Value); err != nil {
-			return nil, err
-		}
-		return untagged(n)
+		n.Value, err = r.resolve(n.Value)
 	case *ast.SequenceNode:
 		for i := range n.Values {
 			if n.Values[i], err = r.resolve(n.Values[i]); err != nil {
@@ -222,45 +220,6 @@ func (r *resolver) resolve(node ast.Node) (ast.Node, error) {
 		err = r.merge(n)
 	}
 	return node, err
-}
-
-// untagged returns what a tag of YAML's core schema says of a resolved value: !!str makes a text of
-// what is written, and the others name the kind that the value has anyway. Other tags are refused:
-// the decoder passes over some and panics on some.
-func untagged(n *ast.TagNode) (ast.Node, error) {
-	fits := false
-	switch n.Start.Value {
-	case "!!str":
-		switch v := n.Value.(type) {
-		case *ast.StringNode, *ast.LiteralNode:
-			return v, nil
-		case ast.ScalarNode:
-			if v.GetToken().Value != "" {
-				return ast.String(v.GetToken()), nil
-			}
-		}
-	case "!!map":
-		_, fits = entries(n.Value)
-	case "!!seq":
-		_, fits = n.Value.(*ast.SequenceNode)
-	case "!!int":
-		_, fits = n.Value.(*ast.IntegerNode)
-	case "!!float":
-		switch n.Value.(type) {
-		case *ast.FloatNode, *ast.IntegerNode, *ast.InfinityNode, *ast.NanNode:
-			fits = true
-		}
-	case "!!bool":
-		_, fits = n.Value.(*ast.BoolNode)
-	case "!!null":
-		_, fits = n.Value.(*ast.NullNode)
-	default:
-		return nil, yamlErrorAt(n.Start, "tag %s has no meaning here; leave it out", clipped(n.Start.Value))
-	}
-	if !fits {
-		return nil, yamlErrorAt(n.Start, "%s cannot stand before %s", n.Start.Value, described(n.Value))
-	}
-	return n.Value, nil
 }
 
 // merge resolves the values of a mapping and puts in what it merges: keys of its own come first, then
@@ -330,16 +289,12 @@ func described(node ast.Node) string {
 	case *ast.NullNode:
 		return "nothing"
 	default:
-		return strconv.Quote(clipped(n.GetToken().Value))
+		text := n.GetToken().Value
+		if len(text) > 80 {
+			text = text[:80] + "…"
+		}
+		return strconv.Quote(text)
 	}
-}
-
-// clipped is the beginning of a text, for errors.
-func clipped(text string) string {
-	if len(text) > 80 {
-		return text[:80] + "…"
-	}
-	return text
 }
 
 var (
@@ -355,6 +310,13 @@ var (
 func conform(node ast.Node, t reflect.Type, key string) (ast.Node, error) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
+	}
+	if tagged, ok := node.(*ast.TagNode); ok {
+		untagged, err := withoutTag(tagged, key)
+		if err != nil {
+			return nil, err
+		}
+		node = untagged
 	}
 	if t == ownDurationType {
 		text := node.GetToken().Value
@@ -406,11 +368,9 @@ func conformMapping(node ast.Node, t reflect.Type, key string) error {
 	}
 	for _, v := range values {
 		name := keyText(v.Key)
-		if t.Kind() == reflect.Map {
-			switch v.Key.(type) {
-			case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-				v.Key = ast.String(v.Key.GetToken())
-			}
+		switch v.Key.(type) { // the decoder drops all of a struct that has such a key, without an error
+		case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.NullNode, *ast.InfinityNode, *ast.NanNode:
+			v.Key = ast.String(v.Key.GetToken())
 		}
 		of := typeOfKey(t, name)
 		if of == nil { // the decoder says so
@@ -436,13 +396,70 @@ func keyText(key ast.MapKeyNode) string {
 	return key.GetToken().Value
 }
 
+// withoutTag returns what a tag of YAML's own types stands before; what it says must fit where it
+// stands anyway. Tags of other programs (!vault, !env) would have to be obeyed, and are refused.
+func withoutTag(n *ast.TagNode, key string) (ast.Node, error) {
+	switch tag := n.Start.Value; tag {
+	case "!!str":
+		if n.Value != nil && scalar(n.Value) {
+			if _, block := n.Value.(*ast.LiteralNode); !block {
+				of := n.Value.GetToken()
+				text := token.String(of.Value, of.Value, of.Position)
+				text.Type = token.SingleQuoteType // never a number
+				return ast.String(text), nil
+			}
+		}
+		return n.Value, nil
+	case "!!int", "!!float", "!!bool", "!!seq", "!!map":
+		return n.Value, nil
+	default:
+		if key != "" {
+			key += ": "
+		}
+		return nil, yamlErrorAt(n.Start, "%sthe tag %s is not known here; write the value itself, or in quotes if it begins with !", key, tag)
+	}
+}
+
+// eightOrTen tells whether a plain number begins with a 0 that makes it octal in YAML 1.1, for which
+// the decoder takes it, and means nothing in YAML 1.2.
+func eightOrTen(node ast.Node) bool {
+	n, ok := node.(*ast.IntegerNode)
+	if !ok {
+		return false
+	}
+	digits := strings.ReplaceAll(strings.TrimLeft(n.Token.Value, "+-"), "_", "")
+	octal, err := strconv.ParseUint(digits, 8, 64)
+	if err != nil || len(digits) < 2 || digits[0] != '0' {
+		return false
+	}
+	decimal, err := strconv.ParseUint(digits, 10, 64)
+	return err != nil || decimal != octal
+}
+
+// exponent is a number that the lexer takes for a text, since it has no point.
+var exponent = regexp.MustCompile(`^[-+]?[0-9]+[eE][-+]?[0-9]+$`)
+
 func conformScalar(node ast.Node, t reflect.Type, key string) (ast.Node, error) {
+	text := node.GetToken().Value
+	if t.Kind() != reflect.String && eightOrTen(node) {
+		if key != "" {
+			key += ": "
+		}
+		return nil, yamlErrorAt(node.GetToken(), "%s%s is octal to some readers of YAML and decimal to others; write it without the 0, as 0o… if it is octal, or in quotes if it is a text", key, text)
+	}
+	if s, plain := node.(*ast.StringNode); plain && t.Kind() != reflect.String && s.Token.Type == token.StringType && exponent.MatchString(text) {
+		if x, err := strconv.ParseFloat(text, 64); err == nil {
+			number := ast.Float(s.Token)
+			number.Value = x
+			node = number
+		}
+	}
 	if t.Kind() == reflect.Interface {
 		return node, nil
 	}
+	was := node
 	var want string
 	fits := false
-	text := node.GetToken().Value
 	switch t.Kind() {
 	case reflect.String:
 		want, fits = "a text", scalar(node)
@@ -454,9 +471,12 @@ func conformScalar(node ast.Node, t reflect.Type, key string) (ast.Node, error) 
 		want = "true or false"
 		_, fits = node.(*ast.BoolNode)
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		if _, isText := node.(*ast.StringNode); isText && t == durationType {
-			_, err := time.ParseDuration(text)
-			want, fits = "a duration, as 30s, 15m or 24h,", err == nil
+		if t == durationType { // which the decoder reads without days, and of no number
+			var d Duration
+			want, fits = "a duration, as 30s, 15m, 24h or 7d,", scalar(node) && d.UnmarshalYAML([]byte(text)) == nil
+			written := *node.GetToken()
+			written.Value = d.Std().String()
+			node = ast.String(&written)
 			break
 		}
 		want, fits = "a whole number", fitsInt(node, t.Bits())
@@ -476,7 +496,7 @@ func conformScalar(node ast.Node, t reflect.Type, key string) (ast.Node, error) 
 		return node, nil
 	}
 	if !fits {
-		return nil, wrongYAML(node, key, want)
+		return nil, wrongYAML(was, key, want)
 	}
 	return node, nil
 }

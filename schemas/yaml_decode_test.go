@@ -19,6 +19,7 @@ type yamlInner struct {
 	Float *float64          `yaml:"float"`
 	Bool  bool              `yaml:"bool"`
 	Wait  schemas.Duration  `yaml:"wait"`
+	Pause time.Duration     `yaml:"pause"`
 	Any   any               `yaml:"any"`
 }
 
@@ -41,7 +42,8 @@ func TestYAMLIsReadAsYAML(t *testing.T) {
 		},
 		"at:\n  list: [a:1]\n  map: {a: 1:2, b: x:y}":                                       {List: []string{"a:1"}, Map: map[string]string{"a": "1:2", "b": "x:y"}},
 		`at: {"map":{"a":"1:2","b":"3"}}`:                                                   {Map: map[string]string{"a": "1:2", "b": "3"}},
-		"at: !!map {text: !!str 1.10, int: !!int 5, list: !!seq [!!str null, !!str a]}":     {Text: "1.10", Int: 5, List: []string{"null", "a"}},
+		"many: [{wait: 90m}]\nat: {pause: 7d}":                                              {Pause: 7 * 24 * time.Hour},
+		"at: {pause: 90m, wait: !!str 0}":                                                   {Pause: 90 * time.Minute},
 		"at: {text: 2001-02-03, wait: 7d}":                                                  {Text: "2001-02-03", Wait: schemas.Duration(7 * 24 * time.Hour)},
 		"at: {text: '[1]', int: \"5\", float: .5, bool: True}":                              {Text: "[1]", Int: 5, Float: &half, Bool: true},
 		"at: {any: [1, x:2, {b: c}]}":                                                       {Any: []any{uint64(1), "x:2", map[string]any{"b": "c"}}},
@@ -49,7 +51,12 @@ func TestYAMLIsReadAsYAML(t *testing.T) {
 		"\ufeffat: {text: a}\r\nmany: []\r\n":                                               {Text: "a"},
 		"many:\n- &x {text: a, int: 1}\nat: {<<: *x, int: 2}":                               {Text: "a", Int: 2},
 		"many:\n- &x {text: a, int: 1}\nat:\n  int: 2\n  <<: [*x, {text: b, bool: true}]\n": {Text: "a", Int: 2, Bool: true},
-		"many: [{list: &l [a:1]}]\nat: {list: *l}":                                          {List: []string{"a:1"}},
+		"at: {text: !!str 1.10, int: !!int 5, list: !!seq [!!str 010, !!str null], any: !!str 1e3, map: {~: a, 1: b, no: c}}": {
+			Text: "1.10", Int: 5, List: []string{"010", "null"}, Any: "1e3", Map: map[string]string{"~": "a", "1": "b", "no": "c"},
+		},
+		"at: !!map {int: 1e3, float: 5e-1, any: 1E3, text: 1e3}":        {Int: 1000, Float: &half, Any: 1000.0, Text: "1e3"},
+		"at: {any: '1e3', int: 0o17, small: 07, text: 010, wait: 010d}": {Any: "1e3", Int: 15, Small: 7, Text: "010", Wait: schemas.Duration(240 * time.Hour)},
+		"many: [{list: &l [a:1]}]\nat: {list: *l}":                      {List: []string{"a:1"}},
 	} {
 		var got yamlOuter
 		require.NoError(t, schemas.DecodeYAML([]byte(text), &got), text)
@@ -80,10 +87,24 @@ func TestYAMLErrorsSpeakYAML(t *testing.T) {
 		"at: {float: 1e400}":             `at.float: a number is expected, got "1e400"`,
 		"at: {bool: yes}":                `at.bool: true or false is expected, got "yes"`,
 		"at: {wait: [1]}":                "at.wait: a duration is expected, got a list",
-		"at: {int: !!int \"12\"}":        `line 1, column 11: !!int cannot stand before "12"`,
 		"many: !!str 3":                  `many: a list is expected, got "3"`,
-		"at: {bool: !!bool 3}":           `line 1, column 12: !!bool cannot stand before "3"`,
-		"at: {any: !!set {a}}":           "tag !!set has no meaning here; leave it out",
+		"at: {int: !!int x}":             `at.int: a whole number is expected, got "x"`,
+		"at: {text: !vault x}":           "line 1, column 12: at.text: the tag !vault is not known here; write the value itself",
+		"at: {text: !!binary eA==}":      "the tag !!binary is not known here",
+		"at: {int: 010}":                 "line 1, column 11: at.int: 010 is octal to some readers of YAML and decimal to others",
+		"at: {float: -0_10}":             "at.float: -0_10 is octal to some readers",
+		"at: {any: 010}":                 "at.any: 010 is octal to some readers",
+		"at: {int: 1e30}":                `at.int: a whole number is expected, got "1e30"`,
+		"at: {int: 15e-1}":               `at.int: a whole number is expected, got "15e-1"`,
+		"at: {float: 1,5}":               `line 1, column 15: unknown field "5"`,
+		"at: {int: 7, 5: 3}":             `unknown field "5"`,
+		"at:\n  int: 7\n  true: 3\n":     `line 3, column 3: unknown field "true"`,
+		"at: {text: a, ~: b}":            `unknown field "~"`,
+		"at:\n  text: K\xf6ln\n":         "line 2, column 1: not UTF-8",
+		"\xff\xfea\x00t\x00":             "line 1, column 1: not UTF-8",
+		"at: {pause: 90}":                `at.pause: a duration, as 30s, 15m, 24h or 7d, is expected, got "90"`,
+		"at: {pause: 7 days}":            `at.pause: a duration, as 30s, 15m, 24h or 7d, is expected, got "7 days"`,
+		"at: {pause: [1h]}":              "at.pause: a duration, as 30s, 15m, 24h or 7d, is expected, got a list",
 		"at: {what: 1}":                  `unknown field "what"`,
 		"at: {int: 1, int: 2}":           "already defined",
 		"at: *x":                         "line 1, column 5: alias *x names no anchor that stands before it",

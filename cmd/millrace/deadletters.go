@@ -24,7 +24,10 @@ func deadLettersCommand(o *options) *cobra.Command {
 	list := filters(&cobra.Command{
 		Use:   "list",
 		Short: "List dead letters, oldest first: id, time, class, coordinates, topic, when replayed, reason",
-		Args:  args(cobra.NoArgs),
+		Long: "List the requests that could not be answered, oldest first. Labels that could not be read are not\n" +
+			"among them, as nothing replays them: they are rows of the table dead_letters, whose topic is that\n" +
+			"of feedback.",
+		Args: args(cobra.NoArgs),
 		RunE: o.configured(func(cmd *cobra.Command, cfg config.Config, _ []string) error {
 			filter.Limit = limit
 			return operate.ListDeadLetters(cmd.Context(), cfg, filter, cmd.OutOrStdout())

@@ -2,12 +2,29 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/operate"
 )
+
+// elsewhere says how other commands reach the embedded services where the configuration names other
+// addresses, as when a port was in use; else it is empty.
+func elsewhere(cfg config.Config, kafka, clickhouse string) string {
+	var set string
+	if !slices.Contains(cfg.Kafka.Brokers, kafka) {
+		set += " --set kafka.brokers=" + kafka
+	}
+	if !slices.Contains(cfg.ClickHouse.Addr, clickhouse) {
+		set += " --set clickhouse.addr=" + clickhouse
+	}
+	if set == "" {
+		return ""
+	}
+	return "The configuration names other addresses: give run, predict and other commands" + set + "\n"
+}
 
 func devCommand(o *options) *cobra.Command {
 	var reset bool
@@ -20,7 +37,7 @@ func devCommand(o *options) *cobra.Command {
 		RunE: o.configured(func(cmd *cobra.Command, cfg config.Config, _ []string) error {
 			log := cfg.Log.Logger(cmd.ErrOrStderr())
 			return operate.Dev(cmd.Context(), cfg, reset, log, func(kafka, clickhouse string) {
-				fmt.Fprintf(cmd.OutOrStdout(), "Kafka       %s\nClickHouse  http://%s\nCtrl-C ends both.\n", kafka, clickhouse)
+				fmt.Fprintf(cmd.OutOrStdout(), "Kafka       %s\nClickHouse  http://%s\n%sCtrl-C ends both.\n", kafka, clickhouse, elsewhere(cfg, kafka, clickhouse))
 			})
 		}),
 	}

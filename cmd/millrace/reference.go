@@ -9,6 +9,7 @@ import (
 
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/operate"
+	"github.com/millrace/millrace/schemas"
 )
 
 // dataFlags are the flags that say what data are.
@@ -31,7 +32,7 @@ func (d *dataFlags) add(cmd *cobra.Command) {
 	f.StringVar(&o.InputFormat, "input-format", "", "csv, parquet, arrow (IPC file), arrows (IPC stream) or jsonl; default by name and contents")
 	f.StringVar(&o.Delimiter, "delimiter", "", `character between the values of CSV, \t for a tab; default a comma`)
 	f.StringSliceVar(&o.Types, "type", nil, "type of a column, COLUMN=TYPE: int, uint, float, bool, text, date or timestamp; default the file's, or inferred")
-	f.DurationVar(&o.Window, "window", 0, "length of windows (default proposed by the times of the rows)")
+	f.Var((*durationFlag)(&o.Window), "window", "length of windows, as 15m, 24h or 7d (default proposed by the times of the rows)")
 	f.Float64Var(&o.Rate, "rate", 0, "of windows without drift, the share that may breach a check by chance (default 0.05)")
 }
 
@@ -69,7 +70,8 @@ func referenceCommand(o *options) *cobra.Command {
 		Long: "Make the reference, the sample and the monitoring of a version that is in models.repository, of a\n" +
 			"table whose columns are its features (--data), or of the rows that it has answered and that are\n" +
 			"stored in ClickHouse (--from, --to). Both are as `millrace init --data` makes them; the manifest\n" +
-			"keeps its comments and all that it says already.\n\n" +
+			"keeps its comments and all that it says already, but for what --replace says. label_delay, idle_timeout\n" +
+			"and retraining stay as they are.\n\n" +
 			"Running roles see it at their next start.",
 		Example: "  millrace reference flights 1 --data january.parquet --label delayed --time departure\n" +
 			"  millrace reference flights 1 --from 2024-01-01T00:00:00Z --to 2024-02-01T00:00:00Z",
@@ -87,12 +89,16 @@ func referenceCommand(o *options) *cobra.Command {
 			case isTable:
 				learned, err = operate.MakeReference(cmd.Context(), cfg, given[0], given[1], data.options)
 			default:
-				var start, end time.Time
-				if start, err = time.Parse(time.RFC3339, from); err == nil {
-					end, err = time.Parse(time.RFC3339, to)
+				if from == "" || to == "" {
+					return usage(errors.New("--from and --to: say both"))
 				}
-				if err != nil {
-					return usage(fmt.Errorf("--from and --to: times as 2024-01-31T00:00:00Z: %w", err))
+				var start, end time.Time
+				now := time.Now()
+				if start, err = timeFlag("--from", from, now); err != nil {
+					return err
+				}
+				if end, err = timeFlag("--to", to, now); err != nil {
+					return err
 				}
 				if !end.After(start) {
 					return usage(fmt.Errorf("--to must be after --from, and %s is not", to))
@@ -107,8 +113,24 @@ func referenceCommand(o *options) *cobra.Command {
 		}),
 	}
 	data.add(cmd)
-	cmd.Flags().StringVar(&from, "from", "", "first event time of the stored rows")
-	cmd.Flags().StringVar(&to, "to", "", "event time that they end before")
-	cmd.Flags().BoolVar(&data.options.Replace, "replace", false, "write over the reference, the sample and the monitoring that the manifest has")
+	cmd.Flags().StringVar(&from, "from", "", "first event time of the stored rows, as 2024-01-31T00:00:00Z, or so long ago, as 48h")
+	cmd.Flags().StringVar(&to, "to", "", "event time that they end before, or so long ago")
+	cmd.Flags().BoolVar(&data.options.Replace, "replace", false, "write over the reference, the sample and the checks that the manifest has")
 	return cmd
+}
+
+// durationFlag is a duration as manifests have it.
+type durationFlag time.Duration
+
+func (d *durationFlag) String() string { return time.Duration(*d).String() }
+
+func (d *durationFlag) Type() string { return "duration" }
+
+func (d *durationFlag) Set(text string) error {
+	var read schemas.Duration
+	if err := read.UnmarshalYAML([]byte(text)); err != nil {
+		return err
+	}
+	*d = durationFlag(read)
+	return nil
 }

@@ -16,11 +16,13 @@ import (
 )
 
 const (
-	leastEffect = 0.1  // a shift below it does not matter: Evidently's threshold of distances, and drift compare's
-	driftShare  = 0.5  // of the columns: the convention for "the data set drifted"
-	margin      = 1.1  // of a threshold over the worst block
-	mostBlocks  = 60   // that are judged; of more, every n-th is
-	mostChecks  = 1000 // columns of one model beyond it are not judged by default
+	leastEffect     = 0.1    // a shift below it does not matter: Evidently's threshold of distances, and drift compare's
+	driftShare      = 0.5    // of the columns: the convention for "the data set drifted"
+	margin          = 1.1    // of a threshold over the worst block
+	cooldownWindows = 7      // in which a drift that lasts asks for retraining once
+	leastBlocks     = 60     // that are judged, where so many are there
+	mostJudged      = 50_000 // checks of blocks: where there are more, beyond leastBlocks, every n-th block is judged
+	mostChecks      = 1000   // columns of one model beyond it are not judged by default
 )
 
 // Data are rows of a version: its features and outputs as columns, and what the labels say.
@@ -43,8 +45,23 @@ type Judged struct {
 type Plan struct {
 	Monitoring schemas.Monitoring
 	Checks     []Judged
-	Blocks     int // that were judged
-	Breached   int // blocks that breach any check
+	Blind      []Judged // checks that are not proposed, since they would find next to nothing
+	Blocks     int      // that were judged
+	Breached   int      // blocks that breach any check
+}
+
+// blind tells of a check that it would find next to nothing: a drift of a distance at which hardly a
+// value is where the reference has any, or a fall of a ranking that is no better than chance.
+func (c *Judged) blind() bool {
+	switch c.Check.Stattest {
+	case schemas.StattestPSI:
+		return c.Check.Threshold >= 2
+	case schemas.StattestChiSquare:
+		return c.Check.Threshold >= 0.9
+	case schemas.StattestAUC:
+		return c.Overall <= 0.5
+	}
+	return false
 }
 
 // Propose plans the monitoring of a version by its reference, which is of the same rows. A block
@@ -53,23 +70,33 @@ type Plan struct {
 // stays below with a chance of 1 - rate/checks, were the blocks shifted by normal amounts (see
 // Judged.limit); it is at least a tenth beyond the worst block, at least what a block can
 // show, and never below an effect that does not matter. Figures of quality have Student's
-// prediction limit on their worse side.
+// prediction limit on their worse side. What would find next to nothing is not proposed, but for
+// drift of the prediction.
 func Propose(m *schemas.Manifest, ref *schemas.Reference, data Data, rate float64) (*Plan, error) {
 	w := data.Windows
 	p := &Plan{Monitoring: schemas.Monitoring{
 		Window: schemas.Duration(w.Window), Lateness: schemas.Duration(w.Lateness), LabelDelay: schemas.Duration(w.Window),
 		IdleTimeout: schemas.Duration(time.Minute), MinRows: max(w.MinRows, 1), Rate: rate,
+		Retraining: schemas.RetrainingPolicy{Cooldown: schemas.Duration(max(cooldownWindows*w.Window, 24*time.Hour))},
 	}}
 	for _, c := range defaultChecks(m, ref) {
 		p.Checks = append(p.Checks, Judged{Check: c, Worst: math.NaN(), Overall: math.NaN(), Smallest: math.NaN()})
 	}
-	step := max(1, (w.Blocks+mostBlocks-1)/mostBlocks)
+	most := max(leastBlocks, mostJudged/max(len(p.Checks), 1))
+	step := max(1, (w.Blocks+most-1)/most)
 	breached := make([]bool, (w.Blocks+step-1)/step)
 	p.Blocks = len(breached)
 	judged := w.every(step)
 	if err := p.judgeDrift(m, ref, data, judged, breached); err != nil {
 		return nil, err
 	}
+	p.Checks = slices.DeleteFunc(p.Checks, func(c Judged) bool {
+		blind := !c.Check.Retrain && c.blind()
+		if blind {
+			p.Blind = append(p.Blind, c)
+		}
+		return blind
+	})
 	if len(p.Checks) > 1 {
 		p.Checks = append(p.Checks, Judged{
 			Check: schemas.Check{Stattest: schemas.StattestShare, Threshold: driftShare, Severity: schemas.SeverityCritical, Retrain: true},

@@ -36,6 +36,23 @@ func (l *Labels) Positives() int {
 	return n
 }
 
+// Predicted returns the share of the rows of a multiclass target of which the label is a class that
+// is predicted for any row; 1 for other targets.
+func (l *Labels) Predicted() float64 {
+	if l.kind != schemas.TargetMulticlass || len(l.rows) == 0 {
+		return 1
+	}
+	said := make([]bool, l.classes)
+	for _, class := range l.said {
+		said[class] = true
+	}
+	n := 0
+	for _, class := range l.class {
+		n += b2i(said[class])
+	}
+	return float64(n) / float64(len(l.rows))
+}
+
 // LabelsOf joins the labels with the column that the target compares them with.
 func LabelsOf(target *schemas.Target, label, score *Column) *Labels {
 	l := &Labels{kind: target.Kind}
@@ -203,6 +220,9 @@ func (p *Plan) judgeQuality(m *schemas.Manifest, data Data, block []int32, breac
 		figure, ok := schemas.FigureOf(name)
 		value, defined := overall[name]
 		if !ok || !defined {
+			if ok {
+				p.Blind = append(p.Blind, Judged{Check: schemas.Check{Stattest: name}, Overall: math.NaN(), Worst: math.NaN(), Smallest: math.NaN()})
+			}
 			continue
 		}
 		var values []float64 // the greater the worse
@@ -218,7 +238,8 @@ func (p *Plan) judgeQuality(m *schemas.Manifest, data Data, block []int32, breac
 		if i == 0 {
 			c.Check.Severity, c.Check.Retrain = schemas.SeverityCritical, true
 		}
-		if !c.setFigure(figure, values, p.Monitoring.Rate/float64(len(names))) {
+		if !c.setFigure(figure, values, p.Monitoring.Rate/float64(len(names))) || c.blind() {
+			p.Blind = append(p.Blind, c)
 			continue
 		}
 		for b, figures := range byBlock {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -257,5 +258,47 @@ func TestProposeOfFewBlocks(t *testing.T) {
 			require.False(t, math.IsInf(c.Threshold, 0), "%+v", c)
 		}
 		require.Equal(t, schemas.StattestMAE, plan.Monitoring.Checks[6].Stattest)
+	}
+}
+
+// TestProposeJudgesEveryBlock: the worst window of many sets the threshold, wherever it lies; a check that
+// would find next to nothing is left out.
+func TestProposeJudgesEveryBlock(t *testing.T) {
+	const seed, windows, rows = 5, 71, 120
+	t.Logf("seed %d", seed)
+	for worst := 30; worst < 32; worst++ {
+		columns, times, labels := days(rand.New(rand.NewPCG(seed, 1)), windows, rows, 0)
+		days := reference.Column{Name: columns[2].Name, Numbers: make([]float64, columns[2].Rows())} // all windows differ
+		for i := range days.Numbers {
+			days.Numbers[i] = float64(i / rows % 7)
+			if i/rows == worst {
+				columns[0].Numbers[i] += 1
+			}
+		}
+		columns[2] = days
+		m := manifest(t, columns, "target: {kind: binary, score: score}\n")
+		ref, err := reference.Make(columns)
+		require.NoError(t, err)
+		cut, err := reference.CutByTime(times, time.Hour)
+		require.NoError(t, err)
+		plan, err := reference.Propose(m, ref, reference.Data{Columns: columns, Windows: cut, Labels: reference.LabelsOf(m.Target, &labels, &columns[4])}, 0.05)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, plan.Blocks, windows-2)
+		at := slices.IndexFunc(plan.Checks, func(c reference.Judged) bool { return c.Check.Column == columns[0].Name })
+		require.Greater(t, plan.Checks[at].Worst, 0.5, "window %d", worst)
+		require.Greater(t, plan.Checks[at].Check.Threshold, plan.Checks[at].Worst)
+		require.Len(t, plan.Blind, 1)
+		require.Equal(t, days.Name, plan.Blind[0].Check.Column)
+		require.GreaterOrEqual(t, plan.Blind[0].Check.Threshold, 2.0)
+		require.Equal(t, schemas.Duration(24*time.Hour), plan.Monitoring.Retraining.Cooldown)
+	}
+}
+
+// Labels that are none of the classes that a model answers are told by their share.
+func TestLabelsThatAreNotPredicted(t *testing.T) {
+	target := &schemas.Target{Kind: schemas.TargetMulticlass, Score: "label"}
+	said := reference.Column{Name: "label", Numbers: []float64{0, 1, 0, 1}}
+	for want, labels := range map[float64][]float64{0.25: {-15, 23, 0, 7}, 1: {1, 1, 0, 0}} {
+		require.Equal(t, want, reference.LabelsOf(target, &reference.Column{Name: "y", Numbers: labels}, &said).Predicted())
 	}
 }

@@ -17,6 +17,8 @@ type Graph struct {
 
 	known map[graphColumn][]string // see graphParts.knownCategories
 	half  bool                     // it computes with floats of 16 bits
+
+	divides bool // it may divide whole numbers; see tensor.outside
 }
 
 // Tensor is one input or output of a graph.

@@ -276,19 +276,22 @@ func (w *manifestWriter) rest() {
 
 # CHECK: what feedback says about a prediction; without it there is no accuracy.
 # target:
-#   kind: binary
+#   kind: binary        # or multiclass, of which score is the class, or regression
 #   score: %s
-#   threshold: 0.5      # predicted positive from here
-#   positive_above: 0   # a label above it is positive
+#   threshold: 0.5      # binary: predicted positive from here
+#   positive_above: 0   # binary: a label above it is positive
 
 # CHECK: when drift and accuracy are judged; without it, predictions are only stored.
-# Checks of drift (psi, ks, chisquare) need a reference, made where the model is trained.
+# Checks of drift (psi, ks, chisquare) compare with a reference: one that is learned from the first
+# windows, or a file. `+"`millrace reference MODEL VERSION --data FILE`"+` makes that, and this section.
 # monitoring:
 #   window: 24h
+#   reference: {windows: 7}
 #   lateness: 10m
 #   label_delay: 24h
 #   checks:
-#     - {stattest: roc_auc, threshold: 0.7, severity: critical, retrain: true}`, score)
+#     - {stattest: psi, column: %s, threshold: 0.2, severity: critical, retrain: true}
+#     - {stattest: roc_auc, threshold: 0.7, severity: critical, retrain: true} # of labels, by target`, score, score)
 }
 
 // featureType returns the type that holds an element as it is.

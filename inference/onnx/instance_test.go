@@ -136,6 +136,42 @@ func TestRowsThatFailAreAlone(t *testing.T) {
 	}
 }
 
+// ONNX Runtime dies of the lowest whole number divided by -1, and so would each worker that gets the
+// request again. Where a graph divides, that number is refused; where it does not, it is answered.
+func TestLowestWholeNumbersAreNotDivided(t *testing.T) {
+	m := loadModel(t, "divide", `
+features:
+  - {name: a, type: int64, min: 1, max: 9}
+  - {name: b, type: int64, min: 1, max: 9}
+  - {name: c, type: int32, min: 1, max: 9}
+  - {name: d, type: int32, min: 1, max: 9}
+outputs:
+  - {name: q, type: int64}
+  - {name: r, type: int32}
+`)
+	inst, alloc := newInstance(t, m)
+	const least, least32 = math.MinInt64, math.MinInt32
+	got, failed := predict(t, m, inst, alloc, []row{
+		{"a": 8, "b": 2, "c": 9, "d": -3},
+		{"a": least, "b": -1, "c": 1, "d": 1},
+		{"a": least + 1, "b": -1, "c": least32 + 1, "d": -1},
+		{"a": 1, "b": 1, "c": least32, "d": -1},
+		{"a": 1, "b": least, "c": 1, "d": 1},
+		{"a": 1, "b": 1, "c": 6, "d": 2},
+	})
+	require.Len(t, failed, 3)
+	for i, at := range []int{1, 3, 4} {
+		require.Equal(t, at, failed[i].Row)
+		require.Equal(t, schemas.ErrorClassOutOfRange, failed[i].Class)
+	}
+	require.Contains(t, failed[0].Reason, `"a" is -9223372036854775808 to the graph, which does not fit its input "a"`)
+	require.Contains(t, failed[1].Reason, `"c" is -2147483648 to the graph`)
+	require.EqualValues(t, 4, got[0]["q"])
+	require.EqualValues(t, -3, got[0]["r"])
+	require.EqualValues(t, 3, got[5]["r"])
+	require.Nil(t, got[1]["q"])
+}
+
 func TestLoadsWhereMadeUpRowsFail(t *testing.T) {
 	m := loadModel(t, "gather", strings.Replace(gatherManifest, "max: 2", "max: 99", 1))
 	inst, alloc := newInstance(t, m)

@@ -63,6 +63,7 @@ type rewriting struct {
 	inputs, outputs map[string]replacement
 	known           map[graphColumn][]string // what the graph knows of columns of string inputs
 	half            bool                     // it computes with floats of 16 bits
+	divides         bool                     // it may divide whole numbers; see tensor.outside
 }
 
 // replacement is what stands for an input or an output.
@@ -163,6 +164,7 @@ func rewrite(path string, shapes map[string][]int64) (*rewriting, error) {
 	}
 	r := &rewriting{inputs: map[string]replacement{}, outputs: map[string]replacement{}}
 	r.known, r.half = parts.knownCategories(), parts.half
+	r.divides = slices.ContainsFunc(parts.nodes, func(n graphNodePart) bool { return n.op == "Div" })
 	rewritten := parts.rewrite(r, shapes)
 	if rewritten == nil {
 		return r, nil

@@ -66,7 +66,9 @@ func (r Runtime) newInstance(ctx context.Context, m *inference.Model, alloc memo
 	}
 	i.execute = func(b *ort.IoBinding) error { return i.session.RunWithBinding(b) }
 	for _, p := range inputs {
-		i.inputs = append(i.inputs, newTensor(p.tensor, len(p.features)))
+		t := newTensor(p.tensor, len(p.features))
+		t.divided = g.divides
+		i.inputs = append(i.inputs, t)
 		i.features = append(i.features, p.features)
 	}
 	uneven := false

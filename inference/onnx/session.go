@@ -56,7 +56,7 @@ func Describe(path string) (*Graph, error) {
 	if err != nil {
 		return nil, fmt.Errorf("describe %s: %w", path, err)
 	}
-	return &Graph{Inputs: tensorsOf(inputs, r.inputs, rewrittenInput), Outputs: tensorsOf(outputs, r.outputs, rewrittenOutput), path: path, text: r.text, known: r.known, half: r.half}, nil
+	return &Graph{Inputs: tensorsOf(inputs, r.inputs, rewrittenInput), Outputs: tensorsOf(outputs, r.outputs, rewrittenOutput), path: path, text: r.text, known: r.known, half: r.half, divides: r.divides}, nil
 }
 
 func tensorsOf(infos []ort.InputOutputInfo, replaced map[string]replacement, prefix string) []Tensor {

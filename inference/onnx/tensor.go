@@ -22,6 +22,8 @@ type tensor struct {
 	// reads and writes it in place, but for strings, which are copied.
 	data any
 	pin  runtime.Pinner
+
+	divided bool // the graph may divide it; see outside
 }
 
 func newTensor(t Tensor, columns int) *tensor { return &tensor{Tensor: t, columns: columns} }
@@ -263,26 +265,37 @@ func fillStrings(dst []string, stride int, feature arrow.Array, from, n int) {
 }
 
 // outside calls each with the values of the first n rows that the graph's own type cannot hold,
-// by row and column, and puts a zero in their place.
+// by row and column, and puts a zero in their place, or a one. Of an input that the graph may divide it is also the
+// lowest whole number: divided by -1 it ends the process (SIGFPE), and the next one that the
+// request is sent to. NaN becomes that number where it is cast to one.
 func (t *tensor) outside(n int, each func(row, column int, value any)) {
 	w, ok := wide[t.Type]
 	if !ok {
+		if !t.divided {
+			return
+		}
+		switch d := t.data.(type) {
+		case []int32:
+			limit(d[:n*t.columns], math.MinInt32+1, math.MaxInt32, 1, t.columns, each)
+		case []int64:
+			limit(d[:n*t.columns], math.MinInt64+1, math.MaxInt64, 1, t.columns, each)
+		}
 		return
 	}
 	switch d := t.data.(type) {
 	case []float32:
-		limit(d[:n*t.columns], float32(w.low), float32(w.high), t.columns, each)
+		limit(d[:n*t.columns], float32(w.low), float32(w.high), 0, t.columns, each)
 	case []int32:
-		limit(d[:n*t.columns], int32(w.low), int32(w.high), t.columns, each)
+		limit(d[:n*t.columns], int32(w.low), int32(w.high), 0, t.columns, each)
 	case []int64:
-		limit(d[:n*t.columns], int64(w.low), wholeLimit(w.high), t.columns, each)
+		limit(d[:n*t.columns], int64(w.low), wholeLimit(w.high), 0, t.columns, each)
 	}
 }
 
-func limit[T number](data []T, low, high T, columns int, each func(row, column int, value any)) {
+func limit[T number](data []T, low, high, instead T, columns int, each func(row, column int, value any)) {
 	for k, v := range data {
 		if v < low || v > high { // NaN is neither
-			data[k] = 0
+			data[k] = instead
 			each(k/columns, k%columns, v)
 		}
 	}

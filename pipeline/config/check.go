@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -215,7 +216,9 @@ func validStart(value string) bool {
 }
 
 func (v *violations) address(key, addr string) {
-	if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" || strings.ContainsAny(host, "@/") {
+	host, port, err := net.SplitHostPort(addr)
+	_, badPort := strconv.ParseUint(port, 10, 16)
+	if err != nil || host == "" || badPort != nil || strings.ContainsAny(host, "@/") {
 		v.bad("%s: %q is not host:port", key, schemas.PublicAddress(addr))
 	}
 }
@@ -255,6 +258,20 @@ func (c Config) CheckCodecs(models []string) error {
 	for name := range c.Worker.Codecs {
 		if !slices.Contains(models, name) {
 			errs = append(errs, fmt.Errorf("worker.codecs.%s: there is no such model in %s; its models are %s", name, c.Models.Repository, strings.Join(models, ", ")))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// CheckAlerts reports the subscriptions to models that are not among those of the repository: they
+// would never be sent anything.
+func (c Config) CheckAlerts(models []string) error {
+	var errs []error
+	for i, s := range c.Alerts {
+		for _, name := range s.Models {
+			if !slices.Contains(models, name) {
+				errs = append(errs, fmt.Errorf("alerts[%d].models: there is no model %q in %s; its models are %s", i, name, c.Models.Repository, strings.Join(models, ", ")))
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -119,8 +119,10 @@ alerts:
 		"kafka: {brokers: a:1}":              `:1: kafka.brokers: a list is expected, got "a:1"`,
 		"kafka:\n  brokers:\n  - [a]\n":      `:3: kafka.brokers[0]: a text is expected, got a list`,
 		"kafka: [a]":                         `:1: kafka: a mapping is expected`,
-		"drain_timeout: [1]":                 `:1: drain_timeout: a whole number is expected, got a list`,
-		"drain_timeout: soon":                `:1: drain_timeout: a duration, as 30s, 15m or 24h, is expected, got "soon"`,
+		"drain_timeout: [1]":                 `:1: drain_timeout: a duration, as 30s, 15m, 24h or 7d, is expected, got a list`,
+		"drain_timeout: soon":                `:1: drain_timeout: a duration, as 30s, 15m, 24h or 7d, is expected, got "soon"`,
+		"drain_timeout: 30":                  `:1: drain_timeout: a duration, as 30s, 15m, 24h or 7d, is expected, got "30"`,
+		"kafka: {brokers: [a:99999]}":        `kafka.brokers: "a:99999" is not host:port`,
 		"worker: {lanes: 1.5}":               `:1: worker.lanes: a whole number is expected, got "1.5"`,
 		"topics: {partitions: 3000000000}":   `:1: topics.partitions: a whole number of 32 bits is expected, got "3000000000"`,
 		"http: {pprof: maybe}":               `:1: http.pprof: true or false is expected, got "maybe"`,
@@ -173,4 +175,16 @@ func TestConfigurationThatWouldExhaustIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, says)
 	_, err = Load("", nil, []string{"kafka.brokers=" + deep})
 	require.ErrorContains(t, err, says)
+}
+
+func TestAlertsOfModelsThatAreNotThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "millrace.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(`alerts:
+- {name: all, webhook: {url: "http://x"}}
+- {name: some, webhook: {url: "http://x"}, models: [churn, Churn]}
+`), 0o600))
+	cfg, err := Load(path, nil, nil)
+	require.NoError(t, err)
+	require.NoError(t, cfg.CheckAlerts([]string{"churn", "Churn"}))
+	require.EqualError(t, cfg.CheckAlerts([]string{"churn", "prices"}), `alerts[1].models: there is no model "Churn" in models; its models are churn, prices`)
 }

@@ -67,7 +67,7 @@ func (w *watch) load(ctx context.Context, ref inference.Ref) {
 		if ctx.Err() != nil {
 			return
 		}
-		if w.models.Draft(ref) && w.env.Config.Models.Versions[ref.Name] != ref.Version { // it is being edited, and does not serve
+		if w.models.Unfinished(ref) && w.env.Config.Models.Versions[ref.Name] != ref.Version { // it is being edited, and does not serve
 			return
 		}
 		if reason := err.Error(); w.failed[ref] != reason {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -12,18 +13,32 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// monitoringLines write a plan as the section of a manifest.
-func monitoringLines(p *reference.Plan) []string {
+// monitoringLines write a plan as the section of a manifest. What the data do not decide is as was has
+// it, where there was a section.
+func monitoringLines(p *reference.Plan, was *schemas.Monitoring) []string {
 	m := p.Monitoring
-	lines := []string{
+	delay := duration(m.LabelDelay) + " # CHECK: when most labels are there"
+	var idle []string
+	if was != nil {
+		delay = duration(was.LabelDelay)
+		m.Retraining = was.Retraining
+		if was.IdleTimeout != m.IdleTimeout {
+			idle = []string{"  idle_timeout: " + duration(was.IdleTimeout)}
+		}
+	}
+	lines := append([]string{
 		"monitoring:",
 		"  window: " + duration(m.Window),
 		"  lateness: " + duration(m.Lateness),
-		"  label_delay: " + duration(m.LabelDelay) + " # CHECK: when most labels are there",
+		"  label_delay: " + delay,
+	}, idle...)
+	lines = append(lines,
 		fmt.Sprintf("  min_rows: %d", m.MinRows),
-		"  rate: " + schemas.YAMLNumber(m.Rate) + " # of windows without drift that may breach a check by chance",
-		fmt.Sprintf("  checks: # of %d blocks of the data, %d breach any", p.Blocks, p.Breached),
+		"  rate: "+schemas.YAMLNumber(m.Rate)+" # of windows without drift that may breach a check by chance")
+	if m.Retraining.Cooldown > 0 {
+		lines = append(lines, "  retraining: {cooldown: "+duration(m.Retraining.Cooldown)+"} # of a drift that lasts, one event so often asks for retraining")
 	}
+	lines = append(lines, fmt.Sprintf("  checks: # of %d blocks of the data, %d breach any", p.Blocks, p.Breached))
 	for _, c := range p.Checks {
 		text := "    - {stattest: " + string(c.Check.Stattest)
 		if c.Check.Column != "" {
@@ -36,6 +51,12 @@ func monitoringLines(p *reference.Plan) []string {
 		lines = append(lines, text+"} # "+c.Why)
 	}
 	return lines
+}
+
+var targetKinds = map[schemas.TargetKind]string{
+	schemas.TargetBinary:     "labels are positive or not",
+	schemas.TargetMulticlass: "labels are classes, as the output is",
+	schemas.TargetRegression: "labels are numbers, as the output is",
 }
 
 // duration writes a duration in the largest unit that holds it.
@@ -65,6 +86,18 @@ func (l *learner) table(made *madeReference) []string {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Name, f.Type, values(&f, &l.what[i]), missing)
 	}
+	if t := l.m.Target; t != nil && l.o.Label != "" {
+		fmt.Fprintln(w, "\nTARGET\tVALUE\tWHAT IT IS")
+		fmt.Fprintf(w, "kind\t%s\t%s\n", t.Kind, targetKinds[t.Kind])
+		fmt.Fprintf(w, "score\t%s\tthe output that labels are compared with\n", t.Score)
+		if t.Kind == schemas.TargetBinary {
+			positive := "above " + schemas.YAMLNumber(t.PositiveAbove)
+			if t.Positive != "" {
+				positive = t.Positive
+			}
+			fmt.Fprintf(w, "positive\t%s\tlabels that are, and scores from %v on\n", positive, t.Threshold)
+		}
+	}
 	m := made.plan.Monitoring
 	fmt.Fprintln(w, "\nMONITORING\tVALUE\tWHY")
 	why := fmt.Sprintf("%d whole windows in the data, of %d rows each (median)", made.windows.Blocks, made.windows.Rows)
@@ -77,9 +110,17 @@ func (l *learner) table(made *madeReference) []string {
 	}
 	fmt.Fprintf(w, "window\t%s\t%s\n", duration(m.Window), why)
 	fmt.Fprintf(w, "lateness\t%s\t%s\n", duration(m.Lateness), late)
-	fmt.Fprintf(w, "label_delay\t%s\tone window: the data do not say when labels come\n", duration(m.LabelDelay))
+	if made.was != nil {
+		fmt.Fprintf(w, "label_delay\t%s\tas it was\n", duration(made.was.LabelDelay))
+		m.Retraining = made.was.Retraining
+	} else {
+		fmt.Fprintf(w, "label_delay\t%s\tone window: the data do not say when labels come\n", duration(m.LabelDelay))
+	}
 	fmt.Fprintf(w, "min_rows\t%d\thalf the rows of the smallest block\n", m.MinRows)
 	fmt.Fprintf(w, "rate\t%v\tof windows without drift that may breach a check by chance\n", m.Rate)
+	if m.Retraining.Cooldown > 0 {
+		fmt.Fprintf(w, "cooldown\t%s\tof a drift that lasts, one event so often asks for retraining\n", duration(m.Retraining.Cooldown))
+	}
 	fmt.Fprintln(w, "\nCHECK\tTHRESHOLD\tWORST BLOCK\tALL ROWS\tBECAUSE OF")
 	for _, c := range made.plan.Checks {
 		name := string(c.Check.Stattest)
@@ -96,7 +137,11 @@ func (l *learner) table(made *madeReference) []string {
 	for i := range lines {
 		lines[i] = strings.TrimRight(lines[i], " ")
 	}
-	return append(lines, fmt.Sprintf("of %d blocks of the data, %d breach a check", made.plan.Blocks, made.plan.Breached))
+	judged := strconv.Itoa(made.plan.Blocks)
+	if made.plan.Blocks < made.windows.Blocks {
+		judged = fmt.Sprintf("%d that were judged of %d", made.plan.Blocks, made.windows.Blocks)
+	}
+	return append(lines, fmt.Sprintf("of %s blocks of the data, %d breach a check", judged, made.plan.Breached))
 }
 
 func figure(x float64) string {

@@ -28,6 +28,9 @@ func FixDigests(cfg config.Config) ([]string, error) {
 	var lines []string
 	var errs []error
 	for _, ref := range refs {
+		if !models.HasManifest(ref) { // check says so
+			continue
+		}
 		dir := filepath.Join(cfg.Models.Repository, ref.Name, ref.Version)
 		fixed, err := editManifest(dir, func(e *schemas.ManifestEdit) ([]string, error) {
 			return e.FixDigests(func(file string) (string, error) {

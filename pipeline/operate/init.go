@@ -66,8 +66,9 @@ func InitModel(ctx context.Context, cfg config.Config, o InitOptions) (InitResul
 		return InitResult{}, err
 	}
 	result := InitResult{Ref: inference.Ref{Name: o.Name, Version: o.Version}, Before: before}
+	var monitored *schemas.Monitoring
 	if before != "" {
-		if manifest, result.Changes, err = carryOver(ctx, cfg, inference.Ref{Name: o.Name, Version: before}, o.Version, manifest); err != nil {
+		if manifest, monitored, result.Changes, err = carryOver(ctx, cfg, inference.Ref{Name: o.Name, Version: before}, o.Version, manifest); err != nil {
 			return InitResult{}, err
 		}
 	}
@@ -83,7 +84,7 @@ func InitModel(ctx context.Context, cfg config.Config, o InitOptions) (InitResul
 			return nil, err
 		}
 		if t != nil {
-			l := &learner{o: *o.Data, t: t}
+			l := &learner{o: *o.Data, t: t, monitored: monitored}
 			if result.Learned, err = l.complete(ctx, temp, ref); err != nil {
 				return nil, err
 			}
@@ -118,7 +119,7 @@ func lastVersion(cfg config.Models, name string) (string, error) {
 	}
 	last := ""
 	for _, ref := range refs {
-		if ref.Name == name {
+		if ref.Name == name && models.HasManifest(ref) {
 			last = ref.Version
 		}
 	}
@@ -138,10 +139,10 @@ func nextVersion(before string) (string, error) {
 
 // carryOver makes the manifest of a further version of that of the one before, where fromGraph is
 // what the new graph says, and says what differs in the graphs. What belongs to the rows and
-// the answers of the version before is left out.
-func carryOver(ctx context.Context, cfg config.Config, before inference.Ref, version string, fromGraph []byte) (manifest []byte, changes []string, err error) {
-	fail := func(err error) ([]byte, []string, error) {
-		return nil, nil, fmt.Errorf("carry over the manifest of model %s: %w", before, err)
+// the answers of the version before is left out; monitored is how it was monitored.
+func carryOver(ctx context.Context, cfg config.Config, before inference.Ref, version string, fromGraph []byte) (manifest []byte, monitored *schemas.Monitoring, changes []string, err error) {
+	fail := func(err error) ([]byte, *schemas.Monitoring, []string, error) {
+		return nil, nil, nil, fmt.Errorf("carry over the manifest of model %s: %w", before, err)
 	}
 	dir := filepath.Join(cfg.Models.Repository, before.Name, before.Version)
 	old, err := schemas.ReadManifest(dir)
@@ -168,7 +169,7 @@ func carryOver(ctx context.Context, cfg config.Config, before inference.Ref, ver
 		_, err = schemas.ParseManifest(before.Name+"/"+version, made)
 	}
 	if err == nil {
-		return made, c.changes, nil
+		return made, old.Monitoring, c.changes, nil
 	}
 	// The graphs differ in what no edit of the manifest follows.
 	c.say("the manifest of version %s could not be carried over (%v): this one is of the graph alone", before.Version, err)
@@ -179,7 +180,7 @@ func carryOver(ctx context.Context, cfg config.Config, before inference.Ref, ver
 	if err != nil {
 		return fail(err)
 	}
-	return e.Text(), c.changes, nil
+	return e.Text(), nil, c.changes, nil
 }
 
 const draftValue = "true # does not serve until this line is removed, or models.versions names the version"
@@ -205,9 +206,13 @@ func (c *carrier) carry(text, fromGraph []byte, version string) ([]byte, error) 
 		return nil, err
 	}
 	const why = "CHECK: of version %s. `millrace reference %s %s --data FILE` writes this section anew."
+	draft := draftValue
+	if c.e.Has("draft") { // with its comment
+		draft = "true"
+	}
 	err = errors.Join(
 		c.e.Set("version", strconv.Quote(version), "name"),
-		c.e.Set("draft", draftValue, "version"),
+		c.e.Set("draft", draft, "version"),
 		c.e.SetSection("artifact", fresh.Section("artifact")...),
 		c.e.Remove("reference"), c.e.Remove("sample"),
 		c.e.CommentOut("monitoring", fmt.Sprintf(why, c.before.Version, c.before.Name, version)))

@@ -116,7 +116,7 @@ func monitoredVersions(ctx context.Context, cfg config.Models, model, version st
 		}
 		m, err := models.LoadReference(ctx, ref.Name, ref.Version)
 		if err != nil {
-			if version != "" || !models.Draft(ref) { // a draft may be half written
+			if version != "" || !models.Unfinished(ref) { // a draft may be half written
 				failed = append(failed, err)
 			}
 			continue

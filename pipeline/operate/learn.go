@@ -36,7 +36,7 @@ type DataOptions struct {
 	Window time.Duration // 0: proposed
 	Rate   float64       // of windows without drift that may breach a check by chance; 0: schemas.DefaultRate
 
-	Replace bool // write over the reference, the sample and the monitoring that the manifest has
+	Replace bool // write over the reference, the sample and the checks that the manifest has
 }
 
 // maxWindow is the longest window that a manifest can have.
@@ -94,6 +94,8 @@ type learner struct {
 	stored bool              // the data have the outputs as well, as they were stored
 	served bool              // the version was there before: the types of its columns stay
 	was    *schemas.Manifest // of the version that was there before; nil: none
+
+	monitored *schemas.Monitoring // that what is proposed takes the place of; nil: none
 }
 
 // parse reads the manifest as it has become.

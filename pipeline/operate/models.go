@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
 )
@@ -34,7 +36,8 @@ func CheckModels(ctx context.Context, cfg config.Config) ([]string, error) {
 		cfg.Models.LoadMemory = config.Default().Models.LoadMemory
 	}
 	var lines []string
-	errs := []error{cfg.CheckCodecs(append(router.Models(), router.Drafts()...))}
+	names := append(router.Models(), router.Drafts()...)
+	errs := []error{cfg.CheckCodecs(names), cfg.CheckAlerts(names)}
 	for _, name := range router.Models() {
 		if err := router.Fault(name); err != nil {
 			errs = append(errs, err)
@@ -56,9 +59,16 @@ func CheckModels(ctx context.Context, cfg config.Config) ([]string, error) {
 			continue
 		}
 		line := fmt.Sprintf("model %s: %d features, %d outputs", ref, len(m.Manifest.Features), len(m.Manifest.Outputs))
-		if version, ok := router.Route(ref.Name); ok && version == ref.Version {
+		version, routed := router.Route(ref.Name)
+		_, pinned := cfg.Models.Versions[ref.Name]
+		switch {
+		case routed && version == ref.Version:
 			line += ", serves"
-		} else if m.Manifest.Draft {
+		case m.Manifest.Draft && pinned:
+			line += ", draft: serves when models.versions names it, as it names " + version + " now"
+		case m.Manifest.Draft && routed && slices.Index(refs, ref) < slices.Index(refs, inference.Ref{Name: ref.Name, Version: version}):
+			line += ", draft: serves when models.versions names it; to remove the line draft: true is not enough, since " + version + " is newer by its name"
+		case m.Manifest.Draft:
 			line += ", draft: serves when the line draft: true is removed, or models.versions names it"
 		}
 		lines = append(append(lines, line), departures...)

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -92,9 +91,6 @@ func makeReference(ctx context.Context, cfg config.Config, ref inference.Ref, o 
 	if !o.Replace && (m.Manifest.Reference != nil || m.Manifest.Sample != nil) {
 		return Learned{}, fmt.Errorf("model %s has a reference or a sample: --replace writes over them, and what was judged by them cannot be compared with what will be", ref)
 	}
-	if !o.Replace && m.Manifest.Monitoring != nil && m.Manifest.Monitoring.Reference != nil {
-		return Learned{}, fmt.Errorf("model %s learns its reference from what it answers: take monitoring.reference out of its manifest, or write that section anew by --replace", ref)
-	}
 	l, err := read(m)
 	if err != nil {
 		return Learned{}, err
@@ -170,9 +166,10 @@ func (l *learner) complete(ctx context.Context, cfg config.Config, ref inference
 		os.WriteFile(filepath.Join(dir, referenceFile), made.json, 0o644), //nolint:gosec // models are no secrets
 		os.WriteFile(filepath.Join(dir, sampleFile), sample, 0o644),       //nolint:gosec // models are no secrets
 		l.e.SetSection("reference", "reference:", "  file: "+referenceFile),
-		l.e.SetSection("sample", "sample: # rows with the answers that the version must repeat when it is loaded", "  file: "+sampleFile))
+		l.e.SetSection("sample", "sample: # rows with the answers that the version must repeat when it is loaded", "  file: "+sampleFile),
+		l.e.RemoveIn("monitoring", "reference")) // which would be learned
 	if l.m.Monitoring == nil {
-		err = errors.Join(err, l.e.SetSection("monitoring", monitoringLines(made.plan)...))
+		err = errors.Join(err, l.e.SetSection("monitoring", monitoringLines(made.plan, made.was)...))
 	} else {
 		l.note("the manifest's own monitoring was left as it is; --replace writes the proposed one")
 	}
@@ -200,6 +197,10 @@ func (l *learner) manifest(text []byte) (times []int64, err error) {
 		return nil, err
 	}
 	if l.o.Replace {
+		if err := l.parse(); err != nil {
+			return nil, err
+		}
+		l.monitored = l.m.Monitoring
 		if err := errors.Join(l.e.Remove("reference"), l.e.Remove("sample"), l.e.Remove("monitoring")); err != nil {
 			return nil, err
 		}
@@ -302,6 +303,7 @@ type madeReference struct {
 	json      []byte
 	plan      *reference.Plan
 	windows   reference.Windows
+	was       *schemas.Monitoring // that the plan takes the place of; nil: none
 }
 
 func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times []int64) (*madeReference, error) {
@@ -328,15 +330,17 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 				parts, err = l.t.cast(ctx, column, l.m.OutputFields()[i].Type)
 			}
 			if err != nil && !l.stored {
-				err = fmt.Errorf("--score is of output %s: %w", o.Name, err)
+				err = fmt.Errorf("--score is of output %s, the %s target's score: %w", o.Name, l.m.Target.Kind, err)
+				if l.m.Target.Kind == schemas.TargetMulticlass {
+					err = fmt.Errorf("%w; where labels are positive or not, say which by --positive-above or --positive", err)
+				}
 			}
 			if err != nil {
 				return nil, err
 			}
 			outOfFold = !l.stored
 		}
-		isClass := l.m.Target != nil && l.m.Target.Kind == schemas.TargetMulticlass && o.Name == l.m.Target.Score
-		columns = append(columns, l.answered(gather(o.Name, parts, nil, isClass)))
+		columns = append(columns, l.answered(gather(o.Name, parts, nil, l.isClass(o.Name))))
 	}
 	ref, err := reference.Make(columns)
 	if err != nil {
@@ -385,8 +389,17 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 			return nil, fmt.Errorf("no row has a prediction and a label that target of the manifest can compare: kind %s, score %s, and column %q of type %s",
 				l.m.Target.Kind, l.m.Target.Score, l.o.Label, l.t.schema.Field(column).Type)
 		}
+		if share := data.Labels.Predicted(); share < 0.5 {
+			return nil, fmt.Errorf("--label %s: labels are compared with output %s as classes, and %.3g %% of them are none that the model answers: "+
+				"where they are positive or not, say which by --positive-above or --positive; where the model answers other names, give labels in those", l.o.Label, l.m.Target.Score, 100*(1-share))
+		}
 		ref.Quality, ref.OutOfFold = rounded(data.Labels.Figures()), outOfFold
 		l.doubt(ref, data.Labels)
+		if outOfFold {
+			score := slices.IndexFunc(l.m.Outputs, func(o schemas.Output) bool { return o.Name == l.m.Target.Score })
+			own := l.answered(gather(l.m.Target.Score, answers[score], nil, l.isClass(l.m.Target.Score)))
+			l.doubtScores(&columns[at], &own)
+		}
 	}
 	rate := l.o.Rate
 	if rate == 0 {
@@ -396,17 +409,13 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range plan.Checks {
-		if test := c.Check.Stattest; test == schemas.StattestPSI && c.Check.Threshold >= 2 || test == schemas.StattestChiSquare && c.Check.Threshold >= 0.9 {
-			l.note("%s of %s finds next to nothing with a threshold of %v, as windows differ so much: take longer windows (--window), or drop the check", test, c.Check.Column, c.Check.Threshold)
-		}
-	}
+	l.remark(plan, data.Windows)
 	text, err := json.Marshal(ref)
 	if err != nil {
 		return nil, fmt.Errorf("write the reference: %w", err)
 	}
 	text = append(bytes.ReplaceAll(text, []byte(`{"name"`), []byte("\n{\"name\"")), '\n')
-	return &madeReference{ref, text, plan, data.Windows}, nil
+	return &madeReference{ref, text, plan, data.Windows, l.monitored}, nil
 }
 
 // featureColumn is a feature as its rows are stored.
@@ -472,24 +481,4 @@ func rounded(figures map[schemas.Stattest]float64) map[schemas.Stattest]float64 
 		figures[name] = math.Round(v*1e6) / 1e6
 	}
 	return figures
-}
-
-// doubt notes what speaks against the quality that the data show.
-func (l *learner) doubt(ref *schemas.Reference, labels *reference.Labels) {
-	if labels.Rows() < int(ref.Rows) {
-		l.note("%d of %d rows have a label and a prediction", labels.Rows(), ref.Rows)
-	}
-	if ref.OutOfFold || l.stored {
-		return
-	}
-	const why = "a model flatters the rows that it was fitted on. If it was fitted on these, give out-of-fold predictions by --score"
-	auc, perfect := ref.Quality[schemas.StattestAUC], ref.Quality[schemas.StattestAccuracy] == 1 || ref.Quality[schemas.StattestR2] > 0.999
-	switch {
-	case auc > 0.999 || perfect:
-		l.note("the model is all but never wrong on these rows, as models are on those that they were fitted on: the quality and its thresholds are likely too good. Give out-of-fold predictions by --score")
-	case strings.Contains(strings.ToLower(filepath.Base(l.t.name)), "train"):
-		l.note("the data are called %s: %s", filepath.Base(l.t.name), why)
-	default:
-		l.note("the quality is of the model's own predictions: %s", why)
-	}
 }

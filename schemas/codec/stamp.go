@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/millrace/millrace/schemas"
@@ -13,13 +14,23 @@ type stamp struct {
 	zoned  bool  // it says offset
 }
 
-// parseStamp reads a time in RFC 3339, with a space in place of the T, an offset without its colon
-// or of hours alone (as Python's and PostgreSQL's texts have them), or no offset at all, without
-// seconds, and a date alone, which is its midnight. Fractions are kept to the microsecond.
+// parseStamp reads a time in RFC 3339, and what languages make of a time by default: a space in place
+// of the T, an offset without its colon, or of hours alone (Python, PostgreSQL), or behind a space, or
+// the word UTC there (Ruby, Rust's chrono), no seconds where they are 0, and the name of the zone in
+// brackets behind the offset, which counts (Java), or no offset at all, and a date alone, which is its
+// midnight. Fractions are kept to the microsecond.
 func parseStamp(text []byte) (s stamp, ok bool) {
-	const form = "dddd-dd-dd dd:dd:dd"
-	if len(text) < len(form) || text[len("dddd-dd-dd dd:dd")] != ':' {
-		return parseShort(text)
+	const whole = "dddd-dd-dd dd:dd:dd"
+	const short, date = len("dddd-dd-dd dd:dd"), len("dddd-dd-dd")
+	form := whole
+	switch {
+	case len(text) == date:
+		form = whole[:date]
+	case len(text) >= short && (len(text) == short || text[short] != ':'):
+		form = whole[:short]
+	}
+	if len(text) < len(form) {
+		return s, false
 	}
 	for i := range len(form) {
 		switch c := text[i]; form[i] {
@@ -38,7 +49,13 @@ func parseStamp(text []byte) (s stamp, ok bool) {
 		}
 	}
 	year, month, day := 100*twoDigits(text[0:])+twoDigits(text[2:]), twoDigits(text[5:]), twoDigits(text[8:])
-	hour, minute, second := twoDigits(text[11:]), twoDigits(text[14:]), twoDigits(text[17:])
+	hour, minute, second := 0, 0, 0
+	if len(form) > date {
+		hour, minute = twoDigits(text[11:]), twoDigits(text[14:])
+	}
+	if len(form) == len(whole) {
+		second = twoDigits(text[17:])
+	}
 	if month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 59 {
 		return s, false
 	}
@@ -48,7 +65,7 @@ func parseStamp(text []byte) (s stamp, ok bool) {
 	}
 	s.us = at.UnixMicro()
 	rest := text[len(form):]
-	if len(rest) > 0 && (rest[0] == '.' || rest[0] == ',') {
+	if len(form) == len(whole) && len(rest) > 0 && (rest[0] == '.' || rest[0] == ',') {
 		digits := 0
 		for unit := int64(100_000); digits+1 < len(rest) && rest[digits+1] >= '0' && rest[digits+1] <= '9'; unit /= 10 {
 			digits++
@@ -69,23 +86,17 @@ func parseStamp(text []byte) (s stamp, ok bool) {
 	return s, true
 }
 
-// parseShort reads a date, and a time without seconds.
-func parseShort(text []byte) (s stamp, ok bool) {
-	const date, minutes, offset = len("dddd-dd-dd"), len("dddd-dd-dd dd:dd"), len("+dd:dd")
-	var buf [minutes + len(":00") + offset]byte
-	switch {
-	case len(text) == date:
-		return parseStamp(append(append(buf[:0], text...), " 00:00:00"...))
-	case len(text) == minutes, len(text) > minutes && len(text) <= minutes+offset && text[minutes] != ':' && text[minutes] != '.' && text[minutes] != ',':
-		return parseStamp(append(append(append(buf[:0], text[:minutes]...), ":00"...), text[minutes:]...))
-	default:
-		return s, false
-	}
-}
-
-// parseOffset reads Z or z, +hh:mm, +hhmm or +hh, in seconds east of UTC.
+// parseOffset reads Z, UTC, +hh:mm, +hhmm or +hh, in seconds east of UTC, also behind a space, and with
+// the name of a zone in brackets behind it.
 func parseOffset(text []byte) (seconds int, ok bool) {
-	if len(text) == 1 && (text[0] == 'Z' || text[0] == 'z') {
+	if at := bytes.IndexByte(text, '['); at > 0 && text[len(text)-1] == ']' {
+		text = text[:at]
+	}
+	if text[0] == ' ' {
+		text = text[1:]
+	}
+	switch string(text) {
+	case "Z", "z", "UTC":
 		return 0, true
 	}
 	if len(text) == 6 && text[3] == ':' {

@@ -119,6 +119,13 @@ model = graph("ratio", [h.make_node("Div", ["a", "b"], ["ratio"]), h.make_node("
               [tensor("ratio", T.FLOAT, [None, 1]), tensor("log", T.FLOAT, [None, 1])])
 answers("ratio", model, {"a": np.array([[1], [8]], np.float32), "b": np.array([[2], [4]], np.float32)})
 
+# Whole numbers divided by whole numbers: the lowest by -1 is beyond the type, which ends the
+# process that ONNX Runtime divides in.
+graph("divide", [h.make_node("Div", ["a", "b"], ["q"]), h.make_node("Div", ["c", "d"], ["r"])],
+      [tensor("a", T.INT64, [None, 1]), tensor("b", T.INT64, [None, 1]),
+       tensor("c", T.INT32, [None, 1]), tensor("d", T.INT32, [None, 1])],
+      [tensor("q", T.INT64, [None, 1]), tensor("r", T.INT32, [None, 1])])
+
 # An int64 tensor that is the sum of a category's index and a flag, in three columns; the
 # graph does not declare how many columns it gives.
 model = graph("codes", [h.make_node("ReduceSum", ["x", "axis"], ["sum"], keepdims=1),
