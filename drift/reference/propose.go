@@ -53,15 +53,9 @@ type Plan struct {
 // blind tells of a check that it would find next to nothing: a drift of a distance at which hardly a
 // value is where the reference has any, or a fall of a ranking that is no better than chance.
 func (c *Judged) blind() bool {
-	switch c.Check.Stattest {
-	case schemas.StattestPSI:
-		return c.Check.Threshold >= 2
-	case schemas.StattestChiSquare:
-		return c.Check.Threshold >= 0.9
-	case schemas.StattestAUC:
-		return c.Overall <= 0.5
-	}
-	return false
+	test, threshold := c.Check.Stattest, c.Check.Threshold
+	return test == schemas.StattestPSI && threshold >= 2 || test == schemas.StattestChiSquare && threshold >= 0.9 ||
+		test == schemas.StattestAUC && c.Overall <= 0.5
 }
 
 // Propose plans the monitoring of a version by its reference, which is of the same rows. A block
