@@ -40,9 +40,9 @@ test-memory: native ## what is held in memory while ClickHouse is away, which th
 	$(TEST) -timeout 10m -run ClickHouseAwayUnderLoad ./pipeline
 
 .PHONY: slowest
-slowest: native ## the ten tests that take longest: seconds, package, test; PKG=./...
-	@$(TEST) -timeout 25m -count=1 -json $(or $(PKG),./...) \
-	  | sed -nE 's/.*"Action":"(pass|fail)","Package":"([^"]+)","Test":"([^"/]+)","Elapsed":([0-9.]+).*/\4\t\2\t\3/p' \
+slowest: native ## the ten tests that take longest: seconds, package, test, passed or failed; PKG=./...
+	@$(TEST) -timeout 25m -count=1 -json -skip ClickHouseAwayUnderLoad $(or $(PKG),$(LONGEST) ./...) \
+	  | sed -nE 's/.*"Action":"(pass|fail)","Package":"([^"]+)","Test":"([^"/]+)","Elapsed":([0-9.]+).*/\4\t\2\t\3\t\1/p' \
 	  | sort -rn | awk 'NR <= 10'
 
 .PHONY: race
