@@ -284,8 +284,7 @@ func InstallModel(root, artifactPath string, manifestYAML []byte) (Ref, error) {
 	defer os.RemoveAll(temp)
 	err = errors.Join(
 		os.Chmod(temp, 0o755), //nolint:gosec // models are no secrets
-		copyFile(filepath.Join(temp, m.Artifact.File), artifactPath),
-		copyExternal(temp, filepath.Dir(artifactPath), &m.Artifact),
+		CopyArtifact(temp, artifactPath, &m.Artifact),
 		os.WriteFile(filepath.Join(temp, schemas.ManifestFile), manifestYAML, 0o644)) //nolint:gosec // models are no secrets
 	if err == nil {
 		err = errors.Join(checkDigests(temp, &m.Artifact)...)
@@ -299,9 +298,15 @@ func InstallModel(root, artifactPath string, manifestYAML []byte) (Ref, error) {
 	return ref, nil
 }
 
-func copyExternal(to, from string, a *schemas.Artifact) error {
+// CopyArtifact copies the file of a model to a folder, under the name that a manifest has for it, and
+// the files that lie beside it with its weights. Files that are in the folder already are not
+// written over: that is an error.
+func CopyArtifact(to, artifactPath string, a *schemas.Artifact) error {
+	if err := copyFile(filepath.Join(to, a.File), artifactPath); err != nil {
+		return err
+	}
 	for _, e := range a.External {
-		path, err := within(from, e.File)
+		path, err := within(filepath.Dir(artifactPath), e.File)
 		if err == nil {
 			err = copyFile(filepath.Join(to, e.File), path)
 		}

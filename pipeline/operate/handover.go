@@ -2,47 +2,13 @@ package operate
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/millrace/millrace/schemas"
 )
-
-// copyArtifact makes a version's folder of its manifest and of what the runtime reads: other files,
-// and folders, are no part of a version.
-func copyArtifact(to, from string, m *schemas.Manifest) error {
-	if err := os.MkdirAll(to, 0o755); err != nil { //nolint:gosec // models are no secrets
-		return err
-	}
-	files := []string{schemas.ManifestFile, m.Artifact.File}
-	for _, e := range m.Artifact.External {
-		files = append(files, e.File)
-	}
-	for _, file := range files {
-		if err := copyFile(filepath.Join(to, file), filepath.Join(from, file)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func copyFile(to, from string) (err error) {
-	in, err := schemas.OpenFile(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()          // was only read
-	out, err := os.Create(to) //nolint:gosec // in our own folder
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
-}
 
 // handOver returns the steps by which a version's folder takes over the manifest of another, with the
 // files that it names new: before each of them, and after, the folder is the version as it was or as it

@@ -97,7 +97,16 @@ func makeReference(ctx context.Context, cfg config.Config, ref inference.Ref, o 
 	}
 	return withDraft(cfg, func(temp config.Config) (Learned, error) {
 		made := filepath.Join(temp.Models.Repository, ref.Name, ref.Version)
-		if err := copyArtifact(made, dir, m.Manifest); err != nil {
+		text, err := schemas.ReadManifestText(dir)
+		if err != nil {
+			return Learned{}, err
+		}
+		// With what the runtime reads: other files, and folders, are no part of a version.
+		err = errors.Join(
+			os.MkdirAll(made, 0o755), //nolint:gosec // models are no secrets
+			os.WriteFile(filepath.Join(made, schemas.ManifestFile), text, 0o644), //nolint:gosec // models are no secrets
+			inference.CopyArtifact(made, filepath.Join(dir, m.Manifest.Artifact.File), &m.Manifest.Artifact))
+		if err != nil {
 			return Learned{}, fmt.Errorf("copy model %s: %w", ref, err)
 		}
 		l.was = m.Manifest
