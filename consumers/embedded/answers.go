@@ -23,7 +23,7 @@ var amend = map[kmsg.Key]func(kmsg.Response, brokerDefaults){
 	kmsg.ApiVersions:             withoutTelemetry,
 	kmsg.CreateTopics:            createdTopics,
 	kmsg.DescribeClientQuotas:    withoutNulls,
-	kmsg.DescribeConfigs:         describedTopics,
+	kmsg.DescribeConfigs:         describedConfigs,
 	kmsg.DescribeTopicPartitions: withoutNulls, // Java reads eligible_leader_replicas
 	kmsg.ShareFetch:              sharedRecords,
 }
@@ -62,35 +62,43 @@ func createdTopics(resp kmsg.Response, defaults brokerDefaults) {
 	}
 }
 
-// describedTopics shows the broker's configuration in those of a topic that it is the default of.
+// describedConfigs shows the broker's configuration in those of a topic that it is the default of.
 // kfake shows its own default there, which is not what holds, and the broker's beside it under the
-// broker's name, which Java takes for an override of the topic.
-func describedTopics(resp kmsg.Response, defaults brokerDefaults) {
+// broker's name, which Java takes for an override of the topic. What is set for all brokers has a
+// source of its own.
+func describedConfigs(resp kmsg.Response, defaults brokerDefaults) {
 	resources := resp.(*kmsg.DescribeConfigsResponse).Resources
 	for i := range resources {
 		r := &resources[i]
-		if r.ResourceType != kmsg.ConfigResourceTypeTopic {
-			continue
+		if r.ResourceType == kmsg.ConfigResourceTypeTopic {
+			r.Configs = slices.DeleteFunc(r.Configs, func(c kmsg.DescribeConfigsResponseResourceConfig) bool { return topicNames[c.Name] != "" })
+			for broker, topic := range topicNames {
+				if value, ok := defaults[broker]; ok {
+					showDefault(r.Configs, topic, broker, value)
+				}
+			}
 		}
-		r.Configs = slices.DeleteFunc(r.Configs, func(c kmsg.DescribeConfigsResponseResourceConfig) bool {
-			return topicNames[c.Name] != ""
-		})
-		for broker, topic := range topicNames {
-			value, ok := defaults[broker]
-			if !ok {
-				continue
+		for j := range r.Configs {
+			if c := &r.Configs[j]; r.ResourceType == kmsg.ConfigResourceTypeBroker && r.ResourceName == "" && c.Source == kmsg.ConfigSourceDynamicBrokerConfig {
+				c.Source = kmsg.ConfigSourceDynamicDefaultBrokerConfig
 			}
-			for j := range r.Configs {
-				c := &r.Configs[j]
-				if c.Name == topic && c.Source == kmsg.ConfigSourceDefaultConfig {
-					c.Value, c.Source = &value, kmsg.ConfigSourceStaticBrokerConfig
-				}
-				for k := range c.ConfigSynonyms {
-					if s := &c.ConfigSynonyms[k]; c.Name == topic && s.Source == kmsg.ConfigSourceDefaultConfig {
-						s.Name, s.Value, s.Source = broker, &value, kmsg.ConfigSourceStaticBrokerConfig
-					}
-				}
-			}
+		}
+	}
+}
+
+// showDefault shows a value of the broker as what a topic has by default.
+func showDefault(configs []kmsg.DescribeConfigsResponseResourceConfig, topic, broker, value string) {
+	i := slices.IndexFunc(configs, func(c kmsg.DescribeConfigsResponseResourceConfig) bool { return c.Name == topic })
+	if i < 0 {
+		return
+	}
+	c := &configs[i]
+	if c.Source == kmsg.ConfigSourceDefaultConfig {
+		c.Value, c.Source = &value, kmsg.ConfigSourceStaticBrokerConfig
+	}
+	for j := range c.ConfigSynonyms {
+		if s := &c.ConfigSynonyms[j]; s.Source == kmsg.ConfigSourceDefaultConfig {
+			s.Name, s.Value, s.Source = broker, &value, kmsg.ConfigSourceStaticBrokerConfig
 		}
 	}
 }

@@ -80,6 +80,9 @@ func (c Config) checkKafka(v *violations) {
 		v.address("kafka.brokers", b)
 	}
 	v.lasting("kafka.session_timeout", c.Kafka.SessionTimeout, time.Second)
+	if err := c.Kafka.CompressionType.Validate(); err != nil {
+		v.bad("kafka.compression_type: %v", err)
+	}
 	if u := c.Consumers.Unreadable; u != consumers.UnreadableStop && u != consumers.UnreadableSkip {
 		v.bad("consumers.unreadable: %q is not one of stop, skip", u)
 	}
