@@ -19,7 +19,7 @@ func TestCompression(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, sharedAddr)
 	for i, compression := range []schemas.Compression{"", schemas.CompressionNone, schemas.CompressionGzip, schemas.CompressionSnappy, schemas.CompressionLZ4, schemas.CompressionZstd} {
-		want := uint8(max(0, i-1)) //nolint:gosec // Kafka numbers them in this order
+		want := uint8(max(0, i-1))
 		results, observations := f.topic(fmt.Sprint("results", i), 1, nil), f.topic(fmt.Sprint("observations", i), 1, nil)
 		conn := f.conn
 		conn.Compression = compression
@@ -52,7 +52,7 @@ func TestCompression(t *testing.T) {
 // TestCompressionOfAnything: whatever the bytes of a batch are, they are compressed.
 func TestCompressionOfAnything(t *testing.T) {
 	const seed = 1
-	rnd := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // reproducible
+	rnd := rand.New(rand.NewPCG(seed, 0))
 	for range 20_000 {
 		b := make([]byte, rnd.IntN(24))
 		for i := range b {

@@ -137,7 +137,7 @@ func amendRequests(cluster *kfake.Cluster) {
 func withoutNulls(resp kmsg.Response, _ brokerDefaults) { fillLists(reflect.ValueOf(resp).Elem()) }
 
 func fillLists(v reflect.Value) {
-	switch v.Kind() { //nolint:exhaustive // other kinds hold no lists
+	switch v.Kind() {
 	case reflect.Pointer:
 		if !v.IsNil() {
 			fillLists(v.Elem())
@@ -246,9 +246,9 @@ func (c *amendedConn) follow(p []byte) error {
 		}
 		c.have, c.left = 0, int(size)-(headBytes-sizeBytes)
 		request := asked{
-			key:         int16(binary.BigEndian.Uint16(c.head[4:])), //nolint:gosec // the protocol's own integers have signs
-			version:     int16(binary.BigEndian.Uint16(c.head[6:])), //nolint:gosec // as above
-			correlation: int32(binary.BigEndian.Uint32(c.head[8:])), //nolint:gosec // as above
+			key:         int16(binary.BigEndian.Uint16(c.head[4:])),
+			version:     int16(binary.BigEndian.Uint16(c.head[6:])),
+			correlation: int32(binary.BigEndian.Uint32(c.head[8:])),
 		}
 		if kmsg.RequestForKey(request.key) == nil {
 			return fmt.Errorf("%w: key %d", errNoRequest, request.key)
@@ -285,7 +285,7 @@ func (c *amendedConn) answered(p []byte) (asked, bool) {
 	if len(c.asked) == 0 || len(p) < 2*sizeBytes {
 		return asked{}, false
 	}
-	correlation := int32(binary.BigEndian.Uint32(p[sizeBytes:])) //nolint:gosec // as in follow
+	correlation := int32(binary.BigEndian.Uint32(p[sizeBytes:]))
 	i := slices.IndexFunc(c.asked, func(a asked) bool { return a.correlation == correlation })
 	if i < 0 {
 		return asked{}, false
@@ -307,7 +307,7 @@ func amendAnswer(request asked, p []byte, defaults brokerDefaults) ([]byte, erro
 			return nil, errors.New("no error code")
 		}
 		// A version that the broker does not have is answered in version 0, by this code.
-		if code := int16(binary.BigEndian.Uint16(p[head:])); code == kerr.UnsupportedVersion.Code { //nolint:gosec // as in follow
+		if code := int16(binary.BigEndian.Uint16(p[head:])); code == kerr.UnsupportedVersion.Code {
 			versions.SetVersion(0)
 		}
 	} else if resp.IsFlexible() {
@@ -321,6 +321,6 @@ func amendAnswer(request asked, p []byte, defaults brokerDefaults) ([]byte, erro
 	}
 	amend[kmsg.Key(request.key)](resp, defaults)
 	answer := resp.AppendTo(slices.Clone(p[:head]))
-	binary.BigEndian.PutUint32(answer, uint32(len(answer)-sizeBytes)) //nolint:gosec // little more than it was
+	binary.BigEndian.PutUint32(answer, uint32(len(answer)-sizeBytes))
 	return answer, nil
 }

@@ -243,7 +243,7 @@ func TestKcat(t *testing.T) {
 	kcat := func(stdin string, args ...string) string {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, path, append([]string{"-b", r.addr}, args...)...) //nolint:gosec // a test's own
+		cmd := exec.CommandContext(ctx, path, append([]string{"-b", r.addr}, args...)...)
 		var stdout, stderr bytes.Buffer
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 		require.NoError(t, cmd.Run(), "%s", &stderr)
