@@ -66,7 +66,7 @@ native-digests: ## write deploy/native/SHA256SUMS for the versions that are inst
 	  sha256sum node_modules/$$p; done > SHA256SUMS
 
 .PHONY: kafka
-kafka: $(KAFKA_STAMP) ## fetch Apache Kafka, for test-kafka (44 MB, by mvn)
+kafka: $(KAFKA_STAMP) ## fetch Apache Kafka, for test-kafka and test-clients (46 MB, by mvn)
 $(KAFKA_STAMP): $(KAFKA)/pom.xml
 	@command -v mvn >/dev/null || { echo "make kafka: mvn is needed; install Maven 3.6 or newer" >&2; exit 1; }
 	@java=$$(java -version 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p' || true); if [ "$${java:-0}" -lt 17 ]; then \
@@ -139,6 +139,15 @@ test-python: native ## what the page for Python users shows, run as it stands (c
 	@test -x data/python-venv/bin/python || python3 -m venv data/python-venv
 	@data/python-venv/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/examples/python/requirements.txt
 	MILLRACE_TEST_PYTHON=$(CURDIR)/data/python-venv/bin/python $(GO) test -count=1 -run '^TestPythonPage$$' ./pipeline
+
+CLIENTS := consumers/embedded/testdata/clients
+.PHONY: test-clients
+test-clients: kafka ## Kafka's other clients and Apache's tools with the embedded Kafka (by pip, npm and mvn; needs Java 17; kcat where it is installed)
+	@test -x data/clients/venv/bin/python || python3 -m venv data/clients/venv
+	@data/clients/venv/bin/python -m pip install --quiet --disable-pip-version-check -r $(CLIENTS)/requirements.txt
+	@mkdir -p data/clients/js && cp $(CLIENTS)/package.json data/clients/js/
+	@cd data/clients/js && npm install --no-package-lock --ignore-scripts --no-audit --no-fund --no-progress --loglevel=error
+	MILLRACE_TEST_CLIENTS=$(CURDIR)/data/clients $(GO) test -count=1 -timeout 10m -run '^(TestOtherClients|TestKcat|TestKafkaStreams|TestApacheTools)$$' ./consumers/embedded
 
 # What does not differ from the embedded Kafka, or by the number of brokers, is left out; each
 # package starts its own.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/link"
 )
 
@@ -13,8 +14,10 @@ import (
 type Connection struct {
 	Brokers  []string
 	ClientID string
-	TLS      *link.Dialer      // nil: plain text
-	SASL     *link.Credentials // nil: none
+	// Compression is that of what is produced, but observations.
+	Compression schemas.Compression
+	TLS         *link.Dialer      // nil: plain text
+	SASL        *link.Credentials // nil: none
 	// Access, if set, is told of each connection that a broker does not let in, with a RefusedError,
 	// and with nil of each that it does. Clients then try on, as they do while a broker is away:
 	// credentials and certificates may be about to be renewed, on either side. Where Access is nil,
@@ -48,7 +51,7 @@ func (c Connection) refuse(broker, format string, args ...any) error {
 func (c Connection) options() []kgo.Opt {
 	// A broker that ends when it has just accepted a connection is away, and not one that wants
 	// SASL or TLS, as kgo would conclude: the guard finds out which of the two it is.
-	opts := []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID(c.ClientID), kgo.AlwaysRetryEOF(), kgo.Dialer(c.dial)}
+	opts := []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID(c.ClientID), kgo.AlwaysRetryEOF(), kgo.Dialer(c.dial), compression(c.Compression)}
 	if c.SASL != nil {
 		opts = append(opts, kgo.SASL(mechanism{c}))
 	}

@@ -38,6 +38,9 @@ func FetchAfter(ratios ...float64) int32 {
 	return b.ask()
 }
 
+// IsObservation is isObservation.
+var IsObservation = isObservation
+
 // Untold is untold.
 type Untold struct{ *untold }
 

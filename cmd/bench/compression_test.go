@@ -38,7 +38,7 @@ func BenchmarkCompression(b *testing.B) {
 		for _, codec := range []struct {
 			name string
 			kgo.CompressionCodec
-		}{{"snappy", kgo.SnappyCompression()}, {"lz4", kgo.Lz4Compression()}, {"zstd", kgo.ZstdCompression().WithLevel(1)}} {
+		}{{"gzip", kgo.GzipCompression().WithLevel(1)}, {"snappy", kgo.SnappyCompression()}, {"lz4", kgo.Lz4Compression()}, {"zstd", kgo.ZstdCompression().WithLevel(1)}} {
 			b.Run(fmt.Sprintf("%s/%s", sample.name, codec.name), func(b *testing.B) {
 				compressor, err := kgo.DefaultCompressor(codec.CompressionCodec)
 				require.NoError(b, err)

@@ -143,13 +143,14 @@ func Serve(ctx context.Context, cfg Config, ready func(addr string)) error {
 			if cfg.Advertise != "" {
 				ln = advertised{ln, cfg.Advertise}
 			}
-			return ln, nil
+			return amended{ln, brokerConfigs(cfg)}, nil
 		}),
 	)
 	if err != nil {
 		return fmt.Errorf("start embedded kafka on %s with data in %s: %w", cfg.Listen, cfg.Dir, err)
 	}
 	cluster.ControlKey(int16(kmsg.Fetch), boundFetch)
+	amendRequests(cluster)
 	ready(addr)
 	if err := retain(ctx, cluster, addr, cfg); err != nil {
 		cluster.Close()

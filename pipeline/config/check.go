@@ -89,6 +89,9 @@ func (c Config) checkKafka(v *violations) {
 	v.lasting("kafka.session_timeout", c.Kafka.SessionTimeout, time.Second)
 	v.add(c.Kafka.TLS.Validate("kafka.tls"))
 	v.add(c.Kafka.SASL.Validate("kafka.sasl"))
+	if err := c.Kafka.CompressionType.Validate(); err != nil {
+		v.bad("kafka.compression_type: %v", err)
+	}
 	if u := c.Consumers.Unreadable; u != consumers.UnreadableStop && u != consumers.UnreadableSkip {
 		v.bad("consumers.unreadable: %q is not one of stop, skip", u)
 	}

@@ -64,11 +64,13 @@ type Kafka struct {
 	SessionTimeout time.Duration `yaml:"session_timeout"` // after which a silent group member is taken for dead
 	TLS            link.TLS      `yaml:"tls"`
 	SASL           link.SASL     `yaml:"sasl"`
+	// CompressionType is that of results, dead letters and events.
+	CompressionType schemas.Compression `yaml:"compression_type"`
 }
 
 // Connection is what every client of Kafka is dialled by. The clients of one share an OAuth token.
 func (c Kafka) Connection() consumers.Connection {
-	conn := consumers.Connection{Brokers: c.Brokers, ClientID: c.ClientID, SASL: c.SASL.Credentials("kafka.sasl")}
+	conn := consumers.Connection{Brokers: c.Brokers, ClientID: c.ClientID, Compression: c.CompressionType, SASL: c.SASL.Credentials("kafka.sasl")}
 	if c.TLS.On() {
 		conn.TLS = c.TLS.Dialer("kafka.tls")
 	}
@@ -230,7 +232,7 @@ func Default() Config {
 		DrainTimeout: 30 * time.Second,
 		Log:          Log{Level: "info", Format: "console"},
 		HTTP:         HTTP{Addr: "127.0.0.1:8080"},
-		Kafka:        Kafka{Brokers: []string{"127.0.0.1:9092"}, ClientID: "millrace", SessionTimeout: 10 * time.Second},
+		Kafka:        Kafka{Brokers: []string{"127.0.0.1:9092"}, ClientID: "millrace", SessionTimeout: 10 * time.Second, CompressionType: schemas.CompressionNone},
 		Consumers:    Consumers{Unreadable: consumers.UnreadableStop},
 		Topics: Topics{schemas.DefaultTopics(), schemas.TopicSettings{
 			Partitions: 4, ReplicationFactor: -1, Retention: 7 * 24 * time.Hour, RetentionBytes: -1, Spread: 1,

@@ -37,7 +37,6 @@ func NewProducer(dial Dial, maxBuffered int, maxBytes func(topic string) int) (*
 		kgo.MetadataMinAge(250*time.Millisecond), // how late a topic that was made again is noticed
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partition)),
 		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 { return int32(maxBytes(topic)) }),
-		kgo.ProducerBatchCompression(kgo.SnappyCompression()), // see BenchmarkCompression of cmd/bench
 		kgo.MaxBufferedRecords(maxBuffered), kgo.MaxBufferedBytes(256<<20))
 	if err != nil {
 		return nil, fmt.Errorf("open a Kafka producer: %w", err)

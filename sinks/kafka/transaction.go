@@ -34,7 +34,7 @@ func NewTransactor(ctx context.Context, dial Dial, id string) (*Transactor, erro
 	cl, err := dial(
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partition)),
 		kgo.ProducerBatchMaxBytes(64<<20), kgo.BrokerMaxWriteBytes(128<<20), // it is the topic that decides what is too large, once it is compressed
-		kgo.ProducerBatchCompression(kgo.SnappyCompression()),
+		kgo.WithCompressor(nil), kgo.ProducerBatchCompression(kgo.SnappyCompression()), // whatever is configured: an original may have passed compressed alone
 		kgo.UnknownTopicRetries(3), // callers have seen the topic
 		kgo.TransactionalID(id), kgo.TransactionTimeout(transactionTimeout))
 	if err != nil {
