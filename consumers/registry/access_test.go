@@ -62,6 +62,9 @@ func TestRegistryPasswordIsReadForEachQuestion(t *testing.T) {
 	_, err = c.Schema(t.Context(), 2)
 	require.ErrorContains(t, err, `the Schema Registry answers 401: look at registry.username ("me") and registry.password or password_file`)
 	require.NotContains(t, err.Error(), "bWU6Zmlyc3Q")
+	linktest.Write(t, cfg.PasswordFile, []byte("registry")) // a word of the sentence
+	_, err = c.Schema(t.Context(), 2)
+	require.ErrorContains(t, err, `look at registry.username ("me") and registry.password or password_file`)
 	linktest.Write(t, cfg.PasswordFile, []byte("second\r\n"))
 	_, err = c.Schema(t.Context(), 2)
 	require.NoError(t, err)

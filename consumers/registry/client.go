@@ -284,7 +284,8 @@ func share[T any](ctx context.Context, c *Client, key string, ask func(context.C
 
 // public returns err without the secrets that an address can hold, and without those that were sent.
 func (c *Client) public(err error) error {
-	return schemas.WithoutSecrets(c.access.explain(err), strings.Split(c.cfg.URL, ","), c.access.used())
+	// A secret that is a word must not be told by a gap in our own words.
+	return c.access.explain(schemas.WithoutSecrets(err, strings.Split(c.cfg.URL, ","), c.access.used()))
 }
 
 // try asks again, with growing pauses, while the registry is away or busy.

@@ -54,3 +54,21 @@ func TestEnvironmentWithoutSecrets(t *testing.T) {
 		"MILLRACE_REGISTRY_PASSWORD=canary", "MILLRACE_CLICKHOUSE_PASSWORD=canary", "MILLRACE_NATIVE_DIR=/y",
 	}))
 }
+
+// Every key of access can be given by the environment, lists and mappings too.
+func TestAccessFromTheEnvironment(t *testing.T) {
+	cfg, err := Load("", []string{
+		"MILLRACE_KAFKA_TLS_ENABLED=true", "MILLRACE_KAFKA_SASL_MECHANISM=OAUTHBEARER", "MILLRACE_KAFKA_SASL_OAUTH_TOKEN_URL=https://x/token",
+		"MILLRACE_KAFKA_SASL_OAUTH_CLIENT_ID=me", "MILLRACE_KAFKA_SASL_OAUTH_CLIENT_SECRET=007", "MILLRACE_KAFKA_SASL_OAUTH_SCOPES=api://x/.default,b",
+		"MILLRACE_KAFKA_SASL_EXTENSIONS={logicalCluster: lkc-1}", "MILLRACE_KAFKA_SASL_OAUTH_TLS_SERVER_NAME=y",
+	}, nil)
+	require.NoError(t, err)
+	sasl := cfg.Kafka.SASL
+	require.Equal(t, "007", string(sasl.OAuth.ClientSecret))
+	require.Equal(t, []string{"api://x/.default", "b"}, sasl.OAuth.Scopes)
+	require.Equal(t, map[string]string{"logicalCluster": "lkc-1"}, sasl.Extensions)
+	require.Equal(t, "y", sasl.OAuth.TLS.ServerName)
+	conn := cfg.Kafka.Connection()
+	require.NotNil(t, conn.TLS)
+	require.True(t, conn.SASL.Exposed())
+}
