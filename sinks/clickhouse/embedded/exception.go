@@ -35,8 +35,17 @@ type exception struct {
 
 func (e *exception) Error() string { return e.text }
 
+// exceptionNames are what ClickHouse calls these codes. Clients look for the name at the end of the text.
+var exceptionNames = map[int]string{
+	codeCannotReadAllData: "CANNOT_READ_ALL_DATA", codeBadArguments: "BAD_ARGUMENTS", codeNotImplemented: "NOT_IMPLEMENTED", codeSyntaxError: "SYNTAX_ERROR",
+	codeCannotParseNumber: "CANNOT_PARSE_NUMBER", codeUnknownSetting: "UNKNOWN_SETTING", codeReadonly: "READONLY", codeTooManyQueries: "TOO_MANY_SIMULTANEOUS_QUERIES",
+	codeTooManyBytes: "TOO_MANY_BYTES", codeSessionNotFound: "SESSION_NOT_FOUND", codeInvalidSessionTimeout: "INVALID_SESSION_TIMEOUT",
+	codeResultTooLarge: "TOO_MANY_ROWS_OR_BYTES", codeAccessDenied: "ACCESS_DENIED", codeUnknownRole: "UNKNOWN_ROLE",
+	codeAuthenticationFailed: "AUTHENTICATION_FAILED", codeUnknown: "UNKNOWN_EXCEPTION",
+}
+
 func newException(code int, format string, args ...any) *exception {
-	return &exception{code: code, text: fmt.Sprintf("Code: %d. DB::Exception: ", code) + fmt.Sprintf(format, args...)}
+	return &exception{code: code, text: fmt.Sprintf("Code: %d. DB::Exception: %s. (%s)", code, fmt.Sprintf(format, args...), exceptionNames[code])}
 }
 
 var exceptionCode = regexp.MustCompile(`Code: (\d+)\. `)

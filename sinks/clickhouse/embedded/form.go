@@ -33,7 +33,7 @@ var formatName = regexp.MustCompile(`^[A-Za-z0-9]+$`)
 // form is the body of a request whose parameters go on in it: the query, parameters of it and
 // settings are fields; a file is a table that the query can name.
 type form struct {
-	engine *Engine
+	dir    string     // of the engine
 	args   url.Values // of the URL, which win over fields
 	tables []*table
 	text   int64 // bytes of fields
@@ -47,36 +47,37 @@ type table struct {
 	rows *spool
 }
 
-// readForm reads the form and adds its fields to args. What a file holds waits in a spool, which
-// close frees. An error says that nothing may be run.
-func (e *Engine) readForm(r *http.Request, body io.Reader, args url.Values, reader bool) (f *form, err error) {
-	f = &form{engine: e, args: args, reader: reader}
-	defer func() {
-		if err != nil {
-			f.close()
-		}
-	}()
+// read reads the form and adds its fields to args. What a file holds waits in a spool, which close
+// frees, with an error too. An error says that nothing may be run.
+func (f *form) read(r *http.Request, body io.Reader) error {
 	_, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || params["boundary"] == "" {
-		return nil, newException(codeBadArguments, "the request's Content-Type names no boundary between the fields of its form")
+		return newException(codeBadArguments, "the request's Content-Type names no boundary between the fields of its form")
 	}
-	parts := multipart.NewReader(body, params["boundary"])
+	// The reader of forms takes a form that ends within the head of a field for one that is complete.
+	// That end is an error here, behind a line break, which the last boundary may lack.
+	parts := multipart.NewReader(io.MultiReader(body, strings.NewReader("\r\n"), cut{}), params["boundary"])
 	for n := 0; ; n++ {
 		part, err := parts.NextPart()
 		if errors.Is(err, io.EOF) {
-			return f, nil
+			return nil
 		}
 		if err != nil {
-			return nil, bodyCut(err)
+			return bodyCut(err)
 		}
 		if n == maxFields {
-			return nil, newException(codeTooManyBytes, "the form has more than %d fields", maxFields)
+			return newException(codeTooManyBytes, "the form has more than %d fields", maxFields)
 		}
 		if err := f.add(part); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }
+
+// cut is the end of a form that has not ended.
+type cut struct{}
+
+func (cut) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 func (f *form) add(part *multipart.Part) error {
 	_, disposition, _ := mime.ParseMediaType(part.Header.Get("Content-Disposition")) // none is a field without a name
@@ -109,7 +110,7 @@ func (f *form) addTable(name string, part io.Reader) error {
 	case len(f.tables) == maxTables:
 		return newException(codeTooManyBytes, "the form has more than %d files", maxTables)
 	}
-	rows, err := newSpool(f.engine.dir)
+	rows, err := newSpool(f.dir)
 	if err != nil {
 		return err
 	}

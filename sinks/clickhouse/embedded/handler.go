@@ -279,7 +279,8 @@ func (e *Engine) readRequest(r *http.Request, args url.Values, reader bool) (*in
 	defer body.Close()
 	rest := io.Reader(body)
 	if isForm(r) {
-		if q.form, err = e.readForm(r, body, args, reader); err != nil {
+		q.form = &form{dir: e.dir, args: args, reader: reader}
+		if err := q.form.read(r, body); err != nil {
 			return q, err
 		}
 		if err := drain(r.Body, maxReadingBytes); err != nil { // what follows the last field is nothing

@@ -3,8 +3,6 @@
 package embedded
 
 import (
-	"bytes"
-	"compress/gzip"
 	"fmt"
 	"io"
 	"net"
@@ -17,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 )
 
@@ -200,39 +197,6 @@ func TestExternalIsRefused(t *testing.T) {
 	require.Equal(t, "INTO OUTFILE file(\\'x\\')\nfile(\\'x\\')\n", query(t, db, "SELECT file FROM t WHERE file IN ('file(''x'')') OR n = 1 ORDER BY n"))
 }
 
-func TestBodyEncodings(t *testing.T) {
-	db := newDatabase(t)
-	query(t, db, "CREATE TABLE t (n UInt32) ENGINE = MergeTree ORDER BY n")
-	for encoding, encode := range map[string]func(io.Writer) io.WriteCloser{
-		"gzip": func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },
-		"zstd": func(w io.Writer) io.WriteCloser {
-			e, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
-			require.NoError(t, err)
-			return e
-		},
-	} {
-		t.Run(encoding, func(t *testing.T) {
-			var body bytes.Buffer
-			w := encode(&body)
-			for n := range 10_000 {
-				fmt.Fprintln(w, n)
-			}
-			require.NoError(t, w.Close())
-			header := http.Header{"Content-Encoding": {encoding}}
-			query(t, db, "TRUNCATE TABLE t")
-
-			status, text, answered := post(t, bytes.NewReader(body.Bytes()[:body.Len()-9]), header, "query", "INSERT INTO t FORMAT CSV", "database", db)
-			require.Equal(t, http.StatusBadRequest, status, text)
-			require.Equal(t, "33", answered.Get("X-ClickHouse-Exception-Code"))
-			require.Equal(t, "0\n", query(t, db, "SELECT count() FROM t"))
-
-			status, text, _ = post(t, &body, header, "query", "INSERT INTO t FORMAT CSV", "database", db)
-			require.Equal(t, http.StatusOK, status, text)
-			require.Equal(t, "10000\n", query(t, db, "SELECT count() FROM t"))
-		})
-	}
-}
-
 func TestBodyThatEndsEarlyInsertsNothing(t *testing.T) {
 	db := newDatabase(t)
 	query(t, db, "CREATE TABLE t (n UInt32) ENGINE = MergeTree ORDER BY n")
@@ -341,12 +305,4 @@ func TestQueriesRunAtOnce(t *testing.T) {
 func TestHeadersAreBounded(t *testing.T) {
 	status, _, _ := do(t, http.MethodGet, "http://"+addr+"/ping", nil, http.Header{"X-Long": {strings.Repeat("x", 2*maxHeaderBytes)}})
 	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, status)
-}
-
-func TestQueryIDIsEchoed(t *testing.T) {
-	_, _, header := post(t, nil, nil, "query", "SELECT 1", "query_id", "mine")
-	require.Equal(t, "mine", header.Get("X-ClickHouse-Query-Id"))
-	_, _, header = post(t, nil, nil, "query", "SELECT 1")
-	require.NotEmpty(t, header.Get("X-ClickHouse-Query-Id"))
-	require.Contains(t, header.Get("X-ClickHouse-Summary"), `"result_rows":"1"`)
 }

@@ -126,15 +126,19 @@ var (
 	readerForms = words(`extremes date_time_output_format session_timezone use_client_time_zone
 		output_format_decimal_trailing_zeros output_format_write_statistics output_format_enable_streaming output_format_binary_write_json_as_string
 		enable_http_compression http_zlib_compression_level add_http_cors_header send_progress_in_http_headers http_headers_progress_interval_ms
-		http_write_exception_in_output_format cancel_http_readonly_queries_on_client_close http_receive_timeout http_send_timeout
+		http_write_exception_in_output_format network_compression_method network_zstd_compression_level cancel_http_readonly_queries_on_client_close http_receive_timeout http_send_timeout
 		log_comment log_queries result_overflow_mode timeout_overflow_mode read_overflow_mode`)
 	readerFamilies = []string{
 		"output_format_json_", "output_format_csv_", "output_format_tsv_", "output_format_arrow_", "output_format_parquet_", "output_format_pretty_",
 	}
 )
 
-// readerSetting takes a setting of somebody who only reads: of a limit, the lower one holds.
+// readerSetting takes a setting of somebody who only reads: of a limit, the lower one holds. Drivers
+// send some that have the value already.
 func readerSetting(settings map[string]string, name, value string) error {
+	if settings[name] == value && value != "" {
+		return nil
+	}
 	if limit, ok := readerLimits[name]; ok {
 		asked, err := strconv.ParseFloat(value, 64)
 		if err != nil {
