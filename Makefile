@@ -140,6 +140,18 @@ test-python: native ## what the page for Python users shows, run as it stands (c
 	@data/python-venv/bin/python -m pip install --quiet --disable-pip-version-check -r deploy/examples/python/requirements.txt
 	MILLRACE_TEST_PYTHON=$(CURDIR)/data/python-venv/bin/python $(GO) test -count=1 -run '^TestPythonPage$$' ./pipeline
 
+CLICKHOUSE_CLIENTS := $(CURDIR)/data/clickhouse-clients
+.PHONY: test-clickhouse-clients
+test-clickhouse-clients: native ## clients of ClickHouse with their defaults, against the embedded engine (by pip, mvn and npm; needs Java 17)
+	@command -v mvn >/dev/null || { echo "make test-clickhouse-clients: mvn is needed; install Maven 3.6 or newer, and Java 17" >&2; exit 1; }
+	@mkdir -p $(CLICKHOUSE_CLIENTS)/node
+	@test -x $(CLICKHOUSE_CLIENTS)/python/bin/python || python3 -m venv $(CLICKHOUSE_CLIENTS)/python
+	@cd sinks/clickhouse/embedded/testdata/clients && \
+	  $(CLICKHOUSE_CLIENTS)/python/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt && \
+	  mvn -q -B dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CLICKHOUSE_CLIENTS)/jdbc
+	@npm install --silent --no-save --ignore-scripts --prefix $(CLICKHOUSE_CLIENTS)/node @clickhouse/client@1.23.1
+	MILLRACE_TEST_CLICKHOUSE_CLIENTS=$(CLICKHOUSE_CLIENTS) $(GO) test -count=1 -v -run '^TestForeignClients$$' ./sinks/clickhouse/embedded
+
 # What does not differ from the embedded Kafka, or by the number of brokers, is left out; each
 # package starts its own.
 NOT_KAFKA := ^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals|^TestAdmin|^TestProfiles|^TestConfig|^TestCompare|^TestHostileGraphs|^TestVersionsAre|^TestWeights|^TestPassword|^TestOtherServers|^TestPromises|^TestEmbedded|^TestReset|^TestRepeatsFollow|^TestRepeatsAre|^TestStart|^TestNewModel|^TestRefusal|^TestControlRecords|^TestRequestsReach|^TestVerifyFindsWhat|^TestVerifyRestores|^TestRunUsage|^TestRunFails

@@ -1,9 +1,10 @@
 // What ClickHouse's client for Node.js does with its defaults, against the embedded engine.
-// Usage: node client.mjs HOST:PORT PASSWORD
+// Usage: node client.mjs HOST:PORT PASSWORD, in a folder with node_modules
 import assert from 'node:assert/strict'
+import { createRequire } from 'node:module'
 import { Readable } from 'node:stream'
-import { createClient } from '@clickhouse/client'
 
+const { createClient } = createRequire(`${process.cwd()}/`)('@clickhouse/client')
 const [addr, password] = process.argv.slice(2)
 const client = createClient({ url: `http://${addr}`, username: 'default', password })
 assert.equal((await client.ping()).success, true)
