@@ -204,7 +204,7 @@ func FuzzDecoder(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_, _ = io.Copy(io.Discard, io.LimitReader(d, 1<<20))
+		_, _ = io.Copy(io.Discard, io.LimitReader(d, 1<<16))
 		_ = d.Close()
 	})
 }

@@ -30,7 +30,7 @@ func TestForeignClients(t *testing.T) {
 		"Node":   {"node", filepath.Join(scripts, "client.mjs"), server.addr, server.password},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), command[0], command[1:]...) //nolint:gosec // what the make target has fetched
+			cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
 			cmd.Dir = filepath.Join(clients, "node")
 			out, err := cmd.CombinedOutput()
 			require.NoError(t, err, "%s", out)

@@ -54,6 +54,9 @@ func (f *form) read(r *http.Request, body io.Reader) error {
 	if err != nil || params["boundary"] == "" {
 		return newException(codeBadArguments, "the request's Content-Type names no boundary between the fields of its form")
 	}
+	if f.reader {
+		body = io.LimitReader(body, 2*maxReadingBytes) // the names of fields too
+	}
 	// The reader of forms takes a form that ends within the head of a field for one that is complete.
 	// That end is an error here, behind a line break, which the last boundary may lack.
 	parts := multipart.NewReader(io.MultiReader(body, strings.NewReader("\r\n"), cut{}), params["boundary"])

@@ -185,6 +185,8 @@ func TestFormsWithoutPassword(t *testing.T) {
 	status, _, code := postForm(t, f.addr, "", nil, field{"query", "", "SELECT 1"}, field{"param_a", "", strings.Repeat("x", maxReadingBytes)})
 	require.Equal(t, http.StatusRequestEntityTooLarge, status)
 	require.Equal(t, "307", code)
+	status, text, _ = postForm(t, f.addr, "", nil, field{"query", "", "SELECT 1"}, field{"param_" + strings.Repeat("x", 2*maxReadingBytes), "", "1"})
+	require.Equal(t, http.StatusBadRequest, status, text)
 	status, text, _ = postForm(t, f.addr, url.Values{"user": {"default"}, "password": {"right"}}.Encode(), nil,
 		field{"query", "", "SELECT * FROM e"}, field{"e", "x", "5\n"}, field{"e_types", "", "UInt8"})
 	require.Equal(t, http.StatusOK, status, text)

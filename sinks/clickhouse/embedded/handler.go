@@ -97,7 +97,7 @@ clickhouse-<port>.password in the folder embedded.dir:
   curl 'http://%[1]s' -u default:$(cat data/clickhouse-8123.password) -d 'CREATE DATABASE mine'
 
 clickhouse-connect, SQLAlchemy, JDBC, clickhouse-go and Grafana connect as they connect to a server.
-`, r.Host, e.version)
+`, r.Host, e.version) //nolint:gosec // no type that a browser renders, and nosniff
 }
 
 // checkOrigin keeps out pages of other sites that a browser on this machine shows: by the Host

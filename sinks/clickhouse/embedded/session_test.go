@@ -53,14 +53,35 @@ func TestSessionsAreTaken(t *testing.T) {
 func TestSettingsWithoutPassword(t *testing.T) {
 	f := newFront(t, defaultPace, readerWait)
 	for _, tc := range []struct{ name, value, want string }{
-		{"max_execution_time", "5", "5"}, {"max_execution_time", "0", "30"}, {"max_execution_time", "1e9", "30"}, {"max_execution_time", "-1", "30"},
-		{"max_execution_time", "nan", "30"}, {"max_execution_time", "inf", "30"},
-		{"max_result_rows", "7", "7"}, {"max_memory_usage", "900000000000", "500000000"},
-		{"max_threads", "1", "1"}, {"max_threads", "64", "2"}, {"readonly", "0", "1"}, {"readonly", "1", "1"}, {"readonly", "2", "1"}, {"async_insert", "0", "false"}, {"async_insert", "1", ""},
-		{"output_format_json_quote_64bit_integers", "1", "true"}, {"session_timezone", "Asia/Tokyo", "Asia/Tokyo"}, {"extremes", "0", "false"},
-		{"enable_http_compression", "1", "true"}, {"log_comment", "a'; SET readonly = 0 --", "a\\'; SET readonly = 0 --"}, {"result_overflow_mode", "break", "break"},
-		{"max_block_size", "1", ""}, {"output_format_schema", "/tmp/x", ""}, {"format_schema", "x", ""}, {"allow_ddl", "1", ""}, {"max_query_size", "1", ""},
-		{"implicit_select", "1", ""}, {"log_queries'", "1", ""}, {"output_format_json_nope", "1", ""},
+		{"max_execution_time", "5", "5"},
+		{"max_execution_time", "0", "30"},
+		{"max_execution_time", "1e9", "30"},
+		{"max_execution_time", "-1", "30"},
+		{"max_execution_time", "nan", "30"},
+		{"max_execution_time", "inf", "30"},
+		{"max_result_rows", "7", "7"},
+		{"max_memory_usage", "900000000000", "500000000"},
+		{"max_threads", "1", "1"},
+		{"max_threads", "64", "2"},
+		{"readonly", "0", "1"},
+		{"readonly", "1", "1"},
+		{"readonly", "2", "1"},
+		{"async_insert", "0", "false"},
+		{"async_insert", "1", ""},
+		{"output_format_json_quote_64bit_integers", "1", "true"},
+		{"session_timezone", "Asia/Tokyo", "Asia/Tokyo"},
+		{"extremes", "0", "false"},
+		{"enable_http_compression", "1", "true"},
+		{"log_comment", "a'; SET readonly = 0 --", "a\\'; SET readonly = 0 --"},
+		{"result_overflow_mode", "break", "break"},
+		{"max_block_size", "1", ""},
+		{"output_format_schema", "/tmp/x", ""},
+		{"format_schema", "x", ""},
+		{"allow_ddl", "1", ""},
+		{"max_query_size", "1", ""},
+		{"implicit_select", "1", ""},
+		{"log_queries'", "1", ""},
+		{"output_format_json_nope", "1", ""},
 	} {
 		values := url.Values{tc.name: {tc.value}, "query": {fmt.Sprintf("SELECT getSetting('%s')", strings.Trim(tc.name, "'"))}}
 		status, text, _ := do(t, http.MethodPost, "http://"+f.addr+"/?"+values.Encode(), nil, nil)
@@ -122,11 +143,11 @@ func TestBrowsersSeeAHint(t *testing.T) {
 		require.Equal(t, "text/plain; charset=UTF-8", answered.Get("Content-Type"))
 		require.Equal(t, "nosniff", answered.Get("X-Content-Type-Options"))
 	}
-	status, text, answered := do(t, http.MethodGet, "http://"+addr+"/?query=SELECT+1", nil, browser)
+	status, text, _ := do(t, http.MethodGet, "http://"+addr+"/?query=SELECT+1", nil, browser)
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, "1\n", text)
 
-	status, text, answered = do(t, http.MethodHead, "http://"+addr+"/?query=SELECT+1", nil, nil)
+	status, text, answered := do(t, http.MethodHead, "http://"+addr+"/?query=SELECT+1", nil, nil)
 	require.Equal(t, http.StatusOK, status)
 	require.Empty(t, text)
 	require.Equal(t, "2", answered.Get("Content-Length"))
@@ -162,10 +183,17 @@ func TestRequestsOfClients(t *testing.T) {
 	}{
 		"Altinity's plugin, GET":  {http.MethodGet, url.Values{"query": {series}, "add_http_cors_header": {"1"}, "default_format": {"JSON"}}.Encode(), "", http.Header{"X-Clickhouse-Format": {"JSON"}}, `981173100000`},
 		"Altinity's plugin, POST": {http.MethodPost, "add_http_cors_header=1&database=" + db, series, http.Header{"Content-Type": {"text/plain"}, "Accept-Encoding": {"gzip"}}, `981173100000`},
-		"JDBC 0.9": {http.MethodPost, "query_id=8a6a6cbb&compress=0&async_insert=0&wait_end_of_query=0&extremes=0", "SELECT timezone()",
-			http.Header{"X-Clickhouse-Format": {"TabSeparated"}, "X-Clickhouse-Query-Id": {"8a6a6cbb"}, "X-Clickhouse-Database": {db}, "Content-Type": {"text/plain; charset=UTF-8"}}, engine.zone},
-		"clickhouse-connect": {http.MethodPost, "session_id=5a1bc4a0&client_protocol_version=54405&query_id=a&cancel_http_readonly_queries_on_client_close=1&http_headers_progress_interval_ms=120000&send_progress_in_http_headers=1&wait_end_of_query=1&database=" + db,
-			"SELECT n FROM t\n FORMAT Native", http.Header{"User-Agent": {"clickhouse-connect/1.12.0"}}, "UInt64\x07"},
+		"JDBC 0.9": {
+			http.MethodPost, "query_id=8a6a6cbb&compress=0&async_insert=0&wait_end_of_query=0&extremes=0", "SELECT timezone()",
+			http.Header{"X-Clickhouse-Format": {"TabSeparated"}, "X-Clickhouse-Query-Id": {"8a6a6cbb"}, "X-Clickhouse-Database": {db}, "Content-Type": {"text/plain; charset=UTF-8"}},
+			engine.zone,
+		},
+		"clickhouse-connect": {
+			http.MethodPost, "session_id=5a1bc4a0&client_protocol_version=54405&query_id=a&cancel_http_readonly_queries_on_client_close=1&http_headers_progress_interval_ms=120000&send_progress_in_http_headers=1&wait_end_of_query=1&database=" + db,
+			"SELECT n FROM t\n FORMAT Native",
+			http.Header{"User-Agent": {"clickhouse-connect/1.12.0"}},
+			"UInt64\x07",
+		},
 		"Node.js":           {http.MethodPost, "query_id=a&database=" + db + "&output_format_json_quote_64bit_integers=0&enable_http_compression=1", "SELECT n FROM t \nFORMAT JSONEachRow", http.Header{"Accept-Encoding": {"identity"}}, `{"n":7}`},
 		"max rows of tools": {http.MethodPost, "max_result_rows=100&result_overflow_mode=break&database=" + db, "SELECT n FROM t", nil, "7\n"},
 	} {
