@@ -28,7 +28,6 @@
 // A session_id is taken, since clients send one by default, and no session is kept: a request that
 // only changes its session is an error. deploy/README.md lists what clients notice.
 // async_insert is 0 unless the request sets it, so that an insert is stored when it is answered.
-// Native results lack the time zone of a DateTime column (not of a DateTime64 one): the instants
-// are right, clients show them in the engine's zone. They also lack the columns of a result
-// without rows. As in ClickHouse, a client that goes away does not stop its query.
+// Native results lack the columns of a result without rows. As in ClickHouse, a client that goes
+// away does not stop its query.
 package embedded

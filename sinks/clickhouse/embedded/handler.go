@@ -4,7 +4,9 @@ package embedded
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -159,7 +161,8 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Val
 		}
 		set.free()
 	}
-	format := firstOf(outputFormat(sql), args.Get("default_format"), r.Header.Get("X-ClickHouse-Format"), "TabSeparated")
+	named, end := outputFormat(sql)
+	format := firstOf(named, args.Get("default_format"), r.Header.Get("X-ClickHouse-Format"), "TabSeparated")
 	if reader {
 		late := time.AfterFunc(e.overdue, func() {
 			e.end(fmt.Sprintf("a query without the password has run for %s, which no limit of the engine ends: ending it, with the engine: %.200q", e.overdue, sql))
@@ -177,11 +180,30 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Val
 		return newException(codeResultTooLarge, "Limit for result exceeded: it has %d bytes, and %d are the most without a password: use LIMIT", len(body), maxReadingResult)
 	}
 	if revision, _ := strconv.ParseUint(args.Get("client_protocol_version"), 10, 64); revision > 0 && format == "Native" {
-		if body, err = nativeAt(revision, body); err != nil {
+		types := func() []string { return e.typesOf(conn, sql[:end], params) }
+		if body, err = nativeAt(revision, body, types); err != nil {
 			return newException(codeNotImplemented, "%s: ask for another FORMAT", err)
 		}
 	}
 	return e.answer(w, r, args, format, body, res.summary(time.Since(began)))
+}
+
+// typesOf returns the types of the columns of a query without a FORMAT clause, which has just been
+// run on conn; nil where it is no SELECT.
+func (e *Engine) typesOf(conn *connection, query string, params map[string]string) (types []string) {
+	res, err := e.lib.run(conn, "DESCRIBE ("+strings.TrimRight(query, "; \r\n\t")+"\n)", "JSONCompactEachRow", params)
+	if err != nil {
+		return nil
+	}
+	defer res.free()
+	for line := range bytes.Lines(res.data()) {
+		var column []string // its name, its type, and more
+		if json.Unmarshal(line, &column) != nil || len(column) < 2 {
+			return nil
+		}
+		types = append(types, column[1])
+	}
+	return types
 }
 
 // answer writes a result, compressed as the client asked for. On an error it has written nothing.

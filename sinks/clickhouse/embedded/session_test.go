@@ -14,7 +14,9 @@ import (
 	"testing"
 	"time"
 
+	chproto "github.com/ClickHouse/ch-go/proto"
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/proto"
 	"github.com/stretchr/testify/require"
 )
 
@@ -245,4 +247,25 @@ func requireRows(t *testing.T, pool *sql.DB) {
 	require.EqualValues(t, 7, n)
 	require.NoError(t, rows.Close())
 	require.NoError(t, rows.Err())
+}
+
+// Revision 0 of Native, which is all that the engine writes, says nothing of a DateTime's time zone.
+func TestNativeHasTimeZones(t *testing.T) {
+	f := newFront(t, defaultPace, readerWait)
+	for sql, want := range map[string]string{
+		"SELECT toDateTime(1, 'Asia/Tokyo') AS a, 1 AS b, now() AS c FORMAT Native":                           "DateTime('Asia/Tokyo') UInt8 DateTime",
+		"SELECT toDateTime({p:UInt32}, 'Asia/Tokyo') AS a;":                                                   "DateTime('Asia/Tokyo')",
+		"SELECT * FROM (SELECT toDateTime(number, 'Asia/Tokyo') AS a FROM numbers(200000)) -- 'FORMAT Native": "DateTime('Asia/Tokyo')",
+		"SELECT toDateTime64(1, 3, 'Asia/Tokyo') AS a, [toDateTime(1, 'UTC')] AS b":                           "DateTime64(3, 'Asia/Tokyo') Array(DateTime('UTC'))",
+	} {
+		_, text, _ := do(t, http.MethodPost, "http://"+f.addr+"/?client_protocol_version=54405&default_format=Native&param_p=1", strings.NewReader(sql), nil)
+		r := chproto.NewReader(strings.NewReader(text))
+		var got []string
+		block := proto.NewBlock()
+		require.NoError(t, block.Decode(r, 54_405), sql)
+		for _, c := range block.Columns {
+			got = append(got, string(c.Type()))
+		}
+		require.Equal(t, want, strings.Join(got, " "), sql)
+	}
 }
