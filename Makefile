@@ -149,6 +149,18 @@ test-clients: kafka ## Kafka's other clients and Apache's tools with the embedde
 	@cd data/clients/js && npm install --no-package-lock --ignore-scripts --no-audit --no-fund --no-progress --loglevel=error
 	MILLRACE_TEST_CLIENTS=$(CURDIR)/data/clients $(GO) test -count=1 -timeout 10m -run '^(TestOtherClients|TestKcat|TestKafkaStreams|TestApacheTools)$$' ./consumers/embedded
 
+CLICKHOUSE_CLIENTS := $(CURDIR)/data/clickhouse-clients
+.PHONY: test-clickhouse-clients
+test-clickhouse-clients: native ## clients of ClickHouse with their defaults, against the embedded engine (by pip, mvn and npm; needs Java 17)
+	@command -v mvn >/dev/null || { echo "make test-clickhouse-clients: mvn is needed; install Maven 3.6 or newer, and Java 17" >&2; exit 1; }
+	@mkdir -p $(CLICKHOUSE_CLIENTS)/node
+	@test -x $(CLICKHOUSE_CLIENTS)/python/bin/python || python3 -m venv $(CLICKHOUSE_CLIENTS)/python
+	@cd sinks/clickhouse/embedded/testdata/clients && \
+	  $(CLICKHOUSE_CLIENTS)/python/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt && \
+	  mvn -q -B dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CLICKHOUSE_CLIENTS)/jdbc
+	@npm install --silent --no-save --ignore-scripts --prefix $(CLICKHOUSE_CLIENTS)/node @clickhouse/client@1.23.1
+	MILLRACE_TEST_CLICKHOUSE_CLIENTS=$(CLICKHOUSE_CLIENTS) $(GO) test -count=1 -v -run '^TestForeignClients$$' ./sinks/clickhouse/embedded
+
 # What does not differ from the embedded Kafka, or by the number of brokers, is left out; each
 # package starts its own.
 NOT_KAFKA := ^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals|^TestAdmin|^TestProfiles|^TestConfig|^TestCompare|^TestHostileGraphs|^TestVersionsAre|^TestWeights|^TestPassword|^TestOtherServers|^TestPromises|^TestEmbedded|^TestReset|^TestRepeatsFollow|^TestRepeatsAre|^TestStart|^TestNewModel|^TestRefusal|^TestControlRecords|^TestRequestsReach|^TestVerifyFindsWhat|^TestVerifyRestores|^TestRunUsage|^TestRunFails

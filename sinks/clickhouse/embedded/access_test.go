@@ -30,7 +30,7 @@ func newFront(t *testing.T, pace pace, wait time.Duration) *front {
 	t.Helper()
 	digest := PasswordDigest("right")
 	f := &front{Engine: &Engine{
-		lib: engine.lib, args: engine.args, dir: t.TempDir(), password: &digest, pace: pace,
+		lib: engine.lib, args: engine.args, version: engine.version, zone: engine.zone, dir: t.TempDir(), password: &digest, pace: pace,
 		slots: newSlots(maxQueries, wait), readers: newSlots(maxReaders, wait),
 		overdue: time.Hour, end: func(why string) { t.Error(why) },
 	}}
@@ -103,10 +103,10 @@ func TestWithoutPasswordQueriesRead(t *testing.T) {
 		require.Equal(t, http.StatusInternalServerError, status, sql)
 		require.Contains(t, []string{"164"}, code, "%s: %s", sql, answer)
 	}
-	status, answer, _ := do(t, http.MethodPost, "http://"+f.addr+"/?max_threads=1", strings.NewReader("SELECT 1"), nil)
+	status, answer, _ := do(t, http.MethodPost, "http://"+f.addr+"/?max_block_size=1", strings.NewReader("SELECT 1"), nil)
 	require.Equal(t, http.StatusInternalServerError, status)
 	require.Contains(t, answer, "without a password queries here only read")
-	require.Contains(t, answer, "refused are settings such as max_threads")
+	require.Contains(t, answer, "refused are settings such as max_block_size")
 
 	for name, header := range map[string]http.Header{
 		"headers": withPassword,

@@ -144,10 +144,10 @@ func (errorReader) Read([]byte) (int, error) { return 0, errBroken }
 func TestNativeWithoutRowsKeepsItsColumns(t *testing.T) {
 	// One block without rows and with a LowCardinality column, as ClickHouse writes it.
 	empty := []byte("\x02\x00\x01n\x06UInt64\x01s\x16LowCardinality(String)")
-	got, err := nativeAt(54_460, empty)
+	got, err := nativeAt(54_460, empty, nil)
 	require.NoError(t, err)
 	require.Equal(t, "\x01\x00\x02\xff\xff\xff\xff\x00\x02\x00\x01n\x06UInt64\x00\x01s\x16LowCardinality(String)\x00", string(got))
-	_, err = nativeAt(54_460, empty[:9])
+	_, err = nativeAt(54_460, empty[:9], nil)
 	require.ErrorContains(t, err, "translate the result")
 }
 

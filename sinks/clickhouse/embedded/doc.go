@@ -20,12 +20,14 @@
 // files or hosts are refused with an error that says so: a courtesy, since words hide in many ways.
 //
 // A request has its slot before its body is read; a client that is too slow loses it. Rows of an
-// insert beyond 64 MiB wait in a file of the data directory that has no name.
+// insert beyond 64 MiB wait in a file of the data directory that has no name. So do the files of a
+// form, which are tables of that request alone.
 //
 // What differs from a ClickHouse server: there is one user (and the database default also takes the
-// name of a file in the working directory for a table), no HTTP sessions, no external tables, and no KILL QUERY by the client's query id.
+// name of a file in the working directory for a table), and no KILL QUERY by the client's query id.
+// A session_id is taken, since clients send one by default, and no session is kept: a request that
+// only changes its session is an error. deploy/README.md lists what clients notice.
 // async_insert is 0 unless the request sets it, so that an insert is stored when it is answered.
-// Native results lack the time zone of a DateTime column (not of a DateTime64 one): the instants
-// are right, clients show them in the engine's zone. They also lack the columns of a result
-// without rows. As in ClickHouse, a client that goes away does not stop its query.
+// Native results lack the columns of a result without rows. As in ClickHouse, a client that goes
+// away does not stop its query.
 package embedded

@@ -49,13 +49,15 @@ var opened atomic.Bool
 type Engine struct {
 	lib      *library
 	args     []string
-	keeper   *connection // runs no queries; while it is open the engine runs
+	keeper   *connection // runs no requests; while it is open the engine runs
 	lock     *os.File
 	dir      string
 	listen   string
 	allow    bool               // see Config.AllowExternal
 	password *[sha256.Size]byte // see Config.Password
 	lacking  []string           // see Lacking
+	version  string             // of ClickHouse
+	zone     string             // the engine's time zone
 	slots    slots              // of queries
 	readers  slots              // of queries without the password
 	overdue  time.Duration      // see readerOverdue
@@ -132,12 +134,27 @@ func Open(cfg Config) (_ *Engine, err error) {
 			return nil, fmt.Errorf("embedded.sandbox is required, and this kernel cannot keep queries from %s: set it to auto to run without", strings.Join(lacking, ", nor from "))
 		}
 	}
+	version, zone, err := about(lib, keeper)
+	if err != nil {
+		return nil, err
+	}
 	return &Engine{
-		lacking: lacking,
-		lib:     lib, args: args, keeper: keeper, lock: lock, listen: cfg.Listen, allow: cfg.AllowExternal,
+		lacking: lacking, version: version, zone: zone,
+		lib: lib, args: args, keeper: keeper, lock: lock, listen: cfg.Listen, allow: cfg.AllowExternal,
 		dir: dir, slots: newSlots(maxQueries, queryWait), readers: newSlots(maxReaders, readerWait), password: cfg.Password, pace: defaultPace,
 		overdue: readerOverdue, end: endProcess,
 	}, nil
+}
+
+// about asks the engine what clients ask a server when they connect.
+func about(lib *library, conn *connection) (version, zone string, err error) {
+	r, err := lib.run(conn, "SELECT version(), timezone()", "TabSeparated", nil)
+	if err != nil {
+		return "", "", fmt.Errorf("ask the ClickHouse engine for its version: %w", err)
+	}
+	defer r.free()
+	version, zone, _ = strings.Cut(strings.TrimSpace(string(r.data())), "\t")
+	return version, zone, nil
 }
 
 // endProcess ends what nothing else ends, as kill -9 would: whoever started the process starts it

@@ -4,18 +4,16 @@ package embedded
 
 import (
 	"bufio"
-	"compress/gzip"
-	"compress/zlib"
+	"bytes"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,8 +21,6 @@ import (
 	"unsafe"
 
 	"github.com/ClickHouse/ch-go/compress"
-	"github.com/andybalholm/brotli"
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,11 +47,16 @@ func (e *Engine) handle(w http.ResponseWriter, r *http.Request) {
 	}
 	// A bare semicolon is common in a query typed by hand, and url.ParseQuery refuses it.
 	args, err := url.ParseQuery(strings.ReplaceAll(r.URL.RawQuery, ";", "%3B"))
+	empty := r.URL.Path == "/" && r.Method != http.MethodPost && !args.Has("query")
 	switch {
 	case err != nil:
 		http.Error(w, "malformed URL parameters: "+err.Error(), http.StatusBadRequest)
-	case r.URL.Path == "/ping", r.URL.Path == "/replicas_status",
-		r.URL.Path == "/" && r.Method != http.MethodPost && !args.Has("query"):
+	case r.Method == http.MethodOptions:
+		w.Header().Set("Allow", "GET, HEAD, POST, OPTIONS") // nothing about other origins, which are refused
+		w.WriteHeader(http.StatusNoContent)
+	case slices.Contains(pages, r.URL.Path), empty && strings.Contains(r.Header.Get("Accept"), "text/html"):
+		e.hint(w, r)
+	case r.URL.Path == "/ping", r.URL.Path == "/replicas_status", empty:
 		fmt.Fprintln(w, "Ok.")
 	case r.URL.Path != "/":
 		http.Error(w, fmt.Sprintf("there is no handle %s: queries go to /, health checks to /ping", r.URL.Path), http.StatusNotFound)
@@ -67,6 +68,8 @@ func (e *Engine) handle(w http.ResponseWriter, r *http.Request) {
 			id = rand.Text()
 		}
 		w.Header().Set("X-ClickHouse-Query-Id", id)
+		w.Header().Set("X-ClickHouse-Server-Display-Name", "millrace")
+		w.Header().Set("X-ClickHouse-Timezone", firstOf(args.Get("session_timezone"), e.zone))
 		if err := e.serveQuery(w, r, args); err != nil {
 			var ex *exception
 			if !errors.As(err, &ex) {
@@ -76,6 +79,27 @@ func (e *Engine) handle(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, ex.text, ex.status())
 		}
 	}
+}
+
+// pages are those of a server for browsers, of which there are none here.
+var pages = []string{"/play", "/dashboard", "/binary", "/merges", "/js"}
+
+// hint says to a browser what it has come to.
+func (e *Engine) hint(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
+	fmt.Fprintf(w, `This is the embedded ClickHouse %[2]s of millrace. It has no page: it answers queries, as ClickHouse's HTTP interface does.
+
+  curl 'http://%[1]s' -d 'SHOW TABLES FROM millrace'
+  curl 'http://%[1]s/?default_format=PrettyCompact' -d 'SELECT * FROM millrace.events ORDER BY 1 DESC LIMIT 10'
+  http://%[1]s/?query=SHOW+DATABASES&default_format=JSONCompact
+
+Who has no password reads, within limits. Everything else needs the user default and its password, from
+clickhouse-<port>.password in the folder embedded.dir:
+
+  curl 'http://%[1]s' -u default:$(cat data/clickhouse-8123.password) -d 'CREATE DATABASE mine'
+
+clickhouse-connect, SQLAlchemy, JDBC, clickhouse-go and Grafana connect as they connect to a server.
+`, r.Host, e.version) //nolint:gosec // no type that a browser renders, and nosniff
 }
 
 // checkOrigin keeps out pages of other sites that a browser on this machine shows: by the Host
@@ -99,9 +123,9 @@ func checkOrigin(r *http.Request) error {
 }
 
 // serveQuery runs the request's query and writes its result. On an error, which is mostly an
-// *exception, it has written nothing. It is one long function, since what has been begun is ended
-// in reverse whichever step fails.
+// *exception, it has written nothing.
 func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Values) error {
+	began := time.Now()
 	reader, err := e.authenticate(r, args)
 	if err != nil {
 		return err
@@ -119,35 +143,12 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Val
 	defer slots.give()
 	e.pace.paced(w, r)
 
-	check := func(string) error { return nil }
-	if !e.allow {
-		var values []string
-		for name := range args {
-			if externalSettings[name] {
-				return refused("setting %s", name)
-			}
-			if strings.HasPrefix(name, "param_") {
-				values = append(values, args.Get(name))
-			}
-		}
-		check = func(text string) error { return checkExternal(text, values) }
-	}
-	prologue, params, err := session(r, args, reader)
+	q, err := e.readRequest(r, args, reader)
+	defer q.close()
 	if err != nil {
 		return err
 	}
-	var sql string
-	if reader {
-		sql, err = readReading(r, args, check)
-	} else {
-		var rows *spool
-		if sql, rows, err = e.readQuery(r, args, check); rows != nil {
-			defer rows.Close() // and with it its memory, after the engine has read it
-		}
-	}
-	if err != nil {
-		return err
-	}
+	sql, prologue, params := q.sql, q.prologue, q.params
 	conn, err := e.lib.open(e.args)
 	if err != nil {
 		return err
@@ -160,7 +161,8 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Val
 		}
 		set.free()
 	}
-	format := firstOf(outputFormat(sql), args.Get("default_format"), r.Header.Get("X-ClickHouse-Format"), "TabSeparated")
+	named, end := outputFormat(sql)
+	format := firstOf(named, args.Get("default_format"), r.Header.Get("X-ClickHouse-Format"), "TabSeparated")
 	if reader {
 		late := time.AfterFunc(e.overdue, func() {
 			e.end(fmt.Sprintf("a query without the password has run for %s, which no limit of the engine ends: ending it, with the engine: %.200q", e.overdue, sql))
@@ -178,10 +180,34 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Val
 		return newException(codeResultTooLarge, "Limit for result exceeded: it has %d bytes, and %d are the most without a password: use LIMIT", len(body), maxReadingResult)
 	}
 	if revision, _ := strconv.ParseUint(args.Get("client_protocol_version"), 10, 64); revision > 0 && format == "Native" {
-		if body, err = nativeAt(revision, body); err != nil {
+		types := func() []string { return e.typesOf(conn, sql[:end], params) }
+		if body, err = nativeAt(revision, body, types); err != nil {
 			return newException(codeNotImplemented, "%s: ask for another FORMAT", err)
 		}
 	}
+	return e.answer(w, r, args, format, body, res.summary(time.Since(began)))
+}
+
+// typesOf returns the types of the columns of a query without a FORMAT clause, which has just been
+// run on conn; nil where it is no SELECT.
+func (e *Engine) typesOf(conn *connection, query string, params map[string]string) (types []string) {
+	res, err := e.lib.run(conn, "DESCRIBE ("+strings.TrimRight(query, "; \r\n\t")+"\n)", "JSONCompactEachRow", params)
+	if err != nil {
+		return nil
+	}
+	defer res.free()
+	for line := range bytes.Lines(res.data()) {
+		var column []string // its name, its type, and more
+		if json.Unmarshal(line, &column) != nil || len(column) < 2 {
+			return nil
+		}
+		types = append(types, column[1])
+	}
+	return types
+}
+
+// answer writes a result, compressed as the client asked for. On an error it has written nothing.
+func (e *Engine) answer(w http.ResponseWriter, r *http.Request, args url.Values, format string, body []byte, summary string) (err error) {
 	if args.Get("compress") == "1" {
 		method := compress.LZ4
 		if strings.EqualFold(args.Get("network_compression_method"), "ZSTD") {
@@ -192,23 +218,47 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request, args url.Val
 		}
 	}
 	h := w.Header()
-	h.Set("X-ClickHouse-Summary", res.summary())
+	h.Set("X-ClickHouse-Summary", summary)
+	if isOn(args.Get("send_progress_in_http_headers")) {
+		h.Set("X-ClickHouse-Progress", summary) // the last one: a result is complete before its headers are sent
+	}
 	h.Set("X-ClickHouse-Format", format)
 	h.Set("Content-Type", contentType(format))
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if origin := r.Header.Get("Origin"); origin != "" && isOn(args.Get("add_http_cors_header")) {
+		h.Set("Access-Control-Allow-Origin", origin) // its own, see checkOrigin
+	}
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(e.pace.after(int64(len(body))))); err != nil {
 		return err
 	}
-	_, _ = w.Write(body) //nolint:gosec // no type that a browser renders, and nosniff; it fails when the client has gone
+	encoding := ""
+	if isOn(args.Get("enable_http_compression")) && len(body) > 0 && r.Method != http.MethodHead {
+		encoding = answerEncoding(r.Header.Get("Accept-Encoding"))
+	}
+	if encoding == "" {
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+		_, _ = w.Write(body) //nolint:gosec // no type that a browser renders, and nosniff; it fails when the client has gone
+		return nil
+	}
+	to, err := encoder(encoding, w)
+	if err != nil {
+		return err
+	}
+	h.Set("Content-Encoding", encoding)
+	if _, err := to.Write(body); err == nil {
+		_ = to.Close() // this and the above fail when the client has gone
+	}
 	return nil
 }
 
+// isOn tells whether a setting's value is true.
+func isOn(value string) bool { return value == "1" || strings.EqualFold(value, "true") }
+
 func contentType(format string) string {
 	switch {
-	case format == "JSON" || format == "JSONCompact":
-		return "application/json; charset=UTF-8"
-	case strings.HasPrefix(format, "JSON"):
+	case strings.HasPrefix(format, "JSON") && (strings.Contains(format, "EachRow") || strings.HasPrefix(format, "JSONLines")):
 		return "application/x-ndjson; charset=UTF-8"
+	case strings.HasPrefix(format, "JSON"):
+		return "application/json; charset=UTF-8"
 	case strings.HasPrefix(format, "TabSeparated"), strings.HasPrefix(format, "TSV"):
 		return "text/tab-separated-values; charset=UTF-8"
 	case strings.HasPrefix(format, "CSV"):
@@ -219,81 +269,85 @@ func contentType(format string) string {
 	return "application/octet-stream"
 }
 
-// reserved are the URL parameters that are no settings, as in ClickHouse; param_… are more.
-var reserved = []string{
-	"query", "database", "default_format", "query_id", "user", "password", "quota_key", "role", "stacktrace",
-	"compress", "decompress", "client_protocol_version", "buffer_size", "wait_end_of_query",
-	"session_timeout", "session_check", "close_session",
+// incoming is a request that has arrived as a whole: what is to be run, and what it reads.
+type incoming struct {
+	sql      string
+	prologue []string // statements before it
+	params   map[string]string
+	rows     *spool // of an INSERT
+	form     *form
 }
 
-var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
+// close frees what the query reads. The engine must have read it.
+func (q *incoming) close() {
+	if q.rows != nil {
+		_ = q.rows.Close()
+	}
+	if q.form != nil {
+		q.form.close()
+	}
+}
 
-// session returns the statements that give a fresh session the request's database and settings,
-// and the query parameters. Who only reads gets limits and sets nothing.
-func session(r *http.Request, args url.Values, reader bool) (prologue []string, params map[string]string, err error) {
-	if database := firstOf(args.Get("database"), r.Header.Get("X-ClickHouse-Database")); database != "" {
-		prologue = append(prologue, "USE "+quote(database, '`'))
+// readRequest reads the request. What it returns is to be closed, with an error too.
+func (e *Engine) readRequest(r *http.Request, args url.Values, reader bool) (*incoming, error) {
+	q := &incoming{}
+	if reader && (r.Header.Get("Content-Encoding") != "" || args.Get("decompress") == "1") {
+		return q, needsPassword("compressed queries")
 	}
-	settings := map[string]string{
-		"async_insert":    "0", // so that an insert is stored, and counted, when it is answered
-		"implicit_select": "0", // a server's default, unlike libchdb's
+	body, err := decodeBody(r, args.Get("decompress") == "1")
+	if err != nil {
+		return q, err
 	}
-	params = map[string]string{}
-	for name := range args {
-		switch param, isParam := strings.CutPrefix(name, "param_"); {
-		case isParam:
-			params[param] = args.Get(name)
-		case name == "session_id":
-			return nil, nil, newException(codeNotImplemented, "session_id is refused: the embedded ClickHouse keeps no HTTP sessions. Turn them off in the client; in clickhouse-connect by autogenerate_session_id=False")
-		case slices.Contains(reserved, name):
-		case !settingName.MatchString(name):
-			return nil, nil, newException(codeUnknownSetting, "URL parameter %q is no name of a setting", name)
-		case reader:
-			return nil, nil, needsPassword("settings such as %s", name)
-		default:
-			settings[name] = args.Get(name)
+	defer body.Close()
+	rest := io.Reader(body)
+	if isForm(r) {
+		q.form = &form{dir: e.dir, args: args, reader: reader}
+		if err := q.form.read(r, body); err != nil {
+			return q, err
 		}
+		if err := drain(r.Body, maxReadingBytes); err != nil { // what follows the last field is nothing
+			return q, bodyCut(err)
+		}
+		rest = strings.NewReader("") // the query is a field
+	}
+	check := func(string) error { return nil }
+	if !e.allow {
+		var values []string
+		for name := range args {
+			if externalSettings[name] {
+				return q, refused("setting %s", name)
+			}
+			if strings.HasPrefix(name, "param_") {
+				values = append(values, args.Get(name))
+			}
+		}
+		check = func(text string) error { return checkExternal(text, values) }
+	}
+	var tables []string
+	if q.form != nil {
+		if tables, err = q.form.statements(check); err != nil {
+			return q, err
+		}
+	}
+	if q.prologue, q.params, err = session(r, args, q.form, reader, tables); err != nil {
+		return q, err
 	}
 	if reader {
-		maps.Copy(settings, readerLimits)
+		q.sql, err = readReading(rest, args, check)
+	} else {
+		q.sql, q.rows, err = e.readQuery(r, rest, args, check)
 	}
-	assignments := make([]string, 0, len(settings))
-	for name, value := range settings {
-		assignments = append(assignments, name+" = "+quote(value, '\''))
+	if err == nil && args.Get("session_id") != "" {
+		err = checkStateless(q.sql)
 	}
-	prologue = append(prologue, "SET "+strings.Join(assignments, ", "))
-	if reader || r.Method != http.MethodPost {
-		// After all others, since it lets no more be set: not by the query either. A GET changes no data.
-		prologue = append(prologue, "SET readonly = 1")
-	}
-	return prologue, params, nil
-}
-
-func firstOf(values ...string) string {
-	for _, value := range values {
-		if value != "" {
-			return value
-		}
-	}
-	return ""
-}
-
-// quote returns s as a string ('), or as a name (`), of ClickHouse SQL.
-func quote(s string, mark rune) string {
-	m := string(mark)
-	return m + strings.NewReplacer(`\`, `\\`, m, `\`+m, "\x00", `\0`).Replace(s) + m
+	return q, err
 }
 
 // readQuery reads the query, which is the URL's query parameter, then the body. The rows of an
 // INSERT end up in a file in memory, which the returned query reads; the caller closes it.
 // Nothing may be run when the body ended early, which is an error here, nor when check returns an
 // error for what the engine will read as SQL.
-func (e *Engine) readQuery(r *http.Request, args url.Values, check func(text string) error) (sql string, rows *spool, err error) {
-	decoded, err := decodeBody(r, args.Get("decompress") == "1")
-	if err != nil {
-		return "", nil, err
-	}
-	defer decoded.Close()
+func (e *Engine) readQuery(r *http.Request, decoded io.Reader, args url.Values, check func(text string) error) (sql string, rows *spool, err error) {
 	text := args.Get("query")
 	if text != "" {
 		text += "\n"
@@ -353,11 +407,8 @@ func (e *Engine) readQuery(r *http.Request, args url.Values, check func(text str
 }
 
 // readReading reads the query of somebody who may only read: a text, without rows and encodings.
-func readReading(r *http.Request, args url.Values, check func(text string) error) (string, error) {
-	if r.Header.Get("Content-Encoding") != "" || args.Get("decompress") == "1" {
-		return "", needsPassword("compressed queries")
-	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxReadingBytes+1))
+func readReading(rest io.Reader, args url.Values, check func(text string) error) (string, error) {
+	body, err := io.ReadAll(io.LimitReader(rest, maxReadingBytes+1))
 	if err != nil {
 		return "", bodyCut(err)
 	}
@@ -401,40 +452,4 @@ func checkRows(rows *os.File, size int64, check func(text string) error) error {
 
 func bodyCut(err error) *exception {
 	return newException(codeCannotReadAllData, "Cannot read all of the request's body, nothing was run: %s", err)
-}
-
-// decodeBody undoes the body's Content-Encoding and, for decompress=1, ClickHouse's own frames.
-func decodeBody(r *http.Request, framed bool) (io.ReadCloser, error) {
-	if strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/") {
-		return nil, newException(codeNotImplemented, "multipart bodies are refused: the embedded ClickHouse has no external tables")
-	}
-	var body io.ReadCloser
-	var err error
-	switch encoding := r.Header.Get("Content-Encoding"); encoding {
-	case "", "identity":
-		body = io.NopCloser(r.Body)
-	case "gzip", "x-gzip":
-		body, err = gzip.NewReader(r.Body)
-	case "deflate":
-		body, err = zlib.NewReader(r.Body)
-	case "br":
-		body = io.NopCloser(brotli.NewReader(r.Body))
-	case "zstd":
-		var decoder *zstd.Decoder
-		if decoder, err = zstd.NewReader(r.Body, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(64<<20)); err == nil {
-			body = decoder.IOReadCloser()
-		}
-	default:
-		return nil, newException(codeNotImplemented, "Content-Encoding %q is not supported: send gzip, deflate, br, zstd or none", encoding)
-	}
-	if err != nil {
-		return nil, bodyCut(err)
-	}
-	if framed {
-		return struct {
-			io.Reader
-			io.Closer
-		}{frameReader{compress.NewReader(body)}, body}, nil
-	}
-	return body, nil
 }

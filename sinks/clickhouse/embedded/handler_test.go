@@ -3,8 +3,6 @@
 package embedded
 
 import (
-	"bytes"
-	"compress/gzip"
 	"fmt"
 	"io"
 	"net"
@@ -17,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 )
 
@@ -70,7 +67,7 @@ func TestQueries(t *testing.T) {
 		"root":              {url: "/", status: 200, want: "Ok.\n"},
 		"ping":              {url: "/ping", status: 200, want: "Ok.\n"},
 		"replicas":          {url: "/replicas_status", status: 200, want: "Ok.\n"},
-		"unknown path":      {url: "/play", status: 404, want: "there is no handle /play: queries go to /, health checks to /ping\n"},
+		"unknown path":      {url: "/nope", status: 404, want: "there is no handle /nope: queries go to /, health checks to /ping\n"},
 		"method":            {method: "DELETE", url: "/?query=SELECT+1", status: 405, want: "use GET to read and POST to write\n"},
 		"query in the URL":  {url: "/?query=SELECT%201,'a'", status: 200, want: "1\ta\n", wantFormat: "TabSeparated"},
 		"bare semicolon":    {url: "/?query=SELECT%201;", status: 200, want: "1\n"},
@@ -94,10 +91,7 @@ func TestQueries(t *testing.T) {
 		"unknown setting":   {url: "/?nope=1&query=SELECT+1", status: 404, code: "115"},
 		"hostile setting":   {url: "/?max_threads%3D1,x=1&query=SELECT+1", status: 404, code: "115"},
 		"hostile database":  {url: "/?database=" + url.QueryEscape("a` ; DROP DATABASE `"+db) + "&query=SELECT+1", status: 404, code: "81"},
-		"session":           {url: "/?session_id=a&query=SELECT+1", status: 501, code: "48"},
 		"while running":     {url: "/?query=SELECT+throwIf(number=3)+FROM+numbers(9)", status: 500, code: "395"},
-		"multipart":         {method: "POST", url: "/?query=SELECT+1", header: http.Header{"Content-Type": {"multipart/form-data; boundary=x"}}, status: 501, code: "48"},
-		"encoding":          {method: "POST", url: "/?query=SELECT+1", header: http.Header{"Content-Encoding": {"xz"}}, status: 501, code: "48"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			method := tc.method
@@ -201,39 +195,6 @@ func TestExternalIsRefused(t *testing.T) {
 	query(t, db, "INSERT INTO t (file, n) FORMAT CSV\nINTO OUTFILE file('x'),1\n")
 	query(t, db, "INSERT INTO t VALUES ('file(''x'')', 1 + 1)")
 	require.Equal(t, "INTO OUTFILE file(\\'x\\')\nfile(\\'x\\')\n", query(t, db, "SELECT file FROM t WHERE file IN ('file(''x'')') OR n = 1 ORDER BY n"))
-}
-
-func TestBodyEncodings(t *testing.T) {
-	db := newDatabase(t)
-	query(t, db, "CREATE TABLE t (n UInt32) ENGINE = MergeTree ORDER BY n")
-	for encoding, encode := range map[string]func(io.Writer) io.WriteCloser{
-		"gzip": func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },
-		"zstd": func(w io.Writer) io.WriteCloser {
-			e, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
-			require.NoError(t, err)
-			return e
-		},
-	} {
-		t.Run(encoding, func(t *testing.T) {
-			var body bytes.Buffer
-			w := encode(&body)
-			for n := range 10_000 {
-				fmt.Fprintln(w, n)
-			}
-			require.NoError(t, w.Close())
-			header := http.Header{"Content-Encoding": {encoding}}
-			query(t, db, "TRUNCATE TABLE t")
-
-			status, text, answered := post(t, bytes.NewReader(body.Bytes()[:body.Len()-9]), header, "query", "INSERT INTO t FORMAT CSV", "database", db)
-			require.Equal(t, http.StatusBadRequest, status, text)
-			require.Equal(t, "33", answered.Get("X-ClickHouse-Exception-Code"))
-			require.Equal(t, "0\n", query(t, db, "SELECT count() FROM t"))
-
-			status, text, _ = post(t, &body, header, "query", "INSERT INTO t FORMAT CSV", "database", db)
-			require.Equal(t, http.StatusOK, status, text)
-			require.Equal(t, "10000\n", query(t, db, "SELECT count() FROM t"))
-		})
-	}
 }
 
 func TestBodyThatEndsEarlyInsertsNothing(t *testing.T) {
@@ -344,12 +305,4 @@ func TestQueriesRunAtOnce(t *testing.T) {
 func TestHeadersAreBounded(t *testing.T) {
 	status, _, _ := do(t, http.MethodGet, "http://"+addr+"/ping", nil, http.Header{"X-Long": {strings.Repeat("x", 2*maxHeaderBytes)}})
 	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, status)
-}
-
-func TestQueryIDIsEchoed(t *testing.T) {
-	_, _, header := post(t, nil, nil, "query", "SELECT 1", "query_id", "mine")
-	require.Equal(t, "mine", header.Get("X-ClickHouse-Query-Id"))
-	_, _, header = post(t, nil, nil, "query", "SELECT 1")
-	require.NotEmpty(t, header.Get("X-ClickHouse-Query-Id"))
-	require.Contains(t, header.Get("X-ClickHouse-Summary"), `"result_rows":"1"`)
 }

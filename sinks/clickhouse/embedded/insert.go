@@ -108,8 +108,9 @@ func skipBlank(text string, pos int) int {
 	return pos
 }
 
-// outputFormat returns the name in the FORMAT clause that ends a statement, or "" without one.
-func outputFormat(text string) string {
+// outputFormat returns the name in the FORMAT clause that ends a statement, and where the clause
+// begins; "" and the text's end without one.
+func outputFormat(text string) (name string, at int) {
 	l := lexer{text: text}
 	for t := l.next(); t.text != ""; t = l.next() {
 		switch {
@@ -118,11 +119,11 @@ func outputFormat(text string) string {
 		case t.is("FORMAT"):
 			name, after := l.next(), l
 			if end := after.next(); name.word() && (end.text == "" || end.text == ";" || end.is("SETTINGS")) {
-				return name.text
+				return name.text, t.at
 			}
 		}
 	}
-	return ""
+	return "", len(text)
 }
 
 // lexer cuts ClickHouse SQL into tokens, as far as finding clauses needs it.

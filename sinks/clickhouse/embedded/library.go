@@ -6,6 +6,7 @@ package embedded
 import (
 	"fmt"
 	"runtime"
+	"time"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -144,7 +145,7 @@ func (r *result) data() []byte { return unsafe.Slice(r.lib.buffer(r.handle), r.l
 func (r *result) free() { r.lib.destroy(r.handle) }
 
 // summary is the value of X-ClickHouse-Summary.
-func (r *result) summary() string {
-	return fmt.Sprintf(`{"read_rows":"%d","read_bytes":"%d","written_rows":"%d","written_bytes":"%d","result_rows":"%d"}`,
-		r.lib.rowsRead(r.handle), r.lib.bytesRead(r.handle), r.lib.rowsWritten(r.handle), r.lib.bytesWritten(r.handle), r.lib.rowsInResult(r.handle))
+func (r *result) summary(took time.Duration) string {
+	return fmt.Sprintf(`{"read_rows":"%d","read_bytes":"%d","written_rows":"%d","written_bytes":"%d","total_rows_to_read":"0","result_rows":"%d","result_bytes":"%d","elapsed_ns":"%d"}`,
+		r.lib.rowsRead(r.handle), r.lib.bytesRead(r.handle), r.lib.rowsWritten(r.handle), r.lib.bytesWritten(r.handle), r.lib.rowsInResult(r.handle), r.lib.length(r.handle), took.Nanoseconds())
 }

@@ -5,17 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"sync"
 
 	"github.com/ClickHouse/ch-go/compress"
 	chproto "github.com/ClickHouse/ch-go/proto"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/proto"
 )
 
 // nativeAt rewrites blocks of the Native format from revision 0, which is all that libchdb writes,
-// to the protocol revision that the client reads.
-func nativeAt(revision uint64, data []byte) ([]byte, error) {
+// to the protocol revision that the client reads. Revision 0 lacks the time zone of a DateTime
+// column: types returns the types of all columns, or nil where it cannot tell.
+func nativeAt(revision uint64, data []byte, types func() []string) ([]byte, error) {
 	r := chproto.NewReader(bytes.NewReader(data))
 	var out chproto.Buffer
+	types = sync.OnceValue(types)
 	for {
 		block := proto.NewBlock()
 		err := block.Decode(r, 0)
@@ -23,6 +28,7 @@ func nativeAt(revision uint64, data []byte) ([]byte, error) {
 			return out.Buf, nil
 		}
 		if err == nil {
+			giveZones(block, types)
 			err = encodeBlock(block, &out, revision)
 		}
 		if err != nil {
@@ -30,6 +36,26 @@ func nativeAt(revision uint64, data []byte) ([]byte, error) {
 		}
 	}
 }
+
+// giveZones gives the DateTime columns of block their time zones.
+func giveZones(block *proto.Block, types func() []string) {
+	for i, c := range block.Columns {
+		if c.Type() != "DateTime" {
+			continue
+		}
+		if all := types(); len(all) == len(block.Columns) && strings.HasPrefix(all[i], "DateTime(") {
+			block.Columns[i] = zoned{c, column.Type(all[i])}
+		}
+	}
+}
+
+// zoned is a column of another time zone, which changes nothing in its values.
+type zoned struct {
+	column.Interface
+	zone column.Type
+}
+
+func (z zoned) Type() column.Type { return z.zone }
 
 func encodeBlock(block *proto.Block, out *chproto.Buffer, revision uint64) error {
 	if block.Rows() > 0 {

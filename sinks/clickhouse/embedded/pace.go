@@ -31,6 +31,7 @@ type pacedBody struct {
 	began   time.Time
 	set     time.Time // when the deadline was set last
 	n       int64
+	ended   error // of the last read: net/http says only once that a body ended early
 }
 
 // paced replaces the body of r. The first read starts the clock.
@@ -39,6 +40,9 @@ func (p pace) paced(w http.ResponseWriter, r *http.Request) {
 }
 
 func (b *pacedBody) Read(to []byte) (int, error) {
+	if b.ended != nil {
+		return 0, b.ended
+	}
 	now := time.Now()
 	if b.began.IsZero() {
 		b.began = now
@@ -51,6 +55,7 @@ func (b *pacedBody) Read(to []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(to)
 	b.n += int64(n)
+	b.ended = err
 	if err == io.EOF {
 		// From here on the server reads to notice that the client goes away, for which there is no limit.
 		if err := b.control.SetReadDeadline(time.Time{}); err != nil {

@@ -50,8 +50,8 @@ func (s *spool) toDisk() error {
 	if err != nil {
 		return err
 	}
-	defer file.Close() // which leaves the other descriptor of it
-	if err := os.Remove(file.Name()); err != nil {
+	defer file.Close()                             // which leaves the other descriptor of it
+	if err := os.Remove(file.Name()); err != nil { //nolint:gosec // a name that was made just now
 		return err
 	}
 	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
