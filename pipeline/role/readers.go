@@ -72,8 +72,10 @@ func (r *Readers) Collect(out chan<- prometheus.Metric) {
 		reader.Untimed(func(topic string, records int64) { untimed[topic] += records })
 	}
 	model := func(topic string) string {
-		name, _ := r.modelOf(topic)
-		return name
+		if name, ok := r.modelOf(topic); ok {
+			return name
+		}
+		return ""
 	}
 	for at, n := range lags {
 		out <- prometheus.MustNewConstMetric(r.lag, prometheus.GaugeValue, float64(n), model(at.topic), at.topic, strconv.Itoa(int(at.partition)))

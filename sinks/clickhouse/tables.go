@@ -147,7 +147,7 @@ func (c *Client) ensureColumns(ctx context.Context, model string, schema *arrow.
 		}
 		c.log.Info().Str("table", table).Strs("columns", widen).Msg("columns made nullable")
 	}
-	return nil
+	return c.rewriteWidened(ctx, table)
 }
 
 // columnTypes returns the column types of a table, none if there is no such table.
