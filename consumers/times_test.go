@@ -107,7 +107,7 @@ func TestUsableTimesAreThoseOfTheirResidue(t *testing.T) {
 func TestUntimedRecordsHaveTheTimeOfArrival(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, sharedAddr)
-	topic := f.topic("requests.times", 1, nil)
+	topic, unset := f.topic("requests.times", 1, nil), f.topic("unset", 1, nil)
 	began := time.Now()
 	var records []kafkatest.TimedRecord
 	good, bad := map[string]int64{}, 0
@@ -137,6 +137,14 @@ func TestUntimedRecordsHaveTheTimeOfArrival(t *testing.T) {
 		}
 	}
 	check(f.read(topic))
+	// Kafka finds nothing by time where the last ones have none.
+	var before []schemas.Record
+	require.NoError(t, operator.ProduceTimed(t.Context(), unset, 0, kafkatest.TimedRecord{Millis: -1, Value: []byte("1")}))
+	require.NoError(t, f.admin.ReadBefore(t.Context(), unset, 0, time.Time{}, 0, 1, func(rec *schemas.Record) error {
+		before = append(before, *rec)
+		return nil
+	}))
+	require.Len(t, before, 1)
 
 	answered := make(chan []schemas.Record, 1)
 	run, lane := f.lane(f.laneConfig("requests.", 0), handlerFunc(func(_ context.Context, records []schemas.Record, _ consumers.Publisher) error {
