@@ -16,10 +16,10 @@ import (
 func TestReadyWhenAnswersGoOn(t *testing.T) {
 	parallel(t)
 	admin := freeAddr(t)
-	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, "kafka.session_timeout=6s", "http.addr="+admin)
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, fastRestart, "http.addr="+admin)
 	requests, group := h.cfg.Topics.RequestsOf("fares"), h.cfg.Worker.Group
 	worker := h.spawn("worker")
-	h.awaitReady(admin, http.StatusOK, "worker 0: ready")
+	h.awaitReady(admin, http.StatusOK, `"worker 0":"ready"`)
 	h.produce(h.fares(10)...)
 	h.answered(requests)
 	before := map[string]bool{}
@@ -43,7 +43,7 @@ func TestReadyWhenAnswersGoOn(t *testing.T) {
 	worker.killAndRestart()
 	body := h.awaitReady(admin, http.StatusServiceUnavailable, "waiting for partitions from group "+group)
 	require.Contains(t, body, "kafka.session_timeout")
-	h.awaitReady(admin, http.StatusOK, "worker 0: ready")
+	h.awaitReady(admin, http.StatusOK, `"worker 0":"ready"`)
 	ids, now := members()
 	require.Positive(t, now, "the new one has partitions when it is ready; a rebalance among its lanes may be under way")
 	for _, id := range ids {
