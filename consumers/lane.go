@@ -103,7 +103,7 @@ type Lane struct {
 	stalls   atomic.Pointer[stalls] // of the session
 	held     atomic.Pointer[held]   // of the session
 	waiting  *waiting
-	*reading
+	reading  *reading
 }
 
 // NewLane prepares a lane; nothing is connected before Run.
@@ -237,7 +237,7 @@ func (l *Lane) lost(partitions map[string][]int32) {
 }
 
 func (l *Lane) assigned(_ context.Context, _ *kgo.Client, given map[string][]int32) {
-	l.given(given)
+	l.reading.given(given)
 	if l.reopened.Swap(false) {
 		l.health(nil)
 	}

@@ -173,7 +173,7 @@ func (s *recorderSession) assigned(ctx context.Context, cl *kgo.Client, assigned
 		s.positions[tp] = p
 	}
 	s.joined.Store(true)
-	s.given(assigned)
+	s.reading.given(assigned)
 }
 
 // fetched has the client read from the start where learn says so: the committed offset of a topic

@@ -217,10 +217,25 @@ func (r *reading) listed(starts, ends kadm.ListedOffsets) {
 	}
 }
 
-// Lags calls visit with how many offsets each partition that the member has now holds behind what it
-// has committed, open transactions included. The ends of transactions count as committed with what
-// they follow.
-func (r *reading) Lags(visit func(topic string, partition int32, records int64)) {
+// Lags calls visit with how many offsets each partition that the lane has now holds behind what is
+// committed of it, open transactions included. The ends of transactions count as committed with what
+// they follow. It may be called at any time.
+func (l *Lane) Lags(visit func(topic string, partition int32, records int64)) { l.reading.lags(visit) }
+
+// Untimed calls visit with how many records of each topic had no usable time, counted each time that
+// they were read. It may be called at any time.
+func (l *Lane) Untimed(visit func(topic string, records int64)) { l.reading.eachUntimed(visit) }
+
+// Lags is Lane.Lags for a recorder.
+func (r *Recorder) Lags(visit func(topic string, partition int32, records int64)) {
+	r.reading.lags(visit)
+}
+
+// Untimed is Lane.Untimed for a recorder.
+func (r *Recorder) Untimed(visit func(topic string, records int64)) { r.reading.eachUntimed(visit) }
+
+// lags implements Lane.Lags.
+func (r *reading) lags(visit func(topic string, partition int32, records int64)) {
 	r.mu.Lock()
 	cl := r.cl
 	r.mu.Unlock()
@@ -242,9 +257,8 @@ func (r *reading) Lags(visit func(topic string, partition int32, records int64))
 	}
 }
 
-// Untimed calls visit with how many records of each topic had no usable time, counted each time that
-// they were read.
-func (r *reading) Untimed(visit func(topic string, records int64)) {
+// eachUntimed implements Lane.Untimed.
+func (r *reading) eachUntimed(visit func(topic string, records int64)) {
 	r.mu.Lock()
 	counts := maps.Clone(r.untimed)
 	r.mu.Unlock()

@@ -115,7 +115,8 @@ type Recorder struct {
 	cfg   RecorderConfig
 	log   zerolog.Logger
 	Stats RecorderStats
-	*reading
+
+	reading *reading
 }
 
 // NewRecorder prepares a recorder; nothing is connected before Run.
@@ -161,7 +162,7 @@ func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 				Recorder: r, store: store, claims: claims, soft: ctx, hard: hard,
 				faults:    faults{Group: r.cfg.Group, log: r.log, stalls: newStalls(r.log, r.health)},
 				unsaid:    newUntold(nil),
-				positions: map[topicPartition]*position{}, hand: newHand(r.noTime), spare: newHand(r.noTime),
+				positions: map[topicPartition]*position{}, hand: newHand(r.reading.noTime), spare: newHand(r.reading.noTime),
 			}
 			s.faults.stalls.unsaid = s.unsaid
 			err = s.run(ctx)
