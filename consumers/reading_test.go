@@ -6,6 +6,7 @@ import (
 	"maps"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -93,6 +94,14 @@ func TestLaneHasBegunWhenItHasFetched(t *testing.T) {
 	}
 }
 
+// silent is a Storer that does not answer when it is to store.
+type silent struct{ *memory }
+
+func (silent) Now(ctx context.Context) (time.Time, error) {
+	<-ctx.Done()
+	return time.Time{}, ctx.Err()
+}
+
 func TestRecorderHasBegunWhenItHasFetched(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, sharedAddr)
@@ -106,6 +115,13 @@ func TestRecorderHasBegunWhenItHasFetched(t *testing.T) {
 	require.NoError(t, run.stop())
 	_, back, _ := told.state()
 	require.False(t, back)
+
+	// What it reads first need not be stored for that.
+	var busy beginning
+	cfg.Group, cfg.Health = f.group("others"), busy.set
+	run, _ = f.recorder(cfg, silent{newMemory()})
+	await(t, "it reads, and stores nothing", func() bool { begun, _, _ := busy.state(); return begun })
+	_ = run.kill()
 	var first beginning
 	cfg.Health = first.set
 	consumers.NewRecorder(cfg, f.log)

@@ -122,7 +122,7 @@ type Recorder struct {
 // NewRecorder prepares a recorder; nothing is connected before Run.
 func NewRecorder(cfg RecorderConfig, log zerolog.Logger) *Recorder {
 	r := &Recorder{cfg: cfg, log: log}
-	r.reading = newReading(cfg.Name, func() {}) // the session tells, with what else there is to tell
+	r.reading = newReading(cfg.Name, func() { r.health(nil) }) // before the session has polled what it could tell of
 	r.health(r.reading.err())
 	return r
 }
