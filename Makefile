@@ -78,7 +78,7 @@ $(KAFKA_STAMP): $(KAFKA)/pom.xml
 .PHONY: build
 build: native ## build bin/millrace
 	@command -v gcc >/dev/null || { echo "make build: gcc is needed, for the binding of ONNX Runtime" >&2; exit 1; }
-	$(GO) build -o bin/millrace ./cmd/millrace
+	$(GO) build -buildvcs=auto -o bin/millrace ./cmd/millrace
 
 .PHONY: dev
 dev: build ## run an embedded Kafka and ClickHouse; ARGS="--reset"

@@ -313,12 +313,13 @@ func (a *Admin) FindRecord(ctx context.Context, topic string, partition int32, o
 }
 
 // ReadBefore hands the committed records of a partition to visit, in offset order: those
-// appended since that time, or later, from offset from on up to but without offset before.
+// appended since that time, or later, from offset from on up to but without offset before. The zero
+// time leaves the choice to from.
 // Batches that cannot be read are passed over: whoever was to handle them has said so.
 func (a *Admin) ReadBefore(ctx context.Context, topic string, partition int32, since time.Time, from, before int64, visit func(rec *schemas.Record) error) error {
 	starts, err := whole(a.adm.ListStartOffsets(ctx, topic))
-	var after kadm.ListedOffsets
-	if err == nil {
+	after := starts
+	if err == nil && !since.IsZero() {
 		after, err = whole(a.adm.ListOffsetsAfterMilli(ctx, since.UnixMilli(), topic))
 	}
 	if err != nil {
@@ -408,7 +409,7 @@ func (a *Admin) read(ctx context.Context, topic string, spans map[int32]Span, vi
 			}
 		}
 		in.reset()
-		in.add(fetches)
+		in.add(fetches, time.Now())
 		for i := range in.records {
 			rec := &in.records[i]
 			if rec.Offset >= ends[rec.Partition] { // 0 when the partition is done

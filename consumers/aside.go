@@ -28,10 +28,10 @@ func (h *hand) setAside(aside []*UnreadableBatchError) {
 	}
 }
 
-// health tells what is wrong: err, or else which partitions are stopped.
+// health tells what is wrong: err, or else which partitions are stopped, and what is waited for.
 func (s *recorderSession) health(err error) {
 	if err == nil {
-		err = s.faults.stalls.err()
+		err = errors.Join(s.faults.stalls.err(), s.reading.err())
 	}
 	s.Recorder.health(err)
 }

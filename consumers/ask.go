@@ -59,7 +59,7 @@ func (a *Admin) Ask(ctx context.Context, requests string, values [][]byte, answe
 			return fmt.Errorf("%d of %d requests were not answered: %w", len(open), len(values), context.Cause(ctx))
 		}
 		in.reset()
-		in.add(fetches)
+		in.add(fetches, time.Now())
 		for i := range in.records {
 			rec := &in.records[i]
 			id, _ := rec.Header(schemas.HeaderRequestID)

@@ -24,6 +24,8 @@ type assignments struct {
 	start    func(ctx context.Context, partitions []Unstarted) ([]int64, error)
 	refuse   func(err error) // ends the session
 
+	reading *reading // told where partitions begin; nil: nobody is
+
 	mu      sync.Mutex
 	members map[topicPartition]string
 	fresh   map[topicPartition]int64 // where those begin that since has not returned yet
@@ -39,7 +41,7 @@ func newAssignments(log zerolog.Logger) *assignments {
 // assignments returns the assignments of a session of the lane; refuse ends the session.
 func (l *Lane) assignments(refuse func(err error)) *assignments {
 	a := newAssignments(l.log)
-	a.group, a.instance, a.start, a.refuse = l.cfg.Name, l.staticInstance(), l.cfg.Start, refuse
+	a.group, a.instance, a.start, a.refuse, a.reading = l.cfg.Name, l.staticInstance(), l.cfg.Start, refuse, l.reading
 	return a
 }
 
@@ -65,6 +67,9 @@ func (a *assignments) fetched(ctx context.Context, offsets map[string]map[int32]
 		if err := sleep(ctx, backoff); err != nil {
 			return nil, err
 		}
+	}
+	if a.reading != nil {
+		a.reading.assigned(offsets)
 	}
 	member, _ := cl.GroupMetadata()
 	a.mu.Lock()

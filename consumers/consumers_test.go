@@ -2,6 +2,7 @@ package consumers_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -347,7 +348,7 @@ func (f *fixture) makeAgain(name string) {
 	f.cl = again
 }
 
-// health remembers what was told of the health of a part.
+// health remembers what was told of the health of a part, but for what it waits for when it begins.
 type health struct {
 	mu     sync.Mutex
 	failed int
@@ -355,6 +356,9 @@ type health struct {
 }
 
 func (h *health) set(err error) {
+	if errors.Is(err, consumers.ErrNotReading) {
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.last = err; err != nil {

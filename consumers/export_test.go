@@ -69,3 +69,6 @@ func (u Untold) Knows(topic string, partition int32) bool {
 	_, ok := u.since[topicPartition{topic, partition}]
 	return ok
 }
+
+// UsableTime is usableTime.
+var UsableTime = usableTime

@@ -79,7 +79,7 @@ func (a *Admin) follow(ctx context.Context, topic string, f Follower) error {
 			return fmt.Errorf("read topic %s partition %d: %w", topic, e.Partition, e.Err)
 		}
 		in.reset()
-		in.add(fetches)
+		in.add(fetches, time.Now())
 		for i := range in.records {
 			f.Visit(&in.records[i])
 		}

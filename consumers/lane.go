@@ -54,7 +54,8 @@ type LaneConfig struct {
 	SetAside func(batch *UnreadableBatchError, out Publisher)
 	// Health, if set, is told what failed, and nil when a batch was committed, or when a new
 	// session has its partitions after one that failed; while partitions are stopped it is told
-	// which instead. It may be called by several goroutines, and must not block.
+	// which instead, and until the lane has begun to read, from NewLane on, what it waits for. It may
+	// be called by several goroutines, and must not block.
 	Health func(err error)
 }
 
@@ -102,11 +103,15 @@ type Lane struct {
 	stalls   atomic.Pointer[stalls] // of the session
 	held     atomic.Pointer[held]   // of the session
 	waiting  *waiting
+	reading  *reading
 }
 
 // NewLane prepares a lane; nothing is connected before Run.
 func NewLane(cfg LaneConfig, log zerolog.Logger) *Lane {
-	return &Lane{cfg: cfg, polls: newAppetite(cfg.MaxRecords), waiting: newWaiting(), log: log.With().Int("lane", cfg.Lane).Logger()}
+	l := &Lane{cfg: cfg, polls: newAppetite(cfg.MaxRecords), waiting: newWaiting(), log: log.With().Int("lane", cfg.Lane).Logger()}
+	l.reading = newReading(cfg.Name, func() { l.health(nil) })
+	l.health(nil) // which says that it has not begun
+	return l
 }
 
 func (l *Lane) health(err error) {
@@ -114,7 +119,7 @@ func (l *Lane) health(err error) {
 		return
 	}
 	if err == nil {
-		err = errors.Join(l.stopped(), l.waiting.err())
+		err = errors.Join(l.stopped(), l.waiting.err(), l.reading.err())
 	}
 	l.cfg.Health(err)
 }
@@ -230,7 +235,8 @@ func (l *Lane) lost(partitions map[string][]int32) {
 	}
 }
 
-func (l *Lane) assigned(context.Context, *kgo.Client, map[string][]int32) {
+func (l *Lane) assigned(_ context.Context, _ *kgo.Client, given map[string][]int32) {
+	l.reading.given(given)
 	if l.reopened.Swap(false) {
 		l.health(nil)
 	}
@@ -239,6 +245,7 @@ func (l *Lane) assigned(context.Context, *kgo.Client, map[string][]int32) {
 func (l *Lane) revoked(_ context.Context, cl *kgo.Client, partitions map[string][]int32) {
 	l.lost(partitions)
 	l.waiting.gone(partitions)
+	l.reading.gone(partitions)
 	if s := l.stalls.Load(); s != nil {
 		s.forget(cl, partitions)
 	}

@@ -22,13 +22,15 @@ func (l *Lane) session(end func(err error)) *laneSession {
 	stalls := newStalls(l.log, l.health)
 	stalls.unsaid, s.assigned.stalls = s.unsaid, stalls
 	l.stalls.Store(stalls)
+	s.in.untimed = s.reading.noTime
 	s.faults = faults{Group: l.cfg.Group, log: l.log, stalls: stalls}
 	return s
 }
 
 // options are those of the session's client.
 func (s *laneSession) options(hard context.Context) []kgo.Opt {
-	return append(s.Lane.options(hard, s.assigned), s.clientLog(s.unsaid))
+	return append(s.Lane.options(hard, s.assigned), s.clientLog(s.unsaid), kgo.WithHooks(readingHook{s.reading}),
+		kgo.KeepControlRecords()) // or the end of every transaction would look like lag
 }
 
 // polled is what one poll has brought: the records of a request batch, and the record batches that
@@ -64,7 +66,8 @@ func (s *laneSession) poll(polling context.Context, cl *kgo.Client, records func
 	if err := s.assigned.check(in.fetches); err != nil {
 		return nil, err
 	}
+	s.reading.polled(in.fetches)
 	in.reset()
-	in.add(in.fetches)
+	in.add(in.fetches, in.at)
 	return in, nil
 }

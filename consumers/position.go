@@ -173,6 +173,7 @@ func (s *recorderSession) assigned(ctx context.Context, cl *kgo.Client, assigned
 		s.positions[tp] = p
 	}
 	s.joined.Store(true)
+	s.reading.given(assigned)
 }
 
 // fetched has the client read from the start where learn says so: the committed offset of a topic
@@ -399,6 +400,7 @@ func (s *recorderSession) lost(_ context.Context, _ *kgo.Client, lost map[string
 
 func (s *recorderSession) forget(gone map[string][]int32) {
 	s.faults.stalls.forget(s.cl, gone)
+	s.reading.gone(gone)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for topic, partitions := range gone {

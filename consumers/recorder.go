@@ -31,7 +31,8 @@ type RecorderConfig struct {
 	InsertDeadline time.Duration // from the announcement of a range to the refusal of its inserts; a replay may have more
 	Repairs        string        // the group of the Lease under which rows are stored again beside recorders; "": nobody does
 	// Health, if set, is told what ended a session, and nil when a later one has committed or waits
-	// for records. It may be called by several goroutines, and must not block.
+	// for records; from NewRecorder on, until the first session has begun to read, what it waits for.
+	// It may be called by several goroutines, and must not block.
 	Health func(err error)
 }
 
@@ -114,11 +115,16 @@ type Recorder struct {
 	cfg   RecorderConfig
 	log   zerolog.Logger
 	Stats RecorderStats
+
+	reading *reading
 }
 
 // NewRecorder prepares a recorder; nothing is connected before Run.
 func NewRecorder(cfg RecorderConfig, log zerolog.Logger) *Recorder {
-	return &Recorder{cfg: cfg, log: log}
+	r := &Recorder{cfg: cfg, log: log}
+	r.reading = newReading(cfg.Name, func() { r.health(nil) }) // before the session has polled what it could tell of
+	r.health(r.reading.err())
+	return r
 }
 
 // rebalanceTimeout is how long the group waits for a recorder that has records in hand. It
@@ -156,7 +162,7 @@ func (r *Recorder) Run(ctx, hard context.Context, store Storer) error {
 				Recorder: r, store: store, claims: claims, soft: ctx, hard: hard,
 				faults:    faults{Group: r.cfg.Group, log: r.log, stalls: newStalls(r.log, r.health)},
 				unsaid:    newUntold(nil),
-				positions: map[topicPartition]*position{}, hand: newHand(), spare: newHand(),
+				positions: map[topicPartition]*position{}, hand: newHand(r.reading.noTime), spare: newHand(r.reading.noTime),
 			}
 			s.faults.stalls.unsaid = s.unsaid
 			err = s.run(ctx)
@@ -218,6 +224,7 @@ type storing struct {
 
 func (s *recorderSession) run(ctx context.Context) (err error) {
 	budget, begins := newFetchBudget(fetchBytes), newAssignments(s.log)
+	begins.reading = s.reading
 	defer s.unsaid.end()
 	opts := append(groupOptions(s.hard, s.cfg.Group), s.unsaid.options()...)
 	opts = append(opts,
@@ -229,7 +236,7 @@ func (s *recorderSession) run(ctx context.Context) (err error) {
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.FetchMaxBytes(budget.ask()),
 		kgo.FetchMaxPartitionBytes(budget.ask()),
-		kgo.WithHooks(budget, begins),
+		kgo.WithHooks(budget, begins, readingHook{s.reading}),
 		kgo.MaxConcurrentFetches(maxFetches),
 		kgo.OnPartitionsAssigned(s.assigned),
 		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
@@ -314,6 +321,7 @@ func (s *recorderSession) poll(ctx context.Context) error {
 	s.unsaid.polls()
 	fetches := s.cl.PollRecords(pollCtx, s.room())
 	s.unsaid.polled(fetches)
+	s.reading.polled(fetches)
 	if fetches.IsClientClosed() {
 		return errors.New("the Kafka client was closed")
 	}

@@ -25,8 +25,9 @@ type handRows struct {
 	most int // rows of the largest record of this hand and of earlier ones
 }
 
-func newHand() *hand {
-	return &hand{ends: map[topicPartition]kgo.EpochOffset{}, rows: map[string]*handRows{}, most: 1}
+// newHand returns an empty hand; untimed is that of a converter.
+func newHand(untimed func(topic string)) *hand {
+	return &hand{in: converter{untimed: untimed}, ends: map[topicPartition]kgo.EpochOffset{}, rows: map[string]*handRows{}, most: 1}
 }
 
 func (h *hand) reset() {
@@ -40,10 +41,10 @@ func (h *hand) reset() {
 
 // add takes what was fetched.
 func (h *hand) add(fetches kgo.Fetches) {
-	from := len(h.in.records)
-	h.in.add(fetches)
+	from, now := len(h.in.records), time.Now()
+	h.in.add(fetches, now)
 	if from == 0 && len(h.in.records) > 0 {
-		h.since = time.Now()
+		h.since = now
 	}
 	for i := from; i < len(h.in.records); i++ {
 		rec := &h.in.records[i]

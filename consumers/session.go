@@ -64,7 +64,8 @@ var errConfiguration = errors.New("the Kafka settings are not usable")
 // records are valid until the next reset.
 type converter struct {
 	records []schemas.Record
-	bytes   int // of keys and values
+	bytes   int                // of keys and values
+	untimed func(topic string) // told of each record without a usable time; nil: nobody is
 	headers []schemas.Header
 	ids     map[string]uuid.UUID
 }
@@ -75,9 +76,10 @@ func (c *converter) reset() {
 	c.records, c.headers, c.bytes = c.records[:0], c.headers[:0], 0
 }
 
-// add appends the records of the fetches, those of each partition in offset order. It
-// leaves out control records, which end transactions.
-func (c *converter) add(fetches kgo.Fetches) {
+// add appends the records of fetches that arrived at that time, those of each partition in offset
+// order. It leaves out control records, which end transactions. A record without a usable time gets
+// that of its arrival.
+func (c *converter) add(fetches kgo.Fetches, arrived time.Time) {
 	for i := range fetches {
 		for j := range fetches[i].Topics {
 			t := &fetches[i].Topics[j]
@@ -92,6 +94,14 @@ func (c *converter) add(fetches kgo.Fetches) {
 						Topic: r.Topic, TopicID: id, Partition: r.Partition, Offset: r.Offset,
 						Timestamp: r.Timestamp, Key: r.Key, Value: r.Value, Headers: c.copyHeaders(r.Headers),
 					})
+					if usableTime(r.Timestamp) {
+						continue
+					}
+					last := &c.records[len(c.records)-1]
+					last.Timestamp, last.Untimed = arrived, true
+					if c.untimed != nil {
+						c.untimed(r.Topic)
+					}
 				}
 			}
 		}

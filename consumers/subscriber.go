@@ -77,7 +77,7 @@ func subscribe(ctx, hard context.Context, conn Connection, g Group, topic string
 		}
 		moveBehind(cl, aside)
 		in.reset()
-		in.add(fetches)
+		in.add(fetches, time.Now())
 		raw := fetches.Records()
 		for i := range in.records {
 			if err := handleOne(ctx, &in.records[i], maxBackoff, log, handle); err != nil {

@@ -35,7 +35,8 @@ type UnreadableBatchError struct {
 	Partition int32
 	Offset    int64     // of the first record that was not read; -1 if it is not known
 	Next      int64     // behind the batch's last record; -1 if it is not known
-	Timestamp time.Time // of the batch's latest record, as its header says
+	Timestamp time.Time // of the batch's latest record, as its header says; see schemas.Record
+	Untimed   bool
 	Err       error
 
 	epoch int32 // the leader's when the batch was appended
@@ -57,7 +58,7 @@ func (e *UnreadableBatchError) Unwrap() error { return e.Err }
 // coordinates, its last offset in a header, and no bytes.
 func (e *UnreadableBatchError) Record() schemas.Record {
 	return schemas.Record{
-		Topic: e.Topic, TopicID: e.TopicID, Partition: e.Partition, Offset: e.Offset, Timestamp: e.Timestamp,
+		Topic: e.Topic, TopicID: e.TopicID, Partition: e.Partition, Offset: e.Offset, Timestamp: e.Timestamp, Untimed: e.Untimed,
 		Headers: []schemas.Header{{Key: schemas.HeaderLastOffset, Value: strconv.AppendInt(nil, e.Next-1, 10)}},
 		Fault:   schemas.Errorf(schemas.ErrorClassUnreadableBatch, "the record batch of the offsets %d to %d cannot be read: %v", e.Offset, e.Next-1, e.Err),
 	}
@@ -173,6 +174,10 @@ func (e *UnreadableBatchError) readHeader(batch []byte, at int64) error {
 		return errNoHeader // the header is damaged too: nobody knows where the next batch begins
 	}
 	e.Offset, e.Next, e.epoch = max(first, at), next, int32(binary.BigEndian.Uint32(batch[batchEpoch:]))
-	e.Timestamp = time.UnixMilli(int64(binary.BigEndian.Uint64(batch[batchMaxTime:])))
+	if ms := int64(binary.BigEndian.Uint64(batch[batchMaxTime:])); usableMillis(ms) {
+		e.Timestamp = time.UnixMilli(ms)
+	} else {
+		e.Timestamp, e.Untimed = time.Now(), true
+	}
 	return nil
 }

@@ -264,7 +264,7 @@ func TestEndToEnd(t *testing.T) {
 			"total": "Nullable(Float64)", "relaxed": "Nullable(Bool)",
 			"request_id": "String", "event_time": "DateTime64(6, 'UTC')", "scored_at": "DateTime64(6, 'UTC')", "stored_at": "DateTime('UTC')",
 			"version": "LowCardinality(String)", "variant": "LowCardinality(String)", "outcome": "LowCardinality(String)", "error_class": "LowCardinality(String)",
-			"latency_us": "Int64", "queue_us": "Int64",
+			"latency_us": "Int64", "queue_us": "Nullable(Int64)",
 			"request_topic_id": "LowCardinality(String)", "request_partition": "Int32", "request_offset": "Int64", "request_row": "Int32",
 		}, types)
 		// As an analyst writes it.

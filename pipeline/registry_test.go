@@ -75,7 +75,7 @@ func TestRegistryAway(t *testing.T) {
 	require.False(t, app.Ready())
 	away.Store(false)
 	answered(1)
-	require.True(t, app.Ready())
+	h.eventually("the worker is ready, its other lane too", func() (string, bool) { return "", app.Ready() })
 
 	away.Store(true)
 	h.produce(request("double"))

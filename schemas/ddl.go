@@ -291,7 +291,7 @@ func MinuteStatesSelect(model, score, table, where string) string {
     sum("@o".latency_us) AS latency_sum_us,
     max("@o".latency_us) AS latency_max_us,
     quantilesTDigestState(0.5, 0.9, 0.99, 0.999)("@o".latency_us) AS latency,
-    quantilesTDigestState(0.5, 0.9, 0.99, 0.999)("@o".queue_us) AS queue,
+    quantilesTDigestStateIf(0.5, 0.9, 0.99, 0.999)(assumeNotNull("@o".queue_us), isNotNull("@o".queue_us)) AS queue,
     quantilesTDigestState(0.1, 0.25, 0.5, 0.75, 0.9)(%s) AS score,
     ifNull(sum(%s), 0) AS score_sum,
     maxIf("@o".event_time, "@o".event_time <= "@o".scored_at + INTERVAL 1 HOUR) AS event_time_max,

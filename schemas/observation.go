@@ -18,13 +18,16 @@ const (
 	ColumnOutcome    = "outcome" // OutcomeOK or OutcomeFailed
 	ColumnErrorClass = "error_class"
 	ColumnLatency    = "latency_us" // from fetch to the start of encoding the result
-	ColumnQueue      = "queue_us"   // from appended to fetched
+	ColumnQueue      = "queue_us"   // from appended to fetched; NULL where the request's Record is Untimed
 	ColumnScoredAt   = "scored_at"  // one value per observation record
 	ColumnTopicID    = "request_topic_id"
 	ColumnPartition  = "request_partition"
 	ColumnOffset     = "request_offset"
 	ColumnRow        = "request_row"
 )
+
+// UnknownQueue stands for the queue_us of a request whose Record is Untimed, where a NULL cannot.
+const UnknownQueue = -1
 
 // Outcomes of an observation. A failed row's outputs are NULL, and the request is a dead
 // letter too.
@@ -144,7 +147,7 @@ func (m *Manifest) ObservationSchema() *arrow.Schema {
 		arrow.Field{Name: ColumnOutcome, Type: DictionaryType},
 		arrow.Field{Name: ColumnErrorClass, Type: DictionaryType},
 		arrow.Field{Name: ColumnLatency, Type: arrow.PrimitiveTypes.Int64},
-		arrow.Field{Name: ColumnQueue, Type: arrow.PrimitiveTypes.Int64},
+		arrow.Field{Name: ColumnQueue, Type: arrow.PrimitiveTypes.Int64, Nullable: true},
 		arrow.Field{Name: ColumnScoredAt, Type: TimestampType})
 	outputs := make([]string, len(m.Outputs))
 	for i, o := range m.Outputs {

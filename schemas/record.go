@@ -63,7 +63,8 @@ type Record struct {
 	TopicID   uuid.UUID
 	Partition int32
 	Offset    int64
-	Timestamp time.Time // when it was appended (or created, where the topic says so)
+	Timestamp time.Time // when it was appended (or created, where the topic says so); see Untimed
+	Untimed   bool      // its time is unset or outside of 1970 to 2199: Timestamp is when it was read
 	Key       []byte
 	Value     []byte
 	Headers   []Header

@@ -111,6 +111,7 @@ func rootCommand() *cobra.Command {
 		Short: "Batch inference over Kafka, recorded in ClickHouse, watched for drift",
 		Long: "millrace answers requests on Kafka with a model, records every prediction in ClickHouse,\n" +
 			"and judges by drift and accuracy when the model needs retraining.",
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args: func(_ *cobra.Command, given []string) error {
@@ -121,6 +122,8 @@ func rootCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}")
+	root.Flags().Bool("version", false, "tell the version, the commit, and the versions of the libraries that matter")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.PersistentFlags().StringVarP(&o.config, "config", "c", "", "configuration file (YAML); default $MILLRACE_CONFIG")
 	root.PersistentFlags().StringArrayVar(&o.set, "set", nil, "override one configuration key, as in --set worker.lanes=4; repeatable")

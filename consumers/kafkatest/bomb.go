@@ -6,12 +6,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -77,36 +75,11 @@ func (o *Operator) Bomb(ctx context.Context, topic string, partition int32) (Bat
 		return b, fmt.Errorf("compress %d records: %w", bombRecords, err)
 	}
 	batch := kmsg.RecordBatch{
-		Length: 49 + int32(len(payload)), PartitionLeaderEpoch: -1, Magic: 2,
 		Attributes: 4 /* zstd */, LastOffsetDelta: bombRecords - 1, FirstTimestamp: time.Now().UnixMilli(),
 		ProducerID: id, ProducerEpoch: epoch, NumRecords: bombRecords, Records: payload,
 	}
 	batch.MaxTimestamp = batch.FirstTimestamp
-	const checked = 21 // where begins what the checksum is of
-	raw := batch.AppendTo(nil)
-	binary.BigEndian.PutUint32(raw[checked-4:], crc32.Checksum(raw[checked:], crc32.MakeTable(crc32.Castagnoli)))
-
-	err = await(ctx, fmt.Sprintf("topic %s partition %d has a batch that inflates too far", topic, partition), func() (bool, error) {
-		topics, err := o.adm.ListTopics(ctx, topic)
-		if err == nil {
-			err = topics.Error()
-		}
-		if err != nil {
-			return false, fmt.Errorf("list topic %s: %w", topic, err)
-		}
-		req := kmsg.NewPtrProduceRequest()
-		req.Acks, req.TimeoutMillis = -1, 10_000
-		in, of := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
-		of.Partition, of.Records = partition, raw
-		in.Topic, in.TopicID, in.Partitions = topic, topics[topic].ID, append(in.Partitions, of)
-		req.Topics = append(req.Topics, in)
-		resp, err := req.RequestWith(ctx, cl.Broker(int(topics[topic].Partitions[partition].Leader)))
-		if err != nil {
-			return false, err
-		}
-		done := resp.Topics[0].Partitions[0]
-		b.First, b.Last = done.BaseOffset, done.BaseOffset+bombRecords-1
-		return done.ErrorCode == 0, kerr.ErrorForCode(done.ErrorCode)
-	})
+	b.First, err = o.send(ctx, cl, topic, partition, Sealed(batch))
+	b.Last = b.First + bombRecords - 1
 	return b, err
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -41,6 +42,26 @@ func (l Library) pinned() (digest, path string) {
 		}
 	}
 	panic("SHA256SUMS names no " + l.File)
+}
+
+//go:embed package.json
+var manifest []byte
+
+// Version returns the version of the package that the library is pinned in.
+func (l Library) Version() string {
+	var pins struct {
+		Dependencies map[string]string `json:"dependencies"`
+	}
+	if err := json.Unmarshal(manifest, &pins); err != nil {
+		panic(err)
+	}
+	_, path := l.pinned()
+	for name, version := range pins.Dependencies {
+		if strings.HasPrefix(path, "node_modules/"+name+"/") {
+			return version
+		}
+	}
+	panic("package.json does not have " + path)
 }
 
 // Find returns the path of the library once it was checked. Checking reads all of it (0.4 s for

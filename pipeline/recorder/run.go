@@ -41,6 +41,7 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 		FlushRows: env.Config.Recorder.FlushRows, FlushBytes: env.Config.Recorder.FlushBytes, FlushInterval: env.Config.Recorder.FlushInterval,
 		InsertDeadline: env.Config.Recorder.InsertDeadline, Repairs: verify.LeaseGroup(t.Topics), Health: env.Health(1),
 	}, env.Log)
+	m.readers.Watch(t.ModelOf, r)
 	endKeeper, err := keep(soft, env, client, m)
 	if err != nil {
 		return err

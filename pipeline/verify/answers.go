@@ -275,7 +275,7 @@ func (a *answering) ofRequest(rec *schemas.Record) expecting {
 		}
 	case class == notStored:
 		a.line.NotStored++
-	case rec.Timestamp.Before(a.answersSince):
+	case rec.Timestamp.Before(a.answersSince), rec.Untimed && !a.answersSince.IsZero(): // perhaps before
 		a.line.OutOfScope++
 	default:
 		a.line.Expected++

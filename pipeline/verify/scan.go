@@ -85,7 +85,7 @@ func (r *run) scanTopic(ctx context.Context, topic string) error {
 		line  *Line
 	}
 	return r.Log.ReadSpans(ctx, topic, s.read, func(rec *schemas.Record) error {
-		if _, ok := s.first[rec.Partition]; !ok {
+		if _, ok := s.first[rec.Partition]; !ok && !rec.Untimed {
 			s.first[rec.Partition] = rec.Timestamp
 		}
 		base := r.class(s, rec, r.committed)

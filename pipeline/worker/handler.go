@@ -338,7 +338,9 @@ func (h *laneHandler) answer(b *inHand) (tooLarge []schemas.RowError, err error)
 	for i := range b.records {
 		d := &b.records[i]
 		a.Record, a.From, a.Rows, a.Refused = d.Record, d.from, d.rows, d.refused
-		a.QueueUS = max(0, b.fetched.Sub(d.Timestamp).Microseconds())
+		if a.QueueUS = max(0, b.fetched.Sub(d.Timestamp).Microseconds()); d.Untimed {
+			a.QueueUS = schemas.UnknownQueue
+		}
 		for range d.rows {
 			b.latency, b.queue = append(b.latency, a.LatencyUS), append(b.queue, a.QueueUS)
 		}
@@ -564,9 +566,11 @@ func (h *laneHandler) deadLetter(rec *schemas.Record, row int, fault *schemas.Re
 func (h *laneHandler) count(b *inHand) {
 	name, version := b.ref.Name, b.ref.Version
 	rows, failed, latency := int(b.batch.NumRows()), len(b.failed), b.scoredAt.Sub(b.fetched)
-	queue := 0.0
-	if len(b.queue) > 0 {
-		queue = float64(b.queue[0]) / 1e6
+	queue := int64(schemas.UnknownQueue)
+	for _, us := range b.queue {
+		if queue = us; us != schemas.UnknownQueue {
+			break
+		}
 	}
 	b.out.OnCommit(func() {
 		h.done.Answered.Add(int64(rows - failed))
@@ -575,6 +579,8 @@ func (h *laneHandler) count(b *inHand) {
 			h.metrics.requests.WithLabelValues(name, version, schemas.OutcomeFailed).Add(float64(failed))
 		}
 		h.metrics.latency.Observe(latency.Seconds())
-		h.metrics.queue.Observe(queue)
+		if queue != schemas.UnknownQueue {
+			h.metrics.queue.Observe(float64(queue) / 1e6)
+		}
 	})
 }

@@ -5,6 +5,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/role"
 )
 
 // Metrics are what /metrics shows of a worker. Counters are added to once a batch, never once a row.
@@ -18,11 +21,13 @@ type Metrics struct {
 	latency     prometheus.Histogram
 	queue       prometheus.Histogram
 	failed      *prometheus.GaugeVec // model, version
+	readers     *role.Readers
 }
 
 // NewMetrics registers them.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
+		readers: role.NewReaders(config.RoleWorker),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_requests_total", Help: "Requests decoded and scored, by outcome (ok, failed).",
 		}, []string{"model", "version", "outcome"}),
@@ -46,13 +51,13 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Buckets: prometheus.ExponentialBuckets(1e-4, 1.25, 60),
 		}),
 		queue: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "millrace_inference_queue_seconds", Help: "From append of a request to its fetch, observed for the first request of each call of the model.", Buckets: prometheus.ExponentialBuckets(1e-3, 2, 20),
+			Name: "millrace_inference_queue_seconds", Help: "From append of a request to its fetch, observed for the first request of each call of the model that has a usable time.", Buckets: prometheus.ExponentialBuckets(1e-3, 2, 20),
 		}),
 		failed: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "millrace_model_failed", Help: "1 while the version that is to serve the model cannot (its files, its trial, its topics; /readyz says why), 0 when it serves.",
 		}, []string{"model", "version"}),
 	}
-	registry.MustRegister(m.failed, m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue)
+	registry.MustRegister(m.failed, m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue, m.readers)
 	return m
 }
 

@@ -194,7 +194,11 @@ func (r *repeats) recall(ctx context.Context, p *remembered, upTo *schemas.Recor
 		}
 		places = places[:0]
 	}
-	err := r.past.ReadBefore(ctx, upTo.Topic, upTo.Partition, time.UnixMilli(p.since), upTo.Offset-2*int64(r.cfg.MaxRequests), upTo.Offset, func(rec *schemas.Record) error {
+	since := time.UnixMilli(p.since)
+	if upTo.Untimed { // those before it may have no time either, by which Kafka could find them
+		since = time.Time{}
+	}
+	err := r.past.ReadBefore(ctx, upTo.Topic, upTo.Partition, since, upTo.Offset-2*int64(r.cfg.MaxRequests), upTo.Offset, func(rec *schemas.Record) error {
 		if len(rec.Value) > r.maxBytes {
 			return nil
 		}

@@ -50,7 +50,9 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 	start := newStarter(env.Config, env.Log, admin)
 	for lane := range env.Config.Worker.Lanes {
 		h := newLaneHandler(env, lane, router, r.parts)
-		r.lanes = append(r.lanes, servingLane{h, newLane(env, h, start)})
+		l := newLane(env, h, start)
+		m.readers.Watch(env.Config.Topics.ModelOf, l)
+		r.lanes = append(r.lanes, servingLane{h, l})
 	}
 	if err := env.NeedTopics(soft); err != nil {
 		return role.Orderly(soft, err)

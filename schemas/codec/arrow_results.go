@@ -45,7 +45,7 @@ func NewArrowResults(m *schemas.Manifest) (*ArrowResults, error) {
 	fields = append(fields,
 		arrow.Field{Name: schemas.ColumnErrorClass, Type: arrow.BinaryTypes.String, Nullable: true},
 		arrow.Field{Name: schemas.ColumnLatency, Type: arrow.PrimitiveTypes.Int64},
-		arrow.Field{Name: schemas.ColumnQueue, Type: arrow.PrimitiveTypes.Int64})
+		arrow.Field{Name: schemas.ColumnQueue, Type: arrow.PrimitiveTypes.Int64, Nullable: true})
 	md := arrow.NewMetadata([]string{schemas.MetadataModel, schemas.MetadataVersion}, []string{m.Name, m.Version})
 	e := &ArrowResults{resultColumns: newResultColumns(m)}
 	var err error
@@ -71,10 +71,17 @@ func (e *ArrowResults) Append(dst []byte, a *Answer) ([]byte, error) {
 		e.put(i, rows)
 	}
 	e.putClasses(a, rows)
-	for _, v := range []int64{a.LatencyUS, a.QueueUS} {
+	b.Node(0)
+	b.Buffer(nil)
+	b.Repeat(a.LatencyUS, rows)
+	if a.QueueUS == schemas.UnknownQueue {
+		b.Node(rows)
+		b.Zeros((rows + 7) / 8)
+		b.Zeros(8 * rows)
+	} else {
 		b.Node(0)
 		b.Buffer(nil)
-		b.Repeat(v, rows)
+		b.Repeat(a.QueueUS, rows)
 	}
 	return arrowipc.AppendEnd(b.End()), nil
 }

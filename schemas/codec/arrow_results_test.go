@@ -101,6 +101,10 @@ func TestArrowResults(t *testing.T) {
 	require.JSONEq(t, `[{"request_id":"`+id+`/3/42","score":0.5,"label":1,"sure":false,"word":"w1","error_class":null,"latency_us":12,"queue_us":34},
 		{"request_id":"`+id+`/3/42/1","score":1,"label":2,"sure":true,"word":"w2","error_class":null,"latency_us":12,"queue_us":34},
 		{"request_id":"`+id+`/3/42/2","score":1.5,"label":3,"sure":false,"word":"w3","error_class":null,"latency_us":12,"queue_us":34}]`, rows)
+	value, err = r.Append(nil, &Answer{Record: first, From: 0, Rows: 3, LatencyUS: 12, QueueUS: schemas.UnknownQueue})
+	require.NoError(t, err)
+	_, unknown := read(t, value)
+	require.JSONEq(t, strings.ReplaceAll(rows, `"queue_us":34`, `"queue_us":null`), unknown)
 	model, version, err := schemas.SchemaModel(schema)
 	require.NoError(t, err)
 	require.Equal(t, []string{"m", "1"}, []string{model, version})

@@ -75,7 +75,7 @@ type Answer struct {
 	Refused   []schemas.RowError // rows of the record that are not in the batch, ascending
 	Failed    []schemas.RowError // rows of the batch that have no prediction, of From to From+Rows, ascending
 	LatencyUS int64              // from the record's fetch to the start of encoding
-	QueueUS   int64              // from its append to Kafka to the fetch
+	QueueUS   int64              // from its append to Kafka to the fetch, or schemas.UnknownQueue
 }
 
 // ErrUnknownSchema says that the Schema Registry has no schema of that id, or not all that

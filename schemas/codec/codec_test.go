@@ -333,6 +333,7 @@ func TestResultIsJSON(t *testing.T) {
 		"request_id": "a\"\\\n\u0001é", "model": "m", "version": "1",
 		"predictions": map[string]any{"score": 1e-9, "label": 0.0}, "latency_us": 12.0, "queue_us": 34.0,
 	}, got)
+	require.Equal(t, strings.Replace(string(text), `"queue_us":34`, `"queue_us":null`, 1), string(e.AppendRow(nil, 0, 12, schemas.UnknownQueue)))
 }
 
 func TestObservationsSplitAndRoundTrip(t *testing.T) {
@@ -359,6 +360,11 @@ func TestObservationsSplitAndRoundTrip(t *testing.T) {
 	s := &observe.Scored{
 		Batch: batch, Predictions: preds, LatencyUS: make([]int64, rows), QueueUS: make([]int64, rows),
 		Failed: []schemas.RowError{{Row: 4321, RequestError: schemas.Errorf(schemas.ErrorClassInvalidPrediction, "NaN")}},
+	}
+	for row := range s.QueueUS {
+		if s.QueueUS[row] = int64(row); row%7 == 3 && row > 1000 { // the first streams have no nulls
+			s.QueueUS[row] = schemas.UnknownQueue
+		}
 	}
 	seen, streams := 0, 0
 	for range 2 { // the second time starts with a good guess of the size
@@ -387,6 +393,9 @@ func TestObservationsSplitAndRoundTrip(t *testing.T) {
 						want = schemas.OutcomeFailed
 					}
 					require.Equal(t, want, outcome.Dictionary().(*array.String).Value(outcome.GetValueIndex(i)))
+					queue := rec.Column(rec.Schema().FieldIndices(schemas.ColumnQueue)[0]).(*array.Int64)
+					require.Equal(t, s.QueueUS[seen] == schemas.UnknownQueue, queue.IsNull(i))
+					require.Equal(t, s.QueueUS[seen], queue.Value(i))
 					seen++
 				}
 			}

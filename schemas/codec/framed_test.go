@@ -277,6 +277,11 @@ func TestResultsOfEveryType(t *testing.T) {
 		require.Equal(t, want, got["predictions"], c)
 		require.Equal(t, map[string]any{"request_id": "r-1", "model": "m", "version": "1", "predictions": want, "latency_us": int64(12), "queue_us": int64(34)}, got, c)
 
+		a.QueueUS = schemas.UnknownQueue
+		value, err = results.Append(nil, a)
+		require.NoError(t, err)
+		require.Equal(t, int64(-1), readResult(t, list.schemas[0], value)["queue_us"], c)
+
 		a.Failed = []schemas.RowError{{RequestError: schemas.Errorf(schemas.ErrorClassInvalidPrediction, "NaN")}}
 		value, err = results.Append([]byte("x"), a)
 		require.NoError(t, err)

@@ -15,7 +15,7 @@ import (
 //	{"request_id":"…","model":"…","version":"…","predictions":{"…":…},"latency_us":…,"queue_us":…}
 //
 // latency_us runs from the fetch of the request to the start of encoding, queue_us from its append
-// to Kafka to the fetch.
+// to Kafka to the fetch; it is null where the request has no usable time.
 type ResultEncoder struct {
 	resultColumns
 	middle []byte   // `,"model":…,"predictions":{`
@@ -56,6 +56,9 @@ func (e *ResultEncoder) AppendRow(dst []byte, row int, latencyUS, queueUS int64)
 	dst = append(dst, `},"latency_us":`...)
 	dst = strconv.AppendInt(dst, latencyUS, 10)
 	dst = append(dst, `,"queue_us":`...)
+	if queueUS == schemas.UnknownQueue {
+		return append(dst, "null}"...)
+	}
 	dst = strconv.AppendInt(dst, queueUS, 10)
 	return append(dst, '}')
 }

@@ -21,7 +21,7 @@ type Scored struct {
 	Failed      []schemas.RowError
 	Variant     string
 	LatencyUS   []int64
-	QueueUS     []int64
+	QueueUS     []int64 // schemas.UnknownQueue is stored as NULL
 }
 
 // Encoder writes scored batches as observation records: Arrow IPC streams of
@@ -36,6 +36,7 @@ type Encoder struct {
 	classIdx  map[schemas.ErrorClass]uint32
 	columns   []column // of the batch and of the predictions
 	system    []string // the columns behind them, in order
+	queued    []byte   // bitmap of the rows whose queue_us is known; empty where all are
 	own       bool     // streams have dictionaries of what their rows use and no more
 	batch     arrowipc.Batch
 	parts     []Part
@@ -130,6 +131,7 @@ func (e *Encoder) Append(dst []byte, s *Scored, scoredAt time.Time) ([]byte, []P
 	if s.Variant != e.named {
 		e.variant, e.named = e.appendNames(e.variant[:0], e.ids[schemas.ColumnVariant], s.Variant), s.Variant
 	}
+	e.bindQueue(s.QueueUS)
 	dictionaries := e.bind(s)
 	e.own = dictionaries > e.maxStream/4
 	rows := int(s.Batch.NumRows())
@@ -192,6 +194,18 @@ func (e *Encoder) bind(s *Scored) (dictionaries int) {
 	return dictionaries
 }
 
+// bindQueue notes in which rows queue_us is known.
+func (e *Encoder) bindQueue(us []int64) {
+	e.queued = e.queued[:0]
+	if !slices.Contains(us, schemas.UnknownQueue) {
+		return
+	}
+	e.queued = arrowipc.AppendZeros(e.queued, (len(us)+7)/8)
+	for row, v := range us {
+		bitutil.SetBitTo(e.queued, row, v != schemas.UnknownQueue)
+	}
+}
+
 // fit returns the end of the rows from a row on that a stream has room for, at least one.
 func (e *Encoder) fit(from, rows, dictionaries int) int {
 	room := e.maxStream - len(e.message) - len(e.variant) - arrowipc.MetadataBytes(e.schema.Nodes, e.schema.Buffers) - arrowipc.EndBytes
@@ -222,6 +236,9 @@ func (e *Encoder) size(from, to int) int {
 		} else {
 			total += 8 * n
 		}
+	}
+	if len(e.queued) > 0 {
+		total += arrowipc.PaddedBytes((n + 7) / 8)
 	}
 	for i := range e.columns {
 		c := &e.columns[i]
@@ -261,8 +278,11 @@ func (e *Encoder) write(dst []byte, s *Scored, from, to int, scoredAt int64) []b
 		e.put(&e.columns[i], from, n)
 	}
 	for _, name := range e.system {
-		b.Node(0)
-		b.Buffer(nil)
+		nulls := 0
+		if name == schemas.ColumnQueue && len(e.queued) > 0 {
+			nulls = n - bitutil.CountSetBits(e.queued, from, n)
+		}
+		e.begin(nulls, e.queued, from, n)
 		e.putSystem(name, s, from, n, scoredAt)
 	}
 	return arrowipc.AppendEnd(b.End())
@@ -297,6 +317,16 @@ func (e *Encoder) putSystem(name string, s *Scored, from, n int, scoredAt int64)
 	}
 }
 
+// begin writes how many of a column's rows are null, and which, by a bitmap of those that are not.
+func (e *Encoder) begin(nulls int, valid []byte, first, n int) {
+	e.batch.Node(nulls)
+	if nulls > 0 {
+		e.batch.Bitmap(valid, first, n)
+	} else {
+		e.batch.Buffer(nil)
+	}
+}
+
 // put writes a column of the batch or of the predictions.
 func (e *Encoder) put(c *column, from, n int) {
 	b := &e.batch
@@ -305,12 +335,7 @@ func (e *Encoder) put(c *column, from, n int) {
 	if c.valid != nil {
 		nulls = n - bitutil.CountSetBits(c.valid, first, n)
 	}
-	b.Node(nulls)
-	if nulls > 0 {
-		b.Bitmap(c.valid, first, n)
-	} else {
-		b.Buffer(nil)
-	}
+	e.begin(nulls, c.valid, first, n)
 	switch {
 	case c.offsets != nil:
 		b.Offsets(c.offsets[from : from+n+1])

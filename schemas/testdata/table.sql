@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS millrace.observations_flights_delay
     `outcome` LowCardinality(String),
     `error_class` LowCardinality(String),
     `latency_us` Int64,
-    `queue_us` Int64,
+    `queue_us` Nullable(Int64),
     `scored_at` DateTime64(6, 'UTC') CODEC(DoubleDelta, LZ4),
     stored_at DateTime('UTC') MATERIALIZED now() COMMENT 'when this server stored the row; partitions and expiry follow it' CODEC(Delta, LZ4),
     INDEX by_offset request_offset TYPE minmax GRANULARITY 1,

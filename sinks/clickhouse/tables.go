@@ -147,7 +147,7 @@ func (c *Client) ensureColumns(ctx context.Context, model string, schema *arrow.
 		}
 		c.log.Info().Str("table", table).Strs("columns", widen).Msg("columns made nullable")
 	}
-	return nil
+	return c.rewriteWidened(ctx, table)
 }
 
 // columnTypes returns the column types of a table, none if there is no such table.
@@ -333,7 +333,7 @@ var predictionColumns = []struct{ name, typ string }{
 	{schemas.ColumnOutcome, "LowCardinality(String)"},
 	{schemas.ColumnErrorClass, "LowCardinality(String)"},
 	{schemas.ColumnLatency, "Int64"},
-	{schemas.ColumnQueue, "Int64"},
+	{schemas.ColumnQueue, "Nullable(Int64)"},
 	{"prediction", "Nullable(Float64)"},
 	{schemas.ColumnTopicID, "LowCardinality(String)"},
 	{schemas.ColumnPartition, "Int32"},
@@ -360,6 +360,8 @@ func (c *Client) predictionsQuery(ctx context.Context) (string, error) {
 				expr = "CAST('" + model + "', '" + col.typ + "')"
 			case "prediction":
 				expr = schemas.ScoreSQL(scores[model])
+			case schemas.ColumnQueue: // not NULL in a table into which no later release has stored yet
+				expr = "CAST(" + expr + ", '" + col.typ + "')"
 			}
 			columns = append(columns, expr+" AS "+col.name)
 		}

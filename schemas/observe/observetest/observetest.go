@@ -54,11 +54,23 @@ type Batch struct {
 	Failed    int       // every so manyth row failed; 0 for none
 	Version   string    // of the column version; default the manifest's
 	Variant   string
+	Timed     int  // every so manyth row alone has queue_us; 0: all have it
+	Earlier   bool // the schema is that of releases before 2026-11-30, in which all have it
+}
+
+func (b Batch) schema() *arrow.Schema {
+	schema := b.Manifest.ObservationSchema()
+	if !b.Earlier {
+		return schema
+	}
+	fields, md := schema.Fields(), schema.Metadata()
+	fields[schema.FieldIndices(schemas.ColumnQueue)[0]].Nullable = false
+	return arrow.NewSchema(fields, &md)
 }
 
 // Record makes a record batch of the manifest's observation schema. The caller releases it.
 func (b Batch) Record(mem memory.Allocator) arrow.Record {
-	schema := b.Manifest.ObservationSchema()
+	schema := b.schema()
 	if b.ScoredAt.IsZero() {
 		b.ScoredAt = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	}
@@ -91,6 +103,12 @@ func (b Batch) Record(mem memory.Allocator) arrow.Record {
 				switch f.Name {
 				case schemas.ColumnOffset:
 					c.Append(offset)
+				case schemas.ColumnQueue:
+					if us := 1000 + random.Int64N(9000); b.Timed == 0 || row%b.Timed == 0 {
+						c.Append(us)
+					} else {
+						c.AppendNull()
+					}
 				default:
 					c.Append(1000 + random.Int64N(9000))
 				}
@@ -149,7 +167,7 @@ func Stream(tb testing.TB, batches []Batch, opts ...ipc.Option) []byte {
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	defer mem.AssertSize(tb, 0)
 	var buf bytes.Buffer
-	opts = append([]ipc.Option{ipc.WithSchema(batches[0].Manifest.ObservationSchema()), ipc.WithAllocator(mem)}, opts...)
+	opts = append([]ipc.Option{ipc.WithSchema(batches[0].schema()), ipc.WithAllocator(mem)}, opts...)
 	w := ipc.NewWriter(&buf, opts...)
 	for _, b := range batches {
 		rec := b.Record(mem)
