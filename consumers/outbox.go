@@ -3,8 +3,10 @@ package consumers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -29,7 +31,19 @@ type outbox struct {
 	left     atomic.Int64             // promises that are not kept yet, and 1 for send itself
 	kept     func(*outbox)            // if set, called when all are kept
 	failed   atomic.Pointer[error]
+
+	mu        sync.Mutex
+	refused   []refusal
+	impatient bool               // messages are given up of which nothing is heard
+	giveUp    context.CancelFunc // gives them up; nil while none is on its way
+	gaveUp    bool
+	timer     *time.Timer
+	wereLeft  int64 // at the last look
 }
+
+// patience is for how long nothing may be heard of the messages that are left of a batch, once
+// others are acknowledged, until they are given up: after one to two of it.
+const patience = time.Second
 
 const recordBlock = 1024
 
@@ -82,6 +96,10 @@ func (o *outbox) reset() {
 	o.committed = o.committed[:0]
 	o.published, o.bytes = 0, 0
 	o.failed.Store(nil)
+	o.mu.Lock()
+	clear(o.refused)
+	o.refused, o.gaveUp = o.refused[:0], false
+	o.mu.Unlock()
 }
 
 // begin is told how many records the batch answers, and what ends its handler's context.
@@ -96,6 +114,17 @@ func (o *outbox) failure() error {
 
 // full tells whether the batch has failed by becoming too large: nothing of it will be sent.
 func (o *outbox) full() bool { return o.several && o.bytes > maxBatchOutput }
+
+// topics returns the topics that the batch has messages to.
+func (o *outbox) topics() []string {
+	var topics []string
+	for i := range o.published {
+		if t := o.blocks[i/recordBlock][i%recordBlock].Topic; !slices.Contains(topics, t) {
+			topics = append(topics, t)
+		}
+	}
+	return topics
+}
 
 // Buffer implements Publisher.
 func (o *outbox) Buffer() *[]byte {
@@ -150,8 +179,18 @@ func (o *outbox) Publish(m schemas.Message) {
 }
 
 // send produces what was published. Only now does the broker's clock start to run: a model
-// may take longer over a batch than the transaction timeout.
+// may take longer over a batch than the transaction timeout. Messages of which nothing is heard
+// while others are acknowledged are given up.
 func (o *outbox) send(ctx context.Context, produce func(context.Context, *kgo.Record, func(*kgo.Record, error))) {
+	ctx, giveUp := context.WithCancel(ctx)
+	o.mu.Lock()
+	o.giveUp, o.wereLeft = giveUp, -1
+	if o.timer == nil {
+		o.timer = time.AfterFunc(patience, o.look)
+	} else {
+		o.timer.Reset(patience)
+	}
+	o.mu.Unlock()
 	o.open.Add(o.published)
 	o.left.Store(int64(o.published) + 1)
 	for i := range o.published {
@@ -164,15 +203,50 @@ func (o *outbox) promise(r *kgo.Record, err error) {
 	if err != nil {
 		failure := fmt.Errorf("produce %d bytes to topic %s: %w", len(r.Value), r.Topic, err) // err itself would escape at each call
 		o.failed.CompareAndSwap(nil, &failure)
+		o.mu.Lock()
+		o.refused = append(o.refused, refusal{r, failure})
+		o.mu.Unlock()
 	}
-	o.open.Done()
 	o.keep()
+	o.open.Done() // last: whoever waits for it may send the next batch
 }
 
 func (o *outbox) keep() {
-	if o.left.Add(-1) == 0 && o.kept != nil {
+	if o.left.Add(-1) > 0 {
+		return
+	}
+	o.mu.Lock()
+	o.timer.Stop()
+	o.giveUp()
+	o.giveUp = nil
+	o.mu.Unlock()
+	if o.kept != nil {
 		o.kept(o)
 	}
+}
+
+// look gives up what is left where some of the batch was heard of, and nothing since the last look.
+func (o *outbox) look() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	left := o.left.Load()
+	switch {
+	case o.giveUp == nil, !o.impatient: // all is heard of, or waited for
+	case left == o.wereLeft && int(left) < o.published:
+		o.gaveUp = true
+		o.giveUp()
+	default:
+		o.wereLeft = left
+		o.timer.Reset(patience)
+	}
+}
+
+// refusals returns the messages that could not be produced, until the next reset, and whether
+// some of them were given up.
+func (o *outbox) refusals() (refused []refusal, gaveUp bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.refused, o.gaveUp
 }
 
 // commit tells that what was published can be read.

@@ -18,6 +18,7 @@ type Metrics struct {
 	latency     prometheus.Histogram
 	queue       prometheus.Histogram
 	failed      *prometheus.GaugeVec // model, version
+	waiting     *prometheus.GaugeVec // model, topic
 }
 
 // NewMetrics registers them.
@@ -52,7 +53,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "millrace_model_failed", Help: "1 while the version that is to serve the model cannot (its files, its trial, its topics; /readyz says why), 0 when it serves.",
 		}, []string{"model", "version"}),
 	}
-	registry.MustRegister(m.failed, m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue)
+	m.waiting = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "millrace_partitions_waiting", Help: "Partitions of the model's requests that wait, since the topic does not take what answers them (/readyz says why, and what mends it).",
+	}, []string{"model", "topic"})
+	registry.MustRegister(m.waiting, m.failed, m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue)
 	return m
 }
 
