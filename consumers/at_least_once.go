@@ -42,7 +42,7 @@ type flights struct {
 	mark      func(ends map[string]map[int32]kgo.EpochOffset)
 	committed func(*flight, bool)     // told of each batch that is acknowledged, in order, and whether that is so of the whole
 	dests     *destinations           // partitions whose answers are not taken; nothing of them is marked
-	impatient bool                    // of the outboxes
+	knows     func(topic string) bool // of the outboxes
 	fail      context.CancelCauseFunc // ends the session
 
 	mu    sync.Mutex // the client's goroutines land flights
@@ -72,7 +72,7 @@ func (f *flights) next() (*flight, error) {
 	}
 	next := &flight{}
 	next.outbox = newOutbox(func(*outbox) { f.land(next) })
-	next.impatient = f.impatient
+	next.knows = f.knows
 	return next, nil
 }
 
@@ -142,7 +142,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	defer fail(nil)
 	s := l.session(fail)
 	defer s.unsaid.end()
-	f := &flights{fail: fail, dests: s.dests, impatient: l.cfg.Origin != nil, committed: l.landed}
+	f := &flights{fail: fail, dests: s.dests, knows: s.dests.knowsTopic(), committed: l.landed}
 	f.moved.L = &f.mu
 	defer context.AfterFunc(hard, func() { f.abandon(context.Cause(hard)) })()
 	guarded := s.assigned.guardCommits(hard, fail)

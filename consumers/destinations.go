@@ -2,6 +2,7 @@ package consumers
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/schemas"
@@ -101,13 +103,13 @@ func (d *destinations) blame(o *outbox, batch map[topicPartition]bool) (blamed, 
 	if d == nil || d.cfg.Origin == nil {
 		return false, false
 	}
-	refused, gaveUp := o.refusals()
+	refused, wrong := o.refusals()
 	taken := len(refused) < o.published
 	news := false
 	whole = true
 	d.mu.Lock()
 	for _, r := range refused {
-		f := faultOf(r.err, gaveUp)
+		f := wrong(r)
 		if f == ofSession || f == unanswered && !taken {
 			whole = false
 			continue
@@ -194,6 +196,18 @@ func (d *destinations) add(from topicPartition, source Source, f fault, r refusa
 		d.polls.failed()
 	}
 	return w
+}
+
+// knowsTopic is outbox.knows; nil where nothing waits for destinations.
+func (d *destinations) knowsTopic() func(topic string) bool {
+	if d.cfg.Origin == nil {
+		return nil
+	}
+	return func(topic string) bool {
+		leader, _, err := d.cl.PartitionLeader(topic, 0)
+		said, ok := errors.AsType[*kerr.Error](err)
+		return leader >= 0 || ok && said != kerr.UnknownTopicOrPartition
+	}
 }
 
 // has tells whether a partition waits.

@@ -34,16 +34,22 @@ type outbox struct {
 
 	mu        sync.Mutex
 	refused   []refusal
-	impatient bool               // messages are given up of which nothing is heard
-	giveUp    context.CancelFunc // gives them up; nil while none is on its way
+	knows     func(topic string) bool // whether the client does; nil where messages are not given up
+	giveUp    context.CancelFunc      // gives up those of which nothing is heard; nil while none is on its way
 	gaveUp    bool
+	unknown   []string // topics that the client did not know at the last look
 	timer     *time.Timer
 	wereLeft  int64 // at the last look
+	unchanged int   // looks since then
 }
 
-// patience is for how long nothing may be heard of the messages that are left of a batch, once
-// others are acknowledged, until they are given up: after one to two of it.
-const patience = time.Second
+// What is left of a batch is looked at every so often. It is given up where the client has not
+// learned its topic between two looks (it asks at once, and again for as long as a message may
+// take), or where some of the batch was heard of and nothing for that many looks.
+const (
+	outboxLook = 200 * time.Millisecond
+	patience   = 5
+)
 
 const recordBlock = 1024
 
@@ -98,7 +104,7 @@ func (o *outbox) reset() {
 	o.failed.Store(nil)
 	o.mu.Lock()
 	clear(o.refused)
-	o.refused, o.gaveUp = o.refused[:0], false
+	o.refused, o.gaveUp, o.unknown = o.refused[:0], false, nil
 	o.mu.Unlock()
 }
 
@@ -184,11 +190,11 @@ func (o *outbox) Publish(m schemas.Message) {
 func (o *outbox) send(ctx context.Context, produce func(context.Context, *kgo.Record, func(*kgo.Record, error))) {
 	ctx, giveUp := context.WithCancel(ctx)
 	o.mu.Lock()
-	o.giveUp, o.wereLeft = giveUp, -1
+	o.giveUp, o.wereLeft, o.unchanged = giveUp, -1, 0
 	if o.timer == nil {
-		o.timer = time.AfterFunc(patience, o.look)
+		o.timer = time.AfterFunc(outboxLook, o.look)
 	} else {
-		o.timer.Reset(patience)
+		o.timer.Reset(outboxLook)
 	}
 	o.mu.Unlock()
 	o.open.Add(o.published)
@@ -225,28 +231,41 @@ func (o *outbox) keep() {
 	}
 }
 
-// look gives up what is left where some of the batch was heard of, and nothing since the last look.
+// look gives up what is left of a batch where nothing is to be expected.
 func (o *outbox) look() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	left := o.left.Load()
-	switch {
-	case o.giveUp == nil, !o.impatient: // all is heard of, or waited for
-	case left == o.wereLeft && int(left) < o.published:
-		o.gaveUp = true
-		o.giveUp()
-	default:
-		o.wereLeft = left
-		o.timer.Reset(patience)
+	if o.giveUp == nil || o.knows == nil { // all is heard of, or waited for
+		return
 	}
+	unknown := slices.DeleteFunc(o.topics(), o.knows)
+	still := slices.DeleteFunc(slices.Clone(unknown), func(topic string) bool { return !slices.Contains(o.unknown, topic) })
+	o.unknown = unknown
+	left := o.left.Load()
+	if o.unchanged++; left != o.wereLeft {
+		o.wereLeft, o.unchanged = left, 0
+	}
+	if len(still) > 0 || o.unchanged >= patience && int(left) < o.published {
+		o.unknown, o.gaveUp = still, true
+		o.giveUp()
+		return
+	}
+	o.timer.Reset(outboxLook)
 }
 
-// refusals returns the messages that could not be produced, until the next reset, and whether
-// some of them were given up.
-func (o *outbox) refusals() (refused []refusal, gaveUp bool) {
+// refusals returns the messages that could not be produced, until the next reset, and what is wrong
+// with the destination of each.
+func (o *outbox) refusals() (refused []refusal, wrong func(r refusal) fault) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.refused, o.gaveUp
+	unknown, gaveUp := o.unknown, o.gaveUp
+	return o.refused, func(r refusal) fault {
+		f := faultOf(r.err, gaveUp)
+		if f == unanswered && gaveUp && slices.Contains(unknown, r.rec.Topic) {
+			return noTopic
+		}
+		return f
+	}
 }
 
 // commit tells that what was published can be read.

@@ -52,6 +52,12 @@ func TestModelsDestinationStopsItAlone(t *testing.T) {
 			addr := freeAddr(t)
 			h := newHarness(t, []catalogtest.Model{catalogtest.Fares, catalogtest.Ratios}, "http.addr="+addr, "worker.delivery="+delivery)
 			fares, ratios := h.cfg.Topics.RequestsOf("fares"), h.cfg.Topics.RequestsOf("ratios")
+			answered := func(topics ...string) {
+				h.eventually("all is answered", func() (string, bool) {
+					lag, err := h.reader.Lag(t.Context(), h.cfg.Worker.Group, topics...)
+					return fmt.Sprint(lag, err), err == nil && lag == 0
+				})
+			}
 			ask := func(partition int32, value string) {
 				h.produce(&kgo.Record{Topic: ratios, Partition: partition, Value: []byte(value)})
 			}
@@ -73,11 +79,11 @@ func TestModelsDestinationStopsItAlone(t *testing.T) {
 			}
 			worker := h.run(pipeline.New(h.config("roles=worker"), h.log))
 			asks()
-			h.settled(fares, ratios)
+			answered(fares, ratios)
 			results := h.cfg.Topics.ResultsOf("ratios")
 			remove(results)
 			asks()
-			h.settled(fares)
+			answered(fares)
 			readyz("partitions [0 1 2] of topic " + ratios + " wait: topic " + results + " does not exist; `millrace topics apply` makes it")
 			_, metrics := h.get("http://" + addr + "/metrics")
 			require.Contains(t, metrics, `millrace_partitions_waiting{model="ratios",topic="`+results+`"} 3`)
@@ -86,14 +92,14 @@ func TestModelsDestinationStopsItAlone(t *testing.T) {
 			require.NoError(t, err)
 			readyz("partitions [2] of topic " + ratios + " wait: topic " + results + " has 2 partitions, fewer than its requests; `millrace topics apply` adds them")
 			asks()
-			h.settled(fares)
+			answered(fares)
 			problems, err := operate.CheckTopics(t.Context(), h.cfg)
 			require.NoError(t, err)
 			require.Contains(t, fmt.Sprint(problems), results+": has 2 partitions, 3 are wanted")
 
 			_, err = operate.ApplyTopics(t.Context(), h.cfg)
 			require.NoError(t, err)
-			h.settled(fares, ratios)
+			answered(fares, ratios)
 			h.eventually("all is ready", func() (string, bool) {
 				status, body := h.get("http://" + addr + "/readyz")
 				return body, status == 200
@@ -108,11 +114,11 @@ func TestModelsDestinationStopsItAlone(t *testing.T) {
 			remove(h.cfg.Topics.DeadLetters)
 			ask(1, `{"a":"x"}`)
 			asks()
-			h.settled(fares)
+			answered(fares)
 			readyz("partitions [1] of topic " + ratios + " wait: topic " + h.cfg.Topics.DeadLetters + " does not exist")
 			_, err = operate.ApplyTopics(t.Context(), h.cfg)
 			require.NoError(t, err)
-			h.settled(fares, ratios)
+			answered(fares, ratios)
 			require.Len(t, h.read(h.cfg.Topics.DeadLetters), 1)
 			require.NotContains(t, h.logs.all(), "opening a new one")
 			require.True(t, worker.app.Ready())
