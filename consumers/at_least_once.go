@@ -150,7 +150,11 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		_ = f.settle() // whose error ends the session
 		l.revoked(ctx, cl, partitions)
 	}
-	cl, err := l.cfg.Dial(append(s.options(guarded), // the client commits marks by itself, under guarded
+	opts := s.options(guarded) // the client commits marks by itself, under guarded
+	if l.cfg.Origin != nil {
+		opts = append(opts, kgo.AllowIdempotentProduceCancellation()) // what may be stored or not is given up too, and comes again
+	}
+	cl, err := l.cfg.Dial(append(opts,
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(markCommitPeriod),
 		kgo.ProducerLinger(0),
 		kgo.BlockRebalanceOnPoll(),

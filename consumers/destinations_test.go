@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -33,7 +35,15 @@ type towns struct {
 // newTowns makes topics of some partitions each, and starts a lane that answers them.
 func newTowns(t *testing.T, delivery consumers.Delivery, partitions int32, names ...string) *towns {
 	t.Helper()
-	w := &towns{fixture: newFixture(t, sharedAddr)}
+	w := foundTowns(t, sharedAddr, delivery, partitions, names...)
+	w.begin()
+	return w
+}
+
+// foundTowns is newTowns without the lane.
+func foundTowns(t *testing.T, addr string, delivery consumers.Delivery, partitions int32, names ...string) *towns {
+	t.Helper()
+	w := &towns{fixture: newFixture(t, addr)}
 	for _, name := range names {
 		w.topic("requests."+name, partitions, nil)
 		w.topic("results."+name, partitions, nil)
@@ -54,18 +64,19 @@ func newTowns(t *testing.T, delivery consumers.Delivery, partitions int32, names
 			}
 		}
 	}
-	w.begin()
 	return w
 }
 
+// begin starts the lane.
 func (w *towns) begin() {
 	w.Helper()
-	w.run, w.lane = w.lane2()
+	w.run, w.lane = w.start(w.cfg)
 }
 
-func (w *towns) lane2() (*running, *consumers.Lane) {
+// start starts a lane that answers each request where its town's results are.
+func (w *towns) start(cfg consumers.LaneConfig) (*running, *consumers.Lane) {
 	w.Helper()
-	return w.fixture.lane(w.cfg, handlerFunc(func(_ context.Context, records []schemas.Record, out consumers.Publisher) error {
+	return w.fixture.lane(cfg, handlerFunc(func(_ context.Context, records []schemas.Record, out consumers.Publisher) error {
 		for i := range records {
 			rec := &records[i]
 			out.Publish(schemas.Message{
@@ -132,7 +143,7 @@ func (w *towns) put(name string, partitions, first, n int) {
 	}
 }
 
-// committed returns how much of a town's requests is committed.
+// grow gives a topic more partitions.
 func (w *towns) grow(topic string, partitions int) {
 	w.Helper()
 	resp, err := w.adm.UpdatePartitions(w.Context(), partitions, topic)
@@ -254,7 +265,132 @@ func TestADestinationThatRefusesTheSize(t *testing.T) {
 	}
 }
 
-var _ = time.Second
+// Whatever a topic, or one of its partitions, answers that is no answer of the session: only what goes
+// there waits, others are answered meanwhile, and all is answered once it takes records again.
+func TestWhateverADestinationAnswers(t *testing.T) {
+	t.Parallel()
+	if cluster != nil {
+		t.Skip("Apache Kafka has no faults to order")
+	}
+	for name, tc := range map[string]struct {
+		err  *kerr.Error
+		all  bool // partitions of the topic wait
+		says string
+	}{
+		"forbidden":           {kerr.TopicAuthorizationFailed, true, "Kafka forbids writing to topic results.broken; allow this worker's user the operation WRITE on it"},
+		"disk failed":         {kerr.KafkaStorageError, false, ""},
+		"replicas away":       {kerr.NotEnoughReplicas, false, ""},
+		"replicas fell away":  {kerr.NotEnoughReplicasAfterAppend, false, ""},
+		"no leader":           {kerr.LeaderNotAvailable, false, ""},
+		"leader elsewhere":    {kerr.NotLeaderForPartition, false, ""},
+		"invalid":             {kerr.InvalidRecord, false, "topic results.broken partition 1 does not take it: "},
+		"against the policy":  {kerr.PolicyViolation, false, "topic results.broken partition 1 does not take it: "},
+		"throttled":           {kerr.ThrottlingQuotaExceeded, false, ""},
+		"corrupt":             {kerr.CorruptMessage, false, ""},
+		"too large":           {kerr.MessageTooLarge, false, "topic results.broken takes no message of that size: "},
+		"not known":           {kerr.UnknownTopicOrPartition, true, ""},
+		"failed":              {kerr.UnknownServerError, false, ""},
+		"list too large":      {kerr.RecordListTooLarge, false, "topic results.broken takes no message of that size: "},
+		"unsupported":         {kerr.UnsupportedForMessageFormat, false, "topic results.broken partition 1 does not take it: "},
+		"written but in time": {kerr.RequestTimedOut, false, ""},
+	} {
+		for _, delivery := range deliveries {
+			t.Run(name+"/"+string(delivery), func(t *testing.T) {
+				t.Parallel()
+				broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"group.min.session.timeout.ms": "1000"}))
+				require.NoError(t, err)
+				t.Cleanup(broker.Close)
+				w := foundTowns(t, strings.Join(broker.ListenAddrs(), ","), delivery, 2, "broken", "sound")
+				w.fill(w.requests("broken"), 2, 0, 20)
+				w.fill(w.requests("sound"), 2, 0, 20)
+				w.begin()
+				w.answered("broken", "sound")
+				began := w.lane.Stats.Reopened.Load()
+				faulty := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: w.results("broken"), Partitions: []int32{1}, Err: tc.err, Count: -1})
+				topicWide := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, TopicID: w.topicID(w.results("broken")), Partitions: []int32{1}, Err: tc.err, Count: -1})
+				w.fill(w.requests("broken"), 2, 20, 20)
+				w.fill(w.requests("sound"), 2, 20, 20)
+				w.answered("sound")
+				await(t, "it waits", func() bool {
+					waits := w.waits()
+					return len(waits) == 1 && strings.HasPrefix(waits[0], "broken ") && strings.Contains(waits[0], tc.says)
+				})
+				if !tc.all {
+					require.Contains(t, w.waits()[0], "broken [1]:")
+					w.awaitLag(10, w.requests("broken"))
+				}
+				w.fill(w.requests("sound"), 2, 40, 20)
+				w.answered("sound")
+				faulty.Remove()
+				topicWide.Remove()
+				w.answered("broken")
+				w.end()
+				require.Equal(t, began, w.lane.Stats.Reopened.Load(), "nobody lost a session")
+				if delivery == consumers.ExactlyOnce {
+					require.Equal(t, upTo(60), w.values(w.results("sound")))
+					require.Equal(t, upTo(40), w.values(w.results("broken")))
+				} else {
+					require.Subset(t, w.values(w.results("sound")), upTo(60))
+					require.Subset(t, w.values(w.results("broken")), upTo(40))
+				}
+			})
+		}
+	}
+}
+
+// topicID returns the id of a topic.
+func (w *towns) topicID(topic string) [16]byte {
+	w.Helper()
+	topics, err := w.adm.ListTopics(w.Context(), topic)
+	require.NoError(w, err)
+	return topics[topic].ID
+}
+
+// A lane that starts while two of three destinations are gone answers the third. What waits goes over
+// to another lane when the first is stopped, and is answered there once it can be.
+func TestWaitingPartitionsMove(t *testing.T) {
+	t.Parallel()
+	for _, delivery := range deliveries {
+		t.Run(string(delivery), func(t *testing.T) {
+			t.Parallel()
+			w := foundTowns(t, sharedAddr, delivery, 2, "first", "second", "sound")
+			w.gone("first")
+			w.gone("second")
+			for _, name := range []string{"first", "second", "sound"} {
+				w.fill(w.requests(name), 2, 0, 20)
+			}
+			w.begin()
+			w.answered("sound")
+			w.says("first [0 1]: topic results.first does not exist; `millrace topics apply` makes it",
+				"second [0 1]: topic results.second does not exist; `millrace topics apply` makes it")
+			cfg := w.cfg
+			cfg.Lane = 1
+			var other atomic.Int64
+			cfg.Awaited = func(awaited []consumers.Awaited) {
+				n := 0
+				for _, a := range awaited {
+					n += len(a.Partitions)
+				}
+				other.Store(int64(n))
+			}
+			run, lane := w.start(cfg)
+			await(t, "the other lane has some of them, and has them wait", func() bool { return other.Load() > 0 })
+			w.end()
+			await(t, "the other lane has all of them wait", func() bool { return other.Load() == 4 })
+			w.fill(w.requests("sound"), 2, 20, 20)
+			w.answered("sound")
+			w.topic("results.first", 2, nil)
+			w.answered("first")
+			w.topic("results.second", 2, nil)
+			w.answered("second")
+			require.NoError(t, run.stop())
+			require.Zero(t, lane.Stats.Reopened.Load())
+			require.Equal(t, upTo(20), w.values(w.results("first")))
+			require.Equal(t, upTo(20), w.values(w.results("second")))
+			require.Subset(t, w.values(w.results("sound")), upTo(40))
+		})
+	}
+}
 
 // noise returns bytes that do not compress.
 func noise(n int) []byte {

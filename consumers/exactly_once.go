@@ -26,7 +26,7 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 		return fmt.Errorf("%w: %w", errConfiguration, err)
 	}
 	out := newOutbox(nil)
-	out.knows = s.dests.knowsTopic()
+	out.knows, out.abandon = s.dests.knowsTopic(), sess.Client().UnsafeAbortBufferedRecords
 	defer out.open.Wait() // the client uses what was published until every promise is kept
 	defer sess.CloseAllowingRebalance()
 	defer l.endStopped(ctx, &err)

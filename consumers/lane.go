@@ -203,8 +203,8 @@ func (l *Lane) options(hard context.Context, assigned *assignments) []kgo.Opt {
 	if id := l.staticInstance(); id != "" {
 		opts = append(opts, kgo.InstanceID(id))
 	}
-	if l.cfg.Origin != nil { // a topic that is not there is noticed at once, and looked at beside the lane
-		opts = append(opts, kgo.UnknownTopicRetries(0))
+	if l.cfg.Origin != nil {
+		opts = append(opts, kgo.UnknownTopicRetries(0)) // a topic that is not there is noticed at once, and looked at beside the lane
 	}
 	return append(opts,
 		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.revoked), kgo.AdjustFetchOffsetsFn(func(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {

@@ -35,6 +35,7 @@ type outbox struct {
 	mu        sync.Mutex
 	refused   []refusal
 	knows     func(topic string) bool // whether the client does; nil where messages are not given up
+	abandon   func()                  // has the client forget them, also those that may be stored or not: their transaction is aborted; nil: not possible
 	giveUp    context.CancelFunc      // gives up those of which nothing is heard; nil while none is on its way
 	gaveUp    bool
 	unknown   []string // topics that the client did not know at the last look
@@ -233,10 +234,25 @@ func (o *outbox) keep() {
 
 // look gives up what is left of a batch where nothing is to be expected.
 func (o *outbox) look() {
+	if o.hopeless() {
+		o.abandon()
+	}
+}
+
+// hopeless takes note of what was heard of, and tells whether what is left is to be abandoned: it was
+// given up before, and that did not help.
+func (o *outbox) hopeless() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.giveUp == nil || o.knows == nil { // all is heard of, or waited for
-		return
+		return false
+	}
+	if o.gaveUp {
+		if o.unchanged++; o.unchanged < 2*patience {
+			o.timer.Reset(outboxLook)
+			return false
+		}
+		return o.abandon != nil
 	}
 	unknown := slices.DeleteFunc(o.topics(), o.knows)
 	still := slices.DeleteFunc(slices.Clone(unknown), func(topic string) bool { return !slices.Contains(o.unknown, topic) })
@@ -248,9 +264,9 @@ func (o *outbox) look() {
 	if len(still) > 0 || o.unchanged >= patience && int(left) < o.published {
 		o.unknown, o.gaveUp = still, true
 		o.giveUp()
-		return
 	}
 	o.timer.Reset(outboxLook)
+	return false
 }
 
 // refusals returns the messages that could not be produced, until the next reset, and what is wrong

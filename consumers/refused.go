@@ -75,7 +75,7 @@ func faultOf(err error, gaveUp bool) fault {
 		return tooLarge
 	case is(notTakenErrors...):
 		return notTaken
-	case is(kgo.ErrRecordTimeout, kgo.ErrRecordRetries, kerr.RequestTimedOut, kerr.UnknownServerError), gaveUp && is(context.Canceled):
+	case is(kgo.ErrRecordTimeout, kgo.ErrRecordRetries, kerr.RequestTimedOut, kerr.UnknownServerError), gaveUp && is(context.Canceled, kgo.ErrAborting):
 		return unanswered
 	}
 	return ofSession
