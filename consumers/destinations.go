@@ -70,10 +70,10 @@ type wait struct {
 	fault  fault
 	err    error
 	reason string
-	sample sample
-	tended bool // nothing of the partition is on its way any more, and it is where it goes on
-	purge  bool // the client is to learn the topic anew before the partition goes on
-	taken  bool // the destination takes again what it has refused
+	sample sample // not changed any more once it is tended
+	tended bool   // nothing of the partition is on its way any more, and it is where it goes on
+	purge  bool   // the client is to learn the topic anew before the partition goes on
+	taken  bool   // the destination takes again what it has refused
 }
 
 // lapse is how long a partition that goes on had to wait between two looks.
@@ -126,7 +126,7 @@ func (d *destinations) blame(o *outbox, batch map[topicPartition]bool) (blamed, 
 				news = true
 			}
 			blamed = blamed || batch[from]
-			if w.to.topic == r.rec.Topic && (source.Partition == schemas.AnyPartition || source.Partition == from.partition) {
+			if !w.tended && w.to.topic == r.rec.Topic && (source.Partition == schemas.AnyPartition || source.Partition == from.partition) {
 				w.sample.add(r.rec, w.to.partition)
 			}
 		}
@@ -192,9 +192,6 @@ func (d *destinations) add(from topicPartition, source Source, f fault, r refusa
 	delete(d.lately, from)
 	l.wait = min(max(2*again.wait, leastDestinationWait), mostDestinationWait)
 	l.at = time.Now().Add(l.wait)
-	if f == tooLarge {
-		d.polls.failed()
-	}
 	return w
 }
 
@@ -269,6 +266,9 @@ func (d *destinations) tend(settled func(partitions []topicPartition)) {
 		case !w.tended:
 			w.tended = true
 			young = append(young, from)
+			if w.fault == tooLarge { // fewer records make a smaller batch, where the topic's limit cannot be learned
+				d.polls.failed()
+			}
 			if w.purge {
 				purge[w.to.topic] = true // as long as it knows the topic, it asks for its metadata all the time
 			}
