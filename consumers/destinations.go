@@ -2,6 +2,7 @@ package consumers
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -48,7 +49,8 @@ const (
 type destinations struct {
 	*Lane
 	stalls *stalls
-	cl     *kgo.Client // of the session
+	hard   context.Context //nolint:containedctx // of the session: when it has ended, so have messages that nobody has refused
+	cl     *kgo.Client     // of the session
 
 	n        atomic.Int32 // len(waits)
 	untended atomic.Bool  // tend has something to do
@@ -100,17 +102,20 @@ func newDestinations(l *Lane, stalls *stalls) *destinations {
 // whose requests these answer. batch are the partitions of its records. blamed says that at least one
 // of these waits, and whole that so do all of which a message was refused.
 func (d *destinations) blame(o *outbox, batch map[topicPartition]bool) (blamed, whole bool) {
-	if d == nil || d.cfg.Origin == nil {
+	if d == nil || d.cfg.Origin == nil || d.hard.Err() != nil {
 		return false, false
 	}
 	refused, wrong := o.refusals()
-	taken := len(refused) < o.published
+	heard := len(refused) < o.published || slices.ContainsFunc(refused, func(r refusal) bool {
+		f := wrong(r)
+		return f != ofSession && f != unanswered
+	})
 	news := false
 	whole = true
 	d.mu.Lock()
 	for _, r := range refused {
 		f := wrong(r)
-		if f == ofSession || f == unanswered && !taken {
+		if f == ofSession || f == unanswered && !heard {
 			whole = false
 			continue
 		}
@@ -415,7 +420,7 @@ func reasonOf(w *wait, f found) string {
 		return fmt.Sprintf("topic %s takes no message of that size: its max.message.bytes is %d; %s sets what is needed", topic, f.limit, apply)
 	case w.fault == tooLarge:
 		return fmt.Sprintf("topic %s takes no message of that size; %s sets its max.message.bytes", topic, apply)
-	case w.fault == unanswered:
+	case w.fault == unanswered, w.fault == givenUp:
 		return fmt.Sprintf("topic %s partition %d does not answer, while others do; see that its leader and replicas are there", topic, w.to.partition)
 	case w.fault == noTopic: // and there is one by now
 		return fmt.Sprintf("topic %s was deleted and made again; it is looked at", topic)

@@ -42,7 +42,7 @@ func (s *laneSession) watch(hard context.Context, cl *kgo.Client) (end func()) {
 	}
 	ctx, cancel := context.WithCancel(hard)
 	done := make(chan struct{})
-	s.dests.cl = cl
+	s.dests.cl, s.dests.hard = cl, hard
 	go func() { // ends with ctx
 		defer close(done)
 		s.dests.probe(ctx)
@@ -79,7 +79,7 @@ func (s *laneSession) poll(polling context.Context, cl *kgo.Client, records func
 	s.unsaid.polled(in.fetches)
 	s.dests.waking(nil)
 	if in.fetches.IsClientClosed() || polling.Err() != nil {
-		return nil, nil //nolint:nilerr // an orderly end, of which the caller knows why
+		return nil, nil // an orderly end, of which the caller knows why
 	}
 	var err error
 	if in.aside, err = s.faults.of(polling, cl, in.fetches); err != nil {

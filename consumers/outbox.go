@@ -276,8 +276,8 @@ func (o *outbox) refusals() (refused []refusal, wrong func(r refusal) fault) {
 	defer o.mu.Unlock()
 	unknown, gaveUp := o.unknown, o.gaveUp
 	return o.refused, func(r refusal) fault {
-		f := faultOf(r.err, gaveUp)
-		if f == unanswered && gaveUp && slices.Contains(unknown, r.rec.Topic) {
+		f := faultOf(r.err)
+		if f == givenUp && gaveUp && slices.Contains(unknown, r.rec.Topic) {
 			return noTopic
 		}
 		return f

@@ -126,11 +126,11 @@ func (d *destinations) learnLimit(ctx context.Context, adm *kadm.Client, topic s
 	if err != nil {
 		return 0
 	}
-	limit := 0
+	limit := int64(0)
 	for _, rc := range configs {
 		for _, c := range rc.Configs {
 			if c.Key == "max.message.bytes" {
-				limit, _ = strconv.Atoi(c.MaybeValue())
+				limit, _ = strconv.ParseInt(c.MaybeValue(), 10, 32)
 			}
 		}
 	}
@@ -168,7 +168,7 @@ func (d *destinations) produce(ctx context.Context, cl *kgo.Client, f found, all
 				if err != nil && a.said == nil {
 					a.said = err
 				}
-				if err != nil && faultOf(err, true) == ofSession {
+				if err != nil && faultOf(err) == ofSession {
 					session = err
 				}
 			})
@@ -186,7 +186,7 @@ func (d *destinations) produce(ctx context.Context, cl *kgo.Client, f found, all
 	if errors.Is(session, kerr.TransactionalIDAuthorizationFailed) {
 		// The lane itself finds out, at growing intervals.
 		for _, a := range all {
-			if a.said != nil && faultOf(a.said, true) == ofSession {
+			if a.said != nil && faultOf(a.said) == ofSession {
 				a.said = nil
 			}
 		}
@@ -202,7 +202,7 @@ func (d *destinations) produce(ctx context.Context, cl *kgo.Client, f found, all
 func (d *destinations) learn(topic string, all []*asked, f found, failed error) {
 	taken, refused, news := 0, error(nil), false
 	for _, a := range all {
-		if a.said != nil && faultOf(a.said, true).ofWholeTopic() {
+		if a.said != nil && faultOf(a.said).ofWholeTopic() {
 			refused = a.said
 		}
 	}
@@ -225,7 +225,7 @@ func (d *destinations) learn(topic string, all []*asked, f found, failed error) 
 		case f.missing:
 			a.fault, a.purge = noTopic, true
 		case said != nil:
-			a.fault, a.err = faultOf(said, true), said
+			a.fault, a.err = faultOf(said), said
 		}
 		if reason := reasonOf(a.wait, f); (f.looked || said != nil) && reason != a.reason {
 			a.reason, news = reason, true

@@ -33,6 +33,8 @@ const (
 	notTaken
 	// unanswered: nothing was heard in time. It is of the destination where others have answered.
 	unanswered
+	// givenUp: nothing was heard while others have answered; see outbox.look.
+	givenUp
 )
 
 // ofWholeTopic tells that no partition of the topic takes anything.
@@ -53,9 +55,8 @@ const (
 	noUsable        = "unable to partition record due to no usable partitions"
 )
 
-// faultOf says what is wrong with the destination of a message. gaveUp says that the message's
-// context was ended since nothing was heard.
-func faultOf(err error, gaveUp bool) fault {
+// faultOf says what is wrong with the destination of a message, in a session that does not end.
+func faultOf(err error) fault {
 	is := func(targets ...error) bool {
 		for _, t := range targets {
 			if errors.Is(err, t) {
@@ -75,8 +76,10 @@ func faultOf(err error, gaveUp bool) fault {
 		return tooLarge
 	case is(notTakenErrors...):
 		return notTaken
-	case is(kgo.ErrRecordTimeout, kgo.ErrRecordRetries, kerr.RequestTimedOut, kerr.UnknownServerError), gaveUp && is(context.Canceled, kgo.ErrAborting):
+	case is(kgo.ErrRecordTimeout, kgo.ErrRecordRetries, kerr.RequestTimedOut, kerr.UnknownServerError):
 		return unanswered
+	case is(context.Canceled, kgo.ErrAborting): // perhaps with another batch, which was given up
+		return givenUp
 	}
 	return ofSession
 }
