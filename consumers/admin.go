@@ -52,7 +52,7 @@ type Problem struct {
 func (p Problem) String() string { return p.Topic + ": " + p.What }
 
 // CheckTopics compares the topics with their specifications. A topic may have more
-// partitions than specified, never fewer: results follow their request's partition number.
+// partitions than specified, never fewer, and no fewer than the one that it follows has.
 func (a *Admin) CheckTopics(ctx context.Context, specs []schemas.TopicSpec) ([]Problem, error) {
 	details, configs, err := a.describe(ctx, specs)
 	if err != nil {
@@ -65,16 +65,32 @@ func (a *Admin) CheckTopics(ctx context.Context, specs []schemas.TopicSpec) ([]P
 			problems = append(problems, Problem{Topic: spec.Name, What: "does not exist; `millrace topics apply` makes it", Missing: true})
 			continue
 		}
-		problems = append(problems, compare(spec, d, configs[spec.Name])...)
+		problems = append(problems, compare(followed(spec, details), d, configs[spec.Name])...)
 	}
 	return problems, nil
 }
 
-func (a *Admin) describe(ctx context.Context, specs []schemas.TopicSpec) (kadm.TopicDetails, map[string]map[string]string, error) {
-	names := make([]string, len(specs))
-	for i, s := range specs {
-		names[i] = s.Name
+// followed returns the specification with the partitions that the topic which it follows has, where
+// these are more.
+func followed(spec schemas.TopicSpec, details kadm.TopicDetails) schemas.TopicSpec {
+	if n := len(details[spec.Follows].Partitions); spec.Follows != "" && n > int(spec.Partitions) {
+		spec.Partitions = int32(n)
+	} else {
+		spec.Follows = ""
 	}
+	return spec
+}
+
+func (a *Admin) describe(ctx context.Context, specs []schemas.TopicSpec) (kadm.TopicDetails, map[string]map[string]string, error) {
+	var names []string
+	for _, s := range specs {
+		names = append(names, s.Name)
+		if s.Follows != "" {
+			names = append(names, s.Follows)
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
 	// Asking for authorised operations is what makes kadm ask a broker, and not its cache.
 	details, err := a.adm.ListTopics(kadm.WithAuthorizedOps(ctx), names...)
 	if err != nil {
@@ -113,7 +129,11 @@ func (a *Admin) describe(ctx context.Context, specs []schemas.TopicSpec) (kadm.T
 func compare(spec schemas.TopicSpec, d kadm.TopicDetail, config map[string]string) []Problem {
 	var problems []Problem
 	if n := len(d.Partitions); n < int(spec.Partitions) {
-		problems = append(problems, Problem{Topic: spec.Name, What: fmt.Sprintf("has %d partitions, %d are wanted", n, spec.Partitions)})
+		what := fmt.Sprintf("has %d partitions, %d are wanted", n, spec.Partitions)
+		if spec.Follows != "" {
+			what += fmt.Sprintf(", as many as %s has: the requests of the others wait; `millrace topics apply` adds them", spec.Follows)
+		}
+		problems = append(problems, Problem{Topic: spec.Name, What: what})
 	}
 	if r := d.Partitions.NumReplicas(); spec.ReplicationFactor > 0 && r != int(spec.ReplicationFactor) {
 		problems = append(problems, Problem{Topic: spec.Name, What: fmt.Sprintf("has replication factor %d, %d is wanted; reassign its partitions", r, spec.ReplicationFactor)})
@@ -157,6 +177,7 @@ func (a *Admin) apply(ctx context.Context, specs []schemas.TopicSpec) (done []st
 	}
 	for _, spec := range specs {
 		d, ok := details[spec.Name]
+		spec = followed(spec, details)
 		if !ok {
 			config := map[string]*string{}
 			for k, v := range spec.Config {

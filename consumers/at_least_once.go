@@ -40,7 +40,9 @@ func (b *flight) recycle() {
 // are acknowledged, which makes the commit of each partition contiguous.
 type flights struct {
 	mark      func(ends map[string]map[int32]kgo.EpochOffset)
-	committed func(*flight)           // told of each batch that is acknowledged, in order
+	committed func(*flight, bool)     // told of each batch that is acknowledged, in order, and whether that is so of the whole
+	dests     *destinations           // partitions whose answers are not taken; nothing of them is marked
+	knows     func(topic string) bool // of the outboxes
 	fail      context.CancelCauseFunc // ends the session
 
 	mu    sync.Mutex // the client's goroutines land flights
@@ -70,6 +72,7 @@ func (f *flights) next() (*flight, error) {
 	}
 	next := &flight{}
 	next.outbox = newOutbox(func(*outbox) { f.land(next) })
+	next.knows = f.knows
 	return next, nil
 }
 
@@ -90,18 +93,21 @@ func (f *flights) land(b *flight) {
 	defer f.moved.Broadcast()
 	b.landed = true
 	if err := b.failure(); err != nil && f.err == nil {
-		f.err = err
-		f.fail(err)
+		if _, wait := f.dests.blame(b.outbox, partitionsOf(b.fetches)); !wait {
+			f.err = err
+			f.fail(err)
+		}
 	}
 	for len(f.up) > 0 && f.up[0].landed {
 		first := f.up[0]
 		f.up = append(f.up[:0], f.up[1:]...)
 		f.bytes -= first.bytes
-		if first.failure() != nil || f.err != nil {
+		if f.err != nil {
 			continue
 		}
+		whole := f.dests.spare(first.ends)
 		f.mark(first.ends)
-		f.committed(first)
+		f.committed(first, whole)
 		first.recycle()
 		f.free = append(f.free, first)
 	}
@@ -134,17 +140,21 @@ func (f *flights) abandon(err error) {
 func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	polling, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	f := &flights{fail: fail, committed: func(b *flight) { l.done(b.outbox, b.records) }}
-	f.moved.L = &f.mu
-	defer context.AfterFunc(hard, func() { f.abandon(context.Cause(hard)) })()
 	s := l.session(fail)
 	defer s.unsaid.end()
+	f := &flights{fail: fail, dests: s.dests, knows: s.dests.knowsTopic(), committed: l.landed}
+	f.moved.L = &f.mu
+	defer context.AfterFunc(hard, func() { f.abandon(context.Cause(hard)) })()
 	guarded := s.assigned.guardCommits(hard, fail)
 	landed := func(ctx context.Context, cl *kgo.Client, partitions map[string][]int32) {
 		_ = f.settle() // whose error ends the session
 		l.revoked(ctx, cl, partitions)
 	}
-	cl, err := l.cfg.Dial(append(s.options(guarded), // the client commits marks by itself, under guarded
+	opts := s.options(guarded) // the client commits marks by itself, under guarded
+	if l.cfg.Origin != nil {
+		opts = append(opts, kgo.AllowIdempotentProduceCancellation()) // what may be stored or not is given up too, and comes again
+	}
+	cl, err := l.cfg.Dial(append(opts,
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(markCommitPeriod),
 		kgo.ProducerLinger(0),
 		kgo.BlockRebalanceOnPoll(),
@@ -169,6 +179,24 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		l.endStopped(ctx, &err)
 		cl.CloseAllowingRebalance()
 	}()
+	defer s.watch(hard, cl)()
+	settled := func(partitions []topicPartition) {
+		_ = f.settle() // whose error ends the session
+		// What was acknowledged is marked, and setting offsets would forget the marks.
+		if err := cl.CommitMarkedOffsets(guarded); err != nil {
+			l.log.Warn().Err(err).Msg("commit of what was acknowledged before partitions that wait failed; it may be answered again")
+		}
+		back, at := map[string]map[int32]kgo.EpochOffset{}, cl.CommittedOffsets()
+		for _, tp := range partitions {
+			if o, ok := at[tp.topic][tp.partition]; ok {
+				if back[tp.topic] == nil {
+					back[tp.topic] = map[int32]kgo.EpochOffset{}
+				}
+				back[tp.topic][tp.partition] = o
+			}
+		}
+		cl.SetOffsets(back)
+	}
 	var backoff time.Duration
 	for {
 		in, err := s.poll(polling, cl, cl.PollRecords)
@@ -179,6 +207,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 			return cutShort(ctx, polling)
 		case in.empty():
 			recycle(in.fetches)
+			s.dests.tend(settled)
 			cl.AllowRebalance()
 			continue
 		}
@@ -218,7 +247,23 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 				return err
 			}
 		}
+		s.dests.tend(settled)
 		cl.AllowRebalance()
+	}
+}
+
+// landed counts a batch that was acknowledged. Where some of its partitions wait, their records come
+// again, and are counted then; what else was to be told of the batch is not told.
+func (l *Lane) landed(b *flight, whole bool) {
+	if whole {
+		l.done(b.outbox, b.records)
+		return
+	}
+	l.Stats.Aborted.Add(1)
+	for topic, partitions := range b.ends {
+		for partition, end := range partitions {
+			l.Stats.Records.Add(end.Offset - b.starts[topic][partition].Offset)
+		}
 	}
 }
 

@@ -26,9 +26,11 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 		return fmt.Errorf("%w: %w", errConfiguration, err)
 	}
 	out := newOutbox(nil)
+	out.knows, out.abandon = s.dests.knowsTopic(), sess.Client().UnsafeAbortBufferedRecords
 	defer out.open.Wait() // the client uses what was published until every promise is kept
 	defer sess.CloseAllowingRebalance()
 	defer l.endStopped(ctx, &err)
+	defer s.watch(hard, sess.Client())()
 	// Takes over the transactional id at once, and not with the first message: that ends what
 	// a killed lane of the same name left open, and the group's offsets cannot be read before.
 	if _, _, err := sess.Client().ProducerID(ctx); err != nil {
@@ -39,6 +41,7 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 	}
 	var backoff time.Duration
 	for {
+		s.dests.tend(nil) // the transaction before was aborted, which has returned all partitions to where they go on
 		in, err := s.poll(polling, sess.Client(), sess.PollRecords)
 		switch {
 		case err != nil:
@@ -51,7 +54,7 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 		}
 		aside := in.aside
 		times := s.assigned.setAside(aside)
-		committed, failed, err := l.round(guarded, sess, out, in, h)
+		committed, failed, err := s.round(guarded, sess, out, in, h)
 		if err != nil {
 			return err
 		}
@@ -82,13 +85,16 @@ var (
 )
 
 // round answers one batch in one transaction. failed tells, of a transaction that was aborted,
-// whether its batch failed; otherwise a rebalance aborted it.
-func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, out *outbox, in *polled, h Handler) (committed, failed bool, err error) {
+// whether its batch failed; otherwise a rebalance aborted it, or a destination that has refused
+// messages, and the partitions wait that these answer.
+func (s *laneSession) round(hard context.Context, sess *kgo.GroupTransactSession, out *outbox, in *polled, h Handler) (committed, failed bool, err error) {
+	l := s.Lane
 	if err := sess.Begin(); err != nil {
 		return false, false, fmt.Errorf("begin a transaction: %w", err)
 	}
 	out.reset()
 	fault := l.handle(hard, h, in, out)
+	blamed := false
 	if fault == nil {
 		out.send(hard, sess.Produce)
 		// End commits although a message was refused before it was sent: ask first.
@@ -96,18 +102,30 @@ func (l *Lane) round(hard context.Context, sess *kgo.GroupTransactSession, out *
 			return false, false, fmt.Errorf("flush %d messages: %w", out.published, err)
 		}
 		out.open.Wait()
-		fault = out.failure()
+		if fault = out.failure(); fault != nil {
+			blamed, _ = s.dests.blame(out, partitionsOf(in.fetches))
+		}
 	}
-	if fault != nil {
+	if fault != nil && !blamed {
 		l.failed(fault, len(in.records))
 	}
 	committed, err = sess.End(hard, kgo.TransactionEndTry(fault == nil))
+	if l.cfg.Origin != nil && fault == nil && errors.Is(err, kerr.TransactionAbortable) && errors.Is(err, kerr.UnknownTopicID) {
+		// A topic was made again behind what was produced to it. That was aborted, and comes again.
+		out.open.Wait()
+		l.Stats.Aborted.Add(1)
+		sess.Client().PurgeTopicsFromProducing(out.topics()...)
+		return false, false, nil
+	}
 	if err != nil {
 		return false, false, fmt.Errorf("end the transaction of %d records: %w", len(in.records), errors.Join(err, fault))
 	}
 	out.open.Wait()
 	if !committed {
 		l.Stats.Aborted.Add(1)
+		if blamed {
+			return false, false, nil
+		}
 		if errors.Is(fault, kerr.UnknownTopicID) { // deleted, and perhaps made again: only a new session learns the new topic's id
 			return false, true, fault
 		}

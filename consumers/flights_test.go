@@ -23,7 +23,7 @@ func TestFlightsMarkContiguously(t *testing.T) {
 			mark: func(ends map[string]map[int32]kgo.EpochOffset) { marked = append(marked, ends["t"][0].Offset) },
 			fail: func(err error) { failure = err },
 		}
-		f.committed = func(b *flight) { require.Len(t, marked, b.records, "marked before it is told") }
+		f.committed = func(b *flight, _ bool) { require.Len(t, marked, b.records, "marked before it is told") }
 		f.moved.L = &f.mu
 		n := rapid.IntRange(1, maxFlights).Draw(t, "batches")
 		failing := rapid.IntRange(0, 2*maxFlights).Draw(t, "failing")

@@ -52,6 +52,16 @@ type LaneConfig struct {
 	// SetAside publishes the dead letter of a record batch that cannot be read. It is needed
 	// where Unreadable is UnreadableSkip, and is called by the goroutine that calls the handler.
 	SetAside func(batch *UnreadableBatchError, out Publisher)
+	// Origin, if set, returns which request a message answers; ok is false where that is not to be
+	// said. It is asked of messages that could not be produced. Where that is by fault of their
+	// topic, the partitions of these requests wait: they are paused, nothing of them is committed,
+	// and the others go on. The topic is looked at until it takes what it has refused, and then
+	// they go on. Without Origin, and after every other fault, the batch fails as a whole. It may be
+	// called by several goroutines, and must not block.
+	Origin func(m schemas.Message) (source Source, ok bool)
+	// Awaited, if set, is told of all partitions of the lane that wait for a topic, at each change.
+	// It may be called by several goroutines, one at a time, and must not block.
+	Awaited func(awaited []Awaited)
 	// Health, if set, is told what failed, and nil when a batch was committed, or when a new
 	// session has its partitions after one that failed; while partitions are stopped it is told
 	// which instead, and until the lane has begun to read, from NewLane on, what it waits for. It may
@@ -62,7 +72,8 @@ type LaneConfig struct {
 // Publisher takes messages into the batch that is being handled.
 type Publisher interface {
 	// Publish needs its message's bytes unchanged until the batch has ended; those of Buffer
-	// and of the batch's records are. A message that cannot be produced fails the batch. It is
+	// and of the batch's records are. A message that cannot be produced fails the batch, or the
+	// part of it that it answers (LaneConfig.Origin). It is
 	// sent when the handler has returned. Where several records become more than a batch can
 	// hold, their batch has failed, and Handle's context ends.
 	Publish(m schemas.Message)
@@ -99,9 +110,10 @@ type Lane struct {
 	polls *appetite
 	Stats LaneStats
 
-	reopened atomic.Bool            // a session has failed, and the next one has no partitions yet
-	stalls   atomic.Pointer[stalls] // of the session
-	held     atomic.Pointer[held]   // of the session
+	reopened atomic.Bool                  // a session has failed, and the next one has no partitions yet
+	stalls   atomic.Pointer[stalls]       // of the session
+	held     atomic.Pointer[held]         // of the session
+	dests    atomic.Pointer[destinations] // of the session
 	waiting  *waiting
 	reading  *reading
 }
@@ -196,6 +208,9 @@ func (l *Lane) options(hard context.Context, assigned *assignments) []kgo.Opt {
 	if id := l.staticInstance(); id != "" {
 		opts = append(opts, kgo.InstanceID(id))
 	}
+	if l.cfg.Origin != nil {
+		opts = append(opts, kgo.UnknownTopicRetries(0)) // a topic that is not there is noticed at once, and looked at beside the lane
+	}
 	return append(opts,
 		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.revoked), kgo.AdjustFetchOffsetsFn(func(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 			l.released()
@@ -223,10 +238,11 @@ func (l *Lane) staticInstance() string {
 }
 
 func (l *Lane) maxBytes(topic string) int32 {
-	if l.cfg.MaxBytes == nil {
-		return schemas.MaxResultBytes
+	most := int32(schemas.MaxResultBytes)
+	if l.cfg.MaxBytes != nil {
+		most = int32(l.cfg.MaxBytes(topic))
 	}
-	return int32(l.cfg.MaxBytes(topic))
+	return l.dests.Load().limit(topic, most)
 }
 
 func (l *Lane) lost(partitions map[string][]int32) {
@@ -246,6 +262,7 @@ func (l *Lane) revoked(_ context.Context, cl *kgo.Client, partitions map[string]
 	l.lost(partitions)
 	l.waiting.gone(partitions)
 	l.reading.gone(partitions)
+	l.dests.Load().gone(partitions)
 	if s := l.stalls.Load(); s != nil {
 		s.forget(cl, partitions)
 	}

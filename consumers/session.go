@@ -60,6 +60,17 @@ const maxBatchBytes = 128 << 20
 // errConfiguration is a session that cannot be opened however often it is tried.
 var errConfiguration = errors.New("the Kafka settings are not usable")
 
+// partitionsOf returns the partitions of which a poll has brought records.
+func partitionsOf(fetches kgo.Fetches) map[topicPartition]bool {
+	of := map[topicPartition]bool{}
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		if len(p.Records) > 0 {
+			of[topicPartition{p.Topic, p.Partition}] = true
+		}
+	})
+	return of
+}
+
 // converter turns fetched records into schemas.Record. Its memory is reused:
 // records are valid until the next reset.
 type converter struct {

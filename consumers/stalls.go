@@ -69,14 +69,18 @@ func (s *stalls) err() error {
 
 // strip takes out of a poll what it has brought of partitions that are stopped.
 func (s *stalls) strip(fetches kgo.Fetches) {
-	if s.n.Load() == 0 {
-		return
+	if s.n.Load() > 0 {
+		strip(fetches, s.has)
 	}
+}
+
+// strip takes out of a poll what it has brought of partitions that are not to be read.
+func strip(fetches kgo.Fetches, unread func(topic string, partition int32) bool) {
 	for i := range fetches {
 		for j := range fetches[i].Topics {
 			t := &fetches[i].Topics[j]
 			for k := range t.Partitions {
-				if s.has(t.Topic, t.Partitions[k].Partition) {
+				if unread(t.Topic, t.Partitions[k].Partition) {
 					t.Partitions[k].Records = nil
 				}
 			}

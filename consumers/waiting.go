@@ -55,20 +55,32 @@ func (w *waiting) gone(partitions map[string][]int32) {
 	}
 }
 
+// of returns the partitions of a topic that the lane has.
+func (w *waiting) of(topic string) []int32 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.partitions(topic)
+}
+
+// partitions is of for whoever holds mu.
+func (w *waiting) partitions(topic string) []int32 {
+	var out []int32
+	for tp := range w.assigned {
+		if tp.topic == topic {
+			out = append(out, tp.partition)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // err names the partitions that wait, and says why; nil if none does.
 func (w *waiting) err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var errs []error
 	for _, topic := range slices.Sorted(maps.Keys(w.why)) {
-		var partitions []int32
-		for tp := range w.assigned {
-			if tp.topic == topic {
-				partitions = append(partitions, tp.partition)
-			}
-		}
-		if len(partitions) > 0 {
-			slices.Sort(partitions)
+		if partitions := w.partitions(topic); len(partitions) > 0 {
 			errs = append(errs, fmt.Errorf("partitions %v of topic %s wait: %w", partitions, topic, w.why[topic]))
 		}
 	}

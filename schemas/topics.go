@@ -176,6 +176,7 @@ type TopicSpec struct {
 	Partitions        int32
 	ReplicationFactor int16
 	Config            map[string]string // Kafka topic configuration
+	Follows           string            // a topic than which it must not have fewer partitions; "": none
 }
 
 // TopicSettings are the sizes that an operator chooses.
@@ -191,7 +192,7 @@ type TopicSettings struct {
 // compaction and the largest record.
 func (t Topics) Specs(models []string, s TopicSettings) []TopicSpec {
 	stream := func(name string, partitions int32) TopicSpec {
-		return TopicSpec{name, partitions, s.ReplicationFactor, map[string]string{
+		return TopicSpec{Name: name, Partitions: partitions, ReplicationFactor: s.ReplicationFactor, Config: map[string]string{
 			"cleanup.policy": "delete", "max.message.bytes": strconv.Itoa(t.MaxBytes(name)),
 			"retention.ms": strconv.FormatInt(s.Retention.Milliseconds(), 10), "retention.bytes": strconv.FormatInt(s.RetentionBytes, 10),
 		}}
@@ -210,15 +211,15 @@ func (t Topics) Specs(models []string, s TopicSettings) []TopicSpec {
 	feedback.Config["message.timestamp.type"] = "LogAppendTime"
 	var specs []TopicSpec
 	for _, m := range models {
-		specs = append(specs,
-			stream(t.RequestsOf(m), s.Partitions),
-			stream(t.ResultsOf(m), s.Partitions))
+		results := stream(t.ResultsOf(m), s.Partitions)
+		results.Follows = t.RequestsOf(m) // results take their request's partition number
+		specs = append(specs, stream(t.RequestsOf(m), s.Partitions), results)
 	}
 	return append(specs,
 		stream(t.Observations, s.Spread),
 		kept(t.DeadLetters, 1),
 		feedback,
-		TopicSpec{t.Control, 1, s.ReplicationFactor, map[string]string{
+		TopicSpec{Name: t.Control, Partitions: 1, ReplicationFactor: s.ReplicationFactor, Config: map[string]string{
 			"cleanup.policy": "compact", "max.message.bytes": strconv.Itoa(t.MaxBytes(t.Control)),
 		}},
 		kept(t.Events, 1),

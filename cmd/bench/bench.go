@@ -20,6 +20,8 @@ type Options struct {
 	Dir     string   // data lie in a new folder of it meanwhile
 	Beside  bool     // beside the model lie one whose artifact is broken, and a draft
 	Sizes   *Sizes   // nil: as Quick says
+
+	Destinations bool // measure what neighbours notice of a destination that is gone, and nothing else
 }
 
 // ErrUsage says that the options ask for what there is not.
@@ -111,6 +113,9 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 		return err
 	}
 	defer h.kafka.close()
+	if o.Destinations {
+		return h.runDestinations(ctx, stdout)
+	}
 	if err := h.measure(ctx); err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ type Metrics struct {
 	queue       prometheus.Histogram
 	failed      *prometheus.GaugeVec // model, version
 	readers     *role.Readers
+	waiting     *prometheus.GaugeVec // model, topic
 }
 
 // NewMetrics registers them.
@@ -57,7 +58,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "millrace_model_failed", Help: "1 while the version that is to serve the model cannot (its files, its trial, its topics; /readyz says why), 0 when it serves.",
 		}, []string{"model", "version"}),
 	}
-	registry.MustRegister(m.failed, m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue, m.readers)
+	m.waiting = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "millrace_partitions_waiting", Help: "Partitions of the model's requests that wait, since the topic does not take what answers them (/readyz says why, and what mends it).",
+	}, []string{"model", "topic"})
+	registry.MustRegister(m.waiting, m.failed, m.requests, m.deadLetters, m.repeated, m.inference, m.executions, m.scoring, m.latency, m.queue, m.readers)
 	return m
 }
 

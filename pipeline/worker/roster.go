@@ -28,9 +28,11 @@ type roster struct {
 	admin *consumers.Admin
 	lanes []servingLane
 
-	mu   sync.Mutex
-	told map[string]string // of each model that is failed, what was last told of it
-	refs map[string]inference.Ref
+	mu      sync.Mutex
+	told    map[string]string // of each model that is failed, what was last told of it
+	refs    map[string]inference.Ref
+	awaited map[int][]consumers.Awaited // by lane
+	unready map[string]bool             // models that wait, by what readiness was told last
 }
 
 // servingLane is a lane with its handler.
@@ -141,7 +143,7 @@ func (r *roster) needs(ctx context.Context, m *inference.Model) error {
 	}
 	if n[results] < n[requests] {
 		return &notYetError{fmt.Errorf("topic %s has %d partitions and %s has %d: results take their request's partition number; "+
-			"set topics.partitions and run `millrace topics apply`", results, n[results], requests, n[requests])}
+			"`millrace topics apply` adds them", results, n[results], requests, n[requests])}
 	}
 	encoding := r.env.Config.Worker.Codec(name)
 	if encoding != codec.Avro && encoding != codec.Protobuf {
@@ -200,7 +202,7 @@ func (r *roster) fail(ref inference.Ref, err error) {
 			l.lane.Wait(cfg.Topics.RequestsOf(ref.Name), fmt.Errorf("model %s is failed", ref.Name))
 		}
 	}
-	r.env.Ready.Set(partOf(ref), fmt.Sprintf("failed: %s; %s", reason, then))
+	r.env.Ready.Set(partOf(ref.Name), fmt.Sprintf("failed: %s; %s", reason, then))
 	if r.changed(ref, reason) {
 		r.env.Log.Error().Err(err).Str("model", ref.Name).Str("version", ref.Version).Msg("the model is failed: " + then + "; the others serve")
 	}
@@ -210,8 +212,11 @@ func (r *roster) fail(ref inference.Ref, err error) {
 // serves tells that a model serves.
 func (r *roster) serves(ref inference.Ref) {
 	if r.changed(ref, "") { // it was failed
-		r.env.Ready.Set(partOf(ref), "")
+		r.env.Ready.Set(partOf(ref.Name), "")
 	}
+	r.mu.Lock()
+	r.tellWaits()
+	r.mu.Unlock()
 	r.parts.metrics.failed.WithLabelValues(ref.Name, ref.Version).Set(0)
 	r.env.Log.Info().Str("model", ref.Name).Str("version", ref.Version).Int("lanes", len(r.lanes)).Msg("model ready")
 }
@@ -229,4 +234,4 @@ func (r *roster) changed(ref inference.Ref, reason string) bool {
 }
 
 // partOf is what readiness calls a model.
-func partOf(ref inference.Ref) string { return "model " + ref.Name }
+func partOf(model string) string { return "model " + model }

@@ -26,7 +26,7 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 	defer admin.Close()
 	r := &roster{
 		env: env, admin: admin, parts: workerParts{runtime: catalog.Runtimes(env.Log), past: admin, metrics: m},
-		told: map[string]string{}, refs: map[string]inference.Ref{},
+		told: map[string]string{}, refs: map[string]inference.Ref{}, awaited: map[int][]consumers.Awaited{}, unready: map[string]bool{},
 	}
 	if env.Config.Registry.URL != "" {
 		client, err := registry.New(env.Config.Registry.Client())
@@ -50,7 +50,7 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 	start := newStarter(env.Config, env.Log, admin)
 	for lane := range env.Config.Worker.Lanes {
 		h := newLaneHandler(env, lane, router, r.parts)
-		l := newLane(env, h, start)
+		l := newLane(env, h, start, r)
 		m.readers.Watch(env.Config.Topics.ModelOf, l)
 		r.lanes = append(r.lanes, servingLane{h, l})
 	}
@@ -91,7 +91,7 @@ func allFailed(all []loaded) error {
 	return errors.Join(errs...)
 }
 
-func newLane(env *role.Env, h *laneHandler, start *starter) *consumers.Lane {
+func newLane(env *role.Env, h *laneHandler, start *starter, r *roster) *consumers.Lane {
 	var lost func(map[string][]int32)
 	if h.repeats != nil {
 		lost = h.repeats.forget
@@ -102,5 +102,6 @@ func newLane(env *role.Env, h *laneHandler, start *starter) *consumers.Lane {
 		Instance: env.Config.Instance, Lane: h.lane, TopicPrefix: env.Config.Topics.Requests,
 		MaxRecords: env.Config.Worker.MaxBatchRows, MaxBytes: env.Config.Topics.MaxBytes, TransactionTimeout: env.Config.Worker.TransactionTimeout,
 		Start: start.Start, Lost: lost, SetAside: h.setAside, Health: env.Health(h.lane),
+		Origin: originOf(env.Config.Topics.Topics), Awaited: func(awaited []consumers.Awaited) { r.waits(h.lane, awaited) },
 	}, env.Log)
 }
