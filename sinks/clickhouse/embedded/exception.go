@@ -78,3 +78,7 @@ func (e *exception) status() int {
 	}
 	return http.StatusInternalServerError
 }
+
+func bodyCut(err error) *exception {
+	return newException(codeCannotReadAllData, "Cannot read all of the request's body, nothing was run: %s", err)
+}

@@ -87,7 +87,7 @@ var pages = []string{"/play", "/dashboard", "/binary", "/merges", "/js"}
 // hint says to a browser what it has come to.
 func (e *Engine) hint(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
-	fmt.Fprintf(w, `This is the embedded ClickHouse %[2]s of millrace. It has no page: it answers queries, as ClickHouse's HTTP interface does.
+	text := fmt.Sprintf(`This is the embedded ClickHouse %[2]s of millrace. It has no page: it answers queries, as ClickHouse's HTTP interface does.
 
   curl 'http://%[1]s' -d 'SHOW TABLES FROM millrace'
   curl 'http://%[1]s/?default_format=PrettyCompact' -d 'SELECT * FROM millrace.events ORDER BY 1 DESC LIMIT 10'
@@ -99,7 +99,8 @@ clickhouse-<port>.password in the folder embedded.dir:
   curl 'http://%[1]s' -u default:$(cat data/clickhouse-8123.password) -d 'CREATE DATABASE mine'
 
 clickhouse-connect, SQLAlchemy, JDBC, clickhouse-go and Grafana connect as they connect to a server.
-`, r.Host, e.version) //nolint:gosec // no type that a browser renders, and nosniff
+`, r.Host, e.version)
+	_, _ = io.WriteString(w, text) //nolint:gosec // no type that a browser renders, and nosniff; it fails when the client has gone
 }
 
 // checkOrigin keeps out pages of other sites that a browser on this machine shows: by the Host
@@ -448,8 +449,4 @@ func checkRows(rows *os.File, size int64, check func(text string) error) error {
 	}
 	err = check(unsafe.String(&data[0], len(data))) //nolint:gosec // read only, and until it is unmapped
 	return errors.Join(err, unix.Munmap(data))
-}
-
-func bodyCut(err error) *exception {
-	return newException(codeCannotReadAllData, "Cannot read all of the request's body, nothing was run: %s", err)
 }
