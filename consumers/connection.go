@@ -11,7 +11,7 @@ import (
 type Connection struct {
 	Brokers  []string
 	ClientID string
-	// Compression is that of what is produced, but observations.
+	// Compression is that of what is produced, but observations; "" is snappy.
 	Compression schemas.Compression
 }
 
