@@ -22,6 +22,7 @@ type compressor struct {
 // the configuration refuses, is none.
 func compression(c schemas.Compression) kgo.Opt {
 	codec := map[schemas.Compression]kgo.CompressionCodec{
+		"":                        kgo.SnappyCompression(),
 		schemas.CompressionGzip:   kgo.GzipCompression().WithLevel(1), // half of the CPU of the usual 6, for a tenth more bytes
 		schemas.CompressionSnappy: kgo.SnappyCompression(),
 		schemas.CompressionLZ4:    kgo.Lz4Compression(),

@@ -13,13 +13,17 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// TestCompression: what is produced is compressed as configured, and not at all unless it is;
+// TestCompression: what is produced is compressed as configured, and by snappy where nothing is;
 // observations are always compressed by snappy.
 func TestCompression(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, sharedAddr)
-	for i, compression := range []schemas.Compression{"", schemas.CompressionNone, schemas.CompressionGzip, schemas.CompressionSnappy, schemas.CompressionLZ4, schemas.CompressionZstd} {
-		want := uint8(max(0, i-1))
+	for i, compression := range []schemas.Compression{schemas.CompressionNone, schemas.CompressionGzip, schemas.CompressionSnappy, schemas.CompressionLZ4, schemas.CompressionZstd, ""} {
+		want := uint8(i)
+		if compression == "" {
+			want = uint8(kgo.CodecSnappy)
+		}
+
 		results, observations := f.topic(fmt.Sprint("results", i), 1, nil), f.topic(fmt.Sprint("observations", i), 1, nil)
 		conn := f.conn
 		conn.Compression = compression

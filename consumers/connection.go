@@ -14,7 +14,7 @@ import (
 type Connection struct {
 	Brokers  []string
 	ClientID string
-	// Compression is that of what is produced, but observations.
+	// Compression is that of what is produced, but observations; "" is snappy.
 	Compression schemas.Compression
 	TLS         *link.Dialer      // nil: plain text
 	SASL        *link.Credentials // nil: none

@@ -19,7 +19,7 @@ const (
 	CompressionZstd   Compression = "zstd"
 )
 
-// Validate refuses other words. None at all is CompressionNone.
+// Validate refuses other words. None at all is CompressionSnappy.
 func (c Compression) Validate() error {
 	if c == "" || slices.Contains([]Compression{CompressionNone, CompressionGzip, CompressionSnappy, CompressionLZ4, CompressionZstd}, c) {
 		return nil

@@ -232,7 +232,7 @@ func Default() Config {
 		DrainTimeout: 30 * time.Second,
 		Log:          Log{Level: "info", Format: "console"},
 		HTTP:         HTTP{Addr: "127.0.0.1:8080"},
-		Kafka:        Kafka{Brokers: []string{"127.0.0.1:9092"}, ClientID: "millrace", SessionTimeout: 10 * time.Second, CompressionType: schemas.CompressionNone},
+		Kafka:        Kafka{Brokers: []string{"127.0.0.1:9092"}, ClientID: "millrace", SessionTimeout: 10 * time.Second, CompressionType: schemas.CompressionSnappy},
 		Consumers:    Consumers{Unreadable: consumers.UnreadableStop},
 		Topics: Topics{schemas.DefaultTopics(), schemas.TopicSettings{
 			Partitions: 4, ReplicationFactor: -1, Retention: 7 * 24 * time.Hour, RetentionBytes: -1, Spread: 1,

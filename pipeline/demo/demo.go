@@ -332,7 +332,7 @@ func (d *demo) await(ctx context.Context, ended *outcome, what string, patience 
 // the producer keeps until they are acknowledged.
 func (d *demo) send(ctx context.Context, source *flights.Source) error {
 	connection := d.cfg.Kafka.Connection()
-	connection.ClientID, connection.Compression = "millrace-demo", schemas.CompressionSnappy // only workers read them
+	connection.ClientID = "millrace-demo"
 	producer, err := kafka.NewProducer(connection.Dial, maxUnanswered, d.cfg.Topics.MaxBytes)
 	if err != nil {
 		return err
