@@ -86,7 +86,7 @@ func Open(o Options) (*Client, error) {
 	c := &Client{
 		fleet: &fleet{
 			addresses: addresses, username: o.Username, password: o.PasswordFrom, certified: o.TLS.CertFile != "",
-			dialer: dialer, log: o.Logger,
+			dialer: dialer, hello: helloTimeout, log: o.Logger,
 		},
 		storage: o.Storage, log: o.Logger,
 		answerTimeout: answerTimeout, insertTimeout: insertTimeout,

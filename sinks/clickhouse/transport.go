@@ -41,6 +41,7 @@ type fleet struct {
 	// certified says that the certificate of the connection is what lets the user in.
 	certified bool
 	dialer    *link.Dialer
+	hello     time.Duration // helloTimeout, but in tests
 	log       zerolog.Logger
 
 	used atomic.Int64 // index of the server in use
@@ -56,7 +57,7 @@ func (f *fleet) failed(server int, err error) {
 
 // of returns a fleet of some of the servers.
 func (f *fleet) of(addresses []Address) *fleet {
-	return &fleet{addresses: addresses, username: f.username, password: f.password, certified: f.certified, dialer: f.dialer, log: f.log}
+	return &fleet{addresses: addresses, username: f.username, password: f.password, certified: f.certified, dialer: f.dialer, hello: f.hello, log: f.log}
 }
 
 // transport is an http.RoundTripper of one connection of clickhouse-go, which uses it for one
@@ -150,7 +151,7 @@ func (t *transport) ask(r *http.Request, body *sparedBody, server int, bounded b
 	stop := func() bool { return true }
 	if bounded && !t.greeted {
 		bound, cancel := context.WithCancelCause(ctx)
-		timer := time.AfterFunc(helloTimeout, func() { cancel(fmt.Errorf("no answer within %s", helloTimeout)) })
+		timer := time.AfterFunc(t.fleet.hello, func() { cancel(fmt.Errorf("no answer within %s", t.fleet.hello)) })
 		stop = timer.Stop // the body of the answer is read without a bound
 		ctx = bound
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -69,7 +70,11 @@ func start() (stop func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	engine, err := embedded.Open(embedded.Config{Dir: dir})
+	err = os.WriteFile(filepath.Join(dir, "config.xml"), []byte(engineConfig), 0o600)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	engine, err := embedded.Open(embedded.Config{Dir: dir, AllowExternal: true}) // a Distributed table names a host
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -87,6 +92,17 @@ func start() (stop func() error, err error) {
 		return errors.Join(<-served, os.RemoveAll(dir))
 	}, nil
 }
+
+// OneShard is a cluster of which the engine is the only server. It has no port to be reached at, and
+// needs none.
+const OneShard = "one_shard"
+
+const engineConfig = `<clickhouse>
+    <merge_tree><auto_statistics_types></auto_statistics_types></merge_tree>
+    <tcp_port>9000</tcp_port>
+    <remote_servers><` + OneShard + `><shard><replica><host>127.0.0.1</host><port>9000</port></replica></shard></` + OneShard + `></remote_servers>
+</clickhouse>
+`
 
 // Client returns a client of a new database, migrated, which the test's end drops.
 func Client(tb testing.TB) *clickhouse.Client {
