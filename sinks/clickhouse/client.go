@@ -333,6 +333,7 @@ func (c *Client) InsertRows(ctx context.Context, table string, rows any) error {
 	if err := b.Send(); err != nil {
 		return fmt.Errorf("insert %d rows into %s: %w", v.Len(), table, c.told(err))
 	}
+	c.cluster.caught.Store(0)
 	return nil
 }
 

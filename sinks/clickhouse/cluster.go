@@ -78,7 +78,7 @@ type clustered struct {
 	mu    sync.Mutex
 	known *topology
 	turn  atomic.Uint64 // of shards that inserts go to
-	// caught is the server, counted from 1, whose small tables were seen to have caught up.
+	// caught is the server, counted from 1, whose small tables have caught up; 0: none.
 	caught atomic.Int64
 }
 
@@ -110,10 +110,8 @@ func (c *Client) discover(ctx context.Context, t *topology) error {
 		Others []string `ch:"others"`
 		Engine string   `ch:"engine"`
 	}
-	err := within(ctx, c.answerTimeout, func(ctx context.Context) error {
-		return c.told(c.conn.Select(ctx, &about, "SELECT uniqExactIf(shard_num, cluster = ?) AS shards, groupUniqArray(toString(cluster)) AS others, "+
-			"toString((SELECT any(engine) FROM system.databases WHERE name = ?)) AS engine FROM system.clusters", c.storage.Cluster, c.storage.Database))
-	})
+	err := c.askFirst(ctx, &about, "SELECT uniqExactIf(shard_num, cluster = ?) AS shards, groupUniqArray(toString(cluster)) AS others, "+
+		"toString((SELECT any(engine) FROM system.databases WHERE name = ?)) AS engine FROM system.clusters", c.storage.Cluster, c.storage.Database)
 	if err != nil || len(about) != 1 {
 		return fmt.Errorf("ask about cluster %s: %w", c.storage.Cluster, err)
 	}
@@ -133,6 +131,16 @@ func (c *Client) discover(ctx context.Context, t *topology) error {
 		return fmt.Errorf("database %s has the engine Replicated, and cluster %s has %d shards: make the database with the engine Atomic, or name a cluster of one shard", c.storage.Database, c.storage.Cluster, a.Shards)
 	}
 	return c.groupByShard(ctx, t, a.Shards)
+}
+
+// askFirst is Ask for what is asked before it is known that the tables are those of a cluster.
+func (c *Client) askFirst(ctx context.Context, dest any, query string, args ...any) error {
+	return within(ctx, c.answerTimeout, func(ctx context.Context) error {
+		if err := c.conn.Select(ctx, dest, query, args...); err != nil {
+			return fmt.Errorf("%s: %w", firstLine(query), c.told(err))
+		}
+		return nil
+	})
 }
 
 // groupByShard finds out which server is of which shard, by the macro that names of replicas are
@@ -266,8 +274,11 @@ func (s Site) catchUp(ctx context.Context, local string) error {
 	err := within(ctx, s.client.insertTimeout, func(ctx context.Context) error {
 		return s.failed(s.conn.Exec(ctx, "SYSTEM SYNC REPLICA "+s.client.qualified(local)+" LIGHTWEIGHT"))
 	})
-	if exceptionCode(err) == codeUnknownTable {
+	switch exceptionCode(err) {
+	case codeUnknownTable:
 		return nil // nor has any other server: statements ON CLUSTER are run on all that are there
+	case codeReadonly:
+		return nil // who stores nothing may read what there is
 	}
 	if err != nil {
 		return fmt.Errorf("wait until %s has all rows of %s: %w", s.shard.fleet.addresses[s.server], local, err)
@@ -324,9 +335,9 @@ func (c *Client) sequential(ctx context.Context) context.Context {
 	return ch.Context(ctx, ch.WithSettings(ch.Settings{"select_sequential_consistency": 1}))
 }
 
-// caughtUp waits, when the server in use is another one than before, until it has what was
-// written to the small tables through the other: what a monitor has noted, it must find again.
-// Who may only read, and not wait, reads what there is.
+// caughtUp waits, when the server in use is another one than before, or something was written
+// since, until it has what others have written to the small tables through other servers: what a
+// monitor has noted, it must find again, and of what two have written, both must find the first.
 func (c *Client) caughtUp(ctx context.Context) error {
 	if c.storage.Cluster == "" {
 		return nil
@@ -342,11 +353,7 @@ func (c *Client) caughtUp(ctx context.Context) error {
 	if !t.layout.Shared {
 		site := Site{c, &shard{fleet: c.fleet}, int(used), c.servers[used]}
 		for _, table := range kept {
-			err := site.catchUp(ctx, table)
-			if exceptionCode(err) == codeAccessDenied {
-				break
-			}
-			if err != nil {
+			if err := site.catchUp(ctx, table); err != nil {
 				return err
 			}
 		}
@@ -361,7 +368,7 @@ func (c *Client) checkReplicated(ctx context.Context, t *topology) error {
 		Name   string `ch:"name"`
 		Engine string `ch:"engine"`
 	}
-	if err := c.Ask(ctx, &tables, "SELECT name, engine FROM system.tables WHERE database = ? AND endsWith(engine, 'MergeTree') ORDER BY name", c.storage.Database); err != nil {
+	if err := c.askFirst(ctx, &tables, "SELECT name, engine FROM system.tables WHERE database = ? AND endsWith(engine, 'MergeTree') ORDER BY name", c.storage.Database); err != nil {
 		return err
 	}
 	for _, table := range tables {

@@ -47,22 +47,21 @@ func (e addressless) Unwrap() error { return e.error }
 
 // Codes of exceptions that an operator can do something about.
 const (
-	codeUnknownDatabase   = 81
-	codeUnknownSetting    = 115
-	codeReadonly          = 164
-	codeUnknownUser       = 192
-	codeWrongPassword     = 193
-	codeRequiredPassword  = 194
-	codeNoSuchCluster     = 701
-	codeConstraint        = 452
-	codeAccessDenied      = 497
-	codeAuthentication    = 516
-	codeNoDDL             = 392 // the server has no queue of statements ON CLUSTER
-	codeNoCoordination    = 139 // or no Keeper in its configuration, or lacks a macro
-	codeDDLUnfinished     = 159
-	codeTooFewReplicas    = 285
-	codeUnknownStatus     = 319
-	codeUnfinishedReplica = 341
+	codeUnknownDatabase  = 81
+	codeUnknownSetting   = 115
+	codeReadonly         = 164
+	codeUnknownUser      = 192
+	codeWrongPassword    = 193
+	codeRequiredPassword = 194
+	codeNoSuchCluster    = 701
+	codeConstraint       = 452
+	codeAccessDenied     = 497
+	codeAuthentication   = 516
+	codeNoElement        = 139 // no Keeper in the server's configuration, or a macro is missing
+	codeNoKeeper         = 225
+	codeTableReadonly    = 242
+	codeTooFewReplicas   = 285
+	codeKeeper           = 999
 )
 
 // advice is what to do about an exception of the server, "" where its text says enough.
@@ -85,6 +84,10 @@ func (c *Client) advice(e *ch.Exception) string {
 		return "clickhouse.database names it"
 	case codeNoSuchCluster:
 		return "clickhouse.cluster must be one of the server's remote_servers: SELECT DISTINCT cluster FROM system.clusters"
+	case codeNoElement:
+		if c.storage.Cluster != "" {
+			return "clickhouse.cluster needs Keeper, distributed_ddl and the macros shard and replica in the configuration of each server"
+		}
 	case codeTooFewReplicas:
 		return "rows wait in Kafka until enough replicas are there: clickhouse.insert_quorum"
 	}
@@ -94,6 +97,12 @@ func (c *Client) advice(e *ch.Exception) string {
 // told returns an error of the server, or of the way to it, in words for the operator.
 func (c *Client) told(err error) error {
 	if e, ok := errors.AsType[*ch.Exception](err); ok {
+		switch e.Code {
+		case codeNoKeeper, codeTableReadonly, codeKeeper: // another replica may reach Keeper
+			if c.storage.Cluster != "" {
+				c.fleet.failed(int(c.fleet.used.Load()), err)
+			}
+		}
 		if advice := c.advice(e); advice != "" {
 			return fmt.Errorf("%w; %s", err, advice)
 		}

@@ -102,7 +102,7 @@ func (c *Client) ensureDatabase(ctx context.Context) error {
 	var databases []struct {
 		Engine string `ch:"engine"`
 	}
-	if err := c.Ask(ctx, &databases, "SELECT engine FROM system.databases WHERE name = ?", c.storage.Database); err != nil {
+	if err := c.askFirst(ctx, &databases, "SELECT engine FROM system.databases WHERE name = ?", c.storage.Database); err != nil {
 		return err
 	}
 	if len(databases) == 0 {

@@ -230,8 +230,11 @@ func (c *Client) scores(ctx context.Context) (map[string]map[string]string, erro
 		Version string `ch:"version"`
 		Score   string `ch:"score"`
 	}
-	err := c.Ask(ctx, &rows, "SELECT model, version, score FROM "+c.storage.Database+".model_versions FINAL")
+	sites, err := c.Sites(ctx, "model_versions") // other recorders write there, through other servers
 	if err != nil {
+		return nil, err
+	}
+	if err := sites[0].Ask(ctx, &rows, "SELECT model, version, score FROM "+c.storage.Database+".model_versions FINAL"); err != nil {
 		return nil, err
 	}
 	scores := map[string]map[string]string{}

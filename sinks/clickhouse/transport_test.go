@@ -72,7 +72,7 @@ func TestAddresses(t *testing.T) {
 // proxy is a way to the engine of the tests.
 func proxy(t *testing.T, prefix string) http.Handler {
 	t.Helper()
-	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+	forward := &httputil.ReverseProxy{ErrorLog: discardLog(), Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(&url.URL{Scheme: "http", Host: clickhousetest.Addr()})
 		r.Out.URL.Path = "/"
 	}}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -29,10 +30,12 @@ import (
 type Cluster struct {
 	Name     string
 	Database string
-	Addr     []string // of each shard's server
+	Addr     []string // of the servers, by shard
 
 	tb     testing.TB
 	shards int
+
+	stopped []*atomic.Bool // by server
 
 	mu       sync.Mutex
 	requests []Request
@@ -41,20 +44,25 @@ type Cluster struct {
 // Request is what a server was asked.
 type Request struct {
 	Shard    int // from 1
+	Server   int // index in Addr
 	Text     string
 	Settings url.Values
 }
 
-// NewCluster returns a cluster of so many shards, with a database that does not exist. The test's
-// end removes both.
-func NewCluster(tb testing.TB, shards int) *Cluster {
+// NewCluster returns a cluster of so many shards, each of so many servers, with a database that does
+// not exist. The test's end removes both.
+func NewCluster(tb testing.TB, shards, servers int) *Cluster {
 	tb.Helper()
 	c := &Cluster{Name: "main", Database: NewDatabase(tb), tb: tb, shards: shards}
 	conn := Conn(tb)
 	for k := 1; k <= shards; k++ {
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.serve(w, r, k) }))
-		tb.Cleanup(s.Close)
-		c.Addr = append(c.Addr, strings.TrimPrefix(s.URL, "http://"))
+		for range servers {
+			server := len(c.Addr)
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.serve(w, r, k, server) }))
+			tb.Cleanup(s.Close)
+			c.Addr = append(c.Addr, strings.TrimPrefix(s.URL, "http://"))
+			c.stopped = append(c.stopped, &atomic.Bool{})
+		}
 		if shards > 1 {
 			require.NoError(tb, conn.Exec(tb.Context(), "CREATE DATABASE "+c.of(k)))
 			tb.Cleanup(func() {
@@ -77,6 +85,9 @@ func (c *Cluster) Open(tb testing.TB) *clickhouse.Client {
 	return client
 }
 
+// Stop has a server end every connection.
+func (c *Cluster) Stop(server int) { c.stopped[server].Store(true) }
+
 // Take returns what the servers were asked since the last call.
 func (c *Cluster) Take() []Request {
 	c.mu.Lock()
@@ -95,7 +106,10 @@ var (
 	distributed = regexp.MustCompile(`ENGINE = Distributed\('\w+', '\w+', '(\w+)'\)`)
 )
 
-func (c *Cluster) serve(w http.ResponseWriter, r *http.Request, shard int) {
+func (c *Cluster) serve(w http.ResponseWriter, r *http.Request, shard, server int) {
+	if c.stopped[server].Load() {
+		panic(http.ErrAbortHandler)
+	}
 	query := r.URL.Query()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -109,7 +123,7 @@ func (c *Cluster) serve(w http.ResponseWriter, r *http.Request, shard int) {
 	settings := r.URL.Query()
 	settings.Del("query")
 	c.mu.Lock()
-	c.requests = append(c.requests, Request{shard, text, settings})
+	c.requests = append(c.requests, Request{shard, server, text, settings})
 	c.mu.Unlock()
 	statements := []string{c.alone(text, shard)}
 	if definition.MatchString(text) {

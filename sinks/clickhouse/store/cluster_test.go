@@ -24,7 +24,7 @@ var defines = regexp.MustCompile(`(?m)^(CREATE|ALTER|RENAME|DROP|SYSTEM DROP) `)
 func TestStoreOnACluster(t *testing.T) {
 	for _, shards := range []int{1, 2} {
 		t.Run(fmt.Sprint(shards, " shards"), func(t *testing.T) {
-			cluster := clickhousetest.NewCluster(t, shards)
+			cluster := clickhousetest.NewCluster(t, shards, 2)
 			c := cluster.Open(t)
 			require.NoError(t, c.Migrate(t.Context()))
 			local, distributedTables := "observations_flights", 0
