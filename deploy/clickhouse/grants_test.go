@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,7 +186,7 @@ func record(t *testing.T, c *clickhouse.Client, m *schemas.Manifest) {
 	topics := schemas.DefaultTopics()
 	letter := observetest.Record(topics.DeadLetters, 1, nil, []byte("x"))
 	label := observetest.Record(topics.Feedback, 1, []byte("id"), []byte(`{"model": "flights", "label": 1}`))
-	all := append(records, letter, label)
+	all := slices.Concat(records, []schemas.Record{letter, label})
 	_, err := s.Store(t.Context(), all, false)
 	require.NoError(t, err)
 	next := observetest.Manifest(m.Name, "v2")

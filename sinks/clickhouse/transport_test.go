@@ -8,7 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
+	"log" //nolint:depguard // what net/http takes
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -232,7 +233,7 @@ func TestLinkSentences(t *testing.T) {
 	}
 	exception := func(code int, text string) string {
 		return serve(t, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("X-ClickHouse-Exception-Code", fmt.Sprint(code))
+			w.Header().Set("X-ClickHouse-Exception-Code", strconv.Itoa(code))
 			w.WriteHeader(http.StatusInternalServerError)
 			fmt.Fprintf(w, "Code: %d. DB::Exception: %s", code, text)
 		})
