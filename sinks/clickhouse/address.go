@@ -46,7 +46,7 @@ func ParseAddress(text string, tls link.TLS) (Address, error) {
 		case u.Port() == "":
 			return Address{}, fmt.Errorf("%q: write the port: ClickHouse's own is 8443 for https and 8123 for http, that of a proxy often 443", schemas.PublicAddress(text))
 		}
-		a = Address{Secure: u.Scheme == "https", Host: u.Host, path: strings.TrimRight(u.EscapedPath(), "/")}
+		a = Address{Secure: u.Scheme == "https", Host: u.Host, path: strings.TrimRight(u.Path, "/")}
 	}
 	host, port, err := net.SplitHostPort(a.Host)
 	_, badPort := strconv.ParseUint(port, 10, 16)

@@ -128,8 +128,9 @@ func (c *Client) dial(f *fleet, only, most int) (driver.Conn, error) {
 		// No database: it may not exist yet, and every statement names it. No password: see transport.
 		Auth:     ch.Auth{Username: f.username},
 		Settings: settings,
-		// It bounds all that is tried to open a connection, and the wait for a free one.
-		DialTimeout:  5*time.Second + time.Duration(len(f.addresses))*(connectTimeout+helloTimeout),
+		// It bounds all that is tried to open a connection, and the wait for a free one. A managed
+		// server that sleeps takes long to answer first.
+		DialTimeout:  20*time.Second + time.Duration(len(f.addresses))*(connectTimeout+helloTimeout),
 		ReadTimeout:  5 * time.Minute, // of the response header, which a long query keeps back; see within
 		MaxOpenConns: most,
 		MaxIdleConns: (most + 1) / 2,

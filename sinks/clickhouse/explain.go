@@ -73,8 +73,14 @@ func (c *Client) advice(e *ch.Exception) string {
 		}
 		return "user " + c.fleet.username + " is not let in: check clickhouse.username, and clickhouse.password_file or clickhouse.password"
 	case codeAccessDenied:
+		if !strings.Contains(e.Message, "grant") {
+			return "" // the embedded ClickHouse has reasons of its own, and says them
+		}
 		return "user " + c.fleet.username + " (clickhouse.username) lacks this grant: what each role needs stands in deploy/README.md, ClickHouse"
 	case codeReadonly:
+		if !strings.Contains(e.Message, "readonly mode") {
+			return "" // as that
+		}
 		return "the profile of user " + c.fleet.username + " (clickhouse.username) forbids it: readonly must be 2 for a user that only reads, and 0 for a recorder or monitor, since settings are sent with each query"
 	case codeConstraint:
 		return "the profile of user " + c.fleet.username + " (clickhouse.username) constrains a setting that is sent with each query: let it be changed, or give the user another profile"
@@ -112,8 +118,8 @@ func (c *Client) told(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
 	}
-	if errors.Is(err, ch.ErrAcquireConnTimeout) {
-		return fmt.Errorf("reach clickhouse at %s: %w", c.names(), err)
+	if errors.Is(err, ch.ErrAcquireConnTimeout) { // its words are for programmers
+		return fmt.Errorf("reach clickhouse at %s: no connection in time", c.names())
 	}
 	if e := net.Error(nil); errors.As(err, &e) && e.Timeout() && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("clickhouse at %s: %w", c.names(), err)

@@ -9,9 +9,11 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	ch "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/schemas/link"
@@ -118,6 +120,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		resp, err := t.ask(r, body, server, tries > 0)
 		if err == nil {
 			t.greeted = true
+			_ = body.end() // what it has not read by now, the server does not want
 			return resp, nil
 		}
 		if errors.Is(r.Context().Err(), context.Canceled) {
@@ -128,11 +131,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			t.fleet.failed(server, err)
 		}
 		// A question for the version can be asked again, whatever has become of it.
-		again := errors.As(err, new(unreached)) && !body.read || !t.greeted && r.GetBody != nil
+		again := errors.As(err, new(unreached)) && !body.begun() || !t.greeted && r.GetBody != nil
 		if tries == 0 || !again || r.Context().Err() != nil {
 			return nil, errors.Join(err, body.end())
 		}
-		if body.read {
+		if body.begun() {
 			fresh, err := r.GetBody()
 			if err != nil {
 				return nil, errors.Join(err, body.end())
@@ -168,7 +171,10 @@ func (t *transport) ask(r *http.Request, body *sparedBody, server int, bounded b
 	resp, err := t.http.RoundTrip(asked)
 	stop()
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil && r.Context().Err() == nil {
+		switch cause := context.Cause(ctx); {
+		case errors.Is(cause, ch.ErrAcquireConnTimeout): // its words are for programmers
+			err = errors.New("no answer in time")
+		case cause != nil && r.Context().Err() == nil:
 			err = cause
 		}
 		return nil, explainHTTP(err)
@@ -210,30 +216,67 @@ func (t *transport) prepare(r *http.Request) error {
 // CloseIdleConnections is called when clickhouse-go closes the connection.
 func (t *transport) CloseIdleConnections() { t.http.CloseIdleConnections() }
 
-// sparedBody is a request's body that outlives a try in which nothing of it was read.
+// sparedBody is a request's body that outlives a try in which nothing of it was read. The
+// transport reads and closes it on a goroutine of its own, which may go on after RoundTrip.
 type sparedBody struct {
-	body io.ReadCloser
-	read bool
+	body io.ReadCloser // nil: none
+
+	mu     sync.Mutex
+	read   bool // has been begun
+	ended  bool // will not be read again
+	closed bool
 }
 
+// Read implements io.Reader.
 func (b *sparedBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return 0, http.ErrBodyReadAfterClose
+	}
 	b.read = true
+	b.mu.Unlock()
 	return b.body.Read(p)
 }
 
 // Close implements io.Closer. Before the first Read it does nothing: the body may go to another
 // server.
 func (b *sparedBody) Close() error {
-	if !b.read {
+	b.mu.Lock()
+	passed := b.read || b.ended
+	b.mu.Unlock()
+	if !passed {
 		return nil
 	}
-	return b.body.Close()
+	return b.close()
 }
 
-// end closes a body that nobody will read.
+// begun tells whether something of it has been read.
+func (b *sparedBody) begun() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.read
+}
+
+// end says that no other server will get it. What nobody reads is closed.
 func (b *sparedBody) end() error {
-	if b.body == nil || b.read {
-		return nil // whoever has begun to read it closes it
+	b.mu.Lock()
+	b.ended = true
+	reading := b.read // whoever reads it closes it
+	b.mu.Unlock()
+	if reading {
+		return nil
+	}
+	return b.close()
+}
+
+func (b *sparedBody) close() error {
+	b.mu.Lock()
+	closed := b.closed
+	b.closed = true
+	b.mu.Unlock()
+	if closed || b.body == nil {
+		return nil
 	}
 	return b.body.Close()
 }
