@@ -30,6 +30,8 @@ type Storage struct {
 	Database   string
 	TTLDays    int
 	Durability Durability // "" is DurabilityNone
+	Cluster    string     // of the server's remote_servers, for replicated tables; "" is one server
+	Quorum     string     // how many replicas have an insert that is answered: auto, most of them, or a number; "" is auto
 }
 
 // Durability says when ClickHouse calls a row stored.
@@ -48,7 +50,11 @@ const (
 // around, and new rows expire at once.
 const maxTTLDays = 20_000
 
-var databaseName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,59}$`)
+var (
+	databaseName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,59}$`)
+	clusterName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$`) // other characters need quoting
+	quorum       = regexp.MustCompile(`^(auto|[1-9][0-9]?)?$`)
+)
 
 // Validate checks that the database name needs no quoting.
 func (s Storage) Validate() error {
@@ -60,6 +66,12 @@ func (s Storage) Validate() error {
 	}
 	if s.Durability != "" && s.Durability != DurabilityFsync && s.Durability != DurabilityNone {
 		return fmt.Errorf("clickhouse.durability: must be fsync or none, got %q", s.Durability)
+	}
+	if s.Cluster != "" && !clusterName.MatchString(s.Cluster) {
+		return fmt.Errorf("clickhouse.cluster: %q is no name of a cluster: letters, digits and _ . -, at most 100", s.Cluster)
+	}
+	if !quorum.MatchString(s.Quorum) {
+		return fmt.Errorf("clickhouse.insert_quorum: must be auto or a number of replicas from 1 to 99, got %q", s.Quorum)
 	}
 	return nil
 }

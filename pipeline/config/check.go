@@ -15,6 +15,7 @@ import (
 	"github.com/millrace/millrace/schemas/codec"
 	"github.com/millrace/millrace/schemas/link"
 	"github.com/millrace/millrace/sinks/alerts"
+	"github.com/millrace/millrace/sinks/clickhouse"
 )
 
 // Validate reports every value that makes no sense, by key.
@@ -111,9 +112,9 @@ func (c Config) checkClickHouse(v *violations) {
 	if len(c.ClickHouse.Addr) == 0 {
 		v.bad("clickhouse.addr: at least one host:port is needed")
 	}
-	for _, a := range c.ClickHouse.Addr {
-		v.address("clickhouse.addr", a)
-	}
+	_, err := clickhouse.ParseAddresses(c.ClickHouse.Addr, c.ClickHouse.TLS)
+	v.add(err)
+	v.add(c.ClickHouse.TLS.Validate("clickhouse.tls"))
 	v.add(link.CheckSecret("clickhouse.password", c.ClickHouse.Password, "clickhouse.password_file", c.ClickHouse.PasswordFile))
 	v.add(c.Storage().Validate())
 }

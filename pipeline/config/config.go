@@ -90,7 +90,8 @@ type Topics struct {
 
 // ClickHouse says how ClickHouse is reached, and how long rows live.
 type ClickHouse struct {
-	Addr     []string    `yaml:"addr"` // of the HTTP interface, host:port
+	Addr     []string    `yaml:"addr"` // of the HTTP interface: host:port, or a URL with the path of a proxy
+	TLS      link.TLS    `yaml:"tls"`
 	Username string      `yaml:"username"`
 	Password link.Secret `yaml:"password"`
 	// PasswordFile holds the password, and is read again when it has changed. By default it is
@@ -100,6 +101,11 @@ type ClickHouse struct {
 	TTLDays      int    `yaml:"ttl_days"`
 	// Durability says whether an insert is answered before its rows have reached the disk.
 	Durability schemas.Durability `yaml:"durability"`
+	// Cluster is one of the server's remote_servers, on which tables are replicated; "" is one server.
+	Cluster string `yaml:"cluster"`
+	// InsertQuorum is how many replicas have the rows of an insert that is answered: auto, most of
+	// them, or a number.
+	InsertQuorum string `yaml:"insert_quorum"`
 }
 
 // Models says where versions lie and which of them serve.
@@ -237,7 +243,7 @@ func Default() Config {
 		Topics: Topics{schemas.DefaultTopics(), schemas.TopicSettings{
 			Partitions: 4, ReplicationFactor: -1, Retention: 7 * 24 * time.Hour, RetentionBytes: -1, Spread: 1,
 		}},
-		ClickHouse: ClickHouse{Addr: []string{"127.0.0.1:8123"}, Username: "default", Database: "millrace", TTLDays: 90, Durability: schemas.DurabilityFsync},
+		ClickHouse: ClickHouse{Addr: []string{"127.0.0.1:8123"}, Username: "default", Database: "millrace", TTLDays: 90, Durability: schemas.DurabilityFsync, InsertQuorum: "auto"},
 		Models:     Models{Repository: "models", LoadTimeout: time.Minute, LoadMemory: 4 << 30, Failed: FailedWait, RetryInterval: time.Minute},
 		// Two lanes keep two cores busy: one scores while the other waits for Kafka.
 		Worker: Worker{
@@ -258,5 +264,8 @@ var (
 
 // Storage returns what the tables need to know.
 func (c Config) Storage() schemas.Storage {
-	return schemas.Storage{Database: c.ClickHouse.Database, TTLDays: c.ClickHouse.TTLDays, Durability: c.ClickHouse.Durability}
+	return schemas.Storage{
+		Database: c.ClickHouse.Database, TTLDays: c.ClickHouse.TTLDays, Durability: c.ClickHouse.Durability,
+		Cluster: c.ClickHouse.Cluster, Quorum: c.ClickHouse.InsertQuorum,
+	}
 }

@@ -18,14 +18,16 @@ import (
 // ClickHouseOptions are how every part of this process reaches ClickHouse.
 func (c Config) ClickHouseOptions(log zerolog.Logger) clickhouse.Options {
 	o := clickhouse.Options{
-		Addr: c.ClickHouse.Addr, Username: c.ClickHouse.Username, Storage: c.Storage(), Logger: log,
+		Addr: c.ClickHouse.Addr, TLS: c.ClickHouse.TLS, Username: c.ClickHouse.Username, Storage: c.Storage(), Logger: log,
 		PasswordFrom: link.From("clickhouse.password", c.ClickHouse.Password, "clickhouse.password_file", c.ClickHouse.PasswordFile),
 	}
-	if o.PasswordFrom == nil && len(c.ClickHouse.Addr) == 1 && link.IsLoopback(c.ClickHouse.Addr[0]) {
+	if o.PasswordFrom != nil || len(c.ClickHouse.Addr) != 1 {
+		return o
+	}
+	if a, err := clickhouse.ParseAddress(c.ClickHouse.Addr[0], c.ClickHouse.TLS); err == nil && a.Loopback() && !a.Secure {
 		// The embedded ClickHouse writes its password when it starts, which may be later, or again.
 		// The demo's may run on the same address. Another server there needs no password.
-		addr := c.ClickHouse.Addr[0]
-		o.PasswordFrom = func() (string, error) { return c.Embedded.embeddedPassword(addr) }
+		o.PasswordFrom = func() (string, error) { return c.Embedded.embeddedPassword(a.Host) }
 	}
 	return o
 }

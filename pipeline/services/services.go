@@ -194,6 +194,7 @@ func Start(ctx context.Context, cfg *config.Config, retentionBytes int64, log ze
 	cfg.Kafka.Brokers = []string{s.Kafka.Addr()}
 	cfg.Kafka.TLS, cfg.Kafka.SASL = link.TLS{}, link.SASL{} // of another Kafka
 	cfg.ClickHouse.Addr = []string{s.ClickHouse.Addr()}
+	cfg.ClickHouse.TLS, cfg.ClickHouse.Cluster = link.TLS{}, ""
 	cfg.ClickHouse.Username, cfg.ClickHouse.Password, cfg.ClickHouse.PasswordFile = "default", "", s.passwordFile
 	return s, nil
 }

@@ -2,12 +2,13 @@ package clickhouse
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,19 +18,21 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/link"
 )
 
 // Options say where ClickHouse is and how its tables are kept.
 type Options struct {
-	// Addr is host:port of the HTTP interface. Several are tried in order; they must be
-	// servers of the same tables, and all of them, since a replay asks each what it is doing.
+	// Addr is host:port of the HTTP interface, or a URL; see ParseAddress. Several are tried in
+	// order; they must be servers of the same tables, and all of them, since a replay asks each
+	// what it is doing.
 	Addr     []string
 	Username string // default: "default"
-	Password string
 	// PasswordFrom, unless nil, is asked for the password of each request: it can change. It is
-	// safe for concurrent use.
-	PasswordFrom func() (string, error)
-	TLS          *tls.Config // nil: plain HTTP
+	// safe for concurrent use. Without a password the certificate of TLS, if it has one, is
+	// what the user is let in by.
+	PasswordFrom link.Source
+	TLS          link.TLS
 	Storage      schemas.Storage
 	Logger       zerolog.Logger
 }
@@ -37,11 +40,13 @@ type Options struct {
 // Client is a connection pool to ClickHouse that knows millrace's tables. It is safe for
 // concurrent use.
 type Client struct {
-	conn    driver.Conn
-	addr    []string
-	servers []driver.Conn // one for each addr
+	fleet   *fleet
+	conn    driver.Conn   // to the server in use
+	servers []driver.Conn // one for each address
+	extra   []driver.Conn // to shards
 	storage schemas.Storage
 	log     zerolog.Logger
+	cluster clustered
 
 	answerTimeout, insertTimeout time.Duration // the constants, but in tests
 
@@ -51,12 +56,13 @@ type Client struct {
 	repairing schemas.Lease   // of the last Reconcile, if it may not be over; else zero
 
 	refused sync.Once // logging that settings of tables cannot be changed
+	plain   sync.Once // logging that tables are replicated without a cluster
 
 	locksMu sync.Mutex
 	locks   map[string]*sync.RWMutex // by model; see modelLock
 }
 
-// Open checks the options. It does not connect: Ping does.
+// Open checks the options, and the files that they name. It does not connect: Ping does.
 func Open(o Options) (*Client, error) {
 	if err := o.Storage.Validate(); err != nil {
 		return nil, err
@@ -67,52 +73,81 @@ func Open(o Options) (*Client, error) {
 	if o.Username == "" {
 		o.Username = "default"
 	}
-	options := ch.Options{
-		Protocol: ch.HTTP, // InsertFormat exists there only
-		Addr:     o.Addr,
-		// No database: it may not exist yet, and every statement names it.
-		Auth: ch.Auth{Username: o.Username, Password: o.Password},
-		TLS:  o.TLS,
-		// Queries here differ in their literals: what is compiled for one is of no use to the next.
-		Settings:     ch.Settings{"compile_expressions": 0, "compile_aggregate_expressions": 0, "compile_sort_description": 0},
-		DialTimeout:  10 * time.Second,
-		ReadTimeout:  5 * time.Minute, // of the response header, which a long query keeps back; see within
-		MaxOpenConns: 16,
-		MaxIdleConns: 8,
-		TransportFunc: func(t *http.Transport) (http.RoundTripper, error) {
-			t.WriteBufferSize = 256 << 10 // inserts are large
-			return statements{t, o.PasswordFrom}, nil
-		},
+	addresses, err := ParseAddresses(o.Addr, o.TLS)
+	if err != nil {
+		return nil, err
+	}
+	dialer := o.TLS.Dialer("clickhouse.tls")
+	if o.TLS.On() {
+		if err := dialer.Check(); err != nil {
+			return nil, err
+		}
 	}
 	c := &Client{
-		addr: o.Addr, storage: o.Storage, log: o.Logger,
+		fleet: &fleet{
+			addresses: addresses, username: o.Username, password: o.PasswordFrom, certified: o.TLS.CertFile != "",
+			dialer: dialer, hello: helloTimeout, log: o.Logger,
+		},
+		storage: o.Storage, log: o.Logger,
 		answerTimeout: answerTimeout, insertTimeout: insertTimeout,
 		tables: map[string]bool{}, conflicts: map[string]bool{}, locks: map[string]*sync.RWMutex{},
 	}
-	var err error
-	if c.conn, err = ch.Open(&options); err != nil {
-		return nil, fmt.Errorf("open clickhouse at %s: %w", strings.Join(o.Addr, ", "), err)
+	for _, a := range addresses {
+		if !a.Secure {
+			link.WarnPlainText(o.Logger, "clickhouse", "clickhouse.tls.enabled", o.PasswordFrom != nil, a.Host)
+		}
 	}
-	if len(o.Addr) == 1 {
+	if c.conn, err = c.dial(c.fleet, -1, 16); err != nil {
+		return nil, err
+	}
+	if len(addresses) == 1 {
 		c.servers = []driver.Conn{c.conn}
 		return c, nil
 	}
-	for _, addr := range o.Addr {
-		of := options
-		of.Addr, of.MaxOpenConns, of.MaxIdleConns = []string{addr}, 2, 1
-		conn, err := ch.Open(&of)
+	for i := range addresses {
+		conn, err := c.dial(c.fleet, i, 2)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("open clickhouse at %s: %w", addr, err), c.Close())
+			return nil, errors.Join(err, c.Close())
 		}
 		c.servers = append(c.servers, conn)
 	}
 	return c, nil
 }
 
+// dial returns a pool of at most so many connections to the server in use, or to one of the
+// servers.
+func (c *Client) dial(f *fleet, only, most int) (driver.Conn, error) {
+	// Queries here differ in their literals: what is compiled for one is of no use to the next.
+	settings := ch.Settings{"compile_expressions": 0, "compile_aggregate_expressions": 0, "compile_sort_description": 0}
+	if c.storage.Cluster != "" {
+		maps.Copy(settings, clusterSettings(c.storage.Quorum))
+	}
+	conn, err := ch.Open(&ch.Options{
+		Protocol: ch.HTTP, // InsertFormat exists there only
+		Addr:     []string{f.addresses[max(only, 0)].Host},
+		// No database: it may not exist yet, and every statement names it. No password: see transport.
+		Auth:     ch.Auth{Username: f.username},
+		Settings: settings,
+		// It bounds all that is tried to open a connection, and the wait for a free one. A managed
+		// server that sleeps takes long to answer first.
+		DialTimeout:  20*time.Second + time.Duration(len(f.addresses))*(connectTimeout+helloTimeout),
+		ReadTimeout:  5 * time.Minute, // of the response header, which a long query keeps back; see within
+		MaxOpenConns: most,
+		MaxIdleConns: (most + 1) / 2,
+		TransportFunc: func(base *http.Transport) (http.RoundTripper, error) {
+			return newTransport(base, f, only)
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open clickhouse at %s: %w", c.names(), err)
+	}
+	return conn, nil
+}
+
 // Close closes the idle connections.
 func (c *Client) Close() error {
 	err := c.conn.Close()
-	for _, server := range c.servers {
+	for _, server := range append(slices.Clone(c.servers), c.extra...) {
 		if server != c.conn {
 			err = errors.Join(err, server.Close())
 		}
@@ -123,7 +158,7 @@ func (c *Client) Close() error {
 // Ping checks that a server answers.
 func (c *Client) Ping(ctx context.Context) error {
 	if err := c.conn.Ping(ctx); err != nil {
-		return fmt.Errorf("ping clickhouse: %w", err)
+		return fmt.Errorf("ping clickhouse: %w", c.told(err))
 	}
 	return nil
 }
@@ -134,7 +169,7 @@ func (c *Client) Database() string { return c.storage.Database }
 // Exec runs a statement that returns no rows. Arguments fill "?" or {name:Type}.
 func (c *Client) Exec(ctx context.Context, statement string, args ...any) error {
 	if err := c.conn.Exec(ctx, statement, args...); err != nil {
-		return fmt.Errorf("%s: %w", firstLine(statement), err)
+		return fmt.Errorf("%s: %w", firstLine(statement), c.told(err))
 	}
 	return nil
 }
@@ -142,8 +177,11 @@ func (c *Client) Exec(ctx context.Context, statement string, args ...any) error 
 // Select runs a query and fills dest, a pointer to a slice of structs with `ch:"column"`
 // tags. Arguments fill "?" or {name:Type}.
 func (c *Client) Select(ctx context.Context, dest any, query string, args ...any) error {
-	if err := c.conn.Select(ctx, dest, query, args...); err != nil {
-		return fmt.Errorf("%s: %w", firstLine(query), err)
+	if err := c.caughtUp(ctx); err != nil {
+		return err
+	}
+	if err := c.conn.Select(c.sequential(ctx), dest, query, args...); err != nil {
+		return fmt.Errorf("%s: %w", firstLine(query), c.told(err))
 	}
 	return nil
 }
@@ -159,7 +197,7 @@ func (c *Client) QueryArrow(ctx context.Context, query string) (io.ReadCloser, e
 	}))
 	stream, err := c.conn.QueryFormat(ctx, "ArrowStream", query)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", firstLine(query), err)
+		return nil, fmt.Errorf("%s: %w", firstLine(query), c.told(err))
 	}
 	return stream, nil
 }
@@ -205,9 +243,9 @@ func (c *Client) Tell(ctx context.Context, statement string, args ...any) error 
 func (c *Client) AskEach(ctx context.Context, dest any, done func() bool, query string, args ...any) error {
 	for i, conn := range c.servers {
 		reflect.ValueOf(dest).Elem().SetZero()
-		err := within(ctx, c.answerTimeout, func(ctx context.Context) error { return conn.Select(ctx, dest, query, args...) })
+		err := within(ctx, c.answerTimeout, func(ctx context.Context) error { return c.told(conn.Select(ctx, dest, query, args...)) })
 		if err != nil {
-			return fmt.Errorf("%s: %w", c.addr[i], err)
+			return fmt.Errorf("%s: %w", c.fleet.addresses[i], err)
 		}
 		if done() {
 			return nil
@@ -245,10 +283,14 @@ func (c *Client) Insert(ctx context.Context, table string, columns Columns, leas
 		lock.RLock()
 		defer lock.RUnlock()
 	}
+	conn, local, err := c.intoShard(ctx, table)
+	if err != nil {
+		return err
+	}
 	ctx = ch.Context(ctx, ch.WithSettings(insertSettings()))
-	ctx = context.WithValue(ctx, statementKey{}, columns.statement(c.qualified(table), lease))
+	ctx = context.WithValue(ctx, statementKey{}, columns.statement(c.qualified(local), lease))
 	return within(ctx, c.insertTimeout, func(ctx context.Context) error {
-		return c.conn.InsertFormat(ctx, "ArrowStream", "INSERT INTO "+c.qualified(table), stream)
+		return c.told(conn.InsertFormat(ctx, "ArrowStream", "INSERT INTO "+c.qualified(local), stream))
 	})
 }
 
@@ -277,7 +319,7 @@ func (c *Client) InsertRows(ctx context.Context, table string, rows any) error {
 	ctx = ch.Context(ctx, ch.WithSettings(insertSettings()))
 	b, err := c.conn.PrepareBatch(ctx, "INSERT INTO "+c.storage.Database+"."+table+" ("+strings.Join(columns, ", ")+")")
 	if err != nil {
-		return fmt.Errorf("insert %d rows into %s: %w", v.Len(), table, err)
+		return fmt.Errorf("insert %d rows into %s: %w", v.Len(), table, c.told(err))
 	}
 	defer b.Close()
 	for i := range v.Len() {
@@ -290,8 +332,9 @@ func (c *Client) InsertRows(ctx context.Context, table string, rows any) error {
 		}
 	}
 	if err := b.Send(); err != nil {
-		return fmt.Errorf("insert %d rows into %s: %w", v.Len(), table, err)
+		return fmt.Errorf("insert %d rows into %s: %w", v.Len(), table, c.told(err))
 	}
+	c.cluster.caught.Store(0)
 	return nil
 }
 

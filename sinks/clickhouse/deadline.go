@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -43,6 +42,8 @@ import (
 //
 // A client that waits no longer for an answer is one more that has got an error: its insert
 // may run on, and is awaited like any other.
+//
+// For replicas and shards, see cluster.go.
 //
 // The check is made once and not for each block: a slow body is no reason to refuse.
 //
@@ -108,58 +109,15 @@ func (s Columns) statement(table string, lease schemas.Lease) string {
 		whileLeased(lease) + " FORMAT ArrowStream"
 }
 
-// statements puts the statement of the request's context in the place of the plain INSERT
-// that clickhouse-go makes of each: it knows no INSERT … SELECT with rows behind it.
-type statements struct {
-	*http.Transport
-	password func() (string, error) // see Options.PasswordFrom
-}
-
+// statementKey is of the statement that takes the place of the plain INSERT; see transport.
 type statementKey struct{}
-
-// RoundTrip implements http.RoundTripper.
-func (s statements) RoundTrip(r *http.Request) (*http.Response, error) {
-	statement, ok := r.Context().Value(statementKey{}).(string)
-	ok = ok && r.URL.Query().Has("query") // the first request of a connection has it in its body
-	if !ok && s.password == nil {
-		return s.Transport.RoundTrip(r)
-	}
-	r = r.Clone(r.Context())
-	if s.password != nil {
-		password, err := s.password()
-		if err != nil {
-			return nil, errors.Join(err, closeBody(r))
-		}
-		// Servers refuse a request that has both of them.
-		if name, _, ok := r.BasicAuth(); ok && password != "" {
-			r.SetBasicAuth(name, password)
-		} else if password != "" {
-			r.Header.Set("X-ClickHouse-Key", password)
-		}
-	}
-	if !ok {
-		return s.Transport.RoundTrip(r)
-	}
-	query := r.URL.Query()
-	query.Set("query", statement)
-	r.URL.RawQuery = query.Encode()
-	return s.Transport.RoundTrip(r)
-}
-
-// closeBody closes the body of a request that is not sent.
-func closeBody(r *http.Request) error {
-	if r.Body == nil {
-		return nil
-	}
-	return r.Body.Close()
-}
 
 // Now returns the time by the clock of the server that answers.
 func (c *Client) Now(ctx context.Context) (time.Time, error) { return c.now(ctx, c.conn) }
 
 func (c *Client) now(ctx context.Context, conn driver.Conn) (at time.Time, err error) {
 	err = within(ctx, c.answerTimeout, func(ctx context.Context) error {
-		return conn.QueryRow(ctx, "SELECT now64(6, 'UTC') AS at").Scan(&at)
+		return c.told(conn.QueryRow(ctx, "SELECT now64(6, 'UTC') AS at").Scan(&at))
 	})
 	if err != nil {
 		return at, fmt.Errorf("read the clock of clickhouse: %w", err)
@@ -183,7 +141,7 @@ func (c *Client) awaitLeaseAt(ctx context.Context, server int, conn driver.Conn,
 	for polls := 0; ; polls++ {
 		at, err := c.now(ctx, conn)
 		if err != nil {
-			return fmt.Errorf("%s: %w", c.addr[server], err)
+			return fmt.Errorf("%s: %w", c.fleet.addresses[server], err)
 		}
 		wait := lease.Deadline.Sub(at) + time.Millisecond
 		switch {
@@ -193,7 +151,7 @@ func (c *Client) awaitLeaseAt(ctx context.Context, server int, conn driver.Conn,
 			if behind.IsZero() {
 				behind = time.Now()
 				err := fmt.Errorf("the clock of clickhouse at %s shows %s, and inserts were announced there at %s: it was ahead then, or is behind now; "+
-					"nothing is stored for %s, in which it must not be set forward again", c.addr[server], rfc3339(at), rfc3339(lease.Announced), lease.Span())
+					"nothing is stored for %s, in which it must not be set forward again", c.fleet.addresses[server], rfc3339(at), rfc3339(lease.Announced), lease.Span())
 				c.log.Warn().Err(err).Msg("waiting until inserts that were announced are given up")
 				say(err)
 				defer say(nil)
@@ -204,7 +162,7 @@ func (c *Client) awaitLeaseAt(ctx context.Context, server int, conn driver.Conn,
 		default:
 			behind = time.Time{}
 			if polls == 0 && wait > longWait {
-				c.log.Info().Str("server", c.addr[server]).Dur("for", wait).Time("until", lease.Deadline).Msg("waiting until inserts that were announced are refused")
+				c.log.Info().Stringer("server", c.fleet.addresses[server]).Dur("for", wait).Time("until", lease.Deadline).Msg("waiting until inserts that were announced are refused")
 			}
 		}
 		timer := time.NewTimer(min(wait, clockPoll))
@@ -226,21 +184,29 @@ const insertsPoll = 50 * time.Millisecond
 // runs any more, or ctx ends. Inserts that begin later, which other recorders may send all
 // the time, are not waited for.
 func (c *Client) AwaitInserts(ctx context.Context, table string) error {
+	t, err := c.topology(ctx)
+	if err != nil {
+		return err
+	}
+	local, processes := t.layout.LocalTable(table), "system.processes"
+	if t.layout.Replicating || t.layout.Shared { // an address may stand for several servers
+		processes = "clusterAllReplicas('" + t.layout.Cluster + "', system.processes)"
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, conn := range c.servers {
-		g.Go(func() error { return c.awaitInsertsAt(ctx, conn, table) }) // ends with its wait, or ctx
+		g.Go(func() error { return c.awaitInsertsAt(ctx, conn, processes, local) }) // ends with its wait, or ctx
 	}
 	return g.Wait()
 }
 
-func (c *Client) awaitInsertsAt(ctx context.Context, conn driver.Conn, table string) error {
+func (c *Client) awaitInsertsAt(ctx context.Context, conn driver.Conn, processes, table string) error {
 	var before map[string]bool // by query id
 	for polls := 0; ; polls++ {
 		var running []struct {
 			ID string `ch:"query_id"`
 		}
 		err := within(ctx, c.answerTimeout, func(ctx context.Context) error {
-			return conn.Select(ctx, &running, "SELECT query_id FROM system.processes WHERE query_kind = 'Insert' AND position(query, ?) > 0", c.qualified(table))
+			return c.told(conn.Select(ctx, &running, "SELECT query_id FROM "+processes+" WHERE query_kind = 'Insert' AND position(query, ?) > 0", c.qualified(table)))
 		})
 		if err != nil {
 			return fmt.Errorf("look for inserts into %s that still run: %w", table, err)

@@ -13,3 +13,6 @@ func SetLogger(c *Client, log zerolog.Logger) { c.log = log }
 func SetTimeouts(c *Client, answer, insert time.Duration) {
 	c.answerTimeout, c.insertTimeout = answer, insert
 }
+
+// AwaitHello has a client wait no longer for the first answer of a server that is not the last.
+func AwaitHello(c *Client, timeout time.Duration) { c.fleet.hello = timeout }

@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -66,43 +67,92 @@ func (c *Client) ReconcileLeased(ctx context.Context, model string, from, to int
 	lock := c.modelLock(model)
 	lock.Lock()
 	defer lock.Unlock()
+	shards, err := c.minutesOf(ctx, model)
+	if err != nil {
+		return 0, fmt.Errorf("reconcile %s: %w", model, err)
+	}
+	for i := range shards {
+		more, err := c.reconcileShard(ctx, model, i, from, to, schemas.ScoreSQL(known[model]), lease)
+		repaired += more
+		if err != nil {
+			return repaired, fmt.Errorf("reconcile %s: %w", model, err)
+		}
+	}
+	return repaired, nil
+}
+
+// minutes is where the rows and the minute states of a model lie in one shard. A view makes
+// the states of a shard of its own rows, so each is compared with itself.
+type minutes struct {
+	Site
+	rows, states string // qualified
+}
+
+// minutesOf returns a caught-up server of each shard.
+func (c *Client) minutesOf(ctx context.Context, model string) ([]minutes, error) {
+	t, err := c.topology(ctx)
+	if err != nil {
+		return nil, err
+	}
+	table := schemas.ObservationsTable(model)
+	sites, err := c.Sites(ctx, table, "minute_states")
+	if err != nil {
+		return nil, err
+	}
+	all := make([]minutes, len(sites))
+	for i, s := range sites {
+		all[i] = minutes{s, c.qualified(t.layout.LocalTable(table)), c.qualified(t.layout.LocalTable("minute_states"))}
+	}
+	return all, nil
+}
+
+// reconcileShard is ReconcileLeased for one shard, by its number.
+func (c *Client) reconcileShard(ctx context.Context, model string, shard int, from, to int64, score string, lease schemas.Lease) (repaired int, err error) {
 	done := map[int64]bool{}
 	for range 10 {
-		minutes, err := c.differing(ctx, model, from, to)
-		if err != nil {
-			return len(done), fmt.Errorf("reconcile %s: %w", model, err)
-		}
-		if len(minutes) == 0 {
-			return len(done), nil
+		minutes, err := c.differing(ctx, model, shard, from, to)
+		if err != nil || len(minutes) == 0 {
+			return len(done), err
 		}
 		for _, m := range minutes {
 			done[m] = true
 		}
-		if err := c.derive(ctx, model, schemas.ScoreSQL(known[model]), minutes, lease); err != nil {
-			return len(done), fmt.Errorf("reconcile %s: %w", model, err)
+		shards, err := c.minutesOf(ctx, model)
+		if err != nil {
+			return len(done), err
+		}
+		if err := shards[shard].derive(ctx, model, score, minutes, lease); err != nil {
+			return len(done), err
 		}
 		// One that ran beside the repair may have had its row counted by it, and its view
 		// may count it once more.
 		if err := c.AwaitInserts(ctx, schemas.ObservationsTable(model)); err != nil {
-			return len(done), fmt.Errorf("reconcile %s: %w", model, err)
+			return len(done), err
 		}
 		c.log.Warn().Str("model", model).Int("minutes", len(minutes)).Msg("minute states differed from the rows and were derived anew")
 	}
-	return len(done), fmt.Errorf("reconcile %s: minute states still differ from the rows after 10 repairs; is another process inserting?", model)
+	return len(done), errors.New("minute states still differ from the rows after 10 repairs; is another process inserting?")
 }
 
 // differing returns the minutes, in seconds since 1970, in which states and rows differ
 // and go on differing in the same way after the inserts that run are over: what is half
 // done, rows but no states, is no fault.
-func (c *Client) differing(ctx context.Context, model string, from, to int64) ([]int64, error) {
-	first, err := c.differences(ctx, model, from, to)
+func (c *Client) differing(ctx context.Context, model string, shard int, from, to int64) ([]int64, error) {
+	look := func() (map[int64]uint64, error) {
+		shards, err := c.minutesOf(ctx, model)
+		if err != nil {
+			return nil, err
+		}
+		return shards[shard].differences(ctx, model, from, to)
+	}
+	first, err := look()
 	if err != nil || len(first) == 0 {
 		return nil, err
 	}
 	if err := c.AwaitInserts(ctx, schemas.ObservationsTable(model)); err != nil {
 		return nil, err
 	}
-	second, err := c.differences(ctx, model, from, to)
+	second, err := look()
 	if err != nil {
 		return nil, err
 	}
@@ -115,9 +165,8 @@ func (c *Client) differing(ctx context.Context, model string, from, to int64) ([
 
 // differences returns the minutes whose counts or sums of latency differ, and a hash of
 // how. from and to are microseconds since 1970 at whole minutes, to exclusive.
-func (c *Client) differences(ctx context.Context, model string, from, to int64) (map[int64]uint64, error) {
+func (s minutes) differences(ctx context.Context, model string, from, to int64) (map[int64]uint64, error) {
 	const key = "version, variant, minute, request_topic_id, request_partition, outcome, error_class"
-	db := c.storage.Database
 	query := `SELECT toInt64(toUnixTimestamp(minute)) AS at, sum(cityHash64(` + key + `, d, l)) AS how
 FROM (
     SELECT ` + key + `, sum(n) AS d, sum(latency) AS l
@@ -125,14 +174,14 @@ FROM (
         SELECT "@o".version AS version, "@o".variant AS variant, toStartOfMinute(toDateTime("@o".scored_at, 'UTC')) AS minute,
             "@o".request_topic_id AS request_topic_id, "@o".request_partition AS request_partition,
             "@o".outcome AS outcome, "@o".error_class AS error_class, toInt64(count()) AS n, sum("@o".latency_us) AS latency
-        FROM ` + db + "." + schemas.ObservationsTable(model) + ` AS "@o"
+        FROM ` + s.rows + ` AS "@o"
         WHERE ` + scoredWithin(from, to) + `
         GROUP BY "@o".version, "@o".variant, toStartOfMinute(toDateTime("@o".scored_at, 'UTC')),
             "@o".request_topic_id, "@o".request_partition, "@o".outcome, "@o".error_class
         UNION ALL
         SELECT s.version, s.variant, s.minute, s.request_topic_id, s.request_partition,
             s.outcome, s.error_class, -toInt64(sum(s.requests)), -sum(s.latency_sum_us)
-        FROM ` + db + `.minute_states AS s
+        FROM ` + s.states + ` AS s
         WHERE s.model = '` + model + `' AND s.minute >= ` + schemas.SecondsSQL(from/1e6) + ` AND s.minute < ` + schemas.SecondsSQL(to/1e6) + `
         GROUP BY s.version, s.variant, s.minute, s.request_topic_id, s.request_partition, s.outcome, s.error_class
     )
@@ -144,7 +193,7 @@ GROUP BY minute`
 		At  int64  `ch:"at"`
 		How uint64 `ch:"how"`
 	}
-	if err := c.Select(ctx, &found, query); err != nil {
+	if err := s.Select(ctx, &found, query); err != nil {
 		return nil, err
 	}
 	minutes := make(map[int64]uint64, len(found))
@@ -161,9 +210,8 @@ GROUP BY minute`
 // instead that hold the states now. One that comes late finds them gone, since a repair
 // that came before it has renamed all parts; one that misses a part because of a merge
 // leaves a difference too.
-func (c *Client) derive(ctx context.Context, model, score string, minutes []int64, lease schemas.Lease) error {
-	db := c.storage.Database
-	for list := range slices.Chunk(minutes, maxMinutes) {
+func (s minutes) derive(ctx context.Context, model, score string, which []int64, lease schemas.Lease) error {
+	for list := range slices.Chunk(which, maxMinutes) {
 		var in strings.Builder
 		for i, m := range list {
 			if i > 0 {
@@ -175,7 +223,7 @@ func (c *Client) derive(ctx context.Context, model, score string, minutes []int6
 		var parts []struct {
 			Name string `ch:"_part"`
 		}
-		if err := c.Ask(ctx, &parts, "SELECT DISTINCT _part FROM "+db+".minute_states WHERE "+where); err != nil {
+		if err := s.Ask(ctx, &parts, "SELECT DISTINCT _part FROM "+s.states+" WHERE "+where); err != nil {
 			return err
 		}
 		if len(parts) > 0 {
@@ -183,15 +231,15 @@ func (c *Client) derive(ctx context.Context, model, score string, minutes []int6
 			for i, p := range parts {
 				names[i] = "'" + p.Name + "'"
 			}
-			err := c.Exec(ctx, "DELETE FROM "+db+".minute_states WHERE "+where+" AND _part IN ("+strings.Join(names, ", ")+") SETTINGS lightweight_deletes_sync = 2")
+			err := s.Exec(ctx, "DELETE FROM "+s.states+" WHERE "+where+" AND _part IN ("+strings.Join(names, ", ")+")"+s.client.DeleteSync())
 			if err != nil {
 				return err
 			}
 		}
 		where = scoredWithin(list[0]*1e6, (list[len(list)-1]+60)*1e6) +
 			" AND toStartOfMinute(toDateTime(" + schemas.Observation + ".scored_at, 'UTC')) IN (" + in.String() + ") AND " + whileLeased(lease)
-		err := c.Exec(ctx, "INSERT INTO "+db+".minute_states ("+schemas.MinuteStatesColumns+")\n"+
-			schemas.MinuteStatesSelect(model, score, db+"."+schemas.ObservationsTable(model), where))
+		err := s.Exec(ctx, "INSERT INTO "+s.states+" ("+schemas.MinuteStatesColumns+")\n"+
+			schemas.MinuteStatesSelect(model, score, s.rows, where))
 		if err != nil {
 			return err
 		}
@@ -215,10 +263,21 @@ func (c *Client) DifferingMinutes(ctx context.Context, model string, from, to ti
 		}
 	}
 	lo, hi := wholeMinutes(schemas.ClampMicros(from), schemas.ClampMicros(to))
-	seconds, err := c.differing(ctx, model, lo, hi)
+	shards, err := c.minutesOf(ctx, model)
 	if err != nil {
 		return nil, fmt.Errorf("compare the minutes of %s: %w", model, err)
 	}
+	found := map[int64]bool{}
+	for i := range shards {
+		of, err := c.differing(ctx, model, i, lo, hi)
+		if err != nil {
+			return nil, fmt.Errorf("compare the minutes of %s: %w", model, err)
+		}
+		for _, second := range of {
+			found[second] = true
+		}
+	}
+	seconds := slices.Sorted(maps.Keys(found))
 	minutes := make([]Minute, 0, len(seconds))
 	for chunk := range slices.Chunk(seconds, maxMinutes) {
 		list := make([]string, len(chunk))

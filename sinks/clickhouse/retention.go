@@ -62,17 +62,23 @@ func (t tableState) setting(name string) string {
 // configuration says. It alters nothing that is as it should be, and says what it altered.
 func (c *Client) align(ctx context.Context, only ...string) error {
 	var tables []tableState
-	err := c.Ask(ctx, &tables, "SELECT name, engine_full FROM system.tables WHERE database = ? AND endsWith(engine, 'MergeTree') ORDER BY name", c.storage.Database)
+	topology, err := c.topology(ctx)
+	if err != nil {
+		return err
+	}
+	err = c.Ask(ctx, &tables, "SELECT name, engine_full FROM system.tables WHERE database = ? AND endsWith(engine, 'MergeTree') ORDER BY name", c.storage.Database)
 	if err != nil {
 		return fmt.Errorf("look at the tables: %w", err)
 	}
+
 	stamped, err := c.stamped(ctx)
 	if err != nil {
 		return err
 	}
 	var expiry, durability []string
 	for _, t := range tables {
-		expires := slices.Contains(expiring, t.Name) || strings.HasPrefix(t.Name, schemas.ObservationsTable(""))
+		expires := strings.HasPrefix(t.Name, topology.layout.LocalTable(schemas.ObservationsTable(""))) ||
+			slices.ContainsFunc(expiring, func(name string) bool { return topology.layout.LocalTable(name) == t.Name })
 		if !expires && !slices.Contains(kept, t.Name) || len(only) > 0 && !slices.Contains(only, t.Name) {
 			continue
 		}
@@ -137,7 +143,7 @@ func (c *Client) alignTTL(ctx context.Context, t tableState) (changed bool, err 
 	}
 	statement := fmt.Sprintf("ALTER TABLE %s MODIFY TTL %s + INTERVAL %d DAY SETTINGS materialize_ttl_after_modify = 1, mutations_sync = 0",
 		c.qualified(t.Name), schemas.ColumnStoredAt, c.storage.TTLDays)
-	if err := c.execRacing(ctx, statement); err != nil {
+	if err := c.define(ctx, statement); err != nil {
 		return false, fmt.Errorf("change the TTL of %s from %s: %w", t.Name, have, err)
 	}
 	return true, nil
@@ -171,7 +177,7 @@ func (c *Client) alignSettings(ctx context.Context, t tableState, expires bool) 
 		if len(statement.names) == 0 {
 			continue
 		}
-		err := c.execRacing(ctx, "ALTER TABLE "+c.qualified(t.Name)+" "+statement.verb+strings.Join(statement.names, ", "))
+		err := c.define(ctx, "ALTER TABLE "+c.qualified(t.Name)+" "+statement.verb+strings.Join(statement.names, ", "))
 		if err != nil && !Answered(err) {
 			return false, fmt.Errorf("change settings of %s: %w", t.Name, err)
 		}

@@ -25,7 +25,7 @@ func TestErrorsHoldNoPassword(t *testing.T) {
 	ask := func() {
 		t.Helper()
 		c, err := clickhouse.Open(clickhouse.Options{
-			Addr: []string{strings.TrimPrefix(srv.URL, "http://")}, Username: "default", Password: "canary p@ss/w%rd?",
+			Addr: []string{strings.TrimPrefix(srv.URL, "http://")}, Username: "default", PasswordFrom: func() (string, error) { return "canary p@ss/w%rd?", nil },
 			Storage: schemas.Storage{Database: "millrace", TTLDays: 1}, Logger: zerolog.Nop(),
 		})
 		require.NoError(t, err)

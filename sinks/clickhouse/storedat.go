@@ -58,6 +58,9 @@ const (
 
 // storeByServerTime brings all tables to stored_at.
 func (c *Client) storeByServerTime(ctx context.Context) error {
+	if c.storage.Cluster != "" {
+		return nil // no release made replicated tables without stored_at
+	}
 	for _, d := range datedTables {
 		if err := c.rebuild(ctx, d); err != nil {
 			return fmt.Errorf("partition %s by %s: %w", d.table, schemas.ColumnStoredAt, err)

@@ -76,19 +76,23 @@ func (c *Client) ensureColumns(ctx context.Context, model string, schema *arrow.
 		return err
 	}
 	table := schemas.ObservationsTable(model)
-	have, err := c.columnTypes(ctx, table)
+	local, err := c.Local(ctx, table)
+	if err != nil {
+		return err
+	}
+	have, err := c.columnTypes(ctx, local)
 	if err != nil {
 		return err
 	}
 	if len(have) == 0 {
-		if err := c.execRacing(ctx, ddl[0]); err != nil {
+		if err := c.define(ctx, ddl[0]); err != nil {
 			return err
 		}
 		c.log.Info().Str("table", table).Msg("table created")
-		if err := c.align(ctx, table); err != nil {
+		if err := c.align(ctx, local); err != nil {
 			return err
 		}
-		if have, err = c.columnTypes(ctx, table); err != nil {
+		if have, err = c.columnTypes(ctx, local); err != nil {
 			return err
 		}
 	}
@@ -136,18 +140,18 @@ func (c *Client) ensureColumns(ctx context.Context, model string, schema *arrow.
 		}
 	}
 	if len(missing) > 0 {
-		if err := c.execRacing(ctx, ddl[1]); err != nil {
+		if err := c.define(ctx, ddl[1]); err != nil {
 			return err
 		}
 		c.log.Info().Str("table", table).Strs("columns", missing).Msg("columns added")
 	}
 	if len(widen) > 0 {
-		if err := c.execRacing(ctx, "ALTER TABLE "+c.storage.Database+"."+table+" "+strings.Join(widen, ", ")); err != nil {
+		if err := c.define(ctx, "ALTER TABLE "+c.storage.Database+"."+table+" "+strings.Join(widen, ", ")); err != nil {
 			return err
 		}
 		c.log.Info().Str("table", table).Strs("columns", widen).Msg("columns made nullable")
 	}
-	return c.rewriteWidened(ctx, table)
+	return errors.Join(c.rewriteWidened(ctx, table), c.alignDistributed(ctx, table))
 }
 
 // columnTypes returns the column types of a table, none if there is no such table.
@@ -226,8 +230,11 @@ func (c *Client) scores(ctx context.Context) (map[string]map[string]string, erro
 		Version string `ch:"version"`
 		Score   string `ch:"score"`
 	}
-	err := c.Ask(ctx, &rows, "SELECT model, version, score FROM "+c.storage.Database+".model_versions FINAL")
+	sites, err := c.Sites(ctx, "model_versions") // other recorders write there, through other servers
 	if err != nil {
+		return nil, err
+	}
+	if err := sites[0].Ask(ctx, &rows, "SELECT model, version, score FROM "+c.storage.Database+".model_versions FINAL"); err != nil {
 		return nil, err
 	}
 	scores := map[string]map[string]string{}
@@ -254,8 +261,11 @@ func (c *Client) models(ctx context.Context, scores map[string]map[string]string
 	var tables []struct {
 		Name string `ch:"name"`
 	}
-	prefix := schemas.ObservationsTable("")
-	err := c.Ask(ctx, &tables, "SELECT name FROM system.tables WHERE database = ? AND startsWith(name, ?) AND endsWith(engine, 'MergeTree') ORDER BY name", c.storage.Database, prefix)
+	prefix, err := c.Local(ctx, schemas.ObservationsTable(""))
+	if err != nil {
+		return nil, err
+	}
+	err = c.Ask(ctx, &tables, "SELECT name FROM system.tables WHERE database = ? AND startsWith(name, ?) AND endsWith(engine, 'MergeTree') ORDER BY name", c.storage.Database, prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -287,15 +297,15 @@ func (c *Client) ensureMinuteView(ctx context.Context, model, score string) erro
 	case err != nil:
 		return err
 	case !exists:
-		return c.execRacing(ctx, "CREATE MATERIALIZED VIEW IF NOT EXISTS "+db+"."+view+" TO "+db+".minute_states AS\n"+query+"\nCOMMENT '"+comment+"'")
+		return c.define(ctx, "CREATE MATERIALIZED VIEW IF NOT EXISTS "+db+"."+view+" TO "+db+".minute_states AS\n"+query+"\nCOMMENT '"+comment+"'")
 	case have == comment:
 		return nil
 	}
-	if err := c.execRacing(ctx, "ALTER TABLE "+db+"."+view+" MODIFY QUERY "+query); err != nil {
+	if err := c.define(ctx, "ALTER TABLE "+db+"."+view+" MODIFY QUERY "+query); err != nil {
 		return err
 	}
 	c.log.Info().Str("view", view).Str("score", score).Msg("materialised view changed")
-	return c.execRacing(ctx, "ALTER TABLE "+db+"."+view+" MODIFY COMMENT '"+comment+"'")
+	return c.define(ctx, "ALTER TABLE "+db+"."+view+" MODIFY COMMENT '"+comment+"'")
 }
 
 // refreshPredictions makes the view predictions span the observations tables that there
@@ -314,7 +324,7 @@ func (c *Client) refreshPredictions(ctx context.Context) error {
 		if have == comment {
 			return nil // as the tables were after the view was made
 		}
-		if err := c.execRacing(ctx, "CREATE OR REPLACE VIEW "+c.storage.Database+".predictions AS\n"+query+"\nCOMMENT '"+comment+"'"); err != nil {
+		if err := c.define(ctx, "CREATE OR REPLACE VIEW "+c.storage.Database+".predictions AS\n"+query+"\nCOMMENT '"+comment+"'"); err != nil {
 			return err
 		}
 	}

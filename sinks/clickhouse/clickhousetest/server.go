@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,12 +24,16 @@ import (
 
 	_ "github.com/millrace/millrace/deploy/native/nativetest" // where the engine lies
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/link"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/embedded"
 )
 
-// server is how to reach the server while Main runs.
-var server clickhouse.Options
+// server is how to reach the server while Main runs, and plain how clickhouse-go does.
+var (
+	server clickhouse.Options
+	plain  ch.Options
+)
 
 // databases numbers the databases of this process.
 var databases atomic.Int64
@@ -54,14 +59,22 @@ func start() (stop func() error, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("MILLRACE_TEST_CLICKHOUSE_DSN: %w", err)
 		}
-		server = clickhouse.Options{Addr: o.Addr, Username: o.Auth.Username, Password: o.Auth.Password, TLS: o.TLS}
+		server = clickhouse.Options{
+			Addr: o.Addr, Username: o.Auth.Username, PasswordFrom: link.From("MILLRACE_TEST_CLICKHOUSE_DSN", link.Secret(o.Auth.Password), "", ""),
+			TLS: link.TLS{Enabled: o.TLS != nil, InsecureSkipVerify: o.TLS != nil && o.TLS.InsecureSkipVerify},
+		}
+		plain = ch.Options{Protocol: ch.HTTP, Addr: o.Addr, Auth: ch.Auth{Username: cmp.Or(o.Auth.Username, "default"), Password: o.Auth.Password}, TLS: o.TLS}
 		return func() error { return nil }, nil
 	}
 	dir, err := os.MkdirTemp("", "millrace-clickhouse-")
 	if err != nil {
 		return nil, err
 	}
-	engine, err := embedded.Open(embedded.Config{Dir: dir})
+	err = os.WriteFile(filepath.Join(dir, "config.xml"), []byte(engineConfig), 0o600)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	engine, err := embedded.Open(embedded.Config{Dir: dir, AllowExternal: true}) // a Distributed table names a host
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -73,11 +86,23 @@ func start() (stop func() error, err error) {
 	served := make(chan error, 1)
 	go func() { served <- engine.Serve(ctx, listener) }() // stopped by stop
 	server = clickhouse.Options{Addr: []string{listener.Addr().String()}}
+	plain = ch.Options{Protocol: ch.HTTP, Addr: server.Addr, Auth: ch.Auth{Username: "default"}}
 	return func() error {
 		cancel()
 		return errors.Join(<-served, os.RemoveAll(dir))
 	}, nil
 }
+
+// OneShard is a cluster of which the engine is the only server. It has no port to be reached at, and
+// needs none.
+const OneShard = "one_shard"
+
+const engineConfig = `<clickhouse>
+    <merge_tree><auto_statistics_types></auto_statistics_types></merge_tree>
+    <tcp_port>9000</tcp_port>
+    <remote_servers><` + OneShard + `><shard><replica><host>127.0.0.1</host><port>9000</port></replica></shard></` + OneShard + `></remote_servers>
+</clickhouse>
+`
 
 // Client returns a client of a new database, migrated, which the test's end drops.
 func Client(tb testing.TB) *clickhouse.Client {
@@ -122,7 +147,8 @@ func OpenAt(tb testing.TB, storage schemas.Storage, addr ...string) *clickhouse.
 // Conn returns a plain connection to the server, for what a Client does not do.
 func Conn(tb testing.TB) driver.Conn {
 	tb.Helper()
-	c, err := ch.Open(&ch.Options{Protocol: ch.HTTP, Addr: server.Addr, Auth: ch.Auth{Username: cmp.Or(server.Username, "default"), Password: server.Password}, TLS: server.TLS})
+	o := plain
+	c, err := ch.Open(&o)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, c.Close()) })
 	return c

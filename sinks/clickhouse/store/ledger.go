@@ -133,17 +133,24 @@ func (l Ledger) Sums(ctx context.Context, c *clickhouse.Client, r Reach) (map[Pi
 		Hash      uint64 `ch:"h"`
 	}
 	p := l.places
-	err := c.Select(ctx, &found, "SELECT toString("+l.version()+") AS v, toString("+p.topicID+") AS t, "+p.partition+" AS p, intDiv("+p.offset+", "+
-		strconv.Itoa(PieceSize)+") AS k, count() AS n, sum("+placeHashSQL(p.offset, l.row())+") AS h FROM "+c.Database()+"."+l.Table+
-		" WHERE "+l.where(r)+" GROUP BY "+l.version()+", "+p.topicID+", "+p.partition+", k")
+	sites, local, err := c.SitesOf(ctx, l.Table)
 	if err != nil {
 		return nil, fmt.Errorf("count the rows of %s: %w", l.Table, err)
 	}
-	sums := make(map[Piece]Sum, len(found))
-	for _, f := range found {
-		topic, _ := uuid.Parse(f.Topic) // what is no UUID is nobody's
-		at := Piece{f.Version, topic, f.Partition, f.Number}
-		sums[at] = sums[at].Plus(Sum{f.Rows, f.Hash})
+	sums := map[Piece]Sum{}
+	for _, site := range sites {
+		err := site.Select(ctx, &found, "SELECT toString("+l.version()+") AS v, toString("+p.topicID+") AS t, "+p.partition+" AS p, intDiv("+p.offset+", "+
+			strconv.Itoa(PieceSize)+") AS k, count() AS n, sum("+placeHashSQL(p.offset, l.row())+") AS h FROM "+local+
+			" WHERE "+l.where(r)+" GROUP BY "+l.version()+", "+p.topicID+", "+p.partition+", k")
+		if err != nil {
+			return nil, fmt.Errorf("count the rows of %s: %w", l.Table, err)
+		}
+		for _, f := range found {
+			topic, _ := uuid.Parse(f.Topic) // what is no UUID is nobody's
+			at := Piece{f.Version, topic, f.Partition, f.Number}
+			sums[at] = sums[at].Plus(Sum{f.Rows, f.Hash})
+		}
+		found = found[:0]
 	}
 	return sums, nil
 }
@@ -174,31 +181,56 @@ func (l Ledger) StoredRows(ctx context.Context, c *clickhouse.Client, r Reach, r
 	if p.time != "" {
 		at = "toUnixTimestamp64Micro(min(" + p.time + "))"
 	}
+	sites, local, err := c.SitesOf(ctx, l.Table)
+	if err != nil {
+		return nil, fmt.Errorf("look for rows of %s: %w", l.Table, err)
+	}
+	type place struct {
+		version string
+		schemas.Coordinates
+	}
 	var rows []StoredRow
+	index := map[place]int{} // of rows: shards can have copies of one
 	for chunk := range slices.Chunk(ranges, maxSpans) {
-		var found []struct {
-			Version   string `ch:"v"`
-			Topic     string `ch:"t"`
-			Partition int32  `ch:"p"`
-			Offset    int64  `ch:"o"`
-			Row       int32  `ch:"r"`
-			Copies    uint64 `ch:"n"`
-			At        int64  `ch:"at"`
-		}
 		conditions := make([]string, len(chunk))
 		for i, r := range chunk {
 			conditions[i] = "(" + l.versionIs(r.Version) + p.within([]span{{r.Topic, r.Partition, r.Start, r.End - 1}}) + ")"
 		}
-		err := c.Select(ctx, &found, "SELECT toString("+l.version()+") AS v, toString("+p.topicID+") AS t, "+p.partition+" AS p, "+p.offset+" AS o, "+
-			l.row()+" AS r, count() AS n, "+at+" AS at FROM "+c.Database()+"."+l.Table+
-			" WHERE "+l.where(r)+" AND ("+strings.Join(conditions, " OR ")+") GROUP BY v, t, p, o, r")
-		if err != nil {
-			return nil, fmt.Errorf("look for rows of %s: %w", l.Table, err)
-		}
-		for _, f := range found {
-			topic, _ := uuid.Parse(f.Topic)
-			at := schemas.Coordinates{TopicID: topic, Partition: f.Partition, Offset: f.Offset, Row: f.Row}
-			rows = append(rows, StoredRow{Version: f.Version, Coordinates: at, Copies: f.Copies, At: time.UnixMicro(f.At)})
+		for _, site := range sites {
+			var found []struct {
+				Version   string `ch:"v"`
+				Topic     string `ch:"t"`
+				Partition int32  `ch:"p"`
+				Offset    int64  `ch:"o"`
+				Row       int32  `ch:"r"`
+				Copies    uint64 `ch:"n"`
+				At        int64  `ch:"at"`
+			}
+			err := site.Select(ctx, &found, "SELECT toString("+l.version()+") AS v, toString("+p.topicID+") AS t, "+p.partition+" AS p, "+p.offset+" AS o, "+
+				l.row()+" AS r, count() AS n, "+at+" AS at FROM "+local+
+				" WHERE "+l.where(r)+" AND ("+strings.Join(conditions, " OR ")+") GROUP BY v, t, p, o, r")
+			if err != nil {
+				return nil, fmt.Errorf("look for rows of %s: %w", l.Table, err)
+			}
+			for _, f := range found {
+				topic, _ := uuid.Parse(f.Topic)
+				at := schemas.Coordinates{TopicID: topic, Partition: f.Partition, Offset: f.Offset, Row: f.Row}
+				row := StoredRow{Version: f.Version, Coordinates: at, Copies: f.Copies, At: time.UnixMicro(f.At)}
+				if len(sites) == 1 {
+					rows = append(rows, row)
+					continue
+				}
+				i, again := index[place{f.Version, at}]
+				if !again {
+					index[place{f.Version, at}] = len(rows)
+					rows = append(rows, row)
+					continue
+				}
+				rows[i].Copies += row.Copies
+				if row.At.Before(rows[i].At) {
+					rows[i].At = row.At
+				}
+			}
 		}
 	}
 	return rows, nil
@@ -234,59 +266,68 @@ func (l Ledger) Remove(ctx context.Context, c *clickhouse.Client, places []Singl
 }
 
 func (l Ledger) remove(ctx context.Context, c *clickhouse.Client, places []Single, keep int) (removed int, err error) {
-	p := l.places
+	sites, local, err := c.SitesOf(ctx, l.Table)
+	if err != nil {
+		return 0, fmt.Errorf("look for doubled rows of %s: %w", l.Table, err)
+	}
 	for chunk := range slices.Chunk(places, maxSpans) {
-		var conditions []string
-		for _, s := range chunk {
-			at := span{s.TopicID, s.Partition, s.Offset, s.Offset}
-			condition := l.versionIs(s.Version) + p.within([]span{at})
-			if p.row != "" {
-				condition += " AND " + p.row + " = " + strconv.Itoa(int(s.Row))
-			}
-			conditions = append(conditions, "("+condition+")")
-		}
-		var found []struct {
-			Version   string `ch:"v"`
-			Topic     string `ch:"t"`
-			Partition int32  `ch:"p"`
-			Offset    int64  `ch:"o"`
-			Row       int32  `ch:"r"`
-			Part      string `ch:"part"`
-			Position  uint64 `ch:"position"`
-		}
-		err := c.Select(ctx, &found, "SELECT toString("+l.version()+") AS v, toString("+p.topicID+") AS t, "+p.partition+" AS p, "+p.offset+" AS o, "+
-			l.row()+" AS r, toString(_part) AS part, _part_offset AS position FROM "+c.Database()+"."+l.Table+
-			" WHERE "+strings.Join(conditions, " OR ")+" ORDER BY v, t, p, o, r, part, position")
-		if err != nil {
-			return removed, fmt.Errorf("look for doubled rows of %s: %w", l.Table, err)
-		}
-		victims := map[string][]string{}
-		n, same := 0, 0
-		for i, f := range found {
-			if i > 0 && f.Version == found[i-1].Version && f.Topic == found[i-1].Topic && f.Partition == found[i-1].Partition &&
-				f.Offset == found[i-1].Offset && f.Row == found[i-1].Row {
-				same++
-			} else {
-				same = 0
-			}
-			if same >= keep {
-				victims[f.Part] = append(victims[f.Part], strconv.FormatUint(f.Position, 10))
-				n++
+		copies := map[Single]int{} // seen so far, over all shards
+		for _, site := range sites {
+			n, err := l.removeAt(ctx, c, site, local, chunk, copies, keep)
+			removed += n
+			if err != nil {
+				return removed, err
 			}
 		}
-		if n == 0 {
-			continue
+	}
+	return removed, nil
+}
+
+// removeAt removes the rows of one shard at places, but for the first copies to keep.
+func (l Ledger) removeAt(ctx context.Context, c *clickhouse.Client, site clickhouse.Site, local string, places []Single, copies map[Single]int, keep int) (removed int, err error) {
+	p := l.places
+	var conditions []string
+	for _, s := range places {
+		condition := l.versionIs(s.Version) + p.within([]span{{s.TopicID, s.Partition, s.Offset, s.Offset}})
+		if p.row != "" {
+			condition += " AND " + p.row + " = " + strconv.Itoa(int(s.Row))
 		}
-		var of []string
-		for part, positions := range victims {
-			of = append(of, "(_part = '"+part+"' AND _part_offset IN ("+strings.Join(positions, ", ")+"))")
+		conditions = append(conditions, "("+condition+")")
+	}
+	var found []struct {
+		Version   string `ch:"v"`
+		Topic     string `ch:"t"`
+		Partition int32  `ch:"p"`
+		Offset    int64  `ch:"o"`
+		Row       int32  `ch:"r"`
+		Part      string `ch:"part"`
+		Position  uint64 `ch:"position"`
+	}
+	err = site.Select(ctx, &found, "SELECT toString("+l.version()+") AS v, toString("+p.topicID+") AS t, "+p.partition+" AS p, "+p.offset+" AS o, "+
+		l.row()+" AS r, toString(_part) AS part, _part_offset AS position FROM "+local+
+		" WHERE "+strings.Join(conditions, " OR ")+" ORDER BY v, t, p, o, r, part, position")
+	if err != nil {
+		return 0, fmt.Errorf("look for doubled rows of %s: %w", l.Table, err)
+	}
+	victims := map[string][]string{}
+	for _, f := range found {
+		topic, _ := uuid.Parse(f.Topic)
+		at := Single{f.Version, schemas.Coordinates{TopicID: topic, Partition: f.Partition, Offset: f.Offset, Row: f.Row}}
+		if copies[at]++; copies[at] > keep {
+			victims[f.Part] = append(victims[f.Part], strconv.FormatUint(f.Position, 10))
+			removed++
 		}
-		slices.Sort(of)
-		err = c.Exec(ctx, "DELETE FROM "+c.Database()+"."+l.Table+" WHERE "+strings.Join(of, " OR ")+" SETTINGS lightweight_deletes_sync = 2")
-		if err != nil {
-			return removed, fmt.Errorf("remove %d doubled rows of %s: %w", n, l.Table, err)
-		}
-		removed += n
+	}
+	if removed == 0 {
+		return 0, nil
+	}
+	var of []string
+	for part, positions := range victims {
+		of = append(of, "(_part = '"+part+"' AND _part_offset IN ("+strings.Join(positions, ", ")+"))")
+	}
+	slices.Sort(of)
+	if err := site.Exec(ctx, "DELETE FROM "+local+" WHERE "+strings.Join(of, " OR ")+c.DeleteSync()); err != nil {
+		return 0, fmt.Errorf("remove %d doubled rows of %s: %w", removed, l.Table, err)
 	}
 	return removed, nil
 }

@@ -78,8 +78,15 @@ func (s *Store) Empty(ctx context.Context, topic string) (bool, error) {
 	names, prefix := []string{deadLettersTable.name}, deadLettersTable.name
 	switch f := s.feed(topic); {
 	case f == nil:
-	case f.table == nil:
-		names, prefix = append(names, "minute_states"), schemas.ObservationsTable("") // one for each model, and what is derived from them
+	case f.table == nil: // one for each model, and what is derived from them
+		minutes, err := s.client.Local(ctx, "minute_states")
+		if err != nil {
+			return false, err
+		}
+		if prefix, err = s.client.Local(ctx, schemas.ObservationsTable("")); err != nil {
+			return false, err
+		}
+		names = append(names, minutes)
 	default:
 		names = append(names, f.table.name)
 	}
