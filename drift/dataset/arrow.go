@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/klauspost/compress/zstd"
@@ -105,9 +106,11 @@ func (s *arrowSource) readSchema(ctx context.Context) error {
 	fields := make([]arrow.Field, 0, len(s.ipc.fields))
 	kept := s.ipc.fields[:0]
 	for _, f := range s.ipc.fields {
-		if !isPandasIndex(f.Name) {
-			kept, fields = append(kept, f), append(fields, f.arrowField())
+		if isPandasIndex(f.Name) {
+			s.note(noteIndex, f.Name)
+			continue
 		}
+		kept, fields = append(kept, f), append(fields, f.arrowField())
 	}
 	s.ipc.fields = kept
 	if err := s.setSchema(fields); err != nil {
@@ -143,6 +146,23 @@ func schemaOf(in ipcInput) (*ipcTable, error) {
 		return nil, errors.New("its first message is no schema")
 	}
 	return readIPCSchema(m)
+}
+
+// exact is Exact.
+func (s *arrowSource) exact() Source {
+	e := *s
+	var columns []bool
+	e.base, columns = s.exactBase()
+	ipc := *s.ipc
+	e.ipc, ipc.fields = &ipc, slices.Clone(s.ipc.fields)
+	for i, is := range columns {
+		if is {
+			f := *ipc.fields[i]
+			f.kind, f.put = kindText, putDecimal(f.Stored.Scale, true)
+			ipc.fields[i] = &f
+		}
+	}
+	return &e
 }
 
 func (s *arrowSource) Columnar() bool { return s.columnar }

@@ -110,6 +110,7 @@ type Type struct {
 	Bits   int  // of a value of Int, Float, Decimal, Date, Time and FixedSizeBinary; not checked
 	Signed bool // Int
 	Scale  int  // Decimal
+	Digits int  // Decimal: how many at most; 0 where it does not say
 	Unit   arrow.TimeUnit
 	Zone   string // Timestamp
 	dense  bool   // Union
@@ -304,7 +305,7 @@ func (s *Schema) readType(id TypeID, t flatbuffer.Table) (out Type, err error) {
 	case Union:
 		out.dense = number(4, 2, 0) != 0
 	case Decimal:
-		out.Scale, out.Bits = int(int32(number(6, 4, 0))), int(int32(number(8, 4, 128)))
+		out.Digits, out.Scale, out.Bits = int(int32(number(4, 4, 0))), int(int32(number(6, 4, 0))), int(int32(number(8, 4, 128)))
 	case Date:
 		if out.Bits = 64; number(4, 2, 1) == 0 { // of days; the default is of milliseconds
 			out.Bits = 32
