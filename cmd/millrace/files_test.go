@@ -133,7 +133,7 @@ var oddFiles = map[string]struct {
 		// wireservice/csvkit#806, OasisLMF/OasisLMF#307.
 		files:   countries,
 		command: "drift compare --reference ref.csv --current cur.parquet",
-		has:     []string{`ref.csv: column "country": 60 "NA"s are read as missing, which text may mean: --na= keeps such words`},
+		has:     []string{`ref.csv: column "country": 60 values are read as missing, such as "NA", which text may mean: --na= keeps such words`},
 	},
 	"Namibia, as it is": {
 		files:   countries,

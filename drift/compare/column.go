@@ -86,10 +86,12 @@ type plan struct {
 type field struct {
 	index    int
 	class    class
-	declared bool   // it is text because the file, or the user, says so
-	exact    bool   // numbers as text, which are not rounded
-	bits     int    // of its numbers, in the file
-	spelled  string // what dataset.NumericText says of it
+	declared bool    // it is text because the file, or the user, says so
+	exact    bool    // numbers as text, which are not rounded
+	bits     int     // of its numbers, in the file
+	spelled  string  // what dataset.NumericText says of it
+	unit     int64   // of times of day and durations, in nanoseconds
+	scale    float64 // what its numbers are multiplied by, where the other side has a finer unit; 0: 1
 	zone     dataset.ZoneForm
 }
 
@@ -97,12 +99,12 @@ func fieldOf(index int, f arrow.Field) (field, bool) {
 	c, ok := classOf(f)
 	return field{
 		index: index, class: c, declared: dataset.Declared(f), exact: dataset.ExactNumbers(f) != dataset.NumbersNone,
-		bits: dataset.FloatBits(f), spelled: dataset.NumericText(f), zone: dataset.Zoned(f),
+		bits: dataset.FloatBits(f), spelled: dataset.NumericText(f), zone: dataset.Zoned(f), unit: dataset.Unit(f),
 	}, ok
 }
 
 // mayBeExact says that nothing was rounded where the column was written: its numbers can be told apart.
-func (f field) mayBeExact() bool { return f.exact || f.class == classInteger }
+func (f field) mayBeExact() bool { return f.scale == 0 && (f.exact || f.class == classInteger) }
 
 // floatBits is how many bits the numbers of both sides are compared with.
 func (p *plan) floatBits() int { return min(p.reference.bits, p.current.bits) }
@@ -140,6 +142,14 @@ func (p *plan) settle() {
 	}
 	if r.number() && c.number() && p.floatBits() < max(p.reference.bits, p.current.bits) {
 		p.narrow = p.floatBits()
+	}
+	if r, c := &p.reference, &p.current; r.unit > 0 && c.unit > 0 && r.unit != c.unit && p.numeric {
+		finer := min(r.unit, c.unit)
+		for _, f := range []*field{r, c} {
+			if f.unit > finer {
+				f.scale = float64(f.unit / finer)
+			}
+		}
 	}
 	if p.as == classTime && p.declared == "" {
 		p.skip = "holds times, which every new period shifts; --numeric compares them as seconds since 1970"
@@ -295,6 +305,11 @@ func (s *side) decode(a arrow.Array, from, to int) ([]float64, error) {
 	}
 	if narrow {
 		s.narrow(values)
+	}
+	if s.of.scale > 0 {
+		for i := range values {
+			values[i] *= s.of.scale
+		}
 	}
 	return values, nil
 }

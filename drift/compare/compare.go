@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/millrace/millrace/drift/dataset"
 	"github.com/millrace/millrace/drift/stattest"
@@ -362,10 +363,10 @@ func (e *engine) finish(p *plan, reference, current *side) (done, error) {
 		p.numeric, p.as, p.exactly, d.again = false, classText, true, true
 		return d, nil
 	}
-	d.whole.notes = append(d.whole.notes, e.mixed(p, sides)...)
 	if d.whole.skip {
 		return d, nil
 	}
+	d.whole.notes = append(d.whole.notes, e.mixed(p, sides)...)
 	for i := range e.segments {
 		d.segments = append(d.segments, judge(i+1, d.whole.column.Type))
 	}
@@ -413,11 +414,18 @@ func (e *engine) mixed(p *plan, sides [2]*side) (notes []string) {
 	case p.doubtful, p.declared == TypeCategorical && !(r.number() && c.number()):
 		notes = append(notes, fmt.Sprintf("column %q holds %s: compared as %v", p.name, holds(classes), p.as))
 	}
+	if p.reference.scale > 0 || p.current.scale > 0 {
+		unit := func(k int) string { return "times in " + time.Duration(sides[k].of.unit).String()[1:] }
+		notes = append(notes, fmt.Sprintf("column %q holds %s: compared in the finer unit", p.name, holds(unit)))
+	}
 	if sides[0].narrowed || sides[1].narrowed {
 		bits := func(k int) string {
 			s := sides[k]
-			if s.class == classInteger {
+			switch {
+			case s.class == classInteger:
 				return "integers"
+			case s.of.exact:
+				return "decimals"
 			}
 			return fmt.Sprintf("floats of %d bits", s.of.bits)
 		}
@@ -435,7 +443,7 @@ func (e *engine) differ(p *plan, sides [2]*side, example string) string {
 			text = fmt.Sprintf("%v such as %q in %s", s.class, cut(example, 40), e.tables[k].source.Name())
 		}
 		if s.of.spelled != "" {
-			text += ", which holds " + s.of.spelled
+			text += " (" + s.of.spelled + ")"
 		}
 		holds = append(holds, text)
 	}

@@ -124,19 +124,21 @@ func (o *checked) judge(p pair, kind string) judged {
 				what = "numbers"
 			}
 			if spelled != "" {
-				v.left = LeftNumbers
+				if !p.plan.reference.declared && !p.plan.current.declared { // codes that begin with zeros may be identifiers
+					v.left = LeftNumbers
+				}
 				note("column %q is left out: it holds %s; --categorical %s compares the texts", c.Column, spelled, c.Column)
 			} else {
 				note("column %q is left out: more than half of the reference's %s are different (an identifier or free text); --categorical %s compares it nevertheless", c.Column, what, c.Column)
 			}
 			return v
 		}
-		if spelled := p.plan.spelled(); spelled != "" && kind == "" && p.plan.declared == "" {
+		if spelled := p.plan.spelled(); spelled != "" && kind == "" && p.plan.declared == "" && !p.plan.textual {
 			note("column %q is compared by category: it holds %s", c.Column, spelled)
 		}
 		if kind == "" {
 			if bad := p.reference.texts.notUTF8() + p.current.texts.notUTF8(); bad > 0 {
-				note("column %q has %s that are not UTF-8: they may differ by their encoding alone", c.Column, count(int64(bad), "text"))
+				note("column %q has texts that are not UTF-8 (%d different ones): they may differ by their encoding alone", c.Column, bad)
 			}
 		}
 		if beyond {

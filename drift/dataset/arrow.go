@@ -27,6 +27,8 @@ type arrowSource struct {
 	columnar bool
 }
 
+var errFeather = errors.New("it is Feather of version 1: write it again, with version 2")
+
 var ipcMagic = []byte("ARROW1")
 
 func openArrow(t base, file *os.File, size int64) (Source, error) {
@@ -38,8 +40,6 @@ func openArrow(t base, file *os.File, size int64) (Source, error) {
 	}
 	in := ipcFile{r: file, end: size}
 	switch {
-	case bytes.HasPrefix(head[:], []byte("FEA1")):
-		return nil, errors.New("it is Feather of version 1: write it again, with version 2")
 	case bytes.HasPrefix(head[:], ipcMagic):
 		var tail [10]byte
 		if _, err := file.ReadAt(tail[:], size-10); err != nil || !bytes.Equal(tail[4:], ipcMagic) {

@@ -202,6 +202,8 @@ func (f *ipcField) arrowField() arrow.Field {
 		switch {
 		case f.kind == kindTimestamp:
 			field.Metadata = zonedMetadata(f.Stored.Zone != "")
+		case f.Stored.ID == arrowipc.Time || f.Stored.ID == arrowipc.Duration:
+			tagUnit(&field, f.Stored.Unit)
 		case f.kind == kindText:
 			tag(&field, declaredKey, f.Kind)
 		case f.Stored.ID == arrowipc.Float && f.Stored.Bits == 16:

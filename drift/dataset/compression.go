@@ -126,7 +126,7 @@ var foreign = []struct {
 	{"RDX3\n", 0, "a file of R"},
 	{"X\n\x00\x00\x00", 0, "a file of R"},
 	{"ustar", 257, "a tar archive"},
-	{"\xfd7zXZ\x00", 0, "compressed by xz"},
+	{"\xfd7zXZ\x00", 0, "compressed by xz, which is not unpacked here"},
 	{"7z\xbc\xaf\x27\x1c", 0, "a 7z archive"},
 	{"Rar!\x1a\x07", 0, "a RAR archive"},
 	{"PK\x05\x06", 0, "a zip archive without files"},

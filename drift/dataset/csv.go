@@ -236,7 +236,7 @@ func (c *csvRows) row() ([]cell, error) {
 	if n := len(c.fields); n != len(c.names) {
 		more := ""
 		if n == len(c.names)+1 && len(c.fields[n-1].v) == 0 {
-			more = ", without the delimiter that ends this one"
+			more = ": it ends with a delimiter, and the first line does not"
 		}
 		return nil, &raggedError{fmt.Sprintf("line %d has %s, and the first has %d%s", c.line, fieldCount(n), len(c.names), more), c.names[0]}
 	}

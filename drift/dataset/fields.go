@@ -16,6 +16,7 @@ const (
 	exactKey    = "exact"    // text that spells numbers; see Exact
 	roundedKey  = "rounded"  // numbers that Exact gives as text
 	bitsKey     = "bits"     // of a number in the file, where the column's type has more
+	unitKey     = "unit"     // of times of day and durations, in nanoseconds
 	indexKey    = "index"    // an index of pandas
 	numericKey  = "numeric"  // see NumericText
 )
@@ -78,6 +79,16 @@ func FloatBits(f arrow.Field) int {
 		}
 	}
 	return 0
+}
+
+// Unit returns how many nanoseconds one is of a column of times of day or durations, which are integers; 0 of any other.
+func Unit(f arrow.Field) int64 {
+	n, _ := strconv.ParseInt(metadataOf(f, unitKey), 10, 64)
+	return n
+}
+
+func tagUnit(f *arrow.Field, unit arrow.TimeUnit) {
+	tag(f, unitKey, strconv.FormatInt(int64(unit.Multiplier()), 10))
 }
 
 // Numbers is what a column of an exact Source holds where its text spells numbers.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // maxDocument is the longest JSON document that is read as one: an object of columns, whose rows
@@ -174,6 +175,8 @@ func (j *jsonRows) columns(text []byte) (rows, error) {
 		v = space(rest)
 	}
 	switch {
+	case slices.Equal(c.found, []string{"columns", "index", "data"}) || slices.Equal(c.found, []string{"columns", "data"}):
+		return nil, errors.New("it has its rows as lists, apart from their names, as pandas writes by orient='split': write orient='records'")
 	case !allSame || open == 0:
 		return j, nil // one row
 	case open == '{' && c.byRow():
@@ -277,7 +280,7 @@ func (c *jsonColumns) row() ([]cell, error) {
 		return nil, nil
 	}
 	if ended > 0 {
-		return nil, fmt.Errorf("its columns are not of one length: some end after %d rows, others do not", c.read)
+		return nil, fmt.Errorf("its columns are not of one length: some end after row %d, others do not", c.read)
 	}
 	c.read++
 	return c.cells, nil
@@ -286,6 +289,9 @@ func (c *jsonColumns) row() ([]cell, error) {
 // element returns the next object of an array, or of a stream of objects; nil at the end. It is valid
 // until the next call.
 func (j *jsonRows) element() ([]byte, error) {
+	if j.ended {
+		return nil, nil
+	}
 	first, err := j.peek()
 	if err != nil {
 		return nil, err
@@ -299,8 +305,13 @@ func (j *jsonRows) element() ([]byte, error) {
 		} else if first != ']' && first != '}' && j.any {
 			return nil, fmt.Errorf("line %d: %w", j.line, errElement)
 		}
-		if first == ']' || first == '}' && j.keyed {
-			return nil, nil
+		if first == ']' && !j.keyed || first == '}' && j.keyed {
+			j.start++
+			if behind, err := j.peek(); err != nil || behind == 0 {
+				j.ended = true
+				return nil, err
+			}
+			return nil, fmt.Errorf("line %d: something follows the end of the array", j.line)
 		}
 		if j.keyed { // a name before each
 			at := j.buf[j.start:j.end]

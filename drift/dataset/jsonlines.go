@@ -17,6 +17,7 @@ type jsonRows struct {
 	form  jsonForm
 	keyed bool // each object of the array has a name before it
 	any   bool // an object of the array was read
+	ended bool // its end was
 	names []string
 	index map[string]int
 	grow  bool // unknown keys are new columns

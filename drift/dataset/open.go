@@ -102,6 +102,9 @@ func Open(ctx context.Context, path string, o Options) (Source, error) {
 		}
 	}
 	file, err := os.Open(path) //nolint:gosec // the path is the user's
+	if errors.Is(err, os.ErrNotExist) && strings.ContainsAny(path, "*?[") {
+		return nil, fmt.Errorf("%w: name one file, since patterns are not expanded", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +146,9 @@ func open(ctx context.Context, path string, file *os.File, o Options) (s Source,
 		if name != "" {
 			extension = strings.ToLower(filepath.Ext(name))
 		}
+	}
+	if bytes.HasPrefix(head, []byte("FEA1")) {
+		return nil, errFeather
 	}
 	if err := refuseForeign(head); err != nil {
 		return nil, err

@@ -136,7 +136,10 @@ func pqFields(f *parquet.File, schema []format.SchemaElement, note func(format s
 			if t, ok := e.LogicalType.Value.(*format.TimestampType); ok {
 				field.Metadata = zonedMetadata(t.IsAdjustedToUTC)
 			}
+			unit, isTime := timeOfDay(e)
 			switch {
+			case isTime && leaf.kind == kindInt64:
+				tagUnit(&field, unit)
 			case leaf.kind == kindText:
 				tag(&field, declaredKey, "text")
 			case leaf.logical == pqFloat16 && leaf.kind == kindFloat32:
@@ -148,6 +151,27 @@ func pqFields(f *parquet.File, schema []format.SchemaElement, note func(format s
 		fields, leaves = append(fields, field), append(leaves, leaf)
 	}
 	return fields, leaves, count, nil
+}
+
+// timeOfDay returns the unit of a time of day.
+func timeOfDay(e *format.SchemaElement) (unit arrow.TimeUnit, ok bool) {
+	if t, ok := e.LogicalType.Value.(*format.TimeType); ok {
+		switch t.Unit.Value.(type) {
+		case *format.MilliSeconds:
+			return arrow.Millisecond, true
+		case *format.NanoSeconds:
+			return arrow.Nanosecond, true
+		}
+		return arrow.Microsecond, true
+	}
+	switch c := e.ConvertedType; {
+	case !c.Valid:
+	case c.V == deprecated.TimeMillis:
+		return arrow.Millisecond, true
+	case c.V == deprecated.TimeMicros:
+		return arrow.Microsecond, true
+	}
+	return 0, false
 }
 
 func isList(e *format.SchemaElement) bool {

@@ -349,7 +349,7 @@ func wordForm(v []byte) forms {
 		if n.integer && zeros(t) {
 			return formOther
 		}
-		return n.form()
+		return n.form(t)
 	}
 	return otherForm(v)
 }
@@ -368,9 +368,12 @@ func otherForm(v []byte) forms {
 	return formOther
 }
 
-func (n *number) form() forms {
+// form returns the form of a number, of which v is the text.
+func (n *number) form(v []byte) forms {
 	const limit = 1 << 53
 	switch {
+	case !n.integer && len(v) > 16 && bytes.IndexByte(v, '.') > 15 && !bytes.ContainsAny(v, "eE"):
+		return formFloat | formLarge // a fraction, if only .0, behind what may be beyond 2^53
 	case !n.integer:
 		return formFloat
 	case !n.exact:

@@ -268,6 +268,9 @@ func shellWord(s string) string {
 	safe := func(r rune) bool {
 		return r >= utf8.RuneSelf || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("_-+=.,:/%@", r)
 	}
+	if s == "'" {
+		return `"'"`
+	}
 	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !safe(r) }) < 0 {
 		return s
 	}

@@ -173,7 +173,7 @@ func (i *inference) add(c cell, s *textSource) {
 		i.addWord(c, s)
 	case cellNumber:
 		if n, ok := parseNumber(c.v); ok {
-			i.forms |= n.form()
+			i.forms |= n.form(c.v)
 		} else {
 			i.forms |= formFloat
 		}
@@ -329,7 +329,7 @@ func (s *textSource) field(i int, name string, c *inference) arrow.Field {
 		}
 	}
 	if c.na > 0 && !s.naGiven {
-		s.note("column %q: %s read as missing, which text may mean: --na= keeps such words", name, plural(c.na, strconv.Quote(c.naWord)))
+		s.note("column %q: %s read as missing, such as %q, which text may mean: --na= keeps such words", name, plural(c.na, "value"), c.naWord)
 	}
 	return f
 }

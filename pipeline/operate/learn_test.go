@@ -94,7 +94,7 @@ func TestLearnOddData(t *testing.T) {
 		"not UTF-8":                         {features: city, file: "city\nZ\xfcrich\n", fault: "line 2 is not UTF-8: the byte 0xfc is none of it; say what the file is by --encoding, such as windows-1252"},
 		"another encoding":                  {features: city, file: "city\nZ\xfcrich\n", options: operate.DataOptions{Reading: operate.Reading{Encoding: operate.Sided{"latin1"}}}, want: "city category [Zürich]"},
 		"a decimal comma":                   {features: x, file: "x;y\n1,5;1\n2,5;2\n", options: operate.DataOptions{Reading: operate.Reading{Delimiter: operate.Sided{";"}, Decimal: operate.Sided{","}}}, want: "x float32"},
-		"a word that is missing":            {features: city, file: "city,y\nNA,1\nRome,2\n", want: `1 "NA" is read as missing, which text may mean: --na= keeps such words`},
+		"a word that is missing":            {features: city, file: "city,y\nNA,1\nRome,2\n", want: `1 value is read as missing, such as "NA", which text may mean: --na= keeps such words`},
 		"a word that is not":                {features: city, file: "city,y\nNA,1\nRome,2\n", options: operate.DataOptions{Reading: operate.Reading{NA: []string{}}}, want: "city category [NA Rome]"},
 		"an index beside unnamed features":  {features: feature("f0", "float32") + feature("f1", "float32"), file: ",a,b\n0,1,2\n1,3,4\n", want: "a float32"},
 		"codes with zeros":                  {features: city, file: "city\n0870\n870\n", want: "city category [0870 870]"},
