@@ -1,7 +1,6 @@
 package dataset
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -55,26 +54,26 @@ var marks = []struct {
 // decode returns a text in UTF-8, without a byte order mark, and the name of the encoding that it had, empty of UTF-8
 // and of the one that is given. A mark stands above what is given.
 func decode(r io.Reader, given encoding.Encoding) (text io.Reader, name string, err error) {
-	b := bufio.NewReaderSize(r, 1<<16)
-	head, err := b.Peek(4)
+	var head [4]byte
+	n, err := io.ReadFull(r, head[:])
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, "", fmt.Errorf("line 1: %w", err)
 	}
+	first := head[:n] // what the end of the file was, the next read says again
 	for _, m := range marks {
-		if bytes.HasPrefix(head, []byte(m.bytes)) {
-			if _, err := b.Discard(len(m.bytes)); err != nil {
-				return nil, "", err
-			}
+		if bytes.HasPrefix(first, []byte(m.bytes)) {
+			rest := io.MultiReader(bytes.NewReader(first[len(m.bytes):]), r)
 			if m.of == nil {
-				return b, "", nil
+				return rest, "", nil
 			}
-			return m.of.NewDecoder().Reader(b), m.name, nil
+			return m.of.NewDecoder().Reader(rest), m.name, nil
 		}
 	}
+	whole := io.MultiReader(bytes.NewReader(first), r)
 	if given != nil {
-		return given.NewDecoder().Reader(b), "", nil
+		return given.NewDecoder().Reader(whole), "", nil
 	}
-	return b, "", nil
+	return whole, "", nil
 }
 
 // checker returns what tells a text that is not what it is read as: bytes that are not UTF-8, or were

@@ -47,6 +47,7 @@ type textSource struct {
 	names      []string
 	na         *words // nil: none
 	style      numberStyle
+	styled     bool              // numbers are not written as computers do
 	naGiven    bool              // the words are the caller's
 	encoding   encoding.Encoding // nil: UTF-8
 	how        []columnHow       // of the schema's columns
@@ -66,6 +67,7 @@ func openText(ctx context.Context, t base, file *os.File, size int64, compressed
 		}
 		s.na = newWords(s.options.NA)
 		s.style = numberStyle{s.options.Decimal, s.options.Thousands}
+		s.styled = !s.style.plain()
 		if err := s.style.check(); err != nil {
 			return nil, err
 		}
@@ -202,7 +204,12 @@ func (i *inference) addWord(c cell, s *textSource) {
 		}
 		return
 	}
-	form := s.wordForm(c.v)
+	var form forms
+	if s.styled {
+		form = s.wordForm(c.v)
+	} else {
+		form = wordForm(c.v)
+	}
 	i.forms |= form
 	switch {
 	case form&formNumbers != 0:
@@ -215,9 +222,6 @@ func (i *inference) addWord(c cell, s *textSource) {
 
 // wordForm is wordForm in the style of the file's numbers.
 func (s *textSource) wordForm(v []byte) forms {
-	if s.style.plain() {
-		return wordForm(v)
-	}
 	var buf [64]byte
 	if plain, ok := s.style.rewrite(buf[:0], v); ok {
 		return wordForm(plain)
@@ -415,7 +419,6 @@ func (s *textScan) next() (arrow.Record, error) {
 
 // put appends a value; false is a type error, at which nothing was appended.
 func (s *textScan) put(b *builder, c cell, how columnHow) (bool, error) {
-	numeric := how.exact || b.kind == kindInt64 || b.kind == kindUint64 || b.kind == kindFloat64 || b.kind == kindFloat32
 	switch c.form {
 	case cellMissing:
 		b.appendNull()
@@ -425,7 +428,7 @@ func (s *textScan) put(b *builder, c cell, how columnHow) (bool, error) {
 			b.appendNull()
 			return true, nil
 		}
-		if numeric && (how.given || !s.source.style.plain()) {
+		if (how.given || s.source.styled) && (how.exact || b.kind.numeric()) {
 			return s.putStyled(b, c.v, how)
 		}
 	case cellNested:
@@ -434,7 +437,10 @@ func (s *textScan) put(b *builder, c cell, how columnHow) (bool, error) {
 		}
 	default:
 	}
-	return s.parse(b, c.v, how)
+	if how.exact {
+		return s.parse(b, c.v, how)
+	}
+	return b.parse(c.v)
 }
 
 func (s *textScan) parse(b *builder, v []byte, how columnHow) (ok bool, err error) {
