@@ -20,7 +20,7 @@ type dataFlags struct {
 
 func (d *dataFlags) add(cmd *cobra.Command) {
 	f, o := cmd.Flags(), &d.options
-	f.StringVar(&o.Path, "data", "", "table of rows to learn from: CSV, Parquet, Arrow IPC or JSON lines")
+	f.StringVar(&o.Path, "data", "", "table of rows to learn from: CSV, Parquet, Arrow IPC or JSON")
 	f.StringVar(&o.Label, "label", "", "its column of labels")
 	f.Float64Var(&d.above, "positive-above", 0, "a label above it is positive (default: labels of two values, of which the greater is)")
 	f.StringVar(&o.Positive, "positive", "", "of labels that are text, the positive one")

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/drift/compare"
+	"github.com/millrace/millrace/drift/dataset"
 )
 
 func normal(seed uint64, n int, mean, std float64) []float64 {
@@ -53,7 +54,7 @@ func integers(seed uint64, n, levels int) []int64 {
 	return out
 }
 
-func run(t *testing.T, reference, current *memoryTable, o compare.Options) *compare.Result {
+func run(t *testing.T, reference, current dataset.Source, o compare.Options) *compare.Result {
 	t.Helper()
 	r, err := compare.Compare(t.Context(), reference, current, o)
 	require.NoError(t, err)

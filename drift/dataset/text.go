@@ -38,7 +38,7 @@ type rows interface {
 	row() ([]cell, error)
 }
 
-// textSource reads CSV and JSON lines.
+// textSource reads CSV and JSON.
 type textSource struct {
 	base
 	file       *os.File
