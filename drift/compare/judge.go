@@ -84,7 +84,7 @@ func (o *checked) judge(p pair, kind string) judged {
 		distinct = distincts(r, k)
 		c.Type = TypeNumeric
 		few := distinct[0] <= fewIntegers && distinct[1] <= fewIntegers
-		if p.reference.rounded || p.current.rounded {
+		if kind == "" && (p.reference.rounded || p.current.rounded) { // segments are read as the whole is
 			exact := p.plan.reference.mayBeExact() && p.plan.current.mayBeExact()
 			if v.rounded = exact && p.plan.declared != TypeNumeric && (few || p.plan.declared == TypeCategorical); v.rounded {
 				return v

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -123,7 +124,7 @@ func TestIndexIsLeftOut(t *testing.T) {
 	require.Empty(t, r.LeftOut)
 	r = run(t, a, b, compare.Options{Columns: []string{"Unnamed: 0", "x"}})
 	require.True(t, column(t, r, "Unnamed: 0").Drifted)
-	r = run(t, a, textFile(t, "c.csv", csv("x", 200, func(i int) string { return fmt.Sprint(i % 40) })), compare.Options{})
+	r = run(t, a, textFile(t, "c.csv", csv("x", 200, func(i int) string { return strconv.Itoa(i % 40) })), compare.Options{})
 	require.Len(t, r.Notes, 1, "no word of a column that only one side has")
 }
 
@@ -136,10 +137,10 @@ func TestTextByDeclaration(t *testing.T) {
 		drifted      bool
 	}{
 		"zeros":    {func(i int) string { return []string{"0870", "870"}[i%2] }, func(int) string { return "870" }, true},
-		"integers": {func(i int) string { return fmt.Sprint(870 + i%3) }, func(i int) string { return fmt.Sprint(870 + i%3) }, false},
-		"missing":  {func(i int) string { return fmt.Sprint(870 + i%3) }, func(i int) string { return fmt.Sprintf("%d.0", 870+i%3) }, false},
+		"integers": {func(i int) string { return strconv.Itoa(870 + i%3) }, func(i int) string { return strconv.Itoa(870 + i%3) }, false},
+		"missing":  {func(i int) string { return strconv.Itoa(870 + i%3) }, func(i int) string { return fmt.Sprintf("%d.0", 870+i%3) }, false},
 		"prices":   {func(i int) string { return fmt.Sprintf("1.%d0", i%5) }, func(i int) string { return fmt.Sprintf("1.%d", i%5) }, false},
-		"large":    {func(i int) string { return fmt.Sprint(9007199254740992 + i%3) }, func(i int) string { return fmt.Sprint(9007199254740992 + i%3) }, false},
+		"large":    {func(i int) string { return strconv.Itoa(9007199254740992 + i%3) }, func(i int) string { return strconv.Itoa(9007199254740992 + i%3) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := textFile(t, "a.jsonl", csv("", n, func(i int) string { return fmt.Sprintf("{\"x\":%q}", tc.text(i)) }))

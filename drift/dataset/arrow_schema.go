@@ -155,17 +155,14 @@ func putDateMillis(b *builder, v []byte) bool {
 
 // putWhole appends a decimal that is a whole number of 64 bits.
 func putWhole(b *builder, v []byte) bool {
-	x, rest := int64(0), true
-	if len(v) <= 8 {
-		x = littleEndian(v, true)
-	} else {
-		x = int64(binary.LittleEndian.Uint64(v))
-		for _, d := range v[8:] {
-			rest = rest && d == byte(x>>63)
+	x := littleEndian(v[:min(len(v), 8)], true)
+	b.append64(uint64(x))
+	for _, d := range v[min(len(v), 8):] {
+		if d != byte(x>>63) {
+			return false
 		}
 	}
-	b.append64(uint64(x))
-	return rest
+	return true
 }
 
 // putDecimal appends a decimal as the closest float64, or exactly, as text.

@@ -68,17 +68,14 @@ func FloatBits(f arrow.Field) int {
 	if bits, err := strconv.Atoi(metadataOf(f, bitsKey)); err == nil {
 		return bits
 	}
-	switch f.Type.ID() {
-	case arrow.FLOAT32:
+	switch id := f.Type.ID(); {
+	case id == arrow.FLOAT32:
 		return 32
-	case arrow.FLOAT64, arrow.INT64, arrow.UINT64:
+	case id == arrow.FLOAT64 || id == arrow.INT64 || id == arrow.UINT64 || id == arrow.STRING && metadataOf(f, exactKey) != "":
 		return 64
-	case arrow.STRING:
-		if metadataOf(f, exactKey) != "" {
-			return 64
-		}
+	default:
+		return 0
 	}
-	return 0
 }
 
 // Unit returns how many nanoseconds one is of a column of times of day or durations, which are integers; 0 of any other.

@@ -109,7 +109,7 @@ func (j *jsonRows) document() (rows, error) {
 	if len(rest) > maxDocument {
 		return nil, errDocument
 	}
-	text := append(j.buf[j.start:j.end:j.end], rest...)
+	text := slices.Concat(j.buf[j.start:j.end], rest)
 	if j.check != nil {
 		if err := j.check(j.line, text); err != nil {
 			return nil, err
@@ -255,9 +255,12 @@ func (c *jsonColumns) row() ([]cell, error) {
 			v = space(v[1:])
 		}
 		if c.object {
-			key, rest, err := c.text(v)
-			if len(v) == 0 || v[0] != '"' || err != nil {
+			if len(v) == 0 || v[0] != '"' {
 				return nil, errObject
+			}
+			key, rest, err := c.text(v)
+			if err != nil {
+				return nil, err
 			}
 			if rest = space(rest); len(rest) == 0 || rest[0] != ':' {
 				return nil, errObject
@@ -314,10 +317,12 @@ func (j *jsonRows) element() ([]byte, error) {
 			return nil, fmt.Errorf("line %d: something follows the end of the array", j.line)
 		}
 		if j.keyed { // a name before each
-			at := j.buf[j.start:j.end]
-			_, rest, err := j.text(at)
-			if first != '"' || err != nil {
+			if first != '"' {
 				return nil, errObject
+			}
+			_, rest, err := j.text(j.buf[j.start:j.end])
+			if err != nil {
+				return nil, err
 			}
 			if rest = space(rest); len(rest) == 0 || rest[0] != ':' {
 				return nil, errObject

@@ -338,12 +338,15 @@ func TestFieldsSayWhatTheFileHas(t *testing.T) {
 func TestAppendNumber(t *testing.T) {
 	for given, want := range map[string]string{
 		"1": "1", "-0": "0", "+007": "7", "1.50": "1.5", ".5": "0.5", "5.": "5", "1e3": "1000", "1.25E+1": "12.5", "12e-4": "0.0012", "-0.00": "0",
-		"123456789012345678901234567890.10": "123456789012345678901234567890.1", "1e100": "1e100", "25e-100": "2.5e-99", " 7 ": "7",
+		"123456789012345678901234567890.10": "123456789012345678901234567890.1", "1e100": "1e100", "25e-100": "2.5e-99",
 	} {
 		got, ok := dataset.AppendNumber(nil, []byte(given))
 		require.True(t, ok, given)
 		require.Equal(t, want, string(got), given)
 	}
+	got, ok := dataset.AppendNumber(nil, []byte("\t7 "))
+	require.True(t, ok)
+	require.Equal(t, "7", string(got), "as numbers may have around them")
 	for _, given := range []string{"", "x", "1,5", "0x10", "1e", "nan", "-"} {
 		_, ok := dataset.AppendNumber(nil, []byte(given))
 		require.False(t, ok, given)

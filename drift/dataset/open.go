@@ -139,7 +139,7 @@ func open(ctx context.Context, path string, file *os.File, o Options) (s Source,
 		extension = strings.ToLower(filepath.Ext(path[:len(path)-len(extension)]))
 	}
 	if compressed != compressionNone {
-		name := ""
+		var name string
 		if head, name, err = contents(file, info.Size(), compressed); err != nil {
 			return nil, err
 		}

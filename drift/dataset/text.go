@@ -321,7 +321,7 @@ func (s *textSource) field(i int, name string, c *inference) arrow.Field {
 	if !s.options.NoHeader && i == 0 && len(s.names) > 1 && !given && isUnnamed(name) {
 		tag(&f, indexKey, "first")
 	}
-	if k != kindText || given {
+	if given || k != kindText && c.forms != 0 {
 		return f
 	}
 	if l := c.look; l != nil {

@@ -205,7 +205,7 @@ func (c CompareConfig) open(ctx context.Context, side CompareSide, name string, 
 	if side.SQL != "" {
 		return openQuery(ctx, side.SQL, "query of the "+name, cfg, kept)
 	}
-	options, err := c.Reading.options(name)
+	options, err := c.options(name)
 	if err != nil {
 		return nil, err
 	}
