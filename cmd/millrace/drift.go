@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/millrace/millrace/pipeline/operate"
 )
@@ -76,7 +77,10 @@ func driftCompareCommand(o *options) *cobra.Command {
 		Use:   "compare --reference A --current B",
 		Short: "Compare two tables column by column: what drifted, how far, and why",
 		Long: "Compare two tables column by column. A table is a file (CSV, Parquet, Arrow IPC file or stream,\n" +
-			"JSON lines), which needs no server and no configuration, or a ClickHouse query.\n\n" +
+			"JSON: lines, an array of objects, or an object of columns), which needs no server and no configuration,\n" +
+			"or a ClickHouse query.\n\n" +
+			"--delimiter, --decimal, --thousands and --encoding hold for both files, or for one: reference=VALUE,\n" +
+			"current=VALUE; they may be given twice. What a reader left out, or took for missing, is in the notes.\n\n" +
 			"Tests and thresholds are given for all columns (ks), for a type (num=ks, cat=psi) or for one\n" +
 			"column (age=ks); the narrower stands. Without, they are Evidently's: up to 1,000 reference rows ks\n" +
 			"for numbers, chisquare for categories and z for two of them; for more rows the Wasserstein distance\n" +
@@ -102,6 +106,9 @@ func driftCompareCommand(o *options) *cobra.Command {
 			return nil
 		}),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("na") && c.NA == nil {
+				c.NA = []string{}
+			}
 			if cmd.Flags().Changed("drift-share") {
 				c.Options.DriftShare = &share
 			}
@@ -130,9 +137,7 @@ func driftCompareCommand(o *options) *cobra.Command {
 	f.StringVar(&c.Current.Path, "current", "", "file with the data that may have drifted")
 	f.StringVar(&c.Reference.SQL, "reference-sql", "", "ClickHouse query instead of --reference")
 	f.StringVar(&c.Current.SQL, "current-sql", "", "ClickHouse query instead of --current")
-	f.StringVar(&c.InputFormat, "input-format", "", "csv, parquet, arrow (IPC file), arrows (IPC stream) or jsonl; default by name and contents")
-	f.StringVar(&c.Delimiter, "delimiter", "", `character between the values of CSV, \t for a tab; default a comma`)
-	f.StringSliceVar(&c.Types, "type", nil, "type of a column of files, COLUMN=TYPE: int, uint, float, bool, text, date or timestamp; default the file's, or inferred")
+	addReading(f, &c.Reading)
 	f.StringSliceVar(&c.Options.Columns, "columns", nil, "compare only these columns")
 	f.StringSliceVar(&c.Options.Ignore, "ignore", nil, "leave out these columns")
 	f.StringSliceVar(&c.Options.Categorical, "categorical", nil, "columns to compare by category, whatever they hold")
@@ -161,6 +166,20 @@ func driftCompareCommand(o *options) *cobra.Command {
 	f.StringVarP(&c.Output, "output", "o", "", "file to write; default standard output")
 	f.BoolVar(&c.FailOnDrift, "fail-on-drift", false, "exit with code 3 when the data set drifted")
 	return cmd
+}
+
+// readingFlags are the names of what addReading adds.
+var readingFlags = []string{"input-format", "delimiter", "decimal", "thousands", "encoding", "na", "type"}
+
+// addReading adds the flags that say how files are read.
+func addReading(f *pflag.FlagSet, r *operate.Reading) {
+	f.StringVar(&r.InputFormat, "input-format", "", "csv, parquet, arrow (IPC file), arrows (IPC stream), jsonl or json; default by name and contents")
+	f.Var(&r.Delimiter, "delimiter", `character between the values of CSV, \t for a tab; default a comma`)
+	f.Var(&r.Decimal, "decimal", "decimal point of numbers in CSV; default a point")
+	f.Var(&r.Thousands, "thousands", "character between the thousands of numbers in CSV; default none")
+	f.Var(&r.Encoding, "encoding", "of CSV and JSON that is not UTF-8, such as windows-1252 or utf-16le; default UTF-8")
+	f.StringSliceVar(&r.NA, "na", nil, "words of CSV that mean a missing value; --na= for none, default,X for X as well; default "+strings.Join(operate.MissingWords(), ", "))
+	f.StringSliceVar(&r.Types, "type", nil, "type of a column of files, COLUMN=TYPE: int, uint, float, bool, text, date or timestamp; default the file's, or inferred")
 }
 
 // size is a number of bytes as people write it.

@@ -20,7 +20,7 @@ type dataFlags struct {
 
 func (d *dataFlags) add(cmd *cobra.Command) {
 	f, o := cmd.Flags(), &d.options
-	f.StringVar(&o.Path, "data", "", "table of rows to learn from: CSV, Parquet, Arrow IPC or JSON lines")
+	f.StringVar(&o.Path, "data", "", "table of rows to learn from: CSV, Parquet, Arrow IPC or JSON")
 	f.StringVar(&o.Label, "label", "", "its column of labels")
 	f.Float64Var(&d.above, "positive-above", 0, "a label above it is positive (default: labels of two values, of which the greater is)")
 	f.StringVar(&o.Positive, "positive", "", "of labels that are text, the positive one")
@@ -29,9 +29,7 @@ func (d *dataFlags) add(cmd *cobra.Command) {
 	f.StringSliceVar(&o.Categorical, "categorical", nil, "columns to count by value, whatever they hold")
 	f.StringSliceVar(&o.Optional, "optional", nil, "features that a request may leave out, beside those that rows leave out")
 	f.StringSliceVar(&o.Ignore, "ignore", nil, "columns that are no part of it")
-	f.StringVar(&o.InputFormat, "input-format", "", "csv, parquet, arrow (IPC file), arrows (IPC stream) or jsonl; default by name and contents")
-	f.StringVar(&o.Delimiter, "delimiter", "", `character between the values of CSV, \t for a tab; default a comma`)
-	f.StringSliceVar(&o.Types, "type", nil, "type of a column, COLUMN=TYPE: int, uint, float, bool, text, date or timestamp; default the file's, or inferred")
+	addReading(f, &o.Reading)
 	f.Var((*durationFlag)(&o.Window), "window", "length of windows, as 15m, 24h or 7d (default proposed by the times of the rows)")
 	f.Float64Var(&o.Rate, "rate", 0, "of windows without drift, the share that may breach a check by chance (default 0.05)")
 }
@@ -42,10 +40,13 @@ func (d *dataFlags) given(cmd *cobra.Command, stored bool) (bool, error) {
 	if cmd.Flags().Changed("positive-above") {
 		d.options.PositiveAbove = &d.above
 	}
+	if cmd.Flags().Changed("na") && d.options.NA == nil {
+		d.options.NA = []string{}
+	}
 	if d.options.Path != "" {
 		return true, d.options.Validate()
 	}
-	names := []string{"label", "positive-above", "positive", "score", "time", "optional", "ignore", "type", "input-format", "delimiter"}
+	names := append([]string{"label", "positive-above", "positive", "score", "time", "optional", "ignore"}, readingFlags...)
 	if !stored {
 		names = append(names, "categorical", "window", "rate")
 	}

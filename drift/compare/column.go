@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
+
+	"github.com/millrace/millrace/drift/dataset"
 )
 
 // class is what a table says that a column holds.
@@ -28,8 +31,15 @@ func (c class) String() string {
 
 func (c class) number() bool { return c == classInteger || c == classFloat }
 
-func classOf(t arrow.DataType) (class, bool) {
-	switch t.ID() {
+func classOf(f arrow.Field) (class, bool) {
+	switch dataset.ExactNumbers(f) {
+	case dataset.NumbersWhole:
+		return classInteger, true
+	case dataset.NumbersDecimal:
+		return classFloat, true
+	case dataset.NumbersNone:
+	}
+	switch f.Type.ID() {
 	case arrow.INT64, arrow.UINT64:
 		return classInteger, true
 	case arrow.FLOAT64, arrow.FLOAT32:
@@ -57,6 +67,16 @@ type plan struct {
 	as      class // of the column; values of the other side that are not of it are type errors
 	skip    string
 
+	// textual: one side is text by declaration, the other is not, and is written as such.
+	textual bool
+
+	// exactly: numbers that 64-bit floats round, and of which there are few, are read again, as texts.
+	exactly bool
+
+	// narrow is how many bits the floats of one side have, 16 or 32, where the other's numbers
+	// have more: those are rounded to as many. 0: both have as many.
+	narrow int
+
 	// doubtful: the sides are of different types, of which one may only be what a reader
 	// takes a column without a value for. That is known once they were read.
 	doubtful bool
@@ -64,9 +84,33 @@ type plan struct {
 
 // field is a column of a table.
 type field struct {
-	index int
-	class class
+	index    int
+	class    class
+	declared bool    // it is text because the file, or the user, says so
+	exact    bool    // numbers as text, which are not rounded
+	bits     int     // of its numbers, in the file
+	spelled  string  // what dataset.NumericText says of it
+	unit     int64   // of times of day and durations, in nanoseconds
+	scale    float64 // what its numbers are multiplied by, where the other side has a finer unit; 0: 1
+	zone     dataset.ZoneForm
 }
+
+func fieldOf(index int, f arrow.Field) (field, bool) {
+	c, ok := classOf(f)
+	return field{
+		index: index, class: c, declared: dataset.Declared(f), exact: dataset.ExactNumbers(f) != dataset.NumbersNone,
+		bits: dataset.FloatBits(f), spelled: dataset.NumericText(f), zone: dataset.Zoned(f), unit: dataset.Unit(f),
+	}, ok
+}
+
+// mayBeExact says that nothing was rounded where the column was written: its numbers can be told apart.
+func (f field) mayBeExact() bool { return f.scale == 0 && (f.exact || f.class == classInteger) }
+
+// floatBits is how many bits the numbers of both sides are compared with.
+func (p *plan) floatBits() int { return min(p.reference.bits, p.current.bits) }
+
+// spelled says how numbers are written that are text on a side.
+func (p *plan) spelled() string { return cmp.Or(p.reference.spelled, p.current.spelled) }
 
 // integers says that both sides hold nothing but whole numbers.
 func (p *plan) integers() bool {
@@ -85,6 +129,8 @@ func (p *plan) settle() {
 		p.numeric, p.as = true, max(r, c)
 	case r == c:
 		p.as = r
+	case (p.reference.declared || p.current.declared) && r != classTime && c != classTime:
+		p.textual, p.as = true, classText
 	default:
 		p.doubtful = true
 		// Of a text and a number it is the number, which texts may hold; else what has
@@ -93,6 +139,17 @@ func (p *plan) settle() {
 			p.as = c
 		}
 		p.numeric = p.as.number()
+	}
+	if r.number() && c.number() && p.floatBits() < max(p.reference.bits, p.current.bits) {
+		p.narrow = p.floatBits()
+	}
+	if r, c := &p.reference, &p.current; r.unit > 0 && c.unit > 0 && r.unit != c.unit && p.numeric {
+		finer := min(r.unit, c.unit)
+		for _, f := range []*field{r, c} {
+			if f.unit > finer {
+				f.scale = float64(f.unit / finer)
+			}
+		}
 	}
 	if p.as == classTime && p.declared == "" {
 		p.skip = "holds times, which every new period shifts; --numeric compares them as seconds since 1970"
@@ -115,6 +172,7 @@ func newScratch() scratch { return scratch{make([]float64, blockRows), make([]ui
 // side is one side of one column while it is read.
 type side struct {
 	plan    *plan
+	of      field
 	class   class
 	numbers []*numbers // of all rows, then of each segment; nil where the column is no numeric one
 	texts   []*texts
@@ -126,6 +184,8 @@ type side struct {
 	content    uint64
 	typeErrors int64
 	bad        string // the first of them
+	rounded    bool   // a number that is not exact any more
+	narrowed   bool   // a number that has fewer bits than in the file
 
 	scratch // set while rows are added
 }
@@ -194,10 +254,11 @@ func (s *side) end() {
 func (s *side) decode(a arrow.Array, from, to int) ([]float64, error) {
 	values := s.values[:to-from]
 	nulls := a.NullN() > 0
+	narrow := s.plan.narrow > 0 && s.of.bits > s.plan.narrow
 	switch a := a.(type) {
 	case *array.Float64:
 		given := a.Float64Values()[from:to]
-		if !nulls {
+		if !nulls && !narrow {
 			for i, v := range given {
 				s.bits[i] = floatBits(v)
 			}
@@ -224,25 +285,56 @@ func (s *side) decode(a arrow.Array, from, to int) ([]float64, error) {
 		for i := range values {
 			if values[i] = math.NaN(); a.IsValid(from + i) {
 				values[i] = s.number(a, from+i, text)
+				if s.of.exact {
+					s.bits[i] = textBits(text(from + i))
+				}
 			}
 		}
 	}
-	switch a.(type) {
-	case *array.Int64, *array.Uint64:
-		for i := range values {
-			if nulls && a.IsNull(from+i) {
-				values[i], s.bits[i] = math.NaN(), missingHash
+	_, whole := a.(*array.Int64)
+	_, natural := a.(*array.Uint64)
+	for i := range values {
+		if missing := nulls && a.IsNull(from+i); missing {
+			values[i] = math.NaN()
+			if s.bits[i] = missingHash; !whole && !natural && !s.of.exact {
+				s.bits[i] = floatBits(values[i])
 			}
-		}
-	default:
-		for i := range values {
-			if nulls && a.IsNull(from+i) {
-				values[i] = math.NaN()
-			}
+		} else if !whole && !natural && !s.of.exact {
 			s.bits[i] = floatBits(values[i])
 		}
 	}
+	if narrow {
+		s.narrow(values)
+	}
+	if s.of.scale > 0 {
+		for i := range values {
+			values[i] *= s.of.scale
+		}
+	}
 	return values, nil
+}
+
+// narrow rounds numbers to as many bits as the other side has. What is too large for them stays.
+func (s *side) narrow(values []float64) {
+	for i, v := range values {
+		x := float64(float32(v))
+		if s.plan.narrow == 16 {
+			x = half(v)
+		}
+		if x != v && v-v == 0 && x-x == 0 {
+			values[i], s.narrowed = x, true
+		}
+	}
+}
+
+// half rounds to the closest of the floats of 16 bits (IEEE 754 binary16), of which 65504 is the greatest.
+func half(v float64) float64 {
+	_, exponent := math.Frexp(v)
+	unit := math.Ldexp(1, max(exponent-11, -24))
+	if x := math.RoundToEven(v/unit) * unit; math.Abs(x) <= 65504 {
+		return x
+	}
+	return v
 }
 
 // number makes a number of what is none: of a time the seconds since 1970, of a boolean 0
@@ -266,6 +358,11 @@ func (s *side) number(a arrow.Array, i int, text func(int) string) float64 {
 	if err != nil && !math.IsInf(v, 0) {
 		s.typeError(given)
 		return math.NaN()
+	}
+	if s.of.exact && !s.rounded && len(given) > 15 {
+		var exact [128]byte
+		back, _ := dataset.AppendNumber(exact[:0], strconv.AppendFloat(nil, v, 'g', -1, 64))
+		s.rounded = string(back) != given
 	}
 	return v
 }
@@ -326,12 +423,12 @@ func isMissing(a arrow.Array, i int) bool {
 }
 
 // writer is that of an array of a column which both sides name the same value alike in: a
-// text that one side's reader has as true or as 1.50 is so of the other side, too, and a
-// boolean is 0 or 1 beside numbers.
+// text that one side's reader has as true or as 1.50 is so of the other side, too. A boolean is 0 or 1
+// beside numbers that are compared by category, and these are booleans otherwise.
 func (s *side) writer(a arrow.Array) (func(i int) string, error) {
 	text, err := writer(a)
 	r, c := s.plan.reference.class, s.plan.current.class
-	if err != nil || s.plan.declared != TypeCategorical || r == c {
+	if err != nil || r == c || s.plan.exactly {
 		return text, err
 	}
 	beside := r
@@ -351,23 +448,55 @@ func (s *side) writer(a arrow.Array) (func(i int) string, error) {
 			return given
 		}, nil
 	case s.class == classText && beside.number():
+		var buf []byte
 		return func(i int) string {
 			given := text(i)
-			if v, err := strconv.ParseFloat(strings.TrimSpace(given), 64); err == nil && v-v == 0 && math.Abs(v) < 1<<53 {
-				return writeNumber(v)
+			if superfluousZeros(given) {
+				return given
+			}
+			var ok bool
+			if buf, ok = dataset.AppendNumber(buf[:0], []byte(given)); ok {
+				return string(buf)
 			}
 			return given
 		}, nil
-	case s.class == classBoolean && beside.number():
+	case s.class.number() && beside == classText:
+		var buf []byte
+		return func(i int) string {
+			given := text(i)
+			var ok bool
+			if buf, ok = dataset.AppendNumber(buf[:0], []byte(given)); ok {
+				return string(buf)
+			}
+			return given // an infinity
+		}, nil
+	case s.class == classBoolean && beside.number() && s.plan.declared == TypeCategorical:
 		return func(i int) string {
 			if text(i) == "true" {
 				return "1"
 			}
 			return "0"
 		}, nil
+	case s.class.number() && beside == classBoolean && s.plan.declared == "":
+		return func(i int) string {
+			switch given := text(i); given {
+			case "1":
+				return "true"
+			case "0":
+				return "false"
+			default:
+				return given
+			}
+		}, nil
 	default:
 		return text, nil
 	}
+}
+
+// superfluousZeros tells a text that begins with zeros which a number would not have, as 0870.
+func superfluousZeros(s string) bool {
+	s = strings.TrimPrefix(strings.TrimSpace(s), "-")
+	return len(s) > 1 && s[0] == '0' && s[1] >= '0' && s[1] <= '9'
 }
 
 // writeNumber writes a number so that it can be read back.

@@ -26,6 +26,7 @@ type engine struct {
 
 	mu    sync.Mutex
 	notes []string
+	left  []LeftOut
 	rooms []*[]float64 // that are free; see room
 }
 
@@ -46,8 +47,11 @@ func Compare(ctx context.Context, reference, current dataset.Source, options Opt
 		return nil, err
 	}
 	e := &engine{checked: o}
-	e.tables = [2]tableSide{{source: reference, what: "reference"}, {source: current, what: "current"}}
-	for i := range e.tables {
+	e.tables = [2]tableSide{{source: dataset.Exact(reference), what: "reference"}, {source: dataset.Exact(current), what: "current"}}
+	for i, t := range e.tables {
+		for _, n := range t.source.Notes() {
+			e.note("%s: %s", t.source.Name(), n)
+		}
 		// A quarter of the memory, of both sides, at 8 bytes a row.
 		e.tables[i].hashes = &rowHashes{limit: max(o.Memory/64, hashBlock), done: len(o.Columns) > 0}
 	}
@@ -64,7 +68,8 @@ func Compare(ctx context.Context, reference, current dataset.Source, options Opt
 	if err != nil {
 		return nil, err
 	}
-	// What turned out to be text on one side, and nothing on the other, is read as such.
+	// What turned out to be text on one side, and nothing on the other, is read as such, and so are
+	// numbers that were rounded where each of them counts.
 	var again []*plan
 	for _, d := range all {
 		if d.again {
@@ -118,7 +123,8 @@ type done struct {
 	whole    judged
 	segments []judged
 	content  [2]uint64
-	again    bool // it is text, and is to be read as such
+	again    bool   // it is to be read in another way, which the plan says
+	conflict string // why it is not compared: the sides hold different things
 }
 
 func (e *engine) note(format string, args ...any) {
@@ -135,13 +141,23 @@ func (e *engine) plan() error {
 	for i, t := range e.tables {
 		fields[i] = map[string]field{}
 		for at, f := range t.source.Schema().Fields() {
-			c, ok := classOf(f.Type)
+			c, ok := fieldOf(at, f)
 			if !ok {
 				if slices.Contains(e.Columns, f.Name) {
-					return fmt.Errorf("%s: column %q has values of type %s, which cannot be compared: leave it out of --columns", t.source.Name(), f.Name, f.Type)
+					return fmt.Errorf("%s: column %q has values of type %s, which cannot be compared: leave it out of --columns", t.source.Name(), f.Name, dataset.TypeName(f))
 				}
 				if e.wanted(f.Name) {
-					e.note("column %q of %s is left out: values of type %s cannot be compared", f.Name, t.source.Name(), f.Type)
+					e.note("column %q of %s is left out: values of type %s cannot be compared", f.Name, t.source.Name(), dataset.TypeName(f))
+					if !nested[f.Name] {
+						e.leave(f.Name, LeftNested)
+					}
+				}
+				nested[f.Name] = true
+				continue
+			}
+			if dataset.Index(f) && !e.named(f.Name) {
+				if e.wanted(f.Name) {
+					e.note("column %q of %s is left out: it is the index that pandas or R wrote; --columns or --categorical compares it nevertheless", f.Name, t.source.Name())
 				}
 				nested[f.Name] = true
 				continue
@@ -149,7 +165,7 @@ func (e *engine) plan() error {
 			if _, twice := fields[i][f.Name]; twice {
 				return fmt.Errorf("%s: two columns are named %q: rename one", t.source.Name(), f.Name)
 			}
-			fields[i][f.Name] = field{at, c}
+			fields[i][f.Name] = c
 			names[i] = append(names[i], f.Name)
 		}
 	}
@@ -187,10 +203,17 @@ func (e *engine) plan() error {
 		p.settle()
 		if p.skip != "" {
 			e.note("column %q is left out: it %s", name, p.skip)
+			e.leave(name, LeftTimes)
+		}
+		if p.declared == TypeNumeric && p.reference.zone != p.current.zone && p.reference.class == classTime && p.current.class == classTime {
+			e.note("column %q holds times of which one side says the zone and the other does not: those without one are read as UTC", name)
 		}
 		e.plans = append(e.plans, p)
 	}
 	for i, side := range []string{"reference", "current side"} {
+		for _, name := range only[i] {
+			e.leave(name, []string{LeftOnlyReference, LeftOnlyCurrent}[i])
+		}
 		if len(only[i]) > 0 {
 			e.note("only the %s has %s: not compared", side, listed(only[i]))
 		}
@@ -203,6 +226,19 @@ func (e *engine) plan() error {
 			e.tables[0].source.Name(), e.tables[1].source.Name(), listed(names[0]), listed(names[1]))
 	}
 	return nil
+}
+
+// leave remembers that a column is not compared.
+func (e *engine) leave(column, reason string) { e.left = append(e.left, LeftOut{column, reason}) }
+
+// named says that options name a column as one to compare.
+func (e *engine) named(name string) bool {
+	for _, list := range [][]string{e.Columns, e.Categorical, e.Numeric, some(e.Segment), some(e.Target), some(e.Prediction), keys(e.tests.column), keys(e.thresholds.column)} {
+		if slices.Contains(list, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // noneLeft says why each column is left out, where all are.
@@ -293,19 +329,9 @@ func (e *engine) finish(p *plan, reference, current *side) (done, error) {
 	defer e.giveBack(scratch)
 	d := done{plan: p, content: [2]uint64{reference.content, current.content}}
 	sides := [2]*side{reference, current}
-	if p.doubtful {
-		for k, s := range sides {
-			empty := sides[1-k].nulls == sides[1-k].rows
-			switch {
-			case s.class == p.as || s.nulls == s.rows:
-			case s.typeErrors == 0 && p.skip == "":
-			case empty && s.class == classText && p.numeric:
-				p.numeric, p.as, d.again = false, classText, true
-				return d, nil
-			default:
-				return d, e.differ(p, sides, s.bad)
-			}
-		}
+	if again, conflict := e.doubts(p, sides); again || conflict != "" {
+		d.again, d.conflict = again, conflict
+		return d, nil
 	}
 	if p.skip != "" {
 		return d, nil
@@ -317,7 +343,7 @@ func (e *engine) finish(p *plan, reference, current *side) (done, error) {
 			if i == 0 {
 				to.typeErrors = s.typeErrors
 			}
-			if !p.numeric {
+			if to.rounded = s.rounded; !p.numeric {
 				to.texts = s.texts[i]
 				continue
 			}
@@ -326,31 +352,24 @@ func (e *engine) finish(p *plan, reference, current *side) (done, error) {
 				to.chunks = to.numbers.chunks(e.Calibrate.Chunks)
 			}
 			to.sample = to.numbers.finish(scratch)
+			to.rounded = to.rounded || s.class == classInteger && !s.of.exact && beyond53(to.numbers)
 		}
 		return e.judge(of, kind)
 	}
 	d.whole = judge(0, "")
+	if d.whole.rounded {
+		// They are told apart as texts, where nothing was rounded before they were read.
+		p.numeric, p.as, p.exactly, d.again = false, classText, true, true
+		return d, nil
+	}
 	if d.whole.skip {
 		return d, nil
 	}
+	d.whole.notes = append(d.whole.notes, e.mixed(p, sides)...)
 	for i := range e.segments {
 		d.segments = append(d.segments, judge(i+1, d.whole.column.Type))
 	}
 	return d, nil
-}
-
-// differ is the error of sides that hold different things.
-func (e *engine) differ(p *plan, sides [2]*side, example string) error {
-	var holds []string
-	for k, s := range sides {
-		text := fmt.Sprintf("%v in %s", s.class, e.tables[k].source.Name())
-		if s.bad != "" && s.class == classText {
-			text = fmt.Sprintf("%v such as %q in %s", s.class, cut(example, 40), e.tables[k].source.Name())
-		}
-		holds = append(holds, text)
-	}
-	return fmt.Errorf("column %q holds %s: compare it as text with --categorical %s, as numbers with --numeric %s, where what is no number is counted as a type error, or leave it out with --ignore %s",
-		p.name, strings.Join(holds, " and "), p.name, p.name, p.name)
 }
 
 // result puts the columns together.
@@ -377,12 +396,23 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 	held := 0
 	first := map[[3]uint64]string{}
 	bySegment := make([][]judged, len(e.segments))
-	for _, d := range all {
+	var conflicts []error
+	for i := range all {
+		d := &all[i]
+		if d.conflict != "" {
+			d.plan.skip = d.conflict
+			if d.plan.role != "" { // without it, what was asked for cannot be answered
+				conflicts = append(conflicts, errors.New(d.conflict))
+			}
+			e.note("not compared: %s", d.conflict)
+			e.leave(d.plan.name, LeftTypes)
+		}
 		if d.plan.skip != "" {
 			continue
 		}
 		e.notes = append(e.notes, d.whole.notes...)
 		if d.whole.skip {
+			e.leave(d.plan.name, d.whole.left)
 			continue
 		}
 		key := [3]uint64{d.content[0], d.content[1], uint64(d.plan.as)}
@@ -402,18 +432,27 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 	if len(sampled) > 0 {
 		e.note("more values than fit the memory allowed: %s compared by samples of %s of a side at most; raise --memory for all", listed(sampled), count(int64(held), "value"))
 	}
+	if err := errors.Join(conflicts...); err != nil {
+		return nil, err
+	}
+	unread := 0
+	for _, l := range e.left {
+		if l.unread() {
+			unread++
+		}
+	}
 	e.noteLoose(whole)
 	e.noteChunks(whole)
 	if err := e.nothingToJudge(whole); err != nil {
 		return nil, err
 	}
 	var err error
-	if r.Columns, r.Dataset, err = e.settle(whole); err != nil {
+	if r.Columns, r.Dataset, err = e.settle(whole, unread); err != nil {
 		return nil, err
 	}
 	for i, name := range e.segments {
 		s := Segment{Segment: name}
-		if s.Columns, s.Dataset, err = e.settle(bySegment[i]); err != nil {
+		if s.Columns, s.Dataset, err = e.settle(bySegment[i], unread); err != nil {
 			return nil, err
 		}
 		r.Segments = append(r.Segments, s)
@@ -424,7 +463,7 @@ func (e *engine) result(ctx context.Context, all []done) (*Result, error) {
 	if err := e.multivariate(ctx, r, all); err != nil {
 		return nil, err
 	}
-	r.Notes = e.notes
+	r.Notes, r.LeftOut = e.notes, e.left
 	return r, nil
 }
 

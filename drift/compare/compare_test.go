@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/drift/compare"
+	"github.com/millrace/millrace/drift/dataset"
 )
 
 func normal(seed uint64, n int, mean, std float64) []float64 {
@@ -53,7 +54,7 @@ func integers(seed uint64, n, levels int) []int64 {
 	return out
 }
 
-func run(t *testing.T, reference, current *memoryTable, o compare.Options) *compare.Result {
+func run(t *testing.T, reference, current dataset.Source, o compare.Options) *compare.Result {
 	t.Helper()
 	r, err := compare.Compare(t.Context(), reference, current, o)
 	require.NoError(t, err)
@@ -313,7 +314,7 @@ func TestDifferentTypes(t *testing.T) {
 	numbersAsText[7] = "n/a"
 	reference := newTable(t, "a.csv", namedColumn{"x", numbers})
 	_, err := compare.Compare(t.Context(), reference, newTable(t, "b.csv", namedColumn{"x", words}), compare.Options{})
-	require.ErrorContains(t, err, `column "x" holds numbers in a.csv and text such as "`)
+	require.ErrorContains(t, err, `no column is left to compare: not compared: column "x" holds numbers in a.csv and text such as "`)
 	require.ErrorContains(t, err, `" in b.csv: compare it as text`)
 	require.ErrorContains(t, err, "--categorical x")
 	_, err = compare.Compare(t.Context(), reference, newTable(t, "b.csv", namedColumn{"x", numbersAsText}), compare.Options{})
@@ -685,16 +686,21 @@ func TestBins(t *testing.T) {
 	require.Equal(t, *evidently.DataQuality.Current.Max, evidently.Bins.Edges[len(evidently.Bins.Edges)-1], "Evidently's go to the end of both sides")
 }
 
-// TestLargeIntegersAreNoted: what a float64 cannot tell apart is not silently one value.
+// TestLargeIntegersAreNoted: what a float64 cannot tell apart is not silently one value. Where few values are
+// left of it, each is told apart; else it is said.
 func TestLargeIntegersAreNoted(t *testing.T) {
 	side := func(name string, from int64) *memoryTable {
-		large, small := make([]int64, 100), make([]int64, 100)
+		large, spread, small := make([]int64, 100), make([]int64, 100), make([]int64, 100)
 		for i := range large {
-			large[i], small[i] = from+int64(i), int64(i)
+			large[i], spread[i], small[i] = from+int64(i), from+int64(i)<<30, int64(i)
 		}
-		return newTable(t, name, namedColumn{"large", large}, namedColumn{"small", small})
+		return newTable(t, name, namedColumn{"large", large}, namedColumn{"spread", spread}, namedColumn{"small", small})
 	}
 	r, err := compare.Compare(t.Context(), side("a", 1<<60), side("b", 1<<60+50), compare.Options{})
 	require.NoError(t, err)
-	require.Equal(t, []string{`column "large" has integers beyond 2^53, of which neighbours are compared as one number; --type large=text tells them apart`}, r.Notes)
+	require.Equal(t, []string{
+		`column "large" is left out: more than half of the reference's numbers are different (an identifier or free text); --categorical large compares it nevertheless`,
+		`column "spread" has numbers of more digits than a 64-bit float holds (integers beyond 2^53), of which neighbours are compared as one number; --categorical spread tells them apart`,
+	}, r.Notes)
+	require.Equal(t, []compare.LeftOut{{Column: "large", Reason: compare.LeftIdentifier}}, r.LeftOut)
 }

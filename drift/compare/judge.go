@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/millrace/millrace/drift/stattest"
@@ -30,6 +31,7 @@ type sideOf struct {
 	chunks     []stattest.Sample // consecutive parts of the reference's values, where they are wanted
 	texts      *texts
 	typeErrors int64
+	rounded    bool // numbers that are not exact any more
 }
 
 func (s sideOf) rows() (n, missing int64) {
@@ -57,8 +59,12 @@ type judged struct {
 	claim  claim
 	trials map[string]claim // of --all-tests
 	notes  []string
-	held   int  // values of a sample, where it is one
-	skip   bool // it is not compared after all, which a note says
+	held   int    // values of a sample, where it is one
+	skip   bool   // it is not compared after all, which a note says
+	left   string // why, in a word
+
+	// rounded: few numbers are left of more that were read, each of which counts.
+	rounded bool
 }
 
 // judge compares one column. kind is its type where that is known, as of a segment. It is one long
@@ -77,10 +83,18 @@ func (o *checked) judge(p pair, kind string) judged {
 		r, k := p.reference.sample, p.current.sample
 		distinct = distincts(r, k)
 		c.Type = TypeNumeric
-		if p.plan.integers() && (beyond53(r.Values) || beyond53(k.Values)) {
-			note("column %q has integers beyond 2^53, of which neighbours are compared as one number; --type %s=text tells them apart", c.Column, c.Column)
-		}
 		few := distinct[0] <= fewIntegers && distinct[1] <= fewIntegers
+		if kind == "" && (p.reference.rounded || p.current.rounded) { // segments are read as the whole is
+			exact := p.plan.reference.mayBeExact() && p.plan.current.mayBeExact()
+			if v.rounded = exact && p.plan.declared != TypeNumeric && (few || p.plan.declared == TypeCategorical); v.rounded {
+				return v
+			}
+			if exact {
+				note("column %q has numbers of more digits than a 64-bit float holds (integers beyond 2^53), of which neighbours are compared as one number; --categorical %s tells them apart", c.Column, c.Column)
+			} else {
+				note("column %q has numbers of more digits than a 64-bit float holds (integers beyond 2^53) on one side, and 64-bit floats on the other: neighbours are compared as one number", c.Column)
+			}
+		}
 		switch {
 		case kind != "":
 			c.Type = kind
@@ -88,7 +102,7 @@ func (o *checked) judge(p pair, kind string) judged {
 			c.Type = TypeCategorical
 		}
 		if c.Type == TypeCategorical || distinct[0] <= fewValues && o.binning.rule != binsGiven {
-			t = valueTable(r, k)
+			t = valueTable(r, k, p.plan.floatBits())
 		}
 		if c.Sampled = p.reference.numbers.sampled || p.current.numbers.sampled; c.Sampled {
 			v.held = max(len(r.Values), len(k.Values))
@@ -99,14 +113,33 @@ func (o *checked) judge(p pair, kind string) judged {
 		distinct = [3]int{len(p.reference.texts.names), len(p.current.texts.names), len(t.names)}
 		beyond := p.reference.texts.beyond+p.current.texts.beyond > 0
 		if kind == "" && p.plan.declared == "" && p.plan.role == "" && (p.reference.texts.cramped() || p.current.texts.cramped()) {
-			v.skip = true
+			v.skip, v.left = true, LeftMemory
 			note("column %q is left out: its categories are more than fit the memory allowed; raise --memory, or leave out other columns", c.Column)
 			return v
 		}
 		if kind == "" && p.plan.declared == "" && p.plan.role == "" && (p.reference.texts.beyond > 0 || unique(p.reference.texts)) {
-			v.skip = true
-			note("column %q is left out: more than half of the reference's texts are different (an identifier or free text); --categorical %s compares it nevertheless", c.Column, c.Column)
+			v.skip, v.left = true, LeftIdentifier
+			what, spelled := "texts", p.plan.spelled()
+			if p.plan.exactly {
+				what = "numbers"
+			}
+			if spelled != "" {
+				if !p.plan.reference.declared && !p.plan.current.declared { // codes that begin with zeros may be identifiers
+					v.left = LeftNumbers
+				}
+				note("column %q is left out: it holds %s; --categorical %s compares the texts", c.Column, spelled, c.Column)
+			} else {
+				note("column %q is left out: more than half of the reference's %s are different (an identifier or free text); --categorical %s compares it nevertheless", c.Column, what, c.Column)
+			}
 			return v
+		}
+		if spelled := p.plan.spelled(); spelled != "" && kind == "" && p.plan.declared == "" && !p.plan.textual {
+			note("column %q is compared by category: it holds %s", c.Column, spelled)
+		}
+		if kind == "" {
+			if bad := p.reference.texts.notUTF8() + p.current.texts.notUTF8(); bad > 0 {
+				note("column %q has texts that are not UTF-8 (%d different ones): they may differ by their encoding alone", c.Column, bad)
+			}
 		}
 		if beyond {
 			note("column %q has more than %d categories on a side: those that came later are compared as one, %s", c.Column, max(len(p.reference.texts.names), len(p.current.texts.names)), other)
@@ -172,10 +205,10 @@ func (o *checked) judge(p pair, kind string) judged {
 	return v
 }
 
-// beyond53 says whether ascending values reach past what a float64 tells apart.
-func beyond53(values []float64) bool {
+// beyond53 says whether numbers reach past what a float64 tells apart.
+func beyond53(n *numbers) bool {
 	const limit = 1 << 53
-	return len(values) > 0 && (values[0] <= -limit || values[len(values)-1] >= limit)
+	return n.n > 0 && (n.min <= -limit || n.max >= limit)
 }
 
 // applies says whether a test is of a column's type, and of as many cells as it has.
@@ -247,9 +280,15 @@ func walk(r, c stattest.Sample, f func(v, r, c float64)) {
 	}
 }
 
-func valueTable(r, c stattest.Sample) (t contingency) {
+// valueTable counts the distinct values of both sides. Their names are as short as numbers of so many
+// bits may be.
+func valueTable(r, c stattest.Sample, bits int) (t contingency) {
+	name := writeNumber
+	if bits == 32 || bits == 16 {
+		name = func(v float64) string { return strconv.FormatFloat(v+0, 'g', -1, 32) }
+	}
 	walk(r, c, func(v, a, b float64) {
-		t.names, t.values = append(t.names, writeNumber(v)), append(t.values, v)
+		t.names, t.values = append(t.names, name(v)), append(t.values, v)
 		t.r, t.c = append(t.r, a), append(t.c, b)
 	})
 	return t
@@ -284,6 +323,7 @@ func (t contingency) shown() Bins {
 		b.Reference, b.Current = append(b.Reference, t.r[i]), append(b.Current, t.c[i])
 	}
 	if rest != nil {
+		b.Total = len(t.names)
 		r, c := 0.0, 0.0
 		for _, i := range rest {
 			r, c = r+t.r[i], c+t.c[i]
@@ -341,6 +381,7 @@ func dataQuality(p pair, t contingency, kind string, distinct [3]int) DataQualit
 		return names
 	}
 	q.NewCategories, q.VanishedCategories = top(fresh, t.c), top(gone, t.r)
+	q.NewCategoriesTotal, q.VanishedCategoriesTotal = int64(len(fresh)), int64(len(gone))
 	return q
 }
 

@@ -227,7 +227,8 @@ func (o *checked) correct(raw []float64) ([]float64, error) {
 
 // settle turns verdicts into columns, with p-values corrected over all of them, and the data
 // set's verdict.
-func (o *checked) settle(verdicts []judged) ([]Column, Dataset, error) {
+// Columns that could not be read, of which there are so many beside the verdicts, may decide.
+func (o *checked) settle(verdicts []judged, unread int) ([]Column, Dataset, error) {
 	d := Dataset{Threshold: o.share, Rule: o.Rule}
 	if o.Rule == RuleRate {
 		d.Rate, d.Effect, d.Detectable = &o.Rate, &o.effect, &o.Detectable
@@ -240,7 +241,7 @@ func (o *checked) settle(verdicts []judged) ([]Column, Dataset, error) {
 		return nil, Dataset{}, err
 	}
 	columns := make([]Column, 0, len(verdicts))
-	drifted, blind, lost := 0, 0, 0
+	drifted, blind, lost := 0, 0, unread
 	for i := range verdicts {
 		v := &verdicts[i]
 		c := &v.column

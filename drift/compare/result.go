@@ -12,9 +12,33 @@ type Result struct {
 	Multivariate []Multivariate `json:"multivariate,omitempty"`
 	Quality      *Quality       `json:"quality,omitempty"`  // of the model; with target and prediction columns
 	Segments     []Segment      `json:"segments,omitempty"` // one a value of the segment column
+	LeftOut      []LeftOut      `json:"left_out,omitempty"` // columns that are not compared, but for those that were to be ignored
 	Notes        []string       `json:"notes,omitempty"`    // what was sampled, skipped or left out, and why
 	Seed         uint64         `json:"seed"`
 	Version      string         `json:"version"` // of this schema
+}
+
+// LeftOut is a column that is not compared.
+type LeftOut struct {
+	Column string `json:"column"`
+	Reason string `json:"reason"` // one of the words below
+}
+
+// Reasons of LeftOut. Those of what could not be read may decide the data set's verdict.
+const (
+	LeftTimes         = "times"           // which every new period shifts
+	LeftIdentifier    = "identifier"      // most texts are different
+	LeftOnlyReference = "only_reference"  // the current side has no such column
+	LeftOnlyCurrent   = "only_current"    // the reference has no such column
+	LeftNested        = "nested"          // not read: lists and structures
+	LeftTypes         = "types_differ"    // not read: the sides hold different things
+	LeftNumbers       = "numbers_as_text" // not read: numbers as people write them
+	LeftMemory        = "memory"          // not read: its categories are more than fit the memory allowed
+)
+
+// unread says that the column could not be read, and might have drifted.
+func (l LeftOut) unread() bool {
+	return l.Reason == LeftNested || l.Reason == LeftTypes || l.Reason == LeftNumbers || l.Reason == LeftMemory
 }
 
 // Input is one side.
@@ -30,7 +54,7 @@ type Dataset struct {
 	Verdict    string   `json:"verdict"`              // drifted, ok or not_judged
 	Share      float64  `json:"share"`                // drifted columns of the judged ones, 0 to 1
 	Columns    int      `json:"columns"`              // judged
-	NotJudged  int      `json:"not_judged"`           // columns, of which nothing is said
+	NotJudged  int      `json:"not_judged"`           // columns, of which nothing is said; those that were left out are not among them
 	Threshold  float64  `json:"threshold"`            // share from which the data set drifts
 	Rule       string   `json:"rule"`                 // rate or evidently
 	Rate       *float64 `json:"rate,omitempty"`       // of data sets in which a column is called drifted though none is
@@ -98,6 +122,7 @@ type Bins struct {
 	Categories []string  `json:"categories,omitempty"` // the last may be "(other)"
 	Reference  []float64 `json:"reference"`            // rows
 	Current    []float64 `json:"current"`
+	Total      int       `json:"total,omitempty"` // of the categories, where not all are listed
 }
 
 // Trial is one test of --all-tests.
@@ -121,6 +146,9 @@ type DataQuality struct {
 	NewRows            int64    `json:"new_rows,omitempty"`     // current rows of any new category
 	OutOfRange         int64    `json:"out_of_range,omitempty"` // current values outside the reference's range
 	DuplicateOf        string   `json:"duplicate_of,omitempty"` // an earlier column with the same values on both sides
+
+	NewCategoriesTotal      int64 `json:"new_categories_total,omitempty"` // of which the most frequent are listed
+	VanishedCategoriesTotal int64 `json:"vanished_categories_total,omitempty"`
 }
 
 // SideQuality is one side of a column.

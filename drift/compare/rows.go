@@ -29,7 +29,7 @@ func (e *engine) scanRows(ctx context.Context, k int, plans []*plan, texts []cod
 		if k == 1 {
 			of = p.current
 		}
-		at[i], sides[i] = of.index, &side{plan: p, class: of.class}
+		at[i], sides[i] = of.index, &side{plan: p, of: of, class: of.class}
 		sides[i].scratch = scratch{make([]float64, rowsOf), bits}
 	}
 	first := int64(0)

@@ -83,9 +83,9 @@ const leastHeld = 256
 // side returns what collects one side of a column, where so many are collected at a time.
 func (e *engine) side(p *plan, k, together int, before *side) *side {
 	t := &e.tables[k]
-	s := &side{plan: p, class: p.reference.class, segment: t.segment}
+	s := &side{plan: p, of: p.reference, class: p.reference.class, segment: t.segment}
 	if k == 1 {
-		s.class = p.current.class
+		s.of, s.class = p.current, p.current.class
 	}
 	if p.skip != "" {
 		if before != nil {

@@ -88,6 +88,7 @@ func (m *memoryTable) Name() string          { return m.name }
 func (m *memoryTable) Schema() *arrow.Schema { return m.record.Schema() }
 func (m *memoryTable) Columnar() bool        { return m.columnar }
 func (m *memoryTable) Close() error          { return nil }
+func (m *memoryTable) Notes() []string       { return nil }
 func (m *memoryTable) TypeErrors() []int64   { return make([]int64, m.record.NumCols()) }
 
 func (m *memoryTable) Scan(ctx context.Context, columns []int, f func(arrow.Record) error) error {

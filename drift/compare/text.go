@@ -112,7 +112,7 @@ func worstFirst(columns []Column) []*Column {
 func (r *Result) headline() string {
 	d := r.Dataset
 	if d.Columns == 0 {
-		return "No column was judged."
+		return "No column was judged." + r.leftOut()
 	}
 	drifted := int(math.Round(d.Share * float64(d.Columns)))
 	text := fmt.Sprintf("%d of %d judged columns drifted (%s); ", drifted, d.Columns, formatShare(d.Share))
@@ -127,9 +127,55 @@ func (r *Result) headline() string {
 		}
 		text += "."
 	}
-	text += r.howJudged()
+	text += r.leftOut() + r.howJudged()
 	if beside := r.beside(); len(beside) > 0 {
 		text += " Not part of this verdict: " + strings.Join(beside, "; ") + "."
+	}
+	return text
+}
+
+// leftOut says which columns are not compared: those that could not be read, which might decide where
+// the verdict says that it is open, and the others.
+func (r *Result) leftOut() string {
+	const named = 3
+	list := func(names []string) string {
+		if more := len(names) - named; more > 0 {
+			names = append(names[:named:named], fmt.Sprintf("%d more", more))
+		}
+		return strings.Join(names, ", ")
+	}
+	var unread []string
+	reasons := []struct{ reason, what string }{
+		{LeftTimes, "times"}, {LeftIdentifier, "identifiers"}, {LeftOnlyReference, "only in the reference"}, {LeftOnlyCurrent, "only in the current data"},
+	}
+	of := map[string][]string{}
+	for _, l := range r.LeftOut {
+		name := shownName(l.Column, 24)
+		if l.unread() {
+			unread = append(unread, name)
+		} else {
+			of[l.Reason] = append(of[l.Reason], name)
+		}
+	}
+	text := ""
+	if len(unread) > 0 {
+		text = fmt.Sprintf(" %s not be compared as they are (%s)", count(int64(len(unread)), "column")+" could", list(unread))
+		if len(unread) == 1 {
+			text = fmt.Sprintf(" 1 column could not be compared as it is (%s)", list(unread))
+		}
+		if r.Dataset.Verdict == VerdictNotJudged {
+			text += ", which might decide"
+		}
+		text += ": see the notes."
+	}
+	var others []string
+	for _, o := range reasons {
+		if names := of[o.reason]; len(names) > 0 {
+			others = append(others, list(names)+" ("+o.what+")")
+		}
+	}
+	if len(others) > 0 {
+		text += " Left out: " + strings.Join(others, "; ") + "."
 	}
 	return text
 }
@@ -295,7 +341,7 @@ func (c *Column) remarks() []string {
 		add("infinite values: %s", bySide(r, n))
 	}
 	if n := len(q.NewCategories); n > 0 {
-		text := "new categories " + categories(q.NewCategories)
+		text := "new categories " + categories(q.NewCategories, q.NewCategoriesTotal)
 		if q.NewRows > 0 {
 			text += fmt.Sprintf(", %s of the current rows", formatShare(part(q.NewRows, c.NCurrent)))
 		}
@@ -304,7 +350,7 @@ func (c *Column) remarks() []string {
 		add("%s of the current rows have new categories", formatShare(part(q.NewRows, c.NCurrent)))
 	}
 	if len(q.VanishedCategories) > 0 {
-		out = append(out, "vanished categories "+categories(q.VanishedCategories))
+		out = append(out, "vanished categories "+categories(q.VanishedCategories, q.VanishedCategoriesTotal))
 	}
 	if q.OutOfRange > 0 {
 		add("%s (%s) outside the reference's range", count(q.OutOfRange, "current value"), formatShare(part(q.OutOfRange, c.NCurrent)))
@@ -340,16 +386,16 @@ func riseOrFall(before, after float64) string {
 	return "rose"
 }
 
-// categories lists a few names.
-func categories(names []string) string {
+// categories lists a few names of total.
+func categories(names []string, total int64) string {
 	const most = 5
 	var out []string
 	for _, n := range names[:min(most, len(names))] {
 		out = append(out, shownName(n, 30))
 	}
 	text := strings.Join(out, ", ")
-	if more := len(names) - most; more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
+	if more := max(total, int64(len(names))) - int64(min(most, len(names))); more > 0 {
+		text += " and " + formatCount(more) + " more"
 	}
 	return text
 }

@@ -3,6 +3,7 @@ package compare
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/millrace/millrace/drift/stattest"
 )
@@ -95,6 +96,16 @@ func (c *texts) chunks(parts int, names []string) [][]float64 {
 		}
 	}
 	return out
+}
+
+// notUTF8 counts the texts that are none.
+func (c *texts) notUTF8() (n int) {
+	for _, name := range c.names {
+		if !utf8.ValidString(name) {
+			n++
+		}
+	}
+	return n
 }
 
 // cramped tells whether texts were not told apart for want of memory.

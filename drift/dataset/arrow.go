@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/klauspost/compress/zstd"
@@ -26,6 +27,8 @@ type arrowSource struct {
 	columnar bool
 }
 
+var errFeather = errors.New("it is Feather of version 1: write it again, with version 2")
+
 var ipcMagic = []byte("ARROW1")
 
 func openArrow(t base, file *os.File, size int64) (Source, error) {
@@ -37,8 +40,6 @@ func openArrow(t base, file *os.File, size int64) (Source, error) {
 	}
 	in := ipcFile{r: file, end: size}
 	switch {
-	case bytes.HasPrefix(head[:], []byte("FEA1")):
-		return nil, errors.New("it is Feather of version 1: write it again, with version 2")
 	case bytes.HasPrefix(head[:], ipcMagic):
 		var tail [10]byte
 		if _, err := file.ReadAt(tail[:], size-10); err != nil || !bytes.Equal(tail[4:], ipcMagic) {
@@ -105,9 +106,11 @@ func (s *arrowSource) readSchema(ctx context.Context) error {
 	fields := make([]arrow.Field, 0, len(s.ipc.fields))
 	kept := s.ipc.fields[:0]
 	for _, f := range s.ipc.fields {
-		if !isPandasIndex(f.Name) {
-			kept, fields = append(kept, f), append(fields, f.arrowField())
+		if isPandasIndex(f.Name) {
+			s.note(noteIndex, f.Name)
+			continue
 		}
+		kept, fields = append(kept, f), append(fields, f.arrowField())
 	}
 	s.ipc.fields = kept
 	if err := s.setSchema(fields); err != nil {
@@ -143,6 +146,23 @@ func schemaOf(in ipcInput) (*ipcTable, error) {
 		return nil, errors.New("its first message is no schema")
 	}
 	return readIPCSchema(m)
+}
+
+// exact is Exact.
+func (s *arrowSource) exact() Source {
+	e := *s
+	var columns []bool
+	e.base, columns = s.exactBase()
+	ipc := *s.ipc
+	e.ipc, ipc.fields = &ipc, slices.Clone(s.ipc.fields)
+	for i, is := range columns {
+		if is {
+			f := *ipc.fields[i]
+			f.kind, f.put = kindText, putDecimal(f.Stored.Scale, true)
+			ipc.fields[i] = &f
+		}
+	}
+	return &e
 }
 
 func (s *arrowSource) Columnar() bool { return s.columnar }

@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"math/big"
 	"slices"
+	"strconv"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/float16"
@@ -84,7 +84,10 @@ func (f *ipcField) readType() bool {
 			f.kind = kindFloat64
 		}
 	case arrowipc.Decimal:
-		f.kind, f.put = kindFloat64, putDecimal(t.Scale)
+		f.kind, f.put = kindFloat64, putDecimal(t.Scale, false)
+		if wholeDecimal(t.Digits, t.Scale) {
+			f.kind, f.put = kindInt64, putWhole
+		}
 		return slices.Contains([]int{32, 64, 128, 256}, t.Bits) && t.Scale >= -1<<10 && t.Scale <= 1<<10
 	case arrowipc.Date:
 		if f.kind = kindDate; t.Bits == 64 {
@@ -150,21 +153,39 @@ func putDateMillis(b *builder, v []byte) bool {
 	return day >= math.MinInt32 && day <= math.MaxInt32
 }
 
-func putDecimal(scale int) func(b *builder, v []byte) bool {
+// putWhole appends a decimal that is a whole number of 64 bits.
+func putWhole(b *builder, v []byte) bool {
+	x := littleEndian(v[:min(len(v), 8)], true)
+	b.append64(uint64(x))
+	for _, d := range v[min(len(v), 8):] {
+		if d != byte(x>>63) {
+			return false
+		}
+	}
+	return true
+}
+
+// putDecimal appends a decimal as the closest float64, or exactly, as text.
+func putDecimal(scale int, exact bool) func(b *builder, v []byte) bool {
+	small := func(b *builder, x int64) bool {
+		if exact {
+			return b.appendText(appendDecimal(nil, strconv.AppendInt(nil, x, 10), scale)) == nil
+		}
+		b.append64(math.Float64bits(scaledInt(x, scale)))
+		return true
+	}
 	return func(b *builder, v []byte) bool {
 		if len(v) <= 8 {
-			b.append64(math.Float64bits(scaledInt(littleEndian(v, true), scale)))
-			return true
+			return small(b, littleEndian(v, true))
 		}
 		if x, rest := int64(binary.LittleEndian.Uint64(v)), binary.LittleEndian.Uint64(v[8:]); len(v) == 16 && rest == uint64(x>>63) {
-			b.append64(math.Float64bits(scaledInt(x, scale)))
-			return true
+			return small(b, x)
 		}
 		v = slices.Clone(v)
 		slices.Reverse(v)
-		n := new(big.Int).SetBytes(v)
-		if v[0]&0x80 != 0 {
-			n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*len(v))))
+		n := signed(v)
+		if exact {
+			return b.appendText(appendDecimal(nil, n.Append(nil, 10), scale)) == nil
 		}
 		b.append64(math.Float64bits(scaled(n, scale)))
 		return true
@@ -175,8 +196,17 @@ func putDecimal(scale int) func(b *builder, v []byte) bool {
 func (f *ipcField) arrowField() arrow.Field {
 	if f.kind != kindNone {
 		field := arrow.Field{Name: f.Name, Type: kindTypes[f.kind], Nullable: true}
-		if f.kind == kindTimestamp {
+		switch {
+		case f.kind == kindTimestamp:
 			field.Metadata = zonedMetadata(f.Stored.Zone != "")
+		case f.Stored.ID == arrowipc.Time || f.Stored.ID == arrowipc.Duration:
+			tagUnit(&field, f.Stored.Unit)
+		case f.kind == kindText:
+			tag(&field, declaredKey, f.Kind)
+		case f.Stored.ID == arrowipc.Float && f.Stored.Bits == 16:
+			tag(&field, bitsKey, "16")
+		case f.Stored.ID == arrowipc.Decimal && f.kind == kindFloat64 && !fewDigits(f.Stored.Digits) && f.Dictionary < 0:
+			tag(&field, roundedKey, roundedForm(f.Stored.Scale))
 		}
 		return field
 	}
@@ -188,6 +218,3 @@ func (f *ipcField) arrowField() arrow.Field {
 	}
 	return out
 }
-
-// typeKey is the key of a field's metadata that names a type which cannot be scanned.
-const typeKey = "type"

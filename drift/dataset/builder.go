@@ -40,6 +40,10 @@ var kindTypes = [...]arrow.DataType{
 	kindDate: Date, kindTimestamp: Timestamp, kindText: Text,
 }
 
+func (k kind) numeric() bool {
+	return k == kindInt64 || k == kindUint64 || k == kindFloat64 || k == kindFloat32
+}
+
 // kindOf returns kindNone for a type that no Source has.
 func kindOf(t arrow.DataType) kind {
 	for k, typ := range kindTypes {

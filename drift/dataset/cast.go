@@ -22,8 +22,16 @@ func withTypes(s Source, o Options) (Source, error) {
 		return s, nil
 	}
 	c := &castSource{base: newBase(s.Name(), o), inner: s}
-	c.typed = true
+	c.typed, c.notes = true, s.Notes()
 	return c, c.setSchema(s.Schema().Fields())
+}
+
+// exact is Exact. Columns whose type is given keep it, and are read out of the exact ones.
+func (s *castSource) exact() Source {
+	e := *s
+	e.base, _ = s.exactBase()
+	e.inner = Exact(s.inner)
+	return &e
 }
 
 func (s *castSource) Columnar() bool { return s.inner.Columnar() }

@@ -20,6 +20,8 @@ type block struct {
 	start, end int // of what was not consumed
 	eof        bool
 	line       int64 // of start, from 1
+
+	check func(line int64, text []byte) error // of what is read; nil: it was checked before
 }
 
 // fill reads more behind end; false means that there is none.
@@ -73,12 +75,16 @@ type csvReader struct {
 	arena     []byte // of fields that had doubled quotes
 	quoted    bool   // the first field was
 	next      int64  // line behind the record
+	said      bool   // the file says the delimiter itself
+	blank     int    // lines since the last record
+	blanks    int    // lines between records
 }
 
-func newCSVReader(r io.Reader, delimiter byte) (*csvReader, error) {
-	c := &csvReader{block: block{r: r, line: 1}, delimiter: delimiter, next: 1}
-	c.stop[delimiter], c.stop['\n'], c.stop['\r'] = true, true, true
-	for c.end < 3 {
+// newCSVReader returns a reader of b, whose first line may say the delimiter, as Excel reads and some
+// programs write it: sep=; counts where none is given.
+func newCSVReader(b block, delimiter byte, guessed bool) (*csvReader, error) {
+	c := &csvReader{block: b, delimiter: delimiter, next: 1}
+	for c.end < 16 {
 		more, err := c.fill()
 		if err != nil {
 			return nil, err
@@ -87,17 +93,17 @@ func newCSVReader(r io.Reader, delimiter byte) (*csvReader, error) {
 			break
 		}
 	}
-	switch head := c.buf[:c.end]; {
-	case bytes.HasPrefix(head, bom):
-		c.start = len(bom)
-	case isUTF16(head):
-		return nil, errors.New("it is UTF-16: convert it to UTF-8")
+	if head := c.buf[:c.end]; len(head) > 5 && bytes.EqualFold(head[:4], []byte("sep=")) && (head[5] == '\n' || head[5] == '\r') {
+		if guessed {
+			c.delimiter, c.said = head[4], true
+		}
+		c.start, c.next = 6, 2
+		if head[5] == '\r' && len(head) > 6 && head[6] == '\n' {
+			c.start = 7
+		}
 	}
+	c.stop[c.delimiter], c.stop['\n'], c.stop['\r'] = true, true, true
 	return c, nil
-}
-
-func isUTF16(head []byte) bool {
-	return bytes.HasPrefix(head, []byte{0xff, 0xfe}) || bytes.HasPrefix(head, []byte{0xfe, 0xff})
 }
 
 // read reads the next record that is not an empty line into fields, which are valid until
@@ -120,10 +126,18 @@ func (c *csvReader) read() (bool, error) {
 		if err != nil {
 			return false, err
 		}
+		if c.check != nil {
+			if err := c.check(c.line, c.buf[c.start:c.start+used]); err != nil {
+				return false, err
+			}
+		}
 		c.start += used
 		if len(c.fields) > 1 || len(c.fields[0].v) > 0 || c.quoted {
+			c.blanks += c.blank
+			c.blank = 0
 			return true, nil
 		}
+		c.blank++
 	}
 }
 
@@ -144,7 +158,7 @@ func (c *csvReader) split() (int, error) {
 				return -1, err
 			}
 			c.quoted = c.quoted || len(fields) == 0
-			fields, i = append(fields, cell{field, cellWord}), after
+			fields, i = append(fields, cell{field, cellQuoted}), after
 		} else {
 			for i < len(b) && !stop[b[i]] {
 				i++
@@ -219,14 +233,31 @@ func (c *csvRows) row() ([]cell, error) {
 	if !more || err != nil {
 		return nil, err
 	}
-	if len(c.fields) != len(c.names) {
-		if err := otherDelimiter(c.names[0]); err != nil && len(c.names) == 1 {
-			return nil, err
+	if n := len(c.fields); n != len(c.names) {
+		more := ""
+		if n == len(c.names)+1 && len(c.fields[n-1].v) == 0 {
+			more = ": it ends with a delimiter, and the first line does not"
 		}
-		return nil, fmt.Errorf("line %d has %d fields, and the first has %d", c.line, len(c.fields), len(c.names))
+		return nil, &raggedError{fmt.Sprintf("line %d has %s, and the first has %d%s", c.line, fieldCount(n), len(c.names), more), c.names[0]}
 	}
 	return c.fields, nil
 }
+
+func fieldCount(n int) string {
+	if n == 1 {
+		return "1 field"
+	}
+	return fmt.Sprintf("%d fields", n)
+}
+
+// raggedError is of a line that has not as many fields as the first one.
+type raggedError struct {
+	text  string
+	first string // name of the first column
+}
+
+// Error implements error.
+func (e *raggedError) Error() string { return e.text }
 
 // csvHeader returns the names of the columns.
 func csvHeader(c *csvReader, o *Options) ([]string, error) {
@@ -240,6 +271,7 @@ func csvHeader(c *csvReader, o *Options) ([]string, error) {
 	if len(c.fields) > maxColumns {
 		return nil, fmt.Errorf("its first line has %d columns, at most %d are read", len(c.fields), maxColumns)
 	}
+	c.blanks = 0
 	names := make([]string, len(c.fields))
 	for i, f := range c.fields {
 		switch {

@@ -38,6 +38,10 @@ type Source interface {
 	// batches. It is 0 for columns that were not scanned yet.
 	TypeErrors() []int64
 
+	// Notes are sentences on what the reader made of the table: what it left out, passed over, or took
+	// for missing. They do not name the table.
+	Notes() []string
+
 	Close() error
 }
 
@@ -64,9 +68,6 @@ const (
 	ZoneNone    ZoneForm = "none" // all of them none
 	ZoneAll     ZoneForm = "all"  // each of them one
 )
-
-// zoneKey is the key of a field's metadata that has its ZoneForm.
-const zoneKey = "zone"
 
 // zonedMetadata is of times that all have a zone, or have none.
 func zonedMetadata(zone bool) arrow.Metadata {
@@ -110,6 +111,7 @@ type base struct {
 	schema  *arrow.Schema
 
 	typed bool // the format has types
+	notes []string
 
 	mutex      *sync.Mutex
 	typeErrors []int64
@@ -129,6 +131,12 @@ func (t *base) TypeErrors() []int64 {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	return append([]int64(nil), t.typeErrors...)
+}
+
+func (t *base) Notes() []string { return t.notes }
+
+func (t *base) note(format string, args ...any) {
+	t.notes = append(t.notes, fmt.Sprintf(format, args...))
 }
 
 func (t *base) setTypeErrors(column int, n int64) {
@@ -165,7 +173,14 @@ func (t *base) setSchema(fields []arrow.Field) error {
 		if t.typed && kindOf(fields[i].Type) == kindNone {
 			continue // a scan refuses it
 		}
-		fields[i].Type = typ
+		zone := metadataOf(fields[i], zoneKey)
+		fields[i].Type, fields[i].Metadata = typ, arrow.Metadata{} // what is given is not to be doubted
+		if typ == Timestamp && zone != "" {
+			tag(&fields[i], zoneKey, zone)
+		}
+		if typ == Text {
+			tag(&fields[i], declaredKey, "given")
+		}
 	}
 	t.schema, t.typeErrors = arrow.NewSchema(fields, nil), make([]int64, len(fields))
 	return nil
@@ -178,11 +193,7 @@ func (t *base) check(columns []int) error {
 			return fmt.Errorf("%s: there is no column %d of %d", t.name, c, t.schema.NumFields())
 		}
 		if f := t.schema.Field(c); kindOf(f.Type) == kindNone {
-			typ := f.Type.Name()
-			if name, ok := f.Metadata.GetValue(typeKey); ok {
-				typ = name
-			}
-			return fmt.Errorf("%s: column %q holds values of type %s, which cannot be compared: leave it out", t.name, f.Name, typ)
+			return fmt.Errorf("%s: column %q holds values of type %s, which cannot be compared: leave it out", t.name, f.Name, TypeName(f))
 		}
 	}
 	return nil

@@ -5,13 +5,13 @@ import "bytes"
 // ParseFloat is exported for tests.
 var ParseFloat = parseFloat
 
-// SplitCSV returns the fields of a text whose window starts at block bytes.
-func SplitCSV(text []byte, block int) ([][]string, error) {
-	c, err := newCSVReader(bytes.NewReader(text), ',')
+// SplitCSV returns the fields of a text whose window starts at so many bytes.
+func SplitCSV(text []byte, window int) ([][]string, error) {
+	c, err := newCSVReader(block{r: bytes.NewReader(text), line: 1}, ',', false)
 	if err != nil {
 		return nil, err
 	}
-	c.buf, c.start, c.end, c.eof, c.r = make([]byte, block), 0, 0, false, bytes.NewReader(text)
+	c.buf, c.start, c.end, c.eof, c.r = make([]byte, window), 0, 0, false, bytes.NewReader(text)
 	var out [][]string
 	for {
 		more, err := c.read()
@@ -28,7 +28,7 @@ func SplitCSV(text []byte, block int) ([][]string, error) {
 
 // CountCSV reads all records.
 func CountCSV(text []byte) error {
-	c, err := newCSVReader(bytes.NewReader(text), ',')
+	c, err := newCSVReader(block{r: bytes.NewReader(text), line: 1}, ',', false)
 	for more := true; more && err == nil; {
 		more, err = c.read()
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -12,9 +11,13 @@ import (
 
 const maxNames = 64 << 20 // bytes of all column names
 
-// jsonRows gives the objects of JSON lines as rows.
+// jsonRows gives the objects of JSON lines, and of other forms of JSON, as rows.
 type jsonRows struct {
 	block
+	form  jsonForm
+	keyed bool // each object of the array has a name before it
+	any   bool // an object of the array was read
+	ended bool // its end was
 	names []string
 	index map[string]int
 	grow  bool // unknown keys are new columns
@@ -24,29 +27,21 @@ type jsonRows struct {
 	arena []byte
 }
 
-func newJSONRows(r io.Reader, names []string) (*jsonRows, error) {
-	j := &jsonRows{block: block{r: r, line: 1}, names: names, index: make(map[string]int, len(names)), grow: names == nil}
-	for i, name := range names {
-		j.index[name] = i
-	}
-	j.cells, j.after = make([]cell, len(names)), make([]int, len(names)+1)
-	for j.end < len(bom) {
-		more, err := j.fill()
-		if err != nil {
-			return nil, err
-		}
-		if !more {
-			break
-		}
-	}
-	if bytes.HasPrefix(j.buf[:j.end], bom) {
-		j.start = len(bom)
-	}
-	return j, nil
-}
-
 // row returns the next row, nil at the end.
 func (j *jsonRows) row() ([]cell, error) {
+	if j.form != jsonLines {
+		v, err := j.element()
+		if v == nil || err != nil {
+			return nil, err
+		}
+		clear(j.cells)
+		j.arena = j.arena[:0]
+		if err := j.object(v); err != nil {
+			return nil, fmt.Errorf("line %d: %w", j.line, err)
+		}
+		j.line += int64(bytes.Count(v, []byte{'\n'}))
+		return j.cells, nil
+	}
 	for searched := 0; ; {
 		line := j.buf[j.start:j.end]
 		n := bytes.IndexByte(line[searched:], '\n')
@@ -69,6 +64,11 @@ func (j *jsonRows) row() ([]cell, error) {
 		line = line[:n]
 		j.start = min(j.start+n+1, j.end)
 		if len(space(line)) > 0 {
+			if j.check != nil {
+				if err := j.check(j.line, line); err != nil {
+					return nil, err
+				}
+			}
 			clear(j.cells)
 			j.arena = j.arena[:0]
 			if err := j.object(line); err != nil {
@@ -89,17 +89,11 @@ func space(v []byte) []byte {
 	return v
 }
 
-var (
-	errObject = errors.New("it is not one JSON object")
-	errArray  = errors.New("it is a JSON array: JSON lines have one object a line (pandas: to_json(orient='records', lines=True))")
-)
+var errObject = errors.New("it is not one JSON object")
 
 // object reads a line into cells. Of a key that comes twice, the last value counts.
 func (j *jsonRows) object(v []byte) error {
 	v = space(v)
-	if v[0] == '[' {
-		return errArray
-	}
 	if v[0] != '{' {
 		return errObject
 	}

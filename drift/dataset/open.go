@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,7 +20,7 @@ const (
 	FormatParquet     = "parquet"
 	FormatArrow       = "arrow"  // IPC file, Feather version 2
 	FormatArrowStream = "arrows" // IPC stream
-	FormatJSONLines   = "jsonl"
+	FormatJSONLines   = "jsonl"  // also an array of objects, and an object of columns
 )
 
 // Formats lists what Open reads.
@@ -30,8 +31,18 @@ type Options struct {
 	// Format is one of Formats. Empty: by the file's extension, then by its first bytes.
 	Format string
 
-	// Delimiter of CSV. 0: a comma, or a tab where the extension is .tsv.
+	// Delimiter of CSV. 0: what the file's first line says (sep=;), else a comma, or a tab where the
+	// extension is .tsv.
 	Delimiter byte
+	guessed   bool // it was 0
+
+	// Decimal is the decimal point of the numbers of CSV, Thousands what separates their thousands.
+	// 0: a point, and nothing. A number that is written otherwise is text.
+	Decimal, Thousands byte
+
+	// Encoding is that of the text of CSV and JSON without a byte order mark, by a name of ParseEncoding.
+	// Empty: UTF-8.
+	Encoding string
 
 	// NoHeader says that the first line of CSV has values: columns are called column_1 and so on.
 	NoHeader bool
@@ -41,7 +52,8 @@ type Options struct {
 	// TypeErrors. A name that the table does not have is an error.
 	Types map[string]arrow.DataType
 
-	// NA are the words that mean a missing value in CSV, beside the empty one. nil: DefaultNA.
+	// NA are the words that mean a missing value in CSV, beside the empty one. nil: DefaultNA. In quotes they
+	// mean it only in a column that is no text.
 	NA []string
 
 	// BatchRows is the most rows of a batch. 0: 65,536. Batches are smaller where there are
@@ -72,12 +84,15 @@ func ParseType(name string) (arrow.DataType, error) {
 var extensions = map[string]string{
 	".csv": FormatCSV, ".tsv": FormatCSV, ".parquet": FormatParquet, ".pq": FormatParquet,
 	".arrow": FormatArrow, ".feather": FormatArrow, ".ipc": FormatArrow, ".arrows": FormatArrowStream,
-	".jsonl": FormatJSONLines, ".ndjson": FormatJSONLines,
+	".jsonl": FormatJSONLines, ".ndjson": FormatJSONLines, ".json": FormatJSONLines,
 }
 
-// Open opens a file. CSV and JSON lines are read once to infer the types, and may be
-// compressed by gzip or Zstandard (.gz, .zst). The end of ctx ends that reading.
+// Open opens a file. CSV and JSON are read once to infer the types, and may be compressed by gzip, Zstandard,
+// bzip2 or LZ4, or be the only file of a zip archive. The end of ctx ends that reading.
 func Open(ctx context.Context, path string, o Options) (Source, error) {
+	if o.Format == "json" {
+		o.Format = FormatJSONLines
+	}
 	if o.Format != "" && !slices.Contains(Formats, o.Format) {
 		return nil, fmt.Errorf("unknown format %q: want one of %s", o.Format, strings.Join(Formats, ", "))
 	}
@@ -87,6 +102,9 @@ func Open(ctx context.Context, path string, o Options) (Source, error) {
 		}
 	}
 	file, err := os.Open(path) //nolint:gosec // the path is the user's
+	if errors.Is(err, os.ErrNotExist) && strings.ContainsAny(path, "*?[") {
+		return nil, fmt.Errorf("%w: name one file, since patterns are not expanded", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -117,8 +135,23 @@ func open(ctx context.Context, path string, file *os.File, o Options) (s Source,
 	}
 	compressed := compression(head)
 	extension := strings.ToLower(filepath.Ext(path))
-	if extension == ".gz" || extension == ".zst" {
+	if slices.Contains(compressedExtensions, extension) {
 		extension = strings.ToLower(filepath.Ext(path[:len(path)-len(extension)]))
+	}
+	if compressed != compressionNone {
+		var name string
+		if head, name, err = contents(file, info.Size(), compressed); err != nil {
+			return nil, err
+		}
+		if name != "" {
+			extension = strings.ToLower(filepath.Ext(name))
+		}
+	}
+	if bytes.HasPrefix(head, []byte("FEA1")) {
+		return nil, errFeather
+	}
+	if err := refuseForeign(head); err != nil {
+		return nil, err
 	}
 	if o.Format == "" {
 		o.Format = extensions[extension]
@@ -126,33 +159,28 @@ func open(ctx context.Context, path string, file *os.File, o Options) (s Source,
 			o.Format = s // whatever the name says
 		}
 	}
-	if o.Format == "" && compressed == compressionNone {
-		if o.Format = sniff(head); o.Format == FormatCSV && bytes.IndexByte(head, 0) >= 0 && !isUTF16(head) {
-			return nil, errors.New("it holds bytes that no text has: what is read is CSV, JSON lines, Parquet and Arrow")
+	if o.Format == "" {
+		if o.Format = sniff(head); o.Format == FormatCSV && o.Encoding == "" && bytes.IndexByte(head, 0) >= 0 && !isUTF16(head) {
+			return nil, errors.New("it holds bytes that no text has: what is read is CSV, JSON, Parquet and Arrow")
 		}
 	}
-	if o.Format == "" {
-		o.Format = FormatCSV
-	}
-	guess := o.Delimiter == 0
-	if guess {
+	if o.guessed = o.Delimiter == 0; o.guessed {
 		o.Delimiter = ','
-		if extension == ".tsv" {
+		if extension == ".tsv" || extension == ".tab" {
 			o.Delimiter = '\t'
 		}
 	}
 	t := newBase(path, o)
-	switch o.Format {
-	case FormatParquet:
+	binary := o.Format == FormatParquet || o.Format == FormatArrow || o.Format == FormatArrowStream
+	switch {
+	case binary && compressed != compressionNone:
+		return nil, fmt.Errorf("it is compressed as a whole: unpack it first, since %s is read in parts", o.Format)
+	case o.Format == FormatParquet:
 		s, err = openParquet(t, file, info.Size())
-	case FormatArrow, FormatArrowStream:
+	case binary:
 		s, err = openArrow(t, file, info.Size())
 	default:
-		s, err := openText(ctx, t, file, info.Size(), compressed)
-		if err == nil && guess && o.Format == FormatCSV && s.Schema().NumFields() == 1 {
-			err = otherDelimiter(s.Schema().Field(0).Name)
-		}
-		return s, err
+		return openText(ctx, t, file, info.Size(), compressed)
 	}
 	if err != nil {
 		return nil, err
@@ -160,12 +188,30 @@ func open(ctx context.Context, path string, file *os.File, o Options) (s Source,
 	return withTypes(s, o)
 }
 
-// otherDelimiter refuses the name of an only column that looks like several.
-func otherDelimiter(name string) error {
-	if !strings.ContainsAny(name, ";\t|") {
-		return nil
+// contents returns the first bytes of what is compressed, and the name that an archive has for it.
+func contents(file *os.File, size int64, c compressionKind) (head []byte, name string, err error) {
+	if c == compressionZip {
+		f, err := zipped(file, size)
+		if err != nil {
+			return nil, "", err
+		}
+		name = f.Name
 	}
-	return fmt.Errorf("its only column is called %q: give the character between values (--delimiter), or a comma where that is right", name)
+	r, err := decompressed(file, size, c)
+	if err != nil {
+		return nil, "", err
+	}
+	defer r.Close() // was only read
+	head = make([]byte, 512)
+	n, err := io.ReadFull(r, head)
+	if n == 0 && errors.Is(err, io.EOF) {
+		return nil, "", errors.New("it is empty: there is nothing compressed in it")
+	}
+	return head[:n], name, nil // what is wrong with it is found where it is read
+}
+
+func isUTF16(head []byte) bool {
+	return bytes.HasPrefix(head, []byte{0xff, 0xfe}) || bytes.HasPrefix(head, []byte{0xfe, 0xff})
 }
 
 // regular refuses what is no file with contents.
@@ -182,25 +228,6 @@ func regular(info os.FileInfo) error {
 	}
 }
 
-type compressionKind uint8
-
-const (
-	compressionNone compressionKind = iota
-	compressionGzip
-	compressionZstd
-)
-
-func compression(head []byte) compressionKind {
-	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		return compressionGzip
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		return compressionZstd
-	default:
-		return compressionNone
-	}
-}
-
 // sniff tells the format by the first bytes, CSV where nothing else is meant.
 func sniff(head []byte) string {
 	text := bytes.TrimLeft(bytes.TrimPrefix(head, bom), " \t\r\n")
@@ -211,7 +238,7 @@ func sniff(head []byte) string {
 		return FormatArrow
 	case bytes.HasPrefix(head, []byte{0xff, 0xff, 0xff, 0xff}):
 		return FormatArrowStream
-	case bytes.HasPrefix(text, []byte("{")), bytes.HasPrefix(text, []byte("[")) && bytes.HasPrefix(space(text[1:]), []byte("{")):
+	case bytes.HasPrefix(text, []byte("{")), bytes.HasPrefix(text, []byte("[")) && (bytes.HasPrefix(space(text[1:]), []byte("{")) || bytes.HasPrefix(space(text[1:]), []byte("["))):
 		return FormatJSONLines
 	default:
 		return FormatCSV

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
@@ -43,7 +44,7 @@ func openParquet(t base, file *os.File, size int64) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	fields, leaves, count, err := pqFields(schema, meta.Schema)
+	fields, leaves, count, err := pqFields(schema, meta.Schema, t.note)
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +105,22 @@ func readFooter(r io.ReaderAt, size int64) (*format.FileMetaData, error) {
 	return meta, nil
 }
 
+// exact is Exact.
+func (s *parquetSource) exact() Source {
+	e := *s
+	var columns []bool
+	e.base, columns = s.exactBase()
+	e.leaves = slices.Clone(s.leaves)
+	for i, is := range columns {
+		if is {
+			leaf := *s.leaves[i]
+			leaf.kind = kindText
+			e.leaves[i] = &leaf
+		}
+	}
+	return &e
+}
+
 func (s *parquetSource) Columnar() bool { return true }
 
 func (s *parquetSource) Close() error { return s.file.Close() }
@@ -143,7 +160,9 @@ func (s *pqScan) next() (arrow.Record, error) {
 		if s.group++; s.group == len(groups) {
 			return nil, nil
 		}
-		s.left = groups[s.group].NumRows
+		if s.left = groups[s.group].NumRows; s.left == 0 { // nothing of it needs to be there
+			continue
+		}
 		for i := range s.columns {
 			if err := s.do(i, func(c *pqColumn) error { return c.start(&groups[s.group], s.source.size) }); err != nil {
 				return nil, err

@@ -67,6 +67,7 @@ type pqColumn struct {
 	pqPage
 
 	header, raw, plain, dictionary, fixed []byte // buffers
+	text                                  []byte // of a decimal
 	zstd                                  *zstd.Decoder
 	gzip                                  *gzip.Reader
 }

@@ -40,6 +40,7 @@ type pqLeaf struct {
 	width    int // bytes of a value, 0 for texts and booleans
 	logical  pqLogical
 	scale    int  // of a decimal
+	digits   int  // of a decimal, at most; 0 where it does not say
 	optional bool // has definition levels
 	leaf     int  // its place in a row group
 }
@@ -99,7 +100,7 @@ func checkDepth(schema []format.SchemaElement) error {
 }
 
 // pqFields returns the columns of the schema's top level, and how many have values.
-func pqFields(f *parquet.File, schema []format.SchemaElement) (fields []arrow.Field, leaves []*pqLeaf, count int, err error) {
+func pqFields(f *parquet.File, schema []format.SchemaElement, note func(format string, args ...any)) (fields []arrow.Field, leaves []*pqLeaf, count int, err error) {
 	elements, at := make(map[*parquet.Column]*format.SchemaElement), 0
 	var walk func(c *parquet.Column)
 	walk = func(c *parquet.Column) { // the schema lists columns depth first
@@ -115,6 +116,7 @@ func pqFields(f *parquet.File, schema []format.SchemaElement) (fields []arrow.Fi
 	walk(f.Root())
 	for _, c := range f.Root().Columns() {
 		if isPandasIndex(c.Name()) {
+			note(noteIndex, c.Name())
 			continue
 		}
 		e := elements[c]
@@ -134,10 +136,42 @@ func pqFields(f *parquet.File, schema []format.SchemaElement) (fields []arrow.Fi
 			if t, ok := e.LogicalType.Value.(*format.TimestampType); ok {
 				field.Metadata = zonedMetadata(t.IsAdjustedToUTC)
 			}
+			unit, isTime := timeOfDay(e)
+			switch {
+			case isTime && leaf.kind == kindInt64:
+				tagUnit(&field, unit)
+			case leaf.kind == kindText:
+				tag(&field, declaredKey, "text")
+			case leaf.logical == pqFloat16 && leaf.kind == kindFloat32:
+				tag(&field, bitsKey, "16")
+			case leaf.logical == pqDecimal && leaf.kind == kindFloat64 && !fewDigits(leaf.digits):
+				tag(&field, roundedKey, roundedForm(leaf.scale))
+			}
 		}
 		fields, leaves = append(fields, field), append(leaves, leaf)
 	}
 	return fields, leaves, count, nil
+}
+
+// timeOfDay returns the unit of a time of day.
+func timeOfDay(e *format.SchemaElement) (unit arrow.TimeUnit, ok bool) {
+	if t, ok := e.LogicalType.Value.(*format.TimeType); ok {
+		switch t.Unit.Value.(type) {
+		case *format.MilliSeconds:
+			return arrow.Millisecond, true
+		case *format.NanoSeconds:
+			return arrow.Nanosecond, true
+		}
+		return arrow.Microsecond, true
+	}
+	switch c := e.ConvertedType; {
+	case !c.Valid:
+	case c.V == deprecated.TimeMillis:
+		return arrow.Millisecond, true
+	case c.V == deprecated.TimeMicros:
+		return arrow.Microsecond, true
+	}
+	return 0, false
 }
 
 func isList(e *format.SchemaElement) bool {
@@ -148,6 +182,9 @@ func isList(e *format.SchemaElement) bool {
 	c := e.ConvertedType
 	return c.Valid && (c.V == deprecated.List || c.V == deprecated.Map || c.V == deprecated.MapKeyValue)
 }
+
+// noteIndex is the note of a column that is left out because isPandasIndex says so.
+const noteIndex = "column %q is left out: pandas keeps an index without a name in it"
 
 // isPandasIndex tells of the columns in which pandas keeps an index without a name; it
 // does not show them as columns either.
@@ -171,7 +208,7 @@ func newLeaf(c *parquet.Column, e *format.SchemaElement) (*pqLeaf, error) {
 			return nil, fmt.Errorf("has values of %d bytes", l.width)
 		}
 	}
-	l.logical, l.scale = logicalType(e)
+	l.logical, l.scale, l.digits = logicalType(e)
 	if l.logical == pqUnknown {
 		l.kind = kindFloat64
 		return l, nil
@@ -193,6 +230,8 @@ func newLeaf(c *parquet.Column, e *format.SchemaElement) (*pqLeaf, error) {
 		l.kind = kindFloat64
 	case parquet.Int32, parquet.Int64:
 		switch {
+		case l.logical == pqDecimal && wholeDecimal(l.digits, l.scale):
+			l.kind, l.logical = kindInt64, pqPlain
 		case l.logical == pqDecimal:
 			l.kind = kindFloat64
 		case l.logical == pqDate:
@@ -206,6 +245,8 @@ func newLeaf(c *parquet.Column, e *format.SchemaElement) (*pqLeaf, error) {
 		}
 	default:
 		switch {
+		case l.logical == pqDecimal && wholeDecimal(l.digits, l.scale):
+			l.kind = kindInt64
 		case l.logical == pqDecimal:
 			l.kind = kindFloat64
 		case l.logical == pqFloat16 && l.width == 2:
@@ -217,47 +258,47 @@ func newLeaf(c *parquet.Column, e *format.SchemaElement) (*pqLeaf, error) {
 	return l, nil
 }
 
-func logicalType(e *format.SchemaElement) (l pqLogical, scale int) {
+func logicalType(e *format.SchemaElement) (l pqLogical, scale, digits int) {
 	switch t := e.LogicalType.Value.(type) {
 	case *format.DecimalType:
-		return pqDecimal, int(t.Scale)
+		return pqDecimal, int(t.Scale), int(t.Precision)
 	case *format.DateType:
-		return pqDate, 0
+		return pqDate, 0, 0
 	case *format.TimestampType:
 		switch t.Unit.Value.(type) {
 		case *format.MilliSeconds:
-			return pqMillis, 0
+			return pqMillis, 0, 0
 		case *format.NanoSeconds:
-			return pqNanos, 0
+			return pqNanos, 0, 0
 		}
-		return pqMicros, 0
+		return pqMicros, 0, 0
 	case *format.IntType:
 		if !t.IsSigned {
-			return pqUnsigned, 0
+			return pqUnsigned, 0, 0
 		}
-		return pqPlain, 0
+		return pqPlain, 0, 0
 	case *format.NullType:
-		return pqUnknown, 0
+		return pqUnknown, 0, 0
 	case *format.UUIDType:
-		return pqUUID, 0
+		return pqUUID, 0, 0
 	case *format.Float16Type:
-		return pqFloat16, 0
+		return pqFloat16, 0, 0
 	}
 	if !e.ConvertedType.Valid {
-		return pqPlain, 0
+		return pqPlain, 0, 0
 	}
 	switch e.ConvertedType.V {
 	case deprecated.Decimal:
-		return pqDecimal, int(e.Scale.V)
+		return pqDecimal, int(e.Scale.V), int(e.Precision.V)
 	case deprecated.Date:
-		return pqDate, 0
+		return pqDate, 0, 0
 	case deprecated.TimestampMillis:
-		return pqMillis, 0
+		return pqMillis, 0, 0
 	case deprecated.TimestampMicros:
-		return pqMicros, 0
+		return pqMicros, 0, 0
 	case deprecated.Uint8, deprecated.Uint16, deprecated.Uint32, deprecated.Uint64:
-		return pqUnsigned, 0
+		return pqUnsigned, 0, 0
 	default:
-		return pqPlain, 0
+		return pqPlain, 0, 0
 	}
 }

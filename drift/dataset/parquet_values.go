@@ -133,8 +133,33 @@ func (c *pqColumn) convert(b *builder, i int) error {
 	switch {
 	case c.logical == pqDecimal && len(v) > maxDecimal:
 		return errValues
+	case c.logical == pqDecimal && c.kind == kindInt64:
+		if len(v) > 8 { // of a number of at most 18 digits
+			for _, d := range v[:len(v)-8] {
+				if d != byte(int8(v[len(v)-8])>>7) {
+					c.errors++
+					b.appendNull()
+					return nil
+				}
+			}
+			v = v[len(v)-8:]
+		}
+		x, _ := c.unscaled(v)
+		b.append64(uint64(x))
+	case c.logical == pqDecimal && c.kind == kindText:
+		if x, n := c.unscaled(v); n != nil {
+			c.text = appendDecimal(c.text[:0], n.Append(nil, 10), c.scale)
+		} else {
+			c.text = appendDecimal(c.text[:0], strconv.AppendInt(nil, x, 10), c.scale)
+		}
+		return b.appendText(c.text)
 	case c.logical == pqDecimal:
-		b.append64(math.Float64bits(c.decimal(v)))
+		x, n := c.unscaled(v)
+		if n != nil {
+			b.append64(math.Float64bits(scaled(n, c.scale)))
+		} else {
+			b.append64(math.Float64bits(scaledInt(x, c.scale)))
+		}
 	case c.kind == kindText:
 		return c.convertText(b, v)
 	case c.kind == kindFloat32:
@@ -189,28 +214,53 @@ func microseconds(v int64, unit arrow.TimeUnit) (us int64, ok bool) {
 	return us, us/factor == v
 }
 
-// decimal returns the closest float64.
-func (c *pqColumn) decimal(v []byte) float64 {
-	var x int64
+// unscaled returns a decimal without its scale, as n where 64 bits do not hold it.
+func (c *pqColumn) unscaled(v []byte) (x int64, n *big.Int) {
 	switch {
 	case c.physical == parquet.Int32:
-		x = int64(int32(binary.LittleEndian.Uint32(v)))
+		return int64(int32(binary.LittleEndian.Uint32(v))), nil
 	case c.physical == parquet.Int64:
-		x = int64(binary.LittleEndian.Uint64(v))
+		return int64(binary.LittleEndian.Uint64(v)), nil
 	case len(v) == 0:
+		return 0, nil
 	case len(v) <= 8: // big-endian
 		x = int64(int8(v[0]))
 		for _, d := range v[1:] {
 			x = x<<8 | int64(d)
 		}
+		return x, nil
 	default:
-		n := new(big.Int).SetBytes(v)
-		if v[0]&0x80 != 0 {
-			n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*len(v))))
-		}
-		return scaled(n, c.scale)
+		return 0, signed(v)
 	}
-	return scaledInt(x, c.scale)
+}
+
+// signed reads big-endian bytes in two's complement.
+func signed(v []byte) *big.Int {
+	n := new(big.Int).SetBytes(v)
+	if v[0]&0x80 != 0 {
+		n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*len(v))))
+	}
+	return n
+}
+
+// appendDecimal appends unscaled/10^scale in plain digits.
+func appendDecimal(dst, unscaled []byte, scale int) []byte {
+	dst, _ = AppendNumber(dst, strconv.AppendInt(append(unscaled, 'e'), int64(-scale), 10))
+	return dst
+}
+
+// wholeDecimal says that decimals of so many digits and such a scale are integers of 64 bits.
+func wholeDecimal(digits, scale int) bool { return scale == 0 && digits > 0 && digits <= 18 }
+
+// fewDigits says that a 64-bit float tells all decimals of so many digits apart.
+func fewDigits(digits int) bool { return digits > 0 && digits <= 15 }
+
+// roundedForm is the value of roundedKey of decimals of a scale.
+func roundedForm(scale int) string {
+	if scale <= 0 {
+		return "whole"
+	}
+	return "decimal"
 }
 
 // scaledInt returns x/10^scale, rounded once.

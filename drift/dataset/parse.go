@@ -314,6 +314,14 @@ func (w *words) has(v []byte) bool {
 	return false
 }
 
+// zeros tells whether a number begins with zeros that say nothing, as ids and postcodes may.
+func zeros(v []byte) bool {
+	if len(v) > 0 && (v[0] == '-' || v[0] == '+') {
+		v = v[1:]
+	}
+	return len(v) > 1 && v[0] == '0' && v[1]-'0' <= 9
+}
+
 // forms are what the values of a column look like, a bit each.
 type forms uint16
 
@@ -323,24 +331,35 @@ const (
 	formBig           // fits uint64 only
 	formMinus         // a negative integer
 	formFloat         // any other number
+	formHuge          // a whole number that 64 bits do not hold
+	formLarge         // a whole number that a 64-bit float rounds
 	formDate          // without a time
 	formTime          // with one, and without a zone
 	formZoned         // with both
 	formOther         // any other text
-	formNumbers = formInt | formBig | formMinus | formFloat
+	formNumbers = formInt | formBig | formMinus | formFloat | formHuge | formLarge
 	formTimes   = formDate | formTime | formZoned
 )
 
-// wordForm returns the form of a value of CSV.
+// wordForm returns the form of a value of CSV. A number that begins with zeros is text: 0870 is none of
+// the numbers that people count with.
 func wordForm(v []byte) forms {
 	t := trim(v)
 	if n, ok := parseNumber(t); ok {
-		return n.form()
+		if n.integer && zeros(t) {
+			return formOther
+		}
+		return n.form(t)
 	}
+	return otherForm(v)
+}
+
+// otherForm returns the form of what is no number in digits.
+func otherForm(v []byte) forms {
 	if f := timeForm(v); f != formOther {
 		return f
 	}
-	if _, ok := parseFloatWord(t); ok {
+	if _, ok := parseFloatWord(trim(v)); ok {
 		return formFloat
 	}
 	if _, ok := parseBool(v); ok {
@@ -349,17 +368,31 @@ func wordForm(v []byte) forms {
 	return formOther
 }
 
-func (n *number) form() forms {
+// form returns the form of a number, of which v is the text.
+func (n *number) form(v []byte) forms {
+	const limit = 1 << 53
 	switch {
-	case !n.integer || !n.exact:
+	case !n.integer && len(v) > 16 && bytes.IndexByte(v, '.') > 15 && !bytes.ContainsAny(v, "eE"):
+		return formFloat | formLarge // a fraction, if only .0, behind what may be beyond 2^53
+	case !n.integer:
 		return formFloat
+	case !n.exact:
+		return formHuge | formLarge
+	case n.digits < limit && !n.negative:
+		return formInt
 	case n.negative && n.digits > 0:
+		f := formInt | formMinus
 		if n.digits > 1<<63 {
-			return formFloat
+			return formHuge | formMinus | formLarge
 		}
-		return formInt | formMinus
+		if n.digits > limit && uint64(float64(n.digits)) != n.digits {
+			f |= formLarge
+		}
+		return f
 	case n.digits >= 1<<63:
-		return formBig
+		return formBig | formLarge
+	case n.digits > limit && uint64(float64(n.digits)) != n.digits:
+		return formInt | formLarge
 	default:
 		return formInt
 	}
@@ -392,12 +425,30 @@ func (f forms) kind() kind {
 		return kindTimestamp
 	case f&^formNumbers != 0:
 		return kindText
-	case f&formFloat != 0 || f&formBig != 0 && f&formMinus != 0:
+	case f.rounds():
 		return kindFloat64
 	case f&formBig != 0:
 		return kindUint64
 	default:
 		return kindInt64
+	}
+}
+
+// rounds tells whether numbers of such forms fit no integer of 64 bits.
+func (f forms) rounds() bool {
+	return f&(formFloat|formHuge) != 0 || f&formBig != 0 && f&formMinus != 0
+}
+
+// exact is the value of roundedKey of a column of such forms: of whole numbers that 64-bit floats, as
+// which it is read, round; empty where they round none.
+func (f forms) exact() string {
+	switch {
+	case f == 0 || f&^formNumbers != 0 || f&formLarge == 0 || !f.rounds():
+		return ""
+	case f&formFloat != 0:
+		return "decimal"
+	default:
+		return "whole"
 	}
 }
 

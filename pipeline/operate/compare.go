@@ -13,9 +13,7 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
-	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
@@ -34,10 +32,7 @@ var ErrDrift = errors.New("the data set drifted")
 type CompareConfig struct {
 	Reference, Current CompareSide
 
-	InputFormat string // of files, one of dataset.Formats; empty: by name and contents
-	Delimiter   string // of CSV: one character, or \t; empty: a comma
-
-	Types []string // of columns of files, as age=float; the others' are the file's or inferred
+	Reading // of files
 
 	Options compare.Options
 
@@ -65,7 +60,7 @@ func (c CompareConfig) Validate() error {
 	for _, s := range []struct {
 		name string
 		side CompareSide
-	}{{"reference", c.Reference}, {"current", c.Current}} {
+	}{{sideReference, c.Reference}, {sideCurrent, c.Current}} {
 		switch {
 		case s.side.Path == "" && s.side.SQL == "":
 			errs = append(errs, fmt.Errorf("--%[1]s: name a file, or give a query with --%[1]s-sql", s.name))
@@ -73,15 +68,7 @@ func (c CompareConfig) Validate() error {
 			errs = append(errs, fmt.Errorf("--%[1]s and --%[1]s-sql: give one of them", s.name))
 		}
 	}
-	if c.InputFormat != "" && !slices.Contains(dataset.Formats, c.InputFormat) {
-		errs = append(errs, fmt.Errorf("--input-format: %q is not one of %s", c.InputFormat, strings.Join(dataset.Formats, ", ")))
-	}
-	if _, err := c.delimiter(); err != nil {
-		errs = append(errs, err)
-	}
-	if _, err := c.types(); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, c.Reading.Validate(sideReference, sideCurrent))
 	if formats := []string{formatTable, formatJSON, formatHTML}; c.Format != "" && !slices.Contains(formats, c.Format) {
 		errs = append(errs, fmt.Errorf("--format: %q is not one of %s", c.Format, strings.Join(formats, ", ")))
 	}
@@ -101,35 +88,6 @@ func StattestNames() []string {
 		names = append(names, t.Name)
 	}
 	return names
-}
-
-func (c CompareConfig) delimiter() (byte, error) {
-	switch d := c.Delimiter; {
-	case d == "":
-		return 0, nil
-	case d == `\t`:
-		return '\t', nil
-	case len(d) == 1 && d[0] < utf8.RuneSelf && d != "\n" && d != "\r" && d != `"`:
-		return d[0], nil
-	default:
-		return 0, fmt.Errorf("--delimiter: %q is no single character; a tab is \\t", d)
-	}
-}
-
-func (c CompareConfig) types() (map[string]arrow.DataType, error) {
-	types := make(map[string]arrow.DataType, len(c.Types))
-	for _, given := range c.Types {
-		i := strings.LastIndex(given, "=") // names of columns may hold =
-		if i < 1 {
-			return nil, fmt.Errorf("--type: %q is not COLUMN=TYPE, such as zip=text", given)
-		}
-		t, err := dataset.ParseType(given[i+1:])
-		if err != nil {
-			return nil, fmt.Errorf("--type %s: %w", given, err)
-		}
-		types[given[:i]] = t
-	}
-	return types, nil
 }
 
 func (c CompareConfig) format() string {
@@ -200,12 +158,12 @@ func Compare(ctx context.Context, c CompareConfig, cfg func() (config.Config, er
 const compareGrace = 500 * time.Millisecond
 
 func (c CompareConfig) compare(ctx context.Context, cfg func() (config.Config, error), kept *keptFiles) (*compare.Result, error) {
-	reference, err := c.open(ctx, c.Reference, "reference", cfg, kept)
+	reference, err := c.open(ctx, c.Reference, sideReference, cfg, kept)
 	if err != nil {
 		return nil, err
 	}
 	defer reference.Close() // was only read
-	current, err := c.open(ctx, c.Current, "current", cfg, kept)
+	current, err := c.open(ctx, c.Current, sideCurrent, cfg, kept)
 	if err != nil {
 		return nil, err
 	}
@@ -247,15 +205,11 @@ func (c CompareConfig) open(ctx context.Context, side CompareSide, name string, 
 	if side.SQL != "" {
 		return openQuery(ctx, side.SQL, "query of the "+name, cfg, kept)
 	}
-	delimiter, err := c.delimiter()
+	options, err := c.options(name)
 	if err != nil {
 		return nil, err
 	}
-	types, err := c.types()
-	if err != nil {
-		return nil, err
-	}
-	return dataset.Open(ctx, side.Path, dataset.Options{Format: c.InputFormat, Delimiter: delimiter, Types: types})
+	return dataset.Open(ctx, side.Path, options)
 }
 
 // openQuery keeps the answer of a ClickHouse query in a file: it is read more than once, and

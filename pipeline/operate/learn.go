@@ -19,10 +19,8 @@ import (
 
 // DataOptions says what data a reference is made of, and what its columns are.
 type DataOptions struct {
-	Path        string
-	InputFormat string   // as CompareConfig.InputFormat
-	Delimiter   string   // as CompareConfig.Delimiter
-	Types       []string // as CompareConfig.Types
+	Path string
+	Reading
 
 	Label         string   // column of labels
 	PositiveAbove *float64 // a label above it is positive
@@ -46,12 +44,7 @@ const maxWindow = 366 * 24 * time.Hour
 func (o DataOptions) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if o.InputFormat != "" && !slices.Contains(dataset.Formats, o.InputFormat) {
-		bad("--input-format: %q is not one of %s", o.InputFormat, strings.Join(dataset.Formats, ", "))
-	}
-	_, err := o.source().delimiter()
-	_, errTypes := o.source().types()
-	errs = append(errs, err, errTypes)
+	errs = append(errs, o.Reading.Validate("data"))
 	if o.PositiveAbove != nil && o.Positive != "" {
 		bad("--positive-above and --positive: give one of them")
 	}
@@ -68,7 +61,7 @@ func (o DataOptions) Validate() error {
 }
 
 func (o DataOptions) source() CompareConfig {
-	return CompareConfig{InputFormat: o.InputFormat, Delimiter: o.Delimiter, Types: o.Types}
+	return CompareConfig{Reading: o.Reading}
 }
 
 // read reads the data.
@@ -133,7 +126,7 @@ func (l *learner) match() error {
 	}
 	var rest []int
 	for i, f := range l.t.schema.Fields() {
-		if !slices.Contains([]string{l.o.Label, l.o.Score, l.o.Time}, f.Name) {
+		if !slices.Contains([]string{l.o.Label, l.o.Score, l.o.Time}, f.Name) && !dataset.Index(f) {
 			rest = append(rest, i)
 		}
 	}
@@ -247,6 +240,8 @@ func (l *learner) feature(f *schemas.Feature, s *summary, column string) error {
 		return fmt.Errorf("it holds times, which no graph takes: name it by --time, leave it out by --ignore, or take it as text by --type %s=text", column)
 	case isText && f.Type == schemas.TypeBool:
 		return fmt.Errorf("it holds text (%s), and feature %s is true or false: write it as true and false, or as 1 and 0", few(s.words), f.Name)
+	case isText && f.Type.Numeric() && s.spelled != "":
+		return fmt.Errorf("it holds %s", s.spelled)
 	case isText && f.Type.Numeric() && numbersWithCommas(s.words):
 		return errors.New("it holds numbers with commas: write them with a point, and thousands without a separator")
 	case isText && f.Type.Numeric() && mostlyNumbers(s.words):

@@ -69,10 +69,10 @@ func TestLearnOddData(t *testing.T) {
 		"no values":                         {features: x, file: "x,y\n,1\n,2\n", want: `column "x" has no value in any row`},
 		"a constant":                        {features: x, file: "x\n1\n1\n", want: "x float32"},
 		"an infinity":                       {features: x, file: "x\n1\ninf\n2\n", want: `1 rows of column "x" hold an infinity`},
-		"a word among numbers":              {features: x, file: "x\n1\n2\n?\n", fault: `column "x": it holds text, "?" among it: --type x=float`},
-		"that word, missing":                {features: x, file: "x\n1\n2\n?\n", options: operate.DataOptions{Types: []string{"x=float"}}, want: "x float32 optional"},
-		"commas for points":                 {features: x, file: "x;y\n\"1,5\";1\n2,5;2\n", options: operate.DataOptions{Delimiter: ";"}, fault: "it holds numbers with commas: write them with a point"},
-		"separators of thousands":           {features: x, file: "x,y\n\"1,250.50\",1\n\"2,000\",2\n", fault: "it holds numbers with commas: write them with a point, and thousands without a separator"},
+		"a word among numbers":              {features: x, file: "x\n1\n2\n?\n", fault: `column "x": it holds numbers, which are text because of "?" (--na 'default,?' takes it for missing)`},
+		"that word, missing":                {features: x, file: "x\n1\n2\n?\n", options: operate.DataOptions{Reading: operate.Reading{Types: []string{"x=float"}}}, want: "x float32 optional"},
+		"commas for points":                 {features: x, file: "x;y\n\"1,5\";1\n2,5;2\n", options: operate.DataOptions{Reading: operate.Reading{Delimiter: operate.Sided{";"}}}, fault: `it holds numbers, which are text because of "1,5" (--decimal , reads it)`},
+		"separators of thousands":           {features: x, file: "x,y\n\"1,250.50\",1\n\"2,000\",2\n", fault: `it holds numbers, which are text because of "1,250.50" (--thousands , reads it)`},
 		"digits as text":                    {features: x, file: `{"x":"1"}` + "\n" + `{"x":"2"}`, fault: `it holds text, "1", "2" among it: --type x=float`},
 		"text for numbers":                  {features: x, file: "x\nlow\nhigh\n", want: "x category [high low]"},
 		"text for bools":                    {features: feature("x", "bool"), file: "x\nyes\nno\n", fault: "it holds text (yes, no), and feature x is true or false: write it as true and false"},
@@ -88,10 +88,17 @@ func TestLearnOddData(t *testing.T) {
 		"bools for categories":              {features: flag, file: "flag\ntrue\nfalse\n", want: `taken for "True" and "False", and requests send that text`},
 		"numbers for text":                  {features: city, file: "city\n9007199254740993\n7\n7\n", want: "city category [7 9007199254740993]"},
 		"fractions for text":                {features: city, file: "city\n1.0\n\n", fault: "say how they are written, by --type city=int or --type city=text"},
-		"those as whole numbers":            {features: city, file: "city\n1.0\n7.0\n7.0\n", options: operate.DataOptions{Types: []string{"city=int"}}, want: "city category [7 1]"},
+		"those as whole numbers":            {features: city, file: "city\n1.0\n7.0\n7.0\n", options: operate.DataOptions{Reading: operate.Reading{Types: []string{"city=int"}}}, want: "city category [7 1]"},
 		"other categories":                  {features: known, file: "city\nrome\nparis\n", fault: `it holds "rome", "paris", and none of it is a category of feature city, which has "Rome", "Paris"`},
 		"a category more":                   {features: known, file: "city\nRome\nOslo\nOslo\n", want: `2 rows have a value of feature city that is none of its categories: "Oslo"`},
-		"not UTF-8":                         {features: city, file: "city\nZ\xfcrich\n", fault: `column "city" holds text that is not UTF-8: convert the file`},
+		"not UTF-8":                         {features: city, file: "city\nZ\xfcrich\n", fault: "line 2 is not UTF-8: the byte 0xfc is none of it; say what the file is by --encoding, such as windows-1252"},
+		"another encoding":                  {features: city, file: "city\nZ\xfcrich\n", options: operate.DataOptions{Reading: operate.Reading{Encoding: operate.Sided{"latin1"}}}, want: "city category [Zürich]"},
+		"a decimal comma":                   {features: x, file: "x;y\n1,5;1\n2,5;2\n", options: operate.DataOptions{Reading: operate.Reading{Delimiter: operate.Sided{";"}, Decimal: operate.Sided{","}}}, want: "x float32"},
+		"a word that is missing":            {features: city, file: "city,y\nNA,1\nRome,2\n", want: `1 value is read as missing, such as "NA", which text may mean: --na= keeps such words`},
+		"a word that is not":                {features: city, file: "city,y\nNA,1\nRome,2\n", options: operate.DataOptions{Reading: operate.Reading{NA: []string{}}}, want: "city category [NA Rome]"},
+		"an index beside unnamed features":  {features: feature("f0", "float32") + feature("f1", "float32"), file: ",a,b\n0,1,2\n1,3,4\n", want: "a float32"},
+		"codes with zeros":                  {features: city, file: "city\n0870\n870\n", want: "city category [0870 870]"},
+		"zeros before numbers":              {features: x, file: "x\n007\n12\n", fault: `it holds numbers, which are text because of "007" (--type x=int reads it as a number)`},
 		"a nested column":                   {features: x, file: `{"x":1,"tags":[1,2]}` + "\n" + `{"x":2,"tags":[]}`, want: "x float32"},
 		"a nested feature":                  {features: x, file: `{"x":[1,2]}` + "\n" + `{"x":[]}`, fault: `column "x" holds lists or structures: write the values that are meant into columns of their own`},
 		"a nested label":                    {features: x, file: `{"x":1,"y":[1]}` + "\n" + `{"x":2}`, options: operate.DataOptions{Label: "y"}, fault: `column "y" holds lists or structures`},
@@ -207,7 +214,7 @@ func TestLearnedTimesAreAccepted(t *testing.T) {
 		"Arrow without zones": {path: arrowTimes(&arrow.TimestampType{Unit: arrow.Millisecond}), request: `"2024-05-01 06:07:08"`, zone: "UTC", want: at},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, times, look, err := operate.Learn(t.Context(), bare(feature("x", "float32")), operate.DataOptions{Path: tc.path, Time: "at", Types: tc.types}, false)
+			m, times, look, err := operate.Learn(t.Context(), bare(feature("x", "float32")), operate.DataOptions{Path: tc.path, Time: "at", Reading: operate.Reading{Types: tc.types}}, false)
 			require.NoError(t, err)
 			require.Equal(t, tc.zone, m.EventTime.Zone)
 			require.Equal(t, tc.zone != "", strings.Contains(strings.Join(look, "\n"), "say no zone: they are taken for UTC"))

@@ -202,6 +202,9 @@ func (l *learner) complete(ctx context.Context, cfg config.Config, ref inference
 // manifest completes the text of a manifest by what the columns are, and returns the event times of the
 // rows; nil without any.
 func (l *learner) manifest(text []byte) (times []int64, err error) {
+	for _, n := range l.t.notes {
+		l.note("%s: %s", l.t.name, n)
+	}
 	if l.e, err = schemas.EditManifest(text); err != nil {
 		return nil, err
 	}

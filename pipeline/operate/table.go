@@ -35,6 +35,7 @@ type table struct {
 	batches []arrow.Record
 	rows    int
 	nested  []string // columns that were left out
+	notes   []string // of the reader
 }
 
 // readTable reads the columns of a source, but those to leave out and those of nested values, which
@@ -43,7 +44,7 @@ func readTable(ctx context.Context, src dataset.Source, ignore []string) (*table
 	if _, err := dataset.Columns(src, ignore...); err != nil {
 		return nil, fmt.Errorf("--ignore: %w", err)
 	}
-	t := &table{name: src.Name()}
+	t := &table{name: src.Name(), notes: src.Notes()}
 	var fields []arrow.Field
 	var columns []int
 	for i, f := range src.Schema().Fields() {
@@ -135,10 +136,12 @@ type summary struct {
 	words     []string
 	rows      []int // of the words
 	beyond    bool  // more than maxTableWords words
+
+	spelled string // of text, how most of it writes numbers
 }
 
 func (t *table) summarize(column int) summary {
-	s := summary{typ: t.schema.Field(column).Type, low: math.NaN(), high: math.NaN(), whole: true}
+	s := summary{typ: t.schema.Field(column).Type, spelled: dataset.NumericText(t.schema.Field(column)), low: math.NaN(), high: math.NaN(), whole: true}
 	at := map[string]int{}
 	word := func(w string) {
 		i, ok := at[w]

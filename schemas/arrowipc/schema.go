@@ -107,12 +107,13 @@ func (t TypeID) String() string { return typeNames[t] }
 // has; the others are 0.
 type Type struct {
 	ID     TypeID
-	Bits   int  // of a value of Int, Float, Decimal, Date, Time and FixedSizeBinary; not checked
-	Signed bool // Int
-	Scale  int  // Decimal
-	Unit   arrow.TimeUnit
-	Zone   string // Timestamp
-	dense  bool   // Union
+	Bits   int            // of a value of Int, Float, Decimal, Date, Time and FixedSizeBinary; not checked
+	Signed bool           // Int
+	Scale  int            // Decimal
+	Digits int            // Decimal: how many at most; 0 where it does not say
+	Unit   arrow.TimeUnit // Time, Timestamp and Duration
+	Zone   string         // Timestamp
+	dense  bool           // Union
 }
 
 // OffsetBytes returns how many bytes an offset of a type of variable length has, 0 for others.
@@ -304,13 +305,19 @@ func (s *Schema) readType(id TypeID, t flatbuffer.Table) (out Type, err error) {
 	case Union:
 		out.dense = number(4, 2, 0) != 0
 	case Decimal:
-		out.Scale, out.Bits = int(int32(number(6, 4, 0))), int(int32(number(8, 4, 128)))
+		out.Digits, out.Scale, out.Bits = int(int32(number(4, 4, 0))), int(int32(number(6, 4, 0))), int(int32(number(8, 4, 128)))
 	case Date:
 		if out.Bits = 64; number(4, 2, 1) == 0 { // of days; the default is of milliseconds
 			out.Bits = 32
 		}
-	case Time:
-		out.Bits = int(int32(number(6, 4, 32)))
+	case Time, Duration:
+		unit := number(4, 2, 1)
+		if unit > 3 {
+			return out, malformed("a type %s is of unit %d", typeNames[id], unit)
+		}
+		if out.Unit = arrow.TimeUnit(unit); id == Time {
+			out.Bits = int(int32(number(6, 4, 32)))
+		}
 	case FixedSizeBinary:
 		out.Bits = 8 * int(int32(number(4, 4, 0)))
 	case Timestamp:

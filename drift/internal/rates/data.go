@@ -176,6 +176,7 @@ func (t *table) Name() string          { return t.name }
 func (t *table) Schema() *arrow.Schema { return t.record.Schema() }
 func (t *table) Columnar() bool        { return true }
 func (t *table) Close() error          { return nil }
+func (t *table) Notes() []string       { return nil }
 func (t *table) TypeErrors() []int64   { return make([]int64, t.record.NumCols()) }
 
 // names are those of the columns.
