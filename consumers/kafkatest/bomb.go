@@ -12,7 +12,6 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -63,7 +62,7 @@ var bombPayload = sync.OnceValues(func() ([]byte, error) {
 // inflates to 136 MiB.
 func (o *Operator) Bomb(ctx context.Context, topic string, partition int32) (Batch, error) {
 	b := Batch{Topic: topic, Partition: partition}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(o.brokers...), kgo.ClientID("operator"))
+	cl, err := o.dial()
 	if err != nil {
 		return b, fmt.Errorf("open a Kafka client: %w", err)
 	}
