@@ -13,6 +13,7 @@ import (
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
+	"github.com/millrace/millrace/schemas/link"
 	"github.com/millrace/millrace/sinks/alerts"
 )
 
@@ -34,6 +35,12 @@ type violations struct{ errs []error }
 
 func (v *violations) bad(format string, args ...any) {
 	v.errs = append(v.errs, fmt.Errorf(format, args...))
+}
+
+func (v *violations) add(err error) {
+	if err != nil {
+		v.errs = append(v.errs, err)
+	}
 }
 
 func (v *violations) atLeast(key string, got, least int) {
@@ -83,9 +90,7 @@ func (c Config) checkKafka(v *violations) {
 	if u := c.Consumers.Unreadable; u != consumers.UnreadableStop && u != consumers.UnreadableSkip {
 		v.bad("consumers.unreadable: %q is not one of stop, skip", u)
 	}
-	if err := c.Topics.Validate(); err != nil {
-		v.errs = append(v.errs, err)
-	}
+	v.add(c.Topics.Validate())
 	v.atLeast("topics.partitions", int(c.Topics.Partitions), 1)
 	v.atLeast("topics.spread", int(c.Topics.Spread), 1)
 	v.lasting("topics.retention", c.Topics.Retention, time.Minute)
@@ -104,12 +109,8 @@ func (c Config) checkClickHouse(v *violations) {
 	for _, a := range c.ClickHouse.Addr {
 		v.address("clickhouse.addr", a)
 	}
-	if c.ClickHouse.Password != "" && c.ClickHouse.PasswordFile != "" {
-		v.bad("clickhouse.password_file: clickhouse.password is set too: keep one of them")
-	}
-	if err := c.Storage().Validate(); err != nil {
-		v.errs = append(v.errs, err)
-	}
+	v.add(link.CheckSecret("clickhouse.password", c.ClickHouse.Password, "clickhouse.password_file", c.ClickHouse.PasswordFile))
+	v.add(c.Storage().Validate())
 }
 
 func (c Config) checkModels(v *violations) {
@@ -153,9 +154,7 @@ func (c Config) checkWorker(v *violations) {
 		}
 	}
 	if c.Registry.URL != "" {
-		if err := c.Registry.Client().Validate(); err != nil {
-			v.errs = append(v.errs, err)
-		}
+		v.add(c.Registry.Client().Validate())
 	}
 	v.atLeast("worker.max_batch_rows", c.Worker.MaxBatchRows, 1)
 	v.atLeast("worker.max_request_bytes", c.Worker.MaxRequestBytes, 1)

@@ -10,6 +10,7 @@ import (
 	"github.com/millrace/millrace/consumers/registry"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
+	"github.com/millrace/millrace/schemas/link"
 	"github.com/millrace/millrace/sinks/alerts"
 )
 
@@ -81,9 +82,9 @@ type Topics struct {
 
 // ClickHouse says how ClickHouse is reached, and how long rows live.
 type ClickHouse struct {
-	Addr     []string `yaml:"addr"` // of the HTTP interface, host:port
-	Username string   `yaml:"username"`
-	Password string   `yaml:"password"`
+	Addr     []string    `yaml:"addr"` // of the HTTP interface, host:port
+	Username string      `yaml:"username"`
+	Password link.Secret `yaml:"password"`
 	// PasswordFile holds the password, and is read again when it has changed. By default it is
 	// the one that the embedded ClickHouse writes, where Addr is its address.
 	PasswordFile string `yaml:"password_file"`

@@ -140,11 +140,11 @@ alerts:
 func TestConfigTakesNumbersForStringsAsWritten(t *testing.T) {
 	cfg, err := Load(writeConfig(t, "clickhouse: {password: 0123}\nmodels:\n  versions: {m: 1.10}\n"), nil, nil)
 	require.NoError(t, err)
-	require.Equal(t, "0123", cfg.ClickHouse.Password)
+	require.Equal(t, "0123", string(cfg.ClickHouse.Password))
 	require.Equal(t, map[string]string{"m": "1.10"}, cfg.Models.Versions)
 	cfg, err = Load("", []string{"MILLRACE_CLICKHOUSE_PASSWORD=0123"}, []string{"models.versions={m: 1.10}"})
 	require.NoError(t, err)
-	require.Equal(t, "0123", cfg.ClickHouse.Password)
+	require.Equal(t, "0123", string(cfg.ClickHouse.Password))
 	require.Equal(t, map[string]string{"m": "1.10"}, cfg.Models.Versions)
 }
 

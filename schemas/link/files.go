@@ -1,0 +1,62 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// What a file may have: a password is short, and a bundle of all public authorities has 200 KiB.
+const (
+	maxSecretBytes = 64 << 10
+	maxPEMBytes    = 4 << 20
+)
+
+// readFile reads the file that a key names. The error begins with the key and names the file.
+func readFile(key, path string, most int64) ([]byte, error) {
+	f, err := os.Open(path) //nolint:gosec // the path is the operator's choice
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", key, err)
+	case info.IsDir():
+		return nil, fmt.Errorf("%s: %s is a directory; name the file in it", key, path)
+	case !info.Mode().IsRegular(): // a pipe can be read only once
+		return nil, fmt.Errorf("%s: %s is no regular file; it must be there to be read again", key, path)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, most+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", key, err)
+	case int64(len(text)) > most:
+		return nil, fmt.Errorf("%s: %s has more than %d KiB", key, path, most>>10)
+	}
+	return text, nil
+}
+
+// clean returns a secret as it was meant: without the line breaks that editors, echo and base64
+// leave at its end, and the mark that some editors put at its beginning. Spaces are part of it.
+// The error does not show it.
+func clean(text string) (string, error) {
+	if !utf8.ValidString(text) {
+		return "", errors.New("not UTF-8; save it in that encoding")
+	}
+	text = strings.TrimRight(strings.TrimPrefix(text, "\ufeff"), "\r\n")
+	switch {
+	case text == "":
+		return "", errors.New("empty")
+	case strings.ContainsAny(text, "\r\n"):
+		return "", fmt.Errorf("%d lines; a secret is one line", strings.Count(text, "\n")+1)
+	case strings.ContainsFunc(text, unicode.IsControl):
+		return "", errors.New("control characters in it, such as a tab or zero bytes")
+	}
+	return text, nil
+}
