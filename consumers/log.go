@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -141,7 +143,7 @@ func (a *Admin) Note(ctx context.Context, group, text string, offsets map[string
 		}
 	}
 	if _, err := whole(a.adm.CommitOffsets(ctx, group, all)); err != nil {
-		return fmt.Errorf("note offsets of group %s: %w", group, err)
+		return fmt.Errorf("note offsets of group %s: %w", group, lacking(err, onGroup("Read", group), onTopics("Read", slices.Sorted(maps.Keys(offsets))...)))
 	}
 	return nil
 }

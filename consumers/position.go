@@ -319,7 +319,7 @@ func committedBy(ctx context.Context, adm *kadm.Client, group string) (kadm.Offs
 		return kadm.OffsetResponses{}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("fetch offsets of group %s: %w", group, err)
+		return nil, fmt.Errorf("fetch offsets of group %s: %w", group, lacking(err, onGroup("Describe", group)))
 	}
 	return committed, nil
 }

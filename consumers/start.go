@@ -154,7 +154,13 @@ func (a *assignments) commitStart(ctx context.Context, cl *kgo.Client, unstarted
 	for _, t := range resp.Topics {
 		for _, p := range t.Partitions {
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				return fmt.Errorf("commit where group %s starts: topic %s partition %d: %w", a.group, t.Topic, p.Partition, err)
+				topic := t.Topic
+				for _, u := range unstarted {
+					if topic == "" && u.TopicID == t.TopicID { // from version 10 on the answer has the id alone
+						topic = u.Topic
+					}
+				}
+				return fmt.Errorf("commit where group %s starts: topic %s partition %d: %w", a.group, topic, p.Partition, lacking(err, onTopics("Read", topic), onGroup("Read", a.group)))
 			}
 		}
 	}
