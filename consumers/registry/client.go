@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -18,13 +17,17 @@ import (
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
+	"github.com/millrace/millrace/schemas/link"
 )
 
 // Config says where the registry is and how patient the client is with it.
 type Config struct {
-	URL      string // http or https; several, of one registry, with commas between
-	Username string // basic authentication; "" for none
-	Password string
+	URL          string // http or https; several, of one registry, with commas between
+	Username     string // basic authentication; "" for none
+	Password     link.Secret
+	PasswordFile string     // has the password
+	OAuth        link.OAuth // a bearer token instead
+	TLS          link.TLS   // of https
 
 	Timeout  time.Duration // of one HTTP request
 	Attempts int           // of one question; then the error is the caller's
@@ -55,11 +58,11 @@ func (c Config) Validate() error {
 			errs = append(errs, errors.New("registry.url: it holds a user; set registry.username and registry.password"))
 		case (u.Scheme != "http" && u.Scheme != "https") || u.Host == "":
 			errs = append(errs, fmt.Errorf("registry.url: %q does not begin with http:// or https:// and a host", schemas.PublicAddress(strings.TrimSpace(text))))
+		case u.Scheme == "http" && c.TLS.On():
+			errs = append(errs, fmt.Errorf("registry.url: %q begins with http://, but registry.tls is set: write https://", schemas.PublicAddress(strings.TrimSpace(text))))
 		}
 	}
-	if c.Username == "" && c.Password != "" {
-		errs = append(errs, errors.New("registry.username: missing, but registry.password is set"))
-	}
+	errs = append(errs, c.validateAccess())
 	if c.Attempts < 1 {
 		errs = append(errs, fmt.Errorf("registry: attempts must be at least 1, got %d", c.Attempts))
 	}
@@ -82,6 +85,7 @@ var errSchemaTooLarge = fmt.Errorf("%w: it has more than %d MiB, with what it re
 // concurrent use; one serves all lanes.
 type Client struct {
 	cfg       Config
+	access    *access
 	transport *http.Transport
 	sr        *sr.Client
 	flight    singleflight.Group
@@ -112,9 +116,9 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport := cfg.TLS.Transport("registry.tls")
 	c := &Client{
-		cfg: cfg, transport: transport,
+		cfg: cfg, transport: transport, access: newAccess(cfg),
 		schemas: map[int]codec.Schema{}, versions: map[version]codec.Schema{},
 		unknown: map[int]time.Time{}, registered: map[registration]int{},
 	}
@@ -122,10 +126,7 @@ func New(cfg Config) (*Client, error) {
 	for u := range strings.SplitSeq(cfg.URL, ",") {
 		urls = append(urls, strings.TrimSpace(u))
 	}
-	opts := []sr.ClientOpt{sr.URLs(urls...), sr.HTTPClient(&http.Client{Timeout: cfg.Timeout, Transport: bounded{transport}, CheckRedirect: sameOrigin}), sr.UserAgent("millrace")}
-	if cfg.Username != "" {
-		opts = append(opts, sr.BasicAuth(cfg.Username, cfg.Password))
-	}
+	opts := []sr.ClientOpt{sr.URLs(urls...), sr.HTTPClient(&http.Client{Timeout: cfg.Timeout, Transport: bounded{transport}, CheckRedirect: sameOrigin}), sr.UserAgent("millrace"), sr.PreReq(c.access.authorize)}
 	var err error
 	if c.sr, err = sr.NewClient(opts...); err != nil {
 		return nil, fmt.Errorf("registry.url: %w", c.public(err))
@@ -281,13 +282,9 @@ func share[T any](ctx context.Context, c *Client, key string, ask func(context.C
 	}
 }
 
-// public returns err without the secrets that an address can hold.
+// public returns err without the secrets that an address can hold, and without those that were sent.
 func (c *Client) public(err error) error {
-	secrets := []string{c.cfg.Password}
-	if c.cfg.Password != "" { // as it is sent
-		secrets = append(secrets, base64.StdEncoding.EncodeToString([]byte(c.cfg.Username+":"+c.cfg.Password)))
-	}
-	return schemas.WithoutSecrets(err, strings.Split(c.cfg.URL, ","), secrets)
+	return schemas.WithoutSecrets(c.access.explain(err), strings.Split(c.cfg.URL, ","), c.access.used())
 }
 
 // try asks again, with growing pauses, while the registry is away or busy.

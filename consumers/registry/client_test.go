@@ -378,5 +378,5 @@ func TestConfig(t *testing.T) {
 		require.NotContains(t, err.Error(), "secret")
 	}
 	require.EqualError(t, registry.Config{URL: "http://a", Password: "p"}.Validate(),
-		"registry.username: missing, but registry.password is set\nregistry: attempts must be at least 1, got 0")
+		"registry.username: missing, but registry.password or password_file is set\nregistry: attempts must be at least 1, got 0")
 }

@@ -87,6 +87,8 @@ func (c Config) checkKafka(v *violations) {
 		v.address("kafka.brokers", b)
 	}
 	v.lasting("kafka.session_timeout", c.Kafka.SessionTimeout, time.Second)
+	v.add(c.Kafka.TLS.Validate("kafka.tls"))
+	v.add(c.Kafka.SASL.Validate("kafka.sasl"))
 	if u := c.Consumers.Unreadable; u != consumers.UnreadableStop && u != consumers.UnreadableSkip {
 		v.bad("consumers.unreadable: %q is not one of stop, skip", u)
 	}

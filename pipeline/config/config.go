@@ -62,11 +62,17 @@ type Kafka struct {
 	Brokers        []string      `yaml:"brokers"`
 	ClientID       string        `yaml:"client_id"`
 	SessionTimeout time.Duration `yaml:"session_timeout"` // after which a silent group member is taken for dead
+	TLS            link.TLS      `yaml:"tls"`
+	SASL           link.SASL     `yaml:"sasl"`
 }
 
-// Connection is what every client of Kafka is dialled by.
+// Connection is what every client of Kafka is dialled by. The clients of one share an OAuth token.
 func (c Kafka) Connection() consumers.Connection {
-	return consumers.Connection{Brokers: c.Brokers, ClientID: c.ClientID}
+	conn := consumers.Connection{Brokers: c.Brokers, ClientID: c.ClientID, SASL: c.SASL.Credentials("kafka.sasl")}
+	if c.TLS.On() {
+		conn.TLS = c.TLS.Dialer("kafka.tls")
+	}
+	return conn
 }
 
 // Consumers is about what every reader of a topic meets.
@@ -160,15 +166,19 @@ func (c Worker) Codec(model string) codec.Codec {
 
 // Registry says how the Schema Registry is reached.
 type Registry struct {
-	URL      string `yaml:"url"` // empty: none, and neither avro nor protobuf
-	Username string `yaml:"username"`
-	Password string `yaml:"password"`
+	URL          string      `yaml:"url"`      // empty: none, and neither avro nor protobuf
+	Username     string      `yaml:"username"` // basic authentication; empty: none
+	Password     link.Secret `yaml:"password"`
+	PasswordFile string      `yaml:"password_file"` // has the password; read for each question
+	OAuth        link.OAuth  `yaml:"oauth"`         // a bearer token instead of user and password
+	TLS          link.TLS    `yaml:"tls"`           // in force where url begins with https://
 }
 
 // Client returns what a client of the Schema Registry is made from.
 func (c Registry) Client() registry.Config {
 	cfg := registry.DefaultConfig()
-	cfg.URL, cfg.Username, cfg.Password = c.URL, c.Username, c.Password
+	cfg.URL, cfg.Username, cfg.Password, cfg.PasswordFile = c.URL, c.Username, c.Password, c.PasswordFile
+	cfg.OAuth, cfg.TLS = c.OAuth, c.TLS
 	return cfg
 }
 

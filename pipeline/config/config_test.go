@@ -25,6 +25,7 @@ func TestDocumentedDefaults(t *testing.T) {
 	require.NoError(t, err)
 	want := Default()
 	cfg.Models.Versions, cfg.Worker.Codecs, cfg.Alerts = nil, nil, nil // written as empty, not left out
+	cfg.Kafka.SASL.Extensions, cfg.Kafka.SASL.OAuth.Scopes, cfg.Registry.OAuth.Scopes = nil, nil, nil
 	require.Equal(t, want, cfg)
 
 	l := &loader{keys: map[string]reflect.Value{}}

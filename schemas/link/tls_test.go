@@ -2,17 +2,10 @@ package link_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,64 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas/link"
+	"github.com/millrace/millrace/schemas/link/linktest"
 )
-
-// authority signs certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  []byte
-}
-
-func newAuthority(t *testing.T, name string) authority {
-	t.Helper()
-	return authority{}.sign(t, &x509.Certificate{
-		Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	})
-}
-
-// sign returns a certificate with its key, signed by a, or by itself where a is none.
-func (a authority) sign(t *testing.T, template *x509.Certificate) authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template.SerialNumber = big.NewInt(time.Now().UnixNano())
-	if template.NotAfter.IsZero() {
-		template.NotAfter = time.Now().Add(time.Hour)
-	}
-	if template.NotBefore.IsZero() {
-		template.NotBefore = time.Now().Add(-100 * time.Hour)
-	}
-	if a.cert == nil {
-		a = authority{cert: template, key: key}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	require.NoError(t, err)
-	cert, err := x509.ParseCertificate(der)
-	require.NoError(t, err)
-	return authority{cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
-}
-
-func (a authority) keyPEM(t *testing.T) []byte {
-	t.Helper()
-	der, err := x509.MarshalPKCS8PrivateKey(a.key)
-	require.NoError(t, err)
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-}
-
-func (a authority) pair() tls.Certificate {
-	return tls.Certificate{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key, Leaf: a.cert}
-}
-
-func forHost(name string) *x509.Certificate {
-	c := &x509.Certificate{Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-	if ip := net.ParseIP(name); ip != nil {
-		c.IPAddresses = []net.IP{ip}
-	} else {
-		c.DNSNames = []string{name}
-	}
-	return c
-}
 
 // serve answers "hello" to each TLS connection. Without cfg it speaks plain text.
 func serve(t *testing.T, cfg *tls.Config) string {
@@ -107,16 +44,6 @@ func serve(t *testing.T, cfg *tls.Config) string {
 	return l.Addr().String()
 }
 
-func write(t *testing.T, path string, parts ...[]byte) string {
-	t.Helper()
-	var text []byte
-	for _, p := range parts {
-		text = append(text, p...)
-	}
-	require.NoError(t, os.WriteFile(path, text, 0o600))
-	return path
-}
-
 // greet connects and returns what the server says.
 func greet(t *testing.T, d *link.Dialer, addr string) (string, error) {
 	t.Helper()
@@ -133,20 +60,18 @@ func greet(t *testing.T, d *link.Dialer, addr string) (string, error) {
 // stand in the files.
 func TestCertificatesAreReadAgain(t *testing.T) {
 	dir := t.TempDir()
-	old, fresh := newAuthority(t, "old"), newAuthority(t, "fresh")
-	caFile := write(t, filepath.Join(dir, "ca.pem"), []byte("# the bundle\n"), newAuthority(t, "other").pem, old.pem)
+	old, fresh := linktest.NewAuthority(t, "old"), linktest.NewAuthority(t, "fresh")
+	caFile := linktest.Write(t, filepath.Join(dir, "ca.pem"), []byte("# the bundle\n"), linktest.NewAuthority(t, "other").PEM, old.PEM)
 	d := link.TLS{CAFile: caFile, CertFile: filepath.Join(dir, "tls.crt"), KeyFile: filepath.Join(dir, "tls.key")}.Dialer("kafka.tls")
-	for _, ca := range []authority{old, fresh} {
-		mine := ca.sign(t, forHost("client"))
-		write(t, filepath.Join(dir, "tls.crt"), mine.pem)
-		write(t, filepath.Join(dir, "tls.key"), mine.keyPEM(t))
-		pool := x509.NewCertPool()
-		pool.AddCert(ca.cert)
-		addr := serve(t, &tls.Config{Certificates: []tls.Certificate{ca.sign(t, forHost("127.0.0.1")).pair()}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool})
-		if ca.cert == fresh.cert {
+	for _, ca := range []linktest.Certificate{old, fresh} {
+		mine := ca.Sign(t, linktest.For("client"))
+		linktest.Write(t, filepath.Join(dir, "tls.crt"), mine.PEM)
+		linktest.Write(t, filepath.Join(dir, "tls.key"), mine.KeyPEM(t))
+		addr := serve(t, &tls.Config{Certificates: []tls.Certificate{ca.Sign(t, linktest.For("127.0.0.1")).Pair()}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.Pool()})
+		if ca.Cert == fresh.Cert {
 			_, err := greet(t, d, addr)
 			require.ErrorContains(t, err, addr+": its certificate is signed by an authority (\"CN=fresh\") that is not in "+caFile+": add the authority's certificate to kafka.tls.ca_file")
-			write(t, caFile, old.pem, fresh.pem)
+			linktest.Write(t, caFile, old.PEM, fresh.PEM)
 		}
 		got, err := greet(t, d, addr)
 		require.NoError(t, err)
@@ -157,22 +82,20 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 // Each way in which TLS fails is told in one sentence with the address and the key to mend.
 func TestWhatTLSRefuses(t *testing.T) {
 	dir := t.TempDir()
-	ca := newAuthority(t, "authority")
-	caFile := write(t, filepath.Join(dir, "ca.pem"), ca.pem)
-	local := ca.sign(t, forHost("127.0.0.1")).pair()
+	ca := linktest.NewAuthority(t, "authority")
+	caFile := linktest.Write(t, filepath.Join(dir, "ca.pem"), ca.PEM)
+	local := ca.Sign(t, linktest.For("127.0.0.1")).Pair()
 	trusting := link.TLS{CAFile: caFile}
-	pool := x509.NewCertPool()
-	pool.AddCert(ca.cert)
-	foreign := newAuthority(t, "foreign").sign(t, forHost("client"))
+	foreign := linktest.NewAuthority(t, "foreign").Sign(t, linktest.For("client"))
 	withForeign := link.TLS{
-		CAFile: caFile, CertFile: write(t, filepath.Join(dir, "foreign.crt"), foreign.pem), KeyFile: write(t, filepath.Join(dir, "foreign.key"), foreign.keyPEM(t)),
+		CAFile: caFile, CertFile: linktest.Write(t, filepath.Join(dir, "foreign.crt"), foreign.PEM), KeyFile: linktest.Write(t, filepath.Join(dir, "foreign.key"), foreign.KeyPEM(t)),
 	}
-	late := forHost("127.0.0.1")
+	late := linktest.For("127.0.0.1")
 	late.NotAfter = time.Now().Add(-time.Hour)
-	early := forHost("127.0.0.1")
+	early := linktest.For("127.0.0.1")
 	early.NotBefore = time.Now().Add(time.Hour / 2)
 	wantsClient := func(version uint16) *tls.Config {
-		return &tls.Config{Certificates: []tls.Certificate{local}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, MaxVersion: version}
+		return &tls.Config{Certificates: []tls.Certificate{local}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.Pool(), MaxVersion: version}
 	}
 	for name, tc := range map[string]struct {
 		client link.TLS
@@ -181,10 +104,10 @@ func TestWhatTLSRefuses(t *testing.T) {
 	}{
 		"unknown authority":         {link.TLS{Enabled: true}, &tls.Config{Certificates: []tls.Certificate{local}}, "that this system does not know: set kafka.tls.ca_file to the authority's certificate"},
 		"plain text":                {trusting, nil, "it does not speak TLS: use its TLS port, or leave kafka.tls out"},
-		"another host":              {trusting, &tls.Config{Certificates: []tls.Certificate{ca.sign(t, forHost("kafka.example")).pair()}}, "its certificate is for kafka.example and not for 127.0.0.1: connect by one of its names, or set kafka.tls.server_name"},
-		"another address":           {trusting, &tls.Config{Certificates: []tls.Certificate{ca.sign(t, forHost("10.1.2.3")).pair()}}, "its certificate is for 10.1.2.3 and not for 127.0.0.1"},
-		"expired":                   {trusting, &tls.Config{Certificates: []tls.Certificate{ca.sign(t, late).pair()}}, `the certificate of "CN=127.0.0.1", which it shows, expired on `},
-		"not yet valid":             {trusting, &tls.Config{Certificates: []tls.Certificate{ca.sign(t, early).pair()}}, "is a clock wrong?"},
+		"another host":              {trusting, &tls.Config{Certificates: []tls.Certificate{ca.Sign(t, linktest.For("kafka.example")).Pair()}}, "its certificate is for kafka.example and not for 127.0.0.1: connect by one of its names, or set kafka.tls.server_name"},
+		"another address":           {trusting, &tls.Config{Certificates: []tls.Certificate{ca.Sign(t, linktest.For("10.1.2.3")).Pair()}}, "its certificate is for 10.1.2.3 and not for 127.0.0.1"},
+		"expired":                   {trusting, &tls.Config{Certificates: []tls.Certificate{ca.Sign(t, late).Pair()}}, `the certificate of "CN=127.0.0.1", which it shows, expired on `},
+		"not yet valid":             {trusting, &tls.Config{Certificates: []tls.Certificate{ca.Sign(t, early).Pair()}}, "is a clock wrong?"},
 		"client wanted, TLS 1.3":    {trusting, wantsClient(tls.VersionTLS13), "it wants a client certificate (it answers \"certificate required\"): set kafka.tls.cert_file and kafka.tls.key_file"},
 		"client wanted, TLS 1.2":    {trusting, wantsClient(tls.VersionTLS12), "as servers do that want a client certificate (kafka.tls.cert_file, kafka.tls.key_file)"},
 		"client refused, TLS 1.3":   {withForeign, wantsClient(tls.VersionTLS13), "it refuses the client certificate of kafka.tls.cert_file"},
@@ -192,7 +115,7 @@ func TestWhatTLSRefuses(t *testing.T) {
 		"old version":               {trusting, &tls.Config{Certificates: []tls.Certificate{local}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, "it speaks no TLS of version 1.2 or later"},
 		"server_name":               {link.TLS{CAFile: caFile, ServerName: "other.example"}, &tls.Config{Certificates: []tls.Certificate{local}}, "and not for other.example"},
 		"skipped":                   {link.TLS{InsecureSkipVerify: true}, &tls.Config{Certificates: []tls.Certificate{local}}, ""},
-		"server_name that is right": {link.TLS{CAFile: caFile, ServerName: "kafka.example"}, &tls.Config{Certificates: []tls.Certificate{ca.sign(t, forHost("kafka.example")).pair()}}, ""},
+		"server_name that is right": {link.TLS{CAFile: caFile, ServerName: "kafka.example"}, &tls.Config{Certificates: []tls.Certificate{ca.Sign(t, linktest.For("kafka.example")).Pair()}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			addr := serve(t, tc.server)
@@ -212,15 +135,15 @@ func TestWhatTLSRefuses(t *testing.T) {
 // What is wrong with the files is told before anything is sent.
 func TestFilesThatAreNoCertificates(t *testing.T) {
 	dir := t.TempDir()
-	ca := newAuthority(t, "authority")
-	mine, other := ca.sign(t, forHost("client")), ca.sign(t, forHost("other"))
-	late := forHost("client")
+	ca := linktest.NewAuthority(t, "authority")
+	mine, other := ca.Sign(t, linktest.For("client")), ca.Sign(t, linktest.For("other"))
+	late := linktest.For("client")
 	late.NotAfter = time.Now().Add(-time.Hour)
-	old := ca.sign(t, late)
-	file := func(name string, parts ...[]byte) string { return write(t, filepath.Join(dir, name), parts...) }
+	old := ca.Sign(t, late)
+	file := func(name string, parts ...[]byte) string { return linktest.Write(t, filepath.Join(dir, name), parts...) }
 	encrypted := pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("x")})
 	legacy := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED"}, Bytes: []byte("x")})
-	cert, key := file("tls.crt", mine.pem), file("tls.key", mine.keyPEM(t))
+	cert, key := file("tls.crt", mine.PEM), file("tls.key", mine.KeyPEM(t))
 	for name, tc := range map[string]struct {
 		tls  link.TLS
 		want string
@@ -228,19 +151,19 @@ func TestFilesThatAreNoCertificates(t *testing.T) {
 		"ca missing":         {link.TLS{CAFile: filepath.Join(dir, "nowhere")}, "kafka.tls.ca_file: open " + dir},
 		"ca empty":           {link.TLS{CAFile: file("empty")}, "is empty"},
 		"ca no PEM":          {link.TLS{CAFile: file("text", []byte("hello"))}, "no certificate in PEM"},
-		"ca DER":             {link.TLS{CAFile: file("der", ca.cert.Raw)}, "is DER or PKCS #12"},
+		"ca DER":             {link.TLS{CAFile: file("der", ca.Cert.Raw)}, "is DER or PKCS #12"},
 		"ca a keystore":      {link.TLS{CAFile: file("jks", []byte{0xfe, 0xed, 0xfe, 0xed, 0, 0})}, "a Java keystore"},
 		"ca a key":           {link.TLS{CAFile: key}, "no certificate stands in " + key + ", but other PEM does"},
 		"ca a directory":     {link.TLS{CAFile: dir}, "is a directory"},
 		"ca broken":          {link.TLS{CAFile: file("broken", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")}))}, "none of its certificates can be read"},
-		"key of another":     {link.TLS{CertFile: cert, KeyFile: file("other.key", other.keyPEM(t))}, "does not belong to the certificate in " + cert},
+		"key of another":     {link.TLS{CertFile: cert, KeyFile: file("other.key", other.KeyPEM(t))}, "does not belong to the certificate in " + cert},
 		"key encrypted":      {link.TLS{CertFile: cert, KeyFile: file("enc.key", encrypted)}, "is encrypted"},
 		"key encrypted, old": {link.TLS{CertFile: cert, KeyFile: file("enc1.key", legacy)}, "is encrypted"},
 		"key a certificate":  {link.TLS{CertFile: cert, KeyFile: cert}, "kafka.tls.key_file: no private key stands in " + cert},
 		"swapped":            {link.TLS{CertFile: key, KeyFile: cert}, "kafka.tls.cert_file: no certificate stands in " + key},
-		"expired":            {link.TLS{CertFile: file("old.crt", old.pem), KeyFile: file("old.key", old.keyPEM(t))}, "expired on "},
-		"right":              {link.TLS{CAFile: file("ca.pem", ca.pem), CertFile: cert, KeyFile: key}, ""},
-		"one file":           {link.TLS{CertFile: file("both.pem", mine.keyPEM(t), mine.pem, ca.pem), KeyFile: filepath.Join(dir, "both.pem")}, ""},
+		"expired":            {link.TLS{CertFile: file("old.crt", old.PEM), KeyFile: file("old.key", old.KeyPEM(t))}, "expired on "},
+		"right":              {link.TLS{CAFile: file("ca.pem", ca.PEM), CertFile: cert, KeyFile: key}, ""},
+		"one file":           {link.TLS{CertFile: file("both.pem", mine.KeyPEM(t), mine.PEM, ca.PEM), KeyFile: filepath.Join(dir, "both.pem")}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := tc.tls.Dialer("kafka.tls").Check()
