@@ -226,11 +226,11 @@ func (a *Admin) alter(ctx context.Context, spec schemas.TopicSpec, d kadm.TopicD
 func (a *Admin) Lag(ctx context.Context, group string, topics ...string) (int64, error) {
 	starts, err := whole(a.adm.ListStartOffsets(ctx, topics...))
 	if err != nil {
-		return 0, fmt.Errorf("list start offsets: %w", err)
+		return 0, fmt.Errorf("list start offsets: %w", lacking(err, onTopics("Describe", topics...)))
 	}
 	ends, err := whole(a.adm.ListCommittedOffsets(ctx, topics...))
 	if err != nil {
-		return 0, fmt.Errorf("list end offsets: %w", err)
+		return 0, fmt.Errorf("list end offsets: %w", lacking(err, onTopics("Describe", topics...)))
 	}
 	committed, err := committedBy(ctx, a.adm, group)
 	if err != nil {
@@ -272,11 +272,11 @@ func (a *Admin) Members(ctx context.Context, group string) (state string, member
 func (a *Admin) Undecided(ctx context.Context, topics ...string) (int64, error) {
 	ends, err := whole(a.adm.ListEndOffsets(ctx, topics...))
 	if err != nil {
-		return 0, fmt.Errorf("list end offsets: %w", err)
+		return 0, fmt.Errorf("list end offsets: %w", lacking(err, onTopics("Describe", topics...)))
 	}
 	committed, err := whole(a.adm.ListCommittedOffsets(ctx, topics...))
 	if err != nil {
-		return 0, fmt.Errorf("list committed offsets: %w", err)
+		return 0, fmt.Errorf("list committed offsets: %w", lacking(err, onTopics("Describe", topics...)))
 	}
 	var undecided int64
 	ends.Each(func(end kadm.ListedOffset) {

@@ -34,7 +34,8 @@ func lacking(err error, needs ...need) error {
 		return err
 	}
 	for _, n := range needs {
-		if errors.Is(err, n.refusal) {
+		// Who may write to no topic at all may not even begin to produce.
+		if errors.Is(err, n.refusal) || n.operation == "Write" && errors.Is(err, kerr.ClusterAuthorizationFailed) {
 			return &link.ForbiddenError{Operation: n.operation, Kind: n.kind, Names: n.names, Err: err}
 		}
 	}

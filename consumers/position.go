@@ -138,7 +138,7 @@ func (s *recorderSession) commit() error {
 		failed = s.isMember(memberOf)
 	}
 	if failed != nil {
-		return fmt.Errorf("commit offsets of group %s: %w", s.cfg.Name, failed)
+		return fmt.Errorf("commit offsets of group %s: %w", s.cfg.Name, lacking(failed, onGroup("Read", s.cfg.Name), onTopics("Read", s.cfg.Topics...)))
 	}
 	s.health(nil)
 	for tp, p := range s.positions {

@@ -79,15 +79,15 @@ func uncommitted(ctx context.Context, cl *kgo.Client, offsets map[string]map[int
 	// Asking for authorised operations is what makes kadm ask a broker, and not its cache.
 	details, err := adm.ListTopics(kadm.WithAuthorizedOps(ctx), topics...)
 	if err != nil {
-		return nil, fmt.Errorf("list topics %v: %w", topics, err)
+		return nil, fmt.Errorf("list topics %v: %w", topics, lacking(err, onTopics("Describe", topics...)))
 	}
 	starts, err := adm.ListStartOffsets(ctx, topics...)
 	if err != nil {
-		return nil, fmt.Errorf("list the start offsets of topics %v: %w", topics, err)
+		return nil, fmt.Errorf("list the start offsets of topics %v: %w", topics, lacking(err, onTopics("Describe", topics...)))
 	}
 	ends, err := adm.ListEndOffsets(ctx, topics...)
 	if err != nil {
-		return nil, fmt.Errorf("list the end offsets of topics %v: %w", topics, err)
+		return nil, fmt.Errorf("list the end offsets of topics %v: %w", topics, lacking(err, onTopics("Describe", topics...)))
 	}
 	var out []Unstarted
 	for _, topic := range topics {

@@ -114,9 +114,10 @@ func fenced(err error) bool {
 		errors.Is(err, kerr.InvalidProducerIDMapping) || errors.Is(err, kerr.UnknownProducerID)
 }
 
-// lacking says which ACL is missing where that is why producing to a topic has failed.
+// lacking says which ACL is missing where that is why producing to a topic has failed. Who may write to
+// no topic at all may not even begin to produce.
 func lacking(err error, topic string) error {
-	if errors.Is(err, kerr.TopicAuthorizationFailed) {
+	if errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, kerr.ClusterAuthorizationFailed) {
 		return &link.ForbiddenError{Operation: "Write", Kind: "topic", Names: []string{topic}, Err: err}
 	}
 	return err
