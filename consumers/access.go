@@ -104,7 +104,7 @@ type guard struct {
 	answer []byte // of SASL, what of it is not handed on yet; used by Read alone
 }
 
-// Write implements net.Conn. p is one request: its size, key, version…
+// Write implements net.Conn. p is one request: its size, its key, its version, and more.
 func (g *guard) Write(p []byte) (int, error) {
 	if len(p) < 8 {
 		return g.Conn.Write(p)
@@ -180,12 +180,10 @@ func (g *guard) authenticates(key kmsg.Key) error {
 	if resp.IsFlexible() && len(body) > 0 && body[0] == 0 {
 		body = body[1:] // no tags
 	}
-	if err := resp.ReadFrom(body); err != nil {
-		g.answer = text // the client says what is wrong with it
-		return nil
-	}
-	if err := g.said(resp); err != nil {
-		return err
+	if resp.ReadFrom(body) == nil { // else the client says what is wrong with it
+		if err := g.said(resp); err != nil {
+			return err
+		}
 	}
 	g.answer = text
 	return nil
@@ -195,12 +193,12 @@ func (g *guard) authenticates(key kmsg.Key) error {
 func (g *guard) said(resp kmsg.Response) error {
 	switch r := resp.(type) {
 	case *kmsg.SASLHandshakeResponse:
-		switch kerr.ErrorForCode(r.ErrorCode) {
-		case nil:
+		switch r.ErrorCode {
+		case 0:
 			return nil
-		case kerr.UnsupportedSaslMechanism:
+		case kerr.UnsupportedSaslMechanism.Code:
 			return g.c.refuse(g.broker, "it does not offer %s but %s: set %s.mechanism to what it offers", g.c.SASL.Mechanism, offered(r.SupportedMechanisms), g.c.SASL.Prefix)
-		case kerr.IllegalSaslState:
+		case kerr.IllegalSaslState.Code:
 			return g.wantsNoSASL()
 		default:
 			return g.c.refuse(g.broker, "it refuses %s: %v", g.c.SASL.Mechanism, kerr.ErrorForCode(r.ErrorCode))
@@ -210,15 +208,15 @@ func (g *guard) said(resp kmsg.Response) error {
 		if r.ErrorMessage != nil {
 			reason = *r.ErrorMessage
 		}
-		switch err := kerr.ErrorForCode(r.ErrorCode); {
-		case err == nil:
+		switch r.ErrorCode {
+		case 0:
 			return nil
-		case errors.Is(err, kerr.IllegalSaslState):
+		case kerr.IllegalSaslState.Code:
 			return g.wantsNoSASL()
-		case errors.Is(err, kerr.SaslAuthenticationFailed):
+		case kerr.SaslAuthenticationFailed.Code:
 			return g.c.unauthenticated(g.broker, reason)
 		default:
-			return g.c.unauthenticated(g.broker, strings.TrimSpace(err.Error()+" "+reason))
+			return g.c.unauthenticated(g.broker, strings.TrimSpace(kerr.ErrorForCode(r.ErrorCode).Error()+" "+reason))
 		}
 	}
 	return nil
@@ -359,5 +357,5 @@ func (c Connection) wantsSASL(ctx context.Context, addr string) (mechanisms []st
 	if answer == nil || resp.ReadFrom(answer) != nil {
 		return nil, false
 	}
-	return resp.SupportedMechanisms, kerr.ErrorForCode(resp.ErrorCode) == kerr.UnsupportedSaslMechanism //nolint:errorlint // one of kerr's own values
+	return resp.SupportedMechanisms, resp.ErrorCode == kerr.UnsupportedSaslMechanism.Code
 }

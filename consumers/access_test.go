@@ -259,7 +259,7 @@ func TestTokensAreSentAndRenewed(t *testing.T) {
 	cluster, addr := securedBroker(t)
 	var mu sync.Mutex
 	var sent []string
-	answer := func(resp *kmsg.SASLAuthenticateResponse) {}
+	answer := func(*kmsg.SASLAuthenticateResponse) {}
 	cluster.ControlKey(int16(kmsg.SASLHandshake), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
 		return req.ResponseKind(), nil, true
@@ -290,7 +290,7 @@ func TestTokensAreSentAndRenewed(t *testing.T) {
 		require.ErrorContains(t, ask(t, conn), `it refuses the token of client "me" by OAUTHBEARER`+want+": are kafka.sasl.oauth.client_id, scopes and audience those that it takes?")
 	}
 	answer = func(resp *kmsg.SASLAuthenticateResponse) {
-		resp.ErrorCode, resp.ErrorMessage = 58, kmsg.StringPtr("bad token-canary-1 of\nyou")
+		resp.ErrorCode, resp.ErrorMessage = 58, new("bad token-canary-1 of\nyou")
 	}
 	err := ask(t, conn)
 	require.ErrorContains(t, err, `(it says "bad … of you")`)

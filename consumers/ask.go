@@ -3,6 +3,7 @@ package consumers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -91,6 +92,9 @@ func (a *Admin) awaitTopics(ctx context.Context, topics []string) (kadm.ListedOf
 				_, err := whole(a.adm.ListEndOffsets(ctx, topic))
 				return lacking(err, onTopics("Describe", topic))
 			})
+		}
+		if refused, ok := errors.AsType[*RefusedError](err); ok {
+			return nil, refused // it may be waited for, but not by people
 		}
 		if sleep(ctx, 250*time.Millisecond) != nil {
 			return nil, fmt.Errorf("topics %v on %v: %w (%w); `millrace topics apply` makes the topics of the models in the repository", topics, a.conn.Brokers, err, context.Cause(ctx))

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/monitor"
 	"github.com/millrace/millrace/pipeline/recorder"
@@ -32,6 +33,7 @@ type App struct {
 	log     zerolog.Logger
 	alloc   memory.Allocator
 	ready   *role.Readiness
+	kafka   consumers.Connection
 	begun   sync.Map // of Role: it was set up
 	Metrics *Metrics
 	Done    role.Progress
@@ -39,7 +41,9 @@ type App struct {
 
 // New prepares an App. cfg must be valid.
 func New(cfg config.Config, log zerolog.Logger) *App {
-	return &App{cfg: cfg, log: log, alloc: memory.NewGoAllocator(), ready: role.NewReadiness(), Metrics: NewMetrics()}
+	a := &App{cfg: cfg, log: log, alloc: memory.NewGoAllocator(), ready: role.NewReadiness(), kafka: cfg.Kafka.Connection(), Metrics: NewMetrics()}
+	a.kafka.Access = role.NewAccess(a.ready, log).Tell
+	return a
 }
 
 // Ready tells whether every role of the process is ready to do its work.
@@ -60,6 +64,7 @@ const endGrace = 5 * time.Second
 // and named in the error: the process is to end then.
 func (a *App) Run(ctx context.Context) error {
 	defer SetGCPercent()()
+	a.cfg.WarnPlainText(a.log)
 	return a.run(ctx, map[config.Role]runRole{
 		config.RoleWorker: func(soft, hard context.Context) error {
 			return worker.Run(soft, hard, a.env(config.RoleWorker), a.Metrics.Worker)
@@ -76,7 +81,7 @@ func (a *App) Run(ctx context.Context) error {
 // env is what a role gets from this process.
 func (a *App) env(r config.Role) *role.Env {
 	return &role.Env{
-		Role: r, Config: a.cfg, Log: a.log, Memory: a.alloc, Ready: a.ready, Done: &a.Done, Began: func() { a.began(r) },
+		Role: r, Config: a.cfg, Kafka: a.kafka, Log: a.log, Memory: a.alloc, Ready: a.ready, Done: &a.Done, Began: func() { a.began(r) },
 	}
 }
 

@@ -18,6 +18,8 @@ func checkCommand(o *options) *cobra.Command {
 		Args:  args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := o.load() // what is wrong in it has its default
+			err = errors.Join(err, cfg.CheckFiles())
+			cfg.WarnPlainText(cfg.Log.Logger(cmd.ErrOrStderr()))
 			if fix {
 				fixed, err := operate.FixDigests(cfg)
 				for _, line := range fixed {

@@ -181,7 +181,7 @@ func (c Config) checkOthers(v *violations) {
 		v.bad("monitor.reports_dir: missing")
 	}
 	if u, err := url.Parse(c.Monitor.ReportsURL); c.Monitor.ReportsURL != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
-		v.bad("monitor.reports_url: must be an http or https URL, got %q", c.Monitor.ReportsURL)
+		v.bad("monitor.reports_url: must be an http or https URL, got %q", schemas.PublicAddress(c.Monitor.ReportsURL))
 	}
 	if c.Embedded.Dir == "" {
 		v.bad("embedded.dir: missing")

@@ -51,6 +51,7 @@ func keep(soft context.Context, env *role.Env, tables *clickhouse.Client, m *Met
 		return nil, err
 	}
 	with := verify.RepairingOf(env.Config, env.Memory)
+	with.Connection = env.Kafka
 	with.KeepDoubled = true // an operator decides
 	with.Restored = func(table string, rows int) { m.restored.WithLabelValues(table).Add(float64(rows)) }
 	k := &keeper{log: log, tables: tables, sources: verify.SourcesOf(env.Config, log, tables, env.Log), with: with, interval: env.Config.Recorder.VerifyInterval, logger: env.Log}

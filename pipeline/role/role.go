@@ -20,6 +20,7 @@ import (
 type Env struct {
 	Role   config.Role
 	Config config.Config
+	Kafka  consumers.Connection // what every client of Kafka is dialled by
 	Log    zerolog.Logger
 	Memory memory.Allocator
 	Ready  *Readiness // of the whole process
@@ -38,7 +39,7 @@ type Progress struct {
 }
 
 // Connection is what every client of Kafka is dialled by.
-func (e *Env) Connection() consumers.Connection { return e.Config.Kafka.Connection() }
+func (e *Env) Connection() consumers.Connection { return e.Kafka }
 
 // Group returns how a consumer group of that name is joined.
 func (e *Env) Group(name string) consumers.Group {

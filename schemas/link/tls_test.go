@@ -140,7 +140,9 @@ func TestFilesThatAreNoCertificates(t *testing.T) {
 	late := linktest.For("client")
 	late.NotAfter = time.Now().Add(-time.Hour)
 	old := ca.Sign(t, late)
-	file := func(name string, parts ...[]byte) string { return linktest.Write(t, filepath.Join(dir, name), parts...) }
+	file := func(name string, parts ...[]byte) string {
+		return linktest.Write(t, filepath.Join(dir, name), parts...)
+	}
 	encrypted := pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("x")})
 	legacy := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED"}, Bytes: []byte("x")})
 	cert, key := file("tls.crt", mine.PEM), file("tls.key", mine.KeyPEM(t))

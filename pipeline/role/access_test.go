@@ -1,0 +1,40 @@
+package role
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+)
+
+func TestAccessTellsOfBrokersThatRefuse(t *testing.T) {
+	var out bytes.Buffer
+	ready := NewReadiness()
+	a := NewAccess(ready, zerolog.New(&out))
+	a.Tell("a:1", nil) // there is nothing to tell of what is as it should be
+	_, parts := ready.Snapshot()
+	require.Empty(t, parts)
+	for range 3 {
+		a.Tell("a:1", errors.New("broker a:1: it refuses user x"))
+		a.Tell("b:1", errors.New("broker b:1: it wants TLS"))
+	}
+	ok, parts := ready.Snapshot()
+	require.False(t, ok)
+	require.Equal(t, "broker a:1: it refuses user x; broker b:1: it wants TLS", parts["kafka"])
+	require.Equal(t, 2, strings.Count(out.String(), "does not let this process in"))
+	a.Tell("a:1", nil)
+	_, parts = ready.Snapshot()
+	require.Equal(t, "broker b:1: it wants TLS", parts["kafka"])
+	b := a.refused["b:1"]
+	b.at = b.at.Add(-time.Minute) // it has left the cluster
+	a.refused["b:1"] = b
+	a.Tell("a:1", nil)
+	ok, parts = ready.Snapshot()
+	require.True(t, ok)
+	require.Equal(t, "ready", parts["kafka"])
+	require.Contains(t, out.String(), `"broker":"a:1","message":"the broker lets this process in again"`)
+}
