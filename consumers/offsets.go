@@ -35,7 +35,7 @@ func (a *Admin) GroupOffsets(ctx context.Context, group string, topics ...string
 	}
 	if len(topics) == 0 {
 		if topics = slices.Sorted(maps.Keys(committed)); len(topics) == 0 {
-			return nil, fmt.Errorf("group %s has committed no offset", group)
+			return nil, fmt.Errorf("group %s has committed no offset, or only of topics on which this user lacks the ACL Describe", group)
 		}
 	}
 	starts, ends, err := a.bounds(ctx, topics...)

@@ -108,7 +108,7 @@ func (s *securedKafka) fetch(t *testing.T, passwords map[string]string) {
 	var err error
 	s.apache, err = kafkatest.Start(ctx, kafkatest.Config{Nodes: 1, Security: &kafkatest.Security{
 		Authority: s.authority, Users: passwords, Super: []string{bossName}, Lifetime: lifetime,
-		Tokens: kafkatest.KeySetURL(keys), Audience: tokenAudience,
+		Tokens: kafkatest.KeySetURL(keys), Issuer: tokenIssuer, Audience: tokenAudience,
 	}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.apache.Close()) })
@@ -348,7 +348,7 @@ func actors(hook *receiver) []actor {
 			return err
 		}},
 		{"offsets show", func(s *securedKafka, cfg config.Config, _ *logs) error {
-			_, err := operate.ShowOffsets(s.Context(), cfg, cfg.Recorder.Group, "")
+			_, err := operate.ShowOffsets(s.Context(), cfg, cfg.Recorder.Group, cfg.Topics.Feedback)
 			return err
 		}},
 		{"offsets set", func(s *securedKafka, cfg config.Config, _ *logs) error {

@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 )
 
 const (
+	tokenIssuer   = "https://issuer.test"
 	tokenAudience = "kafka"
 	tokenKey      = "key-1"
 )
@@ -45,9 +47,10 @@ func newTokenServer(t *testing.T) *tokenServer {
 }
 
 func (s *tokenServer) answer(w http.ResponseWriter, r *http.Request) {
-	client, secret, _ := r.BasicAuth()
+	client, encoded, _ := r.BasicAuth()
+	secret, err := url.QueryUnescape(encoded) // RFC 6749, section 2.3.1
 	w.Header().Set("Content-Type", "application/json")
-	if r.FormValue("grant_type") != "client_credentials" || s.secrets[client] == "" || s.secrets[client] != secret {
+	if err != nil || r.FormValue("grant_type") != "client_credentials" || s.secrets[client] == "" || s.secrets[client] != secret {
 		w.WriteHeader(http.StatusUnauthorized)
 		fmt.Fprint(w, `{"error":"invalid_client"}`)
 		return
@@ -70,7 +73,7 @@ func sign(key *rsa.PrivateKey, client, scope string) string {
 	}
 	now := time.Now()
 	text := encode(map[string]any{"alg": "RS256", "typ": "JWT", "kid": tokenKey}) + "." +
-		encode(map[string]any{"sub": client, "aud": tokenAudience, "scope": scope, "iat": now.Unix(), "exp": now.Add(time.Minute).Unix()})
+		encode(map[string]any{"iss": tokenIssuer, "sub": client, "aud": tokenAudience, "scope": scope, "iat": now.Unix(), "exp": now.Add(time.Minute).Unix()})
 	digest := sha256.Sum256([]byte(text))
 	signature, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, digest[:])
 	if err != nil {

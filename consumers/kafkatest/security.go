@@ -30,8 +30,8 @@ type Security struct {
 	Lifetime time.Duration
 	// Tokens is the URL of the key set (JWKS) that tokens of OAUTHBEARER are signed by; "" takes none.
 	Tokens string
-	// Audience is what they must be for.
-	Audience string
+	// Issuer is who must have made them, and Audience what they must be for.
+	Issuer, Audience string
 }
 
 // secure adds what makes a node so to its properties, and writes its certificate.
@@ -80,6 +80,7 @@ func (s *Security) secure(n *node, p map[string]string) error {
 		p[bearer+"sasl.server.callback.handler.class"] = login + "oauthbearer.OAuthBearerValidatorCallbackHandler"
 		p[bearer+"sasl.oauthbearer.jwks.endpoint.url"] = s.Tokens
 		p[bearer+"sasl.oauthbearer.expected.audience"] = s.Audience
+		p[bearer+"sasl.oauthbearer.expected.issuer"] = s.Issuer
 		n.java = append(slices.Clone(n.java), "-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls="+s.Tokens)
 	}
 	p[client+"sasl.enabled.mechanisms"] = strings.Join(mechanisms, ",")
