@@ -274,10 +274,7 @@ func probe(ctx context.Context, connect func(ctx context.Context, network, addr 
 		return nil
 	}
 	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	if conn.SetDeadline(deadline) != nil {
-		return nil
-	}
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })()
 	const number = 0x6d72 // of the question
 	if _, err := conn.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("millrace")).AppendRequest(nil, req, number)); err != nil {
 		return nil
@@ -331,10 +328,8 @@ func (c Connection) alerted(ctx context.Context, addr string) *link.TLSError {
 	conn, err := c.TLS.DialContext(ctx, "tcp", addr)
 	if err == nil {
 		defer conn.Close()
-		deadline, _ := ctx.Deadline()
-		if err = conn.SetReadDeadline(deadline); err == nil {
-			_, err = conn.Read(make([]byte, 1))
-		}
+		defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })()
+		_, err = conn.Read(make([]byte, 1))
 	}
 	if e, ok := errors.AsType[*link.TLSError](err); ok && !ended(err) {
 		return e

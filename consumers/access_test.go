@@ -111,7 +111,7 @@ func TestBrokersLetInOrSayWhyNot(t *testing.T) {
 		"wrong password, PLAIN":   {withUsers, link.TLS{}, sasl(link.Plain, "me", "wrong-canary"), `it refuses user "me" by PLAIN: is kafka.sasl.username wrong, or the password (kafka.sasl.password or password_file)?`},
 		"wrong password, SCRAM":   {withBoth, trusting, sasl(link.ScramSHA512, "me", "wrong-canary"), `it refuses user "me" by SCRAM-SHA-512`},
 		"unknown user":            {withUsers, link.TLS{}, sasl(link.ScramSHA256, "you", password), `it refuses user "you" by SCRAM-SHA-256`},
-		"password file missing":   {withUsers, link.TLS{}, noFile, "not authenticated: kafka.sasl.password_file: open " + dir},
+		"password file missing":   {withUsers, link.TLS{}, noFile, "not authenticated: kafka.sasl.password_file: stat " + dir},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, tc.sasl.Validate("kafka.sasl"))

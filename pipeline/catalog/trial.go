@@ -117,6 +117,7 @@ func try(ctx context.Context, cfg config.Models, what string, t trial) (trialRes
 	ctx, cancel := context.WithTimeoutCause(ctx, cfg.LoadTimeout, errTrialTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, exe, TrialCommand, string(task)) //nolint:gosec // this program itself
+	cmd.Env = config.WithoutSecrets(os.Environ())                    // a graph is somebody else's program
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, said := &head{most: mostOutput}, &head{most: 4 << 10}
 	cmd.Stdout, cmd.Stderr = out, said

@@ -147,10 +147,15 @@ func (l *loader) suggest(key string) string {
 	return "; did you mean " + strings.Join(like, " or ") + "?"
 }
 
+// variable is the name of the environment variable that sets a key.
+func variable(key string) string {
+	return "MILLRACE_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
 func (l *loader) environment(environ []string) {
 	names := map[string]string{}
 	for key := range l.keys {
-		names["MILLRACE_"+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))] = key
+		names[variable(key)] = key
 	}
 	// Set by people for other parts: where the native libraries lie, and what tests use.
 	foreign := regexp.MustCompile(`^MILLRACE_(LIBCHDB|ONNXRUNTIME|LIBCHDB_SHA256|ONNXRUNTIME_SHA256|NATIVE_DIR|TEST_.*|CONFIG)$`)

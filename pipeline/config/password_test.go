@@ -82,7 +82,7 @@ func TestPasswordFileThatWasNamedMustExist(t *testing.T) {
 	client, err := clickhouse.Open(cfg.ClickHouseOptions(zerolog.Nop()))
 	require.NoError(t, err)
 	defer client.Close()
-	require.ErrorContains(t, client.Exec(t.Context(), "SELECT 1"), "clickhouse.password_file: open "+cfg.ClickHouse.PasswordFile)
+	require.ErrorContains(t, client.Exec(t.Context(), "SELECT 1"), "clickhouse.password_file: stat "+cfg.ClickHouse.PasswordFile)
 
 	cfg.ClickHouse.Password = "both"
 	cfg.Embedded.Sandbox = "tight"

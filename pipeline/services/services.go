@@ -25,6 +25,7 @@ import (
 	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
 	"github.com/millrace/millrace/pipeline/supervisor"
+	"github.com/millrace/millrace/schemas/link"
 	engine "github.com/millrace/millrace/sinks/clickhouse/embedded"
 )
 
@@ -191,6 +192,7 @@ func Start(ctx context.Context, cfg *config.Config, retentionBytes int64, log ze
 		return nil, err
 	}
 	cfg.Kafka.Brokers = []string{s.Kafka.Addr()}
+	cfg.Kafka.TLS, cfg.Kafka.SASL = link.TLS{}, link.SASL{} // of another Kafka
 	cfg.ClickHouse.Addr = []string{s.ClickHouse.Addr()}
 	cfg.ClickHouse.Username, cfg.ClickHouse.Password, cfg.ClickHouse.PasswordFile = "default", "", s.passwordFile
 	return s, nil

@@ -18,12 +18,7 @@ const (
 
 // readFile reads the file that a key names. The error begins with the key and names the file.
 func readFile(key, path string, most int64) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // the path is the operator's choice
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", key, err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
+	info, err := os.Stat(path) // first: a pipe that nobody writes to would not even open
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", key, err)
@@ -32,6 +27,11 @@ func readFile(key, path string, most int64) ([]byte, error) {
 	case !info.Mode().IsRegular(): // a pipe can be read only once
 		return nil, fmt.Errorf("%s: %s is no regular file; it must be there to be read again", key, path)
 	}
+	f, err := os.Open(path) //nolint:gosec // the path is the operator's choice
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, most+1))
 	switch {
 	case err != nil:

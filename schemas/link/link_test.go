@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/goccy/go-yaml"
@@ -87,6 +88,11 @@ func TestSecretFromFile(t *testing.T) {
 	_, err = link.ReadSecret("a.password_file", filepath.Join(dir, "nowhere"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 	_, err = link.ReadSecret("a.password_file", os.DevNull)
+	require.ErrorContains(t, err, "no regular file")
+
+	pipe := filepath.Join(dir, "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	_, err = link.ReadSecret("a.password_file", pipe)
 	require.ErrorContains(t, err, "no regular file")
 
 	require.Nil(t, link.From("k", "", "f", ""))

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -81,13 +81,14 @@ type Tokens struct {
 	secret Source
 	client *http.Client
 
-	mu       sync.Mutex
+	turn chan struct{} // holds the one who may ask the endpoint, who alone uses what follows, but for token
+
 	endpoint *clientcredentials.Config // made anew when the secret has changed
-	token    string
-	renew    time.Time // when a new token is fetched
-	expires  time.Time // of token
-	failed   error     // what the endpoint said last
-	retry    time.Time // when it is asked again after that
+	token    atomic.Value              // the last one, a string
+	renew    time.Time                 // when a new token is fetched
+	expires  time.Time                 // of token
+	failed   error                     // what the endpoint said last
+	retry    time.Time                 // when it is asked again after that
 }
 
 // Tokens returns what gives tokens. prefix is where the fields stand, for errors. Nothing is
@@ -96,7 +97,7 @@ func (o OAuth) Tokens(prefix string) *Tokens {
 	transport := o.TLS.Transport(prefix + ".tls")
 	transport.DisableKeepAlives = true // a token lasts longer than an idle connection
 	return &Tokens{
-		cfg: o, prefix: prefix, secret: From(prefix+".client_secret", o.ClientSecret, prefix+".client_secret_file", o.ClientSecretFile),
+		cfg: o, prefix: prefix, turn: make(chan struct{}, 1), secret: From(prefix+".client_secret", o.ClientSecret, prefix+".client_secret_file", o.ClientSecretFile),
 		client: &http.Client{Timeout: tokenTimeout, Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse // a redirect would carry the secret elsewhere
 		}},
@@ -112,17 +113,21 @@ func (t *Tokens) URL() string { return t.cfg.TokenURL }
 // Token returns a token that is in force. The error is one sentence that names the key to mend,
 // without secrets and without what the endpoint's pages say.
 func (t *Tokens) Token(ctx context.Context) (string, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	select {
+	case t.turn <- struct{}{}:
+		defer func() { <-t.turn }()
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
 	now := time.Now()
 	if now.Before(t.renew) {
-		return t.token, nil
+		return t.Used(), nil
 	}
 	err := t.failed
 	if err == nil || !now.Before(t.retry) {
 		if err = t.fetch(ctx); err == nil {
 			t.failed = nil
-			return t.token, nil
+			return t.Used(), nil
 		}
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
@@ -130,19 +135,18 @@ func (t *Tokens) Token(ctx context.Context) (string, error) {
 		t.failed, t.retry = err, time.Now().Add(tokenPause)
 	}
 	if now.Before(t.expires) { // the endpoint is away; the token still opens doors
-		return t.token, nil
+		return t.Used(), nil
 	}
 	return "", err
 }
 
 // Used returns the token that was given last; "" if none was. It is for hiding it.
 func (t *Tokens) Used() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.token
+	token, _ := t.token.Load().(string)
+	return token
 }
 
-// fetch asks the endpoint. t.mu is held.
+// fetch asks the endpoint. The caller has the turn.
 func (t *Tokens) fetch(ctx context.Context) error {
 	secret, err := t.secret()
 	if err != nil {
@@ -169,7 +173,8 @@ func (t *Tokens) fetch(ctx context.Context) error {
 	if life <= 0 {
 		return fmt.Errorf("%s.token_url: %s gives a token that has expired already", t.prefix, schemas.PublicAddress(t.cfg.TokenURL))
 	}
-	t.token, t.renew, t.expires = got.AccessToken, asked.Add(life/5*4), asked.Add(life)
+	t.token.Store(got.AccessToken)
+	t.renew, t.expires = asked.Add(life/5*4), asked.Add(life)
 	return nil
 }
 

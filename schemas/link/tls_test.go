@@ -150,7 +150,7 @@ func TestFilesThatAreNoCertificates(t *testing.T) {
 		tls  link.TLS
 		want string
 	}{
-		"ca missing":         {link.TLS{CAFile: filepath.Join(dir, "nowhere")}, "kafka.tls.ca_file: open " + dir},
+		"ca missing":         {link.TLS{CAFile: filepath.Join(dir, "nowhere")}, "kafka.tls.ca_file: stat " + dir},
 		"ca empty":           {link.TLS{CAFile: file("empty")}, "is empty"},
 		"ca no PEM":          {link.TLS{CAFile: file("text", []byte("hello"))}, "no certificate in PEM"},
 		"ca DER":             {link.TLS{CAFile: file("der", ca.Cert.Raw)}, "is DER or PKCS #12"},
