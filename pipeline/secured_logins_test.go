@@ -3,6 +3,8 @@ package pipeline_test
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,7 +38,8 @@ func (s *securedKafka) logins(user string) (all []login) {
 		at := mechanism + "-password"
 		s.write(at, "canary of a wrong password")
 		all = append(all, login{
-			mechanism, []string{trust, "kafka.sasl.mechanism=" + mechanism, "kafka.sasl.username=" + user, "kafka.sasl.password_file=" + file(at)},
+			mechanism,
+			[]string{trust, "kafka.sasl.mechanism=" + mechanism, "kafka.sasl.username=" + user, "kafka.sasl.password_file=" + file(at)},
 			`it refuses user "` + user + `" by ` + mechanism, func() { s.write(at, right) },
 		})
 	}
@@ -47,10 +50,10 @@ func (s *securedKafka) logins(user string) (all []login) {
 	s.write("client-secret", "canary of a wrong client's secret")
 	oauth := []string{trust, "kafka.sasl.mechanism=" + link.OAuthBearer, "kafka.sasl.oauth.token_url=" + s.tokens.URL, "kafka.sasl.oauth.scopes=kafka"}
 	all = append(all, login{
-		link.OAuthBearer, append(oauth[:len(oauth):len(oauth)], "kafka.sasl.oauth.client_id="+user, "kafka.sasl.oauth.client_secret_file="+file("client-secret")),
+		link.OAuthBearer, append(slices.Clip(oauth), "kafka.sasl.oauth.client_id="+user, "kafka.sasl.oauth.client_secret_file="+file("client-secret")),
 		"answers 401 (invalid_client)", func() { s.write("client-secret", s.tokens.secrets[user]) },
 	}, login{
-		"forged token", append(oauth[:len(oauth):len(oauth)], "kafka.sasl.oauth.client_id=forger", "kafka.sasl.oauth.client_secret="+s.tokens.secrets["forger"]),
+		"forged token", append(slices.Clip(oauth), "kafka.sasl.oauth.client_id=forger", "kafka.sasl.oauth.client_secret="+s.tokens.secrets["forger"]),
 		`it refuses the token of client "forger" by OAUTHBEARER`, nil,
 	})
 	certify := func(a *kafkatest.Authority) {
@@ -64,7 +67,7 @@ func (s *securedKafka) logins(user string) (all []login) {
 	certify(other)
 	mutual := []string{"kafka.brokers=" + strings.Join(s.apache.Mutual(), ","), trust}
 	return append(all, login{
-		"mutual TLS", append(mutual[:len(mutual):len(mutual)], "kafka.tls.cert_file="+file("client.pem"), "kafka.tls.key_file="+file("client-key.pem")),
+		"mutual TLS", append(slices.Clip(mutual), "kafka.tls.cert_file="+file("client.pem"), "kafka.tls.key_file="+file("client-key.pem")),
 		"it refuses the client certificate of kafka.tls.cert_file", func() { certify(s.authority) },
 	}, login{"no certificate", mutual, "it wants a client certificate", nil})
 }
@@ -99,7 +102,7 @@ func (s *securedKafka) logsIn(user string) {
 		}
 		s.eventually("all is stored", func() (string, bool) {
 			lag := s.lag(s.cfg.Recorder.Group, s.cfg.Topics.Observations)
-			return fmt.Sprint(lag), lag == 0
+			return strconv.FormatInt(lag, 10), lag == 0
 		})
 		run.drain()
 		fmt.Fprintln(said, out.all())

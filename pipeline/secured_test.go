@@ -180,8 +180,9 @@ func (g grant) builder(user string) *kadm.ACLBuilder {
 		return b.Groups(name)
 	case kmsg.ACLResourceTypeTransactionalId:
 		return b.TransactionalIDs(name)
+	default:
+		return b.Clusters()
 	}
-	return b.Clusters()
 }
 
 func (s *securedKafka) allow(user string, g grant) {
@@ -278,20 +279,23 @@ func played(name string, prepare func(s *securedKafka), done func(s *securedKafk
 	}}
 }
 
+// ask produces requests that drift, the last of which closes their window, and one that is none.
+func (s *securedKafka) ask() {
+	s.Helper()
+	requests := []*kgo.Record{{Value: []byte("{")}}
+	for i := range 60 { // which drift; the last one closes their window
+		requests = append(requests, &kgo.Record{Value: catalogtest.Fare{At: catalogtest.Epoch.Add(time.Duration(i/59) * 2 * time.Hour), Price: 9, Count: 1, Carrier: "AA"}.JSON()})
+	}
+	for _, r := range requests {
+		r.Topic = s.cfg.Topics.RequestsOf("fares")
+	}
+	s.produce(requests...)
+}
+
 // actors are all of the table's. Each but the first needs what those before it have done.
 func actors(hook *receiver) []actor {
 	const feedback = "feedback of a request that nobody has sent"
 	var answered int64
-	ask := func(s *securedKafka) {
-		requests := []*kgo.Record{{Value: []byte("{")}}
-		for i := range 60 { // which drift; the last one closes their window
-			requests = append(requests, &kgo.Record{Value: catalogtest.Fare{At: catalogtest.Epoch.Add(time.Duration(i/59) * 2 * time.Hour), Price: 9, Count: 1, Carrier: "AA"}.JSON()})
-		}
-		for _, r := range requests {
-			r.Topic = s.cfg.Topics.RequestsOf("fares")
-		}
-		s.produce(requests...)
-	}
 	return []actor{
 		{"topics apply", func(s *securedKafka, cfg config.Config, out *logs) error {
 			_, err := s.boss.CreateTopic(s.Context(), 1, 1, nil, cfg.Topics.Feedback) // to be mended
@@ -311,7 +315,7 @@ func actors(hook *receiver) []actor {
 		}},
 		played("worker", func(s *securedKafka) {
 			answered = s.end(s.cfg.Topics.ResultsOf("fares"))
-			ask(s)
+			s.ask()
 		}, func(s *securedKafka) bool {
 			return s.end(s.cfg.Topics.ResultsOf("fares")) > answered+60 && s.lag(s.cfg.Worker.Group, s.cfg.Topics.RequestsOf("fares")) == 0
 		}),
@@ -332,14 +336,14 @@ func actors(hook *receiver) []actor {
 		{"deadletters list", func(s *securedKafka, cfg config.Config, out *logs) error {
 			return operate.ListDeadLetters(s.Context(), cfg, operate.LetterFilter{}, out)
 		}},
-		{"deadletters replay", func(s *securedKafka, cfg config.Config, out *logs) error {
+		{"deadletters replay", func(s *securedKafka, cfg config.Config, _ *logs) error {
 			_, err := operate.ReplayDeadLetters(s.Context(), cfg, operate.LetterFilter{})
 			return err
 		}},
 		{"alerts parked", func(s *securedKafka, cfg config.Config, out *logs) error {
 			return operate.ListParked(s.Context(), cfg, operate.ParkedFilter{}, out)
 		}},
-		{"alerts send", func(s *securedKafka, cfg config.Config, out *logs) error {
+		{"alerts send", func(s *securedKafka, cfg config.Config, _ *logs) error {
 			hook.answers(http.StatusOK)
 			sent, err := operate.SendParked(s.Context(), cfg, operate.ParkedFilter{})
 			if err == nil && sent == 0 {

@@ -148,7 +148,7 @@ func (g guard) attend(cluster *kfake.Cluster) {
 			return nil, nil, false // as if nothing had been done
 		}
 		resp := req.ResponseKind().(*kmsg.SASLAuthenticateResponse)
-		resp.ErrorCode, resp.ErrorMessage = kerr.SaslAuthenticationFailed.Code, kmsg.StringPtr("Authentication failed: Invalid username or password")
+		resp.ErrorCode, resp.ErrorMessage = kerr.SaslAuthenticationFailed.Code, new("Authentication failed: Invalid username or password")
 		return resp, nil, true
 	})
 }
