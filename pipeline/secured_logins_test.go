@@ -46,14 +46,16 @@ func (s *securedKafka) logins(user string) (all []login) {
 	if s.apache == nil { // the embedded one knows neither tokens nor whose a certificate is
 		return all
 	}
-	s.tokens.secrets[user], s.tokens.secrets["forger"] = "canary of a client's secret", "canary of a forger's secret"
+	const secret, forged = "canary of a client's secret", "canary of a forger's secret"
+	s.tokens.secrets.Store(user, secret)
+	s.tokens.secrets.Store("forger", forged)
 	s.write("client-secret", "canary of a wrong client's secret")
 	oauth := []string{trust, "kafka.sasl.mechanism=" + link.OAuthBearer, "kafka.sasl.oauth.token_url=" + s.tokens.URL, "kafka.sasl.oauth.scopes=kafka"}
 	all = append(all, login{
 		link.OAuthBearer, append(slices.Clip(oauth), "kafka.sasl.oauth.client_id="+user, "kafka.sasl.oauth.client_secret_file="+file("client-secret")),
-		"answers 401 (invalid_client)", func() { s.write("client-secret", s.tokens.secrets[user]) },
+		"answers 401 (invalid_client)", func() { s.write("client-secret", secret) },
 	}, login{
-		"forged token", append(slices.Clip(oauth), "kafka.sasl.oauth.client_id=forger", "kafka.sasl.oauth.client_secret="+s.tokens.secrets["forger"]),
+		"forged token", append(slices.Clip(oauth), "kafka.sasl.oauth.client_id=forger", "kafka.sasl.oauth.client_secret="+forged),
 		`it refuses the token of client "forger" by OAUTHBEARER`, nil,
 	})
 	certify := func(a *kafkatest.Authority) {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,13 +30,13 @@ const (
 type tokenServer struct {
 	*httptest.Server
 	key     *rsa.PrivateKey
-	secrets map[string]string // by client
-	forger  *rsa.PrivateKey   // signs for the client "forger", with the name of the other key
+	secrets sync.Map        // by client
+	forger  *rsa.PrivateKey // signs for the client "forger", with the name of the other key
 }
 
 func newTokenServer(t *testing.T) *tokenServer {
 	t.Helper()
-	s := &tokenServer{secrets: map[string]string{}}
+	s := &tokenServer{}
 	for _, key := range []**rsa.PrivateKey{&s.key, &s.forger} {
 		var err error
 		*key, err = rsa.GenerateKey(rand.Reader, 2048)
@@ -50,7 +51,7 @@ func (s *tokenServer) answer(w http.ResponseWriter, r *http.Request) {
 	client, encoded, _ := r.BasicAuth()
 	secret, err := url.QueryUnescape(encoded) // RFC 6749, section 2.3.1
 	w.Header().Set("Content-Type", "application/json")
-	if err != nil || r.FormValue("grant_type") != "client_credentials" || s.secrets[client] == "" || s.secrets[client] != secret {
+	if known, ok := s.secrets.Load(client); err != nil || r.FormValue("grant_type") != "client_credentials" || !ok || known != secret {
 		w.WriteHeader(http.StatusUnauthorized)
 		fmt.Fprint(w, `{"error":"invalid_client"}`)
 		return
