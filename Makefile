@@ -112,7 +112,7 @@ fuzz: ## fuzz every parser for long; FUZZTIME=5000000x each
 	  done; done
 
 .PHONY: bench
-bench: native $(if $(findstring real,$(ARGS)),kafka) ## the whole, its parts, latency and the recorder; ARGS="--quick --json --kafka real --only json_*,recorder"
+bench: native $(if $(findstring real,$(ARGS)),kafka) ## the whole, its parts, latency and the recorder; ARGS="--quick --json --kafka real --tls --only json_*,recorder"
 	$(GO) build -o bin/bench ./cmd/bench
 	./bin/bench $(ARGS)
 
@@ -172,7 +172,7 @@ test-kafka: native kafka ## the tests, and a short chaos, against Apache Kafka, 
 	MILLRACE_TEST_KAFKA=3 $(RACE) -count=1 -p 2 -timeout 20m -skip '$(NOT_KAFKA)|$(NOT_THREE)' ./pipeline ./consumers ./consumers/kafkatest ./cmd/chaos
 
 .PHONY: chaos
-chaos: native $(if $(findstring real,$(ARGS)),kafka) ## kill, freeze and cut off everything under load, do what operators do, then look for what is lost or doubled; ARGS="--seed S --faults N --incidents N --only KIND,KIND --kafka real --brokers 3"
+chaos: native $(if $(findstring real,$(ARGS)),kafka) ## kill, freeze and cut off everything under load, do what operators do, then look for what is lost or doubled; ARGS="--seed S --faults N --incidents N --only KIND,KIND --kafka real --brokers 3 --tls"
 	@$(GO) build -o bin/chaos ./cmd/chaos
 	@./bin/chaos $(ARGS)
 

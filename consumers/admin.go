@@ -92,7 +92,15 @@ func (a *Admin) describe(ctx context.Context, specs []schemas.TopicSpec) (kadm.T
 	slices.Sort(names)
 	names = slices.Compact(names)
 	// Asking for authorised operations is what makes kadm ask a broker, and not its cache.
-	details, err := a.adm.ListTopics(kadm.WithAuthorizedOps(ctx), names...)
+	list := func(names ...string) (kadm.TopicDetails, error) {
+		details, err := a.adm.ListTopics(kadm.WithAuthorizedOps(ctx), names...)
+		return details, lacking(err, onTopics("Describe", names...))
+	}
+	details, err := list(names...)
+	err = eachOf(err, names, func(name string) error {
+		_, err := list(name)
+		return err
+	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("list topics: %w", err)
 	}
@@ -105,7 +113,15 @@ func (a *Admin) describe(ctx context.Context, specs []schemas.TopicSpec) (kadm.T
 	}
 	configs := map[string]map[string]string{}
 	if len(details) > 0 {
-		described, err := a.adm.DescribeTopicConfigs(ctx, details.Names()...)
+		describe := func(names ...string) (kadm.ResourceConfigs, error) {
+			described, err := a.adm.DescribeTopicConfigs(ctx, names...)
+			return described, lacking(err, onTopics("DescribeConfigs", names...))
+		}
+		described, err := describe(details.Names()...)
+		err = eachOf(err, details.Names(), func(name string) error {
+			_, err := describe(name)
+			return err
+		})
 		if err != nil {
 			return nil, nil, fmt.Errorf("describe topic configurations: %w", err)
 		}
@@ -184,7 +200,7 @@ func (a *Admin) apply(ctx context.Context, specs []schemas.TopicSpec) (done []st
 				config[k] = new(v)
 			}
 			if _, err := a.adm.CreateTopic(ctx, spec.Partitions, spec.ReplicationFactor, config, spec.Name); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-				return done, fmt.Errorf("create topic %s: %w", spec.Name, err)
+				return done, fmt.Errorf("create topic %s: %w", spec.Name, lacking(err, onTopics("Create", spec.Name)))
 			}
 			done = append(done, fmt.Sprintf("%s: created with %d partitions", spec.Name, spec.Partitions))
 			continue
@@ -202,7 +218,7 @@ func (a *Admin) alter(ctx context.Context, spec schemas.TopicSpec, d kadm.TopicD
 	var done []string
 	if n := len(d.Partitions); n < int(spec.Partitions) {
 		if _, err := whole(a.adm.UpdatePartitions(ctx, int(spec.Partitions), spec.Name)); err != nil {
-			return done, fmt.Errorf("raise topic %s to %d partitions: %w", spec.Name, spec.Partitions, err)
+			return done, fmt.Errorf("raise topic %s to %d partitions: %w", spec.Name, spec.Partitions, lacking(err, onTopics("Alter", spec.Name)))
 		}
 		done = append(done, fmt.Sprintf("%s: raised from %d to %d partitions", spec.Name, n, spec.Partitions))
 	}
@@ -219,7 +235,7 @@ func (a *Admin) alter(ctx context.Context, spec schemas.TopicSpec, d kadm.TopicD
 			err = errors.Join(err, r.Err)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("configure topic %s: %w", spec.Name, err)
+			return nil, fmt.Errorf("configure topic %s: %w", spec.Name, lacking(err, onTopics("AlterConfigs", spec.Name)))
 		}
 	}
 	return done, nil
@@ -231,11 +247,11 @@ func (a *Admin) alter(ctx context.Context, spec schemas.TopicSpec, d kadm.TopicD
 func (a *Admin) Lag(ctx context.Context, group string, topics ...string) (int64, error) {
 	starts, err := whole(a.adm.ListStartOffsets(ctx, topics...))
 	if err != nil {
-		return 0, fmt.Errorf("list start offsets: %w", err)
+		return 0, fmt.Errorf("list start offsets: %w", lacking(err, onTopics("Describe", topics...)))
 	}
 	ends, err := whole(a.adm.ListCommittedOffsets(ctx, topics...))
 	if err != nil {
-		return 0, fmt.Errorf("list end offsets: %w", err)
+		return 0, fmt.Errorf("list end offsets: %w", lacking(err, onTopics("Describe", topics...)))
 	}
 	committed, err := committedBy(ctx, a.adm, group)
 	if err != nil {
@@ -264,7 +280,7 @@ func (a *Admin) Members(ctx context.Context, group string) (state string, member
 		return "Dead", members, nil
 	}
 	if err != nil {
-		return "", nil, fmt.Errorf("describe group %s: %w", group, err)
+		return "", nil, fmt.Errorf("describe group %s: %w", group, lacking(err, onGroup("Describe", group)))
 	}
 	for _, m := range described[group].Members {
 		members[m.ClientID]++
@@ -277,11 +293,11 @@ func (a *Admin) Members(ctx context.Context, group string) (state string, member
 func (a *Admin) Undecided(ctx context.Context, topics ...string) (int64, error) {
 	ends, err := whole(a.adm.ListEndOffsets(ctx, topics...))
 	if err != nil {
-		return 0, fmt.Errorf("list end offsets: %w", err)
+		return 0, fmt.Errorf("list end offsets: %w", lacking(err, onTopics("Describe", topics...)))
 	}
 	committed, err := whole(a.adm.ListCommittedOffsets(ctx, topics...))
 	if err != nil {
-		return 0, fmt.Errorf("list committed offsets: %w", err)
+		return 0, fmt.Errorf("list committed offsets: %w", lacking(err, onTopics("Describe", topics...)))
 	}
 	var undecided int64
 	ends.Each(func(end kadm.ListedOffset) {
@@ -364,11 +380,11 @@ func (a *Admin) ended(ctx context.Context, topic string) (map[int32]Span, error)
 func (a *Admin) spans(ctx context.Context, topic string, list func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error)) (map[int32]Span, error) {
 	starts, err := whole(a.adm.ListStartOffsets(ctx, topic))
 	if err != nil {
-		return nil, fmt.Errorf("list start offsets: %w", err)
+		return nil, fmt.Errorf("list start offsets: %w", lacking(err, onTopics("Describe", topic)))
 	}
 	ends, err := whole(list(ctx, topic))
 	if err != nil {
-		return nil, fmt.Errorf("list end offsets: %w", err)
+		return nil, fmt.Errorf("list end offsets: %w", lacking(err, onTopics("Describe", topic)))
 	}
 	spans := map[int32]Span{}
 	ends.Each(func(end kadm.ListedOffset) {
@@ -420,7 +436,7 @@ func (a *Admin) read(ctx context.Context, topic string, spans map[int32]Span, vi
 		for _, e := range fetches.Errors() {
 			over, err := passOver(ctx, cl, e, next[e.Partition])
 			if err != nil {
-				return passed, fmt.Errorf("read topic %s partition %d: %w", topic, e.Partition, err)
+				return passed, fmt.Errorf("read topic %s partition %d: %w", topic, e.Partition, lacking(err, onTopics("Read", topic)))
 			}
 			if over.Offset < ends[e.Partition] { // 0 when the partition is done
 				passed = append(passed, over)

@@ -49,7 +49,7 @@ func (a *Admin) Ask(ctx context.Context, requests string, values [][]byte, answe
 		open[id] = true
 		rec := &kgo.Record{Topic: requests, Key: []byte(id), Value: value, Headers: []kgo.RecordHeader{{Key: schemas.HeaderRequestID, Value: []byte(id)}}}
 		if err := cl.ProduceSync(ctx, rec).FirstErr(); err != nil {
-			return fmt.Errorf("produce to topic %s: %w", requests, err)
+			return fmt.Errorf("produce to topic %s: %w", requests, lacking(err, onTopics("Write", requests)))
 		}
 	}
 	var in converter
@@ -57,6 +57,11 @@ func (a *Admin) Ask(ctx context.Context, requests string, values [][]byte, answe
 		fetches := cl.PollRecords(ctx, 1000)
 		if ctx.Err() != nil {
 			return fmt.Errorf("%d of %d requests were not answered: %w", len(open), len(values), context.Cause(ctx))
+		}
+		for _, e := range fetches.Errors() {
+			if isForbidden(e.Err) {
+				return fmt.Errorf("read topic %s: %w", e.Topic, lacking(e.Err, onTopics("Read", e.Topic)))
+			}
 		}
 		in.reset()
 		in.add(fetches, time.Now())
@@ -81,6 +86,12 @@ func (a *Admin) awaitTopics(ctx context.Context, topics []string) (kadm.ListedOf
 		ends, err := whole(a.adm.ListEndOffsets(ctx, topics...))
 		if err == nil {
 			return ends, nil
+		}
+		if isForbidden(err) {
+			return nil, eachOf(err, topics, func(topic string) error {
+				_, err := whole(a.adm.ListEndOffsets(ctx, topic))
+				return lacking(err, onTopics("Describe", topic))
+			})
 		}
 		if refused, ok := errors.AsType[*RefusedError](err); ok {
 			return nil, refused // it may be waited for, but not by people

@@ -18,8 +18,9 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 	s := l.session(refuse)
 	defer s.unsaid.end()
 	guarded := s.assigned.guardTransaction(hard)
+	id := fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)
 	sess, err := l.cfg.dialSession(append(s.options(hard),
-		kgo.TransactionalID(fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)),
+		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(l.cfg.TransactionTimeout),
 		kgo.ProducerLinger(time.Second))...) // longer than sending takes: Flush ends it
 	if err != nil {
@@ -37,7 +38,7 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 		if ctx.Err() != nil {
 			return nil
 		}
-		return fmt.Errorf("take over the transactional id: %w", err)
+		return fmt.Errorf("take over the transactional id: %w", lacking(err, onTransactionalID("Write", id)))
 	}
 	var backoff time.Duration
 	for {

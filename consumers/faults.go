@@ -163,7 +163,7 @@ func (f *faults) sort(ctx context.Context, cl *kgo.Client, t *kgo.FetchTopic, p 
 			return aside, fatal, aside == nil
 		}
 		if n&(n-1) == 0 { // the 1st, 2nd, 4th, 8th time, and so on
-			f.log.Warn().Err(err).Str("topic", t.Topic).Int32("partition", p.Partition).Int("times", n).Msg("fetch failed; retrying")
+			f.log.Warn().Err(lacking(err, onGroup("Read", f.Name), onTopics("Read", t.Topic))).Str("topic", t.Topic).Int32("partition", p.Partition).Int("times", n).Msg("fetch failed; retrying")
 		}
 		return nil, nil, true
 	}

@@ -76,7 +76,7 @@ func (a *Admin) follow(ctx context.Context, topic string, f Follower) error {
 			return ctx.Err()
 		}
 		for _, e := range fetches.Errors() {
-			return fmt.Errorf("read topic %s partition %d: %w", topic, e.Partition, e.Err)
+			return fmt.Errorf("read topic %s partition %d: %w", topic, e.Partition, lacking(e.Err, onTopics("Read", topic)))
 		}
 		in.reset()
 		in.add(fetches, time.Now())

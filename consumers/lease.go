@@ -84,11 +84,9 @@ func AcquireLease(ctx context.Context, conn Connection, group Group, topic strin
 	}
 	l.cl = cl
 	cl.PauseFetchTopics(topic)
-	select {
-	case <-l.got:
-	case <-ctx.Done():
+	if err := l.await(ctx); err != nil {
 		l.Release()
-		return nil, fmt.Errorf("wait for the lease of group %s: %w", group.Name, context.Cause(ctx))
+		return nil, fmt.Errorf("wait for the lease of group %s: %w", group.Name, err)
 	}
 	// Of who held it before.
 	adm := kadm.NewClient(cl)
@@ -101,6 +99,39 @@ func AcquireLease(ctx context.Context, conn Connection, group Group, topic strin
 		l.earlier = parseLease(o.Metadata)
 	}
 	return l, nil
+}
+
+// await returns when the lease is held, or when it is forbidden: polls bring no record, since the topic
+// is paused, but tell that.
+func (l *Lease) await(ctx context.Context) error {
+	polling, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { // ends with await
+		select {
+		case <-l.got:
+			stop()
+		case <-polling.Done():
+		}
+	}()
+	for {
+		fetches := l.cl.PollRecords(polling, 1)
+		select {
+		case <-l.got:
+			return nil
+		default:
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		for _, e := range fetches.Errors() {
+			if isForbidden(e.Err) {
+				return lacking(e.Err, onGroup("Read", l.group), onTopics("Read", l.topic))
+			}
+		}
+		if fetches.NumRecords() == 0 {
+			_ = sleep(polling, faultPause)
+		}
+	}
 }
 
 func (l *Lease) assigned(_ context.Context, cl *kgo.Client, assigned map[string][]int32) {
@@ -160,7 +191,7 @@ func (l *Lease) Announce(ctx context.Context, within schemas.Lease) error {
 			}
 		})
 	if failed != nil {
-		return fmt.Errorf("announce to group %s: %w", l.group, failed)
+		return fmt.Errorf("announce to group %s: %w", l.group, lacking(failed, onGroup("Read", l.group), onTopics("Read", l.topic)))
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,12 +33,12 @@ func (a *Admin) Log(ctx context.Context, topic string) (Log, error) {
 		return l, nil
 	}
 	if err != nil {
-		return l, fmt.Errorf("look at topic %s: %w", topic, err)
+		return l, fmt.Errorf("look at topic %s: %w", topic, lacking(err, onTopics("Describe", topic)))
 	}
 	l.ID = topicIDOf(details[topic].ID, topic)
 	ended, err := a.ended(ctx, topic)
 	if err != nil {
-		return l, fmt.Errorf("look at topic %s: %w", topic, err)
+		return l, fmt.Errorf("look at topic %s: %w", topic, lacking(err, onTopics("Describe", topic)))
 	}
 	for p, s := range ended {
 		l.Partitions[p] = Span{s.Start, max(s.Start, s.End)}
@@ -48,7 +50,7 @@ func (a *Admin) Log(ctx context.Context, topic string) (Log, error) {
 func (a *Admin) Topics(ctx context.Context) (map[string]uuid.UUID, error) {
 	details, err := a.adm.ListTopics(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list topics: %w", err)
+		return nil, fmt.Errorf("list topics: %w", lacking(err, onTopics("Describe", "*")))
 	}
 	ids := make(map[string]uuid.UUID, len(details))
 	for name, d := range details {
@@ -64,7 +66,7 @@ func (a *Admin) Topics(ctx context.Context) (map[string]uuid.UUID, error) {
 func (a *Admin) OffsetsAt(ctx context.Context, topic string, at time.Time) (map[int32]int64, error) {
 	listed, err := whole(a.adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topic))
 	if err != nil {
-		return nil, fmt.Errorf("find where topic %s was at %s: %w", topic, at.UTC().Format(time.RFC3339), err)
+		return nil, fmt.Errorf("find where topic %s was at %s: %w", topic, at.UTC().Format(time.RFC3339), lacking(err, onTopics("Describe", topic)))
 	}
 	offsets := map[int32]int64{}
 	listed.Each(func(o kadm.ListedOffset) { offsets[o.Partition] = o.Offset })
@@ -141,7 +143,7 @@ func (a *Admin) Note(ctx context.Context, group, text string, offsets map[string
 		}
 	}
 	if _, err := whole(a.adm.CommitOffsets(ctx, group, all)); err != nil {
-		return fmt.Errorf("note offsets of group %s: %w", group, err)
+		return fmt.Errorf("note offsets of group %s: %w", group, lacking(err, onGroup("Read", group), onTopics("Read", slices.Sorted(maps.Keys(offsets))...)))
 	}
 	return nil
 }

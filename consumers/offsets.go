@@ -35,7 +35,7 @@ func (a *Admin) GroupOffsets(ctx context.Context, group string, topics ...string
 	}
 	if len(topics) == 0 {
 		if topics = slices.Sorted(maps.Keys(committed)); len(topics) == 0 {
-			return nil, fmt.Errorf("group %s has committed no offset", group)
+			return nil, fmt.Errorf("group %s has committed no offset, or only of topics on which this user lacks the ACL Describe", group)
 		}
 	}
 	starts, ends, err := a.bounds(ctx, topics...)
@@ -84,10 +84,10 @@ func saysOf(o kadm.OffsetResponse, topic string, id uuid.UUID) string {
 // bounds returns where the logs of topics start and end.
 func (a *Admin) bounds(ctx context.Context, topics ...string) (starts, ends kadm.ListedOffsets, err error) {
 	if starts, err = whole(a.adm.ListStartOffsets(ctx, topics...)); err != nil {
-		return nil, nil, fmt.Errorf("list start offsets of %s: %w", strings.Join(topics, ", "), err)
+		return nil, nil, fmt.Errorf("list start offsets of %s: %w", strings.Join(topics, ", "), lacking(err, onTopics("Describe", topics...)))
 	}
 	if ends, err = whole(a.adm.ListEndOffsets(ctx, topics...)); err != nil {
-		return nil, nil, fmt.Errorf("list end offsets of %s: %w", strings.Join(topics, ", "), err)
+		return nil, nil, fmt.Errorf("list end offsets of %s: %w", strings.Join(topics, ", "), lacking(err, onTopics("Describe", topics...)))
 	}
 	return starts, ends, nil
 }
@@ -180,7 +180,7 @@ func (a *Admin) SetOffsets(ctx context.Context, group, topic string, partition i
 		return nil, fmt.Errorf("group %s has members by now; stop them first", group)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("set offsets of group %s: %w", group, err)
+		return nil, fmt.Errorf("set offsets of group %s: %w", group, lacking(err, onGroup("Read", group), onTopics("Read", topic)))
 	}
 	return set, nil
 }

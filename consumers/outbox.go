@@ -208,7 +208,7 @@ func (o *outbox) send(ctx context.Context, produce func(context.Context, *kgo.Re
 
 func (o *outbox) promise(r *kgo.Record, err error) {
 	if err != nil {
-		failure := fmt.Errorf("produce %d bytes to topic %s: %w", len(r.Value), r.Topic, err) // err itself would escape at each call
+		failure := fmt.Errorf("produce %d bytes to topic %s: %w", len(r.Value), r.Topic, lacking(err, onTopics("Write", r.Topic))) // err itself would escape at each call
 		o.failed.CompareAndSwap(nil, &failure)
 		o.mu.Lock()
 		o.refused = append(o.refused, refusal{r, failure})

@@ -135,7 +135,7 @@ func membersOf(ctx context.Context, adm *kadm.Client, group string) (int, error)
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("describe group %s: %w", group, err)
+		return 0, fmt.Errorf("describe group %s: %w", group, lacking(err, onGroup("Describe", group)))
 	}
 	return len(described[group].Members), nil
 }

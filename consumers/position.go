@@ -138,7 +138,7 @@ func (s *recorderSession) commit() error {
 		failed = s.isMember(memberOf)
 	}
 	if failed != nil {
-		return fmt.Errorf("commit offsets of group %s: %w", s.cfg.Name, failed)
+		return fmt.Errorf("commit offsets of group %s: %w", s.cfg.Name, lacking(failed, onGroup("Read", s.cfg.Name), onTopics("Read", s.cfg.Topics...)))
 	}
 	s.health(nil)
 	for tp, p := range s.positions {
@@ -320,7 +320,7 @@ func committedBy(ctx context.Context, adm *kadm.Client, group string) (kadm.Offs
 		return kadm.OffsetResponses{}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("fetch offsets of group %s: %w", group, err)
+		return nil, fmt.Errorf("fetch offsets of group %s: %w", group, lacking(err, onGroup("Describe", group)))
 	}
 	return committed, nil
 }

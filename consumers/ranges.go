@@ -18,7 +18,7 @@ func (a *Admin) Ranges(ctx context.Context, topic string) (map[int32]Span, error
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list what topic %s holds: %w", topic, err)
+		return nil, fmt.Errorf("list what topic %s holds: %w", topic, lacking(err, onTopics("Describe", topic)))
 	}
 	return spans, nil
 }

@@ -79,15 +79,15 @@ func uncommitted(ctx context.Context, cl *kgo.Client, offsets map[string]map[int
 	// Asking for authorised operations is what makes kadm ask a broker, and not its cache.
 	details, err := adm.ListTopics(kadm.WithAuthorizedOps(ctx), topics...)
 	if err != nil {
-		return nil, fmt.Errorf("list topics %v: %w", topics, err)
+		return nil, fmt.Errorf("list topics %v: %w", topics, lacking(err, onTopics("Describe", topics...)))
 	}
 	starts, err := adm.ListStartOffsets(ctx, topics...)
 	if err != nil {
-		return nil, fmt.Errorf("list the start offsets of topics %v: %w", topics, err)
+		return nil, fmt.Errorf("list the start offsets of topics %v: %w", topics, lacking(err, onTopics("Describe", topics...)))
 	}
 	ends, err := adm.ListEndOffsets(ctx, topics...)
 	if err != nil {
-		return nil, fmt.Errorf("list the end offsets of topics %v: %w", topics, err)
+		return nil, fmt.Errorf("list the end offsets of topics %v: %w", topics, lacking(err, onTopics("Describe", topics...)))
 	}
 	var out []Unstarted
 	for _, topic := range topics {
@@ -154,7 +154,13 @@ func (a *assignments) commitStart(ctx context.Context, cl *kgo.Client, unstarted
 	for _, t := range resp.Topics {
 		for _, p := range t.Partitions {
 			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				return fmt.Errorf("commit where group %s starts: topic %s partition %d: %w", a.group, t.Topic, p.Partition, err)
+				topic := t.Topic
+				for _, u := range unstarted {
+					if topic == "" && u.TopicID == t.TopicID { // from version 10 on the answer has the id alone
+						topic = u.Topic
+					}
+				}
+				return fmt.Errorf("commit where group %s starts: topic %s partition %d: %w", a.group, topic, p.Partition, lacking(err, onTopics("Read", topic), onGroup("Read", a.group)))
 			}
 		}
 	}

@@ -22,7 +22,7 @@ func (a *Admin) Topic(ctx context.Context, name string) (TopicState, error) {
 	// Asking for authorised operations is what makes kadm ask a broker, and not its cache.
 	details, err := a.adm.ListTopics(kadm.WithAuthorizedOps(ctx), name)
 	if err != nil {
-		return state, fmt.Errorf("list topic %s: %w", name, err)
+		return state, fmt.Errorf("list topic %s: %w", name, lacking(err, onTopics("Describe", name)))
 	}
 	d := details[name]
 	if errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
@@ -33,7 +33,7 @@ func (a *Admin) Topic(ctx context.Context, name string) (TopicState, error) {
 	}
 	starts, err := whole(a.adm.ListStartOffsets(ctx, name))
 	if err != nil {
-		return state, fmt.Errorf("list start offsets of topic %s: %w", name, err)
+		return state, fmt.Errorf("list start offsets of topic %s: %w", name, lacking(err, onTopics("Describe", name)))
 	}
 	state.ID = uuid.UUID(d.ID)
 	starts.Each(func(o kadm.ListedOffset) { state.Starts[o.Partition] = o.Offset })

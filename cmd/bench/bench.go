@@ -19,6 +19,7 @@ type Options struct {
 	Profile string   // folder for profiles of workers, pass-through and parts; empty: none
 	Dir     string   // data lie in a new folder of it meanwhile
 	Beside  bool     // beside the model lie one whose artifact is broken, and a draft
+	TLS     bool     // Kafka, the embedded one, is reached over TLS
 	Sizes   *Sizes   // nil: as Quick says
 
 	Destinations bool // measure what neighbours notice of a destination that is gone, and nothing else
@@ -81,6 +82,9 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	if err == nil && o.Kafka != KafkaEmbedded && o.Kafka != KafkaReal {
 		err = fmt.Errorf("--kafka %q: neither %s nor %s", o.Kafka, KafkaEmbedded, KafkaReal)
 	}
+	if err == nil && o.TLS && o.Kafka != KafkaEmbedded {
+		err = fmt.Errorf("--tls is for --kafka %s", KafkaEmbedded)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
@@ -103,6 +107,13 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	h.models = filepath.Join(h.dir, "models")
 	if err := installModels(h.models, o.Beside); err != nil {
 		return err
+	}
+	if o.TLS {
+		end, err := secure(filepath.Join(h.dir, "tls"))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = end() }() // a variable of this process
 	}
 	k, err := startKafka(ctx, o.Kafka, filepath.Join(h.dir, "kafka"))
 	if err != nil {
@@ -172,7 +183,7 @@ func (h *harness) say(format string, args ...any) { fmt.Fprintf(h.progress, form
 func (h *harness) settings(name string) []string {
 	return []string{
 		"instance=" + name, "log.level=warn", "http.addr=",
-		"kafka.brokers=" + joined(h.kafka.addrs), "models.repository=" + h.models,
+		"kafka.brokers=" + joined(h.kafka.addrs), "kafka.tls.ca_file=" + clientTLS().CAFile, "models.repository=" + h.models,
 		"topics.requests=" + name + "-requests.", "topics.results=" + name + "-results.",
 		"topics.observations=" + name + "-observations", "topics.deadletters=" + name + "-deadletters",
 		fmt.Sprintf("topics.partitions=%d", partitions), fmt.Sprintf("worker.lanes=%d", lanes),

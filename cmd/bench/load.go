@@ -88,16 +88,16 @@ func generate(ctx context.Context, c *child) error {
 		return err
 	}
 	opts := []kgo.Opt{
-		kgo.SeedBrokers(spec.Brokers...), kgo.ClientID("bench-load"),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression()), kgo.ProducerBatchMaxBytes(schemas.MaxRequestBytes),
 		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(1 << 18), kgo.MaxBufferedBytes(256 << 20),
 	}
 	g := &generator{topic: spec.Topic, bodies: bodies}
-	if g.cl, err = kgo.NewClient(opts...); err != nil {
+	conn := connection(spec.Brokers, "bench-load")
+	if g.cl, err = conn.Dial(opts...); err != nil {
 		return fmt.Errorf("open the load generator's client: %w", err)
 	}
 	defer g.cl.Close()
-	if g.held, err = kgo.NewClient(append(opts, kgo.TransactionalID(spec.Topic), kgo.TransactionTimeout(holdAtMost))...); err != nil {
+	if g.held, err = conn.Dial(append(opts, kgo.TransactionalID(spec.Topic), kgo.TransactionTimeout(holdAtMost))...); err != nil {
 		return fmt.Errorf("open the load generator's transactional client: %w", err)
 	}
 	defer g.held.Close()

@@ -81,7 +81,7 @@ func passThrough(ctx context.Context, c *child) error {
 
 func newPassLane(ctx context.Context, spec *passThroughSpec, batches, rows *atomic.Int64) *passLane {
 	lane := consumers.NewLane(consumers.LaneConfig{
-		Connection:  consumers.Connection{Brokers: spec.Brokers, ClientID: "bench-pass-through"},
+		Connection:  connection(spec.Brokers, "bench-pass-through"),
 		Group:       consumers.Group{Name: spec.Group, SessionTimeout: spec.SessionTimeout},
 		TopicPrefix: spec.Topics.Requests, MaxBytes: spec.Topics.MaxBytes, TransactionTimeout: spec.TransactionTimeout,
 	}, zerolog.Nop())

@@ -23,6 +23,9 @@ import (
 // and for requests of one row and of many, in batches of the wanted size.
 func TestPassThroughAnswersEveryRequest(t *testing.T) {
 	dir := t.TempDir()
+	end, err := secure(filepath.Join(dir, "tls")) // which differs from plain text in its cost alone
+	require.NoError(t, err)
+	defer func() { require.NoError(t, end()) }()
 	k, err := startKafka(t.Context(), KafkaEmbedded, filepath.Join(dir, "kafka"))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, k.stop(context.WithoutCancel(t.Context()))) }()

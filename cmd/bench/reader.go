@@ -54,7 +54,7 @@ func readLatency(ctx context.Context, c *child) error {
 	if err := c.read(&spec); err != nil {
 		return err
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(spec.Brokers...), kgo.ClientID("bench-reader"),
+	cl, err := connection(spec.Brokers, "bench-reader").Dial(
 		kgo.ConsumeTopics(spec.Topic), kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(500*time.Millisecond))
 	if err != nil {

@@ -82,6 +82,10 @@ func serveKafka(ctx context.Context, c *child) error {
 	}
 	cfg := embedded.DefaultConfig()
 	cfg.Dir, cfg.Listen, cfg.RetentionBytes = spec.Dir, "127.0.0.1:0", -1
+	var err error
+	if cfg.Security, err = brokerSecurity(); err != nil {
+		return err
+	}
 	cfg.Log = zerolog.New(os.Stderr).Level(zerolog.ErrorLevel)
 	var said error
 	return errors.Join(embedded.Serve(ctx, cfg, func(addr string) { said = c.say(served{addr}) }), said)

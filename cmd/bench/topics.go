@@ -9,7 +9,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/pipeline/config"
@@ -26,11 +25,12 @@ type cluster struct {
 
 // openCluster connects. Close it.
 func openCluster(addrs []string) (*cluster, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(addrs...), kgo.ClientID("bench"))
+	conn := connection(addrs, "bench")
+	cl, err := conn.Dial()
 	if err != nil {
 		return nil, fmt.Errorf("open a Kafka client: %w", err)
 	}
-	reader, err := consumers.NewAdmin(consumers.Connection{Brokers: addrs, ClientID: "bench"})
+	reader, err := consumers.NewAdmin(conn)
 	if err != nil {
 		cl.Close()
 		return nil, err

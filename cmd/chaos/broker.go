@@ -33,11 +33,11 @@ const (
 )
 
 // openBroker starts the Kafka that the options ask for, with its data and logs in dir.
-func openBroker(ctx context.Context, o Options, dir string, ports *ports) (broker, error) {
+func openBroker(ctx context.Context, o Options, dir string, ports *ports, secured *security) (broker, error) {
 	if o.Kafka == RealKafka {
-		return openReal(ctx, o.Brokers, dir)
+		return openReal(ctx, o.Brokers, dir, secured)
 	}
-	return openEmbedded(ctx, dir, ports)
+	return openEmbedded(ctx, dir, ports, secured)
 }
 
 // embeddedBroker is the embedded Kafka, in a process of its own.
@@ -46,7 +46,7 @@ type embeddedBroker struct {
 	front *proxy
 }
 
-func openEmbedded(ctx context.Context, dir string, ports *ports) (broker, error) {
+func openEmbedded(ctx context.Context, dir string, ports *ports, secured *security) (broker, error) {
 	addr, err := ports.next()
 	if err != nil {
 		return nil, err
@@ -56,10 +56,14 @@ func openEmbedded(ctx context.Context, dir string, ports *ports) (broker, error)
 		return nil, err
 	}
 	data := filepath.Join(dir, kafka)
+	args := []string{"embedded-kafka", "--retention-bytes", "-1"}
+	if secured != nil {
+		args = []string{childKafka, "--security", secured.dir}
+	}
 	err = os.MkdirAll(data, 0o750)
 	var p *process
 	if err == nil {
-		p, err = newProcess(dir, named(kafka, 0), false, "embedded-kafka", "--dir", data, "--addr", addr, "--advertise", front.Addr(), "--retention-bytes", "-1")
+		p, err = newProcess(dir, named(kafka, 0), false, append(args, "--dir", data, "--addr", addr, "--advertise", front.Addr())...)
 	}
 	if err != nil {
 		front.Close()
@@ -103,11 +107,11 @@ type realBroker struct {
 	fronts []*proxy
 }
 
-func openReal(ctx context.Context, brokers int, dir string) (broker, error) {
+func openReal(ctx context.Context, brokers int, dir string, secured *security) (broker, error) {
 	b := &realBroker{}
 	var err error
 	b.Cluster, err = kafkatest.Start(ctx, kafkatest.Config{
-		Nodes: brokers, Dir: filepath.Join(dir, kafka), Logs: dir,
+		Nodes: brokers, Dir: filepath.Join(dir, kafka), Logs: dir, Security: secured.real(),
 		Front: func(_ int, addr string) (string, error) {
 			front, err := newProxy(addr, kafkaClient)
 			if err != nil {

@@ -23,7 +23,10 @@ func RunChild(args []string, stderr io.Writer) (isChild bool, code int) {
 	if isChild, code := services.RunChild(args, stderr); isChild {
 		return true, code
 	}
-	if len(args) == 0 || args[0] != childRole {
+	switch {
+	case len(args) > 0 && args[0] == childKafka:
+		return true, runKafka(args[1:], stderr)
+	case len(args) == 0 || args[0] != childRole:
 		return false, 0
 	}
 	ctx, stop := pipeline.UntilSignal(supervisor.WithParent(context.Background()))

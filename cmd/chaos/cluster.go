@@ -34,6 +34,7 @@ type cluster struct {
 	log        zerolog.Logger
 	dir        string        // for data and logs
 	cfg        config.Config // what all roles share, and Kafka and ClickHouse as the run itself reaches them
+	secured    *security     // nil: Kafka asks for nothing
 	broker     broker
 	clickHouse *process
 	proxies    map[string]*proxy   // to ClickHouse, by recorder
@@ -59,7 +60,12 @@ func startCluster(ctx context.Context, o Options, t Topology, dir string, log ze
 func (c *cluster) start(ctx context.Context, o Options, t Topology, dir string) error {
 	ports := &ports{last: 20_000 + rand.IntN(10_000)} //nolint:gosec // other runs on this machine choose others
 	var err error
-	if c.broker, err = openBroker(ctx, o, dir, ports); err != nil {
+	if o.TLS {
+		if c.secured, err = newSecurity(dir); err != nil {
+			return err
+		}
+	}
+	if c.broker, err = openBroker(ctx, o, dir, ports, c.secured); err != nil {
 		return err
 	}
 	addr, err := ports.next()
@@ -87,7 +93,7 @@ func (c *cluster) start(ctx context.Context, o Options, t Topology, dir string) 
 		// Small batches: many transactions and inserts, and so many moments for a fault to meet.
 		"worker.lanes=2", "worker.max_batch_rows=512", "recorder.flush_rows=4000", "recorder.flush_interval=250ms",
 	}
-	if c.cfg, err = config.Load("", nil, append(slices.Clone(shared), "kafka.client_id=chaos", "clickhouse.addr="+addr)); err != nil {
+	if c.cfg, err = config.Load("", nil, slices.Concat(shared, c.secured.settings("chaos"), []string{"kafka.client_id=chaos", "clickhouse.addr=" + addr})); err != nil {
 		return err
 	}
 	if _, err := operate.InitModel(ctx, c.cfg, operate.InitOptions{Path: o.Graph, Name: model, Version: "1"}); err != nil {
@@ -119,7 +125,7 @@ func (c *cluster) add(dir, role, name string, shared []string, ports *ports) err
 	if err != nil {
 		return err
 	}
-	args := append([]string{childRole}, shared...)
+	args := slices.Concat([]string{childRole}, shared, c.secured.settings(name))
 	args = append(args, "roles="+role, "instance="+name, "kafka.client_id="+name, "http.addr="+addr, "http.pprof=true")
 	if role == "recorder" {
 		p, err := newProxy(c.cfg.ClickHouse.Addr[0], nil)

@@ -75,8 +75,9 @@ func (l load) request(i int) schemas.Message {
 
 // Produce sends the requests with those numbers, evenly over a time, and returns when Kafka
 // has them. When Kafka is away it waits, and then catches up. to is exclusive.
-func (l load) Produce(ctx context.Context, brokers []string, from, to int, over time.Duration) error {
-	p, err := sink.NewProducer(consumers.Connection{Brokers: brokers, ClientID: "chaos-load"}.Dial, 50_000, schemas.DefaultTopics().MaxBytes)
+func (l load) Produce(ctx context.Context, conn consumers.Connection, from, to int, over time.Duration) error {
+	conn.ClientID = "chaos-load"
+	p, err := sink.NewProducer(conn.Dial, 50_000, schemas.DefaultTopics().MaxBytes)
 	if err != nil {
 		return err
 	}

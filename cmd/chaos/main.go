@@ -34,6 +34,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.IntVar(&o.Requests, "requests", o.Requests, "how many")
 	flags.StringVar(&o.Kafka, "kafka", o.Kafka, "embedded or real")
 	flags.IntVar(&o.Brokers, "brokers", o.Brokers, "1 or, with real Kafka, 3")
+	flags.BoolVar(&o.TLS, "tls", o.TLS, "reach Kafka over TLS, with a login by SCRAM-SHA-512 that is repeated every few seconds")
 	flags.IntVar(&o.Workers, "workers", o.Workers, "how many processes, of two lanes each")
 	flags.IntVar(&o.Recorders, "recorders", o.Recorders, "how many processes")
 	flags.Func("only", "kinds of faults and incidents, and no others: NAME,NAME…, of incidents also KIND:TARGET and KIND:TARGET:HOW; repeatable", func(kinds string) error {

@@ -84,7 +84,7 @@ func (r *run) incidents(ctx context.Context) error {
 // happen sends requests, from one number to before another, and does the incident.
 func (r *run) happen(ctx context.Context, in Incident, from, to int) error {
 	produce := func(ctx context.Context, from, to int, over time.Duration) error {
-		return r.load.Produce(ctx, r.cluster.cfg.Kafka.Brokers, from, to, over)
+		return r.load.Produce(ctx, r.cluster.cfg.Kafka.Connection(), from, to, over)
 	}
 	half := from + (to-from)/2
 	if in.quiet() {

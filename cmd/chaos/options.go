@@ -16,6 +16,7 @@ type Options struct {
 	Requests  int
 	Kafka     string // EmbeddedKafka or RealKafka
 	Brokers   int
+	TLS       bool // to Kafka, with a login that is repeated every few seconds
 	Workers   int
 	Recorders int
 	Only      []Kind        // if any, no other kinds of faults
@@ -73,7 +74,10 @@ func (o Options) Validate() error {
 
 // Command returns the command that repeats the run.
 func (o Options) Command() string {
-	only := ""
+	only, secured := "", ""
+	if o.TLS {
+		secured = " --tls"
+	}
 	if len(o.Only) > 0 {
 		names := make([]string, len(o.Only))
 		for i, k := range o.Only {
@@ -81,6 +85,6 @@ func (o Options) Command() string {
 		}
 		only = " --only " + strings.Join(names, ",")
 	}
-	return fmt.Sprintf(`make chaos ARGS="--seed %d --faults %d --incidents %d --requests %d --kafka %s --brokers %d --workers %d --recorders %d --outage %s%s"`,
-		o.Seed, o.Faults, o.Incidents, o.Requests, o.Kafka, o.Brokers, o.Workers, o.Recorders, o.Outage, only)
+	return fmt.Sprintf(`make chaos ARGS="--seed %d --faults %d --incidents %d --requests %d --kafka %s --brokers %d --workers %d --recorders %d --outage %s%s%s"`,
+		o.Seed, o.Faults, o.Incidents, o.Requests, o.Kafka, o.Brokers, o.Workers, o.Recorders, o.Outage, secured, only)
 }

@@ -2,11 +2,15 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 )
@@ -357,8 +361,12 @@ func (c *conn) pump(to *net.TCPConn, from io.Reader, answers bool) {
 	}
 }
 
-// kafkaClient reads the client id in the header of a connection's first Kafka request.
+// kafkaClient reads the client id in the header of a connection's first Kafka request. What goes
+// over TLS it cannot read: then the client is the first label of the host that it asks for.
 func kafkaClient(r *bufio.Reader) (string, error) {
+	if first, err := r.Peek(1); err == nil && first[0] == tlsHandshake {
+		return tlsClient(r)
+	}
 	// Size (4 bytes), API key (2), API version (2), correlation id (4), length of the id (2).
 	const header = 14
 	head, err := r.Peek(header)
@@ -375,3 +383,53 @@ func kafkaClient(r *bufio.Reader) (string, error) {
 	}
 	return string(head[header:]), nil
 }
+
+// tlsHandshake is the first byte of a TLS connection; that of a Kafka request is 0, the highest of its size.
+const tlsHandshake = 0x16
+
+// tlsClient reads the first label of the host that the ClientHello of a TLS handshake asks for.
+func tlsClient(r *bufio.Reader) (string, error) {
+	const header = 5 // of a TLS record: type (1), version (2), length (2)
+	head, err := r.Peek(header)
+	if err != nil {
+		return "", fmt.Errorf("read the header of a TLS record: %w", err)
+	}
+	hello, err := r.Peek(header + int(binary.BigEndian.Uint16(head[header-2:])))
+	if err != nil {
+		return "", fmt.Errorf("read a ClientHello: %w", err)
+	}
+	host := ""
+	err = tls.Server(replayed{Reader: bytes.NewReader(hello)}, &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			host = hello.ServerName
+			return nil, errHeard
+		},
+	}).HandshakeContext(context.Background())
+	if !errors.Is(err, errHeard) {
+		return "", fmt.Errorf("read a ClientHello: %w", err)
+	}
+	client, _, _ := strings.Cut(host, ".")
+	return client, nil
+}
+
+// errHeard ends a handshake of which only the beginning is of interest.
+var errHeard = errors.New("heard enough")
+
+// replayed is a connection of which everything that comes has come. What is written to it is lost.
+type replayed struct {
+	net.Conn
+	io.Reader
+}
+
+// Read implements net.Conn.
+func (c replayed) Read(p []byte) (int, error) { return c.Reader.Read(p) }
+
+// Write implements net.Conn.
+func (c replayed) Write(p []byte) (int, error) { return len(p), nil }
+
+// Close implements net.Conn.
+func (c replayed) Close() error { return nil }
+
+// SetWriteDeadline implements net.Conn.
+func (c replayed) SetWriteDeadline(time.Time) error { return nil }

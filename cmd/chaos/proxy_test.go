@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -235,3 +237,45 @@ func TestKafkaClient(t *testing.T) {
 	_, err = read([]byte{0, 0})
 	require.ErrorIs(t, err, io.EOF)
 }
+
+// TestWhoseConnection: whose connection it is stands in the first request or, over TLS, in the host
+// that the handshake asks for; nothing of either is consumed.
+func TestWhoseConnection(t *testing.T) {
+	request := binary.BigEndian.AppendUint16([]byte{0, 0, 0, 18, 0, 18, 0, 3, 0, 0, 0, 1}, 8)
+	request = append(request, "worker-0"...)
+	var hello bytes.Buffer
+	client := tls.Client(recorded{&hello}, &tls.Config{ServerName: "recorder-1.chaos.test", MinVersion: tls.VersionTLS12})
+	require.Error(t, client.HandshakeContext(t.Context()), "nobody answers")
+	for name, tc := range map[string]struct {
+		sent []byte
+		want string
+	}{
+		"request": {request, "worker-0"},
+		"TLS":     {hello.Bytes(), "recorder-1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := bufio.NewReaderSize(bytes.NewReader(tc.sent), pieceBytes)
+			got, err := kafkaClient(in)
+			require.NoError(t, err)
+			require.Equal(t, tc.want, got)
+			rest, err := io.ReadAll(in)
+			require.NoError(t, err)
+			require.Equal(t, tc.sent, rest)
+			_, err = kafkaClient(bufio.NewReaderSize(bytes.NewReader(tc.sent[:len(tc.sent)-1]), pieceBytes))
+			require.Error(t, err, "cut short")
+		})
+	}
+	_, err := kafkaClient(bufio.NewReader(bytes.NewReader([]byte("\x16\x03\x01\x00\x04junk"))))
+	require.Error(t, err)
+}
+
+// recorded is a connection that takes all, and answers with its end.
+type recorded struct{ *bytes.Buffer }
+
+func (recorded) Read([]byte) (int, error)         { return 0, io.EOF }
+func (recorded) Close() error                     { return nil }
+func (recorded) LocalAddr() net.Addr              { return nil }
+func (recorded) RemoteAddr() net.Addr             { return nil }
+func (recorded) SetDeadline(time.Time) error      { return nil }
+func (recorded) SetReadDeadline(time.Time) error  { return nil }
+func (recorded) SetWriteDeadline(time.Time) error { return nil }

@@ -24,6 +24,7 @@ type Summary struct {
 	Seed            uint64          `json:"seed"`
 	Kafka           string          `json:"kafka"`
 	Brokers         int             `json:"brokers"`
+	TLS             bool            `json:"tls"`
 	Requests        int             `json:"requests"`
 	Results         int             `json:"results"`
 	Observations    int             `json:"observations"` // rows in ClickHouse
@@ -187,7 +188,7 @@ func (r *run) start(ctx context.Context) error {
 	if r.cluster, err = startCluster(starting, r.o, r.topology, r.o.Dir, r.log); err != nil {
 		return fmt.Errorf("start the processes: %w", err)
 	}
-	if r.op, err = kafkatest.NewOperator(r.cluster.cfg.Kafka.Brokers); err != nil {
+	if r.op, err = kafkatest.DialOperator(r.cluster.cfg.Kafka.Connection().Dial); err != nil {
 		return errors.Join(err, r.cluster.Close())
 	}
 	r.load = load{total: r.o.Requests, topic: r.cluster.cfg.Topics.RequestsOf(model)}
@@ -223,7 +224,7 @@ func (r *run) flooded() int {
 
 // warmUp sends the first requests and measures the roles when these are stored.
 func (r *run) warmUp(ctx context.Context) error {
-	if err := r.load.Produce(ctx, r.cluster.cfg.Kafka.Brokers, 0, r.first(), warmth); err != nil {
+	if err := r.load.Produce(ctx, r.cluster.cfg.Kafka.Connection(), 0, r.first(), warmth); err != nil {
 		return fmt.Errorf("send the first requests: %w", err)
 	}
 	if err := r.settle(ctx); err != nil {
@@ -239,7 +240,7 @@ func (r *run) play(ctx context.Context) error {
 	defer func() { r.loaded = time.Since(began) }()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		if err := r.load.Produce(ctx, r.cluster.cfg.Kafka.Brokers, r.first(), r.flooded(), lead+r.plan.Length); err != nil {
+		if err := r.load.Produce(ctx, r.cluster.cfg.Kafka.Connection(), r.first(), r.flooded(), lead+r.plan.Length); err != nil {
 			return fmt.Errorf("send the requests: %w", err)
 		}
 		return nil
@@ -276,7 +277,7 @@ func (r *run) settle(ctx context.Context) error {
 	began := time.Now()
 	defer func() { r.drained = time.Since(began) }()
 	cfg := r.cluster.cfg
-	admin, err := consumers.NewAdmin(consumers.Connection{Brokers: cfg.Kafka.Brokers, ClientID: cfg.Kafka.ClientID})
+	admin, err := consumers.NewAdmin(cfg.Kafka.Connection())
 	if err != nil {
 		return err
 	}
@@ -375,6 +376,11 @@ func ghosts(members, sessions map[string]int) []string {
 // verify judges what is there.
 func (r *run) verify(ctx context.Context) error {
 	r.findings = append(r.findings, r.cluster.Findings()...) // first: what is wrong in the data may follow from them
+	leaks, err := r.cluster.secured.leaks(r.o.Dir)
+	if err != nil {
+		return err
+	}
+	r.findings = append(r.findings, leaks...)
 	e, err := collect(ctx, r.op, r.cluster.cfg, &r.kept, r.unreadable)
 	if err != nil {
 		return fmt.Errorf("read what is there: %w", err)
@@ -388,7 +394,7 @@ func (r *run) verify(ctx context.Context) error {
 func (r *run) summary() *Summary {
 	v := r.tally
 	s := &Summary{
-		Seed: r.o.Seed, Kafka: r.o.Kafka, Brokers: r.o.Brokers, Requests: v.Requests, Results: v.Results, Observations: v.Observations,
+		Seed: r.o.Seed, Kafka: r.o.Kafka, Brokers: r.o.Brokers, TLS: r.o.TLS, Requests: v.Requests, Results: v.Results, Observations: v.Observations,
 		DeadLetters: v.DeadLetters, Duplicates: v.Duplicates, Lost: v.Lost, Reordered: v.Reordered, Wrong: v.Wrong,
 		Faults: len(r.plan.Faults) + r.amid, Incidents: len(r.happened), Kinds: r.plan.Kinds(), LoadSeconds: r.loaded.Seconds(), DrainSeconds: r.drained.Seconds(), Unstuck: r.unstuck,
 	}

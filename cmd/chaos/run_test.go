@@ -52,6 +52,7 @@ func testOptions(t *testing.T) Options {
 	if brokers > 0 {
 		o.Kafka, o.Brokers = RealKafka, brokers
 	}
+	o.TLS = brokers == 1 // Apache Kafka alone: the others take plain text
 	o.Faults = int(number(t, "MILLRACE_TEST_CHAOS", 10))
 	o.Seed = number(t, "MILLRACE_TEST_SEED", testSeed)
 	o.Requests = 1500 * (1 + o.Faults)
@@ -111,7 +112,7 @@ func TestRun(t *testing.T) {
 	// Where no group waits for dead members, that nothing moves is ours.
 	groups := r.cluster.cfg
 	r.cluster.cfg.Worker.Group, r.cluster.cfg.Recorder.Group = "nobody", "nobody"
-	admin, err := consumers.NewAdmin(consumers.Connection{Brokers: r.cluster.cfg.Kafka.Brokers, ClientID: "doctor"})
+	admin, err := consumers.NewAdmin(r.cluster.cfg.Kafka.Connection())
 	require.NoError(t, err)
 	defer admin.Close()
 	r.findings = nil
@@ -145,7 +146,7 @@ func TestRun(t *testing.T) {
 func (r *run) doctor(t *testing.T) {
 	t.Helper()
 	ctx, cfg := context.Background(), r.cluster.cfg
-	admin, err := consumers.NewAdmin(consumers.Connection{Brokers: cfg.Kafka.Brokers, ClientID: "doctor"})
+	admin, err := consumers.NewAdmin(cfg.Kafka.Connection())
 	require.NoError(t, err)
 	defer admin.Close()
 	var again schemas.Message
@@ -155,7 +156,7 @@ func (r *run) doctor(t *testing.T) {
 		}
 		return nil
 	}))
-	p, err := sink.NewProducer(consumers.Connection{Brokers: cfg.Kafka.Brokers, ClientID: "doctor"}.Dial, 1, cfg.Topics.MaxBytes)
+	p, err := sink.NewProducer(cfg.Kafka.Connection().Dial, 1, cfg.Topics.MaxBytes)
 	require.NoError(t, err)
 	defer p.Close()
 	require.NoError(t, p.Send(ctx, again))

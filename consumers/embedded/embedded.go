@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math"
@@ -53,6 +54,8 @@ type Config struct {
 	// MaxMessageBytes bounds a record batch, as compressed, of a topic without
 	// max.message.bytes of its own. A topic's own bound holds even when it is larger.
 	MaxMessageBytes int
+	// Security is what clients are asked for.
+	Security Security
 	// Log gets the broker's warnings and errors. The zero Logger drops them.
 	Log zerolog.Logger
 }
@@ -92,11 +95,11 @@ func (c Config) Validate() error {
 	if c.MaxMessageBytes < 1 {
 		errs = append(errs, fmt.Errorf("max_message_bytes must be at least 1, got %d", c.MaxMessageBytes))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Security.validate())...)
 }
 
-// checkLoopback refuses addresses that other machines can reach: the broker has no
-// authentication.
+// checkLoopback refuses addresses that other machines can reach: what the broker knows of
+// authentication is for tests.
 func checkLoopback(listen string) error {
 	host, _, err := net.SplitHostPort(listen)
 	if err != nil {
@@ -123,10 +126,14 @@ func Serve(ctx context.Context, cfg Config, ready func(addr string)) error {
 		return err
 	}
 	defer unlock()
+	guard, err := newGuard(cfg.Security, cfg.Dir)
+	if err != nil {
+		return err
+	}
 
 	log := &brokerLog{log: cfg.Log}
 	var addr string
-	cluster, err := kfake.NewCluster(
+	cluster, err := kfake.NewCluster(append(guard.broker(),
 		kfake.NumBrokers(1),
 		kfake.ClusterID("millrace-embedded"),
 		kfake.DataDir(cfg.Dir),
@@ -143,16 +150,25 @@ func Serve(ctx context.Context, cfg Config, ready func(addr string)) error {
 			if cfg.Advertise != "" {
 				ln = advertised{ln, cfg.Advertise}
 			}
+			if cfg.Security.TLS != nil {
+				ln = tls.NewListener(ln, cfg.Security.TLS)
+			}
 			return amended{ln, brokerConfigs(cfg)}, nil
 		}),
-	)
+	)...)
 	if err != nil {
 		return fmt.Errorf("start embedded kafka on %s with data in %s: %w", cfg.Listen, cfg.Dir, err)
 	}
 	cluster.ControlKey(int16(kmsg.Fetch), boundFetch)
 	amendRequests(cluster)
+	guard.attend(cluster)
+	client, err := guard.client(addr)
+	if err != nil {
+		cluster.Close()
+		return err
+	}
 	ready(addr)
-	if err := retain(ctx, cluster, addr, cfg); err != nil {
+	if err := retain(ctx, cluster, client, cfg); err != nil {
 		cluster.Close()
 		return err
 	}
@@ -224,8 +240,8 @@ func brokerConfigs(cfg Config) map[string]string {
 // retain keeps the logs within their bounds until ctx is done. It never deletes the last
 // batch of a log: kfake gives a log without batches the offset 0 again at the next start,
 // and offsets must not repeat.
-func retain(ctx context.Context, cluster *kfake.Cluster, addr string, cfg Config) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(addr)) // kfake itself does not list its topics
+func retain(ctx context.Context, cluster *kfake.Cluster, opts []kgo.Opt, cfg Config) error {
+	client, err := kgo.NewClient(opts...) // kfake itself does not list its topics
 	if err != nil {
 		return fmt.Errorf("embedded kafka: client of its own for retention: %w", err)
 	}
@@ -288,8 +304,8 @@ func trim(cluster *kfake.Cluster, topic string, partition int32, bound int64) {
 	}
 }
 
-// Ping asks the broker at addr for its metadata: nil means that it answers requests, which
-// an accepted connection alone does not. It stops waiting when ctx is done.
+// Ping asks the broker at addr, one without Security, for its metadata: nil means that it answers
+// requests, which an accepted connection alone does not. It stops waiting when ctx is done.
 func Ping(ctx context.Context, addr string) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
 	if err != nil {

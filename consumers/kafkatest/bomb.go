@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -61,7 +60,7 @@ var bombPayload = sync.OnceValues(func() ([]byte, error) {
 // inflates to 136 MiB.
 func (o *Operator) Bomb(ctx context.Context, topic string, partition int32) (Batch, error) {
 	b := Batch{Topic: topic, Partition: partition}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(o.brokers...), kgo.ClientID("operator"))
+	cl, err := o.dial()
 	if err != nil {
 		return b, fmt.Errorf("open a Kafka client: %w", err)
 	}

@@ -27,7 +27,8 @@ type Config struct {
 	Java  []string // options of each JVM, behind those of this package
 	// Front returns the address that a node tells clients, of a proxy to addr. Brokers and
 	// controllers reach each other without it. nil: addr itself.
-	Front func(id int, addr string) (string, error)
+	Front    func(id int, addr string) (string, error)
+	Security *Security // what clients are asked for; nil: nothing
 }
 
 // Variable is the environment variable that says what tests run against: the number of
@@ -89,12 +90,12 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 }
 
 func (c *Cluster) start(ctx context.Context, cfg Config, java []string) error {
-	ports, err := freePorts(3 * (cfg.Nodes + 1))
+	ports, err := freePorts(portsEach * (cfg.Nodes + 1))
 	if err != nil {
 		return err
 	}
 	add := func(id int, cfg Config) (*node, error) {
-		return newNode(id, cfg, filepath.Join(c.dir, strconv.Itoa(id)), ports[3*id:], append(slices.Clone(java), cfg.Java...))
+		return newNode(id, cfg, filepath.Join(c.dir, strconv.Itoa(id)), ports[portsEach*id:], append(slices.Clone(java), cfg.Java...))
 	}
 	for id := range cfg.Nodes {
 		n, err := add(id, cfg)
@@ -120,7 +121,13 @@ func (c *Cluster) start(ctx context.Context, cfg Config, java []string) error {
 	clusterID := newClusterID(uuid.New)
 	formatting, formatCtx := errgroup.WithContext(ctx)
 	for _, n := range c.all() {
-		if err := n.configure(properties(n, voters, cfg.Nodes)); err != nil {
+		p := properties(n, voters, cfg.Nodes)
+		if cfg.Security != nil {
+			if err := cfg.Security.secure(n, p); err != nil {
+				return err
+			}
+		}
+		if err := n.configure(p); err != nil {
 			return err
 		}
 		formatting.Go(func() error { return n.format(formatCtx, clusterID) })
@@ -133,7 +140,15 @@ func (c *Cluster) start(ctx context.Context, cfg Config, java []string) error {
 			return err
 		}
 	}
-	return c.Ready(ctx)
+	if err := c.Ready(ctx); err != nil || cfg.Security == nil {
+		return err
+	}
+	for user, password := range cfg.Security.Users {
+		if err := c.SetPassword(ctx, user, password); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // newClusterID returns a random UUID in Kafka's writing, which has no dash in front: the tool

@@ -31,6 +31,7 @@ type node struct {
 	advertised string // what it tells them that it is
 	broker     string // its address for other brokers
 	controller string // and for controllers
+	mutual     string // for clients with a certificate, where Security is asked for
 	java       []string
 	stderr     Tail
 
@@ -41,9 +42,12 @@ type node struct {
 	frozen bool
 }
 
-// newNode prepares a node, which takes the first three ports.
+// portsEach is how many ports a node takes.
+const portsEach = 4
+
+// newNode prepares a node, which takes the first ports.
 func newNode(id int, cfg Config, dir string, ports, java []string) (*node, error) {
-	n := &node{id: id, dir: dir, addr: ports[0], advertised: ports[0], broker: ports[1], controller: ports[2], java: java}
+	n := &node{id: id, dir: dir, addr: ports[0], advertised: ports[0], broker: ports[1], controller: ports[2], mutual: ports[3], java: java}
 	if cfg.Logs != "" {
 		n.logs = filepath.Join(cfg.Logs, fmt.Sprintf("kafka-%d.log", id))
 	}

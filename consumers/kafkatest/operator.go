@@ -19,18 +19,28 @@ import (
 // harm. It knows nothing of millrace's own commits, as Kafka's tools do not. It is safe for
 // concurrent use. Close it.
 type Operator struct {
-	brokers []string
-	cl      *kgo.Client
-	adm     *kadm.Client
+	dial Dial
+	cl   *kgo.Client
+	adm  *kadm.Client
 }
 
-// NewOperator connects lazily.
+// Dial opens a client of the Kafka that it knows, with further options.
+type Dial func(opts ...kgo.Opt) (*kgo.Client, error)
+
+// NewOperator connects lazily, to a Kafka that asks nobody who he is.
 func NewOperator(brokers []string) (*Operator, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ClientID("operator"), kgo.MetadataMinAge(100*time.Millisecond))
+	return DialOperator(func(opts ...kgo.Opt) (*kgo.Client, error) {
+		return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(brokers...), kgo.ClientID("operator")}, opts...)...)
+	})
+}
+
+// DialOperator connects lazily, as dial does.
+func DialOperator(dial Dial) (*Operator, error) {
+	cl, err := dial(kgo.MetadataMinAge(100 * time.Millisecond))
 	if err != nil {
 		return nil, fmt.Errorf("open a Kafka client: %w", err)
 	}
-	return &Operator{brokers: brokers, cl: cl, adm: kadm.NewClient(cl)}, nil
+	return &Operator{dial: dial, cl: cl, adm: kadm.NewClient(cl)}, nil
 }
 
 // Close ends the connection.
@@ -203,7 +213,7 @@ func (o *Operator) Read(ctx context.Context, topic string, but []Batch, visit fu
 	if len(from) == 0 {
 		return nil
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(o.brokers...), kgo.ClientID("operator"),
+	cl, err := o.dial(
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.KeepControlRecords(),
 		kgo.FetchMaxBytes(8<<20), kgo.FetchMaxPartitionBytes(1<<20), kgo.MaxConcurrentFetches(1), kgo.BrokerMaxReadBytes(128<<20))

@@ -49,7 +49,7 @@ func TimedBatch(records ...TimedRecord) kmsg.RecordBatch {
 
 // ProduceTimed produces records to a partition as one batch.
 func (o *Operator) ProduceTimed(ctx context.Context, topic string, partition int32, records ...TimedRecord) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(o.brokers...), kgo.ClientID("operator"))
+	cl, err := o.dial()
 	if err != nil {
 		return fmt.Errorf("open a Kafka client: %w", err)
 	}

@@ -133,11 +133,7 @@ func remove(ctx context.Context, cl *kgo.Client, name string, g kadm.DescribedGr
 
 // until tries until it has succeeded, or a node has ended by itself.
 func (c *Cluster) until(ctx context.Context, try func(cl *kgo.Client) error) error {
-	seeds := make([]string, len(c.nodes)) // not through fronts
-	for i, n := range c.nodes {
-		seeds[i] = n.addr
-	}
-	return c.ask(ctx, seeds, try)
+	return c.ask(ctx, c.Unguarded(), try)
 }
 
 func (c *Cluster) ask(ctx context.Context, seeds []string, try func(cl *kgo.Client) error) error {

@@ -90,7 +90,7 @@ func (p *Producer) Send(ctx context.Context, m schemas.Message) error {
 		err = p.cl.ProduceSync(ctx, p.record(m)).FirstErr()
 	}
 	if err != nil {
-		return fmt.Errorf("produce to topic %s: %w", m.Topic, err)
+		return fmt.Errorf("produce to topic %s: %w", m.Topic, lacking(err, m.Topic))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/link"
 )
 
 // ErrFenced says that another producer has taken over the transactional id, or that Kafka has
@@ -42,6 +43,9 @@ func NewTransactor(ctx context.Context, dial Dial, id string) (*Transactor, erro
 	}
 	if _, _, err := cl.ProducerID(ctx); err != nil {
 		cl.Close()
+		if errors.Is(err, kerr.TransactionalIDAuthorizationFailed) {
+			err = &link.ForbiddenError{Operation: "Write", Kind: "transactional id", Names: []string{id}, Err: err}
+		}
 		return nil, fmt.Errorf("take over the transactional id %s: %w", id, err)
 	}
 	return &Transactor{cl: cl, id: id}, nil
@@ -71,7 +75,12 @@ func (t *Transactor) Commit(ctx context.Context, messages []schemas.Message) err
 		}
 		records[i] = r
 	}
-	err := t.cl.ProduceSync(ctx, records...).FirstErr()
+	var err error
+	for _, r := range t.cl.ProduceSync(ctx, records...) {
+		if err == nil && r.Err != nil {
+			err = lacking(r.Err, r.Record.Topic)
+		}
+	}
 	if err == nil {
 		if err = t.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
 			return t.failed(messages, "commit", err)
@@ -103,4 +112,13 @@ func (t *Transactor) failed(messages []schemas.Message, what string, err error) 
 func fenced(err error) bool {
 	return errors.Is(err, kerr.ProducerFenced) || errors.Is(err, kerr.InvalidProducerEpoch) || errors.Is(err, kerr.TransactionalIDNotFound) ||
 		errors.Is(err, kerr.InvalidProducerIDMapping) || errors.Is(err, kerr.UnknownProducerID)
+}
+
+// lacking says which ACL is missing where that is why producing to a topic has failed. Who may write to
+// no topic at all may not even begin to produce.
+func lacking(err error, topic string) error {
+	if errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, kerr.ClusterAuthorizationFailed) {
+		return &link.ForbiddenError{Operation: "Write", Kind: "topic", Names: []string{topic}, Err: err}
+	}
+	return err
 }
