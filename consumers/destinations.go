@@ -415,7 +415,7 @@ func reasonOf(w *wait, f found) string {
 	case w.fault == noPartition:
 		return fmt.Sprintf("topic %s has fewer partitions than its requests; %s adds them", topic, apply)
 	case w.fault == forbidden:
-		return fmt.Sprintf("Kafka forbids writing to topic %s; allow this worker's user the operation WRITE on it", topic)
+		return lacking(kerr.TopicAuthorizationFailed, onTopics("Write", topic)).Error()
 	case w.fault == tooLarge && f.limit > 0:
 		return fmt.Sprintf("topic %s takes no message of that size: its max.message.bytes is %d; %s sets what is needed", topic, f.limit, apply)
 	case w.fault == tooLarge:

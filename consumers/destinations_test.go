@@ -291,7 +291,7 @@ func TestWhateverADestinationAnswers(t *testing.T) {
 		all  bool // partitions of the topic wait
 		says string
 	}{
-		"forbidden":          {kerr.TopicAuthorizationFailed, true, "Kafka forbids writing to topic results.broken; allow this worker's user the operation WRITE on it"},
+		"forbidden":          {kerr.TopicAuthorizationFailed, true, "this user lacks the ACL Write on topic results.broken: "},
 		"replicas away":      {kerr.NotEnoughReplicas, false, ""},
 		"replicas fell away": {kerr.NotEnoughReplicasAfterAppend, false, ""},
 		"no leader":          {kerr.LeaderNotAvailable, false, ""},

@@ -74,8 +74,8 @@ func TestCheckShowsNoSecret(t *testing.T) {
 		"registry with a user":   {"registry: {url: 'http://canary:canary@host'}", "registry.url: it holds a user"},
 		"registry of odd scheme": {"registry: {url: 'ftp://host/canary', password: canary}", `"ftp://host/…" does not begin with http:// or https://`},
 		"broken registry":        {"registry: {url: 'http://canary:canary@[::1'}", "registry.url: not a URL"},
-		"ClickHouse as a URL":    {"clickhouse: {addr: ['http://canary:canary@host:8123/?canary']}", `clickhouse.addr: "http://…@host:8123/…" is not host:port`},
-		"ClickHouse with a user": {"clickhouse: {addr: ['canary:canary@host:8123']}", `clickhouse.addr: "…@host:8123" is not host:port`},
+		"ClickHouse as a URL":    {"clickhouse: {addr: ['http://canary:canary@host:8123/?canary']}", `clickhouse.addr: "http://…@host:8123/…" names a user`},
+		"ClickHouse with a user": {"clickhouse: {addr: ['canary:canary@host:8123']}", `clickhouse.addr: "…@host:8123" is neither host:port nor a URL`},
 		"brokers with a user":    {"kafka: {brokers: ['canary@host:9092']}", `kafka.brokers: "…@host:9092" is not host:port`},
 		"password of a type":     {"clickhouse: {password: [canary]}", "clickhouse.password"},
 	} {

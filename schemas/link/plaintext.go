@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/rs/zerolog"
+
+	"github.com/millrace/millrace/schemas"
 )
 
 // warned has the services of WarnPlainText that the log has been told of.
@@ -28,7 +30,7 @@ func WarnPlainText(log zerolog.Logger, service, key string, credentials bool, ad
 		if credentials {
 			message = "the password or token travels in plain text, and whoever listens on the way can use it: TLS is off"
 		}
-		log.Warn().Str("service", service).Str("address", addr).Str("key", key).Msg(message)
+		log.Warn().Str("service", service).Str("address", schemas.PublicAddress(addr)).Str("key", key).Msg(message)
 		return
 	}
 }
