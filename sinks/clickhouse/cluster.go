@@ -375,10 +375,10 @@ func (c *Client) checkReplicated(ctx context.Context, t *topology) error {
 		replicated := strings.HasPrefix(table.Engine, "Replicated") || strings.HasPrefix(table.Engine, "Shared")
 		switch {
 		case c.storage.Cluster != "" && !replicated:
-			return fmt.Errorf("clickhouse.cluster is %s, and table %s is there and is no replicated one (%s): give clickhouse.database another name, into which the log is stored again, or convert the tables, by the steps in deploy/README.md",
+			return fmt.Errorf("clickhouse.cluster is %s, and table %s is there and is no replicated one (%s): give clickhouse.database and recorder.group other names, so that what Kafka has is stored there, and bring older rows there by the steps in deploy/README.md, ClickHouse: clusters",
 				c.storage.Cluster, c.qualified(table.Name), table.Engine)
 		case c.storage.Cluster != "" && isObservations(table.Name) && t.layout.Sharded:
-			return fmt.Errorf("cluster %s has several shards, and the tables of database %s were made for one: give clickhouse.database another name", c.storage.Cluster, c.storage.Database)
+			return fmt.Errorf("cluster %s has several shards, and the tables of database %s were made for one: give clickhouse.database and recorder.group other names, so that what Kafka has is stored there, and bring older rows there by the steps in deploy/README.md, ClickHouse: clusters", c.storage.Cluster, c.storage.Database)
 		case c.storage.Cluster == "" && strings.HasPrefix(table.Engine, "Replicated"):
 			c.plain.Do(func() {
 				c.log.Warn().Str("table", table.Name).Msg("tables are replicated, and clickhouse.cluster is not set: new tables are made on one server alone, and what replicas need is not sent")
