@@ -110,7 +110,7 @@ func (c *Client) told(err error) error {
 			}
 		}
 		if advice := c.advice(e); advice != "" {
-			return fmt.Errorf("%w; %s", err, advice)
+			return fmt.Errorf("%w; %s", e, advice) // without the driver's own words
 		}
 		return err
 	}
