@@ -166,6 +166,15 @@ func (c *Client) Ping(ctx context.Context) error {
 // Database returns the name of the database, which needs no quoting.
 func (c *Client) Database() string { return c.storage.Database }
 
+// HasDatabase tells whether the database is there, as far as the user may see it.
+func (c *Client) HasDatabase(ctx context.Context) (bool, error) {
+	var rows []struct {
+		N uint64 `ch:"n"`
+	}
+	err := c.askFirst(ctx, &rows, "SELECT count() AS n FROM system.databases WHERE name = ?", c.storage.Database)
+	return len(rows) == 1 && rows[0].N > 0, err
+}
+
 // Exec runs a statement that returns no rows. Arguments fill "?" or {name:Type}.
 func (c *Client) Exec(ctx context.Context, statement string, args ...any) error {
 	if err := c.conn.Exec(ctx, statement, args...); err != nil {
