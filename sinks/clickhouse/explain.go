@@ -30,7 +30,7 @@ func explainHTTP(err error) error {
 // withoutAddress leaves out an address in front of an error, which the caller names.
 func withoutAddress(err error) error {
 	if e, ok := errors.AsType[*link.TLSError](err); ok {
-		return addressless{e, strings.TrimPrefix(err.Error(), e.Addr+": ")}
+		return addressless{err, strings.TrimPrefix(err.Error(), e.Addr+": ")}
 	}
 	return err
 }
