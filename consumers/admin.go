@@ -380,11 +380,11 @@ func (a *Admin) ended(ctx context.Context, topic string) (map[int32]Span, error)
 func (a *Admin) spans(ctx context.Context, topic string, list func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error)) (map[int32]Span, error) {
 	starts, err := whole(a.adm.ListStartOffsets(ctx, topic))
 	if err != nil {
-		return nil, fmt.Errorf("list start offsets: %w", lacking(err, onTopics("Describe", topic)))
+		return nil, unlisted("start", topic, err)
 	}
 	ends, err := whole(list(ctx, topic))
 	if err != nil {
-		return nil, fmt.Errorf("list end offsets: %w", lacking(err, onTopics("Describe", topic)))
+		return nil, unlisted("end", topic, err)
 	}
 	spans := map[int32]Span{}
 	ends.Each(func(end kadm.ListedOffset) {
@@ -392,6 +392,14 @@ func (a *Admin) spans(ctx context.Context, topic string, list func(ctx context.C
 		spans[end.Partition] = Span{start.Offset, end.Offset}
 	})
 	return spans, nil
+}
+
+// unlisted says why the start or end offsets of a topic could not be listed.
+func unlisted(which, topic string, err error) error {
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return fmt.Errorf("topic %s does not exist; `millrace topics apply` makes it: %w", topic, err)
+	}
+	return fmt.Errorf("list %s offsets: %w", which, lacking(err, onTopics("Describe", topic)))
 }
 
 // whole returns what a call of kadm has answered, and the errors that the answer holds as errors

@@ -318,5 +318,6 @@ func TestAsk(t *testing.T) {
 	require.ErrorContains(t, err, "1 of 1 requests were not answered")
 	missing, stop := context.WithTimeout(t.Context(), 600*time.Millisecond)
 	defer stop()
-	require.ErrorContains(t, f.admin.Ask(missing, requests, nil, []string{f.id + ".nowhere"}, nil), "nowhere")
+	require.ErrorContains(t, f.admin.Ask(missing, requests, nil, []string{f.id + ".nowhere"}, nil), "topics ["+f.id+".nowhere] do not exist; `millrace topics apply` makes")
+	require.ErrorContains(t, f.admin.Read(t.Context(), f.id+".nowhere", nil), "topic "+f.id+".nowhere does not exist; `millrace topics apply` makes it")
 }

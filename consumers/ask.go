@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millrace/millrace/schemas"
@@ -97,9 +99,23 @@ func (a *Admin) awaitTopics(ctx context.Context, topics []string) (kadm.ListedOf
 			return nil, refused // it may be waited for, but not by people
 		}
 		if sleep(ctx, 250*time.Millisecond) != nil {
-			return nil, fmt.Errorf("topics %v on %v: %w (%w); `millrace topics apply` makes the topics of the models in the repository", topics, a.conn.Brokers, err, context.Cause(ctx))
+			if gone := absent(ends); len(gone) > 0 {
+				return nil, fmt.Errorf("topics %v do not exist; `millrace topics apply` makes those of the models in the repository: %w", gone, err)
+			}
+			return nil, fmt.Errorf("reach Kafka at %v: %w", a.conn.Brokers, err)
 		}
 	}
+}
+
+// absent returns the topics that were asked for and that no broker knows, in order.
+func absent(offsets kadm.ListedOffsets) (topics []string) {
+	offsets.Each(func(o kadm.ListedOffset) {
+		if errors.Is(o.Err, kerr.UnknownTopicOrPartition) && !slices.Contains(topics, o.Topic) {
+			topics = append(topics, o.Topic)
+		}
+	})
+	slices.Sort(topics)
+	return topics
 }
 
 // requestID returns the request id that a request's own field names, "" if none.

@@ -332,7 +332,16 @@ func actors(hook *receiver) []actor {
 			s.event(1, "")
 			s.send(schemas.Receiver{Subscription: "hook", Address: schemas.PublicAddress(hook.URL), At: time.Now()}.Message(s.cfg.Topics.Control))
 			hook.answers(http.StatusBadRequest)
-		}, func(s *securedKafka) bool { return s.lag("millrace-alerts-hook", s.cfg.Topics.Events) == 0 }),
+		}, func(s *securedKafka) bool {
+			return s.lag("millrace-alerts-hook", s.cfg.Topics.Events) == 0 && s.count("SELECT count() FROM millrace.windows WHERE job = 'drift' AND verdict = 'breached'") > 0
+		}),
+		{"drift run", func(s *securedKafka, cfg config.Config, _ *logs) error {
+			again, err := operate.JudgeAgain(s.Context(), cfg, operate.JudgeOptions{Model: "fares"})
+			if err == nil && len(again.Windows) == 0 {
+				err = errors.New("no window was finished")
+			}
+			return err
+		}},
 		{"deadletters list", func(s *securedKafka, cfg config.Config, out *logs) error {
 			return operate.ListDeadLetters(s.Context(), cfg, operate.LetterFilter{}, out)
 		}},

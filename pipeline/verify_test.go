@@ -41,6 +41,14 @@ func (h *harness) requireEqual() {
 	require.True(h, report.Equal, text.String())
 }
 
+// Another database than the recorder's is named, and all rows are not called missing.
+func TestVerifyOfNoDatabase(t *testing.T) {
+	parallel(t)
+	h := newHarness(t, []catalogtest.Model{catalogtest.Fares})
+	_, err := operate.Verify(t.Context(), h.config("clickhouse.database=nowhere"), operate.VerifyOptions{Logger: h.log})
+	require.ErrorContains(t, err, "database nowhere (clickhouse.database) is not there")
+}
+
 // TestVerifyFindsWhatWasLostOrDoubledByHand removes and doubles rows, labels, dead letters,
 // events, minutes, parts and partitions at random, a hundred times in all. Each is found, by
 // its coordinates, and nothing else; the repair ends in equality, beside a recorder that runs.

@@ -65,7 +65,7 @@ func WithoutSecrets(environ []string) []string {
 	})
 }
 
-// CheckFiles reads the certificates, keys and secrets of Kafka and the Schema Registry that the
+// CheckFiles reads the certificates, keys and secrets of Kafka, the Schema Registry and ClickHouse that the
 // configuration names, and tells what is wrong with them, one error each, joined.
 func (c Config) CheckFiles() error {
 	secret := func(key, path string) error {
@@ -84,5 +84,7 @@ func (c Config) CheckFiles() error {
 		secret("registry.password_file", c.Registry.PasswordFile),
 		secret("registry.oauth.client_secret_file", c.Registry.OAuth.ClientSecretFile),
 		c.Registry.OAuth.TLS.Dialer("registry.oauth.tls").Check(),
+		c.ClickHouse.TLS.Dialer("clickhouse.tls").Check(),
+		secret("clickhouse.password_file", c.ClickHouse.PasswordFile),
 	)
 }

@@ -39,12 +39,19 @@ func TestFilesOfAccessAreChecked(t *testing.T) {
 	cfg, err := Load("", nil, []string{
 		"kafka.tls.ca_file=" + empty, "kafka.sasl.mechanism=PLAIN", "kafka.sasl.username=me", "kafka.sasl.password_file=" + empty,
 		"registry.url=https://x", "registry.username=me", "registry.password_file=" + dir,
+		"clickhouse.tls.ca_file=" + empty, "clickhouse.password_file=" + filepath.Join(dir, "nowhere"),
 	})
 	require.NoError(t, err)
 	err = cfg.CheckFiles()
-	for _, want := range []string{"kafka.tls.ca_file: " + empty + " is empty", "kafka.sasl.password_file: " + empty + ": empty", "registry.password_file: " + dir + " is a directory"} {
+	for _, want := range []string{
+		"clickhouse.tls.ca_file: " + empty + " is empty", "clickhouse.password_file: stat " + filepath.Join(dir, "nowhere"),
+		"kafka.tls.ca_file: " + empty + " is empty", "kafka.sasl.password_file: " + empty + ": empty", "registry.password_file: " + dir + " is a directory",
+	} {
 		require.ErrorContains(t, err, want)
 	}
+	cfg, err = Load("", nil, []string{"kafka.tls.cert_file=" + empty})
+	require.ErrorContains(t, err, "kafka.tls.key_file: missing")
+	require.NoError(t, cfg.CheckFiles(), "it is said once")
 }
 
 // A process that tries a graph has no secrets.

@@ -21,7 +21,7 @@ func Predict(ctx context.Context, cfg config.Config, model string, requests [][]
 	if c := cfg.Worker.Codec(model); c != codec.JSON {
 		return fmt.Errorf("predict sends JSON, and worker.codecs says that requests of %s are %s: send those by a Kafka client", model, c)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s; is a worker running? (`millrace run`)", timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s; is a worker running (`millrace run`), and what does its /readyz say?", timeout))
 	defer cancel()
 	return withAdmin(cfg, func(admin *consumers.Admin) error {
 		var refused []error

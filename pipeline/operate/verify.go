@@ -2,6 +2,7 @@ package operate
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/rs/zerolog"
@@ -30,6 +31,11 @@ func Verify(ctx context.Context, cfg config.Config, o VerifyOptions) (report *ve
 		return nil, err
 	}
 	defer tables.Close()
+	if there, err := tables.HasDatabase(ctx); err != nil {
+		return nil, err
+	} else if !there && !o.Repair { // a repair makes it
+		return nil, fmt.Errorf("database %s (clickhouse.database) is not there, or this user may not see it; a recorder makes it", tables.Database())
+	}
 	o.Answers = true
 	err = withAdmin(cfg, func(admin *consumers.Admin) error {
 		sources := verify.SourcesOf(cfg, admin, tables, o.Logger)

@@ -166,10 +166,19 @@ func (c *Client) Ping(ctx context.Context) error {
 // Database returns the name of the database, which needs no quoting.
 func (c *Client) Database() string { return c.storage.Database }
 
+// HasDatabase tells whether the database is there, as far as the user may see it.
+func (c *Client) HasDatabase(ctx context.Context) (bool, error) {
+	var rows []struct {
+		N uint64 `ch:"n"`
+	}
+	err := c.askFirst(ctx, &rows, "SELECT count() AS n FROM system.databases WHERE name = ?", c.storage.Database)
+	return len(rows) == 1 && rows[0].N > 0, err
+}
+
 // Exec runs a statement that returns no rows. Arguments fill "?" or {name:Type}.
 func (c *Client) Exec(ctx context.Context, statement string, args ...any) error {
 	if err := c.conn.Exec(ctx, statement, args...); err != nil {
-		return fmt.Errorf("%s: %w", firstLine(statement), c.told(err))
+		return about(statement, c.told(err))
 	}
 	return nil
 }
@@ -181,7 +190,7 @@ func (c *Client) Select(ctx context.Context, dest any, query string, args ...any
 		return err
 	}
 	if err := c.conn.Select(c.sequential(ctx), dest, query, args...); err != nil {
-		return fmt.Errorf("%s: %w", firstLine(query), c.told(err))
+		return about(query, c.told(err))
 	}
 	return nil
 }
@@ -197,7 +206,7 @@ func (c *Client) QueryArrow(ctx context.Context, query string) (io.ReadCloser, e
 	}))
 	stream, err := c.conn.QueryFormat(ctx, "ArrowStream", query)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", firstLine(query), c.told(err))
+		return nil, about(query, c.told(err))
 	}
 	return stream, nil
 }
@@ -349,6 +358,19 @@ func (c *Client) modelLock(model string) *sync.RWMutex {
 		c.locks[model] = l
 	}
 	return l
+}
+
+// about names the statement that an error is of, unless no server has looked at it: none was reached,
+// or none let the user in.
+func about(statement string, err error) error {
+	switch exceptionCode(err) {
+	case codeUnknownUser, codeWrongPassword, codeRequiredPassword, codeAuthentication:
+		return err
+	}
+	if errors.As(err, new(unreached)) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", firstLine(statement), err)
 }
 
 // firstLine names a statement in an error.

@@ -1,6 +1,7 @@
 package clickhouse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -118,7 +119,7 @@ func (c *Client) discover(ctx context.Context, t *topology) error {
 	a := about[0]
 	if a.Shards == 0 {
 		slices.Sort(a.Others)
-		return fmt.Errorf("the server knows no cluster %s; there are: %s", c.storage.Cluster, strings.Join(a.Others, ", "))
+		return fmt.Errorf("the server knows no cluster %s; there are: %s", c.storage.Cluster, cmp.Or(strings.Join(a.Others, ", "), "none"))
 	}
 	t.layout.Sharded, t.layout.Replicating, t.layout.Shared = a.Shards > 1, a.Engine == "Replicated", a.Engine == "Shared"
 	switch {
@@ -137,7 +138,7 @@ func (c *Client) discover(ctx context.Context, t *topology) error {
 func (c *Client) askFirst(ctx context.Context, dest any, query string, args ...any) error {
 	return within(ctx, c.answerTimeout, func(ctx context.Context) error {
 		if err := c.conn.Select(ctx, dest, query, args...); err != nil {
-			return fmt.Errorf("%s: %w", firstLine(query), c.told(err))
+			return about(query, c.told(err))
 		}
 		return nil
 	})
@@ -302,7 +303,7 @@ func (s Site) Ask(ctx context.Context, dest any, query string, args ...any) erro
 // Select runs a query; see Client.Select.
 func (s Site) Select(ctx context.Context, dest any, query string, args ...any) error {
 	if err := s.failed(s.conn.Select(s.client.sequential(ctx), dest, query, args...)); err != nil {
-		return fmt.Errorf("%s: %w", firstLine(query), err)
+		return about(query, err)
 	}
 	return nil
 }
@@ -310,7 +311,7 @@ func (s Site) Select(ctx context.Context, dest any, query string, args ...any) e
 // Exec runs a statement that returns no rows; see Client.Exec.
 func (s Site) Exec(ctx context.Context, statement string, args ...any) error {
 	if err := s.failed(s.conn.Exec(ctx, statement, args...)); err != nil {
-		return fmt.Errorf("%s: %w", firstLine(statement), err)
+		return about(statement, err)
 	}
 	return nil
 }
@@ -375,10 +376,10 @@ func (c *Client) checkReplicated(ctx context.Context, t *topology) error {
 		replicated := strings.HasPrefix(table.Engine, "Replicated") || strings.HasPrefix(table.Engine, "Shared")
 		switch {
 		case c.storage.Cluster != "" && !replicated:
-			return fmt.Errorf("clickhouse.cluster is %s, and table %s is there and is no replicated one (%s): give clickhouse.database another name, into which the log is stored again, or convert the tables, by the steps in deploy/README.md",
+			return fmt.Errorf("clickhouse.cluster is %s, and table %s is there and is no replicated one (%s): give clickhouse.database and recorder.group other names, so that what Kafka has is stored there, and bring older rows there by the steps in deploy/README.md, ClickHouse: clusters",
 				c.storage.Cluster, c.qualified(table.Name), table.Engine)
 		case c.storage.Cluster != "" && isObservations(table.Name) && t.layout.Sharded:
-			return fmt.Errorf("cluster %s has several shards, and the tables of database %s were made for one: give clickhouse.database another name", c.storage.Cluster, c.storage.Database)
+			return fmt.Errorf("cluster %s has several shards, and the tables of database %s were made for one: give clickhouse.database and recorder.group other names, so that what Kafka has is stored there, and bring older rows there by the steps in deploy/README.md, ClickHouse: clusters", c.storage.Cluster, c.storage.Database)
 		case c.storage.Cluster == "" && strings.HasPrefix(table.Engine, "Replicated"):
 			c.plain.Do(func() {
 				c.log.Warn().Str("table", table.Name).Msg("tables are replicated, and clickhouse.cluster is not set: new tables are made on one server alone, and what replicas need is not sent")

@@ -30,7 +30,7 @@ func explainHTTP(err error) error {
 // withoutAddress leaves out an address in front of an error, which the caller names.
 func withoutAddress(err error) error {
 	if e, ok := errors.AsType[*link.TLSError](err); ok {
-		return addressless{e, strings.TrimPrefix(err.Error(), e.Addr+": ")}
+		return addressless{err, strings.TrimPrefix(err.Error(), e.Addr+": ")}
 	}
 	return err
 }
@@ -110,7 +110,7 @@ func (c *Client) told(err error) error {
 			}
 		}
 		if advice := c.advice(e); advice != "" {
-			return fmt.Errorf("%w; %s", err, advice)
+			return fmt.Errorf("%w; %s", e, advice) // without the driver's own words
 		}
 		return err
 	}
