@@ -110,7 +110,11 @@ func (f *ipcField) readType() bool {
 		}
 	case arrowipc.FixedSizeBinary:
 		f.kind = kindText
+		uuid := f.Extension == "arrow.uuid" && f.width == 16
 		f.put = func(b *builder, v []byte) bool {
+			if uuid {
+				return b.appendText(appendUUID(nil, v)) == nil
+			}
 			return b.appendText(fmt.Appendf(nil, "%x", v)) == nil
 		}
 		return f.width > 0 && f.width <= 1<<20

@@ -79,6 +79,24 @@ func TestDurationsOfParquet(t *testing.T) {
 	}
 }
 
+// Bytes that are UUIDs by their extension type are written as in Parquet.
+func TestUUIDsOfArrow(t *testing.T) {
+	bytes16 := &arrow.FixedSizeBinaryType{ByteWidth: 16}
+	schema := arrow.NewSchema([]arrow.Field{
+		{Name: "a", Type: bytes16, Metadata: arrow.NewMetadata([]string{"x", "ARROW:extension:name"}, []string{"y", "arrow.uuid"})},
+		{Name: "b", Type: bytes16},
+	}, nil)
+	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
+	defer b.Release()
+	for i := range 2 {
+		b.Field(i).(*array.FixedSizeBinaryBuilder).Append([]byte("0123456789abcdef"))
+	}
+	record := b.NewRecord()
+	defer record.Release()
+	require.Equal(t, "a utf8: \"30313233-3435-3637-3839-616263646566\"\nb utf8: \"30313233343536373839616263646566\"\n",
+		describe(t, open(t, writeRecord(t, "a.arrow", record), dataset.Options{})))
+}
+
 // A name is one word of a list of a command line.
 func TestOptionWord(t *testing.T) {
 	for name, want := range map[string]string{"a": "a", "a b": "'a b'", "a,b": `'"a,b"'`, `say "x"`: `'"say ""x"""'`, "it's": `'it'\''s'`, "größe": "größe"} {
