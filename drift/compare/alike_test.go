@@ -1,6 +1,7 @@
 package compare_test
 
 import (
+	"fmt"
 	"math"
 	"testing"
 
@@ -47,4 +48,16 @@ func TestInfiniteValuesStandInTheHeadline(t *testing.T) {
 	}
 	r := run(t, newTable(t, "a", namedColumn{"x", x}), newTable(t, "b", namedColumn{"x", y}), compare.Options{})
 	require.Contains(t, table(t, r, false, 0), "Not part of this verdict: infinite values of x 0 % → 20 %.")
+}
+
+// What only Go's literals may have makes no number of a text: 1_2 is not 12.
+func TestNumbersOfGoAreTexts(t *testing.T) {
+	ids, texts := make([]float64, 100), make([]string, 100)
+	for _, format := range []string{"1_%02d", "0x1p%02d"} {
+		for i := range ids {
+			ids[i], texts[i] = float64(100+i), fmt.Sprintf(format, i)
+		}
+		_, err := compare.Compare(t.Context(), newTable(t, "a", namedColumn{"id", ids}), newTable(t, "b", namedColumn{"id", texts}), compare.Options{})
+		require.ErrorContains(t, err, `not compared: column "id" holds numbers in a and text such as "`+texts[0])
+	}
 }
