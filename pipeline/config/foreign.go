@@ -2,7 +2,7 @@ package config
 
 // foreignKeys are the names that other clients of Kafka and ClickHouse have for what is configured
 // here, with a point between words, and what to write instead.
-var foreignKeys = map[string]string{
+var foreignKeys = map[string]string{ //nolint:gosec // names of keys, and no secrets
 	"kafka.bootstrap.servers":                     "kafka.brokers, a list",
 	"kafka.bootstrap.server":                      "kafka.brokers, a list",
 	"kafka.metadata.broker.list":                  "kafka.brokers, a list",
