@@ -277,7 +277,7 @@ func entries(node ast.Node) ([]*ast.MappingValueNode, bool) {
 	}
 }
 
-// described says what a node is.
+// described says what a node is. Of what may be an address it shows no more than PublicAddress does.
 func described(node ast.Node) string {
 	switch n := node.(type) {
 	case *ast.SequenceNode:
@@ -290,6 +290,9 @@ func described(node ast.Node) string {
 		return "nothing"
 	default:
 		text := n.GetToken().Value
+		if strings.Contains(text, "://") || strings.ContainsAny(text, "@?") {
+			text = PublicAddress(text)
+		}
 		if len(text) > 80 {
 			text = text[:80] + "…"
 		}
@@ -341,6 +344,9 @@ func conform(node ast.Node, t reflect.Type, key string) (ast.Node, error) {
 		return node, conformMapping(node, t, key)
 	case reflect.Slice, reflect.Array:
 		list, ok := node.(*ast.SequenceNode)
+		if !ok && scalar(node) && t.Elem().Kind() == reflect.String {
+			return nil, yamlErrorAt(node.GetToken(), "%s: a list is expected, got %s: write [ ] around it, and commas between several", key, described(node))
+		}
 		if !ok {
 			return nil, wrongYAML(node, key, "a list")
 		}

@@ -355,7 +355,7 @@ func (s *side) number(a arrow.Array, i int, text func(int) string) float64 {
 		return math.NaN()
 	}
 	v, err := strconv.ParseFloat(given, 64)
-	if err != nil && !math.IsInf(v, 0) {
+	if err != nil && !math.IsInf(v, 0) || strings.ContainsAny(given, "_xX") { // which Go's literals may have: 1_2 is not 12
 		s.typeError(given)
 		return math.NaN()
 	}

@@ -218,12 +218,20 @@ func (e *engine) plan() error {
 			e.note("only the %s has %s: not compared", side, listed(only[i]))
 		}
 	}
+	same := lookAlike(only[0], only[1])
+	if same != "" {
+		same += ": rename one, and the columns are compared"
+		e.note("%s", same)
+	}
 	if !slices.ContainsFunc(e.plans, func(p *plan) bool { return p.skip == "" || p.doubtful }) {
 		if len(e.plans) > 0 {
 			return e.noneLeft()
 		}
-		return fmt.Errorf("%s and %s have no column to compare: the first has %s, the second %s",
-			e.tables[0].source.Name(), e.tables[1].source.Name(), listed(names[0]), listed(names[1]))
+		if same != "" {
+			same = "; " + same
+		}
+		return fmt.Errorf("%s and %s have no column to compare: the first has %s, the second %s%s",
+			e.tables[0].source.Name(), e.tables[1].source.Name(), listed(names[0]), listed(names[1]), same)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/millrace/millrace/drift/dataset"
 	"github.com/millrace/millrace/drift/stattest"
 )
 
@@ -90,7 +91,7 @@ func (o *checked) judge(p pair, kind string) judged {
 				return v
 			}
 			if exact {
-				note("column %q has numbers of more digits than a 64-bit float holds (integers beyond 2^53), of which neighbours are compared as one number; --categorical %s tells them apart", c.Column, c.Column)
+				note("column %q has numbers of more digits than a 64-bit float holds (integers beyond 2^53), of which neighbours are compared as one number; --categorical %s tells them apart", c.Column, dataset.OptionWord(c.Column))
 			} else {
 				note("column %q has numbers of more digits than a 64-bit float holds (integers beyond 2^53) on one side, and 64-bit floats on the other: neighbours are compared as one number", c.Column)
 			}
@@ -127,9 +128,9 @@ func (o *checked) judge(p pair, kind string) judged {
 				if !p.plan.reference.declared && !p.plan.current.declared { // codes that begin with zeros may be identifiers
 					v.left = LeftNumbers
 				}
-				note("column %q is left out: it holds %s; --categorical %s compares the texts", c.Column, spelled, c.Column)
+				note("column %q is left out: it holds %s; --categorical %s compares the texts", c.Column, spelled, dataset.OptionWord(c.Column))
 			} else {
-				note("column %q is left out: more than half of the reference's %s are different (an identifier or free text); --categorical %s compares it nevertheless", c.Column, what, c.Column)
+				note("column %q is left out: more than half of the reference's %s are different (an identifier or free text); --categorical %s compares it nevertheless", c.Column, what, dataset.OptionWord(c.Column))
 			}
 			return v
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/millrace/millrace/drift/dataset"
 )
 
 // doubts tells whether a column of which the sides are of different types is to be read again, as what
@@ -39,7 +41,7 @@ func (e *engine) mixed(p *plan, sides [2]*side) (notes []string) {
 	switch {
 	case r == c || !filled:
 	case p.textual && (r.number() || c.number()):
-		notes = append(notes, fmt.Sprintf("column %q holds %s: compared as text, in which 0870 is not 870; --numeric %s compares numbers", p.name, holds(classes), p.name))
+		notes = append(notes, fmt.Sprintf("column %q holds %s: compared as text, in which 0870 is not 870; --numeric %s compares numbers", p.name, holds(classes), dataset.OptionWord(p.name)))
 	case p.textual:
 		notes = append(notes, fmt.Sprintf("column %q holds %s: compared as text", p.name, holds(classes)))
 	case p.doubtful && p.as == classBoolean && (r.number() || c.number()):
@@ -80,6 +82,7 @@ func (e *engine) differ(p *plan, sides [2]*side, example string) string {
 		}
 		holds = append(holds, text)
 	}
+	option := dataset.OptionWord(p.name)
 	return fmt.Sprintf("column %q holds %s: compare it as text with --categorical %s, as numbers with --numeric %s, where what is no number is counted as a type error, or leave it out with --ignore %s",
-		p.name, strings.Join(holds, " and "), p.name, p.name, p.name)
+		p.name, strings.Join(holds, " and "), option, option, option)
 }

@@ -223,7 +223,7 @@ func (r *Result) beside() []string {
 		}
 		return what + strings.Join(names, ", ")
 	}
-	var together, apart, missing, out []string
+	var together, apart, missing, infinite, out []string
 	for i := range r.Multivariate {
 		if m := &r.Multivariate[i]; m.Drifted {
 			together = append(together, shownName(m.Method, 24))
@@ -237,8 +237,12 @@ func (r *Result) beside() []string {
 		}
 	}
 	for i := range r.Columns {
-		if c := &r.Columns[i]; c.missingMoved() {
+		c := &r.Columns[i]
+		if c.missingMoved() {
 			missing = append(missing, shownName(c.Column, 24)+" "+missingShares(c))
+		}
+		if before, after := c.infiniteShares(); math.Abs(after-before) >= leastMoved {
+			infinite = append(infinite, fmt.Sprintf("%s %s → %s", shownName(c.Column, 24), formatShare(before), formatShare(after)))
 		}
 	}
 	if len(together) > 0 {
@@ -249,6 +253,9 @@ func (r *Result) beside() []string {
 	}
 	if len(missing) > 0 {
 		out = append(out, list("missing values of ", missing))
+	}
+	if len(infinite) > 0 {
+		out = append(out, list("infinite values of ", infinite))
 	}
 	return out
 }
@@ -262,8 +269,17 @@ func (m Metric) apart() bool {
 // missingMoved says that the share of missing values changed by so much that it is told beside
 // a verdict, which is of the values that are there.
 func (c *Column) missingMoved() bool {
-	const least = 0.05
-	return math.Abs(share(c.MissingCurrent, c.NCurrent)-share(c.MissingReference, c.NReference)) >= least
+	return math.Abs(share(c.MissingCurrent, c.NCurrent)-share(c.MissingReference, c.NReference)) >= leastMoved
+}
+
+// leastMoved is a change of the share of rows without a finite value that is told beside a verdict.
+const leastMoved = 0.05
+
+// infiniteShares are the shares of the rows of each side whose value is infinite, which no verdict looks at.
+func (c *Column) infiniteShares() (before, after float64) {
+	q := c.DataQuality
+	of := func(infinite, n, missing int64) float64 { return part(infinite, infinite+n+missing) }
+	return of(q.Reference.Infinite, c.NReference, c.MissingReference), of(q.Current.Infinite, c.NCurrent, c.MissingCurrent)
 }
 
 // verdictWord is a verdict as people read it.
@@ -351,6 +367,9 @@ func (c *Column) remarks() []string {
 	}
 	if len(q.VanishedCategories) > 0 {
 		out = append(out, "vanished categories "+categories(q.VanishedCategories, q.VanishedCategoriesTotal))
+		if same := lookAlike(q.VanishedCategories, q.NewCategories); same != "" {
+			out = append(out, same)
+		}
 	}
 	if q.OutOfRange > 0 {
 		add("%s (%s) outside the reference's range", count(q.OutOfRange, "current value"), formatShare(part(q.OutOfRange, c.NCurrent)))

@@ -50,6 +50,9 @@ func openArrow(t base, file *os.File, size int64) (Source, error) {
 			return nil, fmt.Errorf("its footer says that it has %d bytes, of a file of %d", footer, size)
 		}
 		in.at, in.end = 8, size-10-footer
+		if err := in.readFooter(footer); err != nil {
+			return nil, err
+		}
 	case binary.LittleEndian.Uint32(head[:]) != 0xffffffff:
 		return nil, errors.New("it is no Arrow IPC: it starts neither with ARROW1 nor with a message")
 	}

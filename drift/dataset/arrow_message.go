@@ -33,11 +33,50 @@ type ipcFile struct {
 	r       io.ReaderAt
 	at, end int64
 	buf     []byte
+	footer  *arrowipc.Footer // nil: messages follow each other
+	read    int              // messages of the footer, its schema included
+}
+
+// readFooter reads the footer of size bytes behind end, where no message begins at the start.
+func (f *ipcFile) readFooter(size int64) error {
+	var start [4]byte
+	if _, err := f.r.ReadAt(start[:], f.at); err != nil || size == 0 || size > maxMetadata || binary.LittleEndian.Uint32(start[:]) == 0xffffffff {
+		return err
+	}
+	buf := make([]byte, size)
+	if _, err := f.r.ReadAt(buf, f.end); err != nil {
+		return err
+	}
+	footer, err := arrowipc.ReadFooter(buf)
+	f.footer = &footer
+	return err
+}
+
+// seek goes to the next message that the footer names; false is behind the last one.
+func (f *ipcFile) seek() (bool, error) {
+	f.read++
+	if f.read-2 >= len(f.footer.Messages) {
+		return false, nil
+	}
+	f.at = f.footer.Messages[f.read-2]
+	if f.at < 8 || f.at >= f.end {
+		return false, errors.New("its footer names a message outside of it")
+	}
+	return true, nil
 }
 
 func (f *ipcFile) Close() error { return nil } // the source closes its file
 
 func (f *ipcFile) next() (*ipcMessage, error) {
+	if f.footer != nil {
+		if f.read == 0 {
+			f.read = 1
+			return &ipcMessage{Message: f.footer.Schema}, nil
+		}
+		if more, err := f.seek(); !more || err != nil {
+			return nil, err
+		}
+	}
 	if f.at >= f.end {
 		return nil, nil
 	}

@@ -69,8 +69,9 @@ func (f *ipcField) readType() bool {
 	case arrowipc.BinaryView, arrowipc.Utf8View:
 		f.kind, f.width = kindText, 16
 	case arrowipc.Int:
-		f.setInteger(f.width, t.Signed)
-		return slices.Contains([]int{8, 16, 32, 64}, t.Bits)
+		if slices.Contains([]int{8, 16, 32, 64}, t.Bits) { // Polars has 128
+			f.setInteger(f.width, t.Signed)
+		}
 	case arrowipc.Float:
 		switch t.Bits {
 		case 16:
@@ -109,7 +110,11 @@ func (f *ipcField) readType() bool {
 		}
 	case arrowipc.FixedSizeBinary:
 		f.kind = kindText
+		uuid := f.Extension == "arrow.uuid" && f.width == 16
 		f.put = func(b *builder, v []byte) bool {
+			if uuid {
+				return b.appendText(appendUUID(nil, v)) == nil
+			}
 			return b.appendText(fmt.Appendf(nil, "%x", v)) == nil
 		}
 		return f.width > 0 && f.width <= 1<<20

@@ -11,7 +11,6 @@ import (
 	"path"
 	"strings"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
 )
@@ -52,7 +51,7 @@ func decompressed(file *os.File, size int64, c compressionKind) (io.ReadCloser, 
 	r := io.NewSectionReader(file, 0, size)
 	switch c {
 	case compressionGzip:
-		return gzip.NewReader(r)
+		return newGzipReader(r)
 	case compressionZstd:
 		d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // Bounds of text formats.
@@ -78,6 +79,8 @@ type csvReader struct {
 	said      bool   // the file says the delimiter itself
 	blank     int    // lines since the last record
 	blanks    int    // lines between records
+	behind    int    // fields with text behind the closing quote
+	behindAt  int64  // line of the first of them
 }
 
 // newCSVReader returns a reader of b, whose first line may say the delimiter, as Excel reads and some
@@ -210,6 +213,14 @@ func (c *csvReader) quotedField(b []byte, at int) (field []byte, after int, err 
 		for after < len(b) && !c.stop[b[after]] { // as pandas, what follows the quote belongs to the field
 			after++
 		}
+		if after > end+1 {
+			if bytes.ContainsAny(b[at:end], "\r\n") { // else all lines to the next quote vanish into one value
+				return nil, -1, fmt.Errorf("line %d: a quote opens a value that goes on over lines, and behind the quote that closes it more text stands: one quote is too many, or missing (quotes within a value are doubled)", c.next)
+			}
+			if c.behind++; c.behind == 1 {
+				c.behindAt = c.next
+			}
+		}
 		if copied || after > end+1 {
 			c.arena = append(append(c.arena, b[from:end]...), b[end+1:after]...)
 			field = c.arena[kept:]
@@ -235,12 +246,24 @@ func (c *csvRows) row() ([]cell, error) {
 	}
 	if n := len(c.fields); n != len(c.names) {
 		more := ""
-		if n == len(c.names)+1 && len(c.fields[n-1].v) == 0 {
+		switch {
+		case n == len(c.names)+1 && len(c.fields[n-1].v) == 0:
 			more = ": it ends with a delimiter, and the first line does not"
+		case n == 1 && string(c.fields[0].v) == "\x1a":
+			more = ": it is the mark by which DOS ends files (Ctrl-Z): take it off"
+		case n > len(c.names) && c.begins(" \""):
+			more = ": a space stands before a quote, which then is none: take the spaces behind delimiters off"
+		case n > len(c.names) && c.begins("'"):
+			more = ": single quotes are no quotes: write double ones"
 		}
 		return nil, &raggedError{fmt.Sprintf("line %d has %s, and the first has %d%s", c.line, fieldCount(n), len(c.names), more), c.names[0]}
 	}
 	return c.fields, nil
+}
+
+// begins tells whether any field without quotes begins so.
+func (c *csvReader) begins(with string) bool {
+	return slices.ContainsFunc(c.fields, func(f cell) bool { return f.form == cellWord && bytes.HasPrefix(f.v, []byte(with)) })
 }
 
 func fieldCount(n int) string {

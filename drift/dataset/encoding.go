@@ -97,7 +97,7 @@ func (s *textSource) checker(name string) func(line int64, text []byte) error {
 			at = firstInvalid(text)
 			return fmt.Errorf("line %d is not UTF-8: the byte 0x%x is none of it; say what the file is by --encoding, such as windows-1252", lineAt(line, text, at), text[at])
 		}
-		return fmt.Errorf("line %d holds a byte of zero, which no text has: if it is UTF-16 without a mark, say so by --encoding utf-16le or utf-16be", lineAt(line, text, at))
+		return fmt.Errorf("line %d holds a byte of zero, which no text has: it is UTF-16 without a mark (--encoding utf-16le or utf-16be), or was cut or filled up when it was written", lineAt(line, text, at))
 	}
 }
 

@@ -103,6 +103,12 @@ func TestTextsAsTheyAre(t *testing.T) {
 		"times beside commas":       {"a.csv", "a;b\n2024-01-01 00:00:00.5;1,5\n", comma, "a timestamp: 1704067200500000\nb float64: 1.5\n"},
 		"units":                     {"a.csv", "a,b,c\n5 %,€1.50,(2)\n-6%,2 EUR,-$3\n", dataset.Options{Types: map[string]arrow.DataType{"a": dataset.Float64, "b": dataset.Float64, "c": dataset.Int64}}, "a float64: 5 -6\nb float64: 1.5 2\nc int64: -2 -3\n"},
 		"large beside fractions":    {"a.csv", "a\n9007199254740993\n1.5\n", dataset.Options{}, "a float64: 9.007199254740992e+15 1.5\n"},
+		"gzip of two members":       {"a.csv.gz", gzipped("a,b\n1,x\n") + gzipped("2,y\n"), dataset.Options{}, rows},
+		"gzip filled up with zeros": {"a.csv.gz", gzipped("a,b\n1,x\n2,y\n") + strings.Repeat("\x00", 300), dataset.Options{}, rows},
+		"JSON by another name":      {"a.csv", `{"a":1,"b":"x"}` + "\n" + `{"a":2,"b":"y"}`, dataset.Options{}, rows},
+		"a leap second":             {"a.csv", "a\n2016-12-31T23:59:60Z\n2017-01-01T00:00:00Z\n", dataset.Options{}, "a timestamp: 1483228800000000 1483228800000000\n"},
+		"the end of a day":          {"a.csv", "a\n2016-12-31 24:00\n2017-01-01 00:00\n", dataset.Options{}, "a timestamp: 1483228800000000 1483228800000000\n"},
+		"no such times":             {"a.csv", "a,b\n2016-12-31 24:01,2016-12-31 23:58:60\n", dataset.Options{}, "a utf8: \"2016-12-31 24:01\"\nb utf8: \"2016-12-31 23:58:60\"\n"},
 		"booleans in all spellings": {"a.csv", "a,b\nTrue,TRUE\nfalse,False\n", dataset.Options{}, "a bool: true false\nb bool: true false\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,12 +129,20 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		"latin1 JSON":              {"a.jsonl", "{\"a\":1}\n{\"a\":\"\xf6\"}\n", dataset.Options{}, "line 2 is not UTF-8: the byte 0xf6 is none of it; say what the file is by --encoding, such as windows-1252"},
 		"latin1 array":             {"a.json", "[\n{\"a\":1},\n{\"a\":\n\"\xf6\"}]", dataset.Options{}, "line 4 is not UTF-8: the byte 0xf6 is none of it; say what the file is by --encoding, such as windows-1252"},
 		"latin1 columns":           {"a.json", "{\"a\":{\"0\":\n\"\xf6\"}}", dataset.Options{}, "line 2 is not UTF-8: the byte 0xf6 is none of it; say what the file is by --encoding, such as windows-1252"},
-		"zeros":                    {"a.csv", "a\n1\n\x00\n", dataset.Options{}, "line 3 holds a byte of zero, which no text has: if it is UTF-16 without a mark, say so by --encoding utf-16le or utf-16be"},
+		"zeros":                    {"a.csv", "a\n1\n\x00\n", dataset.Options{}, "line 3 holds a byte of zero, which no text has: it is UTF-16 without a mark (--encoding utf-16le or utf-16be), or was cut or filled up when it was written"},
 		"another encoding":         {"a.csv", "a\n1\n\x81\xff\n", dataset.Options{Encoding: "shift_jis"}, "line 3 has bytes that are none of the encoding shift_jis"},
 		"no encoding":              {"a.csv", "a\n1\n", dataset.Options{Encoding: "klingon"}, `unknown encoding "klingon": want a name such as windows-1252, iso-8859-15, utf-16le, shift_jis or gb18030`},
 		"tabs":                     {"a.csv", "a\tb\n1\t2\n", dataset.Options{}, `its only column is called "a\tb": its lines look like values with '\t' between them: --delimiter '\t', or --delimiter , where that is right`},
 		"a comment":                {"a.csv", "# May\na,b\n1,2\n", dataset.Options{}, `line 2 has 2 fields, and the first has 1: is its first line, "# May", the header? Take off what stands before it`},
 		"delimiters at the end":    {"a.csv", "a,b\n1,2,\n", dataset.Options{}, "line 2 has 3 fields, and the first has 2: it ends with a delimiter, and the first line does not"},
+		"spaces before quotes":     {"a.csv", "a, b\n1, \"x,y\"\n", dataset.Options{}, "line 2 has 3 fields, and the first has 2: a space stands before a quote, which then is none: take the spaces behind delimiters off"},
+		"single quotes":            {"a.csv", "a,b\n1,'x,y'\n", dataset.Options{}, "line 2 has 3 fields, and the first has 2: single quotes are no quotes: write double ones"},
+		"an end of DOS":            {"a.csv", "a,b\n1,2\n\x1a", dataset.Options{}, "line 3 has 1 field, and the first has 2: it is the mark by which DOS ends files (Ctrl-Z): take it off"},
+		"a quote too few":          {"a.csv", "a,b\n\"1,x\n2,y\n\"3,z\"\n", dataset.Options{}, "line 2: a quote opens a value that goes on over lines, and behind the quote that closes it more text stands: one quote is too many, or missing (quotes within a value are doubled)"},
+		"gzip twice":               {"a.csv.gz", gzipped(gzipped("a\n1\n")), dataset.Options{}, "what is compressed in it is compressed once more: unpack it once"},
+		"gzip and more":            {"a.csv.gz", gzipped("a\n1\n") + "more of it", dataset.Options{}, "line 1: something else stands behind the end of what is compressed: unpack it by gzip -dc, which passes over that"},
+		"CSV called JSON":          {"a.json", "a,b\n1,2\n", dataset.Options{}, "its name says jsonl, and its first line looks like CSV: --input-format csv reads it"},
+		"CSV called Parquet":       {"a.parquet", "a,b\n1,2\n3,4\n5,6\n", dataset.Options{}, "its name says parquet, and its first line looks like CSV: --input-format csv reads it"},
 		"an array of lists":        {"a.json", "[[1,2],[3,4]]", dataset.Options{}, "it is a JSON array of other than objects: its values have no names (pandas: to_json(orient='records'))"},
 		"split":                    {"a.json", `{"columns":["a"],"index":[0],"data":[[1]]}`, dataset.Options{}, "line 1: it has its rows as lists, apart from their names, as pandas writes by orient='split': write orient='records'"},
 		"columns of other lengths": {"a.json", `{"a":[1,2],"b":[1]}`, dataset.Options{}, "its columns are not of one length: some end after row 1, others do not"},
@@ -169,6 +183,7 @@ func TestNotesOfReaders(t *testing.T) {
 	require.Equal(t, []string{`2 blank lines are passed over, since a row of one column that has no value looks like no row: "" is read as a missing value`}, notes("a.csv", "\na\n1\n\n\n2\n\n", dataset.Options{}))
 	require.Empty(t, notes("a.csv", "a\n1\n2\n\n\n", dataset.Options{}), "lines at the end are none of the table")
 	require.Empty(t, notes("a.csv", "a,b\n1,2\n\n2,3\n", dataset.Options{}))
+	require.Equal(t, []string{`2 values are read with the text behind the closing quote, from line 3 on: within a value, quotes are doubled (""), and \" is none`}, notes("a.csv", "a,b\n1,\"x\"\n2,\"y\" z\n3,\"\\\"x\\\"\"\n", dataset.Options{}))
 	require.Equal(t, []string{`column "c": 2 values are read as missing, such as "NA", which text may mean: --na= keeps such words`}, notes("a.csv", "c,n\nNA,NA\nZA,1\nnull,2\n\"NA\",3\n,4\n", dataset.Options{}))
 	require.Empty(t, notes("a.csv", "c,n\nNA,NA\nZA,1\n", dataset.Options{NA: dataset.DefaultNA}), "it was asked for")
 	require.Equal(t, []string{`column "__index_level_0__" is left out: pandas keeps an index without a name in it`}, open(t, "testdata/pandas_index.parquet", dataset.Options{}).Notes())

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/apache/arrow/go/v15/arrow"
 )
@@ -146,6 +147,9 @@ func open(ctx context.Context, path string, file *os.File, o Options) (s Source,
 		if name != "" {
 			extension = strings.ToLower(filepath.Ext(name))
 		}
+		if compression(head) != compressionNone {
+			return nil, errors.New("what is compressed in it is compressed once more: unpack it once")
+		}
 	}
 	if bytes.HasPrefix(head, []byte("FEA1")) {
 		return nil, errFeather
@@ -155,8 +159,11 @@ func open(ctx context.Context, path string, file *os.File, o Options) (s Source,
 	}
 	if o.Format == "" {
 		o.Format = extensions[extension]
-		if s := sniff(head); s == FormatParquet || s == FormatArrow {
-			o.Format = s // whatever the name says
+		switch is := sniff(head); {
+		case is == FormatParquet || is == FormatArrow || is == FormatJSONLines && o.Format == FormatCSV && isObject(head):
+			o.Format = is // whatever the name says
+		case o.Format != "" && o.Format != is && is == FormatCSV && looksCSV(head):
+			return nil, fmt.Errorf("its name says %s, and its first line looks like CSV: --input-format csv reads it", o.Format)
 		}
 	}
 	if o.Format == "" {
@@ -186,6 +193,23 @@ func open(ctx context.Context, path string, file *os.File, o Options) (s Source,
 		return nil, err
 	}
 	return withTypes(s, o)
+}
+
+// looksCSV tells whether a text, which is no JSON, has delimiters in its first line.
+func looksCSV(head []byte) bool {
+	line, _, _ := bytes.Cut(space(bytes.TrimPrefix(head, bom)), []byte("\n"))
+	return len(line) > 0 && line[0] != '[' && bytes.ContainsAny(line, ",;\t|") && bytes.IndexByte(head, 0) < 0 && utf8.Valid(line)
+}
+
+// isObject tells of a text whether it begins with an object of JSON, or with a list of objects, as no line
+// of CSV does.
+func isObject(head []byte) bool {
+	text := space(bytes.TrimPrefix(head, bom))
+	if rest, ok := bytes.CutPrefix(text, []byte("[")); ok {
+		text = space(rest)
+	}
+	rest, ok := bytes.CutPrefix(text, []byte("{"))
+	return ok && bytes.HasPrefix(space(rest), []byte(`"`))
 }
 
 // contents returns the first bytes of what is compressed, and the name that an archive has for it.

@@ -48,6 +48,7 @@ func openParquet(t base, file *os.File, size int64) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	durations(meta, fields, leaves)
 	rows := int64(0)
 	for i, g := range meta.RowGroups {
 		if g.NumRows < 0 || len(g.Columns) != count {

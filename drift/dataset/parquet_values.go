@@ -287,8 +287,13 @@ func (c *pqColumn) convertText(b *builder, v []byte) error {
 	case c.physical == parquet.ByteArray:
 		return b.appendText(v)
 	case c.logical == pqUUID && len(v) == 16:
-		return b.appendText(fmt.Appendf(nil, "%x-%x-%x-%x-%x", v[:4], v[4:6], v[6:8], v[8:10], v[10:]))
+		return b.appendText(appendUUID(nil, v))
 	default:
 		return b.appendText(fmt.Appendf(nil, "%x", v))
 	}
+}
+
+// appendUUID appends the 16 bytes of a UUID as it is written (RFC 9562).
+func appendUUID(dst, v []byte) []byte {
+	return fmt.Appendf(dst, "%x-%x-%x-%x-%x", v[:4], v[4:6], v[6:8], v[8:10], v[10:])
 }

@@ -229,21 +229,21 @@ func parseDate(v []byte) (days int64, ok bool) {
 }
 
 // parseTimestamp reads 2006-01-02 15:04[:05[.999999999]] with T or a space between, and Z
-// or an offset behind; without one it is UTC. The result is microseconds since 1970.
+// or an offset behind; without one it is UTC. 24:00 is the end of a day, and :60 a leap second. The result is microseconds since 1970.
 func parseTimestamp(v []byte) (us int64, ok bool) {
 	if len(v) < 16 || len(v) > 40 || v[10] != ' ' && v[10] != 'T' || v[13] != ':' {
 		return 0, false
 	}
 	days, ok := parseDate(v[:10])
 	hour, minute := digits(v, 11, 2), digits(v, 14, 2)
-	if !ok || hour < 0 || hour > 23 || minute < 0 || minute > 59 {
+	if !ok || hour < 0 || hour > 24 || minute < 0 || minute > 59 {
 		return 0, false
 	}
 	seconds := days*86400 + int64(hour*3600+minute*60)
 	micros, rest := int64(0), v[16:]
 	if len(rest) >= 3 && rest[0] == ':' {
 		s := digits(rest, 1, 2)
-		if s < 0 || s > 59 {
+		if s < 0 || s > 60 || s == 60 && minute != 59 { // a leap second is the next one, as in POSIX
 			return 0, false
 		}
 		seconds += int64(s)
@@ -259,6 +259,9 @@ func parseTimestamp(v []byte) (us int64, ok bool) {
 			}
 			rest = rest[i:]
 		}
+	}
+	if hour == 24 && (seconds != (days+1)*86400 || micros > 0) { // only the end of a day
+		return 0, false
 	}
 	offset, ok := parseZone(rest)
 	return (seconds-offset)*1_000_000 + micros, ok

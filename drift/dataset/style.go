@@ -246,10 +246,10 @@ func (l *look) phrase(column string, plain int) string {
 		}
 		add(l.examples[best], "%s reads it", strings.Join(options, " "))
 	}
-	add(l.united, "--type %s reads it without the unit", shellWord(column+"=float"))
-	add(l.zeros, "--type %s reads it as a number", shellWord(column+"=int"))
+	add(l.united, "--type %s reads it without the unit", OptionWord(column+"=float"))
+	add(l.zeros, "--type %s reads it as a number", OptionWord(column+"=int"))
 	add(l.absent, "--na %s takes it for missing", shellWord("default,"+strings.TrimSpace(l.absent)))
-	add(l.other, "--type %s takes it for missing, and counts it", shellWord(column+"=float"))
+	add(l.other, "--type %s takes it for missing, and counts it", OptionWord(column+"=float"))
 	if len(parts) == 0 {
 		return ""
 	}
@@ -261,6 +261,17 @@ func clip(s string) string {
 		return string(r[:30]) + "…"
 	}
 	return s
+}
+
+// OptionWord is the name of a column as a list of an option has it on a command line: quoted for the
+// list where it has commas or quotes, and for the shell.
+func OptionWord(name string) string { return shellWord(listWord(name)) }
+
+func listWord(name string) string {
+	if strings.ContainsAny(name, ",\"\r\n") {
+		return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
+	}
+	return name
 }
 
 // shellWord is a word of a command line.

@@ -270,6 +270,9 @@ func (s *textSource) infer(ctx context.Context) error {
 	case *csvRows:
 		s.options.Delimiter = r.delimiter // as the file itself may say
 		s.options.guessed = s.options.guessed && !r.said
+		if n := r.behind; n > 0 {
+			s.note("%s read with the text behind the closing quote, from line %d on: within a value, quotes are doubled (\"\"), and \\\" is none", plural(n, "value"), r.behindAt)
+		}
 		if n := r.blanks; n > 0 && len(s.names) == 1 {
 			s.note("%s passed over, since a row of one column that has no value looks like no row: \"\" is read as a missing value", plural(n, "blank line"))
 		}

@@ -85,7 +85,7 @@ func (c Config) checkKafka(v *violations) {
 		v.bad("kafka.brokers: at least one host:port is needed")
 	}
 	for _, b := range c.Kafka.Brokers {
-		v.address("kafka.brokers", b)
+		v.broker(b)
 	}
 	v.lasting("kafka.session_timeout", c.Kafka.SessionTimeout, time.Second)
 	v.add(c.Kafka.TLS.Validate("kafka.tls"))
@@ -218,6 +218,29 @@ func validStart(value string) bool {
 	}
 	_, err := time.Parse(time.RFC3339, value)
 	return err == nil
+}
+
+// broker refuses what is no host:port, and says what to do with what other clients of Kafka take.
+func (v *violations) broker(addr string) {
+	host := addr
+	scheme, rest, url := strings.Cut(addr, "://")
+	if url {
+		host = strings.TrimSuffix(rest[strings.LastIndexByte(rest, '@')+1:], "/")
+	}
+	switch {
+	case strings.Contains(addr, "${"):
+		v.bad("kafka.brokers: %q: variables are not put in here: set MILLRACE_KAFKA_BROKERS instead", schemas.PublicAddress(addr))
+	case strings.Contains(addr, ","):
+		v.bad("kafka.brokers: several brokers in one text: write a list, as [a:9092, b:9092]")
+	case url && strings.ContainsAny(host, "/?#"):
+		v.bad("kafka.brokers: %q is not host:port", schemas.PublicAddress(addr))
+	case url && (strings.EqualFold(scheme, "SASL_SSL") || strings.EqualFold(scheme, "SSL") || strings.EqualFold(scheme, "SASL_PLAINTEXT")):
+		v.bad("kafka.brokers: write %s without %s://: kafka.tls.enabled turns TLS (SSL) on, and kafka.sasl.mechanism SASL", host, scheme)
+	case url:
+		v.bad("kafka.brokers: write %s without a scheme", host)
+	default:
+		v.address("kafka.brokers", addr)
+	}
 }
 
 func (v *violations) address(key, addr string) {

@@ -133,6 +133,9 @@ func (l *loader) section(key string) bool {
 
 // suggest names a known key that ends alike, as where a section was forgotten.
 func (l *loader) suggest(key string) string {
+	if ours := foreignKeys[strings.NewReplacer("_", ".", "-", ".").Replace(key)]; ours != "" {
+		return "; here it is " + ours
+	}
 	last := key[strings.LastIndexByte(key, '.')+1:]
 	var like []string
 	for k := range l.keys {

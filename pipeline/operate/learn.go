@@ -138,8 +138,12 @@ func (l *learner) match() error {
 		return fmt.Errorf("%s has no column %s of the model's features; it has %s: rename one of the two", l.t.name, few(quoted(missing)), few(quoted(names)))
 	}
 	if len(rest) != len(l.m.Features) {
+		advice := "leave out by --ignore those that are no feature"
+		if len(rest) < len(l.m.Features) {
+			advice = "too few, where lists and structures are none"
+		}
 		return fmt.Errorf("the graph has one input of %d columns without names, and %s has %d columns beside those of --label, --score and --time (%s): "+
-			"leave out by --ignore those that are no feature", len(l.m.Features), l.t.name, len(rest), few(quoted(names)))
+			"%s", len(l.m.Features), l.t.name, len(rest), few(quoted(names)), advice)
 	}
 	for _, name := range names {
 		switch {

@@ -46,7 +46,9 @@ func (s *Schema) Message() []byte { return s.message }
 type Field struct {
 	Name     string
 	Nullable bool
-	Stored   Type // of the values, of a dictionary's entries where Index is set
+	// Extension is the name of its extension type, such as arrow.uuid; empty: none.
+	Extension string
+	Stored    Type // of the values, of a dictionary's entries where Index is set
 	// Type is the same for a Reader, nil for types that it passes over: nested ones, views,
 	// decimals, dates, and dictionaries of other than texts.
 	Type  arrow.DataType
@@ -197,7 +199,7 @@ func (s *Schema) readField(t flatbuffer.Table, depth int) (f Field, err error) {
 			return f, err
 		}
 	}
-	f = Field{Name: name, Nullable: nullable != 0, Children: children, Node: s.Nodes, Buffer: s.Buffers, View: s.Views, Dictionary: -1}
+	f = Field{Extension: extensionOf(t), Name: name, Nullable: nullable != 0, Children: children, Node: s.Nodes, Buffer: s.Buffers, View: s.Views, Dictionary: -1}
 	if f.Stored, err = s.readType(TypeID(id), typ); err != nil {
 		return f, err
 	}
@@ -376,6 +378,22 @@ var integerTypes = map[integerType]arrow.DataType{
 	{32, true}: arrow.PrimitiveTypes.Int32, {64, true}: arrow.PrimitiveTypes.Int64,
 	{8, false}: arrow.PrimitiveTypes.Uint8, {16, false}: arrow.PrimitiveTypes.Uint16,
 	{32, false}: arrow.PrimitiveTypes.Uint32, {64, false}: arrow.PrimitiveTypes.Uint64,
+}
+
+// extensionOf returns the name of a field's extension type, which stands among the first of its metadata.
+func extensionOf(t flatbuffer.Table) string {
+	at, n, ok := t.Vector(16, 4)
+	for i := 0; ok && i < min(n, 32); i++ {
+		pair, ok := flatbuffer.Element(t.Buf, at, i)
+		if !ok {
+			break
+		}
+		if key, _ := pair.Text(4); key == "ARROW:extension:name" {
+			name, _ := pair.Text(6)
+			return name
+		}
+	}
+	return ""
 }
 
 // readMetadata reads a vector of keys and values.

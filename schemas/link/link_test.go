@@ -95,6 +95,10 @@ func TestSecretFromFile(t *testing.T) {
 	_, err = link.ReadSecret("a.password_file", pipe)
 	require.ErrorContains(t, err, "no regular file")
 
+	_, err = link.ReadSecret("a.password_file", "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----\n")
+	require.ErrorContains(t, err, "a.password_file: it names a file, and holds the text of one")
+	require.NotContains(t, err.Error(), "canary")
+
 	require.Nil(t, link.From("k", "", "f", ""))
 	value, err := link.From("k", "from env\n", "f", "")()
 	require.NoError(t, err)
