@@ -169,7 +169,7 @@ func (g *guard) authenticates(key kmsg.Key) error {
 	text := make([]byte, 4+n)
 	copy(text, size[:])
 	if _, err := io.ReadFull(g.Conn, text[4:]); err != nil {
-		return g.unanswered(key, err)
+		return err // it has begun to answer, so it is ending, and does not refuse
 	}
 	var resp kmsg.Response = kmsg.NewPtrSASLHandshakeResponse()
 	if key == kmsg.SASLAuthenticate {

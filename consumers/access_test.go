@@ -3,6 +3,7 @@ package consumers_test
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -299,4 +300,46 @@ func TestTokensAreSentAndRenewed(t *testing.T) {
 	err = ask(t, connectionTo(addr, link.TLS{}, sasl))
 	require.ErrorContains(t, err, "broker "+addr+": not authenticated: kafka.sasl.oauth.token_url: "+endpoint.URL+"/… answers 401 (invalid_client: … is not it): is kafka.sasl.oauth.client_id \"me\" wrong, or kafka.sasl.oauth.client_secret?")
 	require.NotContains(t, err.Error(), "canary")
+}
+
+// A broker that ends amid its answer to a password has refused nothing: it is asked again.
+func TestAnAnswerThatBreaksOffIsNoRefusal(t *testing.T) {
+	_, behind := securedBroker(t, kfake.EnableSASL(), kfake.Superuser(link.Plain, "me", "right"))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	var accepted atomic.Int32
+	go func() { // until the listener is closed
+		for {
+			front, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			breaks := accepted.Add(1) <= 2
+			go func() { // ends with the client
+				defer front.Close()
+				back, err := net.Dial("tcp", behind)
+				if err != nil {
+					return
+				}
+				defer back.Close()
+				go func() { _, _ = io.Copy(back, front); back.Close() }() // ends with the client
+				for range 2 {                                             // versions and mechanisms
+					var size [4]byte
+					if _, err := io.ReadFull(back, size[:]); err != nil {
+						return
+					}
+					_, _ = front.Write(size[:])
+					_, _ = io.CopyN(front, back, int64(binary.BigEndian.Uint32(size[:])))
+				}
+				if breaks {
+					_, _ = io.CopyN(front, back, 5)
+					return
+				}
+				_, _ = io.Copy(front, back)
+			}()
+		}
+	}()
+	require.NoError(t, ask(t, connectionTo(listener.Addr().String(), link.TLS{}, link.SASL{Mechanism: link.Plain, Username: "me", Password: "right"})))
+	require.Greater(t, accepted.Load(), int32(2))
 }

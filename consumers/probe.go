@@ -155,6 +155,7 @@ func (d *destinations) produce(ctx context.Context, cl *kgo.Client, f found, all
 	}
 	var mu sync.Mutex
 	session := error(nil)
+	said := map[*asked]error{} // a promise can be kept after ctx has ended and all is told, so asked has it later
 	for _, a := range all {
 		if int(a.to.partition) >= f.partitions {
 			a.said = errors.New(noSuchPartition)
@@ -165,8 +166,8 @@ func (d *destinations) produce(ctx context.Context, cl *kgo.Client, f found, all
 			cl.Produce(ctx, again, func(_ *kgo.Record, err error) {
 				mu.Lock()
 				defer mu.Unlock()
-				if err != nil && a.said == nil {
-					a.said = err
+				if err != nil && said[a] == nil {
+					said[a] = err
 				}
 				if err != nil && faultOf(err) == ofSession {
 					session = err
@@ -183,16 +184,18 @@ func (d *destinations) produce(ctx context.Context, cl *kgo.Client, f found, all
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if errors.Is(session, kerr.TransactionalIDAuthorizationFailed) {
-		// The lane itself finds out, at growing intervals.
-		for _, a := range all {
-			if a.said != nil && faultOf(a.said) == ofSession {
-				a.said = nil
-			}
+	mayNot := errors.Is(session, kerr.TransactionalIDAuthorizationFailed)
+	for a, err := range said {
+		// Who may not use the probe's transactional id is told nothing of the topic by that. The lane
+		// itself finds out, at growing intervals.
+		if !mayNot || faultOf(err) != ofSession {
+			a.said = err
 		}
-		return nil
 	}
-	if session != nil {
+	switch {
+	case mayNot:
+		return nil
+	case session != nil:
 		return session
 	}
 	return err

@@ -84,6 +84,7 @@ func (s *challenged) Challenge(challenge []byte) (done bool, answer []byte, err 
 func (c Connection) unauthenticated(broker, said string) error {
 	s := c.SASL
 	if s.Mechanism == link.OAuthBearer {
+		s.Tokens.Refused()
 		return c.refuse(broker, "it refuses the token of client %q by %s%s: are %s.oauth.client_id, scopes and audience those that it takes?",
 			s.Tokens.ClientID(), s.Mechanism, because(said, s.Tokens.Used()), s.Prefix)
 	}

@@ -170,6 +170,11 @@ func (r *run) rest(ctx context.Context) error {
 // end ends every role in order, which must succeed now. Then it waits for what may come late:
 // ClickHouse takes a recorder's inserts until their deadlines.
 func (r *run) end(ctx context.Context) error {
+	if r.o.Kafka == EmbeddedKafka {
+		if err := r.joined(ctx); err != nil {
+			return err
+		}
+	}
 	if err := r.cluster.Terminate(ctx); err != nil {
 		r.findings = append(r.findings, Finding{What: "orderly end: " + err.Error()})
 	}
@@ -329,6 +334,36 @@ func (r *run) settle(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// joined waits until no group is being joined, which can be so though all is stored: a member that leaves
+// amid that can have the embedded Kafka forget another's JoinGroup. Who waits for its answer cannot
+// commit, and so does not end in order.
+func (r *run) joined(ctx context.Context) error {
+	cfg := r.cluster.cfg
+	admin, err := consumers.NewAdmin(cfg.Kafka.Connection())
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	for role, group := range map[string]string{"worker": cfg.Worker.Group, "recorder": cfg.Recorder.Group} {
+		for began := time.Now(); ; {
+			state, members, err := admin.Members(ctx, group)
+			if err == nil && state == "Stable" && len(ghosts(members, r.cluster.sessions(role))) == 0 {
+				break
+			}
+			if time.Since(began) > stuck {
+				if err := r.unstick(ctx, admin, role, "a group is being joined"); err != nil {
+					return err
+				}
+				break
+			}
+			if err := sleep(ctx, 250*time.Millisecond); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // unstick starts the embedded Kafka again where it waits for dead members of a role's group.

@@ -90,6 +90,9 @@ func (a *access) explain(err error) error {
 	if !ok || answer.StatusCode != http.StatusUnauthorized && answer.StatusCode != http.StatusForbidden {
 		return err
 	}
+	if a.tokens != nil && answer.StatusCode == http.StatusUnauthorized {
+		a.tokens.Refused()
+	}
 	keys := "registry.username and registry.password (or password_file), or registry.oauth"
 	switch {
 	case a.tokens != nil:

@@ -22,6 +22,7 @@ type Access struct {
 
 	mu      sync.Mutex
 	refused map[string]refusal // by broker
+	late    *time.Timer        // forgets those that are not heard of again, though nobody calls Tell
 }
 
 type refusal struct {
@@ -46,15 +47,35 @@ func (a *Access) Tell(broker string, err error) {
 		if was.why != err.Error() { // once, not at each try
 			a.log.Warn().Err(err).Msg("a broker does not let this process in; trying on, with the credentials as they are then")
 		}
+		if a.late == nil {
+			a.late = time.AfterFunc(refusedFor, a.forget)
+		}
 	case len(a.refused) == 0:
 		return
 	default:
 		delete(a.refused, broker)
-		maps.DeleteFunc(a.refused, func(_ string, r refusal) bool { return now.Sub(r.at) > refusedFor })
 		if known {
 			a.log.Info().Str("broker", broker).Msg("the broker lets this process in again")
 		}
 	}
+	a.tell()
+}
+
+// forget forgets brokers that are not tried again, as those that have left the cluster: connections to
+// the others may last, so that nothing else is told any more.
+func (a *Access) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(a.refused, func(_ string, r refusal) bool { return now.Sub(r.at) >= refusedFor })
+	if a.late = nil; len(a.refused) > 0 {
+		a.late = time.AfterFunc(refusedFor, a.forget)
+	}
+	a.tell()
+}
+
+// tell tells readiness of the brokers that refuse. The caller holds mu.
+func (a *Access) tell() {
 	var why []string
 	for _, broker := range slices.Sorted(maps.Keys(a.refused)) {
 		why = append(why, a.refused[broker].why)

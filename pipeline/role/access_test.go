@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -29,12 +30,29 @@ func TestAccessTellsOfBrokersThatRefuse(t *testing.T) {
 	a.Tell("a:1", nil)
 	_, parts = ready.Snapshot()
 	require.Equal(t, "broker b:1: it wants TLS", parts["kafka"])
-	b := a.refused["b:1"]
-	b.at = b.at.Add(-time.Minute) // it has left the cluster
-	a.refused["b:1"] = b
 	a.Tell("a:1", nil)
-	ok, parts = ready.Snapshot()
-	require.True(t, ok)
-	require.Equal(t, "ready", parts["kafka"])
+	ok, _ = ready.Snapshot()
+	require.False(t, ok)
 	require.Contains(t, out.String(), `"broker":"a:1","message":"the broker lets this process in again"`)
+}
+
+// A broker that has left the cluster is forgotten, though the connections to the others last, so that
+// nothing is told of any.
+func TestAccessForgetsBrokersThatAreGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ready := NewReadiness()
+		a := NewAccess(ready, zerolog.Nop())
+		ready.Set("worker", "")
+		a.Tell("a:1", errors.New("it refuses user x"))
+		time.Sleep(refusedFor - time.Second)
+		a.Tell("b:1", errors.New("it wants TLS"))
+		ok, _ := ready.Snapshot()
+		require.False(t, ok)
+		time.Sleep(2 * time.Second)
+		_, parts := ready.Snapshot()
+		require.Equal(t, "it wants TLS", parts["kafka"])
+		time.Sleep(2 * refusedFor)
+		ok, _ = ready.Snapshot()
+		require.True(t, ok)
+	})
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -43,6 +45,35 @@ func readFile(key, path string, most int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %s has more than %d KiB", key, path, most>>10)
 	}
 	return text, nil
+}
+
+// swapTime is how long a file may be amid being replaced: empty, half written, or a certificate whose
+// key is not there yet. Until then what it held before is in force.
+const swapTime = 10 * time.Second
+
+// swapped is what was read of files that may be replaced at any time. It is safe for concurrent use.
+type swapped[T any] struct {
+	mu    sync.Mutex
+	last  T    // that could be read
+	known bool // there is one
+	since time.Time
+}
+
+// now returns what was read, or what was read before, where that has failed for no longer than swapTime.
+func (s *swapped[T]) now(read T, err error) (T, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.last, s.known, s.since = read, true, time.Time{}
+		return read, nil
+	}
+	if s.since.IsZero() {
+		s.since = time.Now()
+	}
+	if s.known && time.Since(s.since) < swapTime {
+		return s.last, nil
+	}
+	return read, err
 }
 
 // clean returns a secret as it was meant: without the line breaks that editors, echo and base64

@@ -4,16 +4,20 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/schemas/link"
+	"github.com/millrace/millrace/schemas/link/linktest"
 )
 
 const password = "pässwörd with späces "
@@ -55,7 +59,6 @@ func TestSecretIsNeverShown(t *testing.T) {
 func TestSecretFromFile(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "password")
-	read := link.From("a.password", "", "a.password_file", file)
 	for name, tc := range map[string]struct{ text, want, wrong string }{
 		"as it is":            {password, password, ""},
 		"line break":          {password + "\n", password, ""},
@@ -71,7 +74,7 @@ func TestSecretFromFile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, os.WriteFile(file, []byte(tc.text), 0o600))
-			got, err := read()
+			got, err := link.From("a.password", "", "a.password_file", file)()
 			require.Equal(t, tc.want, got)
 			if tc.wrong == "" {
 				require.NoError(t, err)
@@ -152,4 +155,57 @@ func TestPlainTextIsWarnedOfOnce(t *testing.T) {
 	for _, far := range []string{"localhost.example:1", "[2001:db8::1]:9092", "128.0.0.1:1", "0.0.0.0:1"} {
 		require.False(t, link.IsLoopback(far), far)
 	}
+}
+
+// While files are replaced they may be empty, half written, gone, or a certificate beside another's key:
+// what they held before is in force for some seconds, and then it is an error.
+func TestFilesThatAreBeingReplaced(t *testing.T) {
+	dir := t.TempDir()
+	ca := linktest.NewAuthority(t, "authority")
+	caFile, passwordFile := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "password")
+	synctest.Test(t, func(t *testing.T) {
+		linktest.Write(t, caFile, ca.PEM)
+		linktest.Write(t, passwordFile, []byte("first"))
+		certFile, keyFile := ca.Sign(t, linktest.For("client")).Files(t, dir, "client")
+		dialer := link.TLS{CAFile: caFile, CertFile: certFile, KeyFile: keyFile}.Dialer("a.tls")
+		password := link.From("a.password", "", "a.password_file", passwordFile)
+		next := ca.Sign(t, linktest.For("client"))
+		whole := func() {
+			linktest.Write(t, caFile, ca.PEM)
+			linktest.Write(t, passwordFile, []byte("second"))
+			linktest.Write(t, certFile, next.PEM)
+			linktest.Write(t, keyFile, next.KeyPEM(t))
+		}
+		for _, amid := range []func(){
+			func() { linktest.Write(t, caFile) },
+			func() { linktest.Write(t, caFile, ca.PEM[:len(ca.PEM)/2]) },
+			func() { require.NoError(t, os.Remove(caFile)) },
+			func() { linktest.Write(t, certFile) },
+			func() { linktest.Write(t, certFile, ca.Sign(t, linktest.For("client")).PEM) },
+			func() { require.NoError(t, os.Remove(keyFile)) },
+		} {
+			require.NoError(t, dialer.Check())
+			amid()
+			require.NoError(t, dialer.Check())
+			time.Sleep(9 * time.Second)
+			require.NoError(t, dialer.Check())
+			time.Sleep(time.Second)
+			require.ErrorContains(t, dialer.Check(), "a.tls.")
+			require.Error(t, dialer.Check())
+			whole()
+		}
+		got, err := password()
+		require.NoError(t, err)
+		require.Equal(t, "second", got)
+		linktest.Write(t, passwordFile)
+		got, err = password()
+		require.NoError(t, err)
+		require.Equal(t, "second", got)
+		time.Sleep(10 * time.Second)
+		_, err = password()
+		require.ErrorContains(t, err, "a.password_file: "+passwordFile+": empty")
+		require.NoError(t, os.Remove(passwordFile))
+		_, err = link.From("a.password", "", "a.password_file", passwordFile)()
+		require.ErrorIs(t, err, fs.ErrNotExist)
+	})
 }

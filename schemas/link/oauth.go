@@ -70,26 +70,43 @@ const (
 	// tokenPause is how long a failure is the answer for all who ask: many connections are opened
 	// at once, and endpoints lock those out who fail often.
 	tokenPause = 2 * time.Second
+	// tokenTrial is how old a token is at least that is replaced because it was refused: a newer one
+	// is not refused for its age, and the endpoint is not to be asked for each connection.
+	tokenTrial = 10 * time.Second
 )
 
 // Tokens gives access tokens. One token serves all who ask, until four fifths of its life have
-// passed; then a new one is fetched, with the secret that is in force then. It is safe for
-// concurrent use.
+// passed, or until it is refused; then a new one is fetched, with the secret that is in force then.
+// While one asks the endpoint, which may be slow, the others get the token that is still in force.
+// It is safe for concurrent use.
 type Tokens struct {
 	cfg    OAuth
 	prefix string
 	secret Source
 	client *http.Client
 
-	turn chan struct{} // holds the one who may ask the endpoint, who alone uses what follows, but for token
+	turn chan struct{} // holds the one who may ask the endpoint, who alone uses what follows, but for reading token
 
 	endpoint *clientcredentials.Config // made anew when the secret has changed
-	token    atomic.Value              // the last one, a string
-	renew    time.Time                 // when a new token is fetched
-	expires  time.Time                 // of token
+	token    atomic.Pointer[token]     // the last one; nil before the first
 	failed   error                     // what the endpoint said last
 	retry    time.Time                 // when it is asked again after that
 }
+
+// token is a token with its times.
+type token struct {
+	text    string
+	asked   time.Time
+	renew   time.Time // when a new one is fetched
+	expires time.Time
+	refused atomic.Bool // a new one is fetched before
+}
+
+// good tells whether a token serves without asking for a new one.
+func (t *token) good(now time.Time) bool { return t != nil && now.Before(t.renew) && !t.refused.Load() }
+
+// inForce tells whether a token has not expired.
+func (t *token) inForce(now time.Time) bool { return t != nil && now.Before(t.expires) }
 
 // Tokens returns what gives tokens. prefix is where the fields stand, for errors. Nothing is
 // fetched yet.
@@ -113,15 +130,25 @@ func (t *Tokens) URL() string { return t.cfg.TokenURL }
 // Token returns a token that is in force. The error is one sentence that names the key to mend,
 // without secrets and without what the endpoint's pages say.
 func (t *Tokens) Token(ctx context.Context) (string, error) {
+	if held := t.token.Load(); held.good(time.Now()) {
+		return held.text, nil
+	}
 	select {
 	case t.turn <- struct{}{}:
-		defer func() { <-t.turn }()
-	case <-ctx.Done():
-		return "", context.Cause(ctx)
+	default:
+		if held := t.token.Load(); held.inForce(time.Now()) && !held.refused.Load() {
+			return held.text, nil
+		}
+		select {
+		case t.turn <- struct{}{}:
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
 	}
-	now := time.Now()
-	if now.Before(t.renew) {
-		return t.Used(), nil
+	defer func() { <-t.turn }()
+	now, held := time.Now(), t.token.Load()
+	if held.good(now) {
+		return held.text, nil
 	}
 	err := t.failed
 	if err == nil || !now.Before(t.retry) {
@@ -134,16 +161,26 @@ func (t *Tokens) Token(ctx context.Context) (string, error) {
 		}
 		t.failed, t.retry = err, time.Now().Add(tokenPause)
 	}
-	if now.Before(t.expires) { // the endpoint is away; the token still opens doors
-		return t.Used(), nil
+	if held.inForce(now) { // the endpoint is away; the token may still open doors
+		return held.text, nil
 	}
 	return "", err
 }
 
 // Used returns the token that was given last; "" if none was. It is for hiding it.
 func (t *Tokens) Used() string {
-	token, _ := t.token.Load().(string)
-	return token
+	if held := t.token.Load(); held != nil {
+		return held.text
+	}
+	return ""
+}
+
+// Refused is told that a server does not take the token that was given last: it may have been revoked,
+// or the keys changed that tokens are signed with. Unless it is a new one, the next who asks gets another.
+func (t *Tokens) Refused() {
+	if held := t.token.Load(); held != nil && time.Since(held.asked) >= tokenTrial {
+		held.refused.Store(true)
+	}
 }
 
 // fetch asks the endpoint. The caller has the turn.
@@ -173,8 +210,7 @@ func (t *Tokens) fetch(ctx context.Context) error {
 	if life <= 0 {
 		return fmt.Errorf("%s.token_url: %s gives a token that has expired already", t.prefix, schemas.PublicAddress(t.cfg.TokenURL))
 	}
-	t.token.Store(got.AccessToken)
-	t.renew, t.expires = asked.Add(life/5*4), asked.Add(life)
+	t.token.Store(&token{text: got.AccessToken, asked: asked, renew: asked.Add(life / 5 * 4), expires: asked.Add(life)})
 	return nil
 }
 

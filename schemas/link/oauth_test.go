@@ -124,6 +124,48 @@ func TestTokensAreRenewedBeforeTheyExpire(t *testing.T) {
 	})
 }
 
+// A token that is refused is replaced before its time, but not one that is new; while the endpoint does
+// not answer, a token that is in force serves all but the one who asks.
+func TestTokensThatAreRefusedAndSlowEndpoints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked, slow := 0, time.Duration(0)
+		tokens := link.OAuth{TokenURL: "http://x/token", ClientID: "me", ClientSecret: "s"}.Tokens("a.oauth")
+		tokens.SetTransport(answers(func(*http.Request) (*http.Response, error) {
+			time.Sleep(slow)
+			asked++
+			w := httptest.NewRecorder()
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprintf(w, `{"access_token":"t%d","expires_in":3600}`, asked)
+			return w.Result(), nil
+		}))
+		tokens.Refused() // of none
+		give := func() string {
+			token, err := tokens.Token(t.Context())
+			require.NoError(t, err)
+			return token
+		}
+		for range 3 {
+			require.Equal(t, "t1", give())
+			tokens.Refused()
+		}
+		time.Sleep(10 * time.Second)
+		tokens.Refused()
+		tokens.Refused()
+		require.Equal(t, "t2", give())
+		require.Equal(t, "t2", give())
+		time.Sleep(50 * time.Minute)
+		slow = 8 * time.Second
+		renewed := make(chan string)
+		go func() { renewed <- give() }() // ends when the endpoint has answered
+		synctest.Wait()
+		began := time.Now()
+		require.Equal(t, "t2", give())
+		require.Zero(t, time.Since(began))
+		require.Equal(t, "t3", <-renewed)
+		require.Equal(t, "t3", give())
+	})
+}
+
 func TestSASLValidate(t *testing.T) {
 	for text, tc := range map[string]link.SASL{
 		"": {},

@@ -27,8 +27,9 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String(
 // MarshalText implements encoding.TextMarshaler, by which JSON and YAML write it too.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Source gives the secret that is in force now. A file is read anew each time. The error names
-// the key, and never holds the secret. It is safe for concurrent use.
+// Source gives the secret that is in force now. A file is read anew each time; while it cannot be
+// read, which may be as it is being replaced, what it held last is in force for some seconds. The
+// error names the key, and never holds the secret. It is safe for concurrent use.
 type Source func() (string, error)
 
 // From returns the source of a secret that stands in the configuration, or in a file where file
@@ -36,7 +37,8 @@ type Source func() (string, error)
 func From(key string, value Secret, fileKey, file string) Source {
 	switch {
 	case file != "":
-		return func() (string, error) { return ReadSecret(fileKey, file) }
+		held := &swapped[string]{}
+		return func() (string, error) { return held.now(ReadSecret(fileKey, file)) }
 	case value != "":
 		return func() (string, error) {
 			secret, err := clean(string(value))

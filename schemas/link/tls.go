@@ -55,11 +55,14 @@ func (t TLS) Validate(prefix string) error {
 const handshakeTimeout = 10 * time.Second
 
 // Dialer makes TLS connections. The files are read for each, so that new certificates and
-// authorities are in force with the next connection. It is safe for concurrent use.
+// authorities are in force with the next connection; while they cannot be used, which may be as they
+// are being replaced, what they held last is in force for some seconds. It is safe for concurrent use.
 type Dialer struct {
 	tls    TLS
 	prefix string
 	net    net.Dialer
+	pools  swapped[*x509.CertPool]
+	pairs  swapped[*tls.Certificate]
 
 	mu   sync.Mutex
 	ca   []byte         // the text of CAFile when it was read last
@@ -125,12 +128,12 @@ func (d *Dialer) Config(host string) (*tls.Config, error) {
 	}
 	var err error
 	if d.tls.CAFile != "" {
-		if cfg.RootCAs, err = d.authorities(); err != nil {
+		if cfg.RootCAs, err = d.pools.now(d.authorities()); err != nil {
 			return nil, err
 		}
 	}
 	if d.tls.CertFile != "" {
-		pair, err := d.pair()
+		pair, err := d.pairs.now(d.pair())
 		if err != nil {
 			return nil, err
 		}
