@@ -47,7 +47,7 @@ func (c *Client) EnsureTable(ctx context.Context, schema *arrow.Schema) error {
 	if err != nil {
 		return err
 	}
-	if err := c.ensureColumns(ctx, model, schema); err != nil {
+	if err := c.ensureColumns(ctx, model, version, schema); err != nil {
 		err = fmt.Errorf("table %s for version %s: %w", schemas.ObservationsTable(model), version, err)
 		if errors.Is(err, ErrSchemaConflict) && !c.conflicts[key] {
 			c.conflicts[key] = true
@@ -70,7 +70,7 @@ func (c *Client) ForgetTables() {
 	clear(c.tables)
 }
 
-func (c *Client) ensureColumns(ctx context.Context, model string, schema *arrow.Schema) error {
+func (c *Client) ensureColumns(ctx context.Context, model, version string, schema *arrow.Schema) error {
 	ddl, err := schemas.TableDDL(schema, c.storage)
 	if err != nil {
 		return err
@@ -146,6 +146,13 @@ func (c *Client) ensureColumns(ctx context.Context, model string, schema *arrow.
 		c.log.Info().Str("table", table).Strs("columns", missing).Msg("columns added")
 	}
 	if len(widen) > 0 {
+		// The views come first: those of an earlier release take no NULL, and fail with every insert.
+		if err := c.alignDistributed(ctx, table); err != nil {
+			return err
+		}
+		if err := c.ensureViews(ctx, model, version, schema.Metadata()); err != nil {
+			return err
+		}
 		if err := c.define(ctx, "ALTER TABLE "+c.storage.Database+"."+table+" "+strings.Join(widen, ", ")); err != nil {
 			return err
 		}
