@@ -85,7 +85,7 @@ func Open(o Options) (*Client, error) {
 	}
 	c := &Client{
 		fleet: &fleet{
-			addresses: addresses, username: o.Username, password: o.PasswordFrom, certified: o.TLS.CertFile != "",
+			addresses: addresses, username: o.Username, password: o.PasswordFrom, certified: o.TLS.CertFile != "", replicas: o.Storage.Cluster != "",
 			dialer: dialer, hello: helloTimeout, log: o.Logger,
 		},
 		storage: o.Storage, log: o.Logger,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,9 @@ import (
 // of the same server: a Site.
 //
 // insert_quorum is what a crash of a server for good costs nothing by: rows whose offsets are
-// committed lie on most replicas. Two inserts may be under way at the same time
+// committed lie on most replicas. An insert that fails since too few have its part leaves the part
+// where it is; so a replay, which would pass over its rows, waits first until as many servers as the
+// quorum has have caught up, too (SettledSitesOf). Two inserts may be under way at the same time
 // (insert_quorum_parallel), for which select_sequential_consistency has no meaning; hence SYSTEM
 // SYNC REPLICA. Nothing is deduplicated by blocks (insert_deduplicate): a block that was deleted
 // and is inserted again, as in a repair of minutes, is not a repetition.
@@ -219,7 +222,14 @@ func (c *Client) define(ctx context.Context, statement string) error {
 	if err != nil {
 		return err
 	}
-	return c.execRacing(ctx, t.layout.On(statement))
+	return c.execRacing(ended(ctx), t.layout.On(statement))
+}
+
+// ended has a server answer when the statement has ended. ON CLUSTER it answers with what each server
+// says, and an exception may follow the first of these words, behind a status of 200, where
+// clickhouse-go does not look for it.
+func ended(ctx context.Context) context.Context {
+	return ch.Context(ctx, ch.WithSettings(ch.Settings{"wait_end_of_query": 1}))
 }
 
 // Site is one server of a shard, for statements that belong together: without a cluster,
@@ -270,6 +280,53 @@ func (c *Client) SitesOf(ctx context.Context, table string) ([]Site, string, err
 	return sites, c.qualified(local), err
 }
 
+// SettledSitesOf is SitesOf for who is to pass over what is stored: as many servers of each shard as
+// insert_quorum wants have all rows that the Site has. A row of an insert that failed since too few had
+// it counts as stored only then.
+func (c *Client) SettledSitesOf(ctx context.Context, table string) ([]Site, string, error) {
+	sites, name, err := c.SitesOf(ctx, table)
+	if err != nil {
+		return nil, "", err
+	}
+	local, err := c.Local(ctx, table)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, s := range sites {
+		if s.server < 0 {
+			continue
+		}
+		if err := s.settle(ctx, local); err != nil {
+			return nil, "", err
+		}
+	}
+	return sites, name, nil
+}
+
+// settle waits until enough servers have caught up, beside this one.
+func (s Site) settle(ctx context.Context, local string) error {
+	servers := len(s.shard.servers)
+	want := servers/2 + 1
+	if n, err := strconv.Atoi(s.client.storage.Quorum); err == nil {
+		want = min(n, servers) // an address may stand for several
+	}
+	have := 1
+	var away []error
+	for k := 1; k < servers && have < want; k++ {
+		server := (s.server + k) % servers
+		other := Site{s.client, s.shard, server, s.client.servers[s.shard.servers[server]]}
+		if err := other.catchUp(ctx, local); err != nil {
+			away = append(away, err)
+			continue
+		}
+		have++
+	}
+	if have < want {
+		return fmt.Errorf("rows of %s lie on %d of the %d servers that clickhouse.insert_quorum wants: %w", local, have, want, errors.Join(away...))
+	}
+	return nil
+}
+
 // catchUp waits until the server has all parts of a table that are in Keeper's log.
 func (s Site) catchUp(ctx context.Context, local string) error {
 	err := within(ctx, s.client.insertTimeout, func(ctx context.Context) error {
@@ -287,9 +344,10 @@ func (s Site) catchUp(ctx context.Context, local string) error {
 	return nil
 }
 
-// failed has another server used the next time, unless this one has answered.
+// failed has another server used the next time, unless this one has answered with an exception that
+// any would answer with.
 func (s Site) failed(err error) error {
-	if err != nil && !Answered(err) && s.server >= 0 {
+	if err != nil && s.server >= 0 && (!Answered(err) || s.shard.fleet.ofOneServer(exceptionCode(err))) {
 		s.shard.fleet.failed(s.server, err)
 	}
 	return s.client.told(err)
@@ -433,7 +491,7 @@ func (c *Client) distribute(ctx context.Context, t *topology, table string) erro
 		return err
 	}
 	if len(have) == 0 {
-		return c.execRacing(ctx, t.layout.DistributedDDL(c.storage.Database, table))
+		return c.execRacing(ended(ctx), t.layout.DistributedDDL(c.storage.Database, table))
 	}
 	var changes []string
 	for name, typ := range local {
@@ -449,5 +507,5 @@ func (c *Client) distribute(ctx context.Context, t *topology, table string) erro
 		return nil
 	}
 	slices.Sort(changes)
-	return c.execRacing(ctx, t.layout.AlterDistributed(c.storage.Database, table, strings.Join(changes, ", ")))
+	return c.execRacing(ended(ctx), t.layout.AlterDistributed(c.storage.Database, table, strings.Join(changes, ", ")))
 }

@@ -103,12 +103,6 @@ func (c *Client) advice(e *ch.Exception) string {
 // told returns an error of the server, or of the way to it, in words for the operator.
 func (c *Client) told(err error) error {
 	if e, ok := errors.AsType[*ch.Exception](err); ok {
-		switch e.Code {
-		case codeNoKeeper, codeTableReadonly, codeKeeper: // another replica may reach Keeper
-			if c.storage.Cluster != "" {
-				c.fleet.failed(int(c.fleet.used.Load()), err)
-			}
-		}
 		if advice := c.advice(e); advice != "" {
 			return fmt.Errorf("%w; %s", e, advice) // without the driver's own words
 		}

@@ -1,6 +1,8 @@
 package clickhouse_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +13,21 @@ import (
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
 	"github.com/millrace/millrace/sinks/clickhouse/store/storetest"
 )
+
+// The view of the minutes of an earlier release fails on a column that can be NULL, and with it every
+// insert. So it is changed before the column is.
+func TestViewsTakeNullBeforeColumnsDo(t *testing.T) {
+	storage := schemas.Storage{Database: clickhousetest.NewDatabase(t), TTLDays: 30}
+	require.NoError(t, datedTables(t, storage).Migrate(t.Context()))
+	seen := &statements{}
+	m := observetest.Manifest("flights", "v1")
+	require.NoError(t, through(t, storage, seen).EnsureTable(t.Context(), m.ObservationSchema()))
+	at := func(words string) int {
+		return slices.IndexFunc(seen.changes(), func(statement string) bool { return strings.Contains(statement, words) })
+	}
+	require.Positive(t, at("MODIFY COLUMN `queue_us`"))
+	require.True(t, at("MODIFY QUERY") >= 0 && at("MODIFY QUERY") < at("MODIFY COLUMN `queue_us`"))
+}
 
 // Tables of an earlier release take NULL for a queue_us that nobody knows: column, view of the minutes and
 // predictions follow when the first such rows come, and rows of an earlier worker go on to be stored.

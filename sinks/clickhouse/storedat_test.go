@@ -106,6 +106,8 @@ type statements struct {
 	seen   []string
 	cut    func(statement string) (before, after bool) // whether to answer 502 instead of the server
 	refuse func(statement string) bool                 // whether to answer with an exception
+	// hold is called, by several goroutines, before a statement is sent on, and before it is answered.
+	hold func(statement string, answered bool)
 }
 
 // ServeHTTP implements http.Handler.
@@ -134,6 +136,10 @@ func (s *statements) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case before:
 		http.Error(w, "the connection is cut", http.StatusBadGateway)
 		return
+	}
+	if s.hold != nil {
+		s.hold(statement, false)
+		defer s.hold(statement, true)
 	}
 	out, err := http.NewRequestWithContext(r.Context(), r.Method, "http://"+clickhousetest.Addr()+r.URL.RequestURI(), bytes.NewReader(body))
 	if err != nil {

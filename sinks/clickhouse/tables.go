@@ -47,7 +47,7 @@ func (c *Client) EnsureTable(ctx context.Context, schema *arrow.Schema) error {
 	if err != nil {
 		return err
 	}
-	if err := c.ensureColumns(ctx, model, schema); err != nil {
+	if err := c.ensureColumns(ctx, model, version, schema); err != nil {
 		err = fmt.Errorf("table %s for version %s: %w", schemas.ObservationsTable(model), version, err)
 		if errors.Is(err, ErrSchemaConflict) && !c.conflicts[key] {
 			c.conflicts[key] = true
@@ -70,7 +70,7 @@ func (c *Client) ForgetTables() {
 	clear(c.tables)
 }
 
-func (c *Client) ensureColumns(ctx context.Context, model string, schema *arrow.Schema) error {
+func (c *Client) ensureColumns(ctx context.Context, model, version string, schema *arrow.Schema) error {
 	ddl, err := schemas.TableDDL(schema, c.storage)
 	if err != nil {
 		return err
@@ -146,6 +146,13 @@ func (c *Client) ensureColumns(ctx context.Context, model string, schema *arrow.
 		c.log.Info().Str("table", table).Strs("columns", missing).Msg("columns added")
 	}
 	if len(widen) > 0 {
+		// The views come first: those of an earlier release take no NULL, and fail with every insert.
+		if err := c.alignDistributed(ctx, table); err != nil {
+			return err
+		}
+		if err := c.ensureViews(ctx, model, version, schema.Metadata()); err != nil {
+			return err
+		}
 		if err := c.define(ctx, "ALTER TABLE "+c.storage.Database+"."+table+" "+strings.Join(widen, ", ")); err != nil {
 			return err
 		}
@@ -292,20 +299,27 @@ func (c *Client) ensureMinuteView(ctx context.Context, model, score string) erro
 	db, view := c.storage.Database, schemas.MinuteViewName(model)
 	query := schemas.MinuteStatesSelect(model, score, db+"."+schemas.ObservationsTable(model), "")
 	comment := "Feeds minute_states. Definition " + definitionID(query)
-	have, exists, err := c.comment(ctx, view)
-	switch {
-	case err != nil:
-		return err
-	case !exists:
-		return c.define(ctx, "CREATE MATERIALIZED VIEW IF NOT EXISTS "+db+"."+view+" TO "+db+".minute_states AS\n"+query+"\nCOMMENT '"+comment+"'")
-	case have == comment:
-		return nil
+	for range 10 {
+		have, exists, err := c.comment(ctx, view)
+		switch {
+		case err != nil:
+			return err
+		case !exists:
+			err = c.define(ctx, "CREATE MATERIALIZED VIEW IF NOT EXISTS "+db+"."+view+" TO "+db+".minute_states AS\n"+query+"\nCOMMENT '"+comment+"'")
+		case have == comment:
+			return nil // as it is after it was changed, perhaps by another process in between
+		default:
+			// In one statement: of two that change it at once, one could leave its comment to the
+			// query of the other. The query is the last, since nothing ends it.
+			if err = c.define(ctx, "ALTER TABLE "+db+"."+view+" MODIFY COMMENT '"+comment+"', MODIFY QUERY "+query); err == nil {
+				c.log.Info().Str("view", view).Str("score", score).Msg("materialised view changed")
+			}
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if err := c.define(ctx, "ALTER TABLE "+db+"."+view+" MODIFY QUERY "+query); err != nil {
-		return err
-	}
-	c.log.Info().Str("view", view).Str("score", score).Msg("materialised view changed")
-	return c.define(ctx, "ALTER TABLE "+db+"."+view+" MODIFY COMMENT '"+comment+"'")
+	return fmt.Errorf("view %s: other processes change it all the time", view)
 }
 
 // refreshPredictions makes the view predictions span the observations tables that there

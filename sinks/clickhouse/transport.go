@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,9 +43,11 @@ type fleet struct {
 	password  func() (string, error) // nil: none
 	// certified says that the certificate of the connection is what lets the user in.
 	certified bool
-	dialer    *link.Dialer
-	hello     time.Duration // helloTimeout, but in tests
-	log       zerolog.Logger
+	// replicas says that the servers are replicas by Keeper, which one of them can lose alone.
+	replicas bool
+	dialer   *link.Dialer
+	hello    time.Duration // helloTimeout, but in tests
+	log      zerolog.Logger
 
 	used atomic.Int64 // index of the server in use
 }
@@ -57,9 +60,30 @@ func (f *fleet) failed(server int, err error) {
 	}
 }
 
+// refused has the next server used where the answer of one is an exception that is about this
+// server alone: it has lost Keeper, or does not let the user in, as while a password is changed on
+// one server after the other. What was asked of it was not done, or is looked for.
+func (f *fleet) refused(server int, resp *http.Response) {
+	code, err := strconv.ParseInt(resp.Header.Get("X-ClickHouse-Exception-Code"), 10, 32)
+	if err == nil && f.ofOneServer(int32(code)) {
+		f.failed(server, fmt.Errorf("it answers with exception %d", code))
+	}
+}
+
+// ofOneServer tells whether an exception is about the server that answers, and no other.
+func (f *fleet) ofOneServer(code int32) bool {
+	switch code {
+	case codeNoKeeper, codeTableReadonly, codeKeeper:
+		return f.replicas
+	case codeUnknownUser, codeWrongPassword, codeRequiredPassword, codeAuthentication:
+		return true
+	}
+	return false
+}
+
 // of returns a fleet of some of the servers.
 func (f *fleet) of(addresses []Address) *fleet {
-	return &fleet{addresses: addresses, username: f.username, password: f.password, certified: f.certified, dialer: f.dialer, hello: f.hello, log: f.log}
+	return &fleet{addresses: addresses, username: f.username, password: f.password, certified: f.certified, replicas: f.replicas, dialer: f.dialer, hello: f.hello, log: f.log}
 }
 
 // transport is an http.RoundTripper of one connection of clickhouse-go, which uses it for one
@@ -120,6 +144,9 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		resp, err := t.ask(r, body, server, tries > 0)
 		if err == nil {
 			t.greeted = true
+			if t.only < 0 {
+				t.fleet.refused(server, resp)
+			}
 			_ = body.end() // what it has not read by now, the server does not want
 			return resp, nil
 		}

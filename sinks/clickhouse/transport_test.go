@@ -171,6 +171,21 @@ func TestFirstServerFails(t *testing.T) {
 	}
 }
 
+// A server that does not let the user in, as while its password is another one than that of the others,
+// costs one statement.
+func TestServerDoesNotLetTheUserIn(t *testing.T) {
+	first := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-ClickHouse-Exception-Code", "516")
+		http.Error(w, "Code: 516. DB::Exception: default: Authentication failed. (AUTHENTICATION_FAILED)", http.StatusUnauthorized)
+	})
+	c, told := open(t, nil, first, serve(t, proxy(t, "").ServeHTTP))
+	require.ErrorContains(t, c.Ping(t.Context()), "user default is not let in")
+	require.Contains(t, told.String(), "a server of clickhouse fails: using the next one")
+	for range 3 {
+		require.NoError(t, c.Ping(t.Context()))
+	}
+}
+
 // A server that takes connections and answers nothing costs the others no statement.
 func TestFirstServerHangs(t *testing.T) {
 	hang := make(chan struct{})

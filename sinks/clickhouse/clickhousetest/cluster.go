@@ -36,7 +36,8 @@ type Cluster struct {
 	tb     testing.TB
 	shards int
 
-	stopped []*atomic.Bool // by server
+	stopped  []*atomic.Bool // by server
+	readOnly []*atomic.Bool
 
 	mu       sync.Mutex
 	requests []Request
@@ -63,6 +64,7 @@ func NewCluster(tb testing.TB, shards, servers int) *Cluster {
 			tb.Cleanup(s.Close)
 			c.Addr = append(c.Addr, strings.TrimPrefix(s.URL, "http://"))
 			c.stopped = append(c.stopped, &atomic.Bool{})
+			c.readOnly = append(c.readOnly, &atomic.Bool{})
 		}
 		if shards > 1 {
 			require.NoError(tb, conn.Exec(tb.Context(), "CREATE DATABASE "+c.of(k)))
@@ -88,6 +90,10 @@ func (c *Cluster) Open(tb testing.TB) *clickhouse.Client {
 
 // Stop has a server end every connection.
 func (c *Cluster) Stop(server int) { c.stopped[server].Store(true) }
+
+// LoseKeeper has a server answer as one does that has lost Keeper: its replicated tables are there for
+// reading what it has.
+func (c *Cluster) LoseKeeper(server int) { c.readOnly[server].Store(true) }
 
 // Take returns what the servers were asked since the last call.
 func (c *Cluster) Take() []Request {
@@ -126,6 +132,11 @@ func (c *Cluster) serve(w http.ResponseWriter, r *http.Request, shard, server in
 	c.mu.Lock()
 	c.requests = append(c.requests, Request{shard, server, text, settings})
 	c.mu.Unlock()
+	if c.readOnly[server].Load() && !strings.HasPrefix(text, "SELECT") {
+		w.Header().Set("X-ClickHouse-Exception-Code", "242")
+		http.Error(w, "Code: 242. DB::Exception: Table is in readonly mode since the table is not in ZooKeeper. (TABLE_IS_READ_ONLY)", http.StatusInternalServerError)
+		return
+	}
 	statements := []string{c.alone(text, shard)}
 	if definition.MatchString(text) {
 		if answer := c.forward(r.Context(), url.Values{}, "EXPLAIN AST "+text, nil); answer.status != http.StatusOK {

@@ -67,9 +67,9 @@ func (e *Engine) handle(w http.ResponseWriter, r *http.Request) {
 		if id == "" {
 			id = rand.Text()
 		}
-		w.Header().Set("X-ClickHouse-Query-Id", id)
+		w.Header().Set("X-ClickHouse-Query-Id", printable(id))
 		w.Header().Set("X-ClickHouse-Server-Display-Name", "millrace")
-		w.Header().Set("X-ClickHouse-Timezone", firstOf(args.Get("session_timezone"), e.zone))
+		w.Header().Set("X-ClickHouse-Timezone", printable(firstOf(args.Get("session_timezone"), e.zone)))
 		if err := e.serveQuery(w, r, args); err != nil {
 			var ex *exception
 			if !errors.As(err, &ex) {
@@ -79,6 +79,16 @@ func (e *Engine) handle(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, ex.text, ex.status())
 		}
 	}
+}
+
+// printable leaves control characters out: with them a header is none, to clients.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // pages are those of a server for browsers, of which there are none here.

@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -133,6 +134,10 @@ var (
 	}
 )
 
+// maxReadingNumber bounds what those settings are set to. The engine adds to some, such as
+// output_format_pretty_squash_consecutive_ms, and waits for ever where that wraps around.
+const maxReadingNumber = 1_000_000_000
+
 // readerSetting takes a setting of somebody who only reads: of a limit, the lower one holds. Drivers
 // send some that have the value already.
 func readerSetting(settings map[string]string, name, value string) error {
@@ -144,17 +149,23 @@ func readerSetting(settings map[string]string, name, value string) error {
 		if err != nil {
 			return newException(codeCannotParseNumber, "setting %s is no number: '%.40s'", name, value)
 		}
-		if most, _ := strconv.ParseFloat(limit, 64); asked > 0 && asked < most {
+		// The engine takes less than its unit, which is a microsecond at the least, for no limit.
+		if most, _ := strconv.ParseFloat(limit, 64); asked >= 0.001 && asked < most {
 			settings[name] = value
 		}
 		return nil
 	}
 	switch {
-	case readerForms[name], slices.ContainsFunc(readerFamilies, func(f string) bool { return strings.HasPrefix(name, f) }):
-		settings[name] = value
-		return nil
+	case readerForms[name]:
+	case slices.ContainsFunc(readerFamilies, func(f string) bool { return strings.HasPrefix(name, f) }):
+		if n, err := strconv.ParseFloat(value, 64); err == nil && math.Abs(n) > maxReadingNumber {
+			return needsPassword("the value %.40s of %s, above %d", value, name, maxReadingNumber)
+		}
+	default:
+		return needsPassword("settings such as %s", name)
 	}
-	return needsPassword("settings such as %s", name)
+	settings[name] = value
+	return nil
 }
 
 func firstOf(values ...string) string {

@@ -61,6 +61,8 @@ func TestSettingsWithoutPassword(t *testing.T) {
 		{"max_execution_time", "-1", "30"},
 		{"max_execution_time", "nan", "30"},
 		{"max_execution_time", "inf", "30"},
+		{"max_execution_time", "1e-9", "30"},
+		{"max_execution_time", "0x1p-60", "30"},
 		{"max_result_rows", "7", "7"},
 		{"max_memory_usage", "900000000000", "500000000"},
 		{"max_threads", "1", "1"},
@@ -84,6 +86,8 @@ func TestSettingsWithoutPassword(t *testing.T) {
 		{"implicit_select", "1", ""},
 		{"log_queries'", "1", ""},
 		{"output_format_json_nope", "1", ""},
+		{"output_format_pretty_squash_consecutive_ms", "50", "50"},
+		{"output_format_pretty_squash_consecutive_ms", "18446744073709551615", ""}, // it would not end
 	} {
 		values := url.Values{tc.name: {tc.value}, "query": {fmt.Sprintf("SELECT getSetting('%s')", strings.Trim(tc.name, "'"))}}
 		status, text, _ := do(t, http.MethodPost, "http://"+f.addr+"/?"+values.Encode(), nil, nil)
@@ -119,7 +123,7 @@ func TestAnswersHaveClickHousesHeaders(t *testing.T) {
 	conn, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	defer conn.Close()
-	_, err = fmt.Fprintf(conn, "GET /?query=SELECT+1&query_id=a%%0d%%0aX-Evil:+1%%0d%%0a%%0d%%0ab&session_timezone=UTC HTTP/1.1\r\nHost: %s\r\n\r\n", addr)
+	_, err = fmt.Fprintf(conn, "GET /?query=SELECT+1&query_id=%%00a%%0d%%0aX-Evil:+1%%0d%%0a%%0d%%0ab&session_timezone=UTC HTTP/1.1\r\nHost: %s\r\n\r\n", addr)
 	require.NoError(t, err)
 	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	require.NoError(t, err)

@@ -121,6 +121,63 @@ func TestStoreOnACluster(t *testing.T) {
 	}
 }
 
+// A server that has lost Keeper is left for another one of its shard, which has it: also by several
+// inserts that fail there at the same time, and in a replay.
+func TestServerOfAShardLosesKeeper(t *testing.T) {
+	for _, shards := range []int{1, 2} {
+		t.Run(fmt.Sprint(shards, " shards"), func(t *testing.T) {
+			cluster := clickhousetest.NewCluster(t, shards, 3)
+			c := cluster.Open(t)
+			require.NoError(t, c.Migrate(t.Context()))
+			s := storetest.New(t, c)
+			records := storetest.Observations(t, observetest.Manifest("flights", "v1"), 6, 100)
+			_, err := s.Store(t.Context(), records[:2], false)
+			require.NoError(t, err)
+			cluster.LoseKeeper(3*shards - 3) // the first of the last shard
+			for range shards {
+				_, err = s.Store(t.Context(), records[2:], err != nil)
+				for try := 0; err != nil; try++ {
+					require.Less(t, try, 3, err)
+					require.Contains(t, err.Error(), "242")
+					_, err = s.Store(t.Context(), records[2:], true)
+				}
+				records = append(records[2:], records[:2]...)
+			}
+			require.EqualValues(t, 600, clickhousetest.Count(t, c, "SELECT uniqExact(request_partition, request_offset, request_row) AS n FROM {db}.observations_flights"))
+		})
+	}
+}
+
+// Rows of an insert that failed since too few replicas had them are passed over by a replay only when
+// enough have them.
+func TestReplayWaitsForTheQuorum(t *testing.T) {
+	cluster := clickhousetest.NewCluster(t, 1, 3)
+	c := cluster.Open(t)
+	require.NoError(t, c.Migrate(t.Context()))
+	s := storetest.New(t, c)
+	records := storetest.Observations(t, observetest.Manifest("flights", "v1"), 2, 100)
+	_, err := s.Store(t.Context(), records, false)
+	require.NoError(t, err)
+	cluster.Take()
+	cluster.LoseKeeper(1)
+	stats, err := s.Store(t.Context(), records, true)
+	require.NoError(t, err)
+	require.Equal(t, 200, stats.Present)
+	caughtUp := map[int]bool{}
+	asked := cluster.Take()
+	for _, r := range asked[:slices.IndexFunc(asked, func(r clickhousetest.Request) bool {
+		return strings.HasPrefix(r.Text, "SELECT request_topic_id AS topic") && strings.Contains(r.Text, ".observations_flights")
+	})] {
+		if r.Text == "SYSTEM SYNC REPLICA "+cluster.Database+".observations_flights LIGHTWEIGHT" {
+			caughtUp[r.Server] = true
+		}
+	}
+	require.Equal(t, map[int]bool{0: true, 1: true, 2: true}, caughtUp)
+	cluster.LoseKeeper(2)
+	_, err = s.Store(t.Context(), records, true)
+	require.ErrorContains(t, err, "lie on 1 of the 2 servers that clickhouse.insert_quorum wants")
+}
+
 // tablesOf returns where the engine has the rows of each shard.
 func tablesOf(cluster *clickhousetest.Cluster, local string, shards int) []string {
 	if shards == 1 {
@@ -154,6 +211,7 @@ func checkDefinitions(t *testing.T, cluster *clickhousetest.Cluster, distributed
 		defined++
 		require.Contains(t, r.Text, " ON CLUSTER 'main'")
 		require.Equal(t, "throw_only_active", r.Settings.Get("distributed_ddl_output_mode"))
+		require.Equal(t, "1", r.Settings.Get("wait_end_of_query"), "else an exception can follow a status of 200")
 		if strings.Contains(r.Text, "ENGINE = Distributed(") {
 			distributed--
 		} else if strings.Contains(r.Text, "ENGINE = ") {

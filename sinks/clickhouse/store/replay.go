@@ -90,7 +90,7 @@ func (c *call) present(ctx context.Context, table string, columns placeColumns, 
 		topics[s.topic.String()] = s.topic
 	}
 	have := map[schemas.Coordinates]struct{}{}
-	sites, local, err := c.client.SitesOf(ctx, table)
+	sites, local, err := c.client.SettledSitesOf(ctx, table)
 	if err != nil {
 		return nil, fmt.Errorf("look for stored rows in %s: %w", table, err)
 	}
