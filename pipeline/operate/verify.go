@@ -31,13 +31,11 @@ func Verify(ctx context.Context, cfg config.Config, o VerifyOptions) (report *ve
 		return nil, err
 	}
 	defer tables.Close()
-	if there, err := tables.HasDatabase(ctx); err != nil {
-		return nil, err
-	} else if !there && !o.Repair { // a repair makes it
-		return nil, fmt.Errorf("database %s (clickhouse.database) is not there, or this user may not see it; a recorder makes it", tables.Database())
-	}
 	o.Answers = true
 	err = withAdmin(cfg, func(admin *consumers.Admin) error {
+		if err := verifiable(ctx, admin, tables, o.Repair); err != nil {
+			return err
+		}
 		sources := verify.SourcesOf(cfg, admin, tables, o.Logger)
 		sources.Repeats = repeatedRequests(cfg, admin)
 		if o.Repair {
@@ -48,4 +46,22 @@ func Verify(ctx context.Context, cfg config.Config, o VerifyOptions) (report *ve
 		return err
 	})
 	return report, err
+}
+
+// verifiable checks that Kafka and the database can be asked; a repair makes a database that is not
+// there.
+func verifiable(ctx context.Context, admin *consumers.Admin, tables *clickhouse.Client, repair bool) error {
+	ping, cancel := context.WithTimeout(ctx, reach)
+	defer cancel()
+	if err := admin.Ping(ping); err != nil {
+		return err
+	}
+	there, err := tables.HasDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	if !there && !repair {
+		return fmt.Errorf("database %s (clickhouse.database) is not there, or this user may not see it; a recorder makes it", tables.Database())
+	}
+	return nil
 }
