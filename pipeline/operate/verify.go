@@ -61,7 +61,7 @@ func verifiable(ctx context.Context, admin *consumers.Admin, tables *clickhouse.
 		return err
 	}
 	if !there && !repair {
-		return fmt.Errorf("database %s (clickhouse.database) is not there, or this user may not see it; a recorder makes it", tables.Database())
+		return fmt.Errorf("database %s (clickhouse.database) is not there, or this user may not see it; a recorder makes it, and `millrace verify --repair` where it was lost", tables.Database())
 	}
 	return nil
 }
