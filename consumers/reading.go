@@ -237,9 +237,9 @@ func (r *Recorder) Untimed(visit func(topic string, records int64)) { r.reading.
 // lags implements Lane.Lags.
 func (r *reading) lags(visit func(topic string, partition int32, records int64)) {
 	r.mu.Lock()
-	cl := r.cl
+	cl, none := r.cl, len(r.of) == 0
 	r.mu.Unlock()
-	if cl == nil {
+	if cl == nil || none { // a client that is being made has no partitions, and is not to be asked yet
 		return
 	}
 	committed := cl.CommittedOffsets()

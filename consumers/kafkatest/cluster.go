@@ -188,6 +188,7 @@ func properties(n *node, voters []string, brokers int) map[string]string {
 		"message.max.bytes": strconv.Itoa(schemas.MaxDeadLetterBytes + 64<<10),
 
 		"group.initial.rebalance.delay.ms": "0", "group.min.session.timeout.ms": "1000",
+		"log.message.timestamp.after.max.ms":                          "9223372036854775807", // tests send times of all years
 		"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
 		"broker.heartbeat.interval.ms":                                "500", "broker.session.timeout.ms": "4000",
 		// Requests to a broker or controller that was killed or frozen are made again sooner than after 30 s.
