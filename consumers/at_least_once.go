@@ -182,6 +182,9 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	defer s.watch(hard, cl)()
 	settled := func(partitions []topicPartition) {
 		_ = f.settle() // whose error ends the session
+		if len(partitions) == 0 {
+			return
+		}
 		// What was acknowledged is marked, and setting offsets would forget the marks.
 		if err := cl.CommitMarkedOffsets(guarded); err != nil {
 			l.log.Warn().Err(err).Msg("commit of what was acknowledged before partitions that wait failed; it may be answered again")

@@ -49,6 +49,7 @@ const (
 type destinations struct {
 	*Lane
 	stalls *stalls
+	renew  func(err error) // ends the session
 	hard   context.Context //nolint:containedctx // of the session: when it has ended, so have messages that nobody has refused
 	cl     *kgo.Client     // of the session
 
@@ -62,7 +63,6 @@ type destinations struct {
 	waits  map[topicPartition]*wait
 	lately map[topicPartition]lapse
 	looks  map[string]*look // by the topic that is waited for
-	limits map[string]int32 // of topics that take less than they should: their largest batch
 	wake   func()           // ends a poll
 }
 
@@ -74,7 +74,6 @@ type wait struct {
 	reason string
 	sample sample // not changed any more once it is tended
 	tended bool   // nothing of the partition is on its way any more, and it is where it goes on
-	purge  bool   // the client is to learn the topic anew before the partition goes on
 	taken  bool   // the destination takes again what it has refused
 }
 
@@ -86,15 +85,21 @@ type lapse struct {
 
 // look is when a topic is looked at next.
 type look struct {
-	wait time.Duration
-	at   time.Time
-	said string // what was logged last
+	wait    time.Duration
+	at      time.Time
+	said    string // what was logged last
+	missing bool   // there was no such topic
+	// stale says that the client knows a topic that is no more: it never learns of another one by that
+	// name, and asks for its metadata all the time. It is to forget it, and that only then: it counts
+	// the batches to each partition from 0 on again, and a partition that has its last five takes one
+	// with the number of one of these for that one, and drops it.
+	stale bool
 }
 
-func newDestinations(l *Lane, stalls *stalls) *destinations {
+func newDestinations(l *Lane, stalls *stalls, renew func(err error)) *destinations {
 	return &destinations{
-		Lane: l, stalls: stalls, due: make(chan struct{}, 1),
-		waits: map[topicPartition]*wait{}, lately: map[topicPartition]lapse{}, looks: map[string]*look{}, limits: map[string]int32{},
+		Lane: l, stalls: stalls, renew: renew, due: make(chan struct{}, 1),
+		waits: map[topicPartition]*wait{}, lately: map[topicPartition]lapse{}, looks: map[string]*look{},
 	}
 }
 
@@ -176,7 +181,7 @@ func (d *destinations) concerned(source Source, f fault, batch map[topicPartitio
 
 // add has a partition wait. The caller holds mu.
 func (d *destinations) add(from topicPartition, source Source, f fault, r refusal) *wait {
-	w := &wait{to: topicPartition{r.rec.Topic, schemas.AnyPartition}, fault: f, err: r.err, purge: f == noTopic}
+	w := &wait{to: topicPartition{r.rec.Topic, schemas.AnyPartition}, fault: f, err: r.err}
 	if source.SamePartition {
 		w.to.partition = from.partition
 	}
@@ -195,6 +200,7 @@ func (d *destinations) add(from topicPartition, source Source, f fault, r refusa
 		l.said = ""
 	}
 	delete(d.lately, from)
+	l.stale = l.stale || errors.Is(r.err, kerr.UnknownTopicID)
 	l.wait = min(max(2*again.wait, leastDestinationWait), mostDestinationWait)
 	l.at = time.Now().Add(l.wait)
 	return w
@@ -257,14 +263,14 @@ func (d *destinations) waking(wake func()) {
 }
 
 // tend lets partitions go on whose destinations take what they have refused, and has the client
-// forget topics that are gone. Nothing is on its way to these. It is called between two batches,
-// by the goroutine that polls. settled returns the partitions that have come to wait to where they
+// forget topics that are gone. It is called between two batches, by the goroutine that polls. settled
+// waits until nothing is on its way, and returns the partitions that have come to wait to where they
 // go on.
 func (d *destinations) tend(settled func(partitions []topicPartition)) {
 	if !d.untended.Swap(false) {
 		return
 	}
-	purge, resume, young := map[string]bool{}, map[string][]int32{}, []topicPartition(nil)
+	purge, resume, young := []string(nil), map[string][]int32{}, []topicPartition(nil)
 	d.mu.Lock()
 	for from, w := range d.waits {
 		switch {
@@ -274,14 +280,7 @@ func (d *destinations) tend(settled func(partitions []topicPartition)) {
 			if w.fault == tooLarge { // fewer records make a smaller batch, where the topic's limit cannot be learned
 				d.polls.failed()
 			}
-			if w.purge {
-				purge[w.to.topic] = true // as long as it knows the topic, it asks for its metadata all the time
-			}
-			w.purge = false
 		case w.taken:
-			if w.purge {
-				purge[w.to.topic] = true
-			}
 			if !d.stalls.has(from.topic, from.partition) {
 				resume[from.topic] = append(resume[from.topic], from.partition)
 			}
@@ -289,14 +288,18 @@ func (d *destinations) tend(settled func(partitions []topicPartition)) {
 			delete(d.waits, from)
 		}
 	}
+	for topic, l := range d.looks {
+		if l.stale {
+			purge = append(purge, topic)
+			l.stale = false
+		}
+	}
 	d.n.Store(int32(len(d.waits)))
 	d.mu.Unlock()
-	if len(young) > 0 && settled != nil {
+	if len(young)+len(purge) > 0 && settled != nil {
 		settled(young)
 	}
-	if len(purge) > 0 {
-		d.cl.PurgeTopicsFromProducing(slices.Collect(maps.Keys(purge))...)
-	}
+	d.cl.PurgeTopicsFromProducing(purge...)
 	if len(resume) > 0 {
 		d.cl.ResumeFetchPartitions(resume)
 		d.tell()
@@ -382,14 +385,35 @@ func (d *destinations) awaited() []Awaited {
 	return out
 }
 
-// limit returns how large a batch a topic takes, as far as that is less than it should.
-func (d *destinations) limit(topic string, most int32) int32 {
-	if d == nil {
-		return most
+// limits are how large a batch topics take that take less than they should. They outlive sessions,
+// whose clients ask for them only once. limits is safe for concurrent use.
+type limits struct {
+	mu sync.Mutex
+	of map[string]int32
+}
+
+// errLimit ends a session whose client is to ask again.
+var errLimit = errors.New("a topic takes batches of another size than before")
+
+// learn takes note of a topic's limit, and tells whether that is news.
+func (l *limits) learn(topic string, bytes int32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n, known := l.of[topic]; known && n == bytes {
+		return false
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if n, ok := d.limits[topic]; ok {
+	if l.of == nil {
+		l.of = map[string]int32{}
+	}
+	l.of[topic] = bytes
+	return true
+}
+
+// at returns how large a batch a topic takes, at most that many bytes.
+func (l *limits) at(topic string, most int32) int32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n, ok := l.of[topic]; ok {
 		return min(n, most)
 	}
 	return most

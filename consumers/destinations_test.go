@@ -267,7 +267,7 @@ func TestADestinationThatRefusesTheSize(t *testing.T) {
 			w.answered("broken")
 			w.says()
 			w.end()
-			require.Zero(t, w.lane.Stats.Reopened.Load())
+			require.EqualValues(t, 2, w.lane.Stats.Reopened.Load(), "once for each limit that was learned")
 			w.ended(w.results("broken"))
 			if got := len(w.read(w.results("broken"))); delivery == consumers.ExactlyOnce {
 				require.Equal(t, 52, got)
@@ -333,7 +333,9 @@ func TestWhateverADestinationAnswers(t *testing.T) {
 				topicWide.Remove()
 				w.answered("broken")
 				w.end()
-				require.Equal(t, began, w.lane.Stats.Reopened.Load(), "nobody lost a session")
+				if name != "too large" { // then a client that knows the topic's limit takes over, once
+					require.Equal(t, began, w.lane.Stats.Reopened.Load(), "nobody lost a session")
+				}
 				if delivery == consumers.ExactlyOnce {
 					require.Equal(t, upTo(60), w.values(w.results("sound")))
 					require.Equal(t, upTo(40), w.values(w.results("broken")))
@@ -407,4 +409,36 @@ func noise(n int) []byte {
 		out[i] = byte(rand.Uint32())
 	}
 	return out
+}
+
+// What is mended in two steps, while a partition that already goes on is asked as little as between two
+// requests: each of them has an answer. A producer that began to count anew in a partition that has its
+// last batches would have the next one taken for one of these.
+func TestADestinationThatIsMendedInSteps(t *testing.T) {
+	t.Parallel()
+	for _, delivery := range deliveries {
+		t.Run(string(delivery), func(t *testing.T) {
+			t.Parallel()
+			w := newTowns(t, delivery, 2, "broken")
+			w.gone("broken")
+			w.put("broken", 2, 0, 2)
+			w.says("broken [0 1]: topic results.broken does not exist; `millrace topics apply` makes it")
+			await(t, "it is seen that the topic is gone", func() bool { return w.lane.Missed(w.results("broken")) })
+			w.topic("results.broken", 1, nil)
+			w.says("broken [1]: topic results.broken has 1 partitions, fewer than its requests; `millrace topics apply` adds them")
+			w.awaitLag(1, w.requests("broken"))
+			w.put("broken", 2, 2, 1)
+			w.awaitLag(1, w.requests("broken"))
+			w.grow(w.results("broken"), 2)
+			w.answered("broken")
+			w.put("broken", 2, 4, 1)
+			w.put("broken", 2, 6, 1)
+			w.put("broken", 2, 8, 1)
+			w.answered("broken")
+			w.says()
+			w.end()
+			require.Zero(t, w.lane.Stats.Reopened.Load())
+			require.Equal(t, []int{0, 1, 2, 4, 6, 8}, w.values(w.results("broken")))
+		})
+	}
 }

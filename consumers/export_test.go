@@ -70,5 +70,14 @@ func (u Untold) Knows(topic string, partition int32) bool {
 	return ok
 }
 
+// Missed tells whether a look has found that a topic is not there.
+func (l *Lane) Missed(topic string) bool {
+	d := l.dests.Load()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	look := d.looks[topic]
+	return look != nil && look.missing
+}
+
 // UsableTime is usableTime.
 var UsableTime = usableTime

@@ -116,6 +116,7 @@ type Lane struct {
 	dests    atomic.Pointer[destinations] // of the session
 	waiting  *waiting
 	reading  *reading
+	limits   limits
 }
 
 // NewLane prepares a lane; nothing is connected before Run.
@@ -180,6 +181,11 @@ func (l *Lane) Run(ctx, hard context.Context, h Handler) error {
 		if err == nil || hopeless(err) || ctx.Err() != nil || hard.Err() != nil {
 			return cutOff(hard, err)
 		}
+		if errors.Is(err, errLimit) {
+			l.Stats.Reopened.Add(1)
+			l.log.Info().Err(err).Msg("opening a new session, whose client knows")
+			continue
+		}
 		if time.Since(began) > time.Minute {
 			backoff = 0
 		}
@@ -242,7 +248,7 @@ func (l *Lane) maxBytes(topic string) int32 {
 	if l.cfg.MaxBytes != nil {
 		most = int32(l.cfg.MaxBytes(topic))
 	}
-	return l.dests.Load().limit(topic, most)
+	return l.limits.at(topic, most)
 }
 
 func (l *Lane) lost(partitions map[string][]int32) {

@@ -24,7 +24,7 @@ func (l *Lane) session(end func(err error)) *laneSession {
 	stalls.unsaid, s.assigned.stalls = s.unsaid, stalls
 	l.stalls.Store(stalls)
 	s.in.untimed = s.reading.noTime
-	s.dests = newDestinations(l, stalls)
+	s.dests = newDestinations(l, stalls, end)
 	l.dests.Store(s.dests)
 	s.faults = faults{Group: l.cfg.Group, log: l.log, stalls: stalls}
 	return s

@@ -137,13 +137,8 @@ func (d *destinations) learnLimit(ctx context.Context, adm *kadm.Client, topic s
 	if limit < 1<<10 { // with less, the client opens no session
 		return 0
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if n, known := d.limits[topic]; !known || n != int32(limit) {
-		d.limits[topic] = int32(limit)
-		for _, a := range all {
-			a.purge = true
-		}
+	if d.limits.learn(topic, int32(limit)) {
+		d.renew(fmt.Errorf("topic %s takes %d bytes: %w", topic, limit, errLimit))
 	}
 	return int32(limit)
 }
@@ -226,7 +221,7 @@ func (d *destinations) learn(topic string, all []*asked, f found, failed error) 
 		}
 		switch {
 		case f.missing:
-			a.fault, a.purge = noTopic, true
+			a.fault = noTopic
 		case said != nil:
 			a.fault, a.err = faultOf(said), said
 		}
@@ -239,17 +234,22 @@ func (d *destinations) learn(topic string, all []*asked, f found, failed error) 
 				Msg("what answers this partition is not taken; it waits, and the others go on")
 		}
 	}
+	if failed == nil {
+		l.stale = l.stale || f.missing && !l.missing
+		l.missing = f.missing
+	}
 	l.wait = min(2*l.wait, mostDestinationWait)
 	l.at = time.Now().Add(l.wait)
 	wake := d.wake
-	if taken > 0 {
+	tend := taken > 0 || l.stale
+	if tend {
 		d.untended.Store(true)
 	}
 	d.mu.Unlock()
 	if news {
 		d.tell()
 	}
-	if taken > 0 && wake != nil {
+	if tend && wake != nil {
 		wake()
 	}
 }
