@@ -168,7 +168,7 @@ NOT_KAFKA := ^TestMillionMixed|^TestOversized|^TestClickHouse|^TestSignals|^Test
 NOT_THREE := ^TestWhatever|^TestDestinations|^TestADestination|^TestRequestsThat|^TestWaitingPartitions|^TestLag|^TestUntimed|^TestModelsDestination|^TestSecured|^TestTimesOutOfRange|^TestLaneHasBegun|^TestRecorderHasBegun|^TestRecorderReplaced|^TestInsertComes|^TestRepeat|^TestArrow|^TestRegistry|^TestVerify|^TestWebhook|^TestRefused|^TestReplay|^TestLabels|^TestWrongClock|^TestConflict|^TestSecondRecorder|^TestRecorderThatIsRewound|^TestFuture|^TestRowLetters|^TestMany|^TestALostRange|^TestARole|^TestClaim|^TestCommits|^TestLaneCommits|^TestLaneGoesOn|^TestLaneTakesUp|^TestLaneThatMay|^TestLostRange|^TestMarker|^TestProducerGoesOn|^TestReading|^TestRecorderForgets|^TestRecorderOutlives|^TestRecorderStores|^TestRecorderTakes|^TestRecorderWaits|^TestRequestsTopic|^TestSecondGroup|^TestStopped|^TestUnreadable|^TestWorkerGroup
 .PHONY: test-kafka
 test-kafka: native kafka ## the tests, and a short chaos, against Apache Kafka, one broker and then three
-	MILLRACE_TEST_KAFKA=1 $(RACE) -count=1 -p 2 -timeout 20m -skip '$(NOT_KAFKA)' ./pipeline ./consumers ./consumers/kafkatest ./sinks/kafka ./cmd/chaos
+	MILLRACE_TEST_KAFKA=1 $(TEST) -count=1 -p 2 -timeout 20m -skip '$(NOT_KAFKA)' ./pipeline ./consumers ./consumers/kafkatest ./sinks/kafka ./cmd/chaos
 	MILLRACE_TEST_KAFKA=3 $(RACE) -count=1 -p 2 -timeout 20m -skip '$(NOT_KAFKA)|$(NOT_THREE)' ./pipeline ./consumers ./consumers/kafkatest ./cmd/chaos
 
 .PHONY: chaos
