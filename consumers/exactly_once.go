@@ -112,10 +112,10 @@ func (s *laneSession) round(hard context.Context, sess *kgo.GroupTransactSession
 	}
 	committed, err = sess.End(hard, kgo.TransactionEndTry(fault == nil))
 	if l.cfg.Origin != nil && fault == nil && errors.Is(err, kerr.TransactionAbortable) && errors.Is(err, kerr.UnknownTopicID) {
-		// A topic was made again behind what was produced to it. That was aborted, and comes again.
+		// A topic was made again behind what was produced to it. That was aborted, and comes again: then
+		// the client says which topic it was.
 		out.open.Wait()
 		l.Stats.Aborted.Add(1)
-		sess.Client().PurgeTopicsFromProducing(out.topics()...)
 		return false, false, nil
 	}
 	if err != nil {

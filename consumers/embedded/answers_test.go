@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
@@ -260,6 +261,26 @@ func TestListsAsJavaAsksForThem(t *testing.T) {
 	users, err := (&kmsg.DescribeUserSCRAMCredentialsRequest{Users: []kmsg.DescribeUserSCRAMCredentialsRequestUser{}}).RequestWith(t.Context(), client)
 	require.NoError(t, err)
 	require.Len(t, users.Results, 1)
+}
+
+// TestTopicsThatAreGoneInOneRequest: each is answered.
+func TestTopicsThatAreGoneInOneRequest(t *testing.T) {
+	addr, _ := start(t, testConfig(t))
+	client := newClient(t, addr)
+	req := kmsg.ProduceRequest{Acks: -1, TimeoutMillis: 1000}
+	for i := range byte(3) {
+		req.Topics = append(req.Topics, kmsg.ProduceRequestTopic{TopicID: [16]byte{1, i}, Partitions: []kmsg.ProduceRequestTopicPartition{{Partition: 0}, {Partition: 1}}})
+	}
+	resp, err := req.RequestWith(t.Context(), client.Broker(0))
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, resp.Version, int16(13))
+	require.Len(t, resp.Topics, 3)
+	for _, topic := range resp.Topics {
+		require.Len(t, topic.Partitions, 2)
+		for _, p := range topic.Partitions {
+			require.ErrorIs(t, kerr.ErrorForCode(p.ErrorCode), kerr.UnknownTopicID)
+		}
+	}
 }
 
 // TestNoTelemetry: no version of the first request of a connection offers it, also not the one
