@@ -46,11 +46,12 @@ const (
 	KindEDDM        = "eddm"
 	KindKSWIN       = "kswin"
 	KindCUSUM       = "cusum"
+	KindEDetector   = "e_detector"
 )
 
 // Kinds returns the names of all detectors.
 func Kinds() []string {
-	return []string{KindADWIN, KindPageHinkley, KindDDM, KindEDDM, KindKSWIN, KindCUSUM}
+	return []string{KindADWIN, KindPageHinkley, KindDDM, KindEDDM, KindKSWIN, KindCUSUM, KindEDetector}
 }
 
 // New returns a detector of the kind with its defaults.
@@ -68,6 +69,8 @@ func New(kind string) (Detector, error) {
 		return NewKSWIN(DefaultKSWINConfig())
 	case KindCUSUM:
 		return NewCUSUM(DefaultCUSUMConfig())
+	case KindEDetector:
+		return NewEDetector(DefaultEDetectorConfig())
 	}
 	return nil, fmt.Errorf("no detector %q; there are %v", kind, Kinds())
 }

@@ -76,6 +76,10 @@ func (c goldenCase) detector(t *testing.T) detect.Detector {
 		config := detect.DefaultCUSUMConfig()
 		configure(&config)
 		d, err = detect.NewCUSUM(config)
+	case detect.KindEDetector:
+		config := detect.DefaultEDetectorConfig()
+		configure(&config)
+		d, err = detect.NewEDetector(config)
 	default:
 		t.Fatalf("unknown detector %q", c.Detector)
 	}
@@ -106,17 +110,22 @@ func figures(t *testing.T, d detect.Detector) map[string]float64 {
 		upper, lower := d.Sums()
 		return map[string]float64{"upper": upper, "lower": lower, "target": target, "sigma": sigma}
 	}
+	if d, ok := d.(*detect.EDetector); ok {
+		low, high, _ := d.Bounds()
+		return map[string]float64{"low": low, "high": high, "e": d.EValue(), "threshold": d.Threshold()}
+	}
 	t.Fatalf("unknown detector %T", d)
 	return nil
 }
 
 // tolerance of figures. River's and ours are sums in one order, so they are equal but for the
-// last digit of a root. CUSUM's reference estimates exactly; its sums lose digits near 0.
+// last digit of a root. CUSUM's reference estimates exactly; its sums lose digits near 0. The e-detector's
+// is in fractions.
 func (c goldenCase) tolerance() float64 {
 	switch c.Detector {
 	case detect.KindEDDM:
 		return 1e-13
-	case detect.KindCUSUM:
+	case detect.KindCUSUM, detect.KindEDetector:
 		return 1e-9
 	}
 	return 0
