@@ -354,7 +354,7 @@ func TestConfigsAreChecked(t *testing.T) {
 		"window_size must be at least twice stat_size, to draw as many older values, got 59": detect.KSWINConfig{StatSize: 30, WindowSize: 59}.Validate(),
 		"alpha must be between 0 and 1, got 1.5":                                             detect.KSWINConfig{Alpha: 1.5, StatSize: 1, WindowSize: 2}.Validate(),
 		"h must be above 0, got 0":                                                           detect.CUSUMConfig{Sigma: 1}.Validate(),
-		"run_length must be at least twice block, at most 1e15, got 30":                     eDetector(func(c *detect.EDetectorConfig) { c.RunLength = 30 }),
+		"run_length must be at least twice block, at most 1e15, got 30":                      eDetector(func(c *detect.EDetectorConfig) { c.RunLength = 30 }),
 		"mode must be up, down or both, got \nform must be sr or cusum, got page":            eDetector(func(c *detect.EDetectorConfig) { c.Mode, c.Form = "", "page" }),
 		"high must be above low, at most 1e140, got 1":                                       eDetector(func(c *detect.EDetectorConfig) { c.Low = 1 }),
 		"slack must be from 0 to high - low, got 2":                                          eDetector(func(c *detect.EDetectorConfig) { c.Slack = 2 }),

@@ -1,7 +1,6 @@
 package detect_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -40,49 +39,14 @@ func (c goldenCase) values() []float64 {
 // detector returns that of the case's parameters over the defaults, by their names.
 func (c goldenCase) detector(t *testing.T) detect.Detector {
 	t.Helper()
-	configure := func(config any) {
-		d := json.NewDecoder(bytes.NewReader(c.Config))
-		d.DisallowUnknownFields()
-		require.NoError(t, d.Decode(config))
-	}
-	var d detect.Detector
-	var err error
-	switch c.Detector {
-	case detect.KindADWIN:
-		config := detect.DefaultADWINConfig()
-		configure(&config)
-		d, err = detect.NewADWIN(config)
-	case detect.KindPageHinkley:
-		config := detect.DefaultPageHinkleyConfig()
-		configure(&config)
-		d, err = detect.NewPageHinkley(config)
-	case detect.KindDDM:
-		config := detect.DefaultDDMConfig()
-		configure(&config)
-		d, err = detect.NewDDM(config)
-	case detect.KindEDDM:
-		config := detect.DefaultEDDMConfig()
-		configure(&config)
-		d, err = detect.NewEDDM(config)
-	case detect.KindKSWIN:
+	if c.Detector == detect.KindKSWIN && c.Window != nil {
 		config := detect.DefaultKSWINConfig()
-		configure(&config)
-		var window []float64
-		if c.Window != nil {
-			window = c.Window.Generate()
-		}
-		d, err = detect.NewKSWIN(config, window...)
-	case detect.KindCUSUM:
-		config := detect.DefaultCUSUMConfig()
-		configure(&config)
-		d, err = detect.NewCUSUM(config)
-	case detect.KindEDetector:
-		config := detect.DefaultEDetectorConfig()
-		configure(&config)
-		d, err = detect.NewEDetector(config)
-	default:
-		t.Fatalf("unknown detector %q", c.Detector)
+		require.NoError(t, json.Unmarshal(c.Config, &config))
+		d, err := detect.NewKSWIN(config, c.Window.Generate()...)
+		require.NoError(t, err)
+		return d
 	}
+	d, err := detect.NewWith(c.Detector, c.Config)
 	require.NoError(t, err)
 	return d
 }

@@ -147,7 +147,7 @@ class EDetector:
     def reset(self):
         self.values, self.means, self.bounds = [], [], None
         # Products of increments from each start, as logarithms and so not exact, per bet.
-        self.products = {"up": [[] for _ in self.BETS], "down": [[] for _ in self.BETS]}
+        self.products = {(mode, bet): np.zeros(0) for mode in ("up", "down") for bet in self.BETS}
         self.e = 0.0
         if not self.blocks:
             m = (self.mean - self.low) / self.width
@@ -198,12 +198,10 @@ class EDetector:
         for mode, excess in (("up", x / high - 1), ("down", (1 - x) / (1 - low) - 1)):
             if self.mode not in (mode, "both"):
                 continue
-            for bet, products in zip(self.BETS, self.products[mode]):
-                increment = math.log(float(1 + bet * excess))
-                products.append(0.0)
-                for i in range(len(products)):
-                    products[i] += increment
-                terms = np.exp(np.array(products))
+            for bet in self.BETS:
+                products = np.append(self.products[mode, bet], 0.0) + math.log(float(1 + bet * excess))
+                self.products[mode, bet] = products
+                terms = np.exp(products)
                 e.append(float(terms.sum() if self.form == "sr" else terms.max()))
         self.e = sum(e) / len(e)
         self.drift_detected = self.e >= self.threshold
