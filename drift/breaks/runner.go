@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -188,6 +189,34 @@ func (r *Runner) Take(f Feed, items []Item) ([]Break, error) {
 		}
 	}
 	return found, nil
+}
+
+// TakeLabels takes labels as LabelledSince returns them. A label of an unknown request that was
+// stored at waitFrom or later holds up its partition: it and those behind it are to be read again. It
+// returns the breaks, and how many labels were held up.
+func (r *Runner) TakeLabels(labels []profile.Labelled, waitFrom time.Time) (found []Break, waiting int, err error) {
+	held := map[partition]bool{}
+	var done []schemas.Coordinates
+	var items []Item
+	width := len(r.columns[FeedLabels])
+	for _, l := range labels {
+		p, _ := split(l.At)
+		if held[p] = held[p] || l.Fate == profile.LabelUnknown && !l.StoredAt.Before(waitFrom); held[p] {
+			waiting++
+			continue
+		}
+		done = append(done, l.At)
+		if l.Fate == profile.LabelTaken {
+			items = append(items, Item{At: l.At, EventTime: l.EventTime, Values: slices.Repeat([]float64{l.Error}, width)})
+		}
+	}
+	if found, err = r.Take(FeedLabels, items); err != nil {
+		return nil, 0, err
+	}
+	for _, at := range done {
+		r.Skip(FeedLabels, at)
+	}
+	return found, waiting, nil
 }
 
 // found describes the break that a stream's last value showed.
