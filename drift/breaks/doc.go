@@ -14,7 +14,9 @@
 // The recorder stores the labels of a partition of the feedback topic in the order of their
 // offsets: a range of offsets is stored before the next one is begun. So the labels beyond a
 // position that a query sees are all that are to be seen up to the last of them, and a position by
-// offset needs no overlap, which stored_at, of whole seconds, would. history.Store.LabelledSince
+// offset needs no overlap, which stored_at, of whole seconds, would. (A replica that is behind may
+// have a later part before an earlier one: on a cluster the server to ask is the one that the
+// recorder stores into, or one that has caught up.) history.Store.LabelledSince
 // reads them, joined with the answered rows of the version by request id, in the order
 // (topic id, partition, offset). The monitor asks it every second or two and so has a label within
 // 5 s of its being produced, where the recorder stores within two; a consumer of its own of the
