@@ -224,6 +224,10 @@ golden-report: ## the largest relative error of each function against its refere
 	@GOLDEN_REPORT=$(CURDIR)/data/golden-report.tsv $(TEST) -count=1 -run Golden ./drift/... >/dev/null || { $(TEST) -run Golden ./drift/...; exit 1; }
 	@$(GO) run ./drift/internal/golden/report data/golden-report.tsv
 
+.PHONY: bench-breaks
+bench-breaks: ## values between false alarms of the online detectors, against the stated run length, and their delays; VALUES=2000000
+	MILLRACE_RUN_LENGTH=$(or $(VALUES),2000000) $(GO) test -count=1 -timeout 60m -run '^(TestRunLength|TestDelay)$$' -v ./drift/detect
+
 .PHONY: bench-coverage
 bench-coverage: ## how often every interval of drift holds the true figure, by simulation (half an hour); DRAWS=2000
 	@rm -f data/coverage.tsv; mkdir -p data

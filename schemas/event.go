@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // EventKind is what an event is about; alert subscriptions filter by it.
@@ -16,12 +18,14 @@ const (
 	EventDrift      EventKind = "drift"      // a window's features or predictions differ from the reference
 	EventAccuracy   EventKind = "accuracy"   // a window's quality is below a threshold
 	EventRetraining EventKind = "retraining" // one of these asks for retraining
+	EventBreak      EventKind = "break"      // a stream of values changed suddenly
 )
 
 // Event is a CloudEvent (specification 1.0, structured JSON mode) on the events topic.
 // One event lists all that a job found breached in a window. Its id is a hash of model, version,
 // window, kind and revision, so that a repeat, as after a crash between publishing and
-// remembering, is recognisable, and a revision is an event of its own.
+// remembering, is recognisable, and a revision is an event of its own. A break is of no window: its
+// id is a hash of model, version, what the detector is on, the detector, and the coordinates.
 type Event struct {
 	SpecVersion     string    `json:"specversion"` // "1.0"
 	ID              string    `json:"id"`
@@ -54,6 +58,32 @@ type EventData struct {
 	// LastRetraining is the last event that asked for retraining before this one, where a
 	// breach asks for it. It is why this event does not, unless it is one that does.
 	LastRetraining *RetrainingRequest `json:"last_retraining,omitempty"`
+	// Break is what an event of kind break is about. Its window starts and ends at the event time
+	// of the value, and it has no breaches.
+	Break *BreakFound `json:"break,omitempty"`
+}
+
+// BreakFound is a sudden change that a BreakDetector found.
+type BreakFound struct {
+	On        string    `json:"on"`
+	Detector  string    `json:"detector"`
+	Index     int64     `json:"index"`    // of the value that showed it among those that the detector took, from 0
+	TopicID   uuid.UUID `json:"topic_id"` // coordinates of that value: of a label on error, else of a request
+	Partition int32     `json:"partition"`
+	Offset    int64     `json:"offset"`
+	Row       int32     `json:"row,omitempty"`
+	EventTime time.Time `json:"event_time"` // of its request
+	Before    float64   `json:"before"`     // mean of the values before the last ones, since the start or the last break
+	After     float64   `json:"after"`      // mean of the last ones
+	Statistic string    `json:"statistic"`  // what Value is: e_value, cumulative_sum, p_value, error_rate, ...
+	Value     float64   `json:"value"`
+	Threshold float64   `json:"threshold"`
+	RunLength float64   `json:"run_length,omitempty"` // values between false alarms, at least, as promised; 0: nothing is
+}
+
+// Coordinates returns those of the value that showed the change.
+func (b *BreakFound) Coordinates() Coordinates {
+	return Coordinates{TopicID: b.TopicID, Partition: b.Partition, Offset: b.Offset, Row: b.Row}
 }
 
 // RetrainingRequest names an event that asked for retraining.
@@ -87,6 +117,9 @@ func NewEvent(data EventData, now time.Time) Event {
 func EventID(d EventData) string {
 	parts := []string{
 		d.Model, d.Version, d.WindowStart.UTC().Format(time.RFC3339Nano), d.WindowEnd.UTC().Format(time.RFC3339Nano), string(d.Kind),
+	}
+	if d.Break != nil {
+		parts = []string{d.Model, d.Version, string(d.Kind), d.Break.On, d.Break.Detector, string(d.Break.Coordinates().AppendID(nil))}
 	}
 	if d.Revision > 0 {
 		parts = append(parts, strconv.FormatUint(uint64(d.Revision), 10))

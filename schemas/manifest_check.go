@@ -168,6 +168,7 @@ func (m *Manifest) validateMonitoring(v *violations) {
 			v.add("monitoring.reference", "would be learned, and the manifest names one already in reference; leave one out")
 		}
 	}
+	m.validateBreaks(v)
 	seen := map[string]bool{}
 	for i, c := range mon.Checks {
 		key := fmt.Sprintf("monitoring.checks[%d]", i)

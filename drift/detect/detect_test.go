@@ -25,11 +25,14 @@ func stream(kind string, seed uint64, n int) []float64 {
 			level, scale, rate = 4*r.NormFloat64(), 0.5+r.Float64(), r.Float64()
 		}
 		out[i] = level + scale*r.NormFloat64()
-		if kind == detect.KindDDM || kind == detect.KindEDDM {
+		switch kind {
+		case detect.KindDDM, detect.KindEDDM:
 			out[i] = 0
 			if r.Float64() < rate {
 				out[i] = 1
 			}
+		case detect.KindEDetector:
+			out[i] = 1 / (1 + math.Exp(-out[i]))
 		}
 	}
 	return out
@@ -77,6 +80,23 @@ func draw(t *rapid.T, kind string) detect.Detector {
 			WindowSize: 2*size + rapid.IntRange(0, 200).Draw(t, "more"),
 			Seed:       rapid.Uint64().Draw(t, "seed"),
 		}, stream(kind, 5, rapid.IntRange(0, 300).Draw(t, "window"))...)
+	case detect.KindEDetector:
+		c := detect.EDetectorConfig{
+			RunLength: rapid.Float64Range(40, 1e5).Draw(t, "run_length"),
+			Mode:      rapid.SampledFrom([]string{detect.ModeUp, detect.ModeDown, detect.ModeBoth}).Draw(t, "mode"),
+			Form:      rapid.SampledFrom([]string{detect.FormSR, detect.FormCUSUM}).Draw(t, "form"),
+			Low:       rapid.Float64Range(-1, 0).Draw(t, "low"),
+			High:      rapid.Float64Range(1, 3).Draw(t, "high"),
+			Block:     rapid.IntRange(1, 20).Draw(t, "block"),
+			Slack:     rapid.Float64Range(0, 0.1).Draw(t, "slack"),
+		}
+		if rapid.Bool().Draw(t, "given") {
+			c.Mean = rapid.Float64Range(c.Low, c.High).Draw(t, "mean")
+		} else {
+			c.WarmStart = rapid.IntRange(10*c.Block, 600).Draw(t, "warm_start")
+			c.Miss = rapid.Float64Range(1e-6, 0.5).Draw(t, "miss")
+		}
+		d, err = detect.NewEDetector(c)
 	default:
 		d, err = detect.NewCUSUM(detect.CUSUMConfig{
 			Target:    rapid.Float64Range(-1, 1).Draw(t, "target"),
@@ -140,6 +160,7 @@ func TestRefusedValuesChangeNothing(t *testing.T) {
 		detect.KindPageHinkley: {1e141, -1e300},
 		detect.KindCUSUM:       {1e141, -1e141},
 		detect.KindDDM:         {0.5, 2, -1},
+		detect.KindEDetector:   {-1.01, 3.01, 1e300},
 		detect.KindEDDM:        {0.5, 1.0000001, -1},
 	}
 	each(t, func(t *rapid.T, kind string) {
@@ -164,7 +185,7 @@ func TestExtremeValues(t *testing.T) {
 		require.NoError(t, err)
 		for i := range 3000 {
 			v := []float64{1e140, -1e140, 0, 5e-324}[i/7%4]
-			if kind == detect.KindDDM || kind == detect.KindEDDM {
+			if kind == detect.KindDDM || kind == detect.KindEDDM || kind == detect.KindEDetector {
 				v = float64(i / 7 % 2)
 			}
 			require.NoError(t, d.Update(v))
@@ -179,6 +200,12 @@ func TestUpdateAllocatesNothing(t *testing.T) {
 	for _, kind := range detect.Kinds() {
 		d, err := detect.New(kind)
 		require.NoError(t, err)
+		if kind == detect.KindEDetector { // its warm start is longer than levels last here
+			c := detect.DefaultEDetectorConfig()
+			c.WarmStart, c.Mode = 200, detect.ModeBoth
+			d, err = detect.NewEDetector(c)
+			require.NoError(t, err)
+		}
 		values := stream(kind, 3, 4000)
 		for range 2 { // windows and rows get their size
 			for _, v := range values {
@@ -246,7 +273,7 @@ func TestShiftIsFound(t *testing.T) {
 				shift = 1
 			}
 			v := 5*shift + 0.1*r.Float64()
-			if kind == detect.KindDDM || kind == detect.KindEDDM {
+			if kind == detect.KindDDM || kind == detect.KindEDDM || kind == detect.KindEDetector {
 				v = math.Floor(r.Float64() + 0.05 + 0.6*shift)
 			}
 			require.NoError(t, d.Update(v))
@@ -305,6 +332,12 @@ func TestKSWINStartsFromAWindow(t *testing.T) {
 	require.ErrorContains(t, err, "kswin: window: value 1: ")
 }
 
+func eDetector(change func(*detect.EDetectorConfig)) error {
+	c := detect.DefaultEDetectorConfig()
+	change(&c)
+	return c.Validate()
+}
+
 func TestConfigsAreChecked(t *testing.T) {
 	nan, inf := math.NaN(), math.Inf(1)
 	for want, err := range map[string]error{
@@ -321,6 +354,15 @@ func TestConfigsAreChecked(t *testing.T) {
 		"window_size must be at least twice stat_size, to draw as many older values, got 59": detect.KSWINConfig{StatSize: 30, WindowSize: 59}.Validate(),
 		"alpha must be between 0 and 1, got 1.5":                                             detect.KSWINConfig{Alpha: 1.5, StatSize: 1, WindowSize: 2}.Validate(),
 		"h must be above 0, got 0":                                                           detect.CUSUMConfig{Sigma: 1}.Validate(),
+		"run_length must be at least twice block, at most 1e15, got 30":                      eDetector(func(c *detect.EDetectorConfig) { c.RunLength = 30 }),
+		"mode must be up, down or both, got \nform must be sr or cusum, got page":            eDetector(func(c *detect.EDetectorConfig) { c.Mode, c.Form = "", "page" }),
+		"high must be above low, at most 1e140, got 1":                                       eDetector(func(c *detect.EDetectorConfig) { c.Low = 1 }),
+		"slack must be from 0 to high - low, got 2":                                          eDetector(func(c *detect.EDetectorConfig) { c.Slack = 2 }),
+		"warm_start must be 0 (mean is given), or 10 blocks to 1e9, got 199":                 eDetector(func(c *detect.EDetectorConfig) { c.WarmStart = 199 }),
+		"mean must be from low to high, where warm_start is 0, got 1.5":                      eDetector(func(c *detect.EDetectorConfig) { c.WarmStart, c.Mean = 0, 1.5 }),
+		"mean must be 0 where warm_start learns it, got 0.5":                                 eDetector(func(c *detect.EDetectorConfig) { c.Mean = 0.5 }),
+		"miss must be above 1e-9, at most 0.5, got 0":                                        eDetector(func(c *detect.EDetectorConfig) { c.Miss = 0 }),
+		"block must be 1 to 1000000, got 0":                                                  eDetector(func(c *detect.EDetectorConfig) { c.Block = 0 }),
 		"warm_start must be at least 2 to estimate sigma, got 1":                             detect.CUSUMConfig{H: 1, WarmStart: 1}.Validate(),
 	} {
 		require.EqualError(t, err, want)
@@ -328,7 +370,7 @@ func TestConfigsAreChecked(t *testing.T) {
 	_, err := detect.NewADWIN(detect.ADWINConfig{})
 	require.ErrorContains(t, err, "adwin: delta must be")
 	_, err = detect.New("hddm")
-	require.EqualError(t, err, `no detector "hddm"; there are [adwin page_hinkley ddm eddm kswin cusum]`)
+	require.EqualError(t, err, `no detector "hddm"; there are [adwin page_hinkley ddm eddm kswin cusum e_detector]`)
 }
 
 // TestBrokenStates restores states with any one byte changed, cut or added to.

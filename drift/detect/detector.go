@@ -1,7 +1,9 @@
 package detect
 
 import (
+	"bytes"
 	"encoding"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -46,30 +48,50 @@ const (
 	KindEDDM        = "eddm"
 	KindKSWIN       = "kswin"
 	KindCUSUM       = "cusum"
+	KindEDetector   = "e_detector"
 )
 
 // Kinds returns the names of all detectors.
 func Kinds() []string {
-	return []string{KindADWIN, KindPageHinkley, KindDDM, KindEDDM, KindKSWIN, KindCUSUM}
+	return []string{KindADWIN, KindPageHinkley, KindDDM, KindEDDM, KindKSWIN, KindCUSUM, KindEDetector}
 }
 
 // New returns a detector of the kind with its defaults.
-func New(kind string) (Detector, error) {
+func New(kind string) (Detector, error) { return NewWith(kind, []byte("{}")) }
+
+// NewWith returns a detector of the kind whose parameters are its defaults, but for those that
+// are given: a JSON object by their names. A name that it does not have is an error.
+func NewWith(kind string, parameters []byte) (Detector, error) {
 	switch kind {
 	case KindADWIN:
-		return NewADWIN(DefaultADWINConfig())
+		return newWith(DefaultADWINConfig(), parameters, NewADWIN)
 	case KindPageHinkley:
-		return NewPageHinkley(DefaultPageHinkleyConfig())
+		return newWith(DefaultPageHinkleyConfig(), parameters, NewPageHinkley)
 	case KindDDM:
-		return NewDDM(DefaultDDMConfig())
+		return newWith(DefaultDDMConfig(), parameters, NewDDM)
 	case KindEDDM:
-		return NewEDDM(DefaultEDDMConfig())
+		return newWith(DefaultEDDMConfig(), parameters, NewEDDM)
 	case KindKSWIN:
-		return NewKSWIN(DefaultKSWINConfig())
+		return newWith(DefaultKSWINConfig(), parameters, func(c KSWINConfig) (*KSWIN, error) { return NewKSWIN(c) })
 	case KindCUSUM:
-		return NewCUSUM(DefaultCUSUMConfig())
+		return newWith(DefaultCUSUMConfig(), parameters, NewCUSUM)
+	case KindEDetector:
+		return newWith(DefaultEDetectorConfig(), parameters, NewEDetector)
 	}
 	return nil, fmt.Errorf("no detector %q; there are %v", kind, Kinds())
+}
+
+func newWith[C any, D Detector](config C, parameters []byte, make func(C) (D, error)) (Detector, error) {
+	decoder := json.NewDecoder(bytes.NewReader(parameters))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&config); err != nil {
+		return nil, fmt.Errorf("parameters: %w", err)
+	}
+	d, err := make(config)
+	if err != nil {
+		return nil, err // not a Detector that is nil inside
+	}
+	return d, nil
 }
 
 // base is what all detectors have.

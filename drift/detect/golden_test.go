@@ -1,7 +1,6 @@
 package detect_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -40,45 +39,14 @@ func (c goldenCase) values() []float64 {
 // detector returns that of the case's parameters over the defaults, by their names.
 func (c goldenCase) detector(t *testing.T) detect.Detector {
 	t.Helper()
-	configure := func(config any) {
-		d := json.NewDecoder(bytes.NewReader(c.Config))
-		d.DisallowUnknownFields()
-		require.NoError(t, d.Decode(config))
-	}
-	var d detect.Detector
-	var err error
-	switch c.Detector {
-	case detect.KindADWIN:
-		config := detect.DefaultADWINConfig()
-		configure(&config)
-		d, err = detect.NewADWIN(config)
-	case detect.KindPageHinkley:
-		config := detect.DefaultPageHinkleyConfig()
-		configure(&config)
-		d, err = detect.NewPageHinkley(config)
-	case detect.KindDDM:
-		config := detect.DefaultDDMConfig()
-		configure(&config)
-		d, err = detect.NewDDM(config)
-	case detect.KindEDDM:
-		config := detect.DefaultEDDMConfig()
-		configure(&config)
-		d, err = detect.NewEDDM(config)
-	case detect.KindKSWIN:
+	if c.Detector == detect.KindKSWIN && c.Window != nil {
 		config := detect.DefaultKSWINConfig()
-		configure(&config)
-		var window []float64
-		if c.Window != nil {
-			window = c.Window.Generate()
-		}
-		d, err = detect.NewKSWIN(config, window...)
-	case detect.KindCUSUM:
-		config := detect.DefaultCUSUMConfig()
-		configure(&config)
-		d, err = detect.NewCUSUM(config)
-	default:
-		t.Fatalf("unknown detector %q", c.Detector)
+		require.NoError(t, json.Unmarshal(c.Config, &config))
+		d, err := detect.NewKSWIN(config, c.Window.Generate()...)
+		require.NoError(t, err)
+		return d
 	}
+	d, err := detect.NewWith(c.Detector, c.Config)
 	require.NoError(t, err)
 	return d
 }
@@ -106,17 +74,22 @@ func figures(t *testing.T, d detect.Detector) map[string]float64 {
 		upper, lower := d.Sums()
 		return map[string]float64{"upper": upper, "lower": lower, "target": target, "sigma": sigma}
 	}
+	if d, ok := d.(*detect.EDetector); ok {
+		low, high, _ := d.Bounds()
+		return map[string]float64{"low": low, "high": high, "e": d.EValue(), "threshold": d.Threshold()}
+	}
 	t.Fatalf("unknown detector %T", d)
 	return nil
 }
 
 // tolerance of figures. River's and ours are sums in one order, so they are equal but for the
-// last digit of a root. CUSUM's reference estimates exactly; its sums lose digits near 0.
+// last digit of a root. CUSUM's reference estimates exactly; its sums lose digits near 0. The e-detector's
+// is in fractions.
 func (c goldenCase) tolerance() float64 {
 	switch c.Detector {
 	case detect.KindEDDM:
 		return 1e-13
-	case detect.KindCUSUM:
+	case detect.KindCUSUM, detect.KindEDetector:
 		return 1e-9
 	}
 	return 0

@@ -19,6 +19,7 @@ const stateVersion = 1
 // kindNumbers are part of the format: never change one.
 var kindNumbers = map[string]byte{
 	KindADWIN: 1, KindPageHinkley: 2, KindDDM: 3, KindEDDM: 4, KindKSWIN: 5, KindCUSUM: 6,
+	KindEDetector: 7,
 }
 
 // Restore returns the detector that was saved in state, of whatever kind.
@@ -40,6 +41,8 @@ func Restore(state []byte) (Detector, error) {
 		d = new(KSWIN)
 	case kindNumbers[KindCUSUM]:
 		d = new(CUSUM)
+	case kindNumbers[KindEDetector]:
+		d = new(EDetector)
 	default:
 		return nil, fmt.Errorf("%w: kind %d is unknown", ErrState, state[1])
 	}

@@ -1,6 +1,7 @@
 package history_test
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -42,6 +43,14 @@ func TestDistributedTablesAnswerTheSame(t *testing.T) {
 		windows, found, err := store.LabelledWindows(t.Context(), c.Manifest, start, time.Unix(0, 0))
 		keep(windows, err)
 		keep(found, nil)
+		since, err := store.LabelledSince(t.Context(), c.Manifest, profile.LabelsAfter{StoredFrom: time.Unix(0, 0), ScoredFrom: time.Unix(0, 0), Limit: 1000})
+		for i := range since {
+			if math.IsNaN(since[i].Error) {
+				since[i].Error = -1 // equal to itself
+			}
+		}
+		require.NotEmpty(t, since)
+		keep(since, err)
 		ref, err := store.MakeReference(t.Context(), c.Manifest, []profile.Span{span})
 		keep(ref, err)
 		progress, err := store.Progress(t.Context(), []string{"shop"}, time.Time{})

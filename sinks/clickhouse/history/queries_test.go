@@ -92,6 +92,8 @@ func TestQueries(t *testing.T) {
 	_, _, looked := store.LabelledWindows(ctx, m, hour(-90), hour(9))
 	ask("requests of labels", looked)
 	ask("which labels count", second(store.LabelStates(ctx, m, []time.Time{hour(0), hour(3)})))
+	since := profile.LabelsAfter{StoredFrom: hour(9), ScoredFrom: hour(8), Position: []schemas.Coordinates{{Partition: 2, Offset: 7}}, Limit: 100}
+	ask("labels beyond a position", second(store.LabelledSince(ctx, m, since)))
 	hourly := profile.Span{Start: hour(0), End: hour(1)}
 	put("rows", store.RowsSQL(m, hourly))
 	put("training", store.TrainingSQL(m, hourly))

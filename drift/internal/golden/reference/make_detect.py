@@ -126,6 +126,106 @@ def ddm(d):
     }
 
 
+class EDetector:
+    """The e-detector for bounded values (Shin, Ramdas and Rinaldo) with the increments of R's stcp,
+    1 + b ((x - low) / (m - low) - 1), gathered from their definition: M of SR is the sum over all
+    starts of the product of increments from there on, and of CUSUM the greatest of these. Sums are
+    exact; the mean of a warm start is bounded by WSR's theorem 2 and by SciPy's t."""
+
+    BETS = [Fraction(1, 2**k) for k in range(8, 0, -1)] + [Fraction(3, 4), Fraction(15, 16)]
+
+    def __init__(self, run_length=10_000, mode="up", form="sr", low=0.0, high=1.0, block=20, warm_start=1000, mean=0.0,
+                 miss=0.05, slack=0.0):
+        self.low, self.width = Fraction(low), Fraction(high) - Fraction(low)
+        self.mode, self.form, self.block, self.blocks = mode, form, block, warm_start // block
+        self.mean, self.slack = Fraction(mean), Fraction(slack) / (Fraction(high) - Fraction(low))
+        self.side = miss / 2 if mode == "both" else miss
+        self.threshold = run_length / block / (1 - miss if warm_start else 1)
+        self.drift_detected = False
+        self.reset()
+
+    def reset(self):
+        self.values, self.means, self.bounds = [], [], None
+        # Products of increments from each start, as logarithms and so not exact, per bet.
+        self.products = {(mode, bet): np.zeros(0) for mode in ("up", "down") for bet in self.BETS}
+        self.e = 0.0
+        if not self.blocks:
+            m = (self.mean - self.low) / self.width
+            self.set_bounds(m, m)
+
+    def set_bounds(self, low, high):
+        self.bounds = (
+            min(max(low - self.slack, 0), 1 - Fraction(1e-9)),
+            max(min(high + self.slack, 1), Fraction(1e-9)),
+        )
+
+    def learn(self):
+        n, log = len(self.values), math.log(1 / self.side)
+        total, deviations, weights, weighted, uncertainty = Fraction(0), Fraction(0), 0.0, 0.0, 0.0
+        for i, x in enumerate(self.values):
+            mean = (Fraction(1, 2) + total) / (i + 1)
+            bet = min(math.sqrt(2 * log / (float((Fraction(1, 4) + deviations) / (i + 1)) * n)), 0.5)
+            weights += bet
+            weighted += bet * float(x)
+            uncertainty += float(x - mean) ** 2 * (-math.log(1 - bet) - bet)
+            total += x
+            deviations += Fraction(float(x - (Fraction(1, 2) + total) / (i + 2))) ** 2
+        center, width = weighted / weights, (log + uncertainty) / weights
+        k = len(self.means)
+        mean = sum(self.means) / k
+        t = stats.t.ppf(1 - self.side, k - 1) * math.sqrt(float(sum((m - mean) ** 2 for m in self.means) / (k - 1)) / k)
+        self.set_bounds(
+            Fraction(min(center - width, float(mean) - t)), Fraction(max(center + width, float(mean) + t))
+        )
+
+    def update(self, x):
+        if self.drift_detected:
+            self.reset()
+        self.drift_detected = False
+        self.values.append((Fraction(x) - self.low) / self.width)
+        if len(self.values) % self.block:
+            return
+        x = sum(self.values[-self.block :]) / self.block
+        if self.bounds is None:
+            self.means.append(x)
+            if len(self.means) == self.blocks:
+                self.learn()
+                self.values = []
+            return
+        self.values = []
+        low, high = self.bounds
+        e = []
+        for mode, excess in (("up", x / high - 1), ("down", (1 - x) / (1 - low) - 1)):
+            if self.mode not in (mode, "both"):
+                continue
+            for bet in self.BETS:
+                products = np.append(self.products[mode, bet], 0.0) + math.log(float(1 + bet * excess))
+                self.products[mode, bet] = products
+                terms = np.exp(products)
+                e.append(float(terms.sum() if self.form == "sr" else terms.max()))
+        self.e = sum(e) / len(e)
+        self.drift_detected = self.e >= self.threshold
+
+
+def e_detector(d):
+    low, high = d.bounds or (Fraction(0), Fraction(0))
+    return {
+        "low": float(d.low + low * d.width),
+        "high": float(d.low + high * d.width),
+        "e": d.e,
+        "threshold": d.threshold,
+    }
+
+
+BOUNDED = {
+    "steady": [bernoulli(2000, 90, 0.1)],
+    "abrupt": [bernoulli(1500, 91, 0.1), bernoulli(1000, 92, 0.4)],
+    "better": [bernoulli(1500, 93, 0.4), bernoulli(1500, 94, 0.2)],
+    "unit": [uniform(1500, 95, scale=0.6), uniform(1500, 96, shift=0.2, scale=0.6), uniform(800, 97, scale=0.3)],
+    "never": [const(1500, 0.0)],
+    "always": [const(1500, 1.0)],
+}
+
 DETECTORS = {
     "adwin": (
         drift.ADWIN,
@@ -200,6 +300,18 @@ DETECTORS = {
             {"k": 0.25, "h": 8.0, "warm_start": 200},
             {"target": 0.0, "sigma": 1.0},
             {"target": 7.25, "sigma": 2.0, "k": 1.0, "h": 4.0},
+        ],
+    ),
+    "e_detector": (
+        EDetector,
+        e_detector,
+        BOUNDED,
+        [
+            {},
+            {"mode": "both", "block": 5, "warm_start": 503, "run_length": 2000.0},
+            {"mode": "down", "form": "cusum", "warm_start": 600, "slack": 0.01, "run_length": 500.0},
+            {"warm_start": 0, "mean": 0.15, "block": 1, "run_length": 300.0},
+            {"mode": "both", "form": "cusum", "warm_start": 0, "mean": 0.25, "low": -1.0, "high": 2.0, "block": 10, "miss": 0.0},
         ],
     ),
 }

@@ -198,6 +198,9 @@ SELECT count() AS n, sum(cityHash64(request_id, ifNull(label, 0), label_class)) 
 -- which labels count
 SELECT count() AS n, sum(cityHash64(request_id, ifNull(label, 0), label_class)) AS state FROM (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980996400000000, 'UTC') AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`))) GROUP BY f.request_id);
 
+-- labels beyond a position
+SELECT topic, part, min(place) AS least, max(place) AS most FROM (SELECT f.feedback_topic_id AS topic, f.feedback_partition AS part, f.feedback_offset AS place FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.stored_at >= toDateTime(981018000, 'UTC') AND NOT (f.feedback_topic_id = '' AND f.feedback_partition = 2 AND f.feedback_offset <= 7) ORDER BY topic, part, place LIMIT 100 BY topic, part) GROUP BY topic, part ORDER BY topic, part;
+
 -- rows
 SELECT * FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY event_time;
 
