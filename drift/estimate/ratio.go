@@ -15,7 +15,7 @@ const (
 	leastRest  = 0.05
 	leastRatio = 0.001
 
-	minEffective = 200 // rows that the weighted reference is worth, below which nothing is estimated
+	minEffective = 400 // rows that the weighted reference is worth, below which nothing is estimated
 	minCovered   = 0.7 // of the chunk, that rows of the reference may stand for
 	ratioFolds   = 5
 )
