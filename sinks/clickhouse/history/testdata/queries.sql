@@ -234,7 +234,7 @@ SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `row
 SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `column`, `stattest`, `score`, `p_value`, `expected`, `effect`, `p_corrected`, `smallest_effect`, `threshold`, `drifted`, `verdict`, `reason`, `severity`, `retrain`, `rows`, `missing`, `computed_at` FROM millrace.drift_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, column, stattest, revision DESC LIMIT 1 BY window_start, column, stattest;
 
 -- results
-SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `metric`, `value`, `threshold`, `breached`, `severity`, `retrain`, `rows`, `labels`, `computed_at` FROM millrace.accuracy_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, metric, revision DESC LIMIT 1 BY window_start, metric;
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `metric`, `value`, `low`, `high`, `no_interval`, `threshold`, `breached`, `severity`, `retrain`, `rows`, `labels`, `computed_at` FROM millrace.accuracy_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, metric, revision DESC LIMIT 1 BY window_start, metric;
 
 -- verdicts
 SELECT window_start,
