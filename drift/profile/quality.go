@@ -90,3 +90,11 @@ type LabelDelays struct {
 	Labels                    uint64
 	Median, P90, P99, Longest time.Duration
 }
+
+// Latency is how long the requests of a window took, in microseconds.
+type Latency struct {
+	Requests  uint64
+	P99       float64
+	Low, High float64 // the interval of 95 % of P99
+	Known     bool    // there is an interval
+}
