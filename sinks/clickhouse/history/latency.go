@@ -9,11 +9,11 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// latencyLevel is the quantile of latency that requirements are about, and z the number of
+// latencyLevel is the quantile of latency that requirements are about, and deviations95 the number of
 // standard errors of its rank on either side of an interval of 95 %.
 const (
 	latencyLevel = 0.99
-	z            = 1.959963984540054
+	deviations95 = 1.959963984540054
 )
 
 // minLatencyRows are those from which the interval has a rank above it: below, n·0.01 is less
@@ -37,7 +37,7 @@ func (s *Store) Latency(ctx context.Context, m *schemas.Manifest, span profile.S
 		return profile.Latency{}, nil
 	}
 	n := float64(counted[0].Requests)
-	wide := z * math.Sqrt(latencyLevel*(1-latencyLevel)/n)
+	wide := deviations95 * math.Sqrt(latencyLevel*(1-latencyLevel)/n)
 	var rows []struct {
 		Quantiles []float32 `ch:"quantiles"`
 	}
