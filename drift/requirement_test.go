@@ -23,19 +23,23 @@ func TestRequirements(t *testing.T) {
 		want     []drift.RequirementVerdict
 	}{
 		"met": {
-			profile.Latency{Requests: 900, P99: 15_000, Low: 12_000, High: 25_000, Known: true}, figure(0.8, 0.7, 0.9),
+			profile.Latency{Requests: 900, P99: 15_000, Low: 12_000, High: 25_000, Known: true},
+			figure(0.8, 0.7, 0.9),
 			[]drift.RequirementVerdict{drift.RequirementMet, drift.RequirementMet},
 		},
 		"open": {
-			profile.Latency{Requests: 900, P99: 21_000, Low: 19_000, High: 25_000, Known: true}, figure(0.79, 0.7, 0.85),
+			profile.Latency{Requests: 900, P99: 21_000, Low: 19_000, High: 25_000, Known: true},
+			figure(0.79, 0.7, 0.85),
 			[]drift.RequirementVerdict{drift.RequirementOpen, drift.RequirementOpen},
 		},
 		"breached": {
-			profile.Latency{Requests: 900, P99: 22_000, Low: 20_001, High: 25_000, Known: true}, figure(0.7, 0.65, 0.79),
+			profile.Latency{Requests: 900, P99: 22_000, Low: 20_001, High: 25_000, Known: true},
+			figure(0.7, 0.65, 0.79),
 			[]drift.RequirementVerdict{drift.RequirementBreached, drift.RequirementBreached},
 		},
 		"too few": {
-			profile.Latency{Requests: 10, P99: 90_000}, &schemas.AccuracyResult{},
+			profile.Latency{Requests: 10, P99: 90_000},
+			&schemas.AccuracyResult{},
 			[]drift.RequirementVerdict{drift.RequirementTooFew, drift.RequirementTooFew},
 		},
 		"nothing": {want: []drift.RequirementVerdict{drift.RequirementTooFew, drift.RequirementTooFew}},
