@@ -167,6 +167,11 @@ func (p *pass) accuracyResults(w window, q profile.Quality) []schemas.AccuracyRe
 		value, defined := qualityFigure(m.Target, q, figure.Name)
 		if defined {
 			row.Value = &value
+			if i, err := figureInterval(m.Target, q, figure.Name); err != nil {
+				row.NoInterval = err.Error()
+			} else {
+				row.Low, row.High = &i.Low, &i.High
+			}
 		}
 		if check := checkOf(m, figure.Name, ""); check != nil {
 			threshold := check.Threshold

@@ -91,13 +91,17 @@ func (l *labels) requireFinal() map[int]uint32 {
 		binary := quality.Options{Average: quality.AverageBinary}
 		var figures []schemas.AccuracyResult
 		require.NoError(l.t, l.Select(l.t.Context(), &figures, fmt.Sprintf(
-			"SELECT metric, value, labels FROM %s.accuracy_results FINAL WHERE toUnixTimestamp64Micro(window_start) = %d AND revision = %d", db, w.WindowStart.UnixMicro(), w.Revision)))
+			"SELECT metric, value, low, high, no_interval, labels FROM %s.accuracy_results FINAL WHERE toUnixTimestamp64Micro(window_start) = %d AND revision = %d", db, w.WindowStart.UnixMicro(), w.Revision)))
 		require.Len(l.t, figures, 12)
 		for _, f := range figures {
 			var want float64
+			require.Equal(l.t, f.Low == nil, f.NoInterval != "" || f.Value == nil, f.Metric)
 			switch f.Metric {
 			case "accuracy":
 				want, err = confusion.Accuracy()
+				i, none := confusion.AccuracyInterval(0.95)
+				require.NoError(l.t, none)
+				require.Equal(l.t, []float64{i.Low, i.High}, []float64{*f.Low, *f.High})
 			case "precision":
 				want, err = confusion.Precision(binary)
 			case "recall":

@@ -73,6 +73,9 @@ type AccuracyResult struct {
 	Revision    uint32    `ch:"revision"`
 	Metric      string    `ch:"metric"`
 	Value       *float64  `ch:"value"`
+	Low         *float64  `ch:"low"`         // of the interval of 95 %; nil: there is none
+	High        *float64  `ch:"high"`        // its upper end
+	NoInterval  string    `ch:"no_interval"` // why there is none
 	Threshold   *float64  `ch:"threshold"`
 	Breached    bool      `ch:"breached"`
 	Severity    string    `ch:"severity"`

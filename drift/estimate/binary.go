@@ -43,6 +43,10 @@ func (b Binary) slice(c Chunk) Binary {
 	return out
 }
 
+func (b Binary) clone() Binary {
+	return Binary{Scores: slices.Clone(b.Scores), Predicted: slices.Clone(b.Predicted), Targets: slices.Clone(b.Targets)}
+}
+
 // BinaryCBPE estimates the quality of a binary classifier from its scores.
 type BinaryCBPE struct {
 	Calibration *Calibration
@@ -106,26 +110,41 @@ func (c *BinaryCBPE) Estimate(data Binary, chunks []Chunk) ([]ChunkEstimates, er
 		for j, s := range part.Scores {
 			p[j] = c.Calibration.At(s)
 		}
-		realized := realizedBinary(part, c.metrics)
-		out[i].Chunk = chunk
-		values := c.expected(p, part)
-		intervals, missing := make([]*Interval, len(c.metrics)), make([]error, len(c.metrics))
+		intervals := noIntervals(c.metrics, fmt.Errorf("%w: LearnIntervals has not been called", ErrNoInterval))
 		if c.refitted != nil {
-			intervals, missing = c.intervals(part)
-		} else {
-			for k, m := range c.metrics {
-				missing[k] = fmt.Errorf("%s: %w: LearnIntervals has not been called", m, ErrNoInterval)
-			}
+			intervals.of, intervals.missing = c.intervals(part)
 		}
-		for k, m := range c.metrics {
-			e := Estimate{
-				Metric: m, Value: values[k], SamplingError: c.sampling[k].of(chunk.Len()), Realized: realized[k],
-				Interval: intervals[k], NoInterval: missing[k],
-			}
-			out[i].Estimates = append(out[i].Estimates, e.bound(c.lower[k], c.upper[k], 0, 1))
-		}
+		out[i] = c.estimates(part, chunk, c.expected(p, part), intervals)
 	}
 	return out, nil
+}
+
+// intervals are those of the metrics, or why there is none.
+type intervals struct {
+	of      []*Interval
+	missing []error
+}
+
+func noIntervals(metrics []Metric, why error) intervals {
+	none := intervals{of: make([]*Interval, len(metrics)), missing: make([]error, len(metrics))}
+	for k, m := range metrics {
+		none.missing[k] = fmt.Errorf("%s: %w", m, why)
+	}
+	return none
+}
+
+// estimates completes the values of a chunk.
+func (c *BinaryCBPE) estimates(part Binary, chunk Chunk, values []*float64, intervals intervals) ChunkEstimates {
+	out := ChunkEstimates{Chunk: chunk}
+	realized := realizedBinary(part, c.metrics)
+	for k, m := range c.metrics {
+		e := Estimate{
+			Metric: m, Value: values[k], SamplingError: c.sampling[k].of(chunk.Len()), Realized: realized[k],
+			Interval: intervals.of[k], NoInterval: intervals.missing[k],
+		}
+		out.Estimates = append(out.Estimates, e.bound(c.lower[k], c.upper[k], 0, 1))
+	}
+	return out
 }
 
 // confusion is a confusion matrix: of rows, or of what is expected of them.

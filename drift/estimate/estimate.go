@@ -68,6 +68,8 @@ type Estimate struct {
 type ChunkEstimates struct {
 	Chunk
 	Estimates []Estimate
+	Ratios    *Ratios // of PAPE, by which the reference was weighted
+	NoValue   error   // of PAPE, why no estimate has a value: ErrApart
 }
 
 // deviations is the width of confidence bounds and thresholds, in standard deviations.

@@ -18,7 +18,12 @@ const goldenPath = "testdata/golden_estimate.json"
 // goldenPart returns the cases of one part of the golden file.
 func goldenPart[T any](t *testing.T, part string) []T {
 	t.Helper()
-	b, err := os.ReadFile(goldenPath)
+	return goldenPartOf[T](t, goldenPath, part)
+}
+
+func goldenPartOf[T any](t *testing.T, path, part string) []T {
+	t.Helper()
+	b, err := os.ReadFile(path)
 	require.NoError(t, err, "make golden makes it")
 	var file struct {
 		Cases []json.RawMessage `json:"cases"`

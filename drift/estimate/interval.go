@@ -40,7 +40,7 @@ type refitted struct {
 	whole  *Isotonic
 	smooth betaCurve
 	drawn  []*Isotonic
-	rows   int
+	rows   float64   // of the reference, or what its weighted ones are worth
 	edges  []float64 // inner ones of tenths
 }
 
@@ -62,24 +62,29 @@ func (r *refitted) alike(scores []float64) float64 {
 	for _, share := range in {
 		squares += share * share
 	}
-	return float64(r.rows) / tenths / squares
+	return r.rows / tenths / squares
 }
 
 // refit fits the reference, and targets that are the same for the same seed and rows. The
 // curve that they are drawn from is smooth, since an isotonic fit errs towards 0 and 1 at its
-// ends, which draws from a curve that already does would not repeat.
-func refit(scores []float64, targets []int) (*refitted, error) {
+// ends, which draws from a curve that already does would not repeat. nil weights are 1 each;
+// rows is how many without weights are worth as much.
+func refit(scores []float64, targets []int, weights []float64, rows float64) (*refitted, error) {
 	y, order := make([]float64, len(targets)), ascending(scores)
 	for i, t := range targets {
 		y[i] = float64(t)
 	}
-	whole, err := fitOrdered(scores, y, nil, order, nil)
+	whole, err := fitOrdered(scores, y, weights, order, nil)
 	if err != nil {
 		return nil, err
 	}
-	r := &refitted{whole: whole, smooth: fitBeta(scores, y), drawn: make([]*Isotonic, refits), rows: len(scores)}
-	for k := 1; k < tenths; k++ {
-		r.edges = append(r.edges, scores[order[k*len(scores)/tenths]])
+	r := &refitted{whole: whole, smooth: fitBeta(scores, y, weights), drawn: make([]*Isotonic, refits), rows: rows}
+	before := 0.0 // the weight of the rows before, which adds up to their number
+	for _, i := range order {
+		for k := len(r.edges) + 1; k < tenths && before+weightAt(weights, i) > float64(k*len(scores)/tenths); k++ {
+			r.edges = append(r.edges, scores[i])
+		}
+		before += weightAt(weights, i)
 	}
 	rng := seeded(scores)
 	p := r.smooth.all(scores)
@@ -90,7 +95,7 @@ func refit(scores []float64, targets []int) (*refitted, error) {
 				y[i] = 1
 			}
 		}
-		if r.drawn[b], err = fitOrdered(scores, y, nil, order, nil); err != nil {
+		if r.drawn[b], err = fitOrdered(scores, y, weights, order, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -109,7 +114,7 @@ func (c *BinaryCBPE) LearnIntervals(reference Binary) error {
 		err = fmt.Errorf("%w: a reference of %d rows, at least %d are needed", ErrTooFew, n, minReference)
 	}
 	if err == nil {
-		c.refitted, err = refit(reference.Scores, reference.Targets)
+		c.refitted, err = refit(reference.Scores, reference.Targets, nil, float64(len(reference.Scores)))
 	}
 	if err != nil {
 		return fmt.Errorf("intervals of binary cbpe: %w", err)
@@ -155,7 +160,8 @@ func (c betaCurve) all(scores []float64) []float64 {
 
 // fitBeta fits the curve to targets of 0 and 1 by Newton's method. A penalty of half the
 // square of what the slopes are from 1 keeps them finite where scores separate the targets.
-func fitBeta(scores, targets []float64) betaCurve {
+// nil weights are 1 each.
+func fitBeta(scores, targets, weights []float64) betaCurve {
 	c := betaCurve{0, 1, 1}
 	for range 25 {
 		gradient, curvature := mat.NewVecDense(3, nil), mat.NewSymDense(3, []float64{1e-9, 0, 0, 0, 1, 0, 0, 0, 1})
@@ -163,11 +169,11 @@ func fitBeta(scores, targets []float64) betaCurve {
 			gradient.SetVec(k, 1-c[k])
 		}
 		for i, p := range c.all(scores) {
-			terms := betaTerms(scores[i])
+			terms, w := betaTerms(scores[i]), weightAt(weights, i)
 			for k, x := range terms {
-				gradient.SetVec(k, gradient.AtVec(k)+(targets[i]-p)*x)
+				gradient.SetVec(k, gradient.AtVec(k)+w*(targets[i]-p)*x)
 				for l := k; l < 3; l++ {
-					curvature.SetSym(k, l, curvature.At(k, l)+p*(1-p)*x*terms[l])
+					curvature.SetSym(k, l, curvature.At(k, l)+w*p*(1-p)*x*terms[l])
 				}
 			}
 		}

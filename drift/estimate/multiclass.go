@@ -3,6 +3,7 @@ package estimate
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // MulticlassMetrics are the metrics of a multiclass classifier, in the order of estimates.
@@ -63,6 +64,14 @@ func (m Multiclass) slice(c Chunk) Multiclass {
 	}
 	if m.Targets != nil {
 		out.Targets = m.Targets[c.Start:c.End]
+	}
+	return out
+}
+
+func (m Multiclass) clone() Multiclass {
+	out := Multiclass{Scores: make([][]float64, len(m.Scores)), Predicted: slices.Clone(m.Predicted), Targets: slices.Clone(m.Targets)}
+	for k, s := range m.Scores {
+		out.Scores[k] = slices.Clone(s)
 	}
 	return out
 }
@@ -137,18 +146,23 @@ func (c *MulticlassCBPE) Estimate(data Multiclass, chunks []Chunk) ([]ChunkEstim
 	out := make([]ChunkEstimates, len(chunks))
 	for i, chunk := range chunks {
 		part := data.slice(chunk)
-		values := expectedMulticlass(c.probabilities(part.Scores), part)
-		realized := realizedMulticlass(part)
-		out[i].Chunk = chunk
-		for k, m := range MulticlassMetrics {
-			e := Estimate{
-				Metric: m, Value: values[k], SamplingError: multiclassError(m, c.sampling[k], chunk.Len()), Realized: realized[k],
-				NoInterval: fmt.Errorf("%s: %w: how far the calibrations of several classes err together is not measured", m, ErrNoInterval),
-			}
-			out[i].Estimates = append(out[i].Estimates, e.bound(c.lower[k], c.upper[k], 0, 1))
-		}
+		out[i] = c.estimates(part, chunk, expectedMulticlass(c.probabilities(part.Scores), part))
 	}
 	return out, nil
+}
+
+// estimates completes the values of a chunk.
+func (c *MulticlassCBPE) estimates(part Multiclass, chunk Chunk, values []*float64) ChunkEstimates {
+	out := ChunkEstimates{Chunk: chunk}
+	realized := realizedMulticlass(part)
+	for k, m := range MulticlassMetrics {
+		e := Estimate{
+			Metric: m, Value: values[k], SamplingError: multiclassError(m, c.sampling[k], chunk.Len()), Realized: realized[k],
+			NoInterval: fmt.Errorf("%s: %w: how far the calibrations of several classes err together is not measured", m, ErrNoInterval),
+		}
+		out.Estimates = append(out.Estimates, e.bound(c.lower[k], c.upper[k], 0, 1))
+	}
+	return out
 }
 
 // probabilities returns the calibrated scores, scaled so that those of a row add up to 1; all

@@ -15,6 +15,14 @@ type Feature struct {
 	Categorical bool      // Values are codes: whole numbers, of which only equality counts
 }
 
+func cloneFeatures(features []Feature) []Feature {
+	out := slices.Clone(features)
+	for k := range out {
+		out[k].Values = slices.Clone(out[k].Values)
+	}
+	return out
+}
+
 // TreeOptions are the parameters of boosted regression trees. A zero stands for its default,
 // which is that of LightGBM.
 type TreeOptions struct {

@@ -1,5 +1,7 @@
 package profile
 
+import "time"
+
 // Confusion counts labelled rows by what was predicted and what was true.
 type Confusion struct {
 	TruePositive, FalsePositive, FalseNegative, TrueNegative int64
@@ -79,4 +81,20 @@ type Numbers struct {
 	Symmetric               float64
 	Target, TargetSquares   float64
 	LeastTarget, MostTarget float64
+}
+
+// LabelDelays is how long after the event time of rows their first usable label became known,
+// over the rows of a window that have one. A label that is told to be older than its row has a
+// delay below 0.
+type LabelDelays struct {
+	Labels                    uint64
+	Median, P90, P99, Longest time.Duration
+}
+
+// Latency is how long the requests of a window took, in microseconds.
+type Latency struct {
+	Requests  uint64
+	P99       float64
+	Low, High float64 // the interval of 95 % of P99
+	Known     bool    // there is an interval
 }

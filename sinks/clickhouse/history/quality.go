@@ -340,11 +340,20 @@ type qualityCount struct {
 
 // of returns where the counts of a window go.
 func (q *qualityCount) of(window uint32) (*profile.Quality, error) {
-	i, ok := slices.BinarySearchFunc(q.starts, q.span.Start.Add(time.Duration(window)*q.t.window), time.Time.Compare)
-	if !ok {
-		return nil, fmt.Errorf("answer names window %d, which was not asked for", window)
+	i, err := q.index(window)
+	if err != nil {
+		return nil, err
 	}
 	return &q.out[i], nil
+}
+
+// index returns which of the starts is that of a window.
+func (q *qualityCount) index(window uint32) (int, error) {
+	i, ok := slices.BinarySearchFunc(q.starts, q.span.Start.Add(time.Duration(window)*q.t.window), time.Time.Compare)
+	if !ok {
+		return 0, fmt.Errorf("answer names window %d, which was not asked for", window)
+	}
+	return i, nil
 }
 
 // eachWindow asks a query and hands over each row of its answer with the counts of its window.

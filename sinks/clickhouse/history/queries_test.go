@@ -82,6 +82,8 @@ func TestQueries(t *testing.T) {
 	ask("quality of words", second(store.CountQuality(ctx, &words, []time.Time{hour(0)})))
 	ask("quality of classes", second(store.CountQuality(ctx, &classes, []time.Time{hour(0)})))
 	ask("quality of numbers", second(store.CountQuality(ctx, &price, []time.Time{hour(0)})))
+	ask("delay of labels", second(store.LabelDelays(ctx, m, []time.Time{hour(0), hour(3)})))
+	ask("requests of a span", second(store.Latency(ctx, m, span)))
 	ask("finished", second(store.LastFinished(ctx, m)))
 	ask("finished", second(store.FinishedWindows(ctx, m, time.Time{})))
 	ask("finished", second(store.LastRetraining(ctx, m)))

@@ -168,6 +168,19 @@ FROM (
   GROUP BY w
 );
 
+-- delay of labels
+SELECT o.`0w` AS w, count() AS n, quantilesExact(0.5, 0.9, 0.99, 1)(toUnixTimestamp64Micro(l.known) - o.`0e`) AS delays
+FROM (
+  SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, argMin(toUnixTimestamp64Micro(event_time), (request_topic_id, request_partition, request_offset, request_row)) AS `0e`
+  FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3) AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`)) GROUP BY request_id, `0w`
+) AS o INNER JOIN (
+  SELECT f.request_id AS request_id, min(f.observed_at) AS known FROM millrace.feedback AS f
+  WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3) AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`))) GROUP BY f.request_id
+) AS l ON l.request_id = o.request_id GROUP BY w ORDER BY w;
+
+-- requests of a span
+SELECT sum(minute_states.requests) AS n FROM millrace.minute_states WHERE model = 'shop' AND version = '1.0' AND minute >= toDateTime(980985600, 'UTC') AND minute < toDateTime(980996400, 'UTC');
+
 -- finished
 SELECT job, max(window_start) AS last FROM millrace.windows WHERE model = 'shop' AND version = '1.0' GROUP BY job;
 
@@ -237,7 +250,7 @@ SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `row
 SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `column`, `stattest`, `score`, `p_value`, `expected`, `effect`, `p_corrected`, `smallest_effect`, `threshold`, `drifted`, `verdict`, `reason`, `severity`, `retrain`, `rows`, `missing`, `computed_at` FROM millrace.drift_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, column, stattest, revision DESC LIMIT 1 BY window_start, column, stattest;
 
 -- results
-SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `metric`, `value`, `threshold`, `breached`, `severity`, `retrain`, `rows`, `labels`, `computed_at` FROM millrace.accuracy_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, metric, revision DESC LIMIT 1 BY window_start, metric;
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `metric`, `value`, `low`, `high`, `no_interval`, `threshold`, `breached`, `severity`, `retrain`, `rows`, `labels`, `computed_at` FROM millrace.accuracy_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, metric, revision DESC LIMIT 1 BY window_start, metric;
 
 -- verdicts
 SELECT window_start,
