@@ -16,10 +16,10 @@ import (
 	"github.com/millrace/millrace/drift/report"
 	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/jobs"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/history"
-	"github.com/millrace/millrace/sinks/kafka"
 )
 
 // JudgeOptions choose which windows JudgeAgain judges.
@@ -57,7 +57,7 @@ func (j Judgements) WriteTable(out io.Writer) error {
 }
 
 // JudgeAgain judges the finished windows of a model in a span again, as drift.Monitor.Again
-// does. With an error it returns what was judged until then.
+// does. It owns the model meanwhile, which monitors give up, but in a dry run. With an error it returns what was judged until then.
 func JudgeAgain(ctx context.Context, cfg config.Config, o JudgeOptions) (Judgements, error) {
 	out := Judgements{DryRun: o.DryRun}
 	versions, failed := monitoredVersions(ctx, cfg.Models, o.Model, o.Version)
@@ -69,32 +69,32 @@ func JudgeAgain(ctx context.Context, cfg config.Config, o JudgeOptions) (Judgeme
 		return out, err
 	}
 	defer client.Close()
-	var store drift.Store = history.New(client, cfg.ClickHouse.Database)
-	var publisher drift.Publisher = silent{}
+	judge := func(ctx context.Context, conn history.Conn, publisher drift.Publisher) error {
+		var store drift.Store = history.New(conn, cfg.ClickHouse.Database)
+		if o.DryRun {
+			store = unwritten{store}
+		}
+		judging := drift.DefaultConfig()
+		judging.ReportLink = report.Link(cfg.Monitor.ReportsURL)
+		monitor := drift.NewMonitor(judging, store, publisher, o.Logger)
+		for _, v := range versions {
+			again, err := monitor.Again(ctx, time.Now(), v, profile.Span{Start: o.From, End: o.To})
+			out.Windows = append(out.Windows, again...)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	if o.DryRun {
-		store = unwritten{store}
-	} else {
-		if err := client.Migrate(ctx); err != nil {
-			return out, err
-		}
-		producer, err := kafka.NewProducer(cfg.Kafka.Connection().Dial, 10_000, cfg.Topics.MaxBytes)
-		if err != nil {
-			return out, err
-		}
-		defer producer.Close()
-		publisher = kafka.EventPublisher{Producer: producer, Topic: cfg.Topics.Events}
+		return out, errors.Join(judge(ctx, client, silent{}), failed)
 	}
-	judging := drift.DefaultConfig()
-	judging.ReportLink = report.Link(cfg.Monitor.ReportsURL)
-	monitor := drift.NewMonitor(judging, store, publisher, o.Logger)
-	for _, v := range versions {
-		again, err := monitor.Again(ctx, time.Now(), v, profile.Span{Start: o.From, End: o.To})
-		out.Windows = append(out.Windows, again...)
-		if err != nil {
-			return out, errors.Join(err, failed)
-		}
+	if err := client.Migrate(ctx); err != nil {
+		return out, err
 	}
-	return out, failed
+	office := jobs.Open(cfg, cfg.Kafka.Connection(), client, o.Logger)
+	err = office.Take(ctx, o.Model, func(ctx context.Context, own *jobs.Owner) error { return judge(ctx, own, own) })
+	return out, errors.Join(err, failed)
 }
 
 // monitoredVersions loads the versions of a model that have monitoring, or the one named. With an
