@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/millrace/millrace/schemas"
 )
@@ -77,6 +78,30 @@ func (l *Lane) Missed(topic string) bool {
 	defer d.mu.Unlock()
 	look := d.looks[topic]
 	return look != nil && look.missing
+}
+
+// ShareMember is a member as the leader of a sharing group sees it.
+type ShareMember struct {
+	Wanted     string
+	Held       []int32
+	Generation int32
+}
+
+// ShareOut returns which member is to hold each partition; "" is none.
+func ShareOut(members map[string]ShareMember, n int32) []string {
+	var sharers []*sharer
+	for id, m := range members {
+		sharers = append(sharers, &sharer{
+			JoinGroupResponseMember: &kmsg.JoinGroupResponseMember{MemberID: id}, shareMember: shareMember{Wanted: m.Wanted}, held: m.Held, generation: m.Generation,
+		})
+	}
+	out := make([]string, n)
+	for p, s := range shareOut(sharers, n) {
+		if s != nil {
+			out[p] = s.MemberID
+		}
+	}
+	return out
 }
 
 // UsableTime is usableTime.

@@ -162,10 +162,15 @@ func (l *Lease) Announce(ctx context.Context, within schemas.Lease) error {
 	if l.lost.Err() != nil {
 		return context.Cause(l.lost)
 	}
-	text := leaseText(within)
 	l.mu.Lock()
 	member := l.member
 	l.mu.Unlock()
+	return announce(ctx, l.cl, l.group, l.topic, 0, member, leaseText(within))
+}
+
+// announce commits a text for a partition, as the member that it was assigned to. It fails where the
+// group has another holder of the partition.
+func announce(ctx context.Context, cl *kgo.Client, group, topic string, partition int32, member, text string) error {
 	annotate := kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
 		if req.MemberID != member {
 			return ErrLeaseLost
@@ -178,7 +183,7 @@ func (l *Lease) Announce(ctx context.Context, within schemas.Lease) error {
 		return nil
 	})
 	var failed error
-	l.cl.CommitOffsetsSync(annotate, map[string]map[int32]kgo.EpochOffset{l.topic: {0: {Epoch: -1, Offset: 0}}},
+	cl.CommitOffsetsSync(annotate, map[string]map[int32]kgo.EpochOffset{topic: {partition: {Epoch: -1, Offset: 0}}},
 		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
 			failed = err
 			if resp == nil {
@@ -191,7 +196,7 @@ func (l *Lease) Announce(ctx context.Context, within schemas.Lease) error {
 			}
 		})
 	if failed != nil {
-		return fmt.Errorf("announce to group %s: %w", l.group, lacking(failed, onGroup("Read", l.group), onTopics("Read", l.topic)))
+		return fmt.Errorf("announce to group %s: %w", group, lacking(failed, onGroup("Read", group), onTopics("Read", topic)))
 	}
 	return nil
 }

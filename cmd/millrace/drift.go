@@ -24,18 +24,31 @@ func driftRunCommand(o *options) *cobra.Command {
 	var j operate.JudgeOptions
 	var from, to string
 	cmd := &cobra.Command{
-		Use:   "run --model MODEL [--from TIME] [--to TIME] [--dry-run]",
+		Use:   "run [MODEL [VERSION]] [--from TIME] [--to TIME] [--dry-run]",
 		Short: "Judge the windows of a model again: with its manifest, reference and labels as they are now",
 		Long: "Judge windows again that the monitor has finished, with the manifest, the reference and the labels\n" +
 			"as they are now. Each becomes a revision, with its results, its events and, by the monitor, its\n" +
-			"report. The monitor may run meanwhile; windows that it has still to close are left to it.\n\n" +
+			"report. Windows that monitors have still to close are left to them. They may run meanwhile: they give\n" +
+			"the model up, with those that share its partition, and go on with it afterwards.\n\n" +
 			"--from and --to are times of requests (event time), as 2026-11-29T12:00:00Z or as 48h for two days\n" +
 			"ago; windows that overlap the span are judged. --dry-run writes nothing and publishes no event.",
-		Example: "  millrace drift run --model flights_delay --from 2001-02-01T00:00:00Z --to 2001-03-01T00:00:00Z --dry-run",
-		Args:    args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Example: "  millrace drift run flights_delay 1.0 --from 2001-02-01T00:00:00Z --to 2001-03-01T00:00:00Z --dry-run",
+		Args:    args(cobra.MaximumNArgs(2)),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			for i, flag := range []struct {
+				name  string
+				value *string
+			}{{"--model", &j.Model}, {"--version", &j.Version}} {
+				switch {
+				case i >= len(given):
+				case *flag.value != "" && *flag.value != given[i]:
+					return usage(fmt.Errorf("%s %s: is already given as %s", flag.name, *flag.value, given[i]))
+				default:
+					*flag.value = given[i]
+				}
+			}
 			if j.Model == "" {
-				return usage(errors.New("--model: missing"))
+				return usage(errors.New("the model is missing: millrace drift run MODEL"))
 			}
 			now := time.Now()
 			var err error

@@ -145,7 +145,7 @@ func TestLeastGrants(t *testing.T) {
 			denied(c, "SELECT * FROM other.t")
 		})
 	})
-	engine(t, dir, grants["millrace_monitor"], "0", func(addr string) {
+	engine(t, dir, append([]string{front}, grants["millrace_monitor"]...), "0", func(addr string) {
 		client(t, addr, 31, func(c *clickhouse.Client) {
 			judge(t, c, m)
 			denied(c, "INSERT INTO millrace.model_versions (model) VALUES ('m')")
@@ -240,4 +240,9 @@ func judge(t *testing.T, c *clickhouse.Client, m *schemas.Manifest) {
 	require.NoError(t, h.WriteWindows(t.Context(), []schemas.FinishedWindow{{Model: m.Name, WindowStart: at, WindowEnd: at, DoneAt: at}}))
 	_, err = h.Results(t.Context(), m, at, at)
 	require.NoError(t, err)
+	now, err := c.Now(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, c.InsertRowsWithin(t.Context(), "windows", []schemas.FinishedWindow{{Model: m.Name, WindowStart: at, WindowEnd: at, DoneAt: at}},
+		schemas.Lease{Announced: now, Deadline: now.Add(time.Minute)}))
+	require.NoError(t, c.AwaitInserts(t.Context(), "windows"))
 }

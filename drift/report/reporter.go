@@ -22,6 +22,8 @@ type Config struct {
 	Dir            string // is made when it is missing
 	MaxReports     int    // per pass and version; the newest windows come first
 	HistoryWindows int    // length of the small time series
+	// Indexed returns the versions that the index lists, where others report on some; nil: those of Tick.
+	Indexed func() []drift.Version
 }
 
 // DefaultConfig returns the defaults.
@@ -100,6 +102,9 @@ func (r *Reporter) Tick(ctx context.Context, now time.Time, versions []drift.Ver
 		}
 	}
 	if len(paths) > 0 || !r.indexed {
+		if r.cfg.Indexed != nil {
+			versions = r.cfg.Indexed()
+		}
 		if err := r.writeIndex(ctx, versions); err != nil {
 			errs = append(errs, err)
 		} else {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace/millrace/drift"
-	"github.com/millrace/millrace/drift/report"
+	"github.com/millrace/millrace/pipeline/jobs"
 	"github.com/millrace/millrace/pipeline/role"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse"
@@ -15,8 +15,8 @@ import (
 	"github.com/millrace/millrace/sinks/kafka"
 )
 
-// Run judges closed windows, writes reports and delivers alerts. Its passes are
-// short and safe to interrupt, so it ends with the intake; hard bounds the leaving of groups.
+// Run judges closed windows of the models that this process owns, writes their reports and delivers alerts. Its
+// passes are short and safe to interrupt, so it ends with the intake; hard bounds the leaving of groups.
 func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 	watch, err := newWatch(env)
 	if err != nil {
@@ -39,21 +39,14 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 	}
 	defer producer.Close()
 
-	store := history.New(client, env.Config.ClickHouse.Database)
-	publisher := countingPublisher{kafka.EventPublisher{Producer: producer, Topic: env.Config.Topics.Events}, m, env.Done}
-	judging := drift.DefaultConfig()
-	judging.ReportLink = report.Link(env.Config.Monitor.ReportsURL)
-	monitor := drift.NewMonitor(judging, store, publisher, env.Log)
-	reports := report.DefaultConfig()
-	reports.Dir = env.Config.Monitor.ReportsDir
-	reporter := report.NewReporter(reports, store, env.Log)
-	labels := history.NewLabelCounter(store)
+	j := newJudges(env, m, watch)
+	office := jobs.Open(env.Config, env.Connection(), client, env.Log)
+	office.Health = env.Health(1)
 	group, ctx := errgroup.WithContext(soft)
-	group.Go(func() error { // ends with soft
-		every(ctx, env.Config.Monitor.Interval, func(now time.Time) {
-			stats, err := monitor.Tick(ctx, now, watch.versions(ctx, now))
-			m.learning(stats.Learning)
-			if err != nil && ctx.Err() == nil {
+	group.Go(func() error { return office.Share(ctx, j.judge) }) // ends with soft
+	group.Go(func() error {                                      // ends with soft
+		every(ctx, env.Config.Monitor.Interval, j.owned, func(now time.Time) {
+			if err := j.each(func(o *judge) error { return j.tick(o, now) }); err != nil && ctx.Err() == nil {
 				env.Log.Error().Err(err).Msg("monitor pass failed; trying again at the next interval")
 				return
 			}
@@ -62,16 +55,26 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 		return nil
 	})
 	group.Go(func() error { // ends with soft
-		every(ctx, env.Config.Monitor.ReportInterval, func(now time.Time) {
-			if _, err := reporter.Tick(ctx, now, watch.versions(ctx, now)); err != nil && ctx.Err() == nil {
+		every(ctx, env.Config.Monitor.ReportInterval, nil, func(now time.Time) {
+			err := j.each(func(o *judge) error {
+				_, err := o.reporter.Tick(o.ctx, now, j.of(o, now))
+				return err
+			})
+			if err != nil && ctx.Err() == nil {
 				env.Log.Error().Err(err).Msg("writing reports failed; trying again at the next interval")
 			}
 		})
 		return nil
 	})
 	group.Go(func() error { // ends with soft
-		every(ctx, max(env.Config.Monitor.Interval, time.Minute), func(now time.Time) {
-			if err := countLabels(ctx, labels, watch.versions(ctx, now), m); err != nil && ctx.Err() == nil {
+		every(ctx, max(env.Config.Monitor.Interval, time.Minute), j.counted, func(now time.Time) {
+			err := j.each(func(o *judge) error {
+				if o.labels == nil {
+					return nil
+				}
+				return countLabels(o.ctx, o.labels, watch.versions(o.ctx, now), m)
+			})
+			if err != nil && ctx.Err() == nil {
 				env.Log.Error().Err(err).Msg("counting labels failed; trying again at the next interval")
 			}
 		})
@@ -100,35 +103,17 @@ func countLabels(ctx context.Context, labels *history.LabelCounter, versions []d
 	return err
 }
 
-// every runs what at once and then at each interval, until ctx ends.
-func every(ctx context.Context, interval time.Duration, what func(now time.Time)) {
+// every runs what at once, at each interval and when it is woken, until ctx ends.
+func every(ctx context.Context, interval time.Duration, wake <-chan struct{}, what func(now time.Time)) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		what(time.Now())
 		select {
 		case <-ticker.C:
+		case <-wake:
 		case <-ctx.Done():
 			return
 		}
 	}
-}
-
-// countingPublisher counts the events of the monitor.
-type countingPublisher struct {
-	kafka.EventPublisher
-	metrics *Metrics
-	done    *role.Progress
-}
-
-// Publish implements drift.Publisher.
-func (p countingPublisher) Publish(ctx context.Context, e schemas.Event) error {
-	if err := p.EventPublisher.Publish(ctx, e); err != nil {
-		return err // the monitor says of which window
-	}
-	p.metrics.events.WithLabelValues(e.Data.Model, string(e.Data.Kind)).Inc()
-	if e.Data.Kind == schemas.EventRetraining {
-		p.done.Retrainings.Add(1)
-	}
-	return nil
 }

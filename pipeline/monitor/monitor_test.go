@@ -17,7 +17,7 @@ func TestEveryPassesAtOnceAndAtEachInterval(t *testing.T) {
 		defer cancel()
 		began := time.Now()
 		var passes []time.Duration
-		monitor.Every(ctx, time.Second, func(now time.Time) { passes = append(passes, now.Sub(began)) })
+		monitor.Every(ctx, time.Second, nil, func(now time.Time) { passes = append(passes, now.Sub(began)) })
 		require.Len(t, passes, 11)
 		for i, at := range passes {
 			require.Equal(t, time.Duration(i)*time.Second, at)

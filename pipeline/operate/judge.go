@@ -16,10 +16,10 @@ import (
 	"github.com/millrace/millrace/drift/report"
 	"github.com/millrace/millrace/pipeline/catalog"
 	"github.com/millrace/millrace/pipeline/config"
+	"github.com/millrace/millrace/pipeline/jobs"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/history"
-	"github.com/millrace/millrace/sinks/kafka"
 )
 
 // JudgeOptions choose which windows JudgeAgain judges.
@@ -35,18 +35,23 @@ type JudgeOptions struct {
 type Judgements struct {
 	Windows []drift.Judged
 	DryRun  bool
+	of      string // which windows were asked for
 }
 
 // WriteTable writes a line for each window and job.
 func (j Judgements) WriteTable(out io.Writer) error {
+	if len(j.Windows) == 0 {
+		_, err := fmt.Fprintf(out, "%s: no window there was judged before and still has rows; the monitor judges windows when they have closed\n", j.of)
+		return err
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "WINDOW\tVERSION\tJOB\tREVISION\tROWS\tLABELS\tVERDICT\tEVENT")
+	fmt.Fprintln(w, "WINDOW\tVERSION\tJOB\tREVISION\tROWS\tLABELS\tVERDICT\tEVENT\tBREACHES")
 	for _, j := range j.Windows {
-		event := "-"
+		event, breaches := "-", "-"
 		if j.Event != nil {
-			event = string(j.Event.Data.Kind)
+			event, breaches = string(j.Event.Data.Kind), breachText(j.Event.Data.Breaches)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", j.WindowStart.UTC().Format(time.RFC3339), j.Version, j.Job, j.Revision, j.Rows, j.Labels, j.Verdict, event)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", j.WindowStart.UTC().Format(time.RFC3339), j.Version, j.Job, j.Revision, j.Rows, j.Labels, j.Verdict, event, breaches)
 	}
 	done := "judged again"
 	if j.DryRun {
@@ -56,10 +61,31 @@ func (j Judgements) WriteTable(out io.Writer) error {
 	return w.Flush()
 }
 
+// breachText says what breached, the worst first.
+func breachText(breaches []schemas.Breach) string {
+	out := make([]string, len(breaches))
+	for i, b := range breaches {
+		out[i] = fmt.Sprintf("%s %.4g (threshold %.4g)", strings.TrimSpace(string(b.Stattest)+" "+b.Column), b.Value, b.Threshold)
+	}
+	return strings.Join(out, ", ")
+}
+
+// askedFor names the windows of options.
+func (o JudgeOptions) askedFor() string {
+	text := strings.TrimSuffix(o.Model+"/"+o.Version, "/")
+	if !o.From.IsZero() {
+		text += " from " + o.From.UTC().Format(time.RFC3339)
+	}
+	if !o.To.IsZero() {
+		text += " to " + o.To.UTC().Format(time.RFC3339)
+	}
+	return text
+}
+
 // JudgeAgain judges the finished windows of a model in a span again, as drift.Monitor.Again
-// does. With an error it returns what was judged until then.
+// does. It owns the model meanwhile, which monitors give up, but in a dry run. With an error it returns what was judged until then.
 func JudgeAgain(ctx context.Context, cfg config.Config, o JudgeOptions) (Judgements, error) {
-	out := Judgements{DryRun: o.DryRun}
+	out := Judgements{DryRun: o.DryRun, of: o.askedFor()}
 	versions, failed := monitoredVersions(ctx, cfg.Models, o.Model, o.Version)
 	if len(versions) == 0 {
 		return out, failed
@@ -69,32 +95,32 @@ func JudgeAgain(ctx context.Context, cfg config.Config, o JudgeOptions) (Judgeme
 		return out, err
 	}
 	defer client.Close()
-	var store drift.Store = history.New(client, cfg.ClickHouse.Database)
-	var publisher drift.Publisher = silent{}
+	judge := func(ctx context.Context, conn history.Conn, publisher drift.Publisher) error {
+		var store drift.Store = history.New(conn, cfg.ClickHouse.Database)
+		if o.DryRun {
+			store = unwritten{store}
+		}
+		judging := drift.DefaultConfig()
+		judging.ReportLink = report.Link(cfg.Monitor.ReportsURL)
+		monitor := drift.NewMonitor(judging, store, publisher, o.Logger)
+		for _, v := range versions {
+			again, err := monitor.Again(ctx, time.Now(), v, profile.Span{Start: o.From, End: o.To})
+			out.Windows = append(out.Windows, again...)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	if o.DryRun {
-		store = unwritten{store}
-	} else {
-		if err := client.Migrate(ctx); err != nil {
-			return out, err
-		}
-		producer, err := kafka.NewProducer(cfg.Kafka.Connection().Dial, 10_000, cfg.Topics.MaxBytes)
-		if err != nil {
-			return out, err
-		}
-		defer producer.Close()
-		publisher = kafka.EventPublisher{Producer: producer, Topic: cfg.Topics.Events}
+		return out, errors.Join(judge(ctx, client, silent{}), failed)
 	}
-	judging := drift.DefaultConfig()
-	judging.ReportLink = report.Link(cfg.Monitor.ReportsURL)
-	monitor := drift.NewMonitor(judging, store, publisher, o.Logger)
-	for _, v := range versions {
-		again, err := monitor.Again(ctx, time.Now(), v, profile.Span{Start: o.From, End: o.To})
-		out.Windows = append(out.Windows, again...)
-		if err != nil {
-			return out, errors.Join(err, failed)
-		}
+	if err := client.Migrate(ctx); err != nil {
+		return out, err
 	}
-	return out, failed
+	office := jobs.Open(cfg, cfg.Kafka.Connection(), client, o.Logger)
+	err = office.Take(ctx, o.Model, func(ctx context.Context, own *jobs.Owner) error { return judge(ctx, own, own) })
+	return out, errors.Join(err, failed)
 }
 
 // monitoredVersions loads the versions of a model that have monitoring, or the one named. With an

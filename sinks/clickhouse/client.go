@@ -307,6 +307,15 @@ func (c *Client) Insert(ctx context.Context, table string, columns Columns, leas
 // database, in one insert. Fields are matched by their `ch:"column"` tags; fields without a
 // tag are left out, and so are columns that no field names, which get their default.
 func (c *Client) InsertRows(ctx context.Context, table string, rows any) error {
+	return c.insertRows(ctx, table, rows, schemas.Lease{})
+}
+
+// InsertRowsWithin is InsertRows, which the server refuses outside of the lease.
+func (c *Client) InsertRowsWithin(ctx context.Context, table string, rows any, lease schemas.Lease) error {
+	return c.insertRows(ctx, table, rows, lease)
+}
+
+func (c *Client) insertRows(ctx context.Context, table string, rows any, lease schemas.Lease) error {
 	v := reflect.ValueOf(rows)
 	if v.Kind() != reflect.Slice {
 		return fmt.Errorf("insert into %s: rows are %T, want a slice of structs", table, rows)
@@ -326,6 +335,13 @@ func (c *Client) InsertRows(ctx context.Context, table string, rows any) error {
 		return fmt.Errorf(`insert into %s: %s has no field with a tag ch:"column"`, table, elem)
 	}
 	ctx = ch.Context(ctx, ch.WithSettings(insertSettings()))
+	if !lease.IsZero() {
+		statement, err := c.leasedRows(ctx, table, columns, lease)
+		if err != nil {
+			return fmt.Errorf("insert %d rows into %s: %w", v.Len(), table, err)
+		}
+		ctx = context.WithValue(ctx, statementKey{}, statement)
+	}
 	b, err := c.conn.PrepareBatch(ctx, "INSERT INTO "+c.storage.Database+"."+table+" ("+strings.Join(columns, ", ")+")")
 	if err != nil {
 		return fmt.Errorf("insert %d rows into %s: %w", v.Len(), table, c.told(err))

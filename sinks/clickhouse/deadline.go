@@ -109,6 +109,27 @@ func (s Columns) statement(table string, lease schemas.Lease) string {
 		whileLeased(lease) + " FORMAT ArrowStream"
 }
 
+// leasedRows returns the INSERT of rows of those columns, which are quoted, with the rows in Native format behind it.
+func (c *Client) leasedRows(ctx context.Context, table string, columns []string, lease schemas.Lease) (string, error) {
+	types, err := c.columnTypes(ctx, table)
+	if err != nil {
+		return "", err
+	}
+	var structure strings.Builder
+	for i, name := range columns {
+		typ, ok := types[strings.Trim(name, "`")]
+		if !ok {
+			return "", fmt.Errorf("the table has no column %s", name)
+		}
+		if i > 0 {
+			structure.WriteString(", ")
+		}
+		structure.WriteString(name + " " + typ)
+	}
+	return "INSERT INTO " + c.qualified(table) + " (" + strings.Join(columns, ", ") + ") SELECT * FROM input('" +
+		strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(structure.String()) + "') WHERE " + whileLeased(lease) + " FORMAT Native", nil
+}
+
 // statementKey is of the statement that takes the place of the plain INSERT; see transport.
 type statementKey struct{}
 

@@ -302,13 +302,14 @@ func TestUnusableSettings(t *testing.T) {
 
 func TestEventsAreCloudEvents(t *testing.T) {
 	brokers := serve(t)
-	p := kafka.EventPublisher{Producer: newProducer(t, brokers), Topic: "millrace.events"}
 	event := schemas.NewEvent(schemas.EventData{
 		Kind: schemas.EventDrift, Severity: schemas.SeverityCritical, Model: "m", Version: "1",
 		WindowStart: failedAt, WindowEnd: failedAt.Add(time.Hour), Rows: 5,
 		Breaches: []schemas.Breach{{Stattest: schemas.StattestPSI, Column: "x", Value: 0.5, Threshold: 0.25, Severity: schemas.SeverityCritical, Retrain: true}},
 	}, failedAt)
-	require.NoError(t, p.Publish(t.Context(), event))
+	m, err := kafka.EventMessage("millrace.events", event)
+	require.NoError(t, err)
+	require.NoError(t, newProducer(t, brokers).Send(t.Context(), m))
 	rec := read(t, brokers, "millrace.events", 1)[0]
 	require.Equal(t, "m", string(rec.Key))
 	require.Equal(t, []schemas.Header{header("content-type", "application/cloudevents+json; charset=UTF-8")}, rec.Headers)

@@ -141,20 +141,14 @@ func (f *failure) Error() string { return fmt.Sprintf("produce to topic %s: %v",
 
 func (f *failure) Unwrap() error { return f.err }
 
-// EventPublisher sends events to the events topic, keyed by model.
-type EventPublisher struct {
-	Producer *Producer
-	Topic    string
-}
-
-// Publish returns when Kafka has acknowledged the event.
-func (p EventPublisher) Publish(ctx context.Context, e schemas.Event) error {
+// EventMessage is an event as it is sent to the events topic, keyed by model.
+func EventMessage(topic string, e schemas.Event) (schemas.Message, error) {
 	body, err := json.Marshal(e)
 	if err != nil {
-		return fmt.Errorf("encode event %s: %w", e.ID, err)
+		return schemas.Message{}, fmt.Errorf("encode event %s: %w", e.ID, err)
 	}
-	return p.Producer.Send(ctx, schemas.Message{
-		Topic: p.Topic, Partition: schemas.AnyPartition, Key: []byte(e.Data.Model), Value: body,
+	return schemas.Message{
+		Topic: topic, Partition: schemas.AnyPartition, Key: []byte(e.Data.Model), Value: body,
 		Headers: []schemas.Header{{Key: "content-type", Value: []byte("application/cloudevents+json; charset=UTF-8")}},
-	})
+	}, nil
 }
