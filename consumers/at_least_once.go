@@ -142,6 +142,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 	defer fail(nil)
 	s := l.session(fail)
 	defer s.unsaid.end()
+	defer func(end func(err *error)) { end(&err) }(s.asks.watch(ctx))
 	f := &flights{fail: fail, dests: s.dests, knows: s.dests.knowsTopic(), committed: l.landed}
 	f.moved.L = &f.mu
 	defer context.AfterFunc(hard, func() { f.abandon(context.Cause(hard)) })()
@@ -150,7 +151,9 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 		_ = f.settle() // whose error ends the session
 		l.revoked(ctx, cl, partitions)
 	}
-	opts := s.options(guarded) // the client commits marks by itself, under guarded
+	life, cut := context.WithCancel(guarded)
+	defer cut()
+	opts := s.options(life) // the client commits marks by itself, under guarded
 	if l.cfg.Origin != nil {
 		opts = append(opts, kgo.AllowIdempotentProduceCancellation()) // what may be stored or not is given up too, and comes again
 	}
@@ -177,7 +180,7 @@ func (l *Lane) atLeastOnce(ctx, hard context.Context, h Handler) (err error) {
 			err = fmt.Errorf("commit offsets of group %s: %w", l.cfg.Name, failed)
 		}
 		l.endStopped(ctx, &err)
-		cl.CloseAllowingRebalance()
+		s.asks.leave(cl, cl.CloseAllowingRebalance, cut)
 	}()
 	defer s.watch(hard, cl)()
 	settled := func(partitions []topicPartition) {

@@ -17,9 +17,12 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 	defer refuse(nil)
 	s := l.session(refuse)
 	defer s.unsaid.end()
+	defer func(end func(err *error)) { end(&err) }(s.asks.watch(ctx))
 	guarded := s.assigned.guardTransaction(hard)
 	id := fmt.Sprintf("%s-%s-%d", l.cfg.Name, l.cfg.Instance, l.cfg.Lane)
-	sess, err := l.cfg.dialSession(append(s.options(hard),
+	life, cut := context.WithCancel(hard)
+	defer cut()
+	sess, err := l.cfg.dialSession(append(s.options(life),
 		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(l.cfg.TransactionTimeout),
 		kgo.ProducerLinger(time.Second))...) // longer than sending takes: Flush ends it
@@ -29,7 +32,7 @@ func (l *Lane) exactlyOnce(ctx, hard context.Context, h Handler) (err error) {
 	out := newOutbox(nil)
 	out.knows, out.abandon = s.dests.knowsTopic(), sess.Client().UnsafeAbortBufferedRecords
 	defer out.open.Wait() // the client uses what was published until every promise is kept
-	defer sess.CloseAllowingRebalance()
+	defer func() { s.asks.leave(sess.Client(), sess.CloseAllowingRebalance, cut) }()
 	defer l.endStopped(ctx, &err)
 	defer s.watch(hard, sess.Client())()
 	// Takes over the transactional id at once, and not with the first message: that ends what

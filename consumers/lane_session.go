@@ -13,13 +13,14 @@ type laneSession struct {
 	faults   faults
 	assigned *assignments
 	unsaid   *untold // the caller ends it with the session
-	in       polled  // its memory is used again by each poll
+	asks     *questions
+	in       polled // its memory is used again by each poll
 	dests    *destinations
 }
 
 // session returns what watches a new session; end ends the session.
 func (l *Lane) session(end func(err error)) *laneSession {
-	s := &laneSession{Lane: l, assigned: l.assignments(end), unsaid: newUntold(end)}
+	s := &laneSession{Lane: l, assigned: l.assignments(end), unsaid: newUntold(end), asks: newQuestions(l.cfg.Name, l.log)}
 	stalls := newStalls(l.log, l.health)
 	stalls.unsaid, s.assigned.stalls = s.unsaid, stalls
 	l.stalls.Store(stalls)
@@ -32,7 +33,7 @@ func (l *Lane) session(end func(err error)) *laneSession {
 
 // options are those of the session's client.
 func (s *laneSession) options(hard context.Context) []kgo.Opt {
-	return append(s.Lane.options(hard, s.assigned), s.clientLog(s.unsaid), kgo.WithHooks(readingHook{s.reading}),
+	return append(s.Lane.options(hard, s.assigned), s.clientLog(s.unsaid), kgo.WithHooks(readingHook{s.reading}, s.asks),
 		kgo.KeepControlRecords()) // or the end of every transaction would look like lag
 }
 

@@ -421,14 +421,6 @@ func TestLanesAtRandom(t *testing.T) {
 		if orderly {
 			up[lane].stopMortal()
 		} else {
-			// The embedded Kafka waits for a member that dies while it joins, some of them for ever (deploy/README.md).
-			live := 0
-			for _, r := range up {
-				if r != nil {
-					live++
-				}
-			}
-			await(t, "the lanes have joined", func() bool { return len(f.members()) >= live })
 			_ = up[lane].kill() // an error or not, as the batch happened to stand
 		}
 		up[lane] = nil

@@ -89,7 +89,7 @@ func (s *recorderSession) commit() error {
 		}
 		return s.isMember(memberOf)
 	}
-	annotate := kgo.PreCommitFnContext(s.hard, func(req *kmsg.OffsetCommitRequest) error {
+	annotate := func(req *kmsg.OffsetCommitRequest) error {
 		for i := range req.Topics {
 			t := &req.Topics[i]
 			for j := range t.Partitions {
@@ -102,11 +102,11 @@ func (s *recorderSession) commit() error {
 			}
 		}
 		return nil
-	})
+	}
 	var failed error
 	accepted := false
 	unknown := map[string]error{} // topics, with what the broker says
-	s.cl.CommitOffsetsSync(annotate, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+	s.send(offsets, annotate, func(resp *kmsg.OffsetCommitResponse, err error) {
 		failed = err
 		if resp == nil {
 			return

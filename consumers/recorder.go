@@ -197,6 +197,7 @@ type recorderSession struct {
 
 	mu        sync.Mutex // the client's callbacks run in its own goroutine, though never while records are in hand
 	positions map[topicPartition]*position
+	beside    bool // what is left to commit is, beside the client
 
 	faults faults
 	unsaid *untold
@@ -226,7 +227,11 @@ func (s *recorderSession) run(ctx context.Context) (err error) {
 	budget, begins := newFetchBudget(fetchBytes), newAssignments(s.log)
 	begins.reading = s.reading
 	defer s.unsaid.end()
-	opts := append(groupOptions(s.hard, s.cfg.Group), s.unsaid.options()...)
+	asks := newQuestions(s.cfg.Name, s.log)
+	defer func(end func(err *error)) { end(&err) }(asks.watch(ctx))
+	life, cut := context.WithCancel(s.hard)
+	defer cut()
+	opts := append(groupOptions(life, s.cfg.Group), s.unsaid.options()...)
 	opts = append(opts,
 		kgo.ConsumeTopics(s.cfg.Topics...),
 		kgo.KeepControlRecords(), // or the end of every transaction would look like lag
@@ -236,7 +241,7 @@ func (s *recorderSession) run(ctx context.Context) (err error) {
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.FetchMaxBytes(budget.ask()),
 		kgo.FetchMaxPartitionBytes(budget.ask()),
-		kgo.WithHooks(budget, begins, readingHook{s.reading}),
+		kgo.WithHooks(budget, begins, readingHook{s.reading}, asks),
 		kgo.MaxConcurrentFetches(maxFetches),
 		kgo.OnPartitionsAssigned(s.assigned),
 		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
@@ -253,7 +258,7 @@ func (s *recorderSession) run(ctx context.Context) (err error) {
 		return fmt.Errorf("%w: %w", errConfiguration, err)
 	}
 	s.cl = cl
-	defer cl.CloseAllowingRebalance()
+	defer asks.leave(cl, cl.CloseAllowingRebalance, cut)
 	defer s.endStopped(ctx, &err)
 	defer s.abandon()
 	for ctx.Err() == nil {

@@ -41,8 +41,12 @@ func Subscribe(ctx, hard context.Context, conn Connection, g Group, topic string
 // subscribe is one life of a session of Subscribe.
 func subscribe(ctx, hard context.Context, conn Connection, g Group, topic string, maxBackoff time.Duration, log zerolog.Logger,
 	handle func(ctx context.Context, rec *schemas.Record) error,
-) error {
-	opts := groupOptions(hard, g)
+) (err error) {
+	asks := newQuestions(g.Name, log)
+	defer func(end func(err *error)) { end(&err) }(asks.watch(ctx))
+	life, cut := context.WithCancel(hard)
+	defer cut()
+	opts := append(groupOptions(life, g), kgo.WithHooks(asks))
 	polling, lose := context.WithCancelCause(ctx)
 	defer lose(nil)
 	unsaid := newUntold(lose)
@@ -53,7 +57,7 @@ func subscribe(ctx, hard context.Context, conn Connection, g Group, topic string
 	if err != nil {
 		return fmt.Errorf("%w: %w", errConfiguration, err)
 	}
-	defer cl.CloseAllowingRebalance()
+	defer asks.leave(cl, cl.CloseAllowingRebalance, cut)
 	var in converter
 	faulty := faults{Group: g, log: log}
 	for ctx.Err() == nil {

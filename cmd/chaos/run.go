@@ -170,11 +170,6 @@ func (r *run) rest(ctx context.Context) error {
 // end ends every role in order, which must succeed now. Then it waits for what may come late:
 // ClickHouse takes a recorder's inserts until their deadlines.
 func (r *run) end(ctx context.Context) error {
-	if r.o.Kafka == EmbeddedKafka {
-		if err := r.joined(ctx); err != nil {
-			return err
-		}
-	}
 	if err := r.cluster.Terminate(ctx); err != nil {
 		r.findings = append(r.findings, Finding{What: "orderly end: " + err.Error()})
 	}
@@ -270,11 +265,9 @@ func (r *run) play(ctx context.Context) error {
 	return r.cluster.revive(ctx)
 }
 
-// stuck is how long nothing moves until the embedded Kafka is started again. It never starts
-// the session timeout of a member whose connection is gone when it answers the member's
-// join, and starts a rebalance's timeout anew with each join: a group can wait for ever for
-// members that are long dead. A start ends their sessions. Apache Kafka needs no such help,
-// and where no member is dead something of ours hangs, which is a finding.
+// stuck is how long nothing moves until the embedded Kafka is started again, if a group of it has
+// members that are dead. A start ends their sessions. Apache Kafka needs no such help, and where no
+// member is dead something of ours hangs, which is a finding.
 const stuck = 30 * time.Second
 
 // settle waits until every request is answered and every row stored.
@@ -334,36 +327,6 @@ func (r *run) settle(ctx context.Context) error {
 			return err
 		}
 	}
-}
-
-// joined waits until no group is being joined, which can be so though all is stored: a member that leaves
-// amid that can have the embedded Kafka forget another's JoinGroup. Who waits for its answer cannot
-// commit, and so does not end in order.
-func (r *run) joined(ctx context.Context) error {
-	cfg := r.cluster.cfg
-	admin, err := consumers.NewAdmin(cfg.Kafka.Connection())
-	if err != nil {
-		return err
-	}
-	defer admin.Close()
-	for role, group := range map[string]string{"worker": cfg.Worker.Group, "recorder": cfg.Recorder.Group} {
-		for began := time.Now(); ; {
-			state, members, err := admin.Members(ctx, group)
-			if err == nil && state == "Stable" && len(ghosts(members, r.cluster.sessions(role))) == 0 {
-				break
-			}
-			if time.Since(began) > stuck {
-				if err := r.unstick(ctx, admin, role, "a group is being joined"); err != nil {
-					return err
-				}
-				break
-			}
-			if err := sleep(ctx, 250*time.Millisecond); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // unstick starts the embedded Kafka again where it waits for dead members of a role's group.

@@ -176,7 +176,8 @@ func fillLists(v reflect.Value) {
 // protocol. It must see what clients send in plain text: with TLS, it listens to what decrypts.
 type amended struct {
 	net.Listener
-	defaults brokerDefaults
+	defaults   brokerDefaults
+	attendance *attendance
 }
 
 // Accept implements net.Listener.
@@ -185,7 +186,7 @@ func (l amended) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &amendedConn{Conn: conn, defaults: l.defaults}, nil
+	return &amendedConn{Conn: conn, defaults: l.defaults, attendance: l.attendance}, nil
 }
 
 const (
@@ -199,24 +200,28 @@ const (
 )
 
 // amendedConn follows the requests that are read from it by their heads. Of requests whose
-// answers are amended it keeps the head until the answer is written. One goroutine reads and
-// one writes, as kfake does.
+// answers are amended or may wait for other members of a group it keeps the head until the answer
+// is written. One goroutine reads and one writes, as kfake does.
 type amendedConn struct {
 	net.Conn
-	defaults brokerDefaults
+	defaults   brokerDefaults
+	attendance *attendance
 
 	head [headBytes]byte // of the request that is being read
 	have int             // bytes of head that were read
 	left int             // bytes of the request that are still to be read, behind its head
+	body []byte          // of a request that may wait, as far as it was read
 
-	mu    sync.Mutex
-	asked []asked
+	mu     sync.Mutex
+	asked  []asked
+	closed bool
 }
 
-// asked is a request whose answer is to be amended.
+// asked is a request whose answer is to be amended, or may be waited for by a member of a group.
 type asked struct {
 	key, version int16
 	correlation  int32
+	seat         *seat
 }
 
 // errNoRequest ends a connection on which something else than Kafka's protocol is spoken.
@@ -237,8 +242,12 @@ func (c *amendedConn) follow(p []byte) error {
 	for len(p) > 0 {
 		if c.left > 0 {
 			skipped := min(c.left, len(p))
+			c.keep(p[:skipped])
 			c.left -= skipped
 			p = p[skipped:]
+			if c.left == 0 {
+				c.wait()
+			}
 			continue
 		}
 		taken := copy(c.head[c.have:], p)
@@ -255,11 +264,7 @@ func (c *amendedConn) follow(p []byte) error {
 			continue
 		}
 		c.have, c.left = 0, int(size)-(headBytes-sizeBytes)
-		request := asked{
-			key:         int16(binary.BigEndian.Uint16(c.head[4:])),
-			version:     int16(binary.BigEndian.Uint16(c.head[6:])),
-			correlation: int32(binary.BigEndian.Uint32(c.head[8:])),
-		}
+		request := c.request()
 		if kmsg.RequestForKey(request.key) == nil {
 			return fmt.Errorf("%w: key %d", errNoRequest, request.key)
 		}
@@ -272,10 +277,82 @@ func (c *amendedConn) follow(p []byte) error {
 	return nil
 }
 
+// request returns the head of the request that is being read.
+func (c *amendedConn) request() asked {
+	return asked{
+		key:         int16(binary.BigEndian.Uint16(c.head[4:])),
+		version:     int16(binary.BigEndian.Uint16(c.head[6:])),
+		correlation: int32(binary.BigEndian.Uint32(c.head[8:])),
+	}
+}
+
+// keep keeps what was read of a request that may wait.
+func (c *amendedConn) keep(p []byte) {
+	if request := c.request(); seated(request.key) && len(c.body)+c.left <= maxSeatBytes {
+		c.body = append(c.body, p...)
+	}
+}
+
+// wait has the attendance look after a request that was read and may wait.
+func (c *amendedConn) wait() {
+	request, body := c.request(), c.body
+	c.body = nil
+	if c.attendance == nil || len(body) == 0 {
+		return
+	}
+	request.seat = c.attendance.take(request, body, c.RemoteAddr().String(), func() { c.refuse(request) })
+	if request.seat == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asked = append(c.asked, request); c.closed {
+		c.attendance.left(request.seat)
+	}
+}
+
+// refuse answers a request of a member that kfake has forgotten, as Apache Kafka does when it removes
+// one that waits. Then it closes the connection: kfake handles nothing more from it.
+func (c *amendedConn) refuse(request asked) {
+	resp := kmsg.ResponseForKey(request.key)
+	resp.SetVersion(request.version)
+	switch resp := resp.(type) {
+	case *kmsg.JoinGroupResponse:
+		resp.ErrorCode = kerr.UnknownMemberID.Code
+	case *kmsg.SyncGroupResponse:
+		resp.ErrorCode = kerr.UnknownMemberID.Code
+	}
+	head := make([]byte, 2*sizeBytes, 3*sizeBytes)
+	binary.BigEndian.PutUint32(head[sizeBytes:], uint32(request.correlation))
+	if resp.IsFlexible() {
+		head = append(head, 0) // no tagged fields
+	}
+	answer := resp.AppendTo(head)
+	binary.BigEndian.PutUint32(answer, uint32(len(answer)-sizeBytes))
+	_, _ = c.Conn.Write(answer) // or its client is gone
+	_ = c.Conn.Close()          // kfake sees it
+}
+
+// Close implements net.Conn.
+func (c *amendedConn) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	for _, request := range c.asked {
+		if request.seat != nil {
+			c.attendance.left(request.seat)
+		}
+	}
+	c.mu.Unlock()
+	return c.Conn.Close()
+}
+
 // Write implements net.Conn. kfake writes each answer by one call.
 func (c *amendedConn) Write(p []byte) (int, error) {
 	request, ok := c.answered(p)
-	if !ok {
+	if ok && request.seat != nil {
+		c.attendance.answered(request.seat)
+	}
+	if !ok || amend[kmsg.Key(request.key)] == nil {
 		return c.Conn.Write(p)
 	}
 	answer, err := amendAnswer(request, p, c.defaults)

@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -135,7 +136,7 @@ func Serve(ctx context.Context, cfg Config, ready func(addr string)) error {
 		return err
 	}
 
-	log := &brokerLog{log: cfg.Log}
+	log, attendance := &brokerLog{log: cfg.Log}, newAttendance(cfg.Log)
 	var addr string
 	cluster, err := kfake.NewCluster(append(guard.broker(),
 		kfake.NumBrokers(1),
@@ -157,7 +158,7 @@ func Serve(ctx context.Context, cfg Config, ready func(addr string)) error {
 			if cfg.Security.TLS != nil {
 				ln = tls.NewListener(ln, cfg.Security.TLS)
 			}
-			return amended{ln, brokerConfigs(cfg)}, nil
+			return amended{ln, brokerConfigs(cfg), attendance}, nil
 		}),
 	)...)
 	if err != nil {
@@ -172,7 +173,10 @@ func Serve(ctx context.Context, cfg Config, ready func(addr string)) error {
 		return err
 	}
 	ready(addr)
-	if err := retain(ctx, cluster, client, cfg); err != nil {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return retain(ctx, cluster, client, cfg) })
+	group.Go(func() error { return attendance.watch(ctx, cluster, client) })
+	if err := group.Wait(); err != nil {
 		cluster.Close()
 		return err
 	}
