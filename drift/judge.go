@@ -210,12 +210,12 @@ func accuracyBreaches(rows []schemas.AccuracyResult) []schemas.Breach {
 }
 
 // event is what a job's breaches in one window come to: one event that lists them all, or nil
-// without any. It asks for retraining where a breach does, neither job has asked for this window
-// before, and the cool-down of last, the latest window that has asked, is over at the window's
+// without any, unless the window asks. It asks for retraining where the window does, neither job has asked for
+// this window before, and the cool-down of last, the latest window that has asked, is over at the window's
 // end. So a window whose late rows or labels make a revision does not ask for what a later
 // window has asked for.
-func (p *pass) event(job schemas.Job, w *schemas.FinishedWindow, breaches []schemas.Breach, last *schemas.FinishedWindow) *schemas.Event {
-	if len(breaches) == 0 {
+func (p *pass) event(job schemas.Job, w *schemas.FinishedWindow, breaches []schemas.Breach, asks asking, last *schemas.FinishedWindow) *schemas.Event {
+	if len(breaches) == 0 && !asks.asks {
 		return nil
 	}
 	slices.SortStableFunc(breaches, func(a, b schemas.Breach) int { return cmp.Compare(excess(b), excess(a)) })
@@ -226,19 +226,23 @@ func (p *pass) event(job schemas.Job, w *schemas.FinishedWindow, breaches []sche
 	if job == schemas.JobAccuracy {
 		data.Kind = schemas.EventAccuracy
 	}
-	retrain := false
 	for _, b := range breaches {
 		if data.Severity == "" || b.Severity.AtLeast(data.Severity) {
 			data.Severity = b.Severity
 		}
-		retrain = retrain || b.Retrain
 	}
-	if retrain {
+	if len(breaches) == 0 {
+		data.Severity = schemas.SeverityInfo
+	}
+	if asks.asks {
 		cooldown := p.Manifest.Monitoring.Retraining.Cooldown.Std()
 		cool := last == nil || cooldown == 0 || !last.WindowEnd.After(w.WindowEnd.Add(-cooldown))
 		if cool && !p.state.raised[w.WindowStart.UnixMicro()] {
 			data.Kind = schemas.EventRetraining
-			data.TrainingSQL = p.store.TrainingSQL(p.Manifest, profile.Span{Start: w.WindowEnd.Add(-p.cfg.TrainingSpan), End: w.WindowEnd})
+			data.Retraining = p.retraining(w, asks.evidence)
+			data.TrainingSQL = p.store.TrainingSQL(p.Manifest, trainingSpan(data.Retraining))
+		} else if len(breaches) == 0 {
+			return nil
 		}
 		if last != nil {
 			data.LastRetraining = &schemas.RetrainingRequest{
@@ -248,6 +252,9 @@ func (p *pass) event(job schemas.Job, w *schemas.FinishedWindow, breaches []sche
 	}
 	if p.cfg.ReportLink != nil {
 		data.Report = p.cfg.ReportLink(w.Model, w.Version, w.WindowStart)
+	}
+	if data.Retraining != nil {
+		data.Retraining.ID = schemas.EventID(data)
 	}
 	e := schemas.NewEvent(data, p.now)
 	return &e

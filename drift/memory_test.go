@@ -112,6 +112,10 @@ func (m *memory) WriteResults(_ context.Context, scores []schemas.DriftResult, f
 	return nil
 }
 
+func (m *memory) Results(context.Context, *schemas.Manifest, time.Time, time.Time) (schemas.Results, error) {
+	return schemas.Results{Windows: m.finished, Drift: m.scores, Accuracy: m.figures}, nil
+}
+
 func (m *memory) WriteWindows(_ context.Context, windows []schemas.FinishedWindow) error {
 	m.finished = append(m.finished, windows...)
 	return nil

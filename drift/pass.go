@@ -257,14 +257,10 @@ func (p *pass) finishedWindow(job schemas.Job, w window) schemas.FinishedWindow 
 func (p *pass) recall(ctx context.Context, judged []Judged, breaches [][]schemas.Breach) (*schemas.FinishedWindow, error) {
 	last := p.state.last
 	asks := func(b schemas.Breach) bool { return b.Retrain }
-	if !slices.ContainsFunc(breaches, func(of []schemas.Breach) bool { return slices.ContainsFunc(of, asks) }) {
+	if p.Manifest.Monitoring.Retraining.When == "" && !slices.ContainsFunc(breaches, func(of []schemas.Breach) bool { return slices.ContainsFunc(of, asks) }) {
 		return last, nil
 	}
-	repeated := func(w schemas.FinishedWindow) bool {
-		return slices.ContainsFunc(judged, func(j Judged) bool {
-			return j.Job == w.Job && j.Revision == w.Revision && j.WindowStart.Equal(w.WindowStart)
-		})
-	}
+	repeated := repeats(judged)
 	stored, err := p.store.LastRetraining(ctx, p.Manifest)
 	if err != nil {
 		return nil, err
@@ -280,29 +276,61 @@ func (p *pass) recall(ctx context.Context, judged []Judged, breaches [][]schemas
 	return last, nil
 }
 
-// finish writes result rows, publishes events, and then writes the rows of windows.
-func (p *pass) finish(ctx context.Context, job schemas.Job, judged []Judged) error {
-	var scores []schemas.DriftResult
-	var figures []schemas.AccuracyResult
-	windows := make([]schemas.FinishedWindow, len(judged))
+// repeats tells of a finished window whether it is one of these judgements.
+func repeats(judged []Judged) func(schemas.FinishedWindow) bool {
+	return func(w schemas.FinishedWindow) bool {
+		return slices.ContainsFunc(judged, func(j Judged) bool {
+			return j.Job == w.Job && j.Revision == w.Revision && j.WindowStart.Equal(w.WindowStart)
+		})
+	}
+}
+
+// events gives judged windows their verdicts and events, and returns the window that asks for retraining last.
+func (p *pass) events(ctx context.Context, job schemas.Job, judged []Judged) (*schemas.FinishedWindow, error) {
 	breaches := make([][]schemas.Breach, len(judged))
 	for i := range judged {
 		breaches[i] = append(driftBreaches(judged[i].Drift), accuracyBreaches(judged[i].Accuracy)...)
 	}
 	last, err := p.recall(ctx, judged, breaches)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	facts, err := p.facts(ctx, job, judged, repeats(judged))
+	if err != nil {
+		return nil, err
 	}
 	for i := range judged {
 		j := &judged[i]
 		if len(breaches[i]) > 0 {
 			j.Verdict = string(schemas.VerdictBreached)
 		}
-		j.Event = p.event(job, &j.FinishedWindow, breaches[i], last)
+		asks, err := p.asks(facts, j, breaches[i], last)
+		if err != nil {
+			return nil, err
+		}
+		j.Event = p.event(job, &j.FinishedWindow, breaches[i], asks, last)
 		if j.Event != nil && j.Event.Data.Kind == schemas.EventRetraining {
 			j.Retraining = true
 			last = later(last, j.FinishedWindow)
+			if facts != nil {
+				facts.finished(j.FinishedWindow)
+			}
 		}
+	}
+	return last, nil
+}
+
+// finish writes result rows, publishes events, and then writes the rows of windows.
+func (p *pass) finish(ctx context.Context, job schemas.Job, judged []Judged) error {
+	var scores []schemas.DriftResult
+	var figures []schemas.AccuracyResult
+	windows := make([]schemas.FinishedWindow, len(judged))
+	last, err := p.events(ctx, job, judged)
+	if err != nil {
+		return err
+	}
+	for i := range judged {
+		j := &judged[i]
 		scores, figures = append(scores, j.Drift...), append(figures, j.Accuracy...)
 		windows[i] = j.FinishedWindow
 	}

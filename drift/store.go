@@ -63,6 +63,8 @@ type Keeper interface {
 	FinishedWindows(ctx context.Context, m *schemas.Manifest, from time.Time) ([]schemas.FinishedWindow, error)
 	// LastRetraining returns the latest window that asked for retraining, or nil.
 	LastRetraining(ctx context.Context, m *schemas.Manifest) (*schemas.FinishedWindow, error)
+	// Results returns what was last found in the windows from first to last, both starts.
+	Results(ctx context.Context, m *schemas.Manifest, first, last time.Time) (schemas.Results, error)
 	WriteResults(ctx context.Context, scores []schemas.DriftResult, figures []schemas.AccuracyResult) error
 	WriteWindows(ctx context.Context, windows []schemas.FinishedWindow) error
 }

@@ -324,7 +324,7 @@ func actors(hook *receiver) []actor {
 			s.produce(&kgo.Record{Topic: s.cfg.Topics.Feedback, Key: []byte(feedback), Value: []byte(`{"model":"fares","label":true}`)})
 		}, func(s *securedKafka) bool {
 			t := s.cfg.Topics
-			return s.lag(s.cfg.Recorder.Group, t.Observations, t.DeadLetters, t.Feedback, t.Events) == 0
+			return s.unread(s.cfg.Recorder.Group, t.Observations, t.DeadLetters, t.Feedback, t.Events) == 0
 		}),
 		// It publishes that a window has drifted, and parks an event that its receiver refuses, since
 		// that has accepted one before.
@@ -333,7 +333,7 @@ func actors(hook *receiver) []actor {
 			s.send(schemas.Receiver{Subscription: "hook", Address: schemas.PublicAddress(hook.URL), At: time.Now()}.Message(s.cfg.Topics.Control))
 			hook.answers(http.StatusBadRequest)
 		}, func(s *securedKafka) bool {
-			return s.lag("millrace-alerts-hook", s.cfg.Topics.Events) == 0 && s.count("SELECT count() FROM millrace.windows WHERE job = 'drift' AND verdict = 'breached'") > 0
+			return s.unread("millrace-alerts-hook", s.cfg.Topics.Events) == 0 && s.count("SELECT count() FROM millrace.windows WHERE job = 'drift' AND verdict = 'breached'") > 0
 		}),
 		{"drift run", func(s *securedKafka, cfg config.Config, _ *logs) error {
 			again, err := operate.JudgeAgain(s.Context(), cfg, operate.JudgeOptions{Model: "fares"})

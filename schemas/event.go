@@ -55,6 +55,8 @@ type EventData struct {
 	Report string `json:"report,omitempty"`
 	// TrainingSQL selects the rows, with labels, that a retraining would start from.
 	TrainingSQL string `json:"training_sql,omitempty"`
+	// Retraining is what an event of kind retraining asks for.
+	Retraining *Retraining `json:"retraining,omitempty"`
 	// LastRetraining is the last event that asked for retraining before this one, where a
 	// breach asks for it. It is why this event does not, unless it is one that does.
 	LastRetraining *RetrainingRequest `json:"last_retraining,omitempty"`
@@ -84,6 +86,16 @@ type BreakFound struct {
 // Coordinates returns those of the value that showed the change.
 func (b *BreakFound) Coordinates() Coordinates {
 	return Coordinates{TopicID: b.TopicID, Partition: b.Partition, Offset: b.Offset, Row: b.Row}
+}
+
+// Retraining is what a retraining would start from, and why.
+type Retraining struct {
+	ID        string         `json:"id"`   // of the event; for the training, the version that it makes and its promotion to carry
+	TrainFrom time.Time      `json:"from"` // the rows that TrainingSQL selects, by event time
+	TrainTo   time.Time      `json:"to"`
+	Compared  string         `json:"compared_with,omitempty"` // the reference of the version: the digest of its file, or until when it was learned
+	When      string         `json:"when,omitempty"`          // the condition of the manifest, where that has one
+	Evidence  map[string]any `json:"evidence,omitempty"`      // the values of its variables that are known, by name
 }
 
 // RetrainingRequest names an event that asked for retraining.

@@ -202,8 +202,15 @@ type Monitoring struct {
 	Retraining RetrainingPolicy `yaml:"retraining,omitempty"`
 }
 
-// RetrainingPolicy says how often breaches of checks with retrain ask for retraining.
+// RetrainingPolicy says when windows ask for retraining: by a breach of a check with retrain, or as When says.
 type RetrainingPolicy struct {
+	// When is a condition over the window, such as psi_price > 0.3 or age_days > 90: it decides in the
+	// place of the checks' retrain. Its variables are RetrainingVariables.
+	When string `yaml:"when,omitempty"`
+	// Budget is how many windows of a calendar month (UTC, by event time of their ends) ask at most; 0: any.
+	Budget int `yaml:"budget,omitempty"`
+	// Span is how far before a window's end the rows that it asks to train with start; default 31 days.
+	Span Duration `yaml:"span,omitempty"`
 	// Cooldown is how long, by event time, no window asks for retraining after one has; 0: each
 	// window that breaches such a check asks. What it breaches is an alert all the same.
 	Cooldown Duration `yaml:"cooldown,omitempty"`

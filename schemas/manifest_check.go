@@ -160,6 +160,11 @@ func (m *Manifest) validateMonitoring(v *violations) {
 	v.between("monitoring.label_delay (seconds)", mon.LabelDelay.Std().Seconds(), 0, 366*24*3600)
 	v.between("monitoring.idle_timeout (seconds)", mon.IdleTimeout.Std().Seconds(), 0.001, 366*24*3600)
 	v.between("monitoring.retraining.cooldown (seconds)", mon.Retraining.Cooldown.Std().Seconds(), 0, 10*366*24*3600)
+	v.between("monitoring.retraining.span (seconds)", mon.Retraining.Span.Std().Seconds(), 0, 10*366*24*3600)
+	v.between("monitoring.retraining.budget", float64(mon.Retraining.Budget), 0, 1000)
+	if _, err := m.RetrainingRule(); err != nil {
+		v.add("monitoring.retraining.when", "%v", err)
+	}
 	v.between("monitoring.min_rows", float64(mon.MinRows), 1, math.MaxInt64)
 	v.between("monitoring.rate", mon.Rate, 1e-6, 0.5)
 	if l := mon.Reference; l != nil {
