@@ -153,7 +153,8 @@ func TestWhoWaitsIsAnswered(t *testing.T) {
 	for name, run := range map[string]func(t *testing.T, dial func() *kgo.Client){
 		"longer than its session": func(t *testing.T, dial func() *kgo.Client) {
 			leader, follower := pair(dial, t, true)
-			joined, was := slow(t, leader, follower), leader.id
+			was := leader.id
+			joined := slow(t, leader, follower)
 			ends(t, "the leader joins", joined)
 			require.Equal(t, was, leader.id, "it is the same member")
 			require.Equal(t, leader.generation, follower.generation)
