@@ -117,7 +117,7 @@ func ends(t *testing.T, what string, done chan error) {
 }
 
 // pair makes a stable group of two, or one whose SyncGroups are still to come.
-func pair(dial func() *kgo.Client, t *testing.T, synced bool) (leader, follower *member) {
+func pair(t *testing.T, dial func() *kgo.Client, synced bool) (leader, follower *member) {
 	t.Helper()
 	leader, follower = &member{T: t, client: dial()}, &member{T: t, client: dial()}
 	require.NoError(t, leader.join(t.Context(), ""))
@@ -152,14 +152,17 @@ func TestWhoWaitsIsAnswered(t *testing.T) {
 	instance := "static"
 	for name, run := range map[string]func(t *testing.T, dial func() *kgo.Client){
 		"longer than its session": func(t *testing.T, dial func() *kgo.Client) {
-			leader, follower := pair(dial, t, true)
-			joined, was := slow(t, leader, follower), leader.id
+			t.Helper()
+			leader, follower := pair(t, dial, true)
+			was := leader.id
+			joined := slow(t, leader, follower)
 			ends(t, "the leader joins", joined)
 			require.Equal(t, was, leader.id, "it is the same member")
 			require.Equal(t, leader.generation, follower.generation)
 		},
 		"joins over a SyncGroup that waits": func(t *testing.T, dial func() *kgo.Client) {
-			leader, follower := pair(dial, t, false)
+			t.Helper()
+			leader, follower := pair(t, dial, false)
 			cut, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 			defer cancel()
 			require.ErrorIs(t, follower.sync(cut), context.DeadlineExceeded)
@@ -171,7 +174,8 @@ func TestWhoWaitsIsAnswered(t *testing.T) {
 			ends(t, "the leader joins", joined)
 		},
 		"a member leaves whose SyncGroup waits": func(t *testing.T, dial func() *kgo.Client) {
-			leader, follower := pair(dial, t, false)
+			t.Helper()
+			leader, follower := pair(t, dial, false)
 			cut, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 			defer cancel()
 			require.ErrorIs(t, follower.sync(cut), context.DeadlineExceeded)
@@ -180,7 +184,8 @@ func TestWhoWaitsIsAnswered(t *testing.T) {
 			ends(t, "the leader joins", begin(func() error { return leader.join(t.Context(), "") }))
 		},
 		"is removed while it waits": func(t *testing.T, dial func() *kgo.Client) {
-			leader, follower := pair(dial, t, true)
+			t.Helper()
+			leader, follower := pair(t, dial, true)
 			removed := &member{T: t, client: dial(), id: leader.id}
 			joined := begin(func() error { return leader.join(t.Context(), "changed") })
 			follower.told()
@@ -192,13 +197,13 @@ func TestWhoWaitsIsAnswered(t *testing.T) {
 			ends(t, "the follower joins", again)
 			require.NotEqual(t, removed.id, leader.id)
 		},
-		"the other has died while it joined":                func(t *testing.T, dial func() *kgo.Client) { dies(t, dial, nil) },
-		"the other, a static one, has died while it joined": func(t *testing.T, dial func() *kgo.Client) { dies(t, dial, &instance) },
+		"the other has died while it joined":                func(t *testing.T, dial func() *kgo.Client) { t.Helper(); dies(t, dial, nil) },
+		"the other, a static one, has died while it joined": func(t *testing.T, dial func() *kgo.Client) { t.Helper(); dies(t, dial, &instance) },
 	} {
 		for how, security := range map[string]embedded.Security{
-			"": {}, " with a login": {Users: []embedded.User{{Mechanism: embedded.Plain, Name: "u", Password: "p"}}},
+			"no login": {}, "login": {Users: []embedded.User{{Mechanism: embedded.Plain, Name: "u", Password: "p"}}},
 		} {
-			t.Run(name+how, func(t *testing.T) {
+			t.Run(name+", "+how, func(t *testing.T) {
 				t.Parallel()
 				cfg := testConfig(t)
 				cfg.Security = security
@@ -216,6 +221,7 @@ func TestWhoWaitsIsAnswered(t *testing.T) {
 
 // dies has a new member die while it joins. Its group goes on without it when its session is over.
 func dies(t *testing.T, dial func() *kgo.Client, instance *string) {
+	t.Helper()
 	leader, dead := &member{T: t, client: dial()}, &member{T: t, client: dial(), instance: instance}
 	require.NoError(t, leader.join(t.Context(), ""))
 	require.NoError(t, leader.sync(t.Context()))
@@ -252,7 +258,7 @@ func TestKfakeForgetsWhoWaits(t *testing.T) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"group.min.session.timeout.ms": "1000"}))
 	require.NoError(t, err)
 	t.Cleanup(cluster.Close)
-	leader, follower := pair(func() *kgo.Client { return newClient(t, cluster.ListenAddrs()[0]) }, t, true)
+	leader, follower := pair(t, func() *kgo.Client { return newClient(t, cluster.ListenAddrs()[0]) }, true)
 	joined := slow(t, leader, follower)
 	select {
 	case err := <-joined:
