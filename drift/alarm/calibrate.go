@@ -45,8 +45,9 @@ type Tail struct {
 const LeastWindows = 12
 
 // Reach is how far beyond its windows a reference is trusted: no promise rests on a score that fewer
-// than one in Reach times as many windows exceed.
-const Reach = 4
+// than one in Reach times as many independent windows exceed, and none of k of n windows is longer
+// than as many.
+const Reach = 3
 
 // alarmsPerStream is how many alarms a simulated stream has at the threshold.
 const alarmsPerStream = 100
@@ -145,11 +146,14 @@ func bestSeason(ref *Buckets, w windows, c *Calibration) (*scores, error) {
 	return best, nil
 }
 
-// fit finds the threshold of a calibration.
+// fit finds the threshold of a calibration. world is a stream as long as many times between
+// alarms; what is estimated from a reference is tried on it.
 type fit struct {
 	c      *Calibration
 	blocks blocks
 	scores []float64
+	tail   *tail
+	world  []float64
 }
 
 func (f *fit) random(stream uint64) *rand.Rand {
@@ -160,23 +164,23 @@ func (f *fit) threshold() {
 	c, o := f.c, f.c.Options
 	random := f.random(0)
 	t := newTail(without(f.scores), 199, random)
-	c.Tail = Tail{Level: t.level, Scale: t.scale, Shape: t.shape, Peaks: t.peaks, Fit: t.fit}
+	f.tail, c.Tail = t, Tail{Level: t.level, Scale: t.scale, Shape: t.shape, Peaks: t.peaks, Fit: t.fit}
 	if t.fit < 0.05 {
 		f.warn("the greatest scores of the reference do not follow a generalised Pareto distribution (p = %.3f): more false alarms are possible", t.fit)
 	}
 	every := float64(o.Every / o.Window)
-	length := int(min(max(alarmsPerStream*every, leastStream), mostStream))
-	null := stream(f.blocks, f.scores, t, length, random)
-	allowed := int(float64(length) / every)
-	most := t.quantile(1 / (Reach * c.Effective))
-	if u := thresholdOf(null, o.Rule, allowed); u > most {
-		every = float64(length) / float64(max(openings(null, o.Rule, most), 1))
+	f.world = stream(f.blocks, f.scores, t, int(min(max(alarmsPerStream*every, leastStream), mostStream)), random)
+	if every > Reach*c.Effective && o.K > 1 {
+		every = Reach * c.Effective
 	}
-	thresholds := f.replicates(every)
-	slices.Sort(thresholds)
-	at := min(int(math.Ceil(o.Confidence*float64(len(thresholds)))), len(thresholds)) - 1
-	c.Threshold = max(thresholds[at], thresholdOf(null, o.Rule, int(float64(length)/every)))
-	c.Expected = float64(length) / float64(max(openings(null, o.Rule, c.Threshold), 1))
+	least := 1 / (Reach * c.Effective)
+	p := t.beyond(thresholdOf(f.world, o.Rule, f.allowed(every)))
+	if p < least {
+		p = least
+		every = f.between(t.quantile(p))
+	}
+	c.Threshold = t.quantile(p * f.caution(every))
+	c.Expected = f.between(c.Threshold)
 	c.Promised = o.Every
 	if promised := time.Duration(math.Floor(every)) * o.Window; promised < o.Every {
 		c.Promised = promised
@@ -185,30 +189,108 @@ func (f *fit) threshold() {
 	}
 }
 
+func (f *fit) allowed(every float64) int { return int(float64(len(f.world)) / every) }
+
+// between is the number of windows between alarms by that threshold.
+func (f *fit) between(threshold float64) float64 {
+	return float64(len(f.world)) / max(float64(openings(f.world, f.c.Options.Rule, threshold)), 0.5)
+}
+
 func (f *fit) warn(format string, args ...any) {
 	f.c.Warnings = append(f.c.Warnings, fmt.Sprintf(format, args...))
 }
 
-// replicates returns the thresholds that references like this one would have had.
-func (f *fit) replicates(every float64) []float64 {
+// replicate is what would have been found by another reference.
+type replicate struct {
+	tail *tail
+	p    float64 // share of windows above the threshold
+}
+
+// caution returns by what share fewer windows than a reference says must be above the threshold,
+// since a reference is a sample: references of as many windows are drawn of the world, the
+// threshold of each is tried on the world, and with it there must be no more alarms than stated in
+// the mean, and for the stated share of the references (Beran 1987 calibrates intervals so).
+func (f *fit) caution(every float64) float64 {
 	o := f.c.Options
-	out := make([]float64, o.Replicates)
+	found := f.replicates(every)
+	rates := f.rates()
+	holds := func(share float64) bool {
+		mean, kept := 0.0, 0.0
+		for _, r := range found {
+			rate := rates.at(r.tail.quantile(r.p * share))
+			mean += rate / float64(len(found))
+			if rate*every <= 1 {
+				kept++
+			}
+		}
+		return mean*every <= 1 && kept >= o.Confidence*float64(len(found))
+	}
+	low, high := math.Log(1e-6), 0.0 // of the share; of low it is taken to hold
+	if holds(1) {
+		return 1
+	}
+	for range 20 {
+		if middle := (low + high) / 2; holds(math.Exp(middle)) {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return math.Exp(low)
+}
+
+// replicates returns what references like this one would have found.
+func (f *fit) replicates(every float64) []replicate {
+	o := f.c.Options
+	out := make([]replicate, o.Replicates)
 	length := int(min(max(alarmsPerStream/4*every, leastStream/4), mostStream/4))
 	each(len(out), o.Workers, func(i int) {
 		random := f.random(uint64(i) + 1)
-		window, jitter := make([]int32, f.blocks.windows), make([]float64, f.blocks.windows)
-		f.blocks.draw(random, window, jitter)
-		scores := jitter
-		for j, w := range window {
-			scores[j] = f.scores[w]
+		scores := stream(f.blocks, f.scores, f.tail, f.blocks.windows, random)
+		for j, x := range scores {
+			if math.IsInf(x, -1) {
+				scores[j] = math.NaN()
+			}
 		}
 		some := without(scores)
 		if len(some) < LeastWindows {
-			out[i] = math.Inf(-1)
+			out[i] = replicate{f.tail, 1}
 			return
 		}
-		null := stream(f.blocks, scores, newTail(some, 0, nil), length, random)
-		out[i] = thresholdOf(null, o.Rule, int(float64(length)/every))
+		t := newTail(some, 0, nil)
+		out[i].tail = t
+		out[i].p = t.beyond(thresholdOf(stream(f.blocks, scores, t, length, random), o.Rule, int(float64(length)/every)))
 	})
 	return out
+}
+
+// rateCurve is how often alarms open in the world, by threshold.
+type rateCurve struct{ thresholds, rates []float64 }
+
+// rates counts by thresholds that ever fewer windows are above. Below the one by which alarms open
+// most often they open no less often for the purpose: a lower threshold keeps them open.
+func (f *fit) rates() rateCurve {
+	var c rateCurve
+	for p := 0.5; p*float64(len(f.world)) > 1; p /= 1.1 {
+		u := f.tail.quantile(p)
+		c.thresholds = append(c.thresholds, u)
+		c.rates = append(c.rates, float64(openings(f.world, f.c.Options.Rule, u))/float64(len(f.world)))
+	}
+	for i := len(c.rates) - 2; i >= 0; i-- {
+		c.rates[i] = max(c.rates[i], c.rates[i+1])
+	}
+	return c
+}
+
+// at interpolates.
+func (c rateCurve) at(threshold float64) float64 {
+	i, _ := slices.BinarySearch(c.thresholds, threshold)
+	switch {
+	case i == 0:
+		return c.rates[0]
+	case i == len(c.rates):
+		return 0
+	}
+	low, high := c.thresholds[i-1], c.thresholds[i]
+	return c.rates[i-1] + (c.rates[i]-c.rates[i-1])*(threshold-low)/(high-low)
 }

@@ -34,7 +34,7 @@ type Options struct {
 	// check to count; default 0. Alarms come no more often for it than was calibrated.
 	Effect     map[schemas.Stattest]float64 `json:"effect,omitempty"`
 	Season     Season                       `json:"season"`     // default SeasonAuto
-	Confidence float64                      `json:"confidence"` // of the threshold; default 0.9
+	Confidence float64                      `json:"confidence"` // share of references like this one by which the promise is to hold; default 0.75. It holds in the mean of all, too
 	Replicates int                          `json:"replicates"` // bootstrap replicates that the confidence is found by; default 200
 	Seed       uint64                       `json:"seed"`
 	Workers    int                          `json:"-"` // goroutines; default 1. The result does not depend on it
@@ -53,7 +53,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Season = SeasonAuto
 	}
 	if o.Confidence == 0 {
-		o.Confidence = 0.9
+		o.Confidence = 0.75
 	}
 	if o.Replicates == 0 {
 		o.Replicates = 200

@@ -88,12 +88,7 @@ func each(n, workers int, f func(int)) {
 
 func (s *scores) column(b *Buckets, c int) columnScores {
 	cells, width := b.column(c, s.w)
-	sums := make([]float64, s.period*width) // by phase
-	whole := make([]float64, width)
-	for i, x := range cells {
-		sums[(i/width%s.period)*width+i%width] += x
-		whole[i%width] += x
-	}
+	sums, whole := s.sums(cells, width)
 	m := measureOf(b.Columns[c].Numeric, whole)
 	tests := b.Columns[c].tests()
 	out := columnScores{}
@@ -103,15 +98,7 @@ func (s *scores) column(b *Buckets, c int) columnScores {
 	}
 	rest := make([]float64, width)
 	for i := range s.w.count {
-		phase := i % s.period
-		copy(rest, sums[phase*width:(phase+1)*width])
-		for j := max(0, i-s.gap); j <= min(s.w.count-1, i+s.gap); j++ {
-			if j%s.period == phase {
-				for k, x := range cells[j*width : (j+1)*width] {
-					rest[k] -= x
-				}
-			}
-		}
+		s.reference(rest, sums, cells, i)
 		for t, test := range tests {
 			raw[t][i] = m.of(test, rest, cells[i*width:(i+1)*width])
 		}
@@ -123,6 +110,30 @@ func (s *scores) column(b *Buckets, c int) columnScores {
 		out.mean += check.Mean
 	}
 	return out
+}
+
+// sums adds the windows of a column up, by phase of the season and in all.
+func (s *scores) sums(cells []float64, width int) (phases, whole []float64) {
+	phases, whole = make([]float64, s.period*width), make([]float64, width)
+	for i, x := range cells {
+		phases[(i/width%s.period)*width+i%width] += x
+		whole[i%width] += x
+	}
+	return phases, whole
+}
+
+// reference fills in rest with what a window of a column is compared: the sums of its phase
+// without the windows near it.
+func (s *scores) reference(rest, sums, cells []float64, i int) {
+	width, phase := len(rest), i%s.period
+	copy(rest, sums[phase*width:(phase+1)*width])
+	for j := max(0, i-s.gap); j <= min(s.w.count-1, i+s.gap); j++ {
+		if j%s.period == phase {
+			for k, x := range cells[j*width : (j+1)*width] {
+				rest[k] -= x
+			}
+		}
+	}
 }
 
 // standardise fills in what a check is where nothing drifts, and returns its scores.
