@@ -65,13 +65,14 @@ func (r *result) over() bool { return r.Ours.Rate-3*r.Ours.StandardError > 1 }
 
 func writeHeader(out io.Writer) {
 	fmt.Fprint(out, "Windows between false alarms. Of 3 sigma and of rows drawn one by one (run time as stated) by the same rule of k of n; delays are of a shift of 0.5 and 1 of one column, median.\n\n",
-		"| streams | columns | reference | k of n | stated | promised | measured | alarms/promised | 3 sigma | drawn one by one | delay 0.5 | delay 1 | 3 sigma's | one by one's |\n",
-		"|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+		"| streams | columns | reference | k of n | stated | promised | measured | alarms/promised | 3 sigma | drawn one by one | % of windows in alarm: ours, 3 sigma, one by one | delay 0.5 | delay 1 | 3 sigma's | one by one's |\n",
+		"|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 }
 
 func writeRow(out io.Writer, r result) {
-	fmt.Fprintf(out, "| %s | %d | %d | %d of %d | %.0f | %.0f | %s | %.2f ± %.2f | %s | %s | %s | %s | %s | %s |\n",
+	fmt.Fprintf(out, "| %s | %d | %d | %d of %d | %.0f | %.0f | %s | %.2f ± %.2f | %s | %s | %.1f, %.1f, %.1f | %s | %s | %s | %s |\n",
 		r.Name, r.Columns, r.Reference, r.K, r.N, r.Stated, r.Promised, r.Ours.between(), r.Ours.Rate, r.Ours.StandardError, r.Sigma.between(), r.Drawn.between(),
+		100*r.Ours.Open, 100*r.Sigma.Open, 100*r.Drawn.Open,
 		days(r.Ours.Delays[0]), days(r.Ours.Delays[1]), days(r.Sigma.Delays[1]), days(r.Drawn.Delays[1]))
 }
 

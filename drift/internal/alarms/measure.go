@@ -61,6 +61,7 @@ func cases(quick bool) []testCase {
 type figures struct {
 	Windows       int       `json:"windows"`
 	Alarms        int       `json:"alarms"`
+	Open          float64   `json:"open"` // share of windows in which an alarm is open: alarms that do not close are few
 	Rate          float64   `json:"rate"` // alarms, as a multiple of those that are promised; the mean over streams
 	StandardError float64   `json:"standard_error"`
 	Delays        []float64 `json:"delays"` // median, in windows, of shifts
@@ -96,6 +97,7 @@ type result struct {
 type one struct {
 	promised float64
 	alarms   [3]int
+	open     [3]int // windows
 	delays   [3][]float64
 	err      error
 }
@@ -122,6 +124,7 @@ func (c testCase) measure(seed uint64, workers int) (result, error) {
 		for w, f := range ways {
 			f.Windows += c.windows
 			f.Alarms += x.alarms[w]
+			f.Open += float64(x.open[w]) / float64(c.windows*len(found))
 			f.rates = append(f.rates, float64(x.alarms[w])*x.promised/float64(c.windows))
 			f.delays = append(f.delays, x.delays[w])
 		}
@@ -202,6 +205,9 @@ func (c testCase) stream(seed, number uint64) (out one) {
 		for w, opened := range judge(b, start, &states) {
 			if opened {
 				out.alarms[w]++
+			}
+			if states[w].Open {
+				out.open[w]++
 			}
 		}
 	}
