@@ -214,6 +214,11 @@ bench-rates: golden-venv ## how often drift compare, Evidently and NannyML see d
 	@$(GO) build -o bin/rates ./drift/internal/rates
 	@./bin/rates -python $(GOLDEN_PYTHON) -script $(GOLDEN)/rates_beside.py -folder data/rates $(ARGS)
 
+.PHONY: bench-alarms
+bench-alarms: ## how rare alarms of drift are where nothing drifts, and how late where it does; ARGS=-quick
+	@$(GO) build -o bin/alarms ./drift/internal/alarms
+	@./bin/alarms $(ARGS)
+
 .PHONY: same-bytes
 same-bytes: ## drift compare makes the same bytes in 100 runs with 1, 2 and 8 processors, in all forms; RUNS=100
 	MILLRACE_SAME_BYTES=$(or $(RUNS),100) $(GO) test -count=1 -timeout 60m -run '^TestSameBytes$$' ./drift/compare
