@@ -5,22 +5,27 @@ import (
 	"sort"
 )
 
-// maxSlots bounds the slots of a window: its table has 2 bytes for each.
-const maxSlots = 2048
+const (
+	// maxSlots bounds the slots of a window: its table has 2 bytes for each.
+	maxSlots = 1024
+	binade   = 1 << 52 // of keys: a factor of two
+)
 
 // bins finds the bin of a number: a table over the leading bits of its key gives the first that it
 // may be in, and most often one comparison the rest.
 type bins struct {
-	edges   []float64
 	keys    []int64   // of the edges, ascending, and twice what is above all keys
 	windows [2]window // of keys that are not negative, and of negative ones
+	slots   int       // of both
+	fine    bool      // no slot within a window has two edges
 }
 
-// window is the keys of one sign from the least to the greatest edge, cut into slots of equal width.
-// Slot 0 is what lies below.
+// window is the keys of one sign about the edges, cut into slots of equal width. The first and the
+// last slot are what lies below and above.
 type window struct {
 	low   int64
 	shift uint8
+	base  int      // slots of the window before
 	first []uint16 // the number of edges below a slot
 }
 
@@ -30,56 +35,124 @@ func orderedKey(x float64) int64 {
 	return bits ^ int64(uint64(bits>>63)>>1)
 }
 
+// ofKey is the inverse of orderedKey.
+func ofKey(k int64) float64 {
+	return math.Float64frombits(uint64(k ^ int64(uint64(k>>63)>>1)))
+}
+
 // newBins makes the table of edges that are finite and ascend.
 func newBins(edges []float64) *bins {
-	t := &bins{edges: edges}
+	t := &bins{fine: true}
 	for _, e := range edges {
 		t.keys = append(t.keys, orderedKey(e))
 	}
 	positive := sort.Search(len(edges), func(i int) bool { return t.keys[i] >= 0 })
-	t.windows[0] = newWindow(t.keys[positive:], positive)
-	t.windows[1] = newWindow(t.keys[:positive], 0)
+	// Edges about 0 would make slots wide: what is less than a 2^64th of the greatest lies outside.
+	from, to := positive, positive
+	for from < len(edges) && t.keys[len(edges)-1]-t.keys[from] > 64*binade {
+		from++
+	}
+	for to > 0 && t.keys[to-1]-t.keys[0] > 64*binade {
+		to--
+	}
+	t.window(0, from, len(edges), positive, orderedKey(0), orderedKey(math.MaxFloat64))
+	t.window(1, 0, to, 0, orderedKey(-math.MaxFloat64), -1)
 	t.keys = append(t.keys, math.MaxInt64, math.MaxInt64)
 	return t
 }
 
-// newWindow makes the window of keys of edges of one sign, of which below are before them.
-func newWindow(keys []int64, below int) window {
-	if len(keys) == 0 {
-		return window{first: []uint16{uint16(below)}}
+// window makes the window of the edges [from, to), of which below are before its sign, within the
+// keys that it may have.
+func (t *bins) window(at, from, to, below int, least, greatest int64) {
+	w := &t.windows[at]
+	w.base = t.slots
+	if from == to {
+		w.first = []uint16{uint16(below)}
+		t.slots++
+		return
 	}
-	w := window{low: keys[0]}
-	span := keys[len(keys)-1] - w.low
-	for span>>w.shift > maxSlots-3 {
+	low, high := t.keys[from], t.keys[to-1]
+	margin := int64(binade)
+	if high > low {
+		margin = min((high-low)/2, 2*binade)
+	}
+	low, high = max(low, least+margin)-margin, min(high, greatest-margin)+margin
+	w.low = low
+	for (high-low)>>w.shift > maxSlots-4 {
 		w.shift++
 	}
-	w.first = make([]uint16, 2+span>>w.shift)
+	last := (high-low)>>w.shift + 2
+	w.first = make([]uint16, last+1)
 	w.first[0] = uint16(below)
-	i := 0
-	for slot := 1; slot < len(w.first); slot++ {
-		for i < len(keys) && (keys[i]-w.low)>>w.shift < int64(slot-1) {
+	for slot, i := int64(1), from; slot <= last; slot++ {
+		w.first[slot] = uint16(i)
+		inside := 0
+		for i < to && (t.keys[i]-low)>>w.shift < slot {
 			i++
+			inside++
 		}
-		w.first[slot] = uint16(below + i)
+		t.fine = t.fine && inside < 2
 	}
-	return w
+	t.slots += len(w.first)
 }
 
-// find returns the bin of a key: how many edges are not above it.
-func (t *bins) find(k int64) int {
-	w := &t.windows[uint64(k)>>63]
-	slot := min(max((k-w.low)>>(w.shift&63)+1, 0), int64(len(w.first)-1))
-	b := int(w.first[slot])
-	if k >= t.keys[b] {
-		b++
+// add counts values by bin, and returns the least and the greatest of their keys and of two others.
+// The bin is how many edges are not above the value.
+func (t *bins) add(cells []uint32, block []float64, low, high int64) (least, greatest int64) {
+	keys := t.keys
+	for _, x := range block {
+		k := orderedKey(x)
+		low, high = min(low, k), max(high, k)
+		w := &t.windows[uint64(k)>>63]
+		slot := min(max((k-w.low)>>(w.shift&63)+1, 0), int64(len(w.first)-1))
+		b := int(w.first[slot])
+		if k >= keys[b] {
+			b++
+		}
+		if k >= keys[b] {
+			b = t.search(b, k)
+		}
+		cells[b]++
 	}
-	if k >= t.keys[b] {
-		return t.search(b, k)
-	}
-	return b
+	return low, high
 }
 
-// search is find in a slot of many edges.
+// addFine is add for a column whose slots are counted too: what lies in no window is returned as well,
+// in rest.
+func (t *bins) addFine(cells []uint32, h *slotCounts, block, rest []float64, low, high int64) (least, greatest int64, outside []float64) {
+	keys, rows, sums := t.keys, h.rows, h.sums
+	for _, x := range block {
+		k := orderedKey(x)
+		low, high = min(low, k), max(high, k)
+		w := &t.windows[uint64(k)>>63]
+		last := int64(len(w.first) - 1)
+		slot := min(max((k-w.low)>>(w.shift&63)+1, 0), last)
+		b := int(w.first[slot])
+		if k >= keys[b] {
+			b++
+		}
+		if k >= keys[b] {
+			b = t.search(b, k)
+		}
+		cells[b]++
+		if slot == 0 || slot == last {
+			rest = append(rest, x)
+			continue
+		}
+		at := w.base + int(slot)
+		rows[at]++
+		sums[at] += x
+	}
+	return low, high, rest
+}
+
+// slotCounts are rows and sums of values by slot.
+type slotCounts struct {
+	rows []uint32
+	sums []float64
+}
+
+// search returns the bin of a key in a slot of many edges, of which b are passed.
 func (t *bins) search(b int, k int64) int {
 	rest := t.keys[b : len(t.keys)-2]
 	return b + sort.Search(len(rest), func(i int) bool { return rest[i] > k })

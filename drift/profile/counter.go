@@ -311,7 +311,7 @@ func (c *Counter) appendRows(out []Row, row Row, b *block) []Row {
 			r.Cells[j] = uint64(s.cells[j])
 		}
 		r.Sum, r.SumSquares = s.numbers.sum.value(), s.numbers.squares.value()
-		r.Min, r.Max = s.numbers.min+0, s.numbers.max+0
+		r.Min, r.Max = ofKey(s.numbers.min), ofKey(s.numbers.max)
 		r.Unseen = s.unseen.top()
 		if p.bins != nil {
 			r.Sketch = c.sketcher.encode(&s.sketch)

@@ -28,47 +28,31 @@ func (s *doubled) value() float64 {
 	return s.high + s.low
 }
 
-// numbers are the sums of deviations from an origin and of their squares, and the extremes.
+// numbers are the sums of deviations from an origin and of their squares, and the keys of the extremes.
 type numbers struct {
 	sum, squares doubled
-	min, max     float64
+	min, max     int64
 }
 
-var noNumbers = numbers{min: math.Inf(1), max: math.Inf(-1)}
+// noNumbers are those of no value: the keys of the infinities.
+var noNumbers = numbers{min: orderedKey(math.Inf(1)), max: orderedKey(math.Inf(-1))}
 
 // add adds at most blockValues finite values.
 func (s *numbers) add(block []float64, origin float64) {
-	var sums, squares [4]float64
-	low, high := s.min, s.max
-	i := 0
-	for ; i+4 <= len(block); i += 4 {
-		v := block[i : i+4 : i+4]
-		for lane, x := range v {
-			if x < low {
-				low = x
-			}
-			if x > high {
-				high = x
-			}
-			d := x - origin
-			sums[lane] += d
-			squares[lane] += float64(d * d)
-		}
+	var s0, s1, s2, s3, q0, q1, q2, q3 float64
+	for len(block) >= 4 {
+		d0, d1, d2, d3 := block[0]-origin, block[1]-origin, block[2]-origin, block[3]-origin
+		block = block[4:]
+		s0, s1, s2, s3 = s0+d0, s1+d1, s2+d2, s3+d3
+		q0, q1, q2, q3 = q0+float64(d0*d0), q1+float64(d1*d1), q2+float64(d2*d2), q3+float64(d3*d3)
 	}
-	for lane, x := range block[i:] {
-		if x < low {
-			low = x
-		}
-		if x > high {
-			high = x
-		}
+	for _, x := range block {
 		d := x - origin
-		sums[lane] += d
-		squares[lane] += float64(d * d)
+		s0 += d
+		q0 += float64(d * d)
 	}
-	s.min, s.max = low, high
-	s.sum.add((sums[0] + sums[1]) + (sums[2] + sums[3]))
-	s.squares.add((squares[0] + squares[1]) + (squares[2] + squares[3]))
+	s.sum.add((s0 + s1) + (s2 + s3))
+	s.squares.add((q0 + q1) + (q2 + q3))
 }
 
 // addNumbers counts values of a column, nullBits where NULL.
@@ -126,22 +110,39 @@ func (s *state) special(x float64) {
 func (c *Counter) addFinite(p *column, s *state, block []float64) {
 	s.numbers.add(block, p.origin)
 	d := &s.sketch
-	if len(d.pending)+len(block) > pendingValues {
-		room := pendingValues - len(d.pending)
-		c.keep(d, block[:room])
-		c.bytes += c.sketcher.flush(d)
-		c.keep(d, block[room:])
-	} else {
+	if d.slots == nil && p.bins.fine {
+		early := block[:min(len(block), fineAfter-int(d.values()))]
+		s.numbers.min, s.numbers.max = p.bins.add(s.cells, early, s.numbers.min, s.numbers.max)
+		c.keep(d, early)
+		if block = block[len(early):]; len(block) == 0 {
+			return
+		}
+		d.slots = &slotCounts{make([]uint32, p.bins.slots), make([]float64, p.bins.slots)}
+		c.bytes += 12 * p.bins.slots
+	}
+	if d.slots == nil {
+		s.numbers.min, s.numbers.max = p.bins.add(s.cells, block, s.numbers.min, s.numbers.max)
 		c.keep(d, block)
+		return
 	}
-	bins, cells := p.bins, s.cells
-	for _, x := range block {
-		cells[bins.find(orderedKey(x))]++
-	}
+	var outside []float64
+	s.numbers.min, s.numbers.max, outside = p.bins.addFine(s.cells, d.slots, block, c.outside[:0], s.numbers.min, s.numbers.max)
+	c.keep(d, outside)
 }
 
-// keep makes values pending.
+// keep adds values to a digest.
 func (c *Counter) keep(d *digest, values []float64) {
+	if len(d.pending)+len(values) > pendingValues {
+		room := pendingValues - len(d.pending)
+		c.append(d, values[:room])
+		c.bytes += c.sketcher.flush(d)
+		values = values[room:]
+	}
+	c.append(d, values)
+}
+
+// append makes values pending, for which there is room.
+func (c *Counter) append(d *digest, values []float64) {
 	if free := cap(d.pending) - len(d.pending); free < len(values) {
 		more := min(max(16, 2*cap(d.pending), len(d.pending)+len(values)), pendingValues)
 		c.bytes += 4 * (more - cap(d.pending))

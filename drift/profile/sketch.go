@@ -1,13 +1,18 @@
 package profile
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math"
+	"slices"
 )
 
 const (
 	// pendingValues is how many values are kept until they are merged into a digest.
 	pendingValues = 2048
+	// fineAfter is after how many values those within the windows of the bins are counted by slot
+	// instead, which costs less.
+	fineAfter = 2048
 	// sketchStep is how far a centroid reaches on the scale ln(q/(1-q)) of its quantile q: it has at
 	// most about the share 4·0.01·q(1-q) of all values, as ClickHouse's quantilesTDigest.
 	sketchStep = 0.04
@@ -35,10 +40,14 @@ type centroid struct {
 // t-Digests, 2019) of values as 32-bit floats, whose scale function is the logit and whose centroids
 // end on a fixed grid of it. It is a function of the sequence of values, however they come.
 type digest struct {
-	pending   []int32    // keys of values, in order of arrival
-	centroids []centroid // of the others, ascending
-	merged    uint64     // values in them
+	pending   []int32     // keys of values, in order of arrival
+	centroids []centroid  // of the others, ascending
+	merged    uint64      // values in them
+	slots     *slotCounts // of values that are in neither; nil before there are many
 }
+
+// values returns how many values are not in slots.
+func (d *digest) values() uint64 { return d.merged + uint64(len(d.pending)) }
 
 const maxKey32 = int32(0x7f7fffff) // of the greatest 32-bit float
 
@@ -108,43 +117,63 @@ func (s *sketcher) sort(keys []int32) []int32 {
 	return from
 }
 
-// merge returns the centroids of a digest with what is pending, valid until the next call.
+// merge returns the centroids of a digest with what is pending, slots left out; valid until the next
+// call.
 func (s *sketcher) merge(d *digest) []centroid {
 	if len(d.pending) == 0 {
 		return d.centroids
 	}
-	keys, old := s.sort(d.pending), d.centroids
-	n := float64(d.merged + uint64(len(keys)))
-	s.out = s.out[:0]
-	step := 0
-	end := n * sketchGrid[0]
-	before, sum, weight := 0.0, 0.0, 0.0 // before the centroid, and of it
-	add := func(mean, w float64) {
-		if middle := before + weight + w/2; middle >= end {
+	s.out = compress(s.out[:0], s.sort(d.pending), d.centroids, d.values())
+	return s.out
+}
+
+// compress appends the centroids of n values, which are keys of single ones and centroids, both
+// ascending.
+func compress(dst []centroid, keys []int32, old []centroid, n uint64) []centroid {
+	step, end := 0, float64(n)*sketchGrid[0]
+	before, sum, weight := 0.0, 0.0, 0.0 // values before the next, and what the centroid has of them
+	for len(keys)+len(old) > 0 {
+		mean, w := 0.0, 1.0
+		if len(keys) == 0 || len(old) > 0 && old[0].mean <= valueOfKey32(keys[0]) {
+			mean, w = float64(old[0].mean), float64(old[0].weight)
+			old = old[1:]
+		} else {
+			mean = float64(valueOfKey32(keys[0]))
+			keys = keys[1:]
+		}
+		if before+w/2 >= end {
 			if weight > 0 {
-				s.out = append(s.out, centroid{float32(sum / weight), uint32(weight)})
+				dst = append(dst, centroid{float32(sum / weight), uint32(weight)})
 			}
-			before, sum, weight = before+weight, 0, 0
-			for middle >= end {
+			sum, weight = 0, 0
+			for before+w/2 >= end {
 				step++
-				end = n * sketchGrid[step]
+				end = float64(n) * sketchGrid[step]
 			}
 		}
 		sum += mean * w
 		weight += w
+		before += w
 	}
-	for _, k := range keys {
-		x := valueOfKey32(k)
-		for len(old) > 0 && old[0].mean <= x {
-			add(float64(old[0].mean), float64(old[0].weight))
-			old = old[1:]
+	if weight > 0 {
+		dst = append(dst, centroid{float32(sum / weight), uint32(weight)})
+	}
+	return dst
+}
+
+// withSlots returns centroids with those of slots, valid until the next call.
+func (s *sketcher) withSlots(centroids []centroid, h *slotCounts) []centroid {
+	all, n := slices.Clone(centroids), uint64(0)
+	for i, rows := range h.rows {
+		if rows > 0 {
+			all = append(all, centroid{valueOfKey32(orderedKey32(h.sums[i] / float64(rows))), rows})
 		}
-		add(float64(x), 1)
 	}
-	for _, c := range old {
-		add(float64(c.mean), float64(c.weight))
+	slices.SortStableFunc(all, func(a, b centroid) int { return cmp.Compare(a.mean, b.mean) })
+	for _, c := range all {
+		n += uint64(c.weight)
 	}
-	s.out = append(s.out, centroid{float32(sum / weight), uint32(weight)})
+	s.out = compress(s.out[:0], nil, all, n)
 	return s.out
 }
 
@@ -162,6 +191,9 @@ func (s *sketcher) flush(d *digest) int {
 // there are as a varint, then mean and weight of each as 32-bit floats. It leaves the digest as it is.
 func (s *sketcher) encode(d *digest) []byte {
 	out := s.merge(d)
+	if d.slots != nil {
+		out = s.withSlots(out, d.slots)
+	}
 	b := binary.AppendUvarint(make([]byte, 0, 3+8*len(out)), uint64(len(out)))
 	low := float32(math.Inf(-1))
 	for _, c := range out {

@@ -52,9 +52,10 @@ type scratch struct {
 	parts    []part // all rows, and by segment
 	values   []float64
 	block    [blockValues]float64
-	ids      []int32  // of the segment's entries, plus one
-	resolved []int32  // cells of a dictionary's entries
-	hits     []uint32 // of a dictionary's entries; zero between columns
+	outside  [blockValues]float64 // of the windows of bins
+	ids      []int32              // of the segment's entries, plus one
+	resolved []int32              // cells of a dictionary's entries
+	hits     []uint32             // of a dictionary's entries; zero between columns
 	touched  []uint32
 	number   []byte
 	sketcher sketcher
