@@ -25,6 +25,7 @@ type bins struct {
 type window struct {
 	low   int64
 	shift uint8
+	drop  uint8    // what is left of a key in its slot less these bits has at most 16
 	base  int      // slots of the window before
 	first []uint16 // the number of edges below a slot
 }
@@ -77,10 +78,11 @@ func (t *bins) window(at, from, to, below int, least, greatest int64) {
 		margin = min((high-low)/2, 2*binade)
 	}
 	low, high = max(low, least+margin)-margin, min(high, greatest-margin)+margin
-	w.low = low
 	for (high-low)>>w.shift > maxSlots-4 {
 		w.shift++
 	}
+	low = low >> w.shift << w.shift // so that of numbers with few digits nothing is dropped
+	w.low, w.drop = low, max(w.shift, 16)-16
 	last := (high-low)>>w.shift + 2
 	w.first = make([]uint16, last+1)
 	w.first[0] = uint16(below)
@@ -117,16 +119,22 @@ func (t *bins) add(cells []uint32, block []float64, low, high int64) (least, gre
 	return low, high
 }
 
-// addFine is add for a column whose slots are counted too: what lies in no window is returned as well,
-// in rest.
-func (t *bins) addFine(cells []uint32, h *slotCounts, block, rest []float64, low, high int64) (least, greatest int64, outside []float64) {
-	keys, rows, sums := t.keys, h.rows, h.sums
+// slotCounts are values by slot: how many from bit 40 on, which is enough for maxCounterRows, and the
+// sum of what is left of their keys in the slot below.
+type slotCounts []uint64
+
+const slotRow = 1 << 40
+
+// addFine is add for a column whose slots are counted too. It appends to rest what lies in no window.
+func (t *bins) addFine(cells []uint32, counts slotCounts, block, rest []float64, low, high int64) (least, greatest int64, outside []float64) {
+	keys := t.keys
 	for _, x := range block {
 		k := orderedKey(x)
 		low, high = min(low, k), max(high, k)
 		w := &t.windows[uint64(k)>>63]
 		last := int64(len(w.first) - 1)
-		slot := min(max((k-w.low)>>(w.shift&63)+1, 0), last)
+		d := k - w.low
+		slot := min(max(d>>(w.shift&63)+1, 0), last)
 		b := int(w.first[slot])
 		if k >= keys[b] {
 			b++
@@ -139,17 +147,27 @@ func (t *bins) addFine(cells []uint32, h *slotCounts, block, rest []float64, low
 			rest = append(rest, x)
 			continue
 		}
-		at := w.base + int(slot)
-		rows[at]++
-		sums[at] += x
+		left := uint64(d) & (1<<(w.shift&63) - 1) >> (w.drop & 63)
+		counts[w.base+int(slot)] += slotRow | left
 	}
 	return low, high, rest
 }
 
-// slotCounts are rows and sums of values by slot.
-type slotCounts struct {
-	rows []uint32
-	sums []float64
+// appendSlots appends a centroid for each slot with values, of their mean, ascending by window.
+func (t *bins) appendSlots(dst []centroid, counts slotCounts) []centroid {
+	for i := range t.windows {
+		w := &t.windows[i]
+		for slot := range w.first {
+			rows := counts[w.base+slot] / slotRow
+			if rows == 0 {
+				continue
+			}
+			left := float64(counts[w.base+slot]%slotRow) / float64(rows)
+			k := w.low + int64(slot-1)<<w.shift + int64(left*float64(uint64(1)<<w.drop))
+			dst = append(dst, centroid{valueOfKey32(orderedKey32(ofKey(k))), uint32(rows)})
+		}
+	}
+	return dst
 }
 
 // search returns the bin of a key in a slot of many edges, of which b are passed.

@@ -76,16 +76,16 @@ func (p *column) fits() error {
 // count counts column i of a batch that was split.
 func (c *Counter) count(b *observe.Batch, i int) error {
 	p := &c.columns[i]
-	col, err := b.Column(p.at)
-	if err != nil {
+	var err error
+	if c.column, err = b.Column(p.at); err != nil {
 		return err
 	}
 	if p.bins != nil {
-		c.values = appendNumbers(c.values[:0], &col, p.typ)
+		c.values = appendNumbers(c.values[:0], &c.column, p.typ)
 		c.eachBlock(func(b *block, rows []int32) { c.addNumbers(p, &b.states[i], c.values, rows) })
 		return nil
 	}
-	texts := c.texts(&col, p.typ)
+	texts := c.texts(&c.column, p.typ)
 	c.resolved = zeros(c.resolved, texts.entries)
 	c.eachBlock(func(b *block, rows []int32) { c.addTexts(p, &b.states[i], &texts, rows) })
 	return nil

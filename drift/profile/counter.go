@@ -24,8 +24,8 @@ func unprofiled(format string, args ...any) error {
 const (
 	// maxCounterBytes bounds what a Counter takes, its tables and one batch not counted.
 	maxCounterBytes = 128 << 20
-	// maxCounterRows keeps counts of a cell within 32 bits.
-	maxCounterRows = 1 << 31
+	// maxCounterRows is what slotCounts have room for.
+	maxCounterRows = 1<<24 - 1
 )
 
 // Counter counts observations by a plan: rows of the plan's version that were answered.
@@ -314,7 +314,7 @@ func (c *Counter) appendRows(out []Row, row Row, b *block) []Row {
 		r.Min, r.Max = ofKey(s.numbers.min), ofKey(s.numbers.max)
 		r.Unseen = s.unseen.top()
 		if p.bins != nil {
-			r.Sketch = c.sketcher.encode(&s.sketch)
+			r.Sketch = c.sketcher.encode(&s.sketch, p.bins)
 		}
 		out = append(out, r)
 	}

@@ -212,5 +212,5 @@ func TestCounterAllocatesPerBatchOnly(t *testing.T) {
 		require.NoError(t, r.Batches(s, messages, c.Add))
 	}
 	n := testing.AllocsPerRun(20, func() { require.NoError(t, r.Batches(s, messages, c.Add)) })
-	require.Less(t, n, 60.0, "for 4,000 rows")
+	require.Less(t, n, 20.0, "for 4,000 rows")
 }

@@ -117,8 +117,8 @@ func (c *Counter) addFinite(p *column, s *state, block []float64) {
 		if block = block[len(early):]; len(block) == 0 {
 			return
 		}
-		d.slots = &slotCounts{make([]uint32, p.bins.slots), make([]float64, p.bins.slots)}
-		c.bytes += 12 * p.bins.slots
+		d.slots = make(slotCounts, p.bins.slots)
+		c.bytes += 8 * p.bins.slots
 	}
 	if d.slots == nil {
 		s.numbers.min, s.numbers.max = p.bins.add(s.cells, block, s.numbers.min, s.numbers.max)

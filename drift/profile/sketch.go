@@ -40,10 +40,10 @@ type centroid struct {
 // t-Digests, 2019) of values as 32-bit floats, whose scale function is the logit and whose centroids
 // end on a fixed grid of it. It is a function of the sequence of values, however they come.
 type digest struct {
-	pending   []int32     // keys of values, in order of arrival
-	centroids []centroid  // of the others, ascending
-	merged    uint64      // values in them
-	slots     *slotCounts // of values that are in neither; nil before there are many
+	pending   []int32    // keys of values, in order of arrival
+	centroids []centroid // of the others, ascending
+	merged    uint64     // values in them
+	slots     slotCounts // of values that are in neither; nil before there are many
 }
 
 // values returns how many values are not in slots.
@@ -162,13 +162,8 @@ func compress(dst []centroid, keys []int32, old []centroid, n uint64) []centroid
 }
 
 // withSlots returns centroids with those of slots, valid until the next call.
-func (s *sketcher) withSlots(centroids []centroid, h *slotCounts) []centroid {
-	all, n := slices.Clone(centroids), uint64(0)
-	for i, rows := range h.rows {
-		if rows > 0 {
-			all = append(all, centroid{valueOfKey32(orderedKey32(h.sums[i] / float64(rows))), rows})
-		}
-	}
+func (s *sketcher) withSlots(centroids []centroid, t *bins, counts slotCounts) []centroid {
+	all, n := t.appendSlots(slices.Clone(centroids), counts), uint64(0)
 	slices.SortStableFunc(all, func(a, b centroid) int { return cmp.Compare(a.mean, b.mean) })
 	for _, c := range all {
 		n += uint64(c.weight)
@@ -189,10 +184,10 @@ func (s *sketcher) flush(d *digest) int {
 
 // encode returns a digest as ClickHouse's quantilesTDigest serialises its state: how many centroids
 // there are as a varint, then mean and weight of each as 32-bit floats. It leaves the digest as it is.
-func (s *sketcher) encode(d *digest) []byte {
+func (s *sketcher) encode(d *digest, t *bins) []byte {
 	out := s.merge(d)
 	if d.slots != nil {
-		out = s.withSlots(out, d.slots)
+		out = s.withSlots(out, t, d.slots)
 	}
 	b := binary.AppendUvarint(make([]byte, 0, 3+8*len(out)), uint64(len(out)))
 	low := float32(math.Inf(-1))

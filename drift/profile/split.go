@@ -49,8 +49,9 @@ const (
 type scratch struct {
 	batch    uint64 // its number
 	groupOf  []int32
-	parts    []part // all rows, and by segment
-	values   []float64
+	parts    []part          // all rows, and by segment
+	column   arrowipc.Column // that is counted
+	values   []float64       // its numbers
 	block    [blockValues]float64
 	outside  [blockValues]float64 // of the windows of bins
 	ids      []int32              // of the segment's entries, plus one
@@ -191,11 +192,11 @@ func (c *Counter) bucket(at int64) int64 {
 func (c *Counter) splitSegment(b *observe.Batch, i int) error {
 	all, p, s := &c.parts[0], &c.parts[i+1], &c.segments[i]
 	p.begin(b.Rows)
-	col, err := b.Column(s.at)
-	if err != nil {
+	var err error
+	if c.column, err = b.Column(s.at); err != nil {
 		return err
 	}
-	t := c.texts(&col, s.typ)
+	t := c.texts(&c.column, s.typ)
 	c.ids = zeros(c.ids, t.entries)
 	for row, place := range all.of {
 		if place < 0 {
@@ -204,7 +205,7 @@ func (c *Counter) splitSegment(b *observe.Batch, i int) error {
 		}
 		id := int32(0)
 		switch {
-		case col.IsNull(row):
+		case t.col.IsNull(row):
 		case t.entries == 0:
 			text, _ := t.text(row)
 			if id, err = s.id(text); err != nil {
