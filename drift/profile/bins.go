@@ -2,6 +2,7 @@ package profile
 
 import (
 	"math"
+	"math/bits"
 	"sort"
 )
 
@@ -14,7 +15,8 @@ const (
 // bins finds the bin of a number: a table over the leading bits of its key gives the first that it
 // may be in, and most often one comparison the rest.
 type bins struct {
-	keys    []int64   // of the edges, ascending, and twice what is above all keys
+	keys    []int64   // of the edges, ascending
+	edges   []uint64  // the same, the sign flipped, and twice what is above all
 	windows [2]window // of keys that are not negative, and of negative ones
 	slots   int       // of both
 	fine    bool      // no slot within a window has two edges
@@ -26,7 +28,9 @@ type window struct {
 	low   int64
 	shift uint8
 	drop  uint8    // what is left of a key in its slot less these bits has at most 16
-	base  int      // slots of the window before
+	mask  uint64   // of what is left of a key in its slot
+	base  int64    // slots of the window before
+	last  int64    // slot
 	first []uint16 // the number of edges below a slot
 }
 
@@ -58,7 +62,10 @@ func newBins(edges []float64) *bins {
 	}
 	t.window(0, from, len(edges), positive, orderedKey(0), orderedKey(math.MaxFloat64))
 	t.window(1, 0, to, 0, orderedKey(-math.MaxFloat64), -1)
-	t.keys = append(t.keys, math.MaxInt64, math.MaxInt64)
+	for _, k := range t.keys {
+		t.edges = append(t.edges, uint64(k)^1<<63)
+	}
+	t.edges = append(t.edges, math.MaxUint64, math.MaxUint64)
 	return t
 }
 
@@ -66,7 +73,7 @@ func newBins(edges []float64) *bins {
 // keys that it may have.
 func (t *bins) window(at, from, to, below int, least, greatest int64) {
 	w := &t.windows[at]
-	w.base = t.slots
+	w.base = int64(t.slots)
 	if from == to {
 		w.first = []uint16{uint16(below)}
 		t.slots++
@@ -82,9 +89,9 @@ func (t *bins) window(at, from, to, below int, least, greatest int64) {
 		w.shift++
 	}
 	low = low >> w.shift << w.shift // so that of numbers with few digits nothing is dropped
-	w.low, w.drop = low, max(w.shift, 16)-16
+	w.low, w.mask, w.drop = low, 1<<w.shift-1, max(w.shift, 16)-16
 	last := (high-low)>>w.shift + 2
-	w.first = make([]uint16, last+1)
+	w.last, w.first = last, make([]uint16, last+1)
 	w.first[0] = uint16(below)
 	for slot, i := int64(1), from; slot <= last; slot++ {
 		w.first[slot] = uint16(i)
@@ -98,23 +105,48 @@ func (t *bins) window(at, from, to, below int, least, greatest int64) {
 	t.slots += len(w.first)
 }
 
-// add counts values by bin, and returns the least and the greatest of their keys and of two others.
-// The bin is how many edges are not above the value.
-func (t *bins) add(cells []uint32, block []float64, low, high int64) (least, greatest int64) {
-	keys := t.keys
-	for _, x := range block {
+// found is where the values of a block belong.
+type found struct {
+	keys [blockValues]int64
+	bins [blockValues]uint16 // how many edges are not above the value
+	at   [blockValues]uint16 // slots of both windows; 0: outside
+	left [blockValues]uint16 // of the key in its slot, without the bits that are dropped
+}
+
+// find finds at most blockValues values, and returns the least and the greatest of their keys and of
+// two others. Its loops have no branches that depend on the values.
+func (t *bins) find(f *found, block []float64, low, high int64) (least, greatest int64) {
+	keys := f.keys[:len(block)]
+	for i, x := range block {
 		k := orderedKey(x)
 		low, high = min(low, k), max(high, k)
+		keys[i] = k
+	}
+	edges, crowded := t.edges, uint64(0)
+	for i, k := range keys {
 		w := &t.windows[uint64(k)>>63]
-		slot := min(max((k-w.low)>>(w.shift&63)+1, 0), int64(len(w.first)-1))
-		b := int(w.first[slot])
-		if k >= keys[b] {
-			b++
+		d := k - w.low
+		slot := min(max(d>>(w.shift&63)+1, 0), w.last)
+		at := w.base + slot
+		if slot == 0 {
+			at = 0
 		}
-		if k >= keys[b] {
-			b = t.search(b, k)
+		if slot == w.last {
+			at = 0
 		}
-		cells[b]++
+		f.at[i&(blockValues-1)] = uint16(at)
+		f.left[i&(blockValues-1)] = uint16(uint64(d) & w.mask >> (w.drop & 63))
+		b := uint64(w.first[slot])
+		_, below := bits.Sub64(uint64(k)^1<<63, edges[b], 0)
+		b += 1 - below
+		_, below = bits.Sub64(uint64(k)^1<<63, edges[b], 0)
+		crowded |= 1 - below
+		f.bins[i&(blockValues-1)] = uint16(b)
+	}
+	if crowded != 0 { // slots of several edges
+		for i, k := range keys {
+			f.bins[i&(blockValues-1)] = uint16(t.search(int(f.bins[i&(blockValues-1)]), k))
+		}
 	}
 	return low, high
 }
@@ -125,44 +157,16 @@ type slotCounts []uint64
 
 const slotRow = 1 << 40
 
-// addFine is add for a column whose slots are counted too. It appends to rest what lies in no window.
-func (t *bins) addFine(cells []uint32, counts slotCounts, block, rest []float64, low, high int64) (least, greatest int64, outside []float64) {
-	keys := t.keys
-	for _, x := range block {
-		k := orderedKey(x)
-		low, high = min(low, k), max(high, k)
-		w := &t.windows[uint64(k)>>63]
-		last := int64(len(w.first) - 1)
-		d := k - w.low
-		slot := min(max(d>>(w.shift&63)+1, 0), last)
-		b := int(w.first[slot])
-		if k >= keys[b] {
-			b++
-		}
-		if k >= keys[b] {
-			b = t.search(b, k)
-		}
-		cells[b]++
-		if slot == 0 || slot == last {
-			rest = append(rest, x)
-			continue
-		}
-		left := uint64(d) & (1<<(w.shift&63) - 1) >> (w.drop & 63)
-		counts[w.base+int(slot)] += slotRow | left
-	}
-	return low, high, rest
-}
-
 // appendSlots appends a centroid for each slot with values, of their mean, ascending by window.
 func (t *bins) appendSlots(dst []centroid, counts slotCounts) []centroid {
 	for i := range t.windows {
 		w := &t.windows[i]
-		for slot := range w.first {
-			rows := counts[w.base+slot] / slotRow
+		for slot := 1; slot < int(w.last); slot++ {
+			rows := counts[w.base+int64(slot)] / slotRow
 			if rows == 0 {
 				continue
 			}
-			left := float64(counts[w.base+slot]%slotRow) / float64(rows)
+			left := float64(counts[w.base+int64(slot)]%slotRow) / float64(rows)
 			k := w.low + int64(slot-1)<<w.shift + int64(left*float64(uint64(1)<<w.drop))
 			dst = append(dst, centroid{valueOfKey32(orderedKey32(ofKey(k))), uint32(rows)})
 		}
@@ -170,8 +174,11 @@ func (t *bins) appendSlots(dst []centroid, counts slotCounts) []centroid {
 	return dst
 }
 
-// search returns the bin of a key in a slot of many edges, of which b are passed.
+// search returns the bin of a key that b edges are not above.
 func (t *bins) search(b int, k int64) int {
-	rest := t.keys[b : len(t.keys)-2]
+	rest := t.keys[b:]
+	if len(rest) == 0 || rest[0] > k {
+		return b
+	}
 	return b + sort.Search(len(rest), func(i int) bool { return rest[i] > k })
 }

@@ -109,25 +109,37 @@ func (s *state) special(x float64) {
 // addFinite counts at most blockValues finite values.
 func (c *Counter) addFinite(p *column, s *state, block []float64) {
 	s.numbers.add(block, p.origin)
-	d := &s.sketch
-	if d.slots == nil && p.bins.fine {
-		early := block[:min(len(block), fineAfter-int(d.values()))]
-		s.numbers.min, s.numbers.max = p.bins.add(s.cells, early, s.numbers.min, s.numbers.max)
-		c.keep(d, early)
-		if block = block[len(early):]; len(block) == 0 {
-			return
-		}
-		d.slots = make(slotCounts, p.bins.slots)
-		c.bytes += 8 * p.bins.slots
+	f := &c.found
+	s.numbers.min, s.numbers.max = p.bins.find(f, block, s.numbers.min, s.numbers.max)
+	cells := s.cells
+	for _, b := range f.bins[:len(block)] {
+		cells[b]++
 	}
-	if d.slots == nil {
-		s.numbers.min, s.numbers.max = p.bins.add(s.cells, block, s.numbers.min, s.numbers.max)
+	d := &s.sketch
+	if d.slots == nil && (!p.bins.fine || d.values()+uint64(len(block)) <= fineAfter) {
 		c.keep(d, block)
 		return
 	}
-	var outside []float64
-	s.numbers.min, s.numbers.max, outside = p.bins.addFine(s.cells, d.slots, block, c.outside[:0], s.numbers.min, s.numbers.max)
-	c.keep(d, outside)
+	early := 0 // values that still are among the first
+	if d.slots == nil {
+		early = fineAfter - int(d.values())
+		c.keep(d, block[:early])
+		d.slots = make(slotCounts, p.bins.slots)
+		c.bytes += 8 * p.bins.slots
+	}
+	outside := 0
+	for i := early; i < len(block); i++ {
+		at := f.at[i&(blockValues-1)]
+		if at == 0 {
+			c.outside[outside&(blockValues-1)] = block[i]
+			outside++
+			continue
+		}
+		d.slots[at] += slotRow | uint64(f.left[i&(blockValues-1)])
+	}
+	if outside > 0 {
+		c.keep(d, c.outside[:outside])
+	}
 }
 
 // keep adds values to a digest.

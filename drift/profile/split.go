@@ -53,6 +53,7 @@ type scratch struct {
 	column   arrowipc.Column // that is counted
 	values   []float64       // its numbers
 	block    [blockValues]float64
+	found    found
 	outside  [blockValues]float64 // of the windows of bins
 	ids      []int32              // of the segment's entries, plus one
 	resolved []int32              // cells of a dictionary's entries
