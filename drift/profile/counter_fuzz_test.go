@@ -146,6 +146,18 @@ func TestCounterRefuses(t *testing.T) {
 	require.NotEmpty(t, c.Rows())
 }
 
+// TestCounterOfNoNumbers: a sketch of none is one that ClickHouse reads.
+func TestCounterOfNoNumbers(t *testing.T) {
+	m, plan := shop()
+	c, err := profile.NewCounter(plan)
+	require.NoError(t, err)
+	w := observetest.Rows{Manifest: m}
+	require.NoError(t, add(c, w.Stream(t, []int{0, 3})))
+	got := c.Rows()[0]
+	require.Equal(t, []byte{0}, got.Sketch)
+	require.Equal(t, []any{uint64(3), math.Inf(1), math.Inf(-1), 0.0, 0.0}, []any{got.Missing, got.Min, got.Max, got.Sum, got.SumSquares})
+}
+
 // TestCounterSegmentsWithoutList counts as many values by themselves as may be.
 func TestCounterSegmentsWithoutList(t *testing.T) {
 	m := &schemas.Manifest{Name: "m", Version: "1", Features: []schemas.Feature{{Name: "x", Type: schemas.TypeString, Optional: true}}}

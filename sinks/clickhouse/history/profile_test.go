@@ -218,6 +218,7 @@ func TestSketchIsClickHouses(t *testing.T) {
 				}
 				require.NoError(t, c.Exec(t.Context(), fmt.Sprintf("INSERT INTO %s SELECT CAST(unhex(arrayJoin([%s])) AS AggregateFunction(%s, Float64))", table, strings.Join(texts, ","), state)))
 			}
+			require.NoError(t, c.Exec(t.Context(), fmt.Sprintf("INSERT INTO %s SELECT CAST(unhex('00') AS AggregateFunction(%s, Float64))", table, state))) // of no numbers
 			var merged []struct {
 				Q []float32 `ch:"q"`
 			}
