@@ -40,9 +40,14 @@ func shop() (*schemas.Manifest, *profile.Plan) {
 	return m, &profile.Plan{
 		Model: "shop", Version: "1", Bucket: time.Minute, Segments: []string{"category", "flag"},
 		Columns: []profile.Column{
-			{Name: "f64", Edges: edges}, {Name: "f32", Edges: edges}, {Name: "i32", Edges: []float64{-1, 0, 3}}, {Name: "i64", Edges: edges},
-			{Name: "flag", Categories: []string{"true"}}, {Name: "text", Categories: []string{"", "a", "größe", "it's"}},
-			{Name: "category", Categories: []string{"b", "a", "\xff"}}, {Name: "bit", Edges: []float64{1}},
+			{Name: "f64", Edges: edges},
+			{Name: "f32", Edges: edges},
+			{Name: "i32", Edges: []float64{-1, 0, 3}},
+			{Name: "i64", Edges: edges},
+			{Name: "flag", Categories: []string{"true"}},
+			{Name: "text", Categories: []string{"", "a", "größe", "it's"}},
+			{Name: "category", Categories: []string{"b", "a", "\xff"}},
+			{Name: "bit", Edges: []float64{1}},
 			{Name: "score", Edges: []float64{0.25, 0.5, 0.75}},
 		},
 	}

@@ -133,7 +133,8 @@ func compress(dst []centroid, keys []int32, old []centroid, n uint64) []centroid
 	step, end := 0, float64(n)*sketchGrid[0]
 	before, sum, weight := 0.0, 0.0, 0.0 // values before the next, and what the centroid has of them
 	for len(keys)+len(old) > 0 {
-		mean, w := 0.0, 1.0
+		var mean float64
+		w := 1.0
 		if len(keys) == 0 || len(old) > 0 && old[0].mean <= valueOfKey32(keys[0]) {
 			mean, w = float64(old[0].mean), float64(old[0].weight)
 			old = old[1:]

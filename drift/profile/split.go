@@ -3,6 +3,7 @@ package profile
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow"
 
@@ -47,8 +48,7 @@ const (
 
 // scratch is what batches are counted with.
 type scratch struct {
-	batch    uint64 // its number
-	groupOf  []int32
+	batch    uint64          // its number
 	parts    []part          // all rows, and by segment
 	column   arrowipc.Column // that is counted
 	values   []float64       // its numbers
@@ -270,13 +270,5 @@ func entriesOf(d *arrowipc.Dictionary, text string) (m matching) {
 // has tells whether a row has the text.
 func (m *matching) has(c *arrowipc.Column, row int) bool {
 	e := binary.LittleEndian.Uint32(c.Values[4*row:])
-	if e == m.first {
-		return true
-	}
-	for _, other := range m.more {
-		if e == other {
-			return true
-		}
-	}
-	return false
+	return e == m.first || slices.Contains(m.more, e)
 }

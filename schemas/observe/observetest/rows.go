@@ -24,7 +24,7 @@ type Rows struct {
 	Version  func(row int) string
 }
 
-// Stream returns rows as an Arrow IPC stream, in batches of [cuts[0], cuts[1]), [cuts[1], cuts[2]), …
+// Stream returns rows as an Arrow IPC stream, in batches of [cuts[0], cuts[1]), [cuts[1], cuts[2]) and so on.
 func (w *Rows) Stream(tb testing.TB, cuts []int, opts ...ipc.Option) []byte {
 	tb.Helper()
 	mem := memory.DefaultAllocator

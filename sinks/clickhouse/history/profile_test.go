@@ -41,10 +41,14 @@ func hardShop() (*schemas.Manifest, *schemas.Reference) {
 	m := &schemas.Manifest{
 		Name: "shop", Version: "1",
 		Features: []schemas.Feature{
-			{Name: "f64", Type: schemas.TypeFloat64, Optional: true}, {Name: "f32", Type: schemas.TypeFloat32, Optional: true},
-			{Name: "i32", Type: schemas.TypeInt32, Optional: true}, {Name: "i64", Type: schemas.TypeInt64, Optional: true},
-			{Name: "flag", Type: schemas.TypeBool, Optional: true}, {Name: "bit", Type: schemas.TypeBool, Optional: true},
-			{Name: "text", Type: schemas.TypeString, Optional: true}, {Name: "category", Type: schemas.TypeCategory, Optional: true},
+			{Name: "f64", Type: schemas.TypeFloat64, Optional: true},
+			{Name: "f32", Type: schemas.TypeFloat32, Optional: true},
+			{Name: "i32", Type: schemas.TypeInt32, Optional: true},
+			{Name: "i64", Type: schemas.TypeInt64, Optional: true},
+			{Name: "flag", Type: schemas.TypeBool, Optional: true},
+			{Name: "bit", Type: schemas.TypeBool, Optional: true},
+			{Name: "text", Type: schemas.TypeString, Optional: true},
+			{Name: "category", Type: schemas.TypeCategory, Optional: true},
 			{Name: "listed", Type: schemas.TypeInt64, Optional: true},
 		},
 		Outputs:    []schemas.Output{{Name: "score", Type: schemas.TypeFloat64}},
@@ -52,9 +56,12 @@ func hardShop() (*schemas.Manifest, *schemas.Reference) {
 	}
 	edges := []float64{-math.MaxFloat64, -2, -1, -5e-324, 0, 5e-324, 0.1, float64(float32(0.1)), 1, 1 << 53, 1<<53 + 2, 1e300}
 	return m, &schemas.Reference{Columns: []schemas.ReferenceColumn{
-		{Name: "f64", Edges: edges, Counts: make([]int64, 13)}, {Name: "f32", Edges: edges, Counts: make([]int64, 13)},
-		{Name: "i32", Edges: []float64{-1, 0, 3}, Counts: make([]int64, 4)}, {Name: "i64", Edges: edges, Counts: make([]int64, 13)},
-		{Name: "flag", Categories: []string{"true"}, Counts: make([]int64, 1)}, {Name: "bit", Edges: []float64{1}, Counts: make([]int64, 2)},
+		{Name: "f64", Edges: edges, Counts: make([]int64, 13)},
+		{Name: "f32", Edges: edges, Counts: make([]int64, 13)},
+		{Name: "i32", Edges: []float64{-1, 0, 3}, Counts: make([]int64, 4)},
+		{Name: "i64", Edges: edges, Counts: make([]int64, 13)},
+		{Name: "flag", Categories: []string{"true"}, Counts: make([]int64, 1)},
+		{Name: "bit", Edges: []float64{1}, Counts: make([]int64, 2)},
 		{Name: "text", Categories: []string{"", "a", "größe", "it's", `back\slash`, "a\x00b"}, Counts: make([]int64, 6)},
 		{Name: "category", Categories: []string{"a", "\xff\xfe", "it's"}, Counts: make([]int64, 3)},
 		{Name: "listed", Categories: []string{"1", "-1"}, Counts: make([]int64, 2)},
