@@ -3,5 +3,5 @@
 //
 // A cell is a bin or a category of a version's reference; other and missing are cells too.
 // This package numbers them, for SQL that counts, for the monitor that judges and for
-// reports that show.
+// reports that show. A Counter counts observation records by them as they are stored.
 package profile
