@@ -35,6 +35,10 @@ func NewProfiler(conn ProfileConn, database string) *Profiler {
 	return &Profiler{store: New(conn, database), conn: conn, settled: schemas.ProfileSettled}
 }
 
+// Settled sets the age from which on rows are counted here instead of schemas.ProfileSettled: where no
+// recorder runs, any is right.
+func (p *Profiler) Settled(age time.Duration) { p.settled = age }
+
 type planRow struct {
 	Model   string `ch:"model"`
 	Version string `ch:"version"`
@@ -241,7 +245,7 @@ func (f *filling) insert(at int, c *schemas.ReferenceColumn, buckets []int64) st
 		}
 		return "countIf(isNotNull(" + name + ") AND " + test + ")"
 	}
-	origin := strconv.FormatFloat(origin(&f.plan.Columns[at]), 'e', -1, 64)
+	origin := strconv.FormatFloat(f.plan.Columns[at].Origin(), 'e', -1, 64)
 	listed := fmt.Sprintf("`0c` < %d", profile.CellUnknown)
 	if !numeric {
 		listed += fmt.Sprintf(" AND `0c` != %d", profile.CellOther)
@@ -286,12 +290,4 @@ func (f *filling) groups() string {
 		groups = append(groups, fmt.Sprintf("(%s, %s)", quote(name), value))
 	}
 	return "arrayJoin([" + strings.Join(groups, ", ") + "])"
-}
-
-// origin is what is taken off the numbers of a column before they are summed.
-func origin(c *profile.Column) float64 {
-	if len(c.Edges) == 0 {
-		return 0
-	}
-	return c.Edges[len(c.Edges)/2]
 }
