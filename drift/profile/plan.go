@@ -28,6 +28,15 @@ type Column struct {
 	Categories []string  `json:"categories,omitempty"`
 }
 
+// Origin returns what numbers are taken from before they are summed up: the middle edge, so that a
+// column that lies far from 0, such as a time, keeps the digits of its deviation.
+func (c *Column) Origin() float64 {
+	if len(c.Edges) == 0 {
+		return 0
+	}
+	return c.Edges[len(c.Edges)/2]
+}
+
 // PlanOf returns the plan of a version with a reference, whose columns it keeps.
 func PlanOf(m *schemas.Manifest, ref *schemas.Reference, segments []string) *Plan {
 	p := &Plan{Model: m.Name, Version: m.Version, Bucket: Bucket(m.Monitoring.Window.Std()), Segments: segments}
@@ -67,7 +76,9 @@ func Bucket(window time.Duration) time.Duration {
 
 // Row is what is counted of one column, in one bucket of event time, of the rows of one variant and
 // segment. Rows of the same plan, variant, bucket, segment and column add up: counts and sums by
-// addition, Min and Max by the least and greatest, sketches by merging them.
+// addition, Min and Max by the least and greatest, sketches by merging them. Rows is the sum of
+// Missing, NaN, Other and Cells. A column without edges is not looked at as numbers: NaN is one of
+// Other there.
 type Row struct {
 	Variant string
 	Bucket  time.Time // its start
@@ -82,17 +93,28 @@ type Row struct {
 	PositiveInf, NegativeInf uint64
 	Other                    uint64            // categories that the plan does not list
 	Cells                    []uint64          // bins or listed categories, in order; trailing zeros are cut off
-	Sum, SumSquares          float64           // of the finite numbers
+	Sum, SumSquares          float64           // of the finite numbers less Column.Origin; not finite where they leave the range of 64-bit floats
 	Min, Max                 float64           // of the finite numbers; +Inf and -Inf where there is none
 	Unseen                   map[string]uint64 // the most frequent of Other, at most MaxUnseen
 	Sketch                   []byte            // a t-digest of the finite numbers, as ClickHouse's quantilesTDigest serialises its state; nil of categories
 }
 
+// Finite returns the number of finite numbers.
+func (r *Row) Finite() uint64 {
+	n := uint64(0)
+	for _, k := range r.Cells {
+		n += k
+	}
+	return n - r.PositiveInf - r.NegativeInf
+}
+
 // MaxUnseen bounds Row.Unseen.
 const MaxUnseen = 10
 
-// MaxSegmentValues bounds the values of a segment that are counted by themselves in one range; others
-// are counted as the value OtherValues.
+// MaxSegmentValues bounds the values of a segment that are counted by themselves: NULL and the first
+// categories that the plan lists of the feature. All others are counted as the value OtherValues, so
+// that ranges add up. Where the plan lists none, each value is counted by itself, and there may be no
+// more than these.
 const (
 	MaxSegmentValues = 100
 	OtherValues      = "(others)"

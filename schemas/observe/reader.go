@@ -46,8 +46,9 @@ type Schema struct {
 	Version string
 
 	ipc                                       *arrowipc.Schema
-	topicID, partition, offset, row, scoredAt int    // indexes of the columns of coordinates
-	plain                                     []bool // columns in which any bytes are values, and which are not of coordinates
+	at                                        map[string]int // columns by name
+	topicID, partition, offset, row, scoredAt int            // indexes of the columns of coordinates
+	plain                                     []bool         // columns in which any bytes are values, and which are not of coordinates
 }
 
 // Message returns the schema message. Its bytes are the schema's.
@@ -61,6 +62,7 @@ type Reader struct {
 	schemas map[*arrowipc.Schema]*Schema
 	topics  []uuid.UUID // entries of the topic ids
 	known   int         // version of the dictionary that they are of
+	batch   Batch       // that Batches is at
 }
 
 // NewReader returns a Reader.
@@ -111,9 +113,9 @@ func (s *Schema) Rows(messages []byte, visit func(c schemas.Coordinates, scoredA
 
 // newSchema accepts what schemas.Manifest.ObservationSchema makes and nothing else.
 func newSchema(ipc *arrowipc.Schema) (*Schema, error) {
-	s := &Schema{ipc: ipc}
-	var fields []arrow.Field
 	at := map[string]int{}
+	s := &Schema{ipc: ipc, at: at}
+	var fields []arrow.Field
 	for i, f := range ipc.Fields {
 		field := arrow.Field{Name: f.Name, Type: f.Type, Nullable: f.Nullable}
 		if f.Index != nil && f.Type != nil {
