@@ -75,6 +75,43 @@ func (p *Profiler) Plan(ctx context.Context, m *schemas.Manifest, ref *schemas.R
 	return true, nil
 }
 
+// Stored returns the span of buckets that rows were stored into from since on, by the clock of the
+// server; false where there are none, or no table of the model.
+func (p *Profiler) Stored(ctx context.Context, m *schemas.Manifest, since time.Time) (span profile.Span, any bool, err error) {
+	t, bucket := p.store.rowsOf(m), profile.Bucket(m.Monitoring.Window.Std())
+	fail := func(err error) (profile.Span, bool, error) {
+		return profile.Span{}, false, fmt.Errorf("look for rows of %s version %s that were stored lately: %w", t.model, t.version, err)
+	}
+	var tables []struct {
+		N uint64 `ch:"n"`
+	}
+	err = p.conn.Select(ctx, &tables, fmt.Sprintf("SELECT count() AS n FROM system.tables WHERE database = %s AND name = %s", quote(t.database), quote(schemas.ObservationsTable(t.model))))
+	if err != nil {
+		return fail(err)
+	}
+	if len(tables) == 0 || tables[0].N == 0 {
+		return profile.Span{}, false, nil
+	}
+	where := fmt.Sprintf("version = %s AND outcome = %s", quote(t.version), quote(schemas.OutcomeOK))
+	if !since.IsZero() {
+		where += " AND stored_at >= " + schemas.SecondsSQL(since.Unix())
+	}
+	var rows []struct {
+		First int64 `ch:"first"`
+		Last  int64 `ch:"last"`
+	}
+	err = p.conn.Select(ctx, &rows, fmt.Sprintf("SELECT toUnixTimestamp64Micro(min(event_time)) AS first, toUnixTimestamp64Micro(max(event_time)) AS last FROM %s WHERE %s HAVING count() > 0", t.observations(), where))
+	if err != nil || len(rows) == 0 {
+		if err != nil {
+			return fail(err)
+		}
+		return profile.Span{}, false, nil
+	}
+	span.Start = profile.WindowStart(time.UnixMicro(rows[0].First), bucket)
+	span.End = profile.WindowStart(time.UnixMicro(rows[0].Last), bucket).Add(bucket)
+	return span, true, nil
+}
+
 // Filled says what one call of Fill did.
 type Filled struct {
 	Buckets int    // that were counted
