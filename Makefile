@@ -116,6 +116,11 @@ bench: native $(if $(findstring real,$(ARGS)),kafka) ## the whole, its parts, la
 	$(GO) build -o bin/bench ./cmd/bench
 	./bin/bench $(ARGS)
 
+.PHONY: bench-monitor
+bench-monitor: native ## a day's drift over all columns, from profiles and from rows, of 100 million observations; ARGS=--quick for ten million
+	$(GO) build -o bin/bench ./cmd/bench
+	./bin/bench --monitor $(ARGS)
+
 .PHONY: bench-models
 bench-models: ## train the models of make bench again
 	python3 -m venv cmd/bench/testdata/.venv

@@ -22,7 +22,9 @@ type Options struct {
 	TLS     bool     // Kafka, the embedded one, is reached over TLS
 	Sizes   *Sizes   // nil: as Quick says
 
-	Destinations bool // measure what neighbours notice of a destination that is gone, and nothing else
+	Destinations bool  // measure what neighbours notice of a destination that is gone, and nothing else
+	Monitor      bool  // measure what a day's drift takes, and nothing else
+	Rows         int64 // of Monitor; 0: as Quick says
 }
 
 // ErrUsage says that the options ask for what there is not.
@@ -78,6 +80,9 @@ type harness struct {
 
 // Run measures and prints. It needs the native libraries.
 func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
+	if o.Monitor {
+		return runMonitor(ctx, o, stdout, stderr)
+	}
 	p, err := newPlan(o.Only)
 	if err == nil && o.Kafka != KafkaEmbedded && o.Kafka != KafkaReal {
 		err = fmt.Errorf("--kafka %q: neither %s nor %s", o.Kafka, KafkaEmbedded, KafkaReal)

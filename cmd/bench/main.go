@@ -29,6 +29,8 @@ func execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	flags.StringVar(&o.Dir, "dir", "data", "folder on disk; data of Kafka and ClickHouse lie in it meanwhile")
 	flags.BoolVar(&o.Beside, "beside", false, "put a model whose artifact is broken and one that is a draft beside the one that is measured")
 	flags.BoolVar(&o.Destinations, "destinations", false, "measure instead what four models notice while the results topic of a fifth is deleted, made again with fewer partitions, and mended")
+	flags.BoolVar(&o.Monitor, "monitor", false, "measure instead what a day's drift takes over a hundred million observations, ten million with --quick")
+	flags.Int64Var(&o.Rows, "rows", 0, "of --monitor: so many observations instead")
 	flags.BoolVar(&o.TLS, "tls", false, "reach the embedded Kafka over TLS")
 	only := flags.String("only", "", "comma-separated patterns of what is measured, such as json_*_exactly_once, latency_exactly_once, recorder")
 	switch err := flags.Parse(args); {

@@ -30,6 +30,7 @@ const (
 	partPassThrough = "pass-through"
 	partReader      = "reader"
 	partParts       = "parts"
+	partMonitor     = "monitor"
 )
 
 // patience bounds how long a child may take over one answer.
@@ -170,7 +171,7 @@ func RunChild(args []string, stdin io.Reader, stdout, stderr io.Writer) (isChild
 	signal.Ignore(syscall.SIGPIPE) // of a parent that was killed: the end of stdin tells
 	play, ok := map[string]func(ctx context.Context, c *child) error{
 		partKafka: serveKafka, partClickHouse: serveClickHouse, partLoad: generate, partRole: runRole,
-		partPassThrough: passThrough, partReader: readLatency, partParts: measureParts,
+		partPassThrough: passThrough, partReader: readLatency, partParts: measureParts, partMonitor: judgeLastDay,
 	}[args[1]]
 	if !ok {
 		fmt.Fprintf(stderr, "there is no part %q\n", args[1])

@@ -181,14 +181,18 @@ func TestLeastGrants(t *testing.T) {
 func record(t *testing.T, c *clickhouse.Client, m *schemas.Manifest) {
 	t.Helper()
 	require.NoError(t, c.Migrate(t.Context()))
+	monitored, ref := monitored(m)
+	_, err := history.NewProfiler(c, "millrace").Plan(t.Context(), monitored, ref)
+	require.NoError(t, err)
 	s := storetest.New(t, c)
 	records := storetest.Observations(t, m, 2, 100)
 	topics := schemas.DefaultTopics()
 	letter := observetest.Record(topics.DeadLetters, 1, nil, []byte("x"))
 	label := observetest.Record(topics.Feedback, 1, []byte("id"), []byte(`{"model": "flights", "label": 1}`))
 	all := slices.Concat(records, []schemas.Record{letter, label})
-	_, err := s.Store(t.Context(), all, false)
+	stored, err := s.Store(t.Context(), all, false)
 	require.NoError(t, err)
+	require.Positive(t, stored.Profiles)
 	next := observetest.Manifest(m.Name, "v2")
 	next.Outputs[1].Name, next.Target.Score = "other", "other"
 	next.Features[0].Optional = true
@@ -221,15 +225,14 @@ func record(t *testing.T, c *clickhouse.Client, m *schemas.Manifest) {
 func judge(t *testing.T, c *clickhouse.Client, m *schemas.Manifest) {
 	t.Helper()
 	require.NoError(t, c.Migrate(t.Context()), "nothing is to be done")
-	monitored := *m
-	monitored.Monitoring = &schemas.Monitoring{Window: schemas.Duration(time.Hour)}
+	monitored, ref := monitored(m)
 	h := history.New(c, "millrace")
 	at := time.Now().UTC().Truncate(time.Hour)
 	_, err := h.Progress(t.Context(), []string{m.Name}, time.Time{})
 	require.NoError(t, err)
-	_, err = h.CountQuality(t.Context(), &monitored, []time.Time{at})
+	_, err = h.CountQuality(t.Context(), monitored, []time.Time{at})
 	require.NoError(t, err)
-	_, err = history.NewLabelCounter(h).Count(t.Context(), []*schemas.Manifest{&monitored})
+	_, err = history.NewLabelCounter(h).Count(t.Context(), []*schemas.Manifest{monitored})
 	require.NoError(t, err)
 	require.NoError(t, c.InsertRows(t.Context(), "label_counts", []schemas.LabelCount{{Model: m.Name, StoredFrom: at, StoredTo: at}}))
 	require.NoError(t, h.NoteLabels(t.Context(), m, at))
@@ -245,4 +248,35 @@ func judge(t *testing.T, c *clickhouse.Client, m *schemas.Manifest) {
 	require.NoError(t, c.InsertRowsWithin(t.Context(), "windows", []schemas.FinishedWindow{{Model: m.Name, WindowStart: at, WindowEnd: at, DoneAt: at}},
 		schemas.Lease{Announced: now, Deadline: now.Add(time.Minute)}))
 	require.NoError(t, c.AwaitInserts(t.Context(), "windows"))
+	p := history.NewProfiler(c, "millrace")
+	ref.Columns[0].Edges = []float64{400}
+	_, err = p.Plan(t.Context(), monitored, ref)
+	require.NoError(t, err)
+	p.Settled(-time.Hour)
+	for range 2 { // with and without counts that are there
+		span, _, err := p.Stored(t.Context(), monitored, time.Time{})
+		require.NoError(t, err)
+		done, err := p.Fill(t.Context(), monitored, ref, span, 1<<40)
+		require.NoError(t, err)
+		require.Positive(t, done.Buckets)
+		require.NoError(t, c.InsertRows(t.Context(), "profiles", []profiled{{m.Name, m.Version, profile.PlanOf(monitored, ref, nil).ID(), ref.Columns[0].Name, "", span.Start, 1}}))
+	}
+}
+
+// profiled is a row of profiles.
+type profiled struct {
+	Model   string    `ch:"model"`
+	Version string    `ch:"version"`
+	Plan    string    `ch:"plan"`
+	Column  string    `ch:"column"`
+	Variant string    `ch:"variant"`
+	Bucket  time.Time `ch:"bucket"`
+	Rows    uint64    `ch:"rows"`
+}
+
+// monitored is the manifest with windows of an hour, and a reference.
+func monitored(m *schemas.Manifest) (*schemas.Manifest, *schemas.Reference) {
+	monitored := *m
+	monitored.Monitoring = &schemas.Monitoring{Window: schemas.Duration(time.Hour)}
+	return &monitored, &schemas.Reference{Columns: []schemas.ReferenceColumn{{Name: "f0", Edges: []float64{500}, Counts: make([]int64, 2)}}}
 }

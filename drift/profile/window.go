@@ -23,7 +23,8 @@ type WindowRows struct {
 
 // WindowCounts are one window's counts, by column of the reference.
 type WindowCounts struct {
-	Start   time.Time
-	Rows    uint64
-	Columns []Counts
+	Start    time.Time
+	Rows     uint64
+	Columns  []Counts
+	Profiled bool // they are sums of what was counted as rows were stored, and were not counted of rows
 }

@@ -80,6 +80,15 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 		})
 		return nil
 	})
+	counting := newProfiles(history.NewProfiler(client, env.Config.ClickHouse.Database), store, env.Log)
+	group.Go(func() error { // ends with soft
+		every(ctx, max(env.Config.Monitor.Interval, time.Minute), func(now time.Time) {
+			if err := counting.tick(ctx, now, watch.versions(ctx, now)); err != nil && ctx.Err() == nil {
+				env.Log.Error().Err(err).Msg("counting rows for profiles failed; their windows are counted by their rows; trying again at the next interval")
+			}
+		})
+		return nil
+	})
 	group.Go(func() error { return runAlerts(ctx, hard, env, m, producer) }) // ends with soft
 	env.Began()
 	return group.Wait()

@@ -1,6 +1,7 @@
 package clickhouse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,8 +73,24 @@ func whileLeased(lease schemas.Lease) string {
 }
 
 // Columns is the part of an INSERT of Arrow rows that names their columns: the list and the
-// structure, which are the same.
-type Columns struct{ list, structure string }
+// structure, which are the same, but where values are made of the columns of the rows.
+type Columns struct{ list, structure, values string }
+
+// Column is a column of an INSERT, as the rows have it and, unless Value is "", with the expression
+// of what is stored.
+type Column struct{ Name, Type, Value string }
+
+// ColumnsOfValues returns the columns of rows of which expressions are stored.
+func ColumnsOfValues(columns []Column) Columns {
+	var names, types, values []string
+	for _, c := range columns {
+		name := "`" + c.Name + "`"
+		names = append(names, name)
+		types = append(types, name+" "+strings.ReplaceAll(c.Type, "'", `\'`))
+		values = append(values, cmp.Or(c.Value, name))
+	}
+	return Columns{strings.Join(names, ", "), strings.Join(types, ", "), strings.Join(values, ", ")}
+}
 
 // ColumnsOf returns the columns of an Arrow schema. Binaries are texts of any bytes, and a map
 // is one from texts to texts; a type that no column of a table has is an error.
@@ -105,7 +122,7 @@ func ColumnsOf(schema *arrow.Schema) (Columns, error) {
 
 // statement returns the INSERT for the columns, with its rows as an Arrow stream behind it.
 func (s Columns) statement(table string, lease schemas.Lease) string {
-	return "INSERT INTO " + table + " (" + s.list + ") SELECT * FROM input('" + s.structure + "') WHERE " +
+	return "INSERT INTO " + table + " (" + s.list + ") SELECT " + cmp.Or(s.values, "*") + " FROM input('" + s.structure + "') WHERE " +
 		whileLeased(lease) + " FORMAT ArrowStream"
 }
 

@@ -431,7 +431,7 @@ func TestChangedTTLReachesTablesThatExist(t *testing.T) {
 		return clickhousetest.Count(t, c, "SELECT count() AS n FROM {db}."+table)
 	}
 	require.EqualValues(t, 2000, count("feedback"))
-	expiring := "name IN ('feedback', 'dead_letters', 'events', 'minute_states', 'label_counts') OR startsWith(name, 'observations_')"
+	expiring := "name IN ('feedback', 'dead_letters', 'events', 'minute_states', 'label_counts', 'profiles') OR startsWith(name, 'observations_')"
 
 	log.Reset()
 	storage.TTLDays = 365
@@ -440,13 +440,13 @@ func TestChangedTTLReachesTablesThatExist(t *testing.T) {
 	clickhouse.SetLogger(c, zerolog.New(&log))
 	require.NoError(t, c.Migrate(t.Context()))
 	require.Equal(t, 1, strings.Count(log.String(), "clickhouse.ttl_days"), log.String())
-	require.Contains(t, log.String(), `"tables":["dead_letters","events","feedback","label_counts","minute_states","observations_flights"],"ttl_days":365`)
+	require.Contains(t, log.String(), `"tables":["dead_letters","events","feedback","label_counts","minute_states","observations_flights","profiles"],"ttl_days":365`)
 	tables := tablesOf(t, c, expiring)
-	require.Len(t, tables, 6)
+	require.Len(t, tables, 7)
 	for _, table := range tables {
 		require.Contains(t, table.Query, "TTL stored_at + toIntervalDay(365)", table.Name)
 	}
-	require.Len(t, proxy.changes(), 6)
+	require.Len(t, proxy.changes(), 7)
 	require.NoError(t, c.Migrate(t.Context()))
 	require.Len(t, proxy.changes(), 6, "nothing is altered that does not differ")
 

@@ -152,8 +152,18 @@ func (t versionRows) span(starts []time.Time) profile.Span {
 
 // CountCells counts the answered rows of a version by window and by cell of each column of
 // its reference. starts are the starts of windows, ascending; a window without rows has
-// zero counts. It takes one query; many hundreds of columns take several.
+// zero counts. Windows that are wholly profiled by the same cells are sums of their profile,
+// and say so; the others take one query over their rows, and many hundreds of columns several.
 func (s *Store) CountCells(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, starts []time.Time) ([]profile.WindowCounts, error) {
+	return s.countWindows(ctx, m, ref, starts, true)
+}
+
+// CountCellsOfRows is CountCells of rows alone.
+func (s *Store) CountCellsOfRows(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, starts []time.Time) ([]profile.WindowCounts, error) {
+	return s.countWindows(ctx, m, ref, starts, false)
+}
+
+func (s *Store) countWindows(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, starts []time.Time, profiles bool) ([]profile.WindowCounts, error) {
 	if len(starts) == 0 {
 		return nil, nil
 	}
@@ -163,17 +173,25 @@ func (s *Store) CountCells(ctx context.Context, m *schemas.Manifest, ref *schema
 			return nil, fmt.Errorf("reference of %s version %s: column %q has %d bins, at most %d can be counted", t.model, t.version, c.Name, len(c.Counts), profile.MaxCells)
 		}
 	}
-	span := t.span(starts)
 	out := make([]profile.WindowCounts, len(starts))
-	at := make(map[uint32]int, len(starts))
 	for i, start := range starts {
-		at[uint32(start.Sub(span.Start)/t.window)] = i
-		out[i] = profile.WindowCounts{Start: start, Columns: make([]profile.Counts, len(ref.Columns))}
-		for j, c := range ref.Columns {
-			out[i].Columns[j].Cells = make([]int64, len(c.Counts))
+		out[i] = emptyCounts(start, ref)
+	}
+	rest := starts
+	if profiles {
+		var err error
+		if rest, err = s.profiledCounts(ctx, m, ref, starts, out); err != nil || len(rest) == 0 {
+			return out, err
 		}
 	}
-	if err := s.countCells(ctx, t, ref, t.index(span.Start), t.where(span)+t.only(span, starts), func(r cellRow) (*profile.WindowCounts, bool) {
+	span := t.span(rest)
+	at := make(map[uint32]int, len(rest))
+	for i, start := range starts {
+		if !out[i].Profiled {
+			at[uint32(start.Sub(span.Start)/t.window)] = i
+		}
+	}
+	if err := s.countCells(ctx, t, ref, t.index(span.Start), t.where(span)+t.only(span, rest), func(r cellRow) (*profile.WindowCounts, bool) {
 		i, ok := at[r.Window]
 		return &out[i], ok
 	}); err != nil {

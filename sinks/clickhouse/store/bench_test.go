@@ -5,15 +5,18 @@ import (
 	"net"
 	"strconv"
 	"testing"
+	"time"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/apache/arrow/go/v15/arrow/ipc"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/observe/observetest"
 	"github.com/millrace/millrace/sinks/clickhouse/clickhousetest"
+	"github.com/millrace/millrace/sinks/clickhouse/history"
 	"github.com/millrace/millrace/sinks/clickhouse/store"
 	"github.com/millrace/millrace/sinks/clickhouse/store/storetest"
 )
@@ -49,6 +52,63 @@ func BenchmarkStoreObservations(b *testing.B) {
 			b.ReportMetric(benchRows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 		})
 	}
+}
+
+// BenchmarkStoreProfiled is BenchmarkStoreObservations with and without a plan, of 40 bins for each of
+// 8 features and 2 outputs and two columns of categories.
+func BenchmarkStoreProfiled(b *testing.B) {
+	for _, profiled := range []bool{false, true} {
+		b.Run(fmt.Sprintf("profiled=%t", profiled), func(b *testing.B) {
+			c := clickhousetest.Client(b)
+			if profiled {
+				m, ref := monitored()
+				ref.Columns = nil
+				for i, f := range m.Features {
+					column := schemas.ReferenceColumn{Name: f.Name, Categories: f.Categories, Counts: make([]int64, len(f.Categories))}
+					for k := range 39 {
+						if i < 8 {
+							column.Edges = append(column.Edges, float64(k+1)*25)
+						}
+					}
+					ref.Columns = append(ref.Columns, column)
+				}
+				for _, o := range m.Outputs {
+					column := schemas.ReferenceColumn{Name: o.Name}
+					for k := range 39 {
+						column.Edges = append(column.Edges, float64(k+1)/40)
+					}
+					ref.Columns = append(ref.Columns, column)
+				}
+				_, err := history.NewProfiler(c, c.Database()).Plan(b.Context(), m, ref)
+				require.NoError(b, err)
+			}
+			s := storetest.Recorder{Bare: store.New(c, schemas.DefaultTopics(), memory.DefaultAllocator), Lease: storetest.CallLease}
+			records := storetest.Observations(b, observetest.Manifest("flights", "v1"), benchRows/4000, 4000)
+			stats, err := s.Store(b.Context(), records, false)
+			require.NoError(b, err)
+			require.Equal(b, profiled, stats.Profiles > 0)
+			busy := time.Duration(0) // of both cores, of the engine too, which a machine that does other things does not change
+			for b.Loop() {
+				b.StopTimer()
+				require.NoError(b, c.Exec(b.Context(), "TRUNCATE TABLE "+c.Database()+".observations_flights"))
+				b.StartTimer()
+				before := cpuTime(b)
+				_, err := s.Store(b.Context(), records, false)
+				require.NoError(b, err)
+				busy += cpuTime(b) - before
+			}
+			b.ReportMetric(float64(busy.Milliseconds())/float64(b.N), "cpu-ms/op")
+			b.ReportMetric(benchRows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}
+
+// cpuTime is what this process has used.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u unix.Rusage
+	require.NoError(b, unix.Getrusage(unix.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkInsertFormat is the same bytes without Store: what ClickHouse itself takes,

@@ -42,6 +42,7 @@ type Stats struct {
 	Inserts  int   // INSERT statements, also those that failed
 	Bytes    int64 // that the others carried
 	Repaired int   // minutes of minute_states that were derived anew; only with replay
+	Profiles int   // rows of profiles that were inserted
 }
 
 // Store stores Kafka records in ClickHouse. It is used by one goroutine at a time; make
@@ -58,6 +59,7 @@ type Store struct {
 
 	waiting   func(reason error) // told why Settle takes strangely long, and nil when it goes on
 	unsettled []schemas.Lease    // of calls that may not be over
+	plans     plans
 }
 
 // New returns a Store for the records of these topics. mem is what rows are built in.
@@ -144,7 +146,7 @@ func (s *Store) Store(ctx context.Context, records []schemas.Record, replay bool
 	}
 	c := &call{
 		Store: s, replay: replay, lease: lease, groups: map[*observations]*group{},
-		rows: map[*table]*rows{},
+		rows: map[*table]*rows{}, counted: map[version]*counted{},
 	}
 	for _, f := range s.feeds {
 		if f.table != nil {
@@ -165,6 +167,7 @@ func (c *call) store(ctx context.Context, records []schemas.Record) error {
 	if c.replay {
 		// Something went wrong: trust nothing that was known of the tables.
 		c.client.ForgetTables()
+		c.plans.asked = time.Time{}
 		for _, o := range c.known {
 			o.ready = false
 		}
@@ -190,7 +193,7 @@ func (c *call) store(ctx context.Context, records []schemas.Record) error {
 			return err
 		}
 	}
-	return nil
+	return c.insertProfiles(ctx)
 }
 
 // call is one call of Store.
@@ -206,6 +209,7 @@ type call struct {
 	order   []*group
 	rows    map[*table]*rows // that are built here
 	letters *rows            // the dead letters among them
+	counted map[version]*counted
 }
 
 func (c *call) release() {
@@ -327,7 +331,13 @@ func (c *call) insertGroup(ctx context.Context, g *group) error {
 	for i := range g.parts {
 		touched.merge(&g.parts[i].extent)
 	}
-	if err := c.insertEach(ctx, g.of, insertsOf(g.parts)); err != nil {
+	counted, err := c.counting(ctx, g)
+	if err != nil {
+		return err
+	}
+	err = c.insertEach(ctx, g.of, insertsOf(g.parts))
+	counted()
+	if err != nil {
 		return err
 	}
 	if !c.replay || touched.rows == 0 {
