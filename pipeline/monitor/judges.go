@@ -13,6 +13,7 @@ import (
 	"github.com/millrace/millrace/pipeline/jobs"
 	"github.com/millrace/millrace/pipeline/role"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse"
 	"github.com/millrace/millrace/sinks/clickhouse/history"
 )
 
@@ -24,6 +25,9 @@ type judges struct {
 	watch   *watch
 	owned   chan struct{} // a partition was got: a pass is due
 	counted chan struct{} // the one of the labels was
+	// profiled is owned for the profiles.
+	profiled chan struct{}
+	client   *clickhouse.Client
 
 	mu sync.Mutex
 	by map[int32]*judge
@@ -35,13 +39,17 @@ type judge struct {
 	ctx      context.Context //nolint:containedctx // of the ownership: what is done within it ends with it
 	monitor  *drift.Monitor
 	reporter *report.Reporter
+	profiles *profiles
 	labels   *history.LabelCounter // of all models; nil: another partition's owner counts
 
 	busy sync.RWMutex // held for reading by whoever is at work
 }
 
-func newJudges(env *role.Env, m *Metrics, w *watch) *judges {
-	return &judges{env: env, metrics: m, watch: w, owned: make(chan struct{}, 1), counted: make(chan struct{}, 1), by: map[int32]*judge{}}
+func newJudges(env *role.Env, m *Metrics, w *watch, client *clickhouse.Client) *judges {
+	return &judges{
+		env: env, metrics: m, watch: w, client: client, by: map[int32]*judge{},
+		owned: make(chan struct{}, 1), counted: make(chan struct{}, 1), profiled: make(chan struct{}, 1),
+	}
 }
 
 // judge lets passes judge the owner's models until ctx ends, and returns when none is at it any more.
@@ -55,6 +63,7 @@ func (j *judges) judge(ctx context.Context, own *jobs.Owner) error {
 	o := &judge{
 		Owner: own, ctx: ctx, monitor: drift.NewMonitor(judging, store, countingPublisher{own, j.metrics, j.env.Done}, j.env.Log),
 		reporter: report.NewReporter(reports, store, j.env.Log),
+		profiles: newProfiles(history.NewProfiler(j.client, j.env.Config.ClickHouse.Database), store, j.env.Log),
 	}
 	if own.Partition() == 0 {
 		o.labels = history.NewLabelCounter(store)
@@ -63,6 +72,7 @@ func (j *judges) judge(ctx context.Context, own *jobs.Owner) error {
 	j.by[own.Partition()] = o
 	j.mu.Unlock()
 	wake(j.owned)
+	wake(j.profiled)
 	if o.labels != nil {
 		wake(j.counted)
 	}

@@ -39,7 +39,7 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 	}
 	defer producer.Close()
 
-	j := newJudges(env, m, watch)
+	j := newJudges(env, m, watch, client)
 	office := jobs.Open(env.Config, env.Connection(), client, env.Log)
 	office.Health = env.Health(1)
 	group, ctx := errgroup.WithContext(soft)
@@ -80,10 +80,10 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 		})
 		return nil
 	})
-	counting := newProfiles(history.NewProfiler(client, env.Config.ClickHouse.Database), store, env.Log)
 	group.Go(func() error { // ends with soft
-		every(ctx, max(env.Config.Monitor.Interval, time.Minute), func(now time.Time) {
-			if err := counting.tick(ctx, now, watch.versions(ctx, now)); err != nil && ctx.Err() == nil {
+		every(ctx, max(env.Config.Monitor.Interval, time.Minute), j.profiled, func(now time.Time) {
+			err := j.each(func(o *judge) error { return o.profiles.tick(o.ctx, now, j.of(o, now)) })
+			if err != nil && ctx.Err() == nil {
 				env.Log.Error().Err(err).Msg("counting rows for profiles failed; their windows are counted by their rows; trying again at the next interval")
 			}
 		})
