@@ -224,7 +224,7 @@ func (g *gatekeeper) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 // round has a process killed or stopped at one of its inserts, while others are there or come then, and checks that in the
 // end all is as a single monitor leaves it.
 func (w *ownersWorld) round(t *testing.T, signal syscall.Signal, at int, after, together bool) {
-	w.Helper()
+	t.Helper()
 	h := w.with(t)
 	r := &ownersWorld{harness: h, want: w.want, events: w.events}
 	r.reset()
@@ -327,8 +327,8 @@ func TestDriftRunBesideMonitors(t *testing.T) {
 	before := w.count("SELECT count() FROM millrace.windows FINAL WHERE model = '" + model + "' AND job = 'drift'")
 	var late []*kgo.Record
 	for i := range 60 {
-		late = append(late, &kgo.Record{Topic: w.cfg.Topics.RequestsOf(model), Partition: int32(i % 3),
-			Value: catalogtest.Fare{At: catalogtest.Epoch.Add((ownedHours+1)*time.Hour + time.Duration(i)*time.Second), Price: 0.5, Count: 1, Carrier: "UA"}.JSON()})
+		f := catalogtest.Fare{At: catalogtest.Epoch.Add((ownedHours+1)*time.Hour + time.Duration(i)*time.Second), Price: 0.5, Count: 1, Carrier: "UA"}
+		late = append(late, &kgo.Record{Topic: w.cfg.Topics.RequestsOf(model), Partition: int32(i % 3), Value: f.JSON()})
 	}
 	w.produce(late...)
 	w.eventually("the monitors go on with the model", func() (string, bool) {

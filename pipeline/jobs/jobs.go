@@ -77,6 +77,9 @@ func (o Office) share(ctx context.Context, model string, work func(ctx context.C
 		own := &Owner{office: o, held: held}
 		defer own.leave(ctx)
 		if err := own.takeOver(ctx); err != nil {
+			if o.Health != nil && ctx.Err() == nil {
+				o.Health(err)
+			}
 			return err
 		}
 		return work(ctx, own)
