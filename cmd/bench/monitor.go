@@ -167,8 +167,10 @@ func makeRows(ctx context.Context, c *clickhouse.Client, m *schemas.Manifest, ro
 		return err
 	}
 	columns := []string{"version", "variant", "outcome", "request_id", "request_partition", "request_offset", "event_time", "scored_at", "latency_us"}
-	values := []string{"'1'", "'live'", "if(modulo(number, 100) = 0, 'failed', 'ok')", "toString(number)", "toInt32(modulo(number, 4))", "toInt64(number)",
-		"fromUnixTimestamp64Micro(toInt64(%[1]d + number * %[2]d), 'UTC') AS event_time", "event_time + INTERVAL 1 SECOND", "toInt64(1000 + modulo(number, 5000))"}
+	values := []string{
+		"'1'", "'live'", "if(modulo(number, 100) = 0, 'failed', 'ok')", "toString(number)", "toInt32(modulo(number, 4))", "toInt64(number)",
+		"fromUnixTimestamp64Micro(toInt64(%[1]d + number * %[2]d), 'UTC') AS event_time", "event_time + INTERVAL 1 SECOND", "toInt64(1000 + modulo(number, 5000))",
+	}
 	uniform := func(i int) string { return fmt.Sprintf("intHash64(number * 64 + %d) / 18446744073709551616.", i) }
 	for i, f := range m.Features {
 		columns = append(columns, f.Name)
@@ -180,7 +182,7 @@ func makeRows(ctx context.Context, c *clickhouse.Client, m *schemas.Manifest, ro
 	}
 	columns, values = append(columns, "score"), append(values, uniform(60))
 	insert := fmt.Sprintf("INSERT INTO "+c.Database()+"."+schemas.ObservationsTable(m.Name)+" ("+strings.Join(columns, ", ")+") SELECT "+
-		strings.Join(values, ", "), monitorFrom.UnixMicro(), (monitorDays * 24 * time.Hour).Microseconds()/rows)
+		strings.Join(values, ", "), monitorFrom.UnixMicro(), (monitorDays*24*time.Hour).Microseconds()/rows)
 	after := rows / 1000
 	for from := int64(0); from < rows+after; from += monitorChunk {
 		if err := c.Exec(ctx, fmt.Sprintf("%s FROM numbers(%d, %d)", insert, from, min(monitorChunk, rows+after-from))); err != nil {
