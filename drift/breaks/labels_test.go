@@ -49,7 +49,7 @@ func TestLabelsWaitForTheirRequests(t *testing.T) {
 		}
 		r, err := breaks.New(m)
 		require.NoError(t, err)
-		for now := 0; now < n/20+2*wait; now++ {
+		for now := range n/20 + 2*wait {
 			position := map[int32]int64{0: -1, 1: -1}
 			for _, c := range r.Position(breaks.FeedLabels) {
 				position[c.Partition] = c.Offset

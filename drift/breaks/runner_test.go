@@ -311,8 +311,7 @@ func TestParametersAreTheDetectors(t *testing.T) {
 		"ddm": detect.DDMConfig{}, "eddm": detect.EDDMConfig{}, "kswin": detect.KSWINConfig{}, "cusum": detect.CUSUMConfig{},
 	} {
 		var names []string
-		for f := range reflect.TypeOf(config).NumField() {
-			field := reflect.TypeOf(config).Field(f)
+		for field := range reflect.TypeOf(config).Fields() {
 			if name := field.Tag.Get("json"); field.Type.Kind() != reflect.String && name != "run_length" {
 				names = append(names, name)
 			}

@@ -69,12 +69,12 @@ func stable() []*losses {
 
 // runLength takes n values, and returns the mean number between alarms, or n without one.
 // Each detector is new after an alarm, which is what a restart is.
-func runLength(t testing.TB, d detect.Detector, l *losses, n int, seed uint64) (length float64, alarms int64) {
-	t.Helper()
+func runLength(tb testing.TB, d detect.Detector, l *losses, n int, seed uint64) (length float64, alarms int64) {
+	tb.Helper()
 	r := rand.New(rand.NewPCG(seed, 21))
 	for range n {
 		if err := d.Update(l.next(r)); err != nil {
-			t.Fatalf("%s: %v", l.name, err)
+			tb.Fatalf("%s: %v", l.name, err)
 		}
 	}
 	return float64(n) / math.Max(1, float64(d.Detections())), d.Detections()
@@ -133,13 +133,13 @@ func TestRunLengthOfGivenMean(t *testing.T) {
 
 // delays returns how many values after a change of the rate an alarm comes, as a mean over
 // streams; alarms before the change start over. The stream is without a change for 3,000 values.
-func delays(t testing.TB, kind string, before, after, stay float64, streams int, seed uint64) (mean float64, missed int) {
-	t.Helper()
+func delays(tb testing.TB, kind string, before, after, stay float64, streams int, seed uint64) (mean float64, missed int) {
+	tb.Helper()
 	const change, most = 3000, 20_000
 	found := 0
 	for s := range streams {
 		d, err := detect.New(kind)
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		r := rand.New(rand.NewPCG(seed, uint64(s)))
 		l := &losses{stay: stay, fresh: bernoulli(before)}
 		missed++
@@ -147,7 +147,7 @@ func delays(t testing.TB, kind string, before, after, stay float64, streams int,
 			if i == change {
 				l.fresh = bernoulli(after)
 			}
-			require.NoError(t, d.Update(l.next(r)))
+			require.NoError(tb, d.Update(l.next(r)))
 			if i >= change && d.DriftDetected() {
 				mean += float64(i - change)
 				found++

@@ -128,11 +128,12 @@ func (t versionRows) labelledSinceQuery(target *schemas.Target, wanted string, s
 // wrong is the error of a prediction, which is o.`0s`, by the label of g.
 func wrong(target *schemas.Target) string {
 	label := labelOf(target, "g")
-	switch {
-	case target.Kind == schemas.TargetMulticlass:
+	switch target.Kind {
+	case schemas.TargetMulticlass:
 		return "o.`0s` != " + label
-	case target.Kind == schemas.TargetRegression:
+	case schemas.TargetRegression:
 		return "abs(o.`0s` - assumeNotNull(" + label + "))"
+	case schemas.TargetBinary:
 	}
 	positive := "assumeNotNull(" + label + ") > " + strconv.FormatFloat(target.PositiveAbove, 'e', -1, 64)
 	if target.Positive != "" {
