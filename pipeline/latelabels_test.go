@@ -120,6 +120,10 @@ func TestLateLabelsKilled(t *testing.T) {
 
 	// By hand: a dry run finds the same and writes nothing.
 	monitor.kill()
+	h.eventually("what it has begun to insert is there, or never comes", func() (string, bool) {
+		n := h.count("SELECT count() FROM system.processes WHERE query_kind = 'Insert' OR query LIKE 'INSERT%'")
+		return strconv.Itoa(n), n == 0
+	})
 	before := h.count("SELECT count() FROM millrace.windows FINAL")
 	judged, err := operate.JudgeAgain(t.Context(), h.cfg, operate.JudgeOptions{
 		Model: "fares", From: catalogtest.Epoch.Add(time.Hour), To: catalogtest.Epoch.Add(2 * time.Hour), DryRun: true, Logger: zerolog.Nop(),
