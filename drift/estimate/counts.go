@@ -93,8 +93,7 @@ func (c *BinaryCBPE) EstimateCounts(s *ScoreCounts) (*CountEstimates, error) {
 	}
 	var expected confusion
 	rows, positives, area, missed := 0.0, 0.0, 0.0, 0.0
-	for k := len(cells) - 1; k >= 0; k-- { // from the highest score
-		x := cells[k]
+	for _, x := range slices.Backward(cells) { // from the highest score
 		p, n := x.positives[0]+x.positives[1], x.rows[0]+x.rows[1]
 		expected.tp += x.positives[1]
 		expected.fp += x.rows[1] - x.positives[1]

@@ -176,7 +176,7 @@ func ratiosOf(reference, features []Feature, rows int, chunk Chunk, o RatioOptio
 		}
 		current[k] = Feature{Name: f.Name, Categorical: f.Categorical, Values: f.Values[chunk.Start:chunk.End]}
 	}
-	return EstimateRatios(reference, current, o)
+	return NewRatios(reference, current, o)
 }
 
 // weightsOf returns the ratios as weights that add up to the number of rows, so that neither

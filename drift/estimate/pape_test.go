@@ -308,15 +308,15 @@ func TestPAPEErrors(t *testing.T) {
 	other := []estimate.Feature{features[0], features[1], {Name: "noise", Values: features[2].Values, Categorical: true}}
 	_, err = p.Estimate(reference, other, whole)
 	require.EqualError(t, err, `binary pape: rows 0 to 600: density ratios: feature 2 is "noise" (categorical: false) of the reference and "noise" (categorical: true) of the chunk`)
-	_, err = estimate.EstimateRatios(features, features, estimate.RatioOptions{Folds: -1})
+	_, err = estimate.NewRatios(features, features, estimate.RatioOptions{Folds: -1})
 	require.EqualError(t, err, "density ratios: folds must be at least 1, got -1")
-	_, err = estimate.EstimateRatios(features, features, estimate.RatioOptions{Train: func([]estimate.Feature, []float64) (estimate.Nanny, error) { return nil, errors.New("no") }})
+	_, err = estimate.NewRatios(features, features, estimate.RatioOptions{Train: func([]estimate.Feature, []float64) (estimate.Nanny, error) { return nil, errors.New("no") }})
 	require.EqualError(t, err, "density ratios: no")
 	_, err = estimate.FitMulticlassPAPE(estimate.Multiclass{}, features, whole, estimate.PAPEOptions{})
 	require.ErrorContains(t, err, "fit multiclass pape: fit multiclass cbpe: scores of 0 classes")
 
 	// The same rows give the same ratios, and rows of the reference itself are worth nearly all.
-	a, b := must(estimate.EstimateRatios(features, features, estimate.RatioOptions{})), must(estimate.EstimateRatios(features, features, estimate.RatioOptions{}))
+	a, b := must(estimate.NewRatios(features, features, estimate.RatioOptions{})), must(estimate.NewRatios(features, features, estimate.RatioOptions{}))
 	require.Equal(t, a, b)
 	require.Greater(t, a.Effective, 500.0)
 }

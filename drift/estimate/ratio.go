@@ -53,7 +53,7 @@ func (o RatioOptions) withDefaults() (RatioOptions, error) {
 	return o, nil
 }
 
-// EstimateRatios estimates the density ratios of the rows of a reference: how much more
+// NewRatios estimates the density ratios of the rows of a reference: how much more
 // frequent rows like them are in the current side. With p the probability that a classifier of
 // the two sides gives a row to the current one, of n and m rows of reference and current,
 //
@@ -62,7 +62,7 @@ func (o RatioOptions) withDefaults() (RatioOptions, error) {
 // (Białek, Kivimäki, Kuberski and Perrakis 2024, arXiv 2401.08348, with the bounds of their
 // code). Out of fold, which they do not ask for, a classifier cannot recognise rows that it was
 // trained on, which would take the sides apart where nothing drifted.
-func EstimateRatios(reference, current []Feature, o RatioOptions) (*Ratios, error) {
+func NewRatios(reference, current []Feature, o RatioOptions) (*Ratios, error) {
 	r, err := estimateRatios(reference, current, o)
 	if err != nil {
 		return nil, fmt.Errorf("density ratios: %w", err)
