@@ -3,8 +3,8 @@
 // monitoring.breaks. It does no I/O and knows no clock.
 //
 // A Runner keeps a stream of values for each detector. Its state is one record: the detectors, and
-// for each partition the coordinates of the last item that they have taken. It is saved after
-// items were taken and before their breaks count as published; who goes on from it takes no item twice,
+// for each partition the coordinates of the last item that they have taken. It is saved when
+// the breaks of the items that were taken are published; who goes on from it takes no item twice,
 // as one at or before its partition's position is left out, and loses none, as the feed reads from
 // the position on. What was taken after the last save is taken again, and finds the same breaks,
 // whose events have the same ids.
