@@ -395,18 +395,14 @@ type limits struct {
 // errLimit ends a session whose client is to ask again.
 var errLimit = errors.New("a topic takes batches of another size than before")
 
-// learn takes note of a topic's limit, and tells whether that is news.
-func (l *limits) learn(topic string, bytes int32) bool {
+// learn takes note of a topic's limit.
+func (l *limits) learn(topic string, bytes int32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if n, known := l.of[topic]; known && n == bytes {
-		return false
-	}
 	if l.of == nil {
 		l.of = map[string]int32{}
 	}
 	l.of[topic] = bytes
-	return true
 }
 
 // at returns how large a batch a topic takes, at most that many bytes.
