@@ -46,6 +46,7 @@ type Share struct {
 	Earlier schemas.Lease
 
 	of     *sharing
+	cl     *kgo.Client // the one of the callback: sharing.cl is set when the client has been made, which may be later
 	member string
 }
 
@@ -55,7 +56,7 @@ func (s *Share) Holds(key string) bool { return PartitionOf(key, s.Partitions) =
 // Announce says within which time the holder may begin something, as Lease.Announce does; zero is
 // nothing. It fails where another holds the partition.
 func (s *Share) Announce(ctx context.Context, within schemas.Lease) error {
-	return announce(ctx, s.of.cl, s.of.Group.Name, s.of.Topic, s.Partition, s.member, shareText(s.Partitions, within))
+	return announce(ctx, s.cl, s.of.Group.Name, s.of.Topic, s.Partition, s.member, shareText(s.Partitions, within))
 }
 
 const sharePrefix = "millrace share of="
@@ -186,7 +187,7 @@ func (s *sharing) assigned(_ context.Context, cl *kgo.Client, assigned map[strin
 		s.mu.Lock()
 		s.held[p] = h
 		s.mu.Unlock()
-		held := &Share{Partition: p, Partitions: s.balancer.partitions(), of: s, member: member}
+		held := &Share{Partition: p, Partitions: s.balancer.partitions(), of: s, cl: cl, member: member}
 		go func() { // ends with stop, once work has returned
 			defer close(h.done)
 			s.hold(ctx, held)
@@ -214,7 +215,7 @@ func (s *sharing) hold(ctx context.Context, held *Share) {
 // earlier reads what earlier holders have announced: those of the partition, and those who knew of
 // another number of partitions, by which any key may have been theirs.
 func (s *sharing) earlier(ctx context.Context, held *Share) error {
-	fetched, err := whole(kadm.NewClient(s.cl).FetchOffsets(ctx, s.Group.Name))
+	fetched, err := whole(kadm.NewClient(held.cl).FetchOffsets(ctx, s.Group.Name))
 	if err != nil {
 		return fmt.Errorf("fetch what holders of group %s have announced: %w", s.Group.Name, err)
 	}
