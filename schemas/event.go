@@ -21,6 +21,11 @@ const (
 	EventBreak      EventKind = "break"      // a stream of values changed suddenly
 )
 
+// EventKinds returns all of them.
+func EventKinds() []EventKind {
+	return []EventKind{EventDrift, EventAccuracy, EventRetraining, EventBreak}
+}
+
 // Event is a CloudEvent (specification 1.0, structured JSON mode) on the events topic.
 // One event lists all that a job found breached in a window. Its id is a hash of model, version,
 // window, kind and revision, so that a repeat, as after a crash between publishing and

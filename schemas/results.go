@@ -111,6 +111,17 @@ type LearnedReference struct {
 	Reference string      `ch:"reference"` // a Reference as JSON
 }
 
+// BreakState is a row of break_states: how far the detectors of a version's breaks are.
+type BreakState struct {
+	Model      string    `ch:"model"`
+	Version    string    `ch:"version"`
+	Number     uint64    `ch:"number"`      // the last one counts
+	State      string    `ch:"state"`       // of breaks.Runner
+	Events     []string  `ch:"events"`      // of the breaks that led to it, as JSON: they may not have been published
+	LabelsFrom time.Time `ch:"labels_from"` // labels that were stored before are not looked at any more
+	RowsFrom   time.Time `ch:"rows_from"`   // nor rows
+}
+
 // Results are what was found in windows.
 type Results struct {
 	Windows  []FinishedWindow

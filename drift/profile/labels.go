@@ -52,3 +52,21 @@ type LabelsAfter struct {
 	Position []schemas.Coordinates
 	Limit    int // labels of a partition
 }
+
+// ValuedRow is an answered row, with the values of columns.
+type ValuedRow struct {
+	At        schemas.Coordinates // of the request
+	StoredAt  time.Time           // whole seconds, by the server's clock
+	EventTime time.Time
+	Values    []float64 // NaN: missing. A bool is 0 or 1
+}
+
+// RowsAfter says which rows are wanted.
+type RowsAfter struct {
+	// StoredFrom leaves out rows that were stored before, StoredTo those that were stored after it.
+	StoredFrom, StoredTo time.Time
+	// Position has the last row of each partition that is not wanted; all rows of a partition that it
+	// does not have are.
+	Position []schemas.Coordinates
+	Limit    int // rows of a partition
+}

@@ -21,6 +21,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/rs/zerolog"
 
+	"github.com/millrace/millrace/drift/breaks"
 	"github.com/millrace/millrace/inference"
 	"github.com/millrace/millrace/inference/onnx"
 	"github.com/millrace/millrace/pipeline/config"
@@ -83,6 +84,9 @@ func loadOnce(ctx context.Context, l loadTrial) error {
 	}
 	m, err := models.Load(ctx, l.Name, l.Version)
 	if err != nil {
+		return err
+	}
+	if _, err := breaks.New(m.Manifest); err != nil {
 		return err
 	}
 	instance, err := inference.NewInstance(ctx, Runtimes(zerolog.Nop()), m, memory.NewGoAllocator())

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/drift"
+	"github.com/millrace/millrace/drift/breaks"
 	"github.com/millrace/millrace/drift/report"
 	"github.com/millrace/millrace/pipeline/jobs"
 	"github.com/millrace/millrace/pipeline/role"
@@ -25,9 +26,9 @@ type judges struct {
 	watch   *watch
 	owned   chan struct{} // a partition was got: a pass is due
 	counted chan struct{} // the one of the labels was
-	// profiled is owned for the profiles.
-	profiled chan struct{}
-	client   *clickhouse.Client
+	// profiled is owned for the profiles, watched for the breaks.
+	profiled, watched chan struct{}
+	client            *clickhouse.Client
 
 	mu sync.Mutex
 	by map[int32]*judge
@@ -40,6 +41,7 @@ type judge struct {
 	monitor  *drift.Monitor
 	reporter *report.Reporter
 	profiles *profiles
+	breaks   *breaks.Watcher
 	labels   *history.LabelCounter // of all models; nil: another partition's owner counts
 
 	busy sync.RWMutex // held for reading by whoever is at work
@@ -48,7 +50,7 @@ type judge struct {
 func newJudges(env *role.Env, m *Metrics, w *watch, client *clickhouse.Client) *judges {
 	return &judges{
 		env: env, metrics: m, watch: w, client: client, by: map[int32]*judge{},
-		owned: make(chan struct{}, 1), counted: make(chan struct{}, 1), profiled: make(chan struct{}, 1),
+		owned: make(chan struct{}, 1), counted: make(chan struct{}, 1), profiled: make(chan struct{}, 1), watched: make(chan struct{}, 1),
 	}
 }
 
@@ -60,8 +62,10 @@ func (j *judges) judge(ctx context.Context, own *jobs.Owner) error {
 	reports := report.DefaultConfig()
 	reports.Dir = j.env.Config.Monitor.ReportsDir
 	reports.Indexed = func() []drift.Version { return j.watch.versions(ctx, time.Now()) }
+	publisher := countingPublisher{own, j.metrics, j.env.Done}
 	o := &judge{
-		Owner: own, ctx: ctx, monitor: drift.NewMonitor(judging, store, countingPublisher{own, j.metrics, j.env.Done}, j.env.Log),
+		Owner: own, ctx: ctx, monitor: drift.NewMonitor(judging, store, publisher, j.env.Log),
+		breaks:   breaks.NewWatcher(breaks.DefaultConfig(), store, publisher, j.env.Log),
 		reporter: report.NewReporter(reports, store, j.env.Log),
 		profiles: newProfiles(history.NewProfiler(j.client, j.env.Config.ClickHouse.Database), store, j.env.Log),
 	}
@@ -73,6 +77,7 @@ func (j *judges) judge(ctx context.Context, own *jobs.Owner) error {
 	j.mu.Unlock()
 	wake(j.owned)
 	wake(j.profiled)
+	wake(j.watched)
 	if o.labels != nil {
 		wake(j.counted)
 	}
@@ -124,6 +129,17 @@ func (j *judges) tick(o *judge, now time.Time) error {
 	stats, err := o.monitor.Tick(o.ctx, now, j.of(o, now))
 	j.metrics.learning(stats.Learning)
 	return err
+}
+
+// breakInterval is the time between two looks for sudden breaks. Recorders store within a second or two.
+const breakInterval = time.Second
+
+func (j *judges) watchBreaks(o *judge, now time.Time) error {
+	var manifests []*schemas.Manifest
+	for _, v := range j.of(o, now) {
+		manifests = append(manifests, v.Manifest)
+	}
+	return o.breaks.Tick(o.ctx, now, manifests)
 }
 
 // countingPublisher counts the events of the monitor.

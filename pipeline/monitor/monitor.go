@@ -89,6 +89,15 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 		})
 		return nil
 	})
+	group.Go(func() error { // ends with soft
+		every(ctx, breakInterval, j.watched, func(now time.Time) {
+			err := j.each(func(o *judge) error { return j.watchBreaks(o, now) })
+			if err != nil && ctx.Err() == nil {
+				env.Log.Error().Err(err).Msg("looking for sudden breaks failed; going on from what is kept")
+			}
+		})
+		return nil
+	})
 	group.Go(func() error { return runAlerts(ctx, hard, env, m, producer) }) // ends with soft
 	env.Began()
 	return group.Wait()

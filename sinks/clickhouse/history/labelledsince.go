@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
@@ -64,8 +62,8 @@ func (s *Store) LabelledSince(ctx context.Context, m *schemas.Manifest, want pro
 	}
 	out := make([]profile.Labelled, len(rows))
 	for i, r := range rows {
-		topic, err := uuid.Parse(r.TopicID)
-		if err != nil && r.TopicID != "" {
+		topic, err := parseTopic(r.TopicID)
+		if err != nil {
 			return nil, fmt.Errorf("topic id of a label of %s: %w", t.model, err)
 		}
 		out[i] = profile.Labelled{
@@ -92,11 +90,7 @@ func (r *labelledRow) fate() profile.LabelFate {
 func beyond(position []schemas.Coordinates) string {
 	var b strings.Builder
 	for _, c := range position {
-		topic := c.TopicID.String()
-		if c.TopicID == uuid.Nil {
-			topic = ""
-		}
-		fmt.Fprintf(&b, " AND NOT (f.feedback_topic_id = %s AND f.feedback_partition = %d AND f.feedback_offset <= %d)", quote(topic), c.Partition, c.Offset)
+		fmt.Fprintf(&b, " AND NOT (f.feedback_topic_id = %s AND f.feedback_partition = %d AND f.feedback_offset <= %d)", quote(topicText(c.TopicID)), c.Partition, c.Offset)
 	}
 	return b.String()
 }
