@@ -59,7 +59,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Limit: 20_000, Rounds: 16, Near: 2 * time.Hour, FarPause: time.Minute, FarShare: 20, Wait: 30 * time.Second,
-		Settle: 2 * time.Second, Overlap: 10 * time.Minute, Save: 15 * time.Second,
+		Settle: 2 * time.Second, Overlap: 10 * time.Minute, Save: 5 * time.Second,
 	}
 }
 
