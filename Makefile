@@ -235,8 +235,9 @@ golden-report: ## the largest relative error of each function against its refere
 	@$(GO) run ./drift/internal/golden/report data/golden-report.tsv
 
 .PHONY: bench-breaks
-bench-breaks: ## values between false alarms of the online detectors, against the stated run length, and their delays; VALUES=2000000
+bench-breaks: native ## values between false alarms of the online detectors, against the stated run length, and their delays, and the time to the event; VALUES=2000000
 	MILLRACE_RUN_LENGTH=$(or $(VALUES),2000000) $(GO) test -count=1 -timeout 60m -run '^(TestRunLength|TestDelay)$$' -v ./drift/detect
+	MILLRACE_BREAK_DELAY=1 $(GO) test -count=1 -run '^TestBreakDelay$$' -v ./pipeline
 
 .PHONY: bench-coverage
 bench-coverage: ## how often every interval of drift holds the true figure, by simulation (half an hour); DRAWS=2000

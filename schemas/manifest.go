@@ -195,8 +195,7 @@ type Monitoring struct {
 	Rate        float64  `yaml:"rate,omitempty"`         // of windows without drift in which chance may breach any drift check; default 0.05
 	Reference   *Learned `yaml:"reference,omitempty"`    // a reference learned from what was served, where the manifest names none
 	Checks      []Check  `yaml:"checks"`
-	// Breaks are the detectors of sudden changes, by value instead of by window. The monitor does
-	// not run them yet.
+	// Breaks are the detectors of sudden changes, by value instead of by window.
 	Breaks []BreakDetector `yaml:"breaks,omitempty"`
 
 	Retraining RetrainingPolicy `yaml:"retraining,omitempty"`

@@ -1,6 +1,6 @@
 // Package breaks finds sudden changes of a version's errors, scores and features value by value,
 // as labels and rows come, with the detectors of package detect that the manifest names in
-// monitoring.breaks. It does no I/O and knows no clock.
+// monitoring.breaks. A Runner does no I/O and knows no clock; a Watcher feeds it and publishes.
 //
 // A Runner keeps a stream of values for each detector. Its state is one record: the detectors, and
 // for each partition the coordinates of the last item that they have taken. It is saved when
@@ -31,5 +31,5 @@
 //
 // Rows (score and features) have their request's coordinates as position. The rows of a request
 // partition are stored in the order of their offsets where one lane scores it; a dead letter that
-// is replayed comes again as a new request. LabelledSince has no sibling for rows yet.
+// is replayed comes again as a new request. history.Store.RowsSince reads them, as LabelledSince does labels.
 package breaks

@@ -96,6 +96,11 @@ func TestQueries(t *testing.T) {
 	ask("which labels count", second(store.LabelStates(ctx, m, []time.Time{hour(0), hour(3)})))
 	since := profile.LabelsAfter{StoredFrom: hour(9), ScoredFrom: hour(8), Position: []schemas.Coordinates{{Partition: 2, Offset: 7}}, Limit: 100}
 	ask("labels beyond a position", second(store.LabelledSince(ctx, m, since)))
+	ask("when a version began", second(store.Started(ctx, m)))
+	after := profile.RowsAfter{StoredFrom: hour(8), StoredTo: hour(9), Position: []schemas.Coordinates{{Partition: 2, Offset: 7, Row: 1}}, Limit: 100}
+	ask("rows beyond a position", second(store.RowsSince(ctx, m, []string{"score", "amount"}, after)))
+	_, _, kept := store.BreakState(ctx, m)
+	ask("state of breaks", kept)
 	hourly := profile.Span{Start: hour(0), End: hour(1)}
 	put("rows", store.RowsSQL(m, hourly))
 	put("training", store.TrainingSQL(m, hourly))

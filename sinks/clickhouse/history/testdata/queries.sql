@@ -220,6 +220,15 @@ SELECT count() AS n, sum(cityHash64(request_id, ifNull(label, 0), label_class)) 
 -- labels beyond a position
 SELECT topic, part, min(place) AS least, max(place) AS most FROM (SELECT f.feedback_topic_id AS topic, f.feedback_partition AS part, f.feedback_offset AS place FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.stored_at >= toDateTime(981018000, 'UTC') AND NOT (f.feedback_topic_id = '' AND f.feedback_partition = 2 AND f.feedback_offset <= 7) ORDER BY topic, part, place LIMIT 100 BY topic, part) GROUP BY topic, part ORDER BY topic, part;
 
+-- when a version began
+SELECT min(minute) AS at, count() AS n FROM millrace.minute_states WHERE model = 'shop' AND version = '1.0';
+
+-- rows beyond a position
+SELECT request_topic_id AS topic, request_partition AS part, request_offset AS place, request_row AS at_row, stored_at AS stored, event_time AS at, [ifNull(toFloat64(`score`), nan), ifNull(toFloat64(`amount`), nan)] AS xs FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND stored_at BETWEEN toDateTime(981014400, 'UTC') AND toDateTime(981018000, 'UTC') AND NOT (request_topic_id = '' AND request_partition = 2 AND (request_offset, request_row) <= (7, 1)) ORDER BY topic, part, place, at_row LIMIT 100 BY topic, part;
+
+-- state of breaks
+SELECT `model`, `version`, `number`, `state`, `events`, `labels_from`, `rows_from` FROM millrace.break_states WHERE model = 'shop' AND version = '1.0' ORDER BY number DESC LIMIT 1;
+
 -- rows
 SELECT * FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY event_time;
 
