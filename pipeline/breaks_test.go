@@ -91,7 +91,7 @@ func TestBreaksKilled(t *testing.T) {
 	const round, rounds = 400, 4
 	for n := range rounds {
 		bad := n%2 == 1
-		h.labelledFares(n*round, (n+1)*round, func(i int) bool { return rnd.IntN(10) == 0 || bad && rnd.IntN(2) == 0 }, func(int) bool { return bad })
+		h.labelledFares(n*round, (n+1)*round, func(int) bool { return rnd.IntN(10) == 0 || bad && rnd.IntN(2) == 0 }, func(int) bool { return bad })
 		if n == 0 {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -135,7 +136,7 @@ func (w *Watcher) version(ctx context.Context, now time.Time, m *schemas.Manifes
 		if err != nil {
 			return err
 		}
-		if found := append(labels, rows...); len(found) > 0 {
+		if found := slices.Concat(labels, rows); len(found) > 0 {
 			if err := w.tell(ctx, v, now, found); err != nil {
 				return err
 			}

@@ -150,9 +150,8 @@ func stream(seed uint64, faults, partitions int) (m *memory, taken int) {
 		}
 		m.rows = append(m.rows, profile.ValuedRow{At: at, StoredAt: l.StoredAt, EventTime: stored, Values: []float64{(level + r.Float64()) / 2, 0, 0, 0}})
 	}
-	order := func(a, b schemas.Coordinates) int { return breaks.Compare(a, b) }
-	slices.SortFunc(m.labels, func(a, b profile.Labelled) int { return order(a.At, b.At) })
-	slices.SortFunc(m.rows, func(a, b profile.ValuedRow) int { return order(a.At, b.At) })
+	slices.SortFunc(m.labels, func(a, b profile.Labelled) int { return breaks.Compare(a.At, b.At) })
+	slices.SortFunc(m.rows, func(a, b profile.ValuedRow) int { return breaks.Compare(a.At, b.At) })
 	return m, taken
 }
 
