@@ -88,6 +88,7 @@ type watched struct {
 
 	labelsFrom, rowsFrom time.Time
 	far                  time.Time // before it, requests are looked for nearby only; by the monitor's clock
+	server               time.Time // the server's clock when the pass began; zero: in none
 }
 
 // NewWatcher returns a watcher. It starts nothing.
@@ -100,11 +101,18 @@ func NewWatcher(cfg Config, store Store, pub Publisher, log zerolog.Logger) *Wat
 // others from theirs. Nothing is asked where no version has a detector.
 func (w *Watcher) Tick(ctx context.Context, now time.Time, manifests []*schemas.Manifest) error {
 	var errs []error
+	var server time.Time
 	for _, m := range manifests {
 		if m.Monitoring == nil || len(m.Monitoring.Breaks) == 0 {
 			continue
 		}
-		if err := w.version(ctx, now, m); err != nil {
+		if server.IsZero() {
+			var err error
+			if server, err = w.store.Now(ctx); err != nil {
+				return err
+			}
+		}
+		if err := w.version(ctx, now, server, m); err != nil {
 			delete(w.versions, m.Name+"/"+m.Version) // whether something was written is not known
 			errs = append(errs, fmt.Errorf("breaks of %s/%s: %w", m.Name, m.Version, err))
 		}
@@ -112,7 +120,7 @@ func (w *Watcher) Tick(ctx context.Context, now time.Time, manifests []*schemas.
 	return errors.Join(errs...)
 }
 
-func (w *Watcher) version(ctx context.Context, now time.Time, m *schemas.Manifest) error {
+func (w *Watcher) version(ctx context.Context, now, server time.Time, m *schemas.Manifest) error {
 	key := m.Name + "/" + m.Version
 	v := w.versions[key]
 	if v == nil {
@@ -122,10 +130,7 @@ func (w *Watcher) version(ctx context.Context, now time.Time, m *schemas.Manifes
 		}
 		w.versions[key] = v
 	}
-	server, err := w.store.Now(ctx)
-	if err != nil {
-		return err
-	}
+	v.server = server
 	far := !now.Before(v.far)
 	for range w.cfg.Rounds {
 		labels, moreLabels, err := w.labels(ctx, v, now, server, far)
@@ -310,7 +315,8 @@ func (w *Watcher) publish(ctx context.Context, texts []string) error {
 	return nil
 }
 
-// save writes the state. Where an error is returned, it may have been written.
+// save writes the state. Its number is above those before, also where a replica that is behind has
+// told of an older one. Where an error is returned, it may have been written.
 func (w *Watcher) save(ctx context.Context, v *watched, now time.Time, events []string) error {
 	state, err := v.runner.MarshalBinary()
 	if err != nil {
@@ -320,7 +326,7 @@ func (w *Watcher) save(ctx context.Context, v *watched, now time.Time, events []
 		events = []string{}
 	}
 	v.kept = schemas.BreakState{
-		Model: v.manifest.Name, Version: v.manifest.Version, Number: v.kept.Number + 1, State: string(state), Events: events,
+		Model: v.manifest.Name, Version: v.manifest.Version, Number: max(v.kept.Number+1, uint64(max(v.server.UnixMicro(), 0))), State: string(state), Events: events,
 		LabelsFrom: v.labelsFrom, RowsFrom: v.rowsFrom,
 	}
 	if err := w.store.WriteBreakState(ctx, v.kept); err != nil {
