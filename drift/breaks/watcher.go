@@ -37,8 +37,8 @@ type Config struct {
 	Limit  int // labels, and rows, of a partition that one query reads
 	Rounds int // queries of a feed, of one version, in a pass; the next pass goes on
 
-	// Near is how long before a label was stored its request is looked for among the answered rows,
-	// at first. Requests that are not found are looked for among all rows, by one pass in FarPause and
+	// Requests of labels are looked for among the rows that were scored no longer than Near ago, at
+	// first. Requests that are not found are looked for among all rows, by one pass in FarPause and
 	// FarShare times as long as it took.
 	Near, FarPause time.Duration
 	FarShare       int
@@ -59,7 +59,7 @@ type Config struct {
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
-		Limit: 20_000, Rounds: 16, Near: 2 * time.Hour, FarPause: time.Minute, FarShare: 20, Wait: 30 * time.Second,
+		Limit: 20_000, Rounds: 16, Near: time.Minute, FarPause: time.Minute, FarShare: 20, Wait: 30 * time.Second,
 		Settle: 2 * time.Second, Overlap: 10 * time.Minute, Save: 5 * time.Second,
 	}
 }
@@ -192,7 +192,7 @@ func (w *Watcher) labels(ctx context.Context, v *watched, now, server time.Time,
 	if len(v.runner.Columns(FeedLabels)) == 0 {
 		return nil, false, nil
 	}
-	want := profile.LabelsAfter{StoredFrom: v.labelsFrom, ScoredFrom: v.labelsFrom.Add(-w.cfg.Near), Position: v.runner.Position(FeedLabels), Limit: w.cfg.Limit}
+	want := profile.LabelsAfter{StoredFrom: v.labelsFrom, ScoredFrom: server.Add(-w.cfg.Near), Position: v.runner.Position(FeedLabels), Limit: w.cfg.Limit}
 	labels, err := w.store.LabelledSince(ctx, v.manifest, want)
 	if err != nil {
 		return nil, false, err

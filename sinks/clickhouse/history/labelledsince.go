@@ -95,6 +95,10 @@ func beyond(position []schemas.Coordinates) string {
 	return b.String()
 }
 
+// labelLead is how long before its request is scored a label may be stored. An earlier one is not known
+// as the first of the request.
+const labelLead = time.Hour
+
 // labelledSinceQuery joins the labels that satisfy wanted, a condition on feedback as f, with the
 // first place of a usable label of their requests and with the rows of these.
 func (t versionRows) labelledSinceQuery(target *schemas.Target, wanted string, scoredFrom time.Time) string {
@@ -108,7 +112,7 @@ func (t versionRows) labelledSinceQuery(target *schemas.Target, wanted string, s
 	return fmt.Sprintf("SELECT g.topic AS topic, g.part AS part, g.place AS place, g.stored AS stored, (g.stored, g.topic, g.part, g.place) = l.`0first` AS is_first,\n"+
 		"  o.`0n` AS n, o.`0a` AS answered, o.`0t` AS at, if(o.`0p` = 0 OR %[1]s, nan, toFloat64(%[2]s)) AS wrong\n"+
 		"FROM (SELECT f.request_id AS request_id, f.feedback_topic_id AS topic, f.feedback_partition AS part, f.feedback_offset AS place, f.stored_at AS stored, f.label AS label, f.label_class AS label_class %[3]s) AS g\n"+
-		"INNER JOIN (SELECT f.request_id AS request_id, min(%[4]s) AS `0first` FROM %[5]s.feedback AS f WHERE f.model = %[6]s AND %[7]s AND f.request_id IN (SELECT f.request_id %[3]s) GROUP BY f.request_id) AS l ON l.request_id = g.request_id\n"+
+		"INNER JOIN (SELECT f.request_id AS request_id, min(%[4]s) AS `0first` FROM %[5]s.feedback AS f WHERE f.model = %[6]s AND f.stored_at >= %[13]s AND %[7]s AND f.request_id IN (SELECT f.request_id %[3]s) GROUP BY f.request_id) AS l ON l.request_id = g.request_id\n"+
 		"LEFT JOIN (\n"+
 		"  SELECT request_id, count() AS `0n`, countIf(%[8]s) AS `0a`, countIf(%[8]s AND %[9]s) AS `0p`, argMinIf((event_time, %[10]s), (request_topic_id, request_partition, request_offset, request_row), %[8]s AND %[9]s) AS `0r`,\n"+
 		"    if(`0p` > 0, `0r`.1, minIf(event_time, %[8]s)) AS `0t`, assumeNotNull(`0r`.2) AS `0s`\n"+
@@ -116,7 +120,7 @@ func (t versionRows) labelledSinceQuery(target *schemas.Target, wanted string, s
 		") AS o ON o.request_id = g.request_id\n"+
 		"ORDER BY topic, part, place",
 		none, wrong(target), labels, place, t.database, quote(t.model), usable(target), answered, predicted(target), prediction,
-		t.observations(), instant(scoredFrom))
+		t.observations(), instant(scoredFrom), schemas.SecondsSQL(max(scoredFrom.Add(-labelLead).Unix(), 0)))
 }
 
 // wrong is the error of a prediction, which is o.`0s`, by the label of g.
