@@ -67,8 +67,8 @@ func (m *Monitor) learn(ctx context.Context, v Version, state *versionState, ope
 		}
 		return err
 	}
-	if err := kept(); err != nil || l.reference != nil || open.IsZero() {
-		return said(), err
+	if err := kept(); err != nil || l.reference != nil || open.IsZero() || man.WindowKind() != "" {
+		return said(), err // it is learned from the first windows
 	}
 	counts, err := m.store.CountRows(ctx, man, profile.Span{End: open}, time.Time{})
 	if err != nil {

@@ -33,7 +33,7 @@ func (s *Store) LabelsNoted(ctx context.Context, m *schemas.Manifest) (time.Time
 	var rows []struct {
 		At time.Time `ch:"at"`
 	}
-	if err := s.conn.Select(ctx, &rows, fmt.Sprintf("SELECT looked_at AS at FROM %s.label_looks FINAL WHERE %s", s.database, of(m))); err != nil {
+	if err := s.conn.Select(ctx, &rows, fmt.Sprintf("SELECT looked_at AS at FROM %s.label_looks FINAL WHERE %s", s.database, ofWindows(m))); err != nil {
 		return time.Time{}, fmt.Errorf("read how far labels were looked at: %w", err)
 	}
 	if len(rows) == 0 {
@@ -48,7 +48,8 @@ func (s *Store) NoteLabels(ctx context.Context, m *schemas.Manifest, at time.Tim
 		Model   string    `ch:"model"`
 		Version string    `ch:"version"`
 		At      time.Time `ch:"looked_at"`
-	}{{m.Name, m.Version, at}}
+		Kind    string    `ch:"window_kind"`
+	}{{m.Name, m.Version, at, m.WindowKind()}}
 	if err := s.conn.InsertRows(ctx, "label_looks", rows); err != nil {
 		return fmt.Errorf("note how far labels were looked at: %w", err)
 	}

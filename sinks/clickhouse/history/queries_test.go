@@ -87,6 +87,7 @@ func TestQueries(t *testing.T) {
 	ask("finished", second(store.LastFinished(ctx, m)))
 	ask("finished", second(store.FinishedWindows(ctx, m, time.Time{})))
 	ask("finished", second(store.LastRetraining(ctx, m)))
+	ask("finished", second(store.Retrainings(ctx, m)))
 	ask("finished since", second(store.FinishedWindows(ctx, m, start)))
 	ask("labels noted", second(store.LabelsNoted(ctx, m)))
 	ask("label arrivals", second(store.LabelArrivals(ctx, m, time.Time{})))
@@ -105,7 +106,8 @@ func TestQueries(t *testing.T) {
 	put("labelled", store.LabelledSQL(m, hourly))
 	put("labelled, without a target", store.LabelledSQL(&plain, hourly))
 	put("training without a target", store.TrainingSQL(&plain, hourly))
-	ask("due reports", second(store.DueReports(ctx, m, 64)))
+	ask("due reports", second(store.DueReports(ctx, m, time.Time{}, 64)))
+	ask("due reports of a schedule", second(store.DueReports(ctx, m, hour(9), 64)))
 	ask("results", second(store.Results(ctx, m, hour(0), hour(3))))
 	ask("verdicts", second(store.WindowSummaries(ctx, m, 1001)))
 

@@ -188,19 +188,22 @@ FROM (
 SELECT sum(minute_states.requests) AS n FROM millrace.minute_states WHERE model = 'shop' AND version = '1.0' AND minute >= toDateTime(980985600, 'UTC') AND minute < toDateTime(980996400, 'UTC');
 
 -- finished
-SELECT job, max(window_start) AS last FROM millrace.windows WHERE model = 'shop' AND version = '1.0' GROUP BY job;
+SELECT job, max(window_start) AS last FROM millrace.windows WHERE model = 'shop' AND version = '1.0' AND window_kind = '' GROUP BY job;
 
 -- finished
-SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' ORDER BY revision;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining`, `window_kind` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' ORDER BY revision;
 
 -- finished
-SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND retraining ORDER BY window_end DESC, done_at LIMIT 1;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining`, `window_kind` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND retraining ORDER BY window_end DESC, done_at LIMIT 1;
+
+-- finished
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining`, `window_kind` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND retraining ORDER BY revision;
 
 -- finished since
-SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY revision;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining`, `window_kind` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY revision;
 
 -- labels noted
-SELECT looked_at AS at FROM millrace.label_looks FINAL WHERE model = 'shop' AND version = '1.0';
+SELECT looked_at AS at FROM millrace.label_looks FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '';
 
 -- label arrivals
 SELECT max(stored_at) AS at, sum(cityHash64(feedback_topic_id, feedback_partition, feedback_offset)) AS state FROM millrace.feedback WHERE model = 'shop' HAVING count() > 0;
@@ -246,21 +249,26 @@ SELECT o.request_id AS request_id, o.event_time AS event_time, o.`amount` AS `am
 
 -- due reports
 SELECT window_start, maxIf(done_at, job != 'report') AS done
-FROM millrace.windows WHERE model = 'shop' AND version = '1.0' GROUP BY window_start
+FROM millrace.windows WHERE model = 'shop' AND version = '1.0' AND window_kind = '' GROUP BY window_start
+HAVING done > maxIf(done_at, job = 'report') ORDER BY window_start DESC LIMIT 64;
+
+-- due reports of a schedule
+SELECT window_start, maxIf(done_at, job != 'report' AND done_at < fromUnixTimestamp64Micro(981018000000000, 'UTC')) AS done
+FROM millrace.windows WHERE model = 'shop' AND version = '1.0' AND window_kind = '' GROUP BY window_start
 HAVING done > maxIf(done_at, job = 'report') ORDER BY window_start DESC LIMIT 64;
 
 -- results
-SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, job, revision DESC LIMIT 1 BY window_start, job;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining`, `window_kind` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, job, revision DESC LIMIT 1 BY window_start, job;
 
 -- results
-SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `column`, `stattest`, `score`, `p_value`, `expected`, `effect`, `p_corrected`, `smallest_effect`, `threshold`, `drifted`, `verdict`, `reason`, `severity`, `retrain`, `rows`, `missing`, `computed_at` FROM millrace.drift_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, column, stattest, revision DESC LIMIT 1 BY window_start, column, stattest;
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `column`, `stattest`, `score`, `p_value`, `expected`, `effect`, `p_corrected`, `smallest_effect`, `threshold`, `drifted`, `verdict`, `reason`, `severity`, `retrain`, `rows`, `missing`, `computed_at`, `window_kind` FROM millrace.drift_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, column, stattest, revision DESC LIMIT 1 BY window_start, column, stattest;
 
 -- results
-SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `metric`, `value`, `low`, `high`, `no_interval`, `threshold`, `breached`, `severity`, `retrain`, `rows`, `labels`, `computed_at` FROM millrace.accuracy_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, metric, revision DESC LIMIT 1 BY window_start, metric;
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `metric`, `value`, `low`, `high`, `no_interval`, `threshold`, `breached`, `severity`, `retrain`, `rows`, `labels`, `computed_at`, `window_kind` FROM millrace.accuracy_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, metric, revision DESC LIMIT 1 BY window_start, metric;
 
 -- verdicts
 SELECT window_start,
   toString(argMaxIf(verdict, (revision, done_at), job = 'drift')) AS drift, toString(argMaxIf(verdict, (revision, done_at), job = 'accuracy')) AS accuracy,
   max(job = 'report') = 1 AS reported, max(rows) AS n, max(labels) AS l
-FROM millrace.windows WHERE model = 'shop' AND version = '1.0' GROUP BY window_start ORDER BY window_start DESC LIMIT 1001;
+FROM millrace.windows WHERE model = 'shop' AND version = '1.0' AND window_kind = '' GROUP BY window_start ORDER BY window_start DESC LIMIT 1001;
 
