@@ -86,6 +86,10 @@ func (s *Store) LabelArrivals(ctx context.Context, m *schemas.Manifest, since ti
 // requests, those that another version answered included. Of each row it reads no more than the
 // request id and what selects it.
 func (s *Store) LabelledWindows(ctx context.Context, m *schemas.Manifest, from, since time.Time) ([]time.Time, bool, error) {
+	if step := steps(m); step != nil {
+		found, all, err := s.LabelledWindows(ctx, step, from, since)
+		return windowsOfSteps(found, m.Monitoring.Window.Std(), m.Monitoring.Step()), all, err
+	}
 	t := s.rowsOf(m)
 	labels := fmt.Sprintf("FROM %s.feedback AS f WHERE f.model = %s AND f.stored_at >= %s AND %s",
 		t.database, quote(t.model), schemas.SecondsSQL(since.Unix()), usable(m.Target))
