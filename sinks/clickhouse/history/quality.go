@@ -310,7 +310,9 @@ func (s *Store) CountQuality(ctx context.Context, m *schemas.Manifest, starts []
 		return nil, nil
 	}
 	if steps(m) != nil {
-		return apart(m, starts, func(m *schemas.Manifest, starts []time.Time) ([]profile.Quality, error) { return s.CountQuality(ctx, m, starts) })
+		return apart(m, starts, func(m *schemas.Manifest, starts []time.Time) ([]profile.Quality, error) {
+			return s.CountQuality(ctx, m, starts)
+		})
 	}
 	t := s.rowsOf(m)
 	q := qualityCount{Store: s, t: t, target: m.Target, span: t.span(starts), starts: starts, out: make([]profile.Quality, len(starts))}

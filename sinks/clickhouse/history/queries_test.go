@@ -82,6 +82,12 @@ func TestQueries(t *testing.T) {
 	ask("quality of words", second(store.CountQuality(ctx, &words, []time.Time{hour(0)})))
 	ask("quality of classes", second(store.CountQuality(ctx, &classes, []time.Time{hour(0)})))
 	ask("quality of numbers", second(store.CountQuality(ctx, &price, []time.Time{hour(0)})))
+	also := *m
+	also.Monitoring = &schemas.Monitoring{Window: schemas.Duration(time.Hour), Windows: []schemas.Windows{{Length: schemas.Duration(3 * time.Hour), Every: schemas.Duration(time.Hour)}}}
+	sliding := also.Spread()[1]
+	ask("rows of windows that slide", second(store.CountRows(ctx, sliding, span, time.Time{})))
+	ask("cells of windows that slide", second(store.CountCells(ctx, sliding, ref, []time.Time{hour(0), hour(1)})))
+	ask("quality of windows that slide", second(store.CountQuality(ctx, sliding, []time.Time{hour(0), hour(1), hour(3)})))
 	ask("delay of labels", second(store.LabelDelays(ctx, m, []time.Time{hour(0), hour(3)})))
 	ask("requests of a span", second(store.Latency(ctx, m, span)))
 	ask("finished", second(store.LastFinished(ctx, m)))
@@ -89,6 +95,7 @@ func TestQueries(t *testing.T) {
 	ask("finished", second(store.LastRetraining(ctx, m)))
 	ask("finished", second(store.Retrainings(ctx, m)))
 	ask("finished since", second(store.FinishedWindows(ctx, m, start)))
+	ask("finished that slide", second(store.FinishedWindows(ctx, sliding, start)))
 	ask("labels noted", second(store.LabelsNoted(ctx, m)))
 	ask("label arrivals", second(store.LabelArrivals(ctx, m, time.Time{})))
 	ask("label arrivals since", second(store.LabelArrivals(ctx, m, hour(9))))
