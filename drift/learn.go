@@ -67,8 +67,12 @@ func (m *Monitor) learn(ctx context.Context, v Version, state *versionState, ope
 		}
 		return err
 	}
-	if err := kept(); err != nil || l.reference != nil || open.IsZero() || man.WindowKind() != "" {
-		return said(), err // it is learned from the first windows
+	if err := kept(); err != nil || l.reference != nil || open.IsZero() {
+		return said(), err
+	}
+	if man.WindowKind() != "" { // it is learned from the first windows
+		l.looked = open
+		return said(), nil
 	}
 	counts, err := m.store.CountRows(ctx, man, profile.Span{End: open}, time.Time{})
 	if err != nil {
