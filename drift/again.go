@@ -11,8 +11,8 @@ import (
 )
 
 // Again judges the windows that overlap a span once more, as the manifest and the reference are
-// now and with the labels that have come: those that each job has finished, and not those that
-// the monitor has still to close. Each becomes a revision. It asks the store what was judged
+// now and with the labels that have come: of those that the manifest is about (Version.Spread) the
+// ones that each job has finished, and not those that the monitor has still to close. Each becomes a revision. It asks the store what was judged
 // before, so that it may be called beside a running monitor, by another Monitor. A zero end of
 // the span is no bound.
 func (m *Monitor) Again(ctx context.Context, now time.Time, v Version, span profile.Span) ([]Judged, error) {
@@ -38,10 +38,10 @@ func (m *Monitor) Again(ctx context.Context, now time.Time, v Version, span prof
 			continue // the reference is being learned
 		}
 		if !span.Start.IsZero() {
-			closed.Start = profile.WindowStart(span.Start, p.length())
+			closed.Start = p.closedBy(span.Start)
 		}
 		if !span.End.IsZero() && span.End.Before(closed.End) {
-			closed.End = profile.WindowStart(span.End.Add(p.length()-time.Microsecond), p.length())
+			closed.End = profile.WindowStart(span.End.Add(p.step()-time.Microsecond), p.step())
 		}
 		if !closed.Start.Before(closed.End) {
 			continue
@@ -57,7 +57,7 @@ func (m *Monitor) Again(ctx context.Context, now time.Time, v Version, span prof
 				return stats.Judged, err
 			}
 			if err := p.judge(ctx, job, windows); err != nil {
-				return stats.Judged, fmt.Errorf("judge %s of %s/%s again: %w", job, v.Manifest.Name, v.Manifest.Version, err)
+				return stats.Judged, fmt.Errorf("judge %s of %s again: %w", job, v.Name(), err)
 			}
 		}
 	}

@@ -59,7 +59,7 @@ func tests(m *schemas.Manifest, c *schemas.ReferenceColumn) []schemas.Stattest {
 func (p *pass) driftResults(w window, counts []profile.Counts) ([]schemas.DriftResult, error) {
 	rows, err := JudgeDrift(p.Version, schemas.DriftResult{
 		Model: p.Manifest.Name, Version: p.Manifest.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()),
-		Revision: w.revision, Rows: w.Rows, ComputedAt: p.now,
+		Revision: w.revision, Rows: w.Rows, ComputedAt: p.now, WindowKind: p.Manifest.WindowKind(),
 	}, counts)
 	if err != nil {
 		err = fmt.Errorf("window %s: %w", w.Start.Format(time.RFC3339), err)
@@ -163,6 +163,7 @@ func (p *pass) accuracyResults(w window, q profile.Quality) []schemas.AccuracyRe
 		row := schemas.AccuracyResult{
 			Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()),
 			Revision: w.revision, Metric: string(figure.Name), Rows: w.Rows, Labels: uint64(q.Labels()), ComputedAt: p.now,
+			WindowKind: m.WindowKind(),
 		}
 		value, defined := qualityFigure(m.Target, q, figure.Name)
 		if defined {
@@ -220,7 +221,7 @@ func (p *pass) event(job schemas.Job, w *schemas.FinishedWindow, breaches []sche
 	}
 	slices.SortStableFunc(breaches, func(a, b schemas.Breach) int { return cmp.Compare(excess(b), excess(a)) })
 	data := schemas.EventData{
-		Kind: schemas.EventDrift, Job: job, Model: w.Model, Version: w.Version, WindowStart: w.WindowStart, WindowEnd: w.WindowEnd,
+		Kind: schemas.EventDrift, Job: job, Model: w.Model, Version: w.Version, WindowStart: w.WindowStart, WindowEnd: w.WindowEnd, WindowKind: w.WindowKind,
 		Revision: w.Revision, Rows: w.Rows, Labels: w.Labels, Breaches: breaches,
 	}
 	if job == schemas.JobAccuracy {
@@ -251,7 +252,7 @@ func (p *pass) event(job schemas.Job, w *schemas.FinishedWindow, breaches []sche
 		}
 	}
 	if p.cfg.ReportLink != nil {
-		data.Report = p.cfg.ReportLink(w.Model, w.Version, w.WindowStart)
+		data.Report = p.cfg.ReportLink(w.Model, w.Version, w.WindowKind, w.WindowStart)
 	}
 	if data.Retraining != nil {
 		data.Retraining.ID = schemas.EventID(data)
@@ -263,7 +264,7 @@ func (p *pass) event(job schemas.Job, w *schemas.FinishedWindow, breaches []sche
 // retrainingID is the id of the event by which a window asked for retraining.
 func retrainingID(w *schemas.FinishedWindow) string {
 	return schemas.EventID(schemas.EventData{
-		Model: w.Model, Version: w.Version, WindowStart: w.WindowStart, WindowEnd: w.WindowEnd, Kind: schemas.EventRetraining, Revision: w.Revision,
+		Model: w.Model, Version: w.Version, WindowStart: w.WindowStart, WindowEnd: w.WindowEnd, WindowKind: w.WindowKind, Kind: schemas.EventRetraining, Revision: w.Revision,
 	})
 }
 

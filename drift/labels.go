@@ -127,7 +127,7 @@ func (p *pass) lookForLabels(ctx context.Context) error {
 	switch {
 	case fresh < 0:
 	case labels.noted.IsZero():
-		counts, err := p.store.CountRows(ctx, p.Manifest, profile.Span{Start: profile.WindowStart(end.Add(-p.cfg.LabelSpan), p.length()), End: end}, time.Time{})
+		counts, err := p.store.CountRows(ctx, p.Manifest, profile.Span{Start: profile.WindowStart(end.Add(-p.cfg.LabelSpan), p.step()), End: end}, time.Time{})
 		if err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func (p *pass) lookForLabels(ctx context.Context) error {
 			continue
 		}
 		back, last := p.lookBack(depth)
-		starts, all, err := p.store.LabelledWindows(ctx, p.Manifest, profile.WindowStart(end.Add(-back), p.length()), l.from)
+		starts, all, err := p.store.LabelledWindows(ctx, p.Manifest, profile.WindowStart(end.Add(-back), p.step()), l.from)
 		if err != nil {
 			return err
 		}
@@ -218,7 +218,7 @@ func (p *pass) relabelled(ctx context.Context, starts []time.Time, unknown bool)
 
 // rowsOf counts the rows of windows, by their starts.
 func (p *pass) rowsOf(ctx context.Context, starts []time.Time) ([]profile.WindowRows, error) {
-	counts, err := p.store.CountRows(ctx, p.Manifest, profile.Span{Start: starts[0], End: starts[len(starts)-1].Add(p.length())}, time.Time{})
+	counts, err := p.store.CountRows(ctx, p.Manifest, profile.Span{Start: starts[0], End: starts[len(starts)-1].Add(p.step())}, time.Time{})
 	if err != nil {
 		return nil, err
 	}

@@ -330,7 +330,8 @@ func TestCooldown(t *testing.T) {
 	}
 	pub := &topic{}
 	config := w.config()
-	config.ReportLink = func(model, version string, start time.Time) string {
+	config.ReportLink = func(model, version, kind string, start time.Time) string {
+		require.Empty(t, kind)
 		return strings.Join([]string{"https://reports", model, version, start.Format("15")}, "/")
 	}
 	tick := func(pub drift.Publisher, now time.Time) {

@@ -70,6 +70,10 @@ func (m *Monitor) learn(ctx context.Context, v Version, state *versionState, ope
 	if err := kept(); err != nil || l.reference != nil || open.IsZero() {
 		return said(), err
 	}
+	if man.WindowKind() != "" { // it is learned from the first windows
+		l.looked = open
+		return said(), nil
+	}
 	counts, err := m.store.CountRows(ctx, man, profile.Span{End: open}, time.Time{})
 	if err != nil {
 		return said(), err

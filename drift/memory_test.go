@@ -85,6 +85,10 @@ func (m *memory) LastRetraining(context.Context, *schemas.Manifest) (*schemas.Fi
 	return nil, nil
 }
 
+func (m *memory) Retrainings(context.Context, *schemas.Manifest) ([]schemas.FinishedWindow, error) {
+	return nil, nil
+}
+
 func (m *memory) LabelsNoted(context.Context, *schemas.Manifest) (time.Time, error) {
 	return m.noted, nil
 }

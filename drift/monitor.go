@@ -9,7 +9,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -37,8 +36,8 @@ type Config struct {
 	LabelShare   int
 	LabelOverlap time.Duration
 
-	// ReportLink returns where the report of a window is; nil: events name none.
-	ReportLink func(model, version string, start time.Time) string
+	// ReportLink returns where the report of a window is, by the kind of windows; nil: events name none.
+	ReportLink func(model, version, kind string, start time.Time) string
 
 	// TrainingSpan is how far before a window's end the rows of a retraining start.
 	TrainingSpan time.Duration
@@ -76,7 +75,7 @@ type Monitor struct {
 	pub      Publisher
 	log      zerolog.Logger
 	marks    watermarks
-	versions map[string]*versionState
+	versions map[string]*versionState // by Version.Name
 }
 
 // NewMonitor returns a monitor. cfg has at least one window and one row a query, no negative bound and
@@ -109,8 +108,10 @@ func (m *Monitor) Tick(ctx context.Context, now time.Time, versions []Version) (
 	}
 	var errs []error
 	for _, v := range monitored {
-		if err := m.tickVersion(ctx, now, v, &stats); err != nil {
-			errs = append(errs, fmt.Errorf("monitor %s/%s: %w", v.Manifest.Name, v.Manifest.Version, err))
+		for _, spread := range v.Spread() {
+			if err := m.tickVersion(ctx, now, spread, &stats); err != nil {
+				errs = append(errs, fmt.Errorf("monitor %s: %w", spread.Name(), err))
+			}
 		}
 	}
 	return stats, errors.Join(errs...)
@@ -129,18 +130,18 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 	if !watermark.IsZero() {
 		stats.Watermarks[key] = watermark
 	}
-	if m.versions[key] == nil {
-		state, err := m.recover(ctx, v)
-		if err != nil {
+	state := m.versions[v.Name()]
+	if state == nil {
+		var err error
+		if state, err = m.recover(ctx, v); err != nil {
 			return err
 		}
-		m.versions[key] = state
+		m.versions[v.Name()] = state
 	}
-	state := m.versions[key]
 	if v.Learns() {
 		var open time.Time
 		if !watermark.IsZero() {
-			open = profile.WindowStart(watermark, mon.Window.Std())
+			open = v.closedBy(watermark)
 		}
 		l, err := m.learn(ctx, v, state, open)
 		if err != nil {
@@ -149,7 +150,9 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 			state.lateAt, state.lateRequests = time.Time{}, 0 // the next pass looks for the late rows of drift too
 			return err
 		}
-		stats.Learning = append(stats.Learning, l)
+		if man.WindowKind() == "" {
+			stats.Learning = append(stats.Learning, l)
+		}
 		v.Reference = state.learning.reference
 	}
 	p := &pass{Monitor: m, Version: v, now: now, state: state, stats: stats}

@@ -361,7 +361,15 @@ func (f *flaky) Publish(ctx context.Context, e schemas.Event) error {
 // the call was done, and starts another one. Results and the set of events are those of
 // an undisturbed run.
 func TestMonitorKilledAnywhere(t *testing.T) {
+	t.Run("hours", func(t *testing.T) { killedAnywhere(t, 1, 4) })
+	t.Run("hours, and two hours that slide", func(t *testing.T) { killedAnywhere(t, 3, 9, hours(2, 1)) })
+}
+
+// killedAnywhere tries every so many-th call, and wants so many events.
+func killedAnywhere(t *testing.T, every, wanted int, windows ...schemas.Windows) {
+	t.Helper()
 	w := newWorld(t)
+	w.also(windows...)
 	w.Label(w.Hour(0, 300, 9), 5, false)
 	w.Label(w.Hour(1, 300, 2), 5, false)
 	w.Label(w.Hour(2, 300, 0), 5, true)
@@ -374,9 +382,9 @@ func TestMonitorKilledAnywhere(t *testing.T) {
 		}
 		var all strings.Builder
 		for _, q := range []string{
-			"SELECT toString(tuple(window_start, revision, column, stattest, score, drifted, retrain, rows, missing)) AS text FROM {db}.drift_results FINAL ORDER BY text",
-			"SELECT toString(tuple(window_start, revision, metric, value, breached, retrain, rows, labels)) AS text FROM {db}.accuracy_results FINAL ORDER BY text",
-			"SELECT toString(tuple(job, window_start, window_end, revision, rows, labels, verdict)) AS text FROM {db}.windows FINAL ORDER BY text",
+			"SELECT toString(tuple(window_kind, window_start, revision, column, stattest, score, drifted, retrain, rows, missing)) AS text FROM {db}.drift_results FINAL ORDER BY text",
+			"SELECT toString(tuple(window_kind, window_start, revision, metric, value, breached, retrain, rows, labels)) AS text FROM {db}.accuracy_results FINAL ORDER BY text",
+			"SELECT toString(tuple(window_kind, job, window_start, window_end, revision, rows, labels, verdict)) AS text FROM {db}.windows FINAL ORDER BY text",
 		} {
 			require.NoError(t, w.Select(t.Context(), &out, strings.ReplaceAll(q, "{db}", w.Database())))
 			for _, r := range out {
@@ -406,7 +414,7 @@ func TestMonitorKilledAnywhere(t *testing.T) {
 	undisturbed := &flaky{Conn: w, Publisher: &topic{}, failAt: -1}
 	w.tick(w.monitor(undisturbed, undisturbed), historytest.WallClock)
 	want, events := results(), ids(undisturbed.Publisher.(*topic))
-	require.Len(t, events, 4, "%v", events)
+	require.Len(t, events, wanted, "%v", events)
 	require.Greater(t, undisturbed.calls, 15)
 
 	// What is read outlives no monitor: killed at a reading is killed after the writing before it.
@@ -414,7 +422,7 @@ func TestMonitorKilledAnywhere(t *testing.T) {
 	writes := writing{&flaky{Conn: w, Publisher: &topic{}, failAt: -1}}
 	w.tick(w.monitor(writes, writes), historytest.WallClock)
 	require.Greater(t, writes.calls, 8)
-	for failAt := range writes.calls {
+	for failAt := 0; failAt < writes.calls; failAt += every {
 		for _, after := range []bool{false, true} {
 			reset()
 			p := &topic{}
@@ -426,7 +434,7 @@ func TestMonitorKilledAnywhere(t *testing.T) {
 			require.Equal(t, events, ids(p), "killed at call %d, after %v", failAt, after)
 		}
 	}
-	for failAt := 0; failAt < undisturbed.calls; failAt += 3 {
+	for failAt := 0; failAt < undisturbed.calls; failAt += 3 * every {
 		// The same monitor, its ClickHouse back, goes on by itself.
 		reset()
 		p := &topic{}

@@ -34,9 +34,6 @@ func windowsOf(counts []profile.WindowRows) []window {
 	return windows
 }
 
-// length is that of the version's windows.
-func (p *pass) length() time.Duration { return p.Manifest.Monitoring.Window.Std() }
-
 // run judges the windows that late rows have changed, those that the watermark has closed, and
 // then those that labels have changed. requests are the version's rows by now.
 func (p *pass) run(ctx context.Context, watermark time.Time, requests uint64) error {
@@ -49,7 +46,7 @@ func (p *pass) run(ctx context.Context, watermark time.Time, requests uint64) er
 		if job == schemas.JobAccuracy {
 			delay = p.Manifest.Monitoring.LabelDelay.Std()
 		}
-		if err := p.judgeClosed(ctx, job, profile.WindowStart(watermark.Add(-delay), p.length())); err != nil {
+		if err := p.judgeClosed(ctx, job, p.closedBy(watermark.Add(-delay))); err != nil {
 			return err
 		}
 	}
@@ -99,7 +96,7 @@ func (p *pass) judgeLate(ctx context.Context, requests uint64) error {
 			state.lateAt, state.lateRequests = p.now, requests
 			return nil
 		}
-		span = profile.Span{Start: fresh[0].Start, End: fresh[len(fresh)-1].Start.Add(p.length())}
+		span = profile.Span{Start: fresh[0].Start, End: fresh[len(fresh)-1].Start.Add(p.step())}
 	}
 	counts, err := p.store.CountRows(ctx, p.Manifest, span, time.Time{})
 	if err != nil {
@@ -246,7 +243,7 @@ func (p *pass) finishedWindow(job schemas.Job, w window) schemas.FinishedWindow 
 	return schemas.FinishedWindow{
 		Model: p.Manifest.Name, Version: p.Manifest.Version, Job: string(job),
 		WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()),
-		Revision: w.revision, Rows: w.Rows, Verdict: string(schemas.VerdictOK), DoneAt: p.now,
+		Revision: w.revision, Rows: w.Rows, Verdict: string(schemas.VerdictOK), DoneAt: p.now, WindowKind: p.Manifest.WindowKind(),
 	}
 }
 
@@ -280,7 +277,7 @@ func (p *pass) recall(ctx context.Context, judged []Judged, breaches [][]schemas
 func repeats(judged []Judged) func(schemas.FinishedWindow) bool {
 	return func(w schemas.FinishedWindow) bool {
 		return slices.ContainsFunc(judged, func(j Judged) bool {
-			return j.Job == w.Job && j.Revision == w.Revision && j.WindowStart.Equal(w.WindowStart)
+			return j.Job == w.Job && j.WindowKind == w.WindowKind && j.Revision == w.Revision && j.WindowStart.Equal(w.WindowStart)
 		})
 	}
 }
@@ -352,13 +349,13 @@ func (p *pass) finish(ctx context.Context, job schemas.Job, judged []Judged) err
 	for i := range judged {
 		j := &judged[i]
 		js.done[j.WindowStart.UnixMicro()] = j.Rows
-		if j.WindowEnd.After(js.next) {
-			js.next = j.WindowEnd
+		if next := j.WindowStart.Add(p.step()); next.After(js.next) {
+			js.next = next
 		}
 		if j.Retraining {
 			p.state.raised[j.WindowStart.UnixMicro()] = true
 		}
-		p.log.Info().Str("model", j.Model).Str("version", j.Version).Str("job", j.Job).Time("window", j.WindowStart).
+		p.log.Info().Str("model", j.Model).Str("version", j.Version).Str("windows", p.Manifest.WindowName()).Str("job", j.Job).Time("window", j.WindowStart).
 			Uint32("revision", j.Revision).Uint64("rows", j.Rows).Uint64("labels", j.Labels).Str("verdict", j.Verdict).
 			Bool("event", j.Event != nil).Msg("window judged")
 	}

@@ -14,9 +14,19 @@ import (
 type facts struct {
 	rule   *schemas.RetrainingRule
 	first  time.Time                       // start of the version's first window that has rows
-	asked  []time.Time                     // ends of the windows that have asked
+	asked  []askedWindow                   // those that have asked, of any kind
 	labels map[int64]uint64                // of finished windows, by end in microseconds
 	drift  map[int64][]schemas.DriftResult // of the windows that are judged for accuracy, by start
+}
+
+// askedWindow is a window that has asked for retraining.
+type askedWindow struct {
+	kind string
+	end  int64 // in microseconds
+}
+
+func askedBy(w schemas.FinishedWindow) askedWindow {
+	return askedWindow{w.WindowKind, w.WindowEnd.UnixMicro()}
 }
 
 // facts reads what the rule needs; nil where the manifest has none. What the store has of the
@@ -41,6 +51,17 @@ func (p *pass) facts(ctx context.Context, job schemas.Job, judged []Judged, repe
 			continue
 		}
 		f.finished(w)
+	}
+	if len(p.Manifest.Monitoring.Windows) > 0 && p.Manifest.Monitoring.Retraining.Budget > 0 {
+		asked, err := p.store.Retrainings(ctx, p.Manifest)
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range asked {
+			if !repeated(w) {
+				f.hasAsked(w)
+			}
+		}
 	}
 	if job != schemas.JobAccuracy {
 		return f, nil
@@ -69,17 +90,23 @@ func (f *facts) finished(w schemas.FinishedWindow) {
 	if w.Job == string(schemas.JobAccuracy) {
 		f.labels[w.WindowEnd.UnixMicro()] = w.Labels
 	}
-	if w.Retraining && !slices.ContainsFunc(f.asked, w.WindowEnd.Equal) {
-		f.asked = append(f.asked, w.WindowEnd)
+	if w.Retraining {
+		f.hasAsked(w)
 	}
 }
 
-// monthly counts the windows that have asked in the calendar month of an end, but the one of that end.
-func (f *facts) monthly(end time.Time) int {
-	year, month, _ := end.UTC().Date()
+func (f *facts) hasAsked(w schemas.FinishedWindow) {
+	if asked := askedBy(w); !slices.Contains(f.asked, asked) {
+		f.asked = append(f.asked, asked)
+	}
+}
+
+// monthly counts the windows that have asked in the calendar month in which a window ends, but itself.
+func (f *facts) monthly(w schemas.FinishedWindow) int {
+	year, month, _ := w.WindowEnd.UTC().Date()
 	n := 0
-	for _, at := range f.asked {
-		if y, m, _ := at.UTC().Date(); y == year && m == month && !at.Equal(end) {
+	for _, asked := range f.asked {
+		if y, m, _ := time.UnixMicro(asked.end).UTC().Date(); y == year && m == month && asked != askedBy(w) {
 			n++
 		}
 	}
@@ -109,7 +136,9 @@ func (f *facts) values(m *schemas.Manifest, j *Judged, breaches []schemas.Breach
 	if m.Target != nil {
 		labels := 0.0
 		for end, n := range f.labels {
-			if at := time.UnixMicro(end); at.After(since) && !at.After(j.WindowEnd) {
+			// Of windows that slide, those that lie one before the other.
+			at := time.UnixMicro(end)
+			if apart := j.WindowEnd.Sub(at); at.After(since) && apart >= 0 && apart%m.Monitoring.Window.Std() == 0 {
 				labels += float64(n)
 			}
 		}
@@ -170,7 +199,7 @@ func (p *pass) asks(f *facts, j *Judged, breaches []schemas.Breach, last *schema
 	if !asks || err != nil {
 		return asking{}, err
 	}
-	if budget := p.Manifest.Monitoring.Retraining.Budget; budget > 0 && f.monthly(j.WindowEnd) >= budget {
+	if budget := p.Manifest.Monitoring.Retraining.Budget; budget > 0 && f.monthly(j.FinishedWindow) >= budget {
 		return asking{}, nil
 	}
 	return asking{true, f.rule.Evidence(values)}, nil

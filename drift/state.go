@@ -65,7 +65,7 @@ func (m *Monitor) recover(ctx context.Context, v Version) (*versionState, error)
 	}
 	for job, start := range last {
 		if js := state.jobs[job]; js != nil {
-			js.next = start.Add(length)
+			js.next = start.Add(v.step())
 		}
 	}
 	from := state.keepFrom(m.cfg.LateWindows, length)

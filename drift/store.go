@@ -53,6 +53,8 @@ type Labels interface {
 
 // Keeper keeps what the jobs found in the windows of versions. A write is there as a whole,
 // by table, or not at all; the same rows written again replace each other.
+//
+// The results of a manifest are those of the windows that it is about (schemas.Spread), unless said otherwise.
 type Keeper interface {
 	LearnedReferences
 	// WriteReference keeps a reference that was learned. What has been kept before stays.
@@ -61,8 +63,10 @@ type Keeper interface {
 	LastFinished(ctx context.Context, m *schemas.Manifest) (map[schemas.Job]time.Time, error)
 	// FinishedWindows returns the finished windows from a start on, by revision.
 	FinishedWindows(ctx context.Context, m *schemas.Manifest, from time.Time) ([]schemas.FinishedWindow, error)
-	// LastRetraining returns the latest window that asked for retraining, or nil.
+	// LastRetraining returns the latest window, of any kind, that asked for retraining, or nil.
 	LastRetraining(ctx context.Context, m *schemas.Manifest) (*schemas.FinishedWindow, error)
+	// Retrainings returns the windows, of any kind, that have asked for retraining, by revision.
+	Retrainings(ctx context.Context, m *schemas.Manifest) ([]schemas.FinishedWindow, error)
 	// Results returns what was last found in the windows from first to last, both starts.
 	Results(ctx context.Context, m *schemas.Manifest, first, last time.Time) (schemas.Results, error)
 	WriteResults(ctx context.Context, scores []schemas.DriftResult, figures []schemas.AccuracyResult) error

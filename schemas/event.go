@@ -51,6 +51,7 @@ type EventData struct {
 	Version     string    `json:"version"`
 	WindowStart time.Time `json:"window_start"`
 	WindowEnd   time.Time `json:"window_end"`
+	WindowKind  string    `json:"window_kind,omitempty"` // of monitoring.windows: 1h, 1d-every-1h; absent of monitoring.window
 	Revision    uint32    `json:"revision"`
 	Rows        uint64    `json:"rows"`
 	Labels      uint64    `json:"labels,omitempty"`
@@ -130,7 +131,8 @@ func NewEvent(data EventData, now time.Time) Event {
 }
 
 // EventID hashes what makes an event the same event. The first judgement of a window adds no
-// revision: such events have the ids that they had in releases without.
+// revision, and the first windows of a version no kind: such events have the ids that they had in
+// releases without.
 func EventID(d EventData) string {
 	parts := []string{
 		d.Model, d.Version, d.WindowStart.UTC().Format(time.RFC3339Nano), d.WindowEnd.UTC().Format(time.RFC3339Nano), string(d.Kind),
@@ -140,6 +142,9 @@ func EventID(d EventData) string {
 	}
 	if d.Revision > 0 {
 		parts = append(parts, strconv.FormatUint(uint64(d.Revision), 10))
+	}
+	if d.WindowKind != "" {
+		parts = append(parts, d.WindowKind)
 	}
 	h := sha256.Sum256([]byte(strings.Join(parts, "\n")))
 	return hex.EncodeToString(h[:16])

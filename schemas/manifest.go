@@ -187,18 +187,21 @@ type Requirements struct {
 
 // Monitoring is the drift and accuracy plan of a version.
 type Monitoring struct {
-	Window      Duration `yaml:"window"`                 // length of the tumbling event-time windows, aligned to 1970-01-01T00:00:00Z
-	Lateness    Duration `yaml:"lateness,omitempty"`     // a window closes when the watermark is this far past its end
-	IdleTimeout Duration `yaml:"idle_timeout,omitempty"` // a partition without requests for this long holds no window open; default 1m
-	LabelDelay  Duration `yaml:"label_delay,omitempty"`  // accuracy is judged this much after a window closed
-	MinRows     int64    `yaml:"min_rows,omitempty"`     // below it a window gets no verdict; default 100
-	Rate        float64  `yaml:"rate,omitempty"`         // of windows without drift in which chance may breach any drift check; default 0.05
-	Reference   *Learned `yaml:"reference,omitempty"`    // a reference learned from what was served, where the manifest names none
-	Checks      []Check  `yaml:"checks"`
+	Window      Duration  `yaml:"window"`                 // length of the tumbling event-time windows, aligned to 1970-01-01T00:00:00Z
+	Windows     []Windows `yaml:"windows,omitempty"`      // others beside these, by which the version is judged too
+	Lateness    Duration  `yaml:"lateness,omitempty"`     // a window closes when the watermark is this far past its end
+	IdleTimeout Duration  `yaml:"idle_timeout,omitempty"` // a partition without requests for this long holds no window open; default 1m
+	LabelDelay  Duration  `yaml:"label_delay,omitempty"`  // accuracy is judged this much after a window closed
+	MinRows     int64     `yaml:"min_rows,omitempty"`     // below it a window gets no verdict; default 100
+	Rate        float64   `yaml:"rate,omitempty"`         // of windows without drift in which chance may breach any drift check; default 0.05
+	Reference   *Learned  `yaml:"reference,omitempty"`    // a reference learned from what was served, where the manifest names none
+	Checks      []Check   `yaml:"checks"`
 	// Breaks are the detectors of sudden changes, by value instead of by window.
 	Breaks []BreakDetector `yaml:"breaks,omitempty"`
 
 	Retraining RetrainingPolicy `yaml:"retraining,omitempty"`
+
+	Spread Spread `yaml:"-"` // no key: see Manifest.Spread
 }
 
 // RetrainingPolicy says when windows ask for retraining: by a breach of a check with retrain, or as When says.

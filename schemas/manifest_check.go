@@ -156,6 +156,7 @@ func (m *Manifest) validateMonitoring(v *violations) {
 	if mon.Window.Std()%time.Second != 0 {
 		v.add("monitoring.window", "must be whole seconds, got %s", mon.Window.Std())
 	}
+	mon.validateWindows(v)
 	v.between("monitoring.lateness (seconds)", mon.Lateness.Std().Seconds(), 0, 366*24*3600)
 	v.between("monitoring.label_delay (seconds)", mon.LabelDelay.Std().Seconds(), 0, 366*24*3600)
 	v.between("monitoring.idle_timeout (seconds)", mon.IdleTimeout.Std().Seconds(), 0.001, 366*24*3600)

@@ -62,6 +62,7 @@ type DriftResult struct {
 	Rows        uint64    `ch:"rows"`
 	Missing     uint64    `ch:"missing"`
 	ComputedAt  time.Time `ch:"computed_at"`
+	WindowKind  string    `ch:"window_kind"` // Manifest.WindowKind
 }
 
 // AccuracyResult is a row of accuracy_results: one quality figure.
@@ -83,6 +84,7 @@ type AccuracyResult struct {
 	Rows        uint64    `ch:"rows"`
 	Labels      uint64    `ch:"labels"`
 	ComputedAt  time.Time `ch:"computed_at"`
+	WindowKind  string    `ch:"window_kind"` // Manifest.WindowKind
 }
 
 // FinishedWindow is a row of windows: a window that a job has finished.
@@ -99,6 +101,7 @@ type FinishedWindow struct {
 	DoneAt      time.Time `ch:"done_at"`
 	LabelState  uint64    `ch:"label_state"` // of the labels that counted; 0: none, or not known
 	Retraining  bool      `ch:"retraining"`  // it asked for retraining
+	WindowKind  string    `ch:"window_kind"` // Manifest.WindowKind
 }
 
 // LearnedReference is a row of learned_references: a reference made of the rows of windows.

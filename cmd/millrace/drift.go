@@ -24,14 +24,15 @@ func driftRunCommand(o *options) *cobra.Command {
 	var j operate.JudgeOptions
 	var from, to string
 	cmd := &cobra.Command{
-		Use:   "run [MODEL [VERSION]] [--from TIME] [--to TIME] [--dry-run]",
+		Use:   "run [MODEL [VERSION]] [--from TIME] [--to TIME] [--window KIND] [--dry-run]",
 		Short: "Judge the windows of a model again: with its manifest, reference and labels as they are now",
 		Long: "Judge windows again that the monitor has finished, with the manifest, the reference and the labels\n" +
 			"as they are now. Each becomes a revision, with its results, its events and, by the monitor, its\n" +
 			"report. Windows that monitors have still to close are left to them. They may run meanwhile: they give\n" +
 			"the model up, with those that share its partition, and go on with it afterwards.\n\n" +
 			"--from and --to are times of requests (event time), as 2026-11-29T12:00:00Z or as 48h for two days\n" +
-			"ago; windows that overlap the span are judged. --dry-run writes nothing and publishes no event.",
+			"ago; windows that overlap the span are judged, of each kind that the manifest names, or of the one that\n" +
+			"--window names, as 1d or 1d-every-1h. --dry-run writes nothing and publishes no event.",
 		Example: "  millrace drift run flights_delay 1.0 --from 2001-02-01T00:00:00Z --to 2001-03-01T00:00:00Z --dry-run",
 		Args:    args(cobra.MaximumNArgs(2)),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -75,6 +76,7 @@ func driftRunCommand(o *options) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&j.Model, "model", "", "the model whose windows are judged")
 	cmd.Flags().StringVar(&j.Version, "version", "", "one version of it; default all that have monitoring")
+	cmd.Flags().StringVar(&j.Window, "window", "", "of which windows: their length, as 1d, or 1d-every-1h; default all of monitoring.window and monitoring.windows")
 	cmd.Flags().StringVar(&from, "from", "", "windows from this time on, or from so long ago")
 	cmd.Flags().StringVar(&to, "to", "", "windows before this time, or so long ago")
 	cmd.Flags().BoolVar(&j.DryRun, "dry-run", false, "write nothing and publish no event")

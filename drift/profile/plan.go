@@ -39,7 +39,7 @@ func (c *Column) Origin() float64 {
 
 // PlanOf returns the plan of a version with a reference, whose columns it keeps.
 func PlanOf(m *schemas.Manifest, ref *schemas.Reference, segments []string) *Plan {
-	p := &Plan{Model: m.Name, Version: m.Version, Bucket: Bucket(m.Monitoring.Window.Std()), Segments: segments}
+	p := &Plan{Model: m.Name, Version: m.Version, Bucket: Bucket(m.Monitoring.Unit()), Segments: segments}
 	for i := range ref.Columns {
 		c := &ref.Columns[i]
 		p.Columns = append(p.Columns, Column{c.Name, c.Edges, c.Categories})

@@ -26,6 +26,7 @@ type Report struct {
 	Version     string    `json:"version"`
 	WindowStart time.Time `json:"window_start"`
 	WindowEnd   time.Time `json:"window_end"`
+	WindowKind  string    `json:"window_kind,omitempty"` // as in the event; absent of monitoring.window
 	MadeAt      time.Time `json:"made_at"`
 
 	Drift    *Standing `json:"drift,omitempty"`    // nil: not judged yet
@@ -234,25 +235,29 @@ var (
 const fileStamp = "20060102T150405Z"
 
 // file returns the path of a window's files below the reports' folder, without extension.
-func file(model, version string, start time.Time) string {
-	return filepath.Join(model, version, start.UTC().Format(fileStamp))
+func file(model, version, kind string, start time.Time) string {
+	name := start.UTC().Format(fileStamp)
+	if kind != "" {
+		name += "_" + kind
+	}
+	return filepath.Join(model, version, name)
 }
 
-// Link returns where the report of a window is found: below a URL, or, where base is empty, as
+// Link returns where the report of a window of a kind is found: below a URL, or, where base is empty, as
 // the path below the reports' folder.
-func Link(base string) func(model, version string, start time.Time) string {
+func Link(base string) func(model, version, kind string, start time.Time) string {
 	if base != "" {
 		base = strings.TrimRight(base, "/") + "/"
 	}
-	return func(model, version string, start time.Time) string {
-		return base + filepath.ToSlash(file(model, version, start)) + ".html"
+	return func(model, version, kind string, start time.Time) string {
+		return base + filepath.ToSlash(file(model, version, kind, start)) + ".html"
 	}
 }
 
 // Write writes a report as HTML and as JSON below dir and returns the two paths. Each file
 // appears whole, or not at all; a report of the same window is replaced.
 func Write(dir string, r Report) ([]string, error) {
-	base := filepath.Join(dir, file(r.Model, r.Version, r.WindowStart))
+	base := filepath.Join(dir, file(r.Model, r.Version, r.WindowKind, r.WindowStart))
 	if err := makeFolder(dir, r.Model, r.Version); err != nil {
 		return nil, fmt.Errorf("write report: %w", err)
 	}

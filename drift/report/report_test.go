@@ -282,7 +282,7 @@ type broken struct {
 
 var errRefused = errors.New("refused")
 
-func (b *broken) DueReports(context.Context, *schemas.Manifest, int) ([]schemas.DueReport, error) {
+func (b *broken) DueReports(context.Context, *schemas.Manifest, time.Time, int) ([]schemas.DueReport, error) {
 	b.calls++
 	return nil, errRefused
 }

@@ -22,6 +22,9 @@ type Config struct {
 	Dir            string // is made when it is missing
 	MaxReports     int    // per pass and version; the newest windows come first
 	HistoryWindows int    // length of the small time series
+	// Due returns until when windows must have been finished whose reports are due at the time now;
+	// nil: all are due.
+	Due func(now time.Time) time.Time
 	// Indexed returns the versions that the index lists, where others report on some; nil: those of Tick.
 	Indexed func() []drift.Version
 }
@@ -51,8 +54,8 @@ func (c Config) Validate() error {
 type Store interface {
 	drift.LearnedReferences
 	// DueReports returns windows that were finished, or revised, since their report was
-	// written, the newest first.
-	DueReports(ctx context.Context, m *schemas.Manifest, most int) ([]schemas.DueReport, error)
+	// written, the newest first; unless before is zero, not what was finished from then on.
+	DueReports(ctx context.Context, m *schemas.Manifest, before time.Time, most int) ([]schemas.DueReport, error)
 	// Results returns what was last found in the windows from first to last, both starts.
 	Results(ctx context.Context, m *schemas.Manifest, first, last time.Time) (schemas.Results, error)
 	// CountCells counts rows by window and cell of the reference's columns.
@@ -95,10 +98,12 @@ func (r *Reporter) Tick(ctx context.Context, now time.Time, versions []drift.Ver
 		if v.Manifest.Monitoring == nil {
 			continue
 		}
-		written, err := r.tickVersion(ctx, now, v)
-		paths = append(paths, written...)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("report %s/%s: %w", v.Manifest.Name, v.Manifest.Version, err))
+		for _, spread := range v.Spread() {
+			written, err := r.tickVersion(ctx, now, spread)
+			paths = append(paths, written...)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("report %s: %w", spread.Name(), err))
+			}
 		}
 	}
 	if len(paths) > 0 || !r.indexed {
@@ -116,7 +121,11 @@ func (r *Reporter) Tick(ctx context.Context, now time.Time, versions []drift.Ver
 
 func (r *Reporter) tickVersion(ctx context.Context, now time.Time, v drift.Version) ([]string, error) {
 	m := v.Manifest
-	due, err := r.store.DueReports(ctx, m, r.cfg.MaxReports)
+	var before time.Time
+	if r.cfg.Due != nil {
+		before = r.cfg.Due(now)
+	}
+	due, err := r.store.DueReports(ctx, m, before, r.cfg.MaxReports)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +155,7 @@ func (r *Reporter) tickVersion(ctx context.Context, now time.Time, v drift.Versi
 			Model: m.Name, Version: m.Version, Job: string(schemas.JobReport), WindowStart: rep.WindowStart, WindowEnd: rep.WindowEnd,
 			Rows: rep.Rows, Labels: rep.Labels, Verdict: worst(rep.Drift, rep.Accuracy),
 			// What the report has seen, and not now: a job that finishes in between is seen next time.
-			DoneAt: due[i].Done,
+			DoneAt: due[i].Done, WindowKind: m.WindowKind(),
 		}
 	}
 	if err := r.store.WriteWindows(ctx, rows); err != nil {
@@ -214,8 +223,7 @@ func byWindow(found schemas.Results) results {
 // of each table, distributions by one count over the rows. Windows that start before compared
 // have no distributions: the reference is made of them.
 func (r *Reporter) collect(ctx context.Context, now time.Time, v drift.Version, due []schemas.DueReport, compared time.Time) ([]Report, error) {
-	length := v.Manifest.Monitoring.Window.Std()
-	first := due[0].WindowStart.Add(-time.Duration(r.cfg.HistoryWindows) * length)
+	first := due[0].WindowStart.Add(-time.Duration(r.cfg.HistoryWindows) * v.Manifest.Monitoring.Step())
 	stored, err := r.store.Results(ctx, v.Manifest, first, due[len(due)-1].WindowStart)
 	if err != nil {
 		return nil, err
@@ -246,7 +254,7 @@ func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, foun
 	m, at := v.Manifest, start.UnixMicro()
 	end := start.Add(m.Monitoring.Window.Std())
 	rep := Report{
-		Model: m.Name, Version: m.Version, WindowStart: start, WindowEnd: end, MadeAt: now.UTC(),
+		Model: m.Name, Version: m.Version, WindowStart: start, WindowEnd: end, WindowKind: m.WindowKind(), MadeAt: now.UTC(),
 		SQL: r.store.RowsSQL(m, profile.Span{Start: start, End: end}),
 	}
 	for _, w := range found.windows[at] {
@@ -273,7 +281,7 @@ func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, foun
 	if v.Reference != nil {
 		rep.ReferenceRows, rep.ReferenceMade, rep.OutOfFold = v.Reference.Rows, v.Reference.Made, v.Reference.OutOfFold
 	}
-	recent := r.recent(start, m.Monitoring.Window.Std(), found)
+	recent := r.recent(start, m.Monitoring.Step(), found)
 	if counts != nil {
 		for i := range v.Reference.Columns {
 			rep.Columns = append(rep.Columns, column(&v.Reference.Columns[i], counts.Columns[i], scores[v.Reference.Columns[i].Name], recent, found))
@@ -311,8 +319,8 @@ func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, foun
 }
 
 // recent are the starts of the windows that the history of a window shows, itself last.
-func (r *Reporter) recent(start time.Time, length time.Duration, found results) []time.Time {
-	from := start.Add(-time.Duration(r.cfg.HistoryWindows) * length)
+func (r *Reporter) recent(start time.Time, step time.Duration, found results) []time.Time {
+	from := start.Add(-time.Duration(r.cfg.HistoryWindows) * step)
 	return slices.DeleteFunc(slices.Clone(found.starts), func(s time.Time) bool { return !s.After(from) || s.After(start) })
 }
 
@@ -344,9 +352,9 @@ func column(ref *schemas.ReferenceColumn, n profile.Counts, scores []Score, rece
 }
 
 type indexVersion struct {
-	Model, Version string
-	Windows        []indexWindow // newest first
-	More           bool
+	Model, Version, Kind string
+	Windows              []indexWindow // newest first
+	More                 bool
 }
 
 type indexWindow struct {
@@ -361,19 +369,22 @@ const maxIndexed = 1000
 
 func (r *Reporter) writeIndex(ctx context.Context, versions []drift.Version) error {
 	var page struct{ Versions []indexVersion }
+	var all []drift.Version
 	for _, v := range versions {
-		if v.Manifest.Monitoring == nil {
-			continue
+		if v.Manifest.Monitoring != nil {
+			all = append(all, v.Spread()...)
 		}
+	}
+	for _, v := range all {
 		rows, err := r.store.WindowSummaries(ctx, v.Manifest, maxIndexed+1)
 		if err != nil {
 			return err
 		}
-		iv := indexVersion{Model: v.Manifest.Name, Version: v.Manifest.Version, More: len(rows) > maxIndexed}
+		iv := indexVersion{Model: v.Manifest.Name, Version: v.Manifest.Version, Kind: v.Manifest.WindowKind(), More: len(rows) > maxIndexed}
 		for _, row := range rows[:min(len(rows), maxIndexed)] {
 			w := indexWindow{Start: row.WindowStart, Drift: row.Drift, Accuracy: row.Accuracy, Rows: row.Rows, Labels: row.Labels}
 			if row.Reported {
-				w.Link = Link("")(iv.Model, iv.Version, row.WindowStart)
+				w.Link = Link("")(iv.Model, iv.Version, iv.Kind, row.WindowStart)
 			}
 			iv.Windows = append(iv.Windows, w)
 		}

@@ -184,6 +184,9 @@ func (c Config) checkOthers(v *violations) {
 	if c.Monitor.ReportsDir == "" {
 		v.bad("monitor.reports_dir: missing")
 	}
+	if _, err := c.Monitor.Schedule(); err != nil {
+		v.bad("monitor.reports_schedule: %v", err)
+	}
 	if u, err := url.Parse(c.Monitor.ReportsURL); c.Monitor.ReportsURL != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
 		v.bad("monitor.reports_url: must be an http or https URL, got %q", schemas.PublicAddress(c.Monitor.ReportsURL))
 	}

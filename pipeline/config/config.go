@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/millrace/millrace/consumers"
 	"github.com/millrace/millrace/consumers/registry"
+	"github.com/millrace/millrace/drift/report"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/codec"
 	"github.com/millrace/millrace/schemas/link"
@@ -209,7 +211,22 @@ type Monitor struct {
 	Interval       time.Duration `yaml:"interval"`
 	ReportInterval time.Duration `yaml:"report_interval"`
 	ReportsDir     string        `yaml:"reports_dir"`
-	ReportsURL     string        `yaml:"reports_url"` // under which reports_dir is served, for links in events; empty: events name the path
+	// ReportsSchedule is a cron expression: reports are written when it has fired, of the windows that
+	// were finished by then; empty: as soon as windows are.
+	ReportsSchedule string `yaml:"reports_schedule"`
+	ReportsTimezone string `yaml:"reports_timezone"` // of reports_schedule; empty: UTC
+	ReportsURL      string `yaml:"reports_url"`      // under which reports_dir is served, for links in events; empty: events name the path
+}
+
+// Schedule returns that of reports; nil where they are written as soon as windows are finished.
+func (m Monitor) Schedule() (*report.Schedule, error) {
+	if m.ReportsSchedule == "" {
+		if m.ReportsTimezone != "" {
+			return nil, errors.New("missing, but monitor.reports_timezone is set")
+		}
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return report.NewSchedule(m.ReportsSchedule, m.ReportsTimezone)
 }
 
 // Embedded is for `millrace dev` and `millrace demo`.

@@ -84,12 +84,13 @@ worker:
 alerts:
   - {name: "", colour: red}
 `)
-	_, err := Load(path, []string{"MILLRACE_NONSENSE=1"}, []string{"log.level=loud", "x.y=1", "oops"})
+	_, err := Load(path, []string{"MILLRACE_NONSENSE=1"}, []string{"log.level=loud", "x.y=1", "oops", "monitor.reports_timezone=Mars"})
 	require.Error(t, err)
 	for _, want := range []string{
 		path + ":3: kafka.broker: unknown key", path + ":4: kafka.session_timeout:", path + ":5: lanes: unknown key; did you mean worker.lanes?",
 		path + ":7: worker.lanes:", "worker.max_batch_rows: must be at least 1, got 0", path + ":10: alerts: unknown field \"colour\"",
 		"environment MILLRACE_NONSENSE: no such key", `log.level: "loud" is not one of`, "--set x.y: unknown key", "--set oops: write key=value",
+		"monitor.reports_schedule: missing, but monitor.reports_timezone is set",
 	} {
 		require.ErrorContains(t, err, want)
 	}

@@ -61,6 +61,13 @@ func (j *judges) judge(ctx context.Context, own *jobs.Owner) error {
 	judging.ReportLink = report.Link(j.env.Config.Monitor.ReportsURL)
 	reports := report.DefaultConfig()
 	reports.Dir = j.env.Config.Monitor.ReportsDir
+	schedule, err := j.env.Config.Monitor.Schedule()
+	if err != nil {
+		return err
+	}
+	if schedule != nil {
+		reports.Due = schedule.Last
+	}
 	reports.Indexed = func() []drift.Version { return j.watch.versions(ctx, time.Now()) }
 	publisher := countingPublisher{own, j.metrics, j.env.Done}
 	o := &judge{

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -26,6 +27,7 @@ import (
 type JudgeOptions struct {
 	Model    string
 	Version  string    // empty: all versions with monitoring
+	Window   string    // of which windows, by Manifest.WindowName; empty: all
 	From, To time.Time // event time; zero: no bound
 	DryRun   bool      // nothing is written, and no event published
 	Logger   zerolog.Logger
@@ -45,13 +47,17 @@ func (j Judgements) WriteTable(out io.Writer) error {
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "WINDOW\tVERSION\tJOB\tREVISION\tROWS\tLABELS\tVERDICT\tEVENT\tBREACHES")
+	fmt.Fprintln(w, "WINDOW\tKIND\tVERSION\tJOB\tREVISION\tROWS\tLABELS\tVERDICT\tEVENT\tBREACHES")
 	for _, j := range j.Windows {
 		event, breaches := "-", "-"
+		kind := j.WindowKind
+		if kind == "" {
+			kind = schemas.ShortDuration(j.WindowEnd.Sub(j.WindowStart))
+		}
 		if j.Event != nil {
 			event, breaches = string(j.Event.Data.Kind), breachText(j.Event.Data.Breaches)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", j.WindowStart.UTC().Format(time.RFC3339), j.Version, j.Job, j.Revision, j.Rows, j.Labels, j.Verdict, event, breaches)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", j.WindowStart.UTC().Format(time.RFC3339), kind, j.Version, j.Job, j.Revision, j.Rows, j.Labels, j.Verdict, event, breaches)
 	}
 	done := "judged again"
 	if j.DryRun {
@@ -70,9 +76,37 @@ func breachText(breaches []schemas.Breach) string {
 	return strings.Join(out, ", ")
 }
 
+// spread returns the versions by each of their windows that are asked for.
+func (o JudgeOptions) spread(versions []drift.Version) ([]drift.Version, error) {
+	var length schemas.Duration // 24h is 1d
+	if length.UnmarshalYAML([]byte(o.Window)) == nil {
+		o.Window = schemas.ShortDuration(length.Std())
+	}
+	var out []drift.Version
+	var names []string
+	for _, v := range versions {
+		for _, s := range v.Spread() {
+			name := s.Manifest.WindowName()
+			if o.Window == "" || o.Window == name {
+				out = append(out, s)
+			}
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("no version of %s has windows %q: there are %s", strings.TrimSuffix(o.Model+"/"+o.Version, "/"), o.Window, strings.Join(names, ", "))
+	}
+	return out, nil
+}
+
 // askedFor names the windows of options.
 func (o JudgeOptions) askedFor() string {
 	text := strings.TrimSuffix(o.Model+"/"+o.Version, "/")
+	if o.Window != "" {
+		text += ", windows " + o.Window + ","
+	}
 	if !o.From.IsZero() {
 		text += " from " + o.From.UTC().Format(time.RFC3339)
 	}
@@ -89,6 +123,10 @@ func JudgeAgain(ctx context.Context, cfg config.Config, o JudgeOptions) (Judgeme
 	versions, failed := monitoredVersions(ctx, cfg.Models, o.Model, o.Version)
 	if len(versions) == 0 {
 		return out, failed
+	}
+	versions, err := o.spread(versions)
+	if err != nil {
+		return out, errors.Join(err, failed)
 	}
 	client, err := clickhouse.Open(cfg.ClickHouseOptions(o.Logger))
 	if err != nil {

@@ -78,7 +78,7 @@ func (p *Profiler) Plan(ctx context.Context, m *schemas.Manifest, ref *schemas.R
 // Stored returns the span of buckets that rows were stored into from since on, by the clock of the
 // server; false where there are none, or no table of the model.
 func (p *Profiler) Stored(ctx context.Context, m *schemas.Manifest, since time.Time) (span profile.Span, any bool, err error) {
-	t, bucket := p.store.rowsOf(m), profile.Bucket(m.Monitoring.Window.Std())
+	t, bucket := p.store.rowsOf(m), profile.Bucket(m.Monitoring.Unit())
 	fail := func(err error) (profile.Span, bool, error) {
 		return profile.Span{}, false, fmt.Errorf("look for rows of %s version %s that were stored lately: %w", t.model, t.version, err)
 	}

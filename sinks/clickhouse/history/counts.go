@@ -64,6 +64,9 @@ type indexedCount struct {
 // windows without rows are left out. A span without a start has no lower bound. Unless
 // scoredSince is zero, rows that were scored before it are left out.
 func (s *Store) CountRows(ctx context.Context, m *schemas.Manifest, span profile.Span, scoredSince time.Time) ([]profile.WindowRows, error) {
+	if step := steps(m); step != nil {
+		return s.slidingRows(ctx, m, step, span, scoredSince)
+	}
 	t, origin, fresh := s.rowsOf(m), span.Start, ""
 	if origin.IsZero() {
 		origin = eventTimeOrigin(t.window)
@@ -166,6 +169,9 @@ func (s *Store) CountCellsOfRows(ctx context.Context, m *schemas.Manifest, ref *
 func (s *Store) countWindows(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, starts []time.Time, profiles bool) ([]profile.WindowCounts, error) {
 	if len(starts) == 0 {
 		return nil, nil
+	}
+	if step := steps(m); step != nil {
+		return s.slidingCounts(ctx, m, step, ref, starts, profiles)
 	}
 	t := s.rowsOf(m)
 	for _, c := range ref.Columns {

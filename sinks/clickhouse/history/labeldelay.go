@@ -16,6 +16,11 @@ func (s *Store) LabelDelays(ctx context.Context, m *schemas.Manifest, starts []t
 	if len(starts) == 0 {
 		return nil, nil
 	}
+	if steps(m) != nil {
+		return apart(m, starts, func(m *schemas.Manifest, starts []time.Time) ([]profile.LabelDelays, error) {
+			return s.LabelDelays(ctx, m, starts)
+		})
+	}
 	t := s.rowsOf(m)
 	q := qualityCount{t: t, span: t.span(starts), starts: starts}
 	where := t.where(q.span) + t.only(q.span, starts) + " AND " + predicted(m.Target)

@@ -33,7 +33,7 @@ func (s *Store) LabelsNoted(ctx context.Context, m *schemas.Manifest) (time.Time
 	var rows []struct {
 		At time.Time `ch:"at"`
 	}
-	if err := s.conn.Select(ctx, &rows, fmt.Sprintf("SELECT looked_at AS at FROM %s.label_looks FINAL WHERE %s", s.database, of(m))); err != nil {
+	if err := s.conn.Select(ctx, &rows, fmt.Sprintf("SELECT looked_at AS at FROM %s.label_looks FINAL WHERE %s", s.database, ofWindows(m))); err != nil {
 		return time.Time{}, fmt.Errorf("read how far labels were looked at: %w", err)
 	}
 	if len(rows) == 0 {
@@ -48,7 +48,8 @@ func (s *Store) NoteLabels(ctx context.Context, m *schemas.Manifest, at time.Tim
 		Model   string    `ch:"model"`
 		Version string    `ch:"version"`
 		At      time.Time `ch:"looked_at"`
-	}{{m.Name, m.Version, at}}
+		Kind    string    `ch:"window_kind"`
+	}{{m.Name, m.Version, at, m.WindowKind()}}
 	if err := s.conn.InsertRows(ctx, "label_looks", rows); err != nil {
 		return fmt.Errorf("note how far labels were looked at: %w", err)
 	}
@@ -85,6 +86,10 @@ func (s *Store) LabelArrivals(ctx context.Context, m *schemas.Manifest, since ti
 // requests, those that another version answered included. Of each row it reads no more than the
 // request id and what selects it.
 func (s *Store) LabelledWindows(ctx context.Context, m *schemas.Manifest, from, since time.Time) ([]time.Time, bool, error) {
+	if step := steps(m); step != nil {
+		found, all, err := s.LabelledWindows(ctx, step, from, since)
+		return windowsOfSteps(found, m.Monitoring.Window.Std(), m.Monitoring.Step()), all, err
+	}
 	t := s.rowsOf(m)
 	labels := fmt.Sprintf("FROM %s.feedback AS f WHERE f.model = %s AND f.stored_at >= %s AND %s",
 		t.database, quote(t.model), schemas.SecondsSQL(since.Unix()), usable(m.Target))

@@ -309,6 +309,11 @@ func (s *Store) CountQuality(ctx context.Context, m *schemas.Manifest, starts []
 	if len(starts) == 0 {
 		return nil, nil
 	}
+	if steps(m) != nil {
+		return apart(m, starts, func(m *schemas.Manifest, starts []time.Time) ([]profile.Quality, error) {
+			return s.CountQuality(ctx, m, starts)
+		})
+	}
 	t := s.rowsOf(m)
 	q := qualityCount{Store: s, t: t, target: m.Target, span: t.span(starts), starts: starts, out: make([]profile.Quality, len(starts))}
 	var err error

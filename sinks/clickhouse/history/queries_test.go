@@ -82,12 +82,20 @@ func TestQueries(t *testing.T) {
 	ask("quality of words", second(store.CountQuality(ctx, &words, []time.Time{hour(0)})))
 	ask("quality of classes", second(store.CountQuality(ctx, &classes, []time.Time{hour(0)})))
 	ask("quality of numbers", second(store.CountQuality(ctx, &price, []time.Time{hour(0)})))
+	also := *m
+	also.Monitoring = &schemas.Monitoring{Window: schemas.Duration(time.Hour), Windows: []schemas.Windows{{Length: schemas.Duration(3 * time.Hour), Every: schemas.Duration(time.Hour)}}}
+	sliding := also.Spread()[1]
+	ask("rows of windows that slide", second(store.CountRows(ctx, sliding, span, time.Time{})))
+	ask("cells of windows that slide", second(store.CountCells(ctx, sliding, ref, []time.Time{hour(0), hour(1)})))
+	ask("quality of windows that slide", second(store.CountQuality(ctx, sliding, []time.Time{hour(0), hour(1), hour(3)})))
 	ask("delay of labels", second(store.LabelDelays(ctx, m, []time.Time{hour(0), hour(3)})))
 	ask("requests of a span", second(store.Latency(ctx, m, span)))
 	ask("finished", second(store.LastFinished(ctx, m)))
 	ask("finished", second(store.FinishedWindows(ctx, m, time.Time{})))
 	ask("finished", second(store.LastRetraining(ctx, m)))
+	ask("finished", second(store.Retrainings(ctx, m)))
 	ask("finished since", second(store.FinishedWindows(ctx, m, start)))
+	ask("finished that slide", second(store.FinishedWindows(ctx, sliding, start)))
 	ask("labels noted", second(store.LabelsNoted(ctx, m)))
 	ask("label arrivals", second(store.LabelArrivals(ctx, m, time.Time{})))
 	ask("label arrivals since", second(store.LabelArrivals(ctx, m, hour(9))))
@@ -110,7 +118,8 @@ func TestQueries(t *testing.T) {
 	put("labelled", store.LabelledSQL(m, hourly))
 	put("labelled, without a target", store.LabelledSQL(&plain, hourly))
 	put("training without a target", store.TrainingSQL(&plain, hourly))
-	ask("due reports", second(store.DueReports(ctx, m, 64)))
+	ask("due reports", second(store.DueReports(ctx, m, time.Time{}, 64)))
+	ask("due reports of a schedule", second(store.DueReports(ctx, m, hour(9), 64)))
 	ask("results", second(store.Results(ctx, m, hour(0), hour(3))))
 	ask("verdicts", second(store.WindowSummaries(ctx, m, 1001)))
 

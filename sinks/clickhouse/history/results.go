@@ -17,7 +17,7 @@ func (s *Store) LastFinished(ctx context.Context, m *schemas.Manifest) (map[sche
 		Last time.Time `ch:"last"`
 	}
 	if err := s.conn.Select(ctx, &rows, fmt.Sprintf(
-		"SELECT job, max(window_start) AS last FROM %s.windows WHERE %s GROUP BY job", s.database, of(m))); err != nil {
+		"SELECT job, max(window_start) AS last FROM %s.windows WHERE %s GROUP BY job", s.database, ofWindows(m))); err != nil {
 		return nil, fmt.Errorf("read the finished windows: %w", err)
 	}
 	last := map[schemas.Job]time.Time{}
@@ -33,9 +33,9 @@ func columns[T any]() string { return strings.Join(schemas.RowColumns(reflect.Ty
 // since selects the results of a version in the windows from a start on; zero selects all.
 func since(m *schemas.Manifest, from time.Time) string {
 	if from.IsZero() {
-		return of(m)
+		return ofWindows(m)
 	}
-	return of(m) + " AND window_start >= " + instant(from)
+	return ofWindows(m) + " AND window_start >= " + instant(from)
 }
 
 // FinishedWindows reads the finished windows of a version from a start on, by revision; the
@@ -49,8 +49,8 @@ func (s *Store) FinishedWindows(ctx context.Context, m *schemas.Manifest, from t
 	return rows, nil
 }
 
-// LastRetraining reads the latest window of a version that asked for retraining; nil where
-// none has.
+// LastRetraining reads the latest window of a version, of any kind, that asked for retraining; nil
+// where none has.
 func (s *Store) LastRetraining(ctx context.Context, m *schemas.Manifest) (*schemas.FinishedWindow, error) {
 	var rows []schemas.FinishedWindow
 	if err := s.conn.Select(ctx, &rows, fmt.Sprintf("SELECT %s FROM %s.windows FINAL WHERE %s AND retraining ORDER BY window_end DESC, done_at LIMIT 1",
@@ -61,6 +61,16 @@ func (s *Store) LastRetraining(ctx context.Context, m *schemas.Manifest) (*schem
 		return nil, nil //nolint:nilnil // nobody has asked
 	}
 	return &rows[0], nil
+}
+
+// Retrainings reads the windows of a version, of any kind, that have asked for retraining, by revision.
+func (s *Store) Retrainings(ctx context.Context, m *schemas.Manifest) ([]schemas.FinishedWindow, error) {
+	var rows []schemas.FinishedWindow
+	if err := s.conn.Select(ctx, &rows, fmt.Sprintf("SELECT %s FROM %s.windows FINAL WHERE %s AND retraining ORDER BY revision",
+		columns[schemas.FinishedWindow](), s.database, of(m))); err != nil {
+		return nil, fmt.Errorf("read which windows asked for retraining: %w", err)
+	}
+	return rows, nil
 }
 
 // WriteResults writes the results of windows: one insert each of scores and of figures,
@@ -107,13 +117,18 @@ func (s *Store) WriteReference(ctx context.Context, r schemas.LearnedReference) 
 }
 
 // DueReports reads which windows of a version were finished, or revised, since their report
-// was written: at most so many, the newest first.
-func (s *Store) DueReports(ctx context.Context, m *schemas.Manifest, most int) ([]schemas.DueReport, error) {
+// was written: at most so many, the newest first. Unless before is zero, what was finished from then on
+// is not due yet.
+func (s *Store) DueReports(ctx context.Context, m *schemas.Manifest, before time.Time, most int) ([]schemas.DueReport, error) {
 	var due []schemas.DueReport
-	if err := s.conn.Select(ctx, &due, fmt.Sprintf(`SELECT window_start, maxIf(done_at, job != '%[2]s') AS done
+	until := ""
+	if !before.IsZero() {
+		until = " AND done_at < " + instant(before)
+	}
+	if err := s.conn.Select(ctx, &due, fmt.Sprintf(`SELECT window_start, maxIf(done_at, job != '%[2]s'%[5]s) AS done
 FROM %[1]s.windows WHERE %[3]s GROUP BY window_start
 HAVING done > maxIf(done_at, job = '%[2]s') ORDER BY window_start DESC LIMIT %[4]d`,
-		s.database, schemas.JobReport, of(m), most)); err != nil {
+		s.database, schemas.JobReport, ofWindows(m), most, until)); err != nil {
 		return nil, fmt.Errorf("read the windows without a report: %w", err)
 	}
 	return due, nil
@@ -123,7 +138,7 @@ HAVING done > maxIf(done_at, job = '%[2]s') ORDER BY window_start DESC LIMIT %[4
 // first to last, both starts.
 func (s *Store) Results(ctx context.Context, m *schemas.Manifest, first, last time.Time) (schemas.Results, error) {
 	var out schemas.Results
-	where := fmt.Sprintf("%s AND window_start BETWEEN %s AND %s", of(m), instant(first), instant(last))
+	where := fmt.Sprintf("%s AND window_start BETWEEN %s AND %s", ofWindows(m), instant(first), instant(last))
 	latest := func(columns, table, by string) string {
 		return fmt.Sprintf("SELECT %s FROM %s.%s FINAL WHERE %s ORDER BY window_start, %s, revision DESC LIMIT 1 BY window_start, %s", columns, s.database, table, where, by, by)
 	}
@@ -147,7 +162,7 @@ func (s *Store) WindowSummaries(ctx context.Context, m *schemas.Manifest, most i
   toString(argMaxIf(verdict, (revision, done_at), job = '%[1]s')) AS drift, toString(argMaxIf(verdict, (revision, done_at), job = '%[2]s')) AS accuracy,
   max(job = '%[3]s') = 1 AS reported, max(rows) AS n, max(labels) AS l
 FROM %[4]s.windows WHERE %[5]s GROUP BY window_start ORDER BY window_start DESC LIMIT %[6]d`,
-		schemas.JobDrift, schemas.JobAccuracy, schemas.JobReport, s.database, of(m), most)); err != nil {
+		schemas.JobDrift, schemas.JobAccuracy, schemas.JobReport, s.database, ofWindows(m), most)); err != nil {
 		return nil, fmt.Errorf("read the windows of the report index: %w", err)
 	}
 	return rows, nil

@@ -45,7 +45,12 @@ func instant(t time.Time) string {
 	return schemas.MicrosSQL(t.UnixMicro())
 }
 
-// of selects the results of a version.
+// of selects what is kept of a version.
 func of(m *schemas.Manifest) string {
 	return fmt.Sprintf("model = %s AND version = %s", quote(m.Name), quote(m.Version))
+}
+
+// ofWindows selects what was found in the windows that the manifest is about (schemas.Spread).
+func ofWindows(m *schemas.Manifest) string {
+	return of(m) + " AND window_kind = " + quote(m.WindowKind())
 }

@@ -174,6 +174,76 @@ FROM (
   GROUP BY w
 );
 
+-- rows of windows that slide
+SELECT toInt64(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS w, count() AS n FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981003600000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') GROUP BY w ORDER BY w;
+
+-- cells of windows that slide
+SELECT toUInt32(intDiv(toUnixTimestamp64Micro(bucket) - (980985600000000), 3600000000)) AS w, column AS c, sum(profiles.rows) AS n, sum(profiles.missing) + sum(profiles.nan) AS m, sum(profiles.other) AS o, sumForEachMerge(profiles.cells) AS b FROM millrace.profiles WHERE model = 'shop' AND version = '1.0' AND plan = '4a0e0c33c139fbe422afd507a386f2b7' AND segment = '' AND value = '' AND column != '' AND bucket >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND bucket < fromUnixTimestamp64Micro(981000000000000, 'UTC') GROUP BY w, c;
+
+-- cells of windows that slide
+SELECT `0w` AS w, `0t`.1 AS c, `0t`.2 AS b, count() AS n FROM (SELECT toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, arrayJoin([(toUInt16(0), toUInt16(if(isNull(`amount`) OR isNaN(`amount`), 65535, transform(roundDown(assumeNotNull(toFloat64(`amount`)), [-inf,-1e+30,1e-01,3.333333333333333e-01,1e+30] AS `0edges_amount`), `0edges_amount`, range(0, 5), 65534)))),(toUInt16(1), toUInt16(if(isNull(`country`), 65535, transform(assumeNotNull(toString(`country`)), ['it\'s','back\\slash','größe','new
+line',''], range(1, 6), 0)))),(toUInt16(2), toUInt16(if(isNull(`note`), 65535, 0)))]) AS `0t` FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY w, c, b;
+
+-- quality of windows that slide
+SELECT w, tp, fp, fn, tn, twice_u, outside,
+  arrayReduce('sumKahan', arrayMap(r -> r.2 * ((tp + fn - r.4 + r.2) / (tp + fn - r.4 + r.2 + fp + tn - r.5 + r.3)), counts)) AS precisions,
+  arraySum(arrayMap(r -> r.5, rows)) AS n, arrayReduce('sumKahan', arrayMap(r -> r.1, rows)) AS log_loss, arrayReduce('sumKahan', arrayMap(r -> r.2, rows)) AS brier,
+  arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.3 * r.5, 0.), rows)), range(10)) AS predicted_sums, arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.4, 0.), rows)), range(10)) AS observed_sums
+FROM (
+  SELECT *, arrayMap(r -> (r.2 * -log(least(greatest(r.1, 2.220446049250313e-16), 0.9999999999999998)) + r.3 * -log(least(greatest(1 - r.1, 2.220446049250313e-16), 0.9999999999999998)), r.2 * pow(1 - r.1, 2) + r.3 * pow(r.1, 2), r.1, toFloat64(r.2), r.2 + r.3, arrayCount(e -> e < r.1, [0.1, 0.2, 0.30000000000000004, 0.4, 0.5, 0.6000000000000001, 0.7000000000000001, 0.8, 0.9])), counts) AS rows
+  FROM (
+    SELECT w, sumIf(p, score >= 5e-01) AS tp, sumIf(n, score >= 5e-01) AS fp, sumIf(p, score < 5e-01) AS fn, sumIf(n, score < 5e-01) AS tn,
+      sum(p * toUInt64(2 * negatives - n)) AS twice_u, countIf(score < 0 OR score > 1) AS outside,
+      arraySort(groupArray((score, p, n, positives, negatives))) AS counts
+    FROM (
+      SELECT w, score, p, n, sum(p) OVER below AS positives, sum(n) OVER below AS negatives
+      FROM (
+        SELECT w, assumeNotNull(score) AS score, countIf(label > 1.5e+01) AS p, countIf(NOT label > 1.5e+01) AS n
+        FROM (
+SELECT o.`0w` AS w, o.`0s` AS score, l.label AS label
+FROM (
+  SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 10800000000)) AS `0w`, argMin(toFloat64(`score`), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`
+  FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981007200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`)) GROUP BY request_id, `0w`
+) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981007200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`))) GROUP BY f.request_id) AS l ON l.request_id = o.request_id
+        )
+        GROUP BY w, score
+      )
+      WINDOW below AS (PARTITION BY w ORDER BY score ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+    )
+    GROUP BY w
+  )
+);
+
+-- quality of windows that slide
+SELECT w, tp, fp, fn, tn, twice_u, outside,
+  arrayReduce('sumKahan', arrayMap(r -> r.2 * ((tp + fn - r.4 + r.2) / (tp + fn - r.4 + r.2 + fp + tn - r.5 + r.3)), counts)) AS precisions,
+  arraySum(arrayMap(r -> r.5, rows)) AS n, arrayReduce('sumKahan', arrayMap(r -> r.1, rows)) AS log_loss, arrayReduce('sumKahan', arrayMap(r -> r.2, rows)) AS brier,
+  arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.3 * r.5, 0.), rows)), range(10)) AS predicted_sums, arrayMap(b -> arrayReduce('sumKahan', arrayMap(r -> if(r.6 = b, r.4, 0.), rows)), range(10)) AS observed_sums
+FROM (
+  SELECT *, arrayMap(r -> (r.2 * -log(least(greatest(r.1, 2.220446049250313e-16), 0.9999999999999998)) + r.3 * -log(least(greatest(1 - r.1, 2.220446049250313e-16), 0.9999999999999998)), r.2 * pow(1 - r.1, 2) + r.3 * pow(r.1, 2), r.1, toFloat64(r.2), r.2 + r.3, arrayCount(e -> e < r.1, [0.1, 0.2, 0.30000000000000004, 0.4, 0.5, 0.6000000000000001, 0.7000000000000001, 0.8, 0.9])), counts) AS rows
+  FROM (
+    SELECT w, sumIf(p, score >= 5e-01) AS tp, sumIf(n, score >= 5e-01) AS fp, sumIf(p, score < 5e-01) AS fn, sumIf(n, score < 5e-01) AS tn,
+      sum(p * toUInt64(2 * negatives - n)) AS twice_u, countIf(score < 0 OR score > 1) AS outside,
+      arraySort(groupArray((score, p, n, positives, negatives))) AS counts
+    FROM (
+      SELECT w, score, p, n, sum(p) OVER below AS positives, sum(n) OVER below AS negatives
+      FROM (
+        SELECT w, assumeNotNull(score) AS score, countIf(label > 1.5e+01) AS p, countIf(NOT label > 1.5e+01) AS n
+        FROM (
+SELECT o.`0w` AS w, o.`0s` AS score, l.label AS label
+FROM (
+  SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980989200000000), 10800000000)) AS `0w`, argMin(toFloat64(`score`), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`
+  FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980989200000000, 'UTC') AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`)) GROUP BY request_id, `0w`
+) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980989200000000, 'UTC') AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`))) GROUP BY f.request_id) AS l ON l.request_id = o.request_id
+        )
+        GROUP BY w, score
+      )
+      WINDOW below AS (PARTITION BY w ORDER BY score ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+    )
+    GROUP BY w
+  )
+);
+
 -- delay of labels
 SELECT o.`0w` AS w, count() AS n, quantilesExact(0.5, 0.9, 0.99, 1)(toUnixTimestamp64Micro(l.known) - o.`0e`) AS delays
 FROM (
@@ -188,19 +258,25 @@ FROM (
 SELECT sum(minute_states.requests) AS n FROM millrace.minute_states WHERE model = 'shop' AND version = '1.0' AND minute >= toDateTime(980985600, 'UTC') AND minute < toDateTime(980996400, 'UTC');
 
 -- finished
-SELECT job, max(window_start) AS last FROM millrace.windows WHERE model = 'shop' AND version = '1.0' GROUP BY job;
+SELECT job, max(window_start) AS last FROM millrace.windows WHERE model = 'shop' AND version = '1.0' AND window_kind = '' GROUP BY job;
 
 -- finished
-SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' ORDER BY revision;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining`, `window_kind` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' ORDER BY revision;
 
 -- finished
-SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND retraining ORDER BY window_end DESC, done_at LIMIT 1;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining`, `window_kind` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND retraining ORDER BY window_end DESC, done_at LIMIT 1;
+
+-- finished
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining`, `window_kind` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND retraining ORDER BY revision;
 
 -- finished since
-SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY revision;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining`, `window_kind` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY revision;
+
+-- finished that slide
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining`, `window_kind` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '3h-every-1h' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY revision;
 
 -- labels noted
-SELECT looked_at AS at FROM millrace.label_looks FINAL WHERE model = 'shop' AND version = '1.0';
+SELECT looked_at AS at FROM millrace.label_looks FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '';
 
 -- label arrivals
 SELECT max(stored_at) AS at, sum(cityHash64(feedback_topic_id, feedback_partition, feedback_offset)) AS state FROM millrace.feedback WHERE model = 'shop' HAVING count() > 0;
@@ -255,21 +331,26 @@ SELECT o.request_id AS request_id, o.event_time AS event_time, o.`amount` AS `am
 
 -- due reports
 SELECT window_start, maxIf(done_at, job != 'report') AS done
-FROM millrace.windows WHERE model = 'shop' AND version = '1.0' GROUP BY window_start
+FROM millrace.windows WHERE model = 'shop' AND version = '1.0' AND window_kind = '' GROUP BY window_start
+HAVING done > maxIf(done_at, job = 'report') ORDER BY window_start DESC LIMIT 64;
+
+-- due reports of a schedule
+SELECT window_start, maxIf(done_at, job != 'report' AND done_at < fromUnixTimestamp64Micro(981018000000000, 'UTC')) AS done
+FROM millrace.windows WHERE model = 'shop' AND version = '1.0' AND window_kind = '' GROUP BY window_start
 HAVING done > maxIf(done_at, job = 'report') ORDER BY window_start DESC LIMIT 64;
 
 -- results
-SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, job, revision DESC LIMIT 1 BY window_start, job;
+SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `verdict`, `done_at`, `label_state`, `retraining`, `window_kind` FROM millrace.windows FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, job, revision DESC LIMIT 1 BY window_start, job;
 
 -- results
-SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `column`, `stattest`, `score`, `p_value`, `expected`, `effect`, `p_corrected`, `smallest_effect`, `threshold`, `drifted`, `verdict`, `reason`, `severity`, `retrain`, `rows`, `missing`, `computed_at` FROM millrace.drift_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, column, stattest, revision DESC LIMIT 1 BY window_start, column, stattest;
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `column`, `stattest`, `score`, `p_value`, `expected`, `effect`, `p_corrected`, `smallest_effect`, `threshold`, `drifted`, `verdict`, `reason`, `severity`, `retrain`, `rows`, `missing`, `computed_at`, `window_kind` FROM millrace.drift_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, column, stattest, revision DESC LIMIT 1 BY window_start, column, stattest;
 
 -- results
-SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `metric`, `value`, `low`, `high`, `no_interval`, `threshold`, `breached`, `severity`, `retrain`, `rows`, `labels`, `computed_at` FROM millrace.accuracy_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, metric, revision DESC LIMIT 1 BY window_start, metric;
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `metric`, `value`, `low`, `high`, `no_interval`, `threshold`, `breached`, `severity`, `retrain`, `rows`, `labels`, `computed_at`, `window_kind` FROM millrace.accuracy_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, metric, revision DESC LIMIT 1 BY window_start, metric;
 
 -- verdicts
 SELECT window_start,
   toString(argMaxIf(verdict, (revision, done_at), job = 'drift')) AS drift, toString(argMaxIf(verdict, (revision, done_at), job = 'accuracy')) AS accuracy,
   max(job = 'report') = 1 AS reported, max(rows) AS n, max(labels) AS l
-FROM millrace.windows WHERE model = 'shop' AND version = '1.0' GROUP BY window_start ORDER BY window_start DESC LIMIT 1001;
+FROM millrace.windows WHERE model = 'shop' AND version = '1.0' AND window_kind = '' GROUP BY window_start ORDER BY window_start DESC LIMIT 1001;
 
