@@ -29,9 +29,9 @@ type ColumnReason struct {
 	// Share is the column's part of the drift of all features: of their psi, without what chance
 	// makes of it, 0 to 1.
 	Share float64 `json:"share"`
-	Score float64 `json:"psi"`    // without what chance makes of it
-	What  string  `json:"what"`   // the change in words: is missing, mean about +0.8 standard deviations
-	Cause bool    `json:"cause"`  // it is a fault of the data: missing, unlisted categories, a value that never changes, out of range
+	Score float64 `json:"psi"`     // without what chance makes of it
+	What  string  `json:"what"`    // the change in words: is missing, mean about +0.8 standard deviations
+	Cause bool    `json:"cause"`   // it is a fault of the data: missing, unlisted categories, a value that never changes, out of range
 	Drift bool    `json:"drifted"` // a check of the column breached
 	// Since is the start of the bucket from which on the column was changed; nil where that is not
 	// known, and then Undated says why. Until is where it was over before the window was.
