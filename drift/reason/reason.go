@@ -19,7 +19,10 @@ const (
 	namedColumns = 3    // in the sentence
 	namedShare   = 0.1  // of the drift, below which a column is not in the sentence
 	leastShare   = 0.02 // below which a column without a breach is left out
-	concentrated = 0.8  // of the drift in one value of a segment that has at most half of the rows
+	// movedPrediction is the psi from which on an output without a breach is said to have moved: the usual
+	// convention calls less insignificant (Siddiqi, Credit Risk Scorecards, 2006).
+	movedPrediction = 0.1
+	concentrated    = 0.8 // of the drift in one value of a segment that has at most half of the rows
 )
 
 // Input is what a reason is made of. It is not changed.
@@ -124,7 +127,9 @@ func (in *Input) columns() []changedColumn {
 	for i := range in.Columns {
 		c := &in.Columns[i]
 		r := changedColumn{ColumnReason: schemas.ColumnReason{Column: c.Name, Score: scores[i]}, column: c}
-		if total > 0 && !c.Output {
+		if c.Output {
+			r.Share = 1 // of itself, until it is told from features
+		} else if total > 0 {
 			r.Share = scores[i] / total
 		}
 		var fault *schemas.DriftResult
@@ -136,7 +141,7 @@ func (in *Input) columns() []changedColumn {
 				}
 			}
 		}
-		minor := r.Share < leastShare || c.Output
+		minor := r.Share < leastShare || c.Output && scores[i] < movedPrediction
 		if !r.Drift && minor && (scores[i] == 0 || describeQuietly(c)) {
 			continue
 		}

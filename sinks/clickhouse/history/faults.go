@@ -42,7 +42,7 @@ func (t versionRows) faultsQuery(features []*schemas.Feature, duplicates bool, s
 	}
 	repeated := "toUInt64(0)"
 	if duplicates {
-		repeated = "count() - uniqExact(request_id)"
+		repeated = "toUInt64(count() - uniqExact(request_id))"
 	}
 	counted := "emptyArrayUInt64()"
 	if len(conditions) > 0 {
