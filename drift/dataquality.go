@@ -1,6 +1,7 @@
 package drift
 
 import (
+	"context"
 	"fmt"
 	"math"
 
@@ -179,6 +180,29 @@ func (f *fault) judge(row *schemas.DriftResult, check *schemas.Check, corrected 
 	default:
 		row.Verdict = string(schemas.ScoreOK)
 	}
+}
+
+// faultRows bounds the rows of one query for faults: their request ids are held in memory. A single
+// window may have more.
+const faultRows = 20_000_000
+
+// faults counts the faults of windows.
+func (p *pass) faults(ctx context.Context, windows []window) ([]profile.Faults, error) {
+	var out []profile.Faults
+	for len(windows) > 0 {
+		n, rows := 0, uint64(0)
+		for ; n < len(windows); n++ {
+			if rows += windows[n].Rows; n > 0 && rows > faultRows {
+				break
+			}
+		}
+		part, err := p.store.CountFaults(ctx, p.Manifest, startsOf(windows[:n]))
+		if err != nil {
+			return nil, err
+		}
+		out, windows = append(out, part...), windows[n:]
+	}
+	return out, nil
 }
 
 // tooFewRows judges a window with fewer rows than min_rows: only how many there are.

@@ -206,7 +206,7 @@ func (p *pass) judgeDrift(ctx context.Context, windows []window) ([]Judged, erro
 	if err != nil {
 		return nil, err
 	}
-	faults, err := p.store.CountFaults(ctx, p.Manifest, startsOf(windows[learning:]))
+	faults, err := p.faults(ctx, windows[learning:])
 	if err != nil {
 		return nil, err
 	}

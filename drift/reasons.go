@@ -15,6 +15,7 @@ import (
 const (
 	reasonTime    = 30 * time.Second // that an event waits for its reason at most
 	reasonRows    = 5_000_000        // that are counted for it, where they are not profiled
+	reasonScan    = 100_000_000      // in windows before, whose time alone is read to count them
 	reasonWindows = 12               // before the window, in which the beginning of a change is looked for
 	reasonPast    = 90               // windows before it, whose quality is compared
 	noReasonBytes = 300
@@ -52,14 +53,14 @@ func Explain(ctx context.Context, store Reasons, v Version, start time.Time, sco
 	}
 	m, length := v.Manifest, v.Manifest.Monitoring.Window.Std()
 	span := profile.Span{Start: start, End: start.Add(length)}
-	looked := profile.Span{Start: start.Add(-time.Duration(lookedWindows(v)) * length), End: span.End}
-	buckets, err := store.CountBuckets(ctx, m, v.Reference, looked, reasonRows)
-	if err != nil {
-		return nil, fmt.Errorf("count the buckets before the breach: %w", err)
-	}
 	found, err := store.Results(ctx, m, start.Add(-reasonPast*length), start)
 	if err != nil {
 		return nil, fmt.Errorf("read what was found before the breach: %w", err)
+	}
+	looked := profile.Span{Start: start.Add(-time.Duration(lookedWindows(v, start, found.Windows)) * length), End: span.End}
+	buckets, err := store.CountBuckets(ctx, m, v.Reference, looked, reasonRows)
+	if err != nil {
+		return nil, fmt.Errorf("count the buckets before the breach: %w", err)
 	}
 	in := reason.Input{
 		Start: span.Start, End: span.End, Checks: scores,
@@ -90,8 +91,8 @@ func Explain(ctx context.Context, store Reasons, v Version, start time.Time, sco
 }
 
 // lookedWindows is how many windows before a breach are looked at: as many as one query may answer
-// the cells of.
-func lookedWindows(v Version) int {
+// the cells of, and as have at most reasonScan rows.
+func lookedWindows(v Version, start time.Time, finished []schemas.FinishedWindow) int {
 	cells := 0
 	for i := range v.Reference.Columns {
 		cells += len(v.Reference.Columns[i].Counts) + 2
@@ -101,6 +102,21 @@ func lookedWindows(v Version) int {
 	windows := max(0, min(reasonWindows, chunkCells/perWindow-1))
 	if length > chunkSpan/reasonWindows {
 		windows = min(windows, 1)
+	}
+	rows, most := map[int64]uint64{}, uint64(0)
+	for _, w := range finished {
+		rows[w.WindowStart.UnixMicro()] = w.Rows
+		most = max(most, w.Rows)
+	}
+	sum := uint64(0)
+	for i := range windows {
+		n, known := rows[start.Add(-time.Duration(i+1)*length).UnixMicro()]
+		if !known {
+			n = most
+		}
+		if sum += n; sum > reasonScan {
+			return i
+		}
 	}
 	return windows
 }

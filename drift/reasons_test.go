@@ -1,6 +1,7 @@
 package drift_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"math"
@@ -8,11 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/drift"
 	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/sinks/clickhouse/history"
 	"github.com/millrace/millrace/sinks/clickhouse/history/historytest"
 )
 
@@ -40,9 +43,11 @@ func TestReasonInEvents(t *testing.T) {
 	w.Hour(6, 600, 2) // and then items shift, of which the event asks for retraining
 	w.Hour(7, 100, 0)
 	pub := &topic{}
-	m := w.monitor(w, pub)
-	w.tick(m, historytest.WallClock)
+	store := &explained{Store: history.New(w, w.Database())}
+	m := drift.NewMonitor(w.config(), store, pub, zerolog.Nop())
+	require.Len(t, w.tick(m, historytest.WallClock).Judged, 7)
 	require.Equal(t, []string{"05:00 drift r0", "06:00 retraining r0"}, pub.kinds())
+	require.Equal(t, 2, store.asked, "nothing is asked of windows that breach nothing")
 
 	e := pub.events[0].Data
 	require.Empty(t, e.NoReason)
@@ -80,6 +85,17 @@ func TestReasonInEvents(t *testing.T) {
 	require.NoError(t, err)
 	ids := []string{pub.events[0].ID, schemas.EventID(withoutReason(e))}
 	require.Equal(t, ids[0], ids[1], "the id is not of the reason")
+}
+
+// explained counts how often a reason is looked for.
+type explained struct {
+	*history.Store
+	asked int
+}
+
+func (s *explained) CountBuckets(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, span profile.Span, most uint64) ([]profile.WindowCounts, error) {
+	s.asked++
+	return s.Store.CountBuckets(ctx, m, ref, span, most)
 }
 
 func withoutReason(e schemas.EventData) schemas.EventData {

@@ -10,6 +10,8 @@ const (
 	// level is the error rate of a change point, over all places where it could be: low, because
 	// blocks that depend on each other vary by more than is estimated of them.
 	level = 0.002
+	// leastBlocks is how many blocks a range has at least by which its dispersion is known.
+	leastBlocks = 12
 	// mostChanges bounds the change points of a column.
 	mostChanges = 8
 )
@@ -108,7 +110,7 @@ func (p prefix) split(from, to int) (at int, significant bool) {
 		return 0, false
 	}
 	free := float64(cells - 1)
-	block := max(1, min(at-from, to-at, (to-from)/4))
+	block := max(1, min(at-from, to-at, (to-from)/leastBlocks))
 	left, blocksLeft := p.dispersion(from, at, block)
 	right, blocksRight := p.dispersion(at, to, block)
 	within := free * float64(blocksLeft+blocksRight)

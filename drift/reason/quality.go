@@ -124,7 +124,7 @@ func correlation(x, y []float64) (float64, bool) {
 		dx, dy := x[i]-mx, y[i]-my
 		xx, yy, xy = xx+dx*dx, yy+dy*dy, xy+dx*dy
 	}
-	if xx <= 0 || yy <= 0 {
+	if xx < 1e-6 || yy < 1e-6 { // ranks are whole or half: all are the same, but for rounding
 		return 0, false
 	}
 	return max(-1, min(1, xy/math.Sqrt(xx*yy))), true

@@ -100,7 +100,7 @@ func Of(in Input) (schemas.Reason, schemas.RowSelection) {
 	out.Moved.Estimated = moved(in.Quality.Metric, in.Quality.Estimated, estimated)
 	in.correlate(out.Columns)
 	out.Matters, out.Why = matters(&out)
-	out.Sentence = sentence(&out)
+	out.Sentence = sentence(&out, in.where(out.Segments))
 	return out, selected
 }
 
@@ -244,7 +244,7 @@ func (in *Input) correlate(columns []schemas.ColumnReason) {
 func quoted(name string) string { return "`" + name + "`" }
 
 // sentence says it in one sentence, and whether it matters in another.
-func sentence(r *schemas.Reason) string {
+func sentence(r *schemas.Reason, where string) string {
 	var parts []string
 	for _, rows := range r.Rows {
 		parts = append(parts, rows.What)
@@ -269,10 +269,7 @@ func sentence(r *schemas.Reason) string {
 	if len(parts) == 0 {
 		parts = []string{"no column differs from the reference by more than chance"}
 	}
-	text := strings.Join(parts, "; ")
-	if s := r.Segments; len(s) > 1 && s[0].Share >= concentrated && float64(s[0].Rows) <= 0.5*float64(segmentRows(s)) {
-		text += fmt.Sprintf(", nearly all of it where %s is %q", quoted(s[0].Segment), s[0].Value)
-	}
+	text := strings.Join(parts, "; ") + where
 	if text[0] != '`' {
 		text = strings.ToUpper(text[:1]) + text[1:]
 	}
@@ -289,15 +286,21 @@ func sentence(r *schemas.Reason) string {
 	return text + "."
 }
 
-// segmentRows are the rows of the values shown of the first segment.
-func segmentRows(s []schemas.SegmentReason) uint64 {
-	n := uint64(0)
-	for _, v := range s {
+// where names the value of a segment that has nearly all of the change, and not most of the rows.
+func (in *Input) where(s []schemas.SegmentReason) string {
+	if len(s) == 0 || s[0].Share < concentrated {
+		return ""
+	}
+	rows := uint64(0)
+	for _, v := range in.Segments {
 		if v.Segment == s[0].Segment {
-			n += v.Rows
+			rows += v.Rows
 		}
 	}
-	return n
+	if float64(s[0].Rows) > 0.5*float64(rows) {
+		return ""
+	}
+	return fmt.Sprintf(", nearly all of it where %s is %q", quoted(s[0].Segment), s[0].Value)
 }
 
 // phrase says what became of a column, and since when.

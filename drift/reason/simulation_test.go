@@ -40,7 +40,7 @@ var (
 )
 
 func newStream(seed uint64, noise, season float64) *stream {
-	s := &stream{Rand: rand.New(rand.NewPCG(seed, 14)), numbers: 6, categories: 3, noise: noise, season: season} //nolint:gosec // a simulation
+	s := &stream{Rand: rand.New(rand.NewPCG(seed, 14)), numbers: 6, categories: 3, noise: noise, season: season}
 	s.level = make([]float64, s.numbers+s.categories)
 	return s
 }
@@ -278,8 +278,8 @@ func TestMattersAsOftenAsStated(t *testing.T) {
 	const seed = 9
 	runs := 2000
 	t.Logf("seed %d, %d runs", seed, runs)
-	random := rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // a simulation
-	for _, keep := range []float64{0, 0.8} {    // the autocorrelation of windows
+	random := rand.New(rand.NewPCG(seed, seed))
+	for _, keep := range []float64{0, 0.8} { // the autocorrelation of windows
 		var worse, goes, found int
 		for range runs {
 			in := reason.Input{Quality: reason.Quality{Metric: schemas.StattestAUC}}

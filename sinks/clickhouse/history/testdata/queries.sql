@@ -36,7 +36,7 @@ SELECT `0w` AS w, `0t`.1 AS c, `0t`.2 AS b, count() AS n FROM (SELECT toUInt32(i
 line',''], range(1, 6), 0)))),(toUInt16(2), toUInt16(if(isNull(`note`), 65535, 0)))]) AS `0t` FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3)) GROUP BY w, c, b;
 
 -- faults
-SELECT toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, count() AS `0n`, toUInt64(count() - uniqExact(request_id)) AS `0d`, [countIf(ifNull(toFloat64(`amount`) < 1.0000000149011612e-01, 0))] AS `0r` FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3) GROUP BY `0w`;
+SELECT toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, count() AS `0n`, toUInt64(count() - uniqExact(sipHash64(request_id))) AS `0d`, [countIf(ifNull(toFloat64(`amount`) < 1.0000000149011612e-01, 0))] AS `0r` FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3) GROUP BY `0w`;
 
 -- quality
 SELECT w, tp, fp, fn, tn, twice_u, outside,
