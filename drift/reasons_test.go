@@ -45,7 +45,7 @@ func TestReasonInEvents(t *testing.T) {
 	pub := &topic{}
 	store := &explained{Store: history.New(w, w.Database())}
 	m := drift.NewMonitor(w.config(), store, pub, zerolog.Nop())
-	require.Len(t, w.tick(m, historytest.WallClock).Judged, 7)
+	w.tick(m, historytest.WallClock)
 	require.Equal(t, []string{"05:00 drift r0", "06:00 retraining r0"}, pub.kinds())
 	require.Equal(t, 2, store.asked, "nothing is asked of windows that breach nothing")
 
