@@ -129,9 +129,12 @@ func TestQualityDecides(t *testing.T) {
 		now     float64
 		want    schemas.Matters
 	}{
-		{schemas.StattestAUC, 19, 0.6, schemas.MattersYes}, {schemas.StattestAUC, 18, 0.6, schemas.MattersUnknown},
-		{schemas.StattestAUC, 30, 0.95, schemas.MattersNo}, {schemas.StattestRMSE, 30, 99, schemas.MattersYes},
-		{schemas.StattestRMSE, 30, 0.1, schemas.MattersNo}, {schemas.StattestBias, 30, -5, schemas.MattersYes},
+		{schemas.StattestAUC, 19, 0.6, schemas.MattersYes},
+		{schemas.StattestAUC, 18, 0.6, schemas.MattersUnknown},
+		{schemas.StattestAUC, 30, 0.95, schemas.MattersNo},
+		{schemas.StattestRMSE, 30, 99, schemas.MattersYes},
+		{schemas.StattestRMSE, 30, 0.1, schemas.MattersNo},
+		{schemas.StattestBias, 30, -5, schemas.MattersYes},
 		{schemas.StattestAUC, 30, math.NaN(), schemas.MattersUnknown},
 	} {
 		in := reason.Input{Quality: reason.Quality{Metric: tc.metric, Estimated: &tc.now}}
