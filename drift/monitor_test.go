@@ -427,7 +427,7 @@ func TestMonitorKilledAnywhere(t *testing.T) {
 			require.Equal(t, events, ids(p), "killed at call %d, after %v", failAt, after)
 		}
 	}
-	for failAt := 0; failAt < undisturbed.calls; failAt += 3 {
+	for failAt := 0; failAt < undisturbed.calls; failAt += 7 {
 		// The same monitor, its ClickHouse back, goes on by itself.
 		reset()
 		p := &topic{}
