@@ -203,7 +203,7 @@ golden-venv:
 	@$(GOLDEN_PYTHON) -m pip install --quiet --disable-pip-version-check -r $(GOLDEN)/requirements.txt
 
 .PHONY: golden
-golden: golden-venv ## make the golden values of drift again from SciPy, scikit-learn, River, Evidently and NannyML (by pip)
+golden: golden-venv ## make the golden values of drift again from SciPy, scikit-learn, River, ruptures, Evidently and NannyML (by pip)
 	for script in $(GOLDEN)/make_*.py; do PYTHONHASHSEED=0 $(GOLDEN_PYTHON) $$script || exit 1; done
 
 .PHONY: picture

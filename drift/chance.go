@@ -78,7 +78,8 @@ func floats(counts []int64) []float64 {
 type weighed struct {
 	row   int // of its result
 	check *schemas.Check
-	null  *stattest.Null
+	null  *stattest.Null // nil of the quality of data
+	fault *fault         // nil of a score
 	p     float64
 }
 
@@ -106,6 +107,10 @@ func judgeChecks(rows []schemas.DriftResult, checks []weighed, rate float64) err
 	}
 	for i, w := range checks {
 		row := &rows[w.row]
+		if w.fault != nil {
+			w.fault.judge(row, w.check, &corrected[i], rate, rate/float64(len(checks)))
+			continue
+		}
 		applyCheck(row, w.check)
 		row.PCorrected = &corrected[i]
 		smallest := w.null.Power().SmallestEffect(rate/float64(len(checks)), 0)

@@ -55,25 +55,35 @@ func tests(m *schemas.Manifest, c *schemas.ReferenceColumn) []schemas.Stattest {
 	return out
 }
 
-// driftResults judges one window.
-func (p *pass) driftResults(w window, counts []profile.Counts) ([]schemas.DriftResult, error) {
-	rows, err := JudgeDrift(p.Version, schemas.DriftResult{
+// base is what all results of a window have in common.
+func (p *pass) base(w window) schemas.DriftResult {
+	return schemas.DriftResult{
 		Model: p.Manifest.Name, Version: p.Manifest.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()),
 		Revision: w.revision, Rows: w.Rows, ComputedAt: p.now, WindowKind: p.Manifest.WindowKind(),
-	}, counts)
+	}
+}
+
+// driftResults judges one window.
+func (p *pass) driftResults(w window, counts []profile.Counts, faults *profile.Faults) ([]schemas.DriftResult, error) {
+	rows, err := JudgeWindow(p.Version, p.base(w), counts, faults)
 	if err != nil {
 		err = fmt.Errorf("window %s: %w", w.Start.Format(time.RFC3339), err)
 	}
 	return rows, err
 }
 
-// JudgeDrift scores every column of the reference in one window, judges the scores that are
-// checked (judgeChecks), and returns a row for each score and one for drift_share where it is
-// checked. base is what all rows have in common; counts are the window's, by column of the
+// JudgeDrift is JudgeWindow where the faults of rows were not counted: what they tell is not judged.
+func JudgeDrift(v Version, base schemas.DriftResult, counts []profile.Counts) ([]schemas.DriftResult, error) {
+	return JudgeWindow(v, base, counts, nil)
+}
+
+// JudgeWindow scores every column of the reference in one window, judges the scores that are
+// checked (judgeChecks) and the quality of data (dataQuality), and returns a row for each score and
+// check, and one for drift_share where it is checked. base is what all rows have in common; counts are the window's, by column of the
 // reference. Threshold is nil where no check judges the score. A score that cannot be computed
 // is left out and named in the error; the rows are valid all the same. The same counts give
 // the same rows.
-func JudgeDrift(v Version, base schemas.DriftResult, counts []profile.Counts) ([]schemas.DriftResult, error) {
+func JudgeWindow(v Version, base schemas.DriftResult, counts []profile.Counts, faults *profile.Faults) ([]schemas.DriftResult, error) {
 	m := v.Manifest
 	var rows []schemas.DriftResult
 	var errs []error
@@ -104,12 +114,18 @@ func JudgeDrift(v Version, base schemas.DriftResult, counts []profile.Counts) ([
 			rows = append(rows, row)
 		}
 	}
-	if err := judgeChecks(rows, checks, m.Monitoring.Rate); err != nil {
+	columns := len(rows)
+	found, quality := v.dataQuality(base, counts, faults)
+	for i := range quality {
+		quality[i].row += columns
+	}
+	rows = append(rows, found...)
+	if err := judgeChecks(rows, append(checks, quality...), m.Monitoring.Rate); err != nil {
 		return nil, errors.Join(append(errs, err)...)
 	}
 	if check := checkOf(m, schemas.StattestShare, ""); check != nil && len(checks) > 0 {
 		row := base
-		judgeShare(&row, check, columnVerdicts(rows))
+		judgeShare(&row, check, columnVerdicts(rows[:columns]))
 		rows = append(rows, row)
 	}
 	return rows, errors.Join(errs...)
@@ -274,6 +290,8 @@ func excess(b schemas.Breach) float64 {
 	over, under := b.Value, b.Threshold
 	figure, quality := schemas.FigureOf(b.Stattest)
 	switch {
+	case b.Stattest == schemas.StattestRowCount:
+		over, under = under, over
 	case !quality, figure.Direction == schemas.BreachesAbove:
 	case figure.Direction == schemas.BreachesBeyond:
 		over = math.Abs(over)

@@ -31,6 +31,8 @@ type memory struct {
 	labels     profile.LabelState
 	searched   []labelSearch
 	repeat     bool // quality, for each window
+	buckets    []profile.WindowCounts
+	noBuckets  error
 	strangers  bool // labels of requests that never come are among those that do
 }
 
@@ -49,6 +51,16 @@ func (m *memory) CountRows(_ context.Context, _ *schemas.Manifest, s profile.Spa
 func (m *memory) CountCells(context.Context, *schemas.Manifest, *schemas.Reference, []time.Time) ([]profile.WindowCounts, error) {
 	return m.cells, nil
 }
+
+func (m *memory) CountFaults(_ context.Context, _ *schemas.Manifest, starts []time.Time) ([]profile.Faults, error) {
+	return make([]profile.Faults, len(starts)), nil
+}
+
+func (m *memory) CountBuckets(context.Context, *schemas.Manifest, *schemas.Reference, profile.Span, uint64) ([]profile.WindowCounts, error) {
+	return m.buckets, m.noBuckets
+}
+
+func (m *memory) SelectedSQL(*schemas.Manifest, profile.Span, schemas.RowSelection) string { return "" }
 
 func (m *memory) MakeReference(context.Context, *schemas.Manifest, []profile.Span) (*schemas.Reference, error) {
 	return m.made, nil

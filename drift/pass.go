@@ -67,7 +67,11 @@ func (p *pass) judgeClosed(ctx context.Context, job schemas.Job, end time.Time) 
 	if err != nil {
 		return err
 	}
-	if err := p.judge(ctx, job, windowsOf(counts)); err != nil {
+	windows := windowsOf(counts)
+	if job == schemas.JobDrift {
+		windows = p.withEmpty(windows, profile.Span{Start: js.next, End: end})
+	}
+	if err := p.judge(ctx, job, windows); err != nil {
 		return err
 	}
 	js.next = end // also past windows that had no rows
@@ -199,15 +203,22 @@ func (p *pass) judgeDrift(ctx context.Context, windows []window) ([]Judged, erro
 	if err != nil {
 		return nil, err
 	}
+	faults, err := p.faults(ctx, windows[learning:])
+	if err != nil {
+		return nil, err
+	}
 	for i, w := range windows[learning:] {
 		w.Rows = counts[i].Rows // rows may have come since they were counted
 		j := &judged[learning+i]
 		j.FinishedWindow = p.finishedWindow(schemas.JobDrift, w)
 		if w.Rows < uint64(p.Manifest.Monitoring.MinRows) {
 			j.Verdict = string(schemas.VerdictTooFew)
+			if j.Drift, err = p.tooFewRows(w); err != nil {
+				return nil, err
+			}
 			continue
 		}
-		if j.Drift, err = p.driftResults(w, counts[i].Columns); err != nil {
+		if j.Drift, err = p.driftResults(w, counts[i].Columns, &faults[i]); err != nil {
 			p.log.Warn().Err(err).Str("model", p.Manifest.Name).Str("version", p.Manifest.Version).Msg("drift scores left out")
 		}
 		j.Verdict = string(windowVerdict(j.Drift))
@@ -306,6 +317,7 @@ func (p *pass) events(ctx context.Context, job schemas.Job, judged []Judged) (*s
 			return nil, err
 		}
 		j.Event = p.event(job, &j.FinishedWindow, breaches[i], asks, last)
+		p.explain(ctx, j)
 		if j.Event != nil && j.Event.Data.Kind == schemas.EventRetraining {
 			j.Retraining = true
 			last = later(last, j.FinishedWindow)

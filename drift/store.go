@@ -14,6 +14,7 @@ type Store interface {
 	Counter
 	Labels
 	Keeper
+	Reasons
 	// TrainingSQL returns plain SQL for the rows that a retraining would start from.
 	TrainingSQL(m *schemas.Manifest, span profile.Span) string
 }
@@ -30,6 +31,8 @@ type Counter interface {
 	CountCells(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, starts []time.Time) ([]profile.WindowCounts, error)
 	// MakeReference reduces the rows of spans, which ascend, to a reference.
 	MakeReference(ctx context.Context, m *schemas.Manifest, spans []profile.Span) (*schemas.Reference, error)
+	// CountFaults counts rows with faults of their data, by window, as far as the manifest checks them.
+	CountFaults(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.Faults, error)
 	// CountQuality counts labelled rows by window, prediction and label.
 	CountQuality(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.Quality, error)
 }
@@ -67,8 +70,6 @@ type Keeper interface {
 	LastRetraining(ctx context.Context, m *schemas.Manifest) (*schemas.FinishedWindow, error)
 	// Retrainings returns the windows, of any kind, that have asked for retraining, by revision.
 	Retrainings(ctx context.Context, m *schemas.Manifest) ([]schemas.FinishedWindow, error)
-	// Results returns what was last found in the windows from first to last, both starts.
-	Results(ctx context.Context, m *schemas.Manifest, first, last time.Time) (schemas.Results, error)
 	WriteResults(ctx context.Context, scores []schemas.DriftResult, figures []schemas.AccuracyResult) error
 	WriteWindows(ctx context.Context, windows []schemas.FinishedWindow) error
 }
@@ -77,6 +78,18 @@ type Keeper interface {
 type LearnedReferences interface {
 	// LearnedReference returns the first one that was kept of a version; false where there is none.
 	LearnedReference(ctx context.Context, m *schemas.Manifest) (schemas.LearnedReference, bool, error)
+}
+
+// Reasons has what the reason of a breach is made of.
+type Reasons interface {
+	// CountBuckets counts the rows of a span by bucket (profile.Bucket of a window's length) and cell:
+	// the buckets that are profiled, and as many others, from the end of the span, as have at most so
+	// many rows. Those without rows are left out.
+	CountBuckets(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, span profile.Span, most uint64) ([]profile.WindowCounts, error)
+	// Results returns what was last found in the windows from first to last, both starts.
+	Results(ctx context.Context, m *schemas.Manifest, first, last time.Time) (schemas.Results, error)
+	// SelectedSQL returns plain SQL for the rows of a span that a selection is of.
+	SelectedSQL(m *schemas.Manifest, span profile.Span, rows schemas.RowSelection) string
 }
 
 // Publisher puts events on the events topic. It returns when Kafka has acknowledged.

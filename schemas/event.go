@@ -66,6 +66,10 @@ type EventData struct {
 	// LastRetraining is the last event that asked for retraining before this one, where a
 	// breach asks for it. It is why this event does not, unless it is one that does.
 	LastRetraining *RetrainingRequest `json:"last_retraining,omitempty"`
+	// Reason says why the window breached, of events of kind drift and retraining. Where it could not be
+	// found NoReason says why not.
+	Reason   *Reason `json:"reason,omitempty"`
+	NoReason string  `json:"no_reason,omitempty"`
 	// Break is what an event of kind break is about. Its window starts and ends at the event time
 	// of the value, and it has no breaches.
 	Break *BreakFound `json:"break,omitempty"`

@@ -253,6 +253,14 @@ const (
 	StattestChiSquare Stattest = "chisquare"   // association of the table of shares, in which reference and window weigh the same: it does not grow with the rows, and is not Cramér's V of the counts
 	StattestShare     Stattest = "drift_share" // share of the columns of the version's other checks that drifted in the window
 
+	// Checks of the quality of data: see DataQuality. Each breaches where the share is above its
+	// threshold by more than chance; row_count where there are fewer rows.
+	StattestMissing     Stattest = "missing_share"      // of a column: rows that are NULL or NaN
+	StattestNewCategory Stattest = "new_category_share" // of a column: rows with a category that the reference does not list
+	StattestOutOfRange  Stattest = "out_of_range_share" // of a feature: rows outside the manifest's min and max
+	StattestDuplicates  Stattest = "duplicate_share"    // of the window: rows whose request id an earlier one has
+	StattestRowCount    Stattest = "row_count"          // of the window: rows
+
 	StattestAccuracy            Stattest = "accuracy"
 	StattestBalancedAccuracy    Stattest = "balanced_accuracy"
 	StattestPrecision           Stattest = "precision" // of the positive class; of multiclass the macro average, like recall, f1 and roc_auc
@@ -280,6 +288,17 @@ const (
 func (s Stattest) Quality() bool {
 	_, ok := FigureOf(s)
 	return ok
+}
+
+// DataQuality tells whether the check is of the quality of data, and not of a difference from the
+// reference.
+func (s Stattest) DataQuality() bool {
+	switch s {
+	case StattestMissing, StattestNewCategory, StattestOutOfRange, StattestDuplicates, StattestRowCount:
+		return true
+	default:
+		return false
+	}
 }
 
 // Severity orders alerts.

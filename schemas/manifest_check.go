@@ -202,9 +202,39 @@ func (m *Manifest) validateMonitoring(v *violations) {
 			if c.Column != "" {
 				v.add(key+".column", "%s is of the whole data set; leave the column out", c.Stattest)
 			}
+		case StattestMissing, StattestNewCategory, StattestOutOfRange, StattestDuplicates, StattestRowCount:
+			m.validateDataQuality(v, key, c)
 		default:
-			v.add(key+".stattest", "%q is not one of %s, %s, %s, %s, %s", c.Stattest, StattestPSI, StattestKS, StattestChiSquare, StattestShare, joinFigures(figures))
+			v.add(key+".stattest", "%q is not one of %s, %s, %s, %s, %s, %s, %s, %s, %s, %s", c.Stattest, StattestPSI, StattestKS, StattestChiSquare, StattestShare,
+				StattestMissing, StattestNewCategory, StattestOutOfRange, StattestDuplicates, StattestRowCount, joinFigures(figures))
 		}
+	}
+}
+
+// validateDataQuality checks a check of the quality of data.
+func (m *Manifest) validateDataQuality(v *violations, key string, c Check) {
+	if m.Reference == nil && m.Monitoring.Reference == nil {
+		v.add(key, "%s is judged with the columns of the reference, and the manifest has none; monitoring.reference learns one", c.Stattest)
+	}
+	if c.Stattest != StattestRowCount && c.Threshold >= 1 {
+		v.add(key+".threshold", "%s is a share of rows and breaches above it: must be below 1, got %v", c.Stattest, c.Threshold)
+	}
+	switch c.Stattest {
+	case StattestDuplicates, StattestRowCount:
+		if c.Column != "" {
+			v.add(key+".column", "%s is of the window; leave the column out", c.Stattest)
+		}
+		if c.Stattest == StattestRowCount && c.Threshold == 0 {
+			v.add(key+".threshold", "no window has fewer rows than 0; give the rows that a window has at least")
+		}
+	case StattestOutOfRange:
+		if f, ok := m.Feature(c.Column); !ok {
+			v.add(key+".column", "%q is no feature", c.Column)
+		} else if f.Min == nil && f.Max == nil {
+			v.add(key+".column", "%s needs min or max, and feature %q has neither", c.Stattest, c.Column)
+		}
+	default:
+		m.validateCheckColumn(v, key, c)
 	}
 }
 
@@ -220,6 +250,9 @@ func (m *Manifest) validateCheckColumn(v *violations, key string, c Check) {
 	}
 	if c.Stattest == StattestKS && !typ.Numeric() {
 		v.add(key+".stattest", "ks needs a numeric column, and %q is %s", c.Column, typ)
+	}
+	if c.Stattest == StattestNewCategory && typ.Numeric() {
+		v.add(key+".stattest", "%s needs a column of categories, and %q is %s", c.Stattest, c.Column, typ)
 	}
 }
 

@@ -34,8 +34,13 @@ type Report struct {
 	Rows     uint64    `json:"rows"`
 	Labels   uint64    `json:"labels"`
 
+	// Reason says why drift breached; NoReason why that is not known.
+	Reason   *schemas.Reason `json:"reason,omitempty"`
+	NoReason string          `json:"no_reason,omitempty"`
+
 	Share   *Score   `json:"drift_share,omitempty"`
-	Columns []Column `json:"columns"` // worst first
+	Window  []Score  `json:"window_checks,omitempty"` // of the rows as a whole: row_count, duplicate_share
+	Columns []Column `json:"columns"`                 // worst first
 	Quality []Figure `json:"quality"`
 
 	ReferenceRows int64  `json:"reference_rows"`
@@ -196,11 +201,12 @@ var indexTemplate string
 var style string
 
 var funcs = template.FuncMap{
-	"policy": func() template.HTML { return page.Policy },
-	"style":  func() template.CSS { return template.CSS(page.Style + style) }, //nolint:gosec // our own files
-	"time":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-	"day":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") },
-	"num":    num,
+	"policy":  func() template.HTML { return page.Policy },
+	"style":   func() template.CSS { return template.CSS(page.Style + style) }, //nolint:gosec // our own files
+	"time":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"day":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") },
+	"num":     num,
+	"percent": percent,
 	"opt": func(x *float64) string {
 		if x == nil {
 			return "–"

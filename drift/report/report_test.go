@@ -177,6 +177,12 @@ func TestReporter(t *testing.T) {
 	require.Equal(t, rep.Columns[0].Scores[0].Score, rep.Columns[0].History.Scores[5])
 	require.Equal(t, 0.83, *rep.Quality[7].Reference)
 	require.Equal(t, rep.Rows, clickhousetest.Count(t, c, "SELECT count() AS n FROM ("+rep.SQL+")"))
+	require.Empty(t, rep.NoReason)
+	require.Equal(t, "origin", rep.Reason.Columns[0].Column)
+	require.True(t, rep.Reason.Columns[0].Cause, "categories that the reference does not list")
+	require.Equal(t, uint64(rep.Columns[0].Bins.OtherCurrent), clickhousetest.Count(t, c, "SELECT count() AS n FROM ("+rep.Reason.SQL+")"))
+	require.Contains(t, string(page), "Why it breached")
+	require.Contains(t, string(page), "has categories that the reference does not list")
 
 	index, err = os.ReadFile(filepath.Join(cfg.Dir, "index.html"))
 	require.NoError(t, err)

@@ -53,11 +53,10 @@ func (c Config) Validate() error {
 // call at a time.
 type Store interface {
 	drift.LearnedReferences
+	drift.Reasons
 	// DueReports returns windows that were finished, or revised, since their report was
 	// written, the newest first; unless before is zero, not what was finished from then on.
 	DueReports(ctx context.Context, m *schemas.Manifest, before time.Time, most int) ([]schemas.DueReport, error)
-	// Results returns what was last found in the windows from first to last, both starts.
-	Results(ctx context.Context, m *schemas.Manifest, first, last time.Time) (schemas.Results, error)
 	// CountCells counts rows by window and cell of the reference's columns.
 	CountCells(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, starts []time.Time) ([]profile.WindowCounts, error)
 	// WindowSummaries returns the verdicts on windows, the newest first.
@@ -246,8 +245,24 @@ func (r *Reporter) collect(ctx context.Context, now time.Time, v drift.Version, 
 			c = &counts[i]
 		}
 		reports[i] = r.compose(now, v, start, found, c)
+		r.explain(ctx, v, &reports[i], found)
 	}
 	return reports, nil
+}
+
+// explain adds why a window breached. A report goes without it where that cannot be found, and says so.
+func (r *Reporter) explain(ctx context.Context, v drift.Version, rep *Report, found results) {
+	if rep.Drift == nil || rep.Drift.Verdict != string(schemas.VerdictBreached) {
+		return
+	}
+	at := rep.WindowStart.UnixMicro()
+	reason, err := drift.Explain(ctx, r.store, v, rep.WindowStart, found.drift[at], found.accuracy[at])
+	if err != nil {
+		r.log.Warn().Err(err).Str("model", rep.Model).Str("version", rep.Version).Time("window", rep.WindowStart).Msg("a report goes without its reason")
+		rep.NoReason = err.Error()
+		return
+	}
+	rep.Reason = reason
 }
 
 func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, found results, counts *profile.WindowCounts) Report {
@@ -272,8 +287,12 @@ func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, foun
 	scores := map[string][]Score{}
 	for _, d := range found.drift[at] {
 		s := scoreOf(d)
-		if d.Column == "" {
+		switch {
+		case d.Stattest == string(schemas.StattestShare):
 			rep.Share = &s
+			continue
+		case d.Column == "":
+			rep.Window = append(rep.Window, s)
 			continue
 		}
 		scores[d.Column] = append(scores[d.Column], s)

@@ -186,7 +186,7 @@ func (s *Store) countWindows(ctx context.Context, m *schemas.Manifest, ref *sche
 	rest := starts
 	if profiles {
 		var err error
-		if rest, err = s.profiledCounts(ctx, m, ref, starts, out); err != nil || len(rest) == 0 {
+		if rest, err = s.profiledCounts(ctx, m, ref, planOf(m, ref), starts, out); err != nil || len(rest) == 0 {
 			return out, err
 		}
 	}

@@ -37,8 +37,9 @@ func (t versionRows) profileQuery(p *profile.Plan, span profile.Span, starts []t
 }
 
 // profiledCounts fills in the windows whose counts are all there, and returns the starts of the others.
-func (s *Store) profiledCounts(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, starts []time.Time, out []profile.WindowCounts) ([]time.Time, error) {
-	t, p := s.rowsOf(m), planOf(m, ref)
+// p is the plan of ref.
+func (s *Store) profiledCounts(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, p *profile.Plan, starts []time.Time, out []profile.WindowCounts) ([]time.Time, error) {
+	t := s.rowsOf(m)
 	if t.window%p.Bucket != 0 {
 		return starts, nil
 	}

@@ -74,6 +74,11 @@ func TestQueries(t *testing.T) {
 	ask("rows by window, scored since", second(store.CountRows(ctx, m, span, hour(9))))
 	ask("cells", second(store.CountCells(ctx, m, ref, []time.Time{hour(0), hour(1)})))
 	ask("cells of windows apart", second(store.CountCells(ctx, m, ref, []time.Time{hour(0), hour(3)})))
+	checked, monitored, low := *m, *m.Monitoring, 0.1
+	checked.Features = append([]schemas.Feature{{Name: "amount", Type: schemas.TypeFloat32, Min: &low}}, m.Features[1:]...)
+	monitored.Checks = []schemas.Check{{Stattest: schemas.StattestOutOfRange, Column: "amount"}, {Stattest: schemas.StattestDuplicates}}
+	checked.Monitoring = &monitored
+	ask("faults", second(store.CountFaults(ctx, &checked, []time.Time{hour(0), hour(3)})))
 	ask("quality", second(store.CountQuality(ctx, m, []time.Time{hour(0), hour(3)})))
 	words, classes, price := *m, *m, *m
 	words.Target = &schemas.Target{Kind: schemas.TargetBinary, Score: "score", Threshold: 0.5, Positive: "it's"}
@@ -111,6 +116,7 @@ func TestQueries(t *testing.T) {
 	ask("state of breaks", kept)
 	hourly := profile.Span{Start: hour(0), End: hour(1)}
 	put("rows", store.RowsSQL(m, hourly))
+	put("rows of a reason", store.SelectedSQL(m, hourly, schemas.RowSelection{Column: "country", Unlisted: ref.Columns[1].Categories}))
 	put("training", store.TrainingSQL(m, hourly))
 	put("training, label", store.TrainingSQL(&labelled, hourly))
 	put("training, classes", store.TrainingSQL(&classes, hourly))

@@ -35,6 +35,9 @@ SELECT toUInt32(intDiv(toUnixTimestamp64Micro(bucket) - (980985600000000), 36000
 SELECT `0w` AS w, `0t`.1 AS c, `0t`.2 AS b, count() AS n FROM (SELECT toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, arrayJoin([(toUInt16(0), toUInt16(if(isNull(`amount`) OR isNaN(`amount`), 65535, transform(roundDown(assumeNotNull(toFloat64(`amount`)), [-inf,-1e+30,1e-01,3.333333333333333e-01,1e+30] AS `0edges_amount`), `0edges_amount`, range(0, 5), 65534)))),(toUInt16(1), toUInt16(if(isNull(`country`), 65535, transform(assumeNotNull(toString(`country`)), ['it\'s','back\\slash','größe','new
 line',''], range(1, 6), 0)))),(toUInt16(2), toUInt16(if(isNull(`note`), 65535, 0)))]) AS `0t` FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3)) GROUP BY w, c, b;
 
+-- faults
+SELECT toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, count() AS `0n`, toUInt64(count() - uniqExact(sipHash64(request_id))) AS `0d`, [countIf(ifNull(toFloat64(`amount`) < 1.0000000149011612e-01, 0))] AS `0r` FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3) GROUP BY `0w`;
+
 -- quality
 SELECT w, tp, fp, fn, tn, twice_u, outside,
   arrayReduce('sumKahan', arrayMap(r -> r.2 * ((tp + fn - r.4 + r.2) / (tp + fn - r.4 + r.2 + fp + tn - r.5 + r.3)), counts)) AS precisions,
@@ -307,6 +310,10 @@ SELECT `model`, `version`, `number`, `state`, `events`, `labels_from`, `rows_fro
 
 -- rows
 SELECT * FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY event_time;
+
+-- rows of a reason
+SELECT * FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND toString(`country`) NOT IN ('it\'s', 'back\\slash', 'größe', 'new
+line', '') ORDER BY event_time;
 
 -- training
 SELECT o.request_id AS request_id, o.event_time AS event_time, o.`amount` AS `amount`, o.`country` AS `country`, o.`label` AS `label`, o.`note` AS `note`, f.label AS feedback_label FROM (SELECT * FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY f.request_id) AS f ON f.request_id = o.request_id ORDER BY event_time;

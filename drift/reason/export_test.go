@@ -1,0 +1,7 @@
+package reason
+
+// For tests.
+var (
+	Changes  = changes
+	Spearman = spearman
+)
