@@ -124,19 +124,12 @@ func (c *Counter) Reset() {
 	c.rows, c.bytes, c.err = 0, 0, nil
 	for i := range c.segments {
 		s := &c.segments[i]
-		s.listed, s.names, s.ids = false, []string{""}, map[string]int32{"": 0}
-		if at := slices.IndexFunc(c.plan.Columns, func(p Column) bool { return p.Name == s.feature }); at >= 0 {
-			for _, v := range c.plan.Columns[at].Categories {
-				s.listed = true
-				if _, ok := s.ids[v]; !ok && v != OtherValues && len(s.names) <= MaxSegmentValues {
-					s.ids[v] = int32(len(s.names))
-					s.names = append(s.names, v)
-				}
-			}
+		s.names, s.ids = []string{""}, map[string]int32{"": 0}
+		for _, v := range c.plan.SegmentValues(s.feature) {
+			s.ids[v] = int32(len(s.names))
+			s.names = append(s.names, v)
 		}
-		if s.listed {
-			s.names = append(s.names, OtherValues)
-		}
+		s.names = append(s.names, OtherValues)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 
 // planOf is the plan by which the columns of a reference are counted.
 func planOf(m *schemas.Manifest, ref *schemas.Reference) *profile.Plan {
-	return profile.PlanOf(m, ref, nil)
+	return profile.PlanOf(m, ref, m.Monitoring.Segments)
 }
 
 // profiled selects what was counted by a plan of the rows of a span.
