@@ -28,3 +28,10 @@ type WindowCounts struct {
 	Columns  []Counts
 	Profiled bool // they are sums of what was counted as rows were stored, and were not counted of rows
 }
+
+// SegmentCounts are the counts of the rows of a span that have one value of a segment. OtherValues is
+// all values that are not counted by themselves, "" is NULL and the empty text.
+type SegmentCounts struct {
+	Value string
+	WindowCounts
+}

@@ -27,11 +27,12 @@ type Profiler struct {
 	store   *Store
 	conn    ProfileConn
 	settled time.Duration // the age from which on rows are counted here, and by no recorder any more
+	bytes   int           // that a thread of a statement may take
 }
 
 // NewProfiler returns a profiler of a database, which conn inserts into too.
 func NewProfiler(conn ProfileConn, database string) *Profiler {
-	return &Profiler{store: New(conn, database), conn: conn, settled: schemas.ProfileSettled}
+	return &Profiler{store: New(conn, database), conn: conn, settled: schemas.ProfileSettled, bytes: fillThreadBytes}
 }
 
 // Settled sets the age from which on rows are counted here instead of schemas.ProfileSettled: where no

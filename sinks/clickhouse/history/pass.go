@@ -43,8 +43,8 @@ func (f *filling) statements(ref *schemas.Reference, buckets []differing) (out [
 		}
 		for from := 0; from < len(buckets); {
 			to, taken := from, 0
-			for to < len(buckets) && (to == from || taken+pass.bytes(buckets[to]) <= fillThreadBytes) {
-				taken += pass.bytes(buckets[to])
+			for to < len(buckets) && (to == from || taken+pass.size(buckets[to]) <= f.bytes) {
+				taken += pass.size(buckets[to])
 				to++
 			}
 			out = append(out, pass.insert(buckets[from:to]))
@@ -58,7 +58,7 @@ func (f *filling) statements(ref *schemas.Reference, buckets []differing) (out [
 type pass struct {
 	*filling
 	columns []passColumn
-	text    int // bytes
+	text    int // of statements, in bytes
 	cells   int
 	numbers int // columns with a digest
 }
@@ -67,8 +67,8 @@ type pass struct {
 // them that becomes a row of profiles.
 type passColumn struct{ row, aggregates, tuple string }
 
-// bytes is about what the groups of a bucket take at most.
-func (p *pass) bytes(b differing) int {
+// size is about what the groups of a bucket take at most.
+func (p *pass) size(b differing) int {
 	values := 1
 	for _, s := range p.plan.Segments {
 		values += len(p.plan.SegmentValues(s)) + 1
