@@ -19,6 +19,15 @@ import (
 // them those of profile.OtherValues. Where the plan has the segment and as many rows of it were
 // profiled as there are, counts are sums of profiles, and say so; else they are of rows.
 func (s *Store) CountSegments(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, segment string, span profile.Span) ([]profile.SegmentCounts, error) {
+	return s.countSegments(ctx, m, ref, segment, span, true)
+}
+
+// CountSegmentsOfRows is CountSegments of rows alone.
+func (s *Store) CountSegmentsOfRows(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, segment string, span profile.Span) ([]profile.SegmentCounts, error) {
+	return s.countSegments(ctx, m, ref, segment, span, false)
+}
+
+func (s *Store) countSegments(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, segment string, span profile.Span, profiles bool) ([]profile.SegmentCounts, error) {
 	t := s.rowsOf(m)
 	fail := func(err error) ([]profile.SegmentCounts, error) {
 		return nil, fmt.Errorf("count %s version %s by the values of %s: %w", t.model, t.version, segment, err)
@@ -46,7 +55,7 @@ func (s *Store) CountSegments(ctx context.Context, m *schemas.Manifest, ref *sch
 	}
 	empty()
 	profiled := false
-	if slices.Contains(plan.Segments, segment) && len(ref.Columns) > 0 && aligned(span, plan.Bucket) {
+	if profiles && slices.Contains(plan.Segments, segment) && len(ref.Columns) > 0 && aligned(span, plan.Bucket) {
 		if profiled, err = s.profiledSegment(ctx, t, plan, segment, span, counts); err != nil {
 			return fail(err)
 		}
