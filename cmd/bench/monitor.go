@@ -118,7 +118,7 @@ func (r monitorReport) whole(ctx context.Context, client *clickhouse.Client, add
 		}
 		say("a day of %d rows, %d columns, from %s: %.3f s, %d scores, at most %d MB in the monitor", day.Rows, r.Columns, from, day.Seconds, day.Scores, day.PeakRSS>>20)
 	}
-	return r, client.Exec(ctx, "DROP TABLE "+client.Database()+"."+schemas.ObservationsTable(m.Name)+" SYNC")
+	return r, client.Exec(ctx, "TRUNCATE TABLE "+client.Database()+"."+schemas.ObservationsTable(m.Name))
 }
 
 func openMonitored(addr string) (*clickhouse.Client, error) {

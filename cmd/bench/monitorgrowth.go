@@ -113,7 +113,7 @@ func (s monitorShape) measure(ctx context.Context, client *clickhouse.Client, ad
 		return p, err
 	}
 	p.FromRows, p.SegmentsRows = day.Seconds, day.Segments
-	return p, client.Exec(ctx, "DROP TABLE "+client.Database()+"."+schemas.ObservationsTable(m.Name)+" SYNC")
+	return p, client.Exec(ctx, "TRUNCATE TABLE "+client.Database()+"."+schemas.ObservationsTable(m.Name))
 }
 
 // simulateAlarms runs the simulation of drift/internal/alarms, which the Makefile builds beside this
