@@ -125,8 +125,8 @@ type Filled struct {
 // least one bucket, were counted. A bucket with rows that were stored within the last ten minutes is
 // left to recorders, and to a later call. A span without a start has no lower bound.
 //
-// It takes all columns in one pass over the rows, in statements whose memory is bounded; see statements. It ends
-// anywhere: what is half done differs.
+// It counts eight columns in a pass over the rows, in statements whose memory is bounded. It ends anywhere: what
+// is half done differs.
 func (p *Profiler) Fill(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, span profile.Span, maxRows uint64) (Filled, error) {
 	f := &filling{Profiler: p, versionRows: p.store.rowsOf(m), plan: planOf(m, ref), span: span}
 	f.id, f.origin = f.plan.ID(), eventTimeOrigin(f.plan.Bucket)

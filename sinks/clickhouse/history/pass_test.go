@@ -228,3 +228,19 @@ func TestSegmentsEqualRows(t *testing.T) {
 	_, err = store.CountSegments(t.Context(), w.Manifest, w.Reference, "t", profile.Span{End: hour(1)})
 	require.ErrorContains(t, err, "has no rows")
 }
+
+// TestBackfillOfManyCells: a column has more cells than one countResample counts.
+func TestBackfillOfManyCells(t *testing.T) {
+	t.Parallel()
+	w := historytest.NewWorld(t)
+	w.Hour(0, 400, 0)
+	c := &w.Reference.Columns[2]
+	c.Edges = nil
+	for i := range 9000 {
+		c.Edges = append(c.Edges, float64(i-4500)/1024)
+	}
+	c.Counts = make([]int64, len(c.Edges)+1)
+	_, err := filler(w).Fill(t.Context(), w.Manifest, w.Reference, allTime, 1<<40)
+	require.NoError(t, err)
+	require.Equal(t, []bool{true}, requireEqualToRows(t, w, []time.Time{historytest.Start}))
+}
