@@ -27,6 +27,8 @@ type WindowCounts struct {
 	Rows     uint64
 	Columns  []Counts
 	Profiled bool // they are sums of what was counted as rows were stored, and were not counted of rows
+	// Unprofiled is why they were counted of rows where profiles were looked for.
+	Unprofiled string
 }
 
 // SegmentCounts are the counts of the rows of a span that have one value of a segment. OtherValues is

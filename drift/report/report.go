@@ -33,6 +33,11 @@ type Report struct {
 	Rows     uint64    `json:"rows"`
 	Labels   uint64    `json:"labels"`
 
+	// CountedFrom is what the counts of the columns were taken from: "profiles" or "rows", and Unprofiled
+	// why of rows; empty where no columns were counted.
+	CountedFrom string `json:"counted_from,omitempty"`
+	Unprofiled  string `json:"unprofiled,omitempty"`
+
 	Share   *Score   `json:"drift_share,omitempty"`
 	Columns []Column `json:"columns"` // worst first
 	Quality []Figure `json:"quality"`

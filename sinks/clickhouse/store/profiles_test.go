@@ -59,7 +59,7 @@ func requireProfiled(t *testing.T, c *clickhouse.Client, want ...bool) {
 	for i := range got {
 		require.NotZero(t, rows[i].Rows, "hour %d", i)
 		require.Equal(t, want[i], got[i].Profiled, "hour %d", i)
-		got[i].Profiled = false
+		got[i].Profiled, got[i].Unprofiled = false, ""
 		require.Equal(t, rows[i], got[i], "hour %d", i)
 		requireSegments(t, s, m, ref, got[i], want[i])
 	}
