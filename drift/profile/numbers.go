@@ -63,31 +63,38 @@ func (c *Counter) addNumbers(p *column, s *state, values []float64, rows []int32
 	}
 	for from := 0; from < n; from += blockValues {
 		to := min(from+blockValues, n)
+		if rows == nil && allFinite(values[from:to]) {
+			c.addFinite(p, s, values[from:to])
+			continue
+		}
 		kept := 0
-		if rows == nil {
-			for _, x := range values[from:to] {
-				if math.Float64bits(x)&expMask == expMask {
-					s.special(x)
-					continue
-				}
-				c.block[kept&(blockValues-1)] = x
-				kept++
+		for i := from; i < to; i++ {
+			row := i
+			if rows != nil {
+				row = int(rows[i])
 			}
-		} else {
-			for _, row := range rows[from:to] {
-				x := values[row]
-				if math.Float64bits(x)&expMask == expMask {
-					s.special(x)
-					continue
-				}
-				c.block[kept&(blockValues-1)] = x
-				kept++
+			x := values[row]
+			if math.Float64bits(x)&expMask == expMask {
+				s.special(x)
+				continue
 			}
+			c.block[kept&(blockValues-1)] = x
+			kept++
 		}
 		if kept > 0 {
 			c.addFinite(p, s, c.block[:kept])
 		}
 	}
+}
+
+// allFinite tells whether no value is NaN, infinite or NULL: no exponent is all ones, to which one more
+// would carry into the sign.
+func allFinite(values []float64) bool {
+	carry := uint64(0)
+	for _, x := range values {
+		carry |= math.Float64bits(x)&expMask + 1<<52
+	}
+	return carry>>63 == 0
 }
 
 // special counts what is no finite number.
