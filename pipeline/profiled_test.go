@@ -1,7 +1,7 @@
 package pipeline_test
 
 import (
-	"fmt"
+	"strings"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -63,14 +63,13 @@ func (tr *traffic) requireProfiled() {
 		var err error
 		got, err = store.CountCells(h.Context(), m, ref, starts)
 		require.NoError(h, err)
-		state, all := "", true
+		var state []string
 		for _, w := range got {
-			all = all && w.Profiled
 			if !w.Profiled {
-				state += fmt.Sprintf("%s: %s; ", w.Start.Format(time.RFC3339), w.Unprofiled)
+				state = append(state, w.Start.Format(time.RFC3339)+": "+w.Unprofiled)
 			}
 		}
-		return state, all
+		return strings.Join(state, "; "), len(state) == 0
 	})
 	rows, err := store.CountCellsOfRows(h.Context(), m, ref, starts)
 	require.NoError(h, err)

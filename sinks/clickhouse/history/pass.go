@@ -87,7 +87,6 @@ func alias(part string, at int) string { return "`0" + part + strconv.Itoa(at) +
 func (p *pass) add(at int, c *schemas.ReferenceColumn) {
 	var col passColumn
 	name, cell := column(c.Name), alias("c", at)
-	missing := "countIf(isNull(" + name + "))"
 	if len(c.Edges) > 0 {
 		number, finite := alias("x", at), alias("f", at)
 		origin := strconv.FormatFloat(p.plan.Columns[at].Origin(), 'e', -1, 64)
@@ -106,7 +105,7 @@ func (p *pass) add(at int, c *schemas.ReferenceColumn) {
 		p.numbers++
 	} else {
 		col.row = fmt.Sprintf("toUInt32(%s) AS %s, assumeNotNull(toString(%s)) AS %s", cellExpression(c), cell, name, alias("x", at))
-		missing = fmt.Sprintf("countIf(%s = %d)", cell, profile.CellMissing)
+		missing := fmt.Sprintf("countIf(%s = %d)", cell, profile.CellMissing)
 		other := fmt.Sprintf("%s = %d", cell, profile.CellOther)
 		col.aggregates = fmt.Sprintf("%s AS %s, tuple(%s, countIf(%s)) AS %s, topKWeightedStateIf(10, 3, 'counts')(%s, toUInt64(1), %s) AS %s",
 			resampled(cell, 1, len(c.Categories)+1), alias("k", at), missing, other, alias("a", at), alias("x", at), other, alias("s", at))

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -134,7 +135,7 @@ func TestSegmentsEqualRows(t *testing.T) {
 	store, hour := history.New(w, w.Database()), func(h int) time.Time { return historytest.Start.Add(time.Duration(h) * time.Hour) }
 	values := map[string]func(i int) string{
 		"t": func(i int) string { return all[i].Country },
-		"n": func(i int) string { return fmt.Sprint(all[i].Member) },
+		"n": func(i int) string { return strconv.FormatBool(all[i].Member) },
 		"label": func(i int) string {
 			if all[i].Note == nil {
 				return ""
