@@ -117,8 +117,9 @@ bench: native $(if $(findstring real,$(ARGS)),kafka) ## the whole, its parts, la
 	./bin/bench $(ARGS)
 
 .PHONY: bench-monitor
-bench-monitor: native ## a day's drift over all columns, from profiles and from rows, of 100 million observations; ARGS=--quick for ten million
+bench-monitor: native ## a day's drift over all columns, from profiles and from rows, of 100 million observations, and the simulation of alarms; ARGS=--quick for ten million
 	$(GO) build -o bin/bench ./cmd/bench
+	$(GO) build -o bin/alarms ./drift/internal/alarms
 	./bin/bench --monitor $(ARGS)
 
 .PHONY: bench-models

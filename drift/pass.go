@@ -207,6 +207,7 @@ func (p *pass) judgeDrift(ctx context.Context, windows []window) ([]Judged, erro
 	if err != nil {
 		return nil, err
 	}
+	p.logUnprofiled(counts)
 	for i, w := range windows[learning:] {
 		w.Rows = counts[i].Rows // rows may have come since they were counted
 		j := &judged[learning+i]
@@ -224,6 +225,22 @@ func (p *pass) judgeDrift(ctx context.Context, windows []window) ([]Judged, erro
 		j.Verdict = string(windowVerdict(j.Drift))
 	}
 	return judged, nil
+}
+
+// logUnprofiled says which windows were counted from rows although there are profiles.
+func (p *pass) logUnprofiled(counts []profile.WindowCounts) {
+	windows, first := 0, -1
+	for i := range counts {
+		if counts[i].Unprofiled != "" {
+			if windows++; first < 0 {
+				first = i
+			}
+		}
+	}
+	if windows > 0 {
+		p.log.Info().Str("model", p.Manifest.Name).Str("version", p.Manifest.Version).Int("windows", windows).Time("first", counts[first].Start).
+			Str("why", counts[first].Unprofiled).Msg("windows are counted from their rows, not from profiles")
+	}
 }
 
 func (p *pass) judgeAccuracy(ctx context.Context, windows []window) ([]Judged, error) {

@@ -13,13 +13,14 @@ import (
 )
 
 // TestRecorderReplacedInMidInsert freezes or kills a recorder while it stores, lets another
-// one take over, and then lets the insert of the first one go on.
+// one take over, and then lets the insert of the first one go on. Profiles are equal to rows then.
 func TestRecorderReplacedInMidInsert(t *testing.T) {
 	parallel(t)
 	h := newHarness(t, []catalogtest.Model{catalogtest.Fares}, fastRestart, "recorder.flush_interval=20ms")
 	tr := newTraffic(h, seeded(t), 600)
+	h.plan()
 	h.start("worker")
-	for _, table := range []string{"observations_fares", "feedback"} {
+	for _, table := range []string{"observations_fares", "feedback", "profiles"} {
 		for name, tc := range map[string]struct {
 			at     stage
 			signal syscall.Signal
@@ -32,6 +33,9 @@ func TestRecorderReplacedInMidInsert(t *testing.T) {
 			"killed after the insert":     {unreported, syscall.SIGKILL, true},
 			"frozen before it may commit": {unreported, syscall.SIGSTOP, true},
 		} {
+			if table == "profiles" && (tc.at == unforwarded) == (tc.signal == syscall.SIGKILL) || table == "profiles" && tc.at == halfSent {
+				continue // what is inserted last has fewer ways to go wrong
+			}
 			t.Run(table+"/"+name, func(t *testing.T) {
 				h := h.with(t)
 				of := *tr
@@ -54,6 +58,7 @@ func TestRecorderReplacedInMidInsert(t *testing.T) {
 				if tc.signal == syscall.SIGSTOP {
 					require.Equal(t, 0, first.terminate())
 				}
+				of.requireProfiled()
 				require.Equal(t, 0, second.terminate())
 			})
 		}

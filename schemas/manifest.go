@@ -198,6 +198,9 @@ type Monitoring struct {
 	Checks      []Check   `yaml:"checks"`
 	// Breaks are the detectors of sudden changes, by value instead of by window.
 	Breaks []BreakDetector `yaml:"breaks,omitempty"`
+	// Segments are features by whose values rows are counted too: of type string, category or bool, at
+	// most MaxSegments.
+	Segments []string `yaml:"segments,omitempty"`
 
 	Retraining RetrainingPolicy `yaml:"retraining,omitempty"`
 

@@ -42,7 +42,7 @@ func TestRun(t *testing.T) {
 	require.Equal(t, []string{"arrow_mlp", "json_mlp"}, slices.Sorted(maps.Keys(r.Efficiency)))
 	require.Equal(t, []string{"arrow_mlp_at_least_once", "arrow_mlp_exactly_once", "json_mlp_exactly_once"}, slices.Sorted(maps.Keys(r.PredictionsPerS)))
 	require.Equal(t, []string{"exactly_once"}, slices.Sorted(maps.Keys(r.PassThroughPerS)))
-	require.Equal(t, []string{"infile_rows_per_s", "rows_per_s", "unsynced_rows_per_s"}, slices.Sorted(maps.Keys(r.Recorder)))
+	require.Equal(t, []string{"cpu_us_per_row", "infile_rows_per_s", "rows_per_s", "unprofiled_cpu_us_per_row", "unprofiled_rows_per_s", "unsynced_rows_per_s"}, slices.Sorted(maps.Keys(r.Recorder)))
 	require.Equal(t, []string{
 		"arrow_mlp_at_least_once", "arrow_mlp_exactly_once", "decode_arrow_mlp", "decode_json_mlp", "encode_arrow_mlp", "encode_json_mlp",
 		"json_mlp_exactly_once", "observe_arrow_mlp", "observe_json_mlp",

@@ -52,8 +52,9 @@
 //
 // # Recorder
 //
-// The recorder role stores the observations of the run before, twice: with clickhouse.durability
-// none, and with fsync, so that the cost of it stands beside. Next to it are the same bytes,
+// The recorder role stores the observations of the run before, three times: with clickhouse.durability
+// none, with fsync, so that the cost of it stands beside, and with fsync and a plan of profiles, as where
+// a monitor runs: 40 cells for each feature and output. That is what rows_per_s says. Next to it are the same bytes,
 // spliced into files of one Arrow stream of at most 100,000 rows, in INSERT … FROM INFILE, into
 // the same table with the same materialised view and without fsync, in the same server. The rates run from
 // the first moment when ClickHouse has confirmed at least 20 % of the rows to the first one when it has

@@ -22,11 +22,14 @@ import (
 
 // recorderRates are rows per second into one table, between the same shares of the rows.
 type recorderRates struct {
-	recorder float64 // of a recorder whose inserts are answered when their rows have reached the disk
-	unsynced float64 // of a recorder whose inserts are answered before
-	infile   float64 // of files that are inserted by hand, answered before as well
-	bytes    int64   // that each stored
-	rows     int64
+	recorder   float64 // of a recorder that counts what it stores by a plan; its inserts are answered when their rows have reached the disk
+	unprofiled float64 // of one that has no plan
+	unsynced   float64 // of one that has no plan, whose inserts are answered before
+	infile     float64 // of files that are inserted by hand, answered before as well
+	bytes      int64   // that each stored
+	rows       int64
+	cpu        float64 // microseconds of the recorder's process for each row, with a plan
+	cpuBare    float64 // and without
 }
 
 // infileRows is the most rows of one file, as it is of one insert of the recorder.
@@ -35,11 +38,14 @@ const infileRows = 100_000
 // unsyncedDatabase holds what the recorder stores without fsync.
 const unsyncedDatabase = "bench_unsynced"
 
+// unprofiledDatabase holds what the recorder without a plan stores.
+const unprofiledDatabase = "bench_unprofiled"
+
 // infileDatabase holds the table that files are inserted into.
 const infileDatabase = "bench_infile"
 
-// runRecorder stores the observations of recorderCase three times: by the recorder, without
-// and with fsync, then from files.
+// runRecorder stores the observations of recorderCase four times: by the recorder, without fsync, with
+// it, and with a plan too, then from files.
 func (h *harness) runRecorder(ctx context.Context) (err error) {
 	last := len(h.runs[recorderCase]) - 1
 	of := h.runs[recorderCase][last]
@@ -51,14 +57,30 @@ func (h *harness) runRecorder(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, server.stop(context.WithoutCancel(ctx))) }()
 	set := append(h.settings(roundName(recorderCase, last)), "roles=recorder", "clickhouse.addr="+addr)
 	unsynced := append(slices.Clone(set), "clickhouse.durability=none", "clickhouse.database="+unsyncedDatabase, "recorder.group=bench-unsynced")
-	if h.recorder.unsynced, err = h.record(ctx, roleSpec{Set: unsynced}, total); err != nil {
+	if h.recorder.unsynced, _, err = h.record(ctx, roleSpec{Set: unsynced}, total); err != nil {
 		return err
 	}
 	h.say("recorder without fsync: %.0f rows/s", h.recorder.unsynced)
-	if h.recorder.recorder, err = h.record(ctx, roleSpec{Set: set, Profile: h.profileName("recorder", recorderCase.Name())}, total); err != nil {
+	unprofiled := append(slices.Clone(set), "clickhouse.database="+unprofiledDatabase, "recorder.group=bench-unprofiled")
+	if h.recorder.unprofiled, h.recorder.cpuBare, err = h.record(ctx, roleSpec{Set: unprofiled}, total); err != nil {
 		return err
 	}
-	h.say("recorder: %.0f rows/s, %.2f of that", h.recorder.recorder, h.recorder.recorder/h.recorder.unsynced)
+	h.say("recorder without a plan: %.0f rows/s, %.2f of that, %.3f us CPU a row", h.recorder.unprofiled, h.recorder.unprofiled/h.recorder.unsynced, h.recorder.cpuBare)
+	model, err := loadModel(ctx, h.models, recorderCase.Model)
+	if err != nil {
+		return err
+	}
+	profiled, err := keepPlan(ctx, addr, of.config.ClickHouse.Database, model.Manifest)
+	if err != nil {
+		return err
+	}
+	if h.recorder.recorder, h.recorder.cpu, err = h.record(ctx, roleSpec{Set: set, Profile: h.profileName("recorder", recorderCase.Name())}, total); err != nil {
+		return err
+	}
+	if n, err := profiled(ctx); err != nil || n != total {
+		return errors.Join(err, fmt.Errorf("%d of %d rows are in profiles", n, total))
+	}
+	h.say("recorder: %.0f rows/s, %.2f of that without a plan, %.3f us CPU a row", h.recorder.recorder, h.recorder.recorder/h.recorder.unprofiled, h.recorder.cpu)
 	if err := h.infile(ctx, of.config.Topics.Observations, of.config.ClickHouse.Database, addr, total); err != nil {
 		return err
 	}
@@ -66,28 +88,32 @@ func (h *harness) runRecorder(ctx context.Context) (err error) {
 	return errors.Join(server.stop(ctx), h.kafka.drop(ctx, topicsOf(of.config.Topics.Topics)...))
 }
 
-// record stores observations by a recorder and returns rows per second.
-func (h *harness) record(ctx context.Context, spec roleSpec, total int64) (rate float64, err error) {
+// record stores observations by a recorder and returns rows per second, and the microseconds of CPU
+// that its process took for each of all rows.
+func (h *harness) record(ctx context.Context, spec roleSpec, total int64) (rate, cpu float64, err error) {
 	recorder, err := start(ctx, partRole, spec)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer func() { err = errors.Join(err, recorder.stop(context.WithoutCancel(ctx))) }()
 	var stats roleStats
 	if err := recorder.hear(ctx, &stats); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
+	began := stats.CPU
 	readings, err := watch(ctx, recorder, total, func(ctx context.Context) (int64, error) {
 		err := recorder.ask(ctx, struct{}{}, &stats)
 		return stats.Observations, err
 	})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
+	cpu = us(stats.CPU-began) / float64(total)
 	if err := recorder.stop(ctx); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return steady(readings, total, windowToStored)
+	rate, err = steady(readings, total, windowToStored)
+	return rate, cpu, err
 }
 
 // infile stores a topic's observations from files and checks that all tables have them all.
@@ -134,7 +160,7 @@ func (h *harness) infile(ctx context.Context, topic, database, addr string, tota
 		return err
 	}
 	h.recorder.bytes, h.recorder.rows = s.bytes, s.rows
-	for _, in := range []string{infileDatabase, unsyncedDatabase, database} {
+	for _, in := range []string{infileDatabase, unsyncedDatabase, unprofiledDatabase, database} {
 		var counts []struct {
 			N uint64 `ch:"n"`
 		}

@@ -18,7 +18,7 @@ type bins struct {
 	keys    []int64   // of the edges, ascending
 	edges   []uint64  // the same, the sign flipped, and twice what is above all
 	windows [2]window // of keys that are not negative, and of negative ones
-	slots   int       // of both
+	slots   int       // places of counts by slot, of both
 	fine    bool      // no slot within a window has two edges
 }
 
@@ -29,7 +29,7 @@ type window struct {
 	shift uint8
 	drop  uint8    // what is left of a key in its slot less these bits has at most 16
 	mask  uint64   // of what is left of a key in its slot
-	base  int64    // slots of the window before
+	base  int64    // places of the window before
 	last  int64    // slot
 	first []uint16 // the number of edges below a slot
 }
@@ -76,7 +76,6 @@ func (t *bins) window(at, from, to, below int, least, greatest int64) {
 	w.base = int64(t.slots)
 	if from == to {
 		w.first = []uint16{uint16(below)}
-		t.slots++
 		return
 	}
 	low, high := t.keys[from], t.keys[to-1]
@@ -102,15 +101,13 @@ func (t *bins) window(at, from, to, below int, least, greatest int64) {
 		}
 		t.fine = t.fine && inside < 2
 	}
-	t.slots += len(w.first)
+	t.slots += len(w.first) + len(t.keys)
 }
 
 // found is where the values of a block belong.
 type found struct {
 	keys [blockValues]int64
 	bins [blockValues]uint16 // how many edges are not above the value
-	at   [blockValues]uint16 // slots of both windows; 0: outside
-	left [blockValues]uint16 // of the key in its slot, without the bits that are dropped
 }
 
 // find finds at most blockValues values, and returns the least and the greatest of their keys and of
@@ -125,17 +122,7 @@ func (t *bins) find(f *found, block []float64, low, high int64) (least, greatest
 	edges, crowded := t.edges, uint64(0)
 	for i, k := range keys {
 		w := &t.windows[uint64(k)>>63]
-		d := k - w.low
-		slot := min(max(d>>(w.shift&63)+1, 0), w.last)
-		at := w.base + slot
-		if slot == 0 {
-			at = 0
-		}
-		if slot == w.last {
-			at = 0
-		}
-		f.at[i&(blockValues-1)] = uint16(at)
-		f.left[i&(blockValues-1)] = uint16(uint64(d) & w.mask >> (w.drop & 63))
+		slot := min(max((k-w.low)>>(w.shift&63)+1, 0), w.last)
 		b := uint64(w.first[slot])
 		_, below := bits.Sub64(uint64(k)^1<<63, edges[b], 0)
 		b += 1 - below
@@ -151,23 +138,72 @@ func (t *bins) find(f *found, block []float64, low, high int64) (least, greatest
 	return low, high
 }
 
-// slotCounts are values by slot: how many from bit 40 on, which is enough for maxCounterRows, and the
-// sum of what is left of their keys in the slot below.
+// slotCounts are values by slot; a slot with an edge has another place for those that are not below
+// it. They say how many from bit 40 on, which is enough for maxCounterRows, and the sum of what is
+// left of their keys in the slot below.
 type slotCounts []uint64
+
+// place returns the place of the values of a slot that are below its edge. The next is that of the
+// others, where there is an edge, else of the next slot.
+func (w *window) place(slot int64) int64 { return w.base + slot + int64(w.first[slot]) }
 
 const slotRow = 1 << 40
 
-// appendSlots appends a centroid for each slot with values, of their mean, ascending by window.
-func (t *bins) appendSlots(dst []centroid, counts slotCounts) []centroid {
+// count counts at most blockValues values by slot where bins are fine, and puts those that lie outside
+// of the windows into outside. It returns how many these are, and the least and the greatest key of all
+// values and of two others.
+func (t *bins) count(counts slotCounts, block []float64, outside *[blockValues]float64, low, high int64) (n int, least, greatest int64) {
+	edges := t.edges
+	for _, x := range block {
+		k := orderedKey(x)
+		low, high = min(low, k), max(high, k)
+		w := &t.windows[uint64(k)>>63]
+		d := k - w.low
+		slot := d>>(w.shift&63) + 1
+		if slot <= 0 || slot >= w.last {
+			outside[n&(blockValues-1)] = x
+			n++
+			continue
+		}
+		first := uint64(w.first[slot])
+		_, below := bits.Sub64(uint64(k)^1<<63, edges[first], 0)
+		counts[uint64(w.base+slot)+first+1-below] += slotRow | uint64(d)&w.mask>>(w.drop&63)
+	}
+	return n, low, high
+}
+
+// edged tells whether a slot has an edge.
+func (w *window) edged(slot int64) bool { return w.first[slot+1] > w.first[slot] }
+
+// addSlots adds values that were counted by slot to cells.
+func (t *bins) addSlots(cells []uint64, counts slotCounts) {
 	for i := range t.windows {
 		w := &t.windows[i]
-		for slot := 1; slot < int(w.last); slot++ {
-			rows := counts[w.base+int64(slot)] / slotRow
+		for slot := int64(1); slot < w.last; slot++ {
+			at, bin := w.place(slot), w.first[slot]
+			cells[bin] += counts[at] / slotRow
+			if w.edged(slot) {
+				cells[bin+1] += counts[at+1] / slotRow
+			}
+		}
+	}
+}
+
+// appendSlots appends a centroid for each slot with values, of their mean, ascending.
+func (t *bins) appendSlots(dst []centroid, counts slotCounts) []centroid {
+	for _, w := range []*window{&t.windows[1], &t.windows[0]} {
+		for slot := int64(1); slot < w.last; slot++ {
+			at := w.place(slot)
+			sum := counts[at]
+			if w.edged(slot) {
+				sum += counts[at+1]
+			}
+			rows := sum / slotRow
 			if rows == 0 {
 				continue
 			}
-			left := float64(counts[w.base+int64(slot)]%slotRow) / float64(rows)
-			k := w.low + int64(slot-1)<<w.shift + int64(left*float64(uint64(1)<<w.drop))
+			left := float64(sum%slotRow) / float64(rows)
+			k := w.low + (slot-1)<<w.shift + int64(left*float64(uint64(1)<<w.drop))
 			dst = append(dst, centroid{valueOfKey32(orderedKey32(ofKey(k))), uint32(rows)})
 		}
 	}

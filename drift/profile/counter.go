@@ -124,19 +124,12 @@ func (c *Counter) Reset() {
 	c.rows, c.bytes, c.err = 0, 0, nil
 	for i := range c.segments {
 		s := &c.segments[i]
-		s.listed, s.names, s.ids = false, []string{""}, map[string]int32{"": 0}
-		if at := slices.IndexFunc(c.plan.Columns, func(p Column) bool { return p.Name == s.feature }); at >= 0 {
-			for _, v := range c.plan.Columns[at].Categories {
-				s.listed = true
-				if _, ok := s.ids[v]; !ok && v != OtherValues && len(s.names) <= MaxSegmentValues {
-					s.ids[v] = int32(len(s.names))
-					s.names = append(s.names, v)
-				}
-			}
+		s.names, s.ids = []string{""}, map[string]int32{"": 0}
+		for _, v := range c.plan.SegmentValues(s.feature) {
+			s.ids[v] = int32(len(s.names))
+			s.names = append(s.names, v)
 		}
-		if s.listed {
-			s.names = append(s.names, OtherValues)
-		}
+		s.names = append(s.names, OtherValues)
 	}
 }
 
@@ -302,13 +295,15 @@ func (c *Counter) appendRows(out []Row, row Row, b *block) []Row {
 		r.Column = p.plan.Name
 		r.Missing, r.NaN, r.Other = s.missing, s.nan, s.other
 		r.PositiveInf, r.NegativeInf = s.positive, s.negative
-		n := len(s.cells)
-		for n > 0 && s.cells[n-1] == 0 {
-			n--
+		r.Cells = make([]uint64, len(s.cells))
+		for j, n := range s.cells {
+			r.Cells[j] = uint64(n)
 		}
-		r.Cells = make([]uint64, n)
-		for j := range r.Cells {
-			r.Cells[j] = uint64(s.cells[j])
+		if s.sketch.slots != nil {
+			p.bins.addSlots(r.Cells, s.sketch.slots)
+		}
+		for len(r.Cells) > 0 && r.Cells[len(r.Cells)-1] == 0 {
+			r.Cells = r.Cells[:len(r.Cells)-1]
 		}
 		r.Sum, r.SumSquares = s.numbers.sum.value(), s.numbers.squares.value()
 		r.Min, r.Max = ofKey(s.numbers.min), ofKey(s.numbers.max)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 	"testing"
 	"time"
 
@@ -158,29 +157,6 @@ func TestCounterOfNoNumbers(t *testing.T) {
 	require.Equal(t, []any{uint64(3), math.Inf(1), math.Inf(-1), 0.0, 0.0}, []any{got.Missing, got.Min, got.Max, got.Sum, got.SumSquares})
 }
 
-// TestCounterSegmentsWithoutList counts as many values by themselves as may be.
-func TestCounterSegmentsWithoutList(t *testing.T) {
-	m := &schemas.Manifest{Name: "m", Version: "1", Features: []schemas.Feature{{Name: "x", Type: schemas.TypeString, Optional: true}}}
-	plan := &profile.Plan{Model: "m", Version: "1", Bucket: time.Minute, Segments: []string{"x"}, Columns: []profile.Column{{Name: "x"}}}
-	for values, want := range map[int]error{100: nil, 101: profile.ErrUnprofiled} {
-		c, err := profile.NewCounter(plan)
-		require.NoError(t, err)
-		w := observetest.Rows{Manifest: m, Value: func(_ string, row int) any {
-			if row == 0 {
-				return nil
-			}
-			return "v" + strconv.Itoa(row)
-		}}
-		require.ErrorIs(t, add(c, w.Stream(t, []int{0, values + 1})), want, values)
-		if want == nil {
-			rows := c.Rows()
-			require.Len(t, rows, 102)
-			require.Equal(t, uint64(1), rows[1].Missing, "the value of NULL")
-			require.Equal(t, "", rows[1].Value)
-		}
-	}
-}
-
 // TestCounterListedSegments: the first categories of the plan have a row of their own, in any order.
 func TestCounterListedSegments(t *testing.T) {
 	m := &schemas.Manifest{Name: "m", Version: "1", Features: []schemas.Feature{{Name: "x", Type: schemas.TypeCategory}}}
@@ -193,10 +169,10 @@ func TestCounterListedSegments(t *testing.T) {
 	w := observetest.Rows{Manifest: m, Value: func(_ string, row int) any { return fmt.Sprintf("v%03d", 150-row) }}
 	require.NoError(t, add(c, w.Stream(t, []int{0, 151})))
 	rows := c.Rows()
-	require.Len(t, rows, 102)
+	require.Len(t, rows, 1+profile.MaxSegmentValues+1)
 	others := rows[1]
 	require.Equal(t, profile.OtherValues, others.Value)
-	require.Equal(t, uint64(51), others.Rows)
+	require.Equal(t, uint64(151-profile.MaxSegmentValues), others.Rows)
 }
 
 // TestCounterAllocatesPerBatchOnly: what a batch needs is kept.

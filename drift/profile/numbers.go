@@ -63,31 +63,38 @@ func (c *Counter) addNumbers(p *column, s *state, values []float64, rows []int32
 	}
 	for from := 0; from < n; from += blockValues {
 		to := min(from+blockValues, n)
+		if rows == nil && allFinite(values[from:to]) {
+			c.addFinite(p, s, values[from:to])
+			continue
+		}
 		kept := 0
-		if rows == nil {
-			for _, x := range values[from:to] {
-				if math.Float64bits(x)&expMask == expMask {
-					s.special(x)
-					continue
-				}
-				c.block[kept&(blockValues-1)] = x
-				kept++
+		for i := from; i < to; i++ {
+			row := i
+			if rows != nil {
+				row = int(rows[i])
 			}
-		} else {
-			for _, row := range rows[from:to] {
-				x := values[row]
-				if math.Float64bits(x)&expMask == expMask {
-					s.special(x)
-					continue
-				}
-				c.block[kept&(blockValues-1)] = x
-				kept++
+			x := values[row]
+			if math.Float64bits(x)&expMask == expMask {
+				s.special(x)
+				continue
 			}
+			c.block[kept&(blockValues-1)] = x
+			kept++
 		}
 		if kept > 0 {
 			c.addFinite(p, s, c.block[:kept])
 		}
 	}
+}
+
+// allFinite tells whether no value is NaN, infinite or NULL: no exponent is all ones, to which one more
+// would carry into the sign.
+func allFinite(values []float64) bool {
+	carry := uint64(0)
+	for _, x := range values {
+		carry |= math.Float64bits(x)&expMask + 1<<52
+	}
+	return carry>>63 == 0
 }
 
 // special counts what is no finite number.
@@ -106,39 +113,39 @@ func (s *state) special(x float64) {
 	}
 }
 
-// addFinite counts at most blockValues finite values.
+// addFinite counts at most blockValues finite values: the first of a state each by its bin and for
+// the digest, then by slot, of which both are made in the end, where the bins allow that.
 func (c *Counter) addFinite(p *column, s *state, block []float64) {
 	s.numbers.add(block, p.origin)
+	d := &s.sketch
+	if d.slots == nil {
+		early := len(block)
+		if p.bins.fine {
+			early = min(early, fineAfter-int(d.values()))
+		}
+		c.addBinned(p, s, block[:early])
+		c.keep(d, block[:early])
+		if block = block[early:]; len(block) == 0 {
+			return
+		}
+		d.slots = make(slotCounts, p.bins.slots)
+		c.bytes += 8 * p.bins.slots
+	}
+	var outside int
+	outside, s.numbers.min, s.numbers.max = p.bins.count(d.slots, block, &c.outside, s.numbers.min, s.numbers.max)
+	if outside > 0 {
+		c.addBinned(p, s, c.outside[:outside])
+		c.keep(d, c.outside[:outside])
+	}
+}
+
+// addBinned counts values by bin.
+func (c *Counter) addBinned(p *column, s *state, block []float64) {
 	f := &c.found
 	s.numbers.min, s.numbers.max = p.bins.find(f, block, s.numbers.min, s.numbers.max)
 	cells := s.cells
 	for _, b := range f.bins[:len(block)] {
 		cells[b]++
-	}
-	d := &s.sketch
-	if d.slots == nil && (!p.bins.fine || d.values()+uint64(len(block)) <= fineAfter) {
-		c.keep(d, block)
-		return
-	}
-	early := 0 // values that still are among the first
-	if d.slots == nil {
-		early = fineAfter - int(d.values())
-		c.keep(d, block[:early])
-		d.slots = make(slotCounts, p.bins.slots)
-		c.bytes += 8 * p.bins.slots
-	}
-	outside := 0
-	for i := early; i < len(block); i++ {
-		at := f.at[i&(blockValues-1)]
-		if at == 0 {
-			c.outside[outside&(blockValues-1)] = block[i]
-			outside++
-			continue
-		}
-		d.slots[at] += slotRow | uint64(f.left[i&(blockValues-1)])
-	}
-	if outside > 0 {
-		c.keep(d, c.outside[:outside])
 	}
 }
 

@@ -37,12 +37,18 @@ func (c *Column) Origin() float64 {
 	return c.Edges[len(c.Edges)/2]
 }
 
-// PlanOf returns the plan of a version with a reference, whose columns it keeps.
+// PlanOf returns the plan of a version with a reference, whose columns it keeps. Of the segments it
+// has those whose values the reference lists: of others it is not known which there will be.
 func PlanOf(m *schemas.Manifest, ref *schemas.Reference, segments []string) *Plan {
-	p := &Plan{Model: m.Name, Version: m.Version, Bucket: Bucket(m.Monitoring.Unit()), Segments: segments}
+	p := &Plan{Model: m.Name, Version: m.Version, Bucket: Bucket(m.Monitoring.Unit())}
 	for i := range ref.Columns {
 		c := &ref.Columns[i]
 		p.Columns = append(p.Columns, Column{c.Name, c.Edges, c.Categories})
+	}
+	for _, s := range segments {
+		if len(p.SegmentValues(s)) > 0 {
+			p.Segments = append(p.Segments, s)
+		}
 	}
 	return p
 }
@@ -111,11 +117,28 @@ func (r *Row) Finite() uint64 {
 // MaxUnseen bounds Row.Unseen.
 const MaxUnseen = 10
 
-// MaxSegmentValues bounds the values of a segment that are counted by themselves: NULL and the first
-// categories that the plan lists of the feature. All others are counted as the value OtherValues, so
-// that ranges add up. Where the plan lists none, each value is counted by itself, and there may be no
-// more than these.
+// MaxSegmentValues bounds the values of a segment that are counted by themselves, beside NULL; all
+// others are counted as the value OtherValues, so that ranges add up.
 const (
-	MaxSegmentValues = 100
+	MaxSegmentValues = 50
 	OtherValues      = "(others)"
 )
+
+// SegmentValues returns the values of a segment that are counted by themselves, beside NULL and "",
+// which are one: the first categories that the plan lists of the feature.
+func (p *Plan) SegmentValues(segment string) []string {
+	at := slices.IndexFunc(p.Columns, func(c Column) bool { return c.Name == segment })
+	if at < 0 {
+		return nil
+	}
+	return listedValues(p.Columns[at].Categories)
+}
+
+func listedValues(categories []string) (values []string) {
+	for _, v := range categories {
+		if v != "" && v != OtherValues && len(values) < MaxSegmentValues {
+			values = append(values, v)
+		}
+	}
+	return values
+}

@@ -1,10 +1,8 @@
 package profile
 
 import (
-	"cmp"
 	"encoding/binary"
 	"math"
-	"slices"
 )
 
 const (
@@ -66,6 +64,8 @@ func valueOfKey32(k int32) float32 {
 type sketcher struct {
 	keys  [2][]int32
 	out   []centroid
+	slots []centroid
+	both  []centroid // those of slots and the others
 	count [2][1 << digitBits]uint32
 }
 
@@ -164,12 +164,19 @@ func compress(dst []centroid, keys []int32, old []centroid, n uint64) []centroid
 
 // withSlots returns centroids with those of slots, valid until the next call.
 func (s *sketcher) withSlots(centroids []centroid, t *bins, counts slotCounts) []centroid {
-	all, n := t.appendSlots(slices.Clone(centroids), counts), uint64(0)
-	slices.SortStableFunc(all, func(a, b centroid) int { return cmp.Compare(a.mean, b.mean) })
-	for _, c := range all {
-		n += uint64(c.weight)
+	s.slots = t.appendSlots(s.slots[:0], counts)
+	s.both = s.both[:0]
+	slots, n := s.slots, uint64(0)
+	for len(centroids)+len(slots) > 0 {
+		from := &centroids
+		if len(centroids) == 0 || len(slots) > 0 && slots[0].mean < centroids[0].mean {
+			from = &slots
+		}
+		n += uint64((*from)[0].weight)
+		s.both = append(s.both, (*from)[0])
+		*from = (*from)[1:]
 	}
-	s.out = compress(s.out[:0], nil, all, n)
+	s.out = compress(s.out[:0], nil, s.both, n)
 	return s.out
 }
 

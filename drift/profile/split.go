@@ -15,8 +15,7 @@ import (
 // segment is a feature by whose values rows are counted too.
 type segment struct {
 	feature string
-	listed  bool // the plan lists its values; the last name is that of all others
-	names   []string
+	names   []string         // of values: NULL, those that the plan lists, all others
 	ids     map[string]int32 // of values: indexes of names
 
 	at  int
@@ -24,20 +23,11 @@ type segment struct {
 }
 
 // id returns the number of a value.
-func (s *segment) id(value []byte) (int32, error) {
+func (s *segment) id(value []byte) int32 {
 	if id, ok := s.ids[string(value)]; ok {
-		return id, nil
+		return id
 	}
-	if s.listed {
-		return int32(len(s.names) - 1), nil
-	}
-	if len(s.names) > MaxSegmentValues || len(value) > maxUnseenBytes {
-		return 0, unprofiled("segment %q has more than %d values, or one of more than %d bytes", s.feature, MaxSegmentValues, maxUnseenBytes)
-	}
-	id := int32(len(s.names))
-	s.names = append(s.names, string(value))
-	s.ids[string(value)] = id
-	return id, nil
+	return int32(len(s.names) - 1)
 }
 
 // Sizes of what the groups are made of, about.
@@ -209,15 +199,11 @@ func (c *Counter) splitSegment(b *observe.Batch, i int) error {
 		case t.col.IsNull(row):
 		case t.entries == 0:
 			text, _ := t.text(row)
-			if id, err = s.id(text); err != nil {
-				return err
-			}
+			id = s.id(text)
 		default:
 			e := t.entry(row)
 			if id = c.ids[e] - 1; id < 0 {
-				if id, err = s.id(t.value(e)); err != nil {
-					return err
-				}
+				id = s.id(t.value(e))
 				c.ids[e] = id + 1
 			}
 		}

@@ -27,4 +27,13 @@ type WindowCounts struct {
 	Rows     uint64
 	Columns  []Counts
 	Profiled bool // they are sums of what was counted as rows were stored, and were not counted of rows
+	// Unprofiled is why they were counted of rows where profiles were looked for.
+	Unprofiled string
+}
+
+// SegmentCounts are the counts of the rows of a span that have one value of a segment. OtherValues is
+// all values that are not counted by themselves, "" is NULL and the empty text.
+type SegmentCounts struct {
+	Value string
+	WindowCounts
 }

@@ -37,6 +37,10 @@ type Report struct {
 	// Reason says why drift breached; NoReason why that is not known.
 	Reason   *schemas.Reason `json:"reason,omitempty"`
 	NoReason string          `json:"no_reason,omitempty"`
+	// CountedFrom is what the counts of the columns were taken from: "profiles" or "rows", and Unprofiled
+	// why of rows; empty where no columns were counted.
+	CountedFrom string `json:"counted_from,omitempty"`
+	Unprofiled  string `json:"unprofiled,omitempty"`
 
 	Share   *Score   `json:"drift_share,omitempty"`
 	Window  []Score  `json:"window_checks,omitempty"` // of the rows as a whole: row_count, duplicate_share

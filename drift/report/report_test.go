@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millrace/millrace/drift"
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/drift/report"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/sinks/clickhouse"
@@ -156,6 +157,7 @@ func TestReporter(t *testing.T) {
 	require.NotContains(t, string(page), "ZgotmplZ")
 	require.Contains(t, string(page), "&lt;/style&gt;&lt;")
 	require.NotContains(t, string(page), "NaN")
+	require.Contains(t, string(page), `counted from <b>rows</b> <small class="dim">nothing was counted yet by the cells of this reference</small>`)
 
 	text, err := os.ReadFile(filepath.Join(cfg.Dir, "flights", "1.0", "20010206T000000Z.json"))
 	require.NoError(t, err)
@@ -163,6 +165,7 @@ func TestReporter(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &rep))
 	require.Equal(t, uint64(1000), rep.Rows)
 	require.Equal(t, "breached", rep.Drift.Verdict)
+	require.Equal(t, "rows", rep.CountedFrom)
 	require.Len(t, rep.Columns, 5)
 	require.Equal(t, "origin", rep.Columns[0].Column, "the worst first")
 	require.Equal(t, []int64{0}, []int64{rep.Columns[0].Bins.OtherReference})
@@ -196,12 +199,17 @@ FROM %[1]s.observations_flights WHERE event_time < '2001-02-03 00:00:00' AND eve
 	stats, err = newMonitor(c).Tick(t.Context(), now.Add(time.Second), versions[:1])
 	require.NoError(t, err)
 	require.Len(t, stats.Judged, 2)
+	profiler := history.NewProfiler(c, c.Database())
+	profiler.Settled(-time.Minute)
+	_, err = profiler.Fill(t.Context(), v.Manifest, v.Reference, profile.Span{End: now}, 1<<40)
+	require.NoError(t, err)
 	paths, err = r.Tick(t.Context(), now, versions)
 	require.NoError(t, err)
 	require.Equal(t, []string{filepath.Join(cfg.Dir, "flights", "1.0", "20010202T000000Z.html")}, paths)
 	page, err = os.ReadFile(paths[0])
 	require.NoError(t, err)
 	require.Contains(t, string(page), "(revision 1)")
+	require.Contains(t, string(page), "counted from <b>profiles</b></span>")
 }
 
 // TestReportsOfALearnedReference has two windows that the reference is made of, and four that

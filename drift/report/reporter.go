@@ -302,6 +302,10 @@ func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, foun
 	}
 	recent := r.recent(start, m.Monitoring.Step(), found)
 	if counts != nil {
+		rep.CountedFrom, rep.Unprofiled = "rows", counts.Unprofiled
+		if counts.Profiled {
+			rep.CountedFrom = "profiles"
+		}
 		for i := range v.Reference.Columns {
 			rep.Columns = append(rep.Columns, column(&v.Reference.Columns[i], counts.Columns[i], scores[v.Reference.Columns[i].Name], recent, found))
 		}

@@ -18,6 +18,11 @@ var expiring = []string{TableFeedback, TableDeadLetters, TableEvents, "minute_st
 // kept are the other tables of which a lost row would be missed.
 var kept = []string{"drift_results", "accuracy_results", "windows", "model_versions", "migrations", "recorder_groups", "label_looks", "learned_references", "profile_plans", "break_states"}
 
+// remade is a table whose rows are made again of others where they are lost, so that no insert waits
+// until they have reached the disk: what is not as many as the rows is not taken from profiles, and
+// counted again.
+const remade = "profiles"
+
 // fsyncSettings make a part reach the disk, with its name, before its insert is answered,
 // and the part that a merge makes before those that it was made of are deleted.
 var fsyncSettings = []string{
@@ -82,7 +87,7 @@ func (c *Client) align(ctx context.Context, only ...string) error {
 		if !expires && !slices.Contains(kept, t.Name) || len(only) > 0 && !slices.Contains(only, t.Name) {
 			continue
 		}
-		changed, err := c.alignSettings(ctx, t, expires)
+		changed, err := c.alignSettings(ctx, t, expires, t.Name != topology.layout.LocalTable(remade))
 		if err != nil {
 			return err
 		}
@@ -149,16 +154,16 @@ func (c *Client) alignTTL(ctx context.Context, t tableState) (changed bool, err 
 	return true, nil
 }
 
-// alignSettings applies clickhouse.durability. A server that does not let its settings be
+// alignSettings applies clickhouse.durability, where the table's rows must not be lost. A server that does not let its settings be
 // changed, as managed ones do, stores in its own way: that is said once.
-func (c *Client) alignSettings(ctx context.Context, t tableState, expires bool) (changed bool, err error) {
+func (c *Client) alignSettings(ctx context.Context, t tableState, expires, durable bool) (changed bool, err error) {
 	want := map[string]string{}
 	if expires {
 		want[recalculateOnly] = "1"
 	}
 	var reset []string
 	for _, name := range fsyncSettings {
-		if c.storage.Durability == schemas.DurabilityFsync {
+		if durable && c.storage.Durability == schemas.DurabilityFsync {
 			want[name] = "1"
 		} else if t.setting(name) != "" {
 			reset = append(reset, name)

@@ -489,6 +489,10 @@ func TestDurability(t *testing.T) {
 	require.Len(t, tables, 16)
 	for _, table := range tables {
 		for _, setting := range settings {
+			if table.Name == "profiles" { // made again of rows
+				require.NotContains(t, table.Query, setting)
+				continue
+			}
 			require.Contains(t, table.Query, setting, table.Name)
 		}
 	}
@@ -505,9 +509,9 @@ func TestDurability(t *testing.T) {
 	for _, table := range tablesOf(t, c, "1") {
 		require.NotContains(t, table.Query, "fsync", table.Name)
 	}
-	require.Len(t, proxy.changes(), 16)
+	require.Len(t, proxy.changes(), len(tables)-1)
 	require.NoError(t, c.Migrate(t.Context()))
-	require.Len(t, proxy.changes(), 16, "nothing is altered that does not differ")
+	require.Len(t, proxy.changes(), len(tables)-1, "nothing is altered that does not differ")
 }
 
 // A managed service stores in its own way.

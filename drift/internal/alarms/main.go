@@ -28,29 +28,32 @@ func run(args []string, out, log io.Writer) int {
 	flags.SetOutput(log)
 	short := flags.Bool("quick", false, "fewer streams and columns")
 	seed := flags.Uint64("seed", 1, "of the streams")
+	only := flags.Bool("json", false, "one line of JSON alone, of the cases that make bench-monitor tells")
 	workers := flags.Int("workers", runtime.GOMAXPROCS(0), "streams at a time")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
 	start := time.Now()
 	var results []result
-	writeHeader(out)
-	for _, c := range cases(*short) {
+	todo, table := cases(*short), out
+	if *only {
+		todo, table = headline(*short), log
+	}
+	writeHeader(table)
+	for _, c := range todo {
 		r, err := c.measure(*seed, max(*workers, 1))
 		if err != nil {
 			fmt.Fprintln(log, "alarms:", c.Name, err)
 			return 1
 		}
-		writeRow(out, r)
+		writeRow(table, r)
 		fmt.Fprintf(log, "%s: %s, %d columns\n", time.Since(start).Round(time.Second), c.Name, c.columns)
 		results = append(results, r)
 	}
-	line, err := json.Marshal(results)
-	if err != nil {
+	if err := writeResults(out, results, *only); err != nil {
 		fmt.Fprintln(log, "alarms:", err)
 		return 1
 	}
-	fmt.Fprintf(out, "\n%s\n", line)
 	for _, r := range results {
 		if r.over() {
 			fmt.Fprintf(log, "alarms: %s, %d columns: more alarms than promised\n", r.Name, r.Columns)
@@ -58,6 +61,14 @@ func run(args []string, out, log io.Writer) int {
 		}
 	}
 	return 0
+}
+
+func writeResults(out io.Writer, results []result, only bool) error {
+	if only {
+		return writeJSON(out, results)
+	}
+	fmt.Fprintln(out)
+	return json.NewEncoder(out).Encode(results)
 }
 
 // over tells whether alarms are more frequent than promised, beyond what chance makes of it.

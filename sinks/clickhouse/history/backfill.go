@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -28,11 +27,12 @@ type Profiler struct {
 	store   *Store
 	conn    ProfileConn
 	settled time.Duration // the age from which on rows are counted here, and by no recorder any more
+	bytes   int           // that a thread of a statement may take
 }
 
 // NewProfiler returns a profiler of a database, which conn inserts into too.
 func NewProfiler(conn ProfileConn, database string) *Profiler {
-	return &Profiler{store: New(conn, database), conn: conn, settled: schemas.ProfileSettled}
+	return &Profiler{store: New(conn, database), conn: conn, settled: schemas.ProfileSettled, bytes: fillThreadBytes}
 }
 
 // Settled sets the age from which on rows are counted here instead of schemas.ProfileSettled: where no
@@ -125,7 +125,8 @@ type Filled struct {
 // least one bucket, were counted. A bucket with rows that were stored within the last ten minutes is
 // left to recorders, and to a later call. A span without a start has no lower bound.
 //
-// What it counts is taken from observations in one query a column. It ends anywhere: what is half done differs.
+// It counts eight columns in a pass over the rows, in statements whose memory is bounded. It ends anywhere: what
+// is half done differs.
 func (p *Profiler) Fill(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, span profile.Span, maxRows uint64) (Filled, error) {
 	f := &filling{Profiler: p, versionRows: p.store.rowsOf(m), plan: planOf(m, ref), span: span}
 	f.id, f.origin = f.plan.ID(), eventTimeOrigin(f.plan.Bucket)
@@ -149,9 +150,10 @@ type filling struct {
 
 // differing is a bucket whose counts differ from its rows.
 type differing struct {
-	Bucket int64  `ch:"b"` // since origin
-	Rows   uint64 `ch:"n"`
-	Fresh  uint64 `ch:"fresh"`
+	Bucket   int64  `ch:"b"` // since origin
+	Rows     uint64 `ch:"n"`
+	Variants uint64 `ch:"variants"`
+	Fresh    uint64 `ch:"fresh"`
 }
 
 func (f *filling) run(ctx context.Context, ref *schemas.Reference, maxRows uint64) (done Filled, err error) {
@@ -169,7 +171,7 @@ func (f *filling) run(ctx context.Context, ref *schemas.Reference, maxRows uint6
 	if err := f.conn.Select(ctx, &found, f.differingQuery()); err != nil {
 		return done, err
 	}
-	var buckets []int64
+	var buckets []differing
 	for _, d := range found {
 		switch {
 		case d.Fresh > 0:
@@ -178,7 +180,7 @@ func (f *filling) run(ctx context.Context, ref *schemas.Reference, maxRows uint6
 		case len(buckets) > 0 && (done.Rows+d.Rows > maxRows || len(buckets) == maxFillBuckets):
 			done.Left++
 		default:
-			buckets = append(buckets, d.Bucket)
+			buckets = append(buckets, d)
 			done.Rows += d.Rows
 		}
 	}
@@ -188,9 +190,9 @@ func (f *filling) run(ctx context.Context, ref *schemas.Reference, maxRows uint6
 	if err := f.forget(ctx, buckets); err != nil {
 		return done, err
 	}
-	for i := range ref.Columns {
-		if err := f.conn.Exec(ctx, f.insert(i, &ref.Columns[i], buckets)); err != nil {
-			return done, fmt.Errorf("count column %q: %w", ref.Columns[i].Name, err)
+	for _, statement := range f.statements(ref, buckets) {
+		if err := f.conn.Exec(ctx, statement); err != nil {
+			return done, err
 		}
 	}
 	done.Buckets = len(buckets)
@@ -206,24 +208,25 @@ func (f *filling) bucketOf(column string) string {
 }
 
 // differingQuery selects the buckets in which a variant has another number of rows than each column
-// of its profile has, or the profile has not each column, the latest first.
+// of its profile has, of all rows and over the values of each segment, or the profile has not each
+// column; the latest first.
 func (f *filling) differingQuery() string {
 	within := "bucket < " + instant(f.span.End)
 	if !f.span.Start.IsZero() {
 		within += " AND bucket >= " + instant(f.span.Start)
 	}
-	return fmt.Sprintf(`SELECT b, sum(n) AS n, sum(fresh) AS fresh FROM (
+	return fmt.Sprintf(`SELECT b, sum(n) AS n, count() AS variants, sum(fresh) AS fresh FROM (
   SELECT b, v, sum(n) AS n, sum(fresh) AS fresh, n != max(least) OR n != max(greatest) OR (n > 0 AND max(columns) != %[1]d) AS differs FROM (
     SELECT %[2]s AS b, toString(variant) AS v, count() AS n, countIf(stored_at >= %[3]s) AS fresh, toUInt64(0) AS least, toUInt64(0) AS greatest, toUInt64(0) AS columns
     FROM %[4]s WHERE %[5]s GROUP BY b, v
     UNION ALL
     SELECT b, v, 0, 0, min(n), max(n), count() FROM (
-      SELECT %[6]s AS b, toString(variant) AS v, column, sum(profiles.rows) AS n FROM %[7]s.profiles
-      WHERE %[8]s AND segment = '' AND value = '' AND %[9]s GROUP BY b, v, column)
+      SELECT %[6]s AS b, toString(variant) AS v, segment, column, sum(profiles.rows) AS n FROM %[7]s.profiles
+      WHERE %[8]s AND %[9]s GROUP BY b, v, segment, column)
     GROUP BY b, v)
   GROUP BY b, v)
 GROUP BY b HAVING max(differs) ORDER BY b DESC`,
-		len(f.plan.Columns), f.bucketOf("event_time"), schemas.SecondsSQL(f.before), f.observations(), f.where(f.span),
+		len(f.plan.Columns)*(1+len(f.plan.Segments)), f.bucketOf("event_time"), schemas.SecondsSQL(f.before), f.observations(), f.where(f.span),
 		f.bucketOf("bucket"), f.database, f.counts(), within)
 }
 
@@ -234,10 +237,10 @@ func (f *filling) counts() string {
 
 // forget deletes what was counted of buckets, of all columns, variants and segments. Like a repair of
 // minutes it names the parts that have it now: a statement that comes late finds them gone.
-func (f *filling) forget(ctx context.Context, buckets []int64) error {
+func (f *filling) forget(ctx context.Context, buckets []differing) error {
 	starts := make([]string, len(buckets))
 	for i, b := range buckets {
-		starts[i] = schemas.MicrosSQL(f.origin.UnixMicro() + b*f.plan.Bucket.Microseconds())
+		starts[i] = schemas.MicrosSQL(f.origin.UnixMicro() + b.Bucket*f.plan.Bucket.Microseconds())
 	}
 	where := f.counts() + " AND bucket IN (" + strings.Join(starts, ", ") + ")"
 	var parts []struct {
@@ -252,79 +255,4 @@ func (f *filling) forget(ctx context.Context, buckets []int64) error {
 	}
 	slices.Sort(names)
 	return f.conn.Exec(ctx, "DELETE FROM "+f.database+".profiles WHERE "+where+" AND _part IN ("+strings.Join(names, ", ")+")"+f.conn.DeleteSync())
-}
-
-// insert is the statement that counts a column of buckets, by the cells of cellExpression.
-func (f *filling) insert(at int, c *schemas.ReferenceColumn, buckets []int64) string {
-	first, last := slices.Min(buckets), slices.Max(buckets)
-	length := f.plan.Bucket.Microseconds()
-	span := profile.Span{Start: time.UnixMicro(f.origin.UnixMicro() + first*length), End: time.UnixMicro(f.origin.UnixMicro() + (last+1)*length)}
-	where := f.where(span) + " AND stored_at < " + schemas.SecondsSQL(f.before)
-	if last-first+1 != int64(len(buckets)) {
-		list := make([]string, len(buckets))
-		for i, b := range buckets {
-			list[i] = strconv.FormatInt(b, 10)
-		}
-		where += " AND " + f.bucketOf("event_time") + " IN (" + strings.Join(list, ", ") + ")"
-	}
-	name, cell, numeric := column(c.Name), "`0c`", len(c.Edges) > 0
-	number, finite, text := "toFloat64(0)", "0", "''"
-	if numeric {
-		number = "assumeNotNull(toFloat64(" + name + "))"
-		finite = "isNotNull(" + name + ") AND isFinite(" + number + ")"
-	} else {
-		text = "assumeNotNull(toString(" + name + "))"
-		cell = "`0c` - 1"
-	}
-	is := func(test string) string {
-		if !numeric {
-			return "0"
-		}
-		return "countIf(isNotNull(" + name + ") AND " + test + ")"
-	}
-	origin := strconv.FormatFloat(f.plan.Columns[at].Origin(), 'e', -1, 64)
-	listed := fmt.Sprintf("`0c` < %d", profile.CellUnknown)
-	if !numeric {
-		listed += fmt.Sprintf(" AND `0c` != %d", profile.CellOther)
-	}
-	other := "toUInt64(0)"
-	if !numeric {
-		other = fmt.Sprintf("sumIf(`0n`, `0c` = %d)", profile.CellOther)
-	}
-	return fmt.Sprintf(`INSERT INTO %[1]s.profiles (model, version, plan, segment, value, column, bucket, variant, rows, missing, nan, positive_inf, negative_inf, other, cells, total, squares, least, greatest, unseen, quantiles)
-SELECT %[2]s, %[3]s, %[4]s, `+"`0g`.1, `0g`.2"+`, %[5]s, fromUnixTimestamp64Micro(%[6]d + `+"`0b`"+` * %[7]d, 'UTC'), `+"`0v`, sum(`0n`), sum(`0m`), sum(`0a`), sum(`0p`), sum(`0q`)"+`, %[8]s,
-  sumForEachStateIf(arrayConcat(arrayWithConstant(if(%[9]s, %[10]s, 0), toUInt64(0)), [`+"`0n`"+`]), %[9]s), sum(`+"`0s`), sum(`0r`), min(`0l`), max(`0h`), topKWeightedMergeState(10, 3, 'counts')(`0u`), quantilesTDigestMergeState(0.5)(`0d`)"+`
-FROM (SELECT %[11]s AS `+"`0g`"+`, %[12]s AS `+"`0b`, toString(variant) AS `0v`"+`, toUInt32(%[13]s) AS `+"`0c`, count() AS `0n`, countIf(isNull("+name+")) AS `0m`"+`,
-    %[14]s AS `+"`0a`"+`, %[15]s AS `+"`0p`"+`, %[16]s AS `+"`0q`"+`, sumIf(%[17]s - (%[18]s), %[19]s) AS `+"`0s`"+`, sumIf(pow(%[17]s - (%[18]s), 2), %[19]s) AS `+"`0r`"+`,
-    if(countIf(%[19]s) = 0, inf, minIf(%[17]s, %[19]s)) AS `+"`0l`"+`, if(countIf(%[19]s) = 0, -inf, maxIf(%[17]s, %[19]s)) AS `+"`0h`"+`,
-    topKWeightedStateIf(10, 3, 'counts')(%[20]s, toUInt64(1), %[21]s) AS `+"`0u`"+`, quantilesTDigestStateIf(0.5)(%[17]s, %[19]s) AS `+"`0d`"+`
-  FROM %[22]s WHERE %[23]s GROUP BY `+"`0g`, `0b`, `0v`, `0c`"+`)
-GROUP BY `+"`0g`, `0b`, `0v`",
-		f.database, quote(f.model), quote(f.version), quote(f.id), quote(c.Name), f.origin.UnixMicro(), length, other,
-		listed, cell, f.groups(), f.bucketOf("event_time"), cellExpression(c),
-		is("isNaN("+number+")"), is(number+" = inf"), is(number+" = -inf"), number, origin, finite,
-		text, map[bool]string{true: "0", false: fmt.Sprintf("`0c` = %d", profile.CellOther)}[numeric],
-		f.observations(), where)
-}
-
-// groups is the expression of the segments and values that a row is counted in.
-func (f *filling) groups() string {
-	if len(f.plan.Segments) == 0 {
-		return "('', '')"
-	}
-	groups := []string{"('', '')"}
-	for _, name := range f.plan.Segments {
-		value := "ifNull(toString(" + column(name) + "), '')"
-		i := slices.IndexFunc(f.plan.Columns, func(c profile.Column) bool { return c.Name == name })
-		if i >= 0 && len(f.plan.Columns[i].Categories) > 0 {
-			categories := f.plan.Columns[i].Categories
-			quoted := []string{"''"}
-			for _, v := range categories[:min(len(categories), profile.MaxSegmentValues)] {
-				quoted = append(quoted, quote(v))
-			}
-			value = fmt.Sprintf("if(%[1]s IN (%[2]s), %[1]s, %[3]s)", value, strings.Join(quoted, ", "), quote(profile.OtherValues))
-		}
-		groups = append(groups, fmt.Sprintf("(%s, %s)", quote(name), value))
-	}
-	return "arrayJoin([" + strings.Join(groups, ", ") + "])"
 }

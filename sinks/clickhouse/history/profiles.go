@@ -19,7 +19,7 @@ import (
 
 // planOf is the plan by which the columns of a reference are counted.
 func planOf(m *schemas.Manifest, ref *schemas.Reference) *profile.Plan {
-	return profile.PlanOf(m, ref, nil)
+	return profile.PlanOf(m, ref, m.Monitoring.Segments)
 }
 
 // profiled selects what was counted by a plan of the rows of a span.
@@ -54,9 +54,6 @@ func (s *Store) profiledCounts(ctx context.Context, m *schemas.Manifest, ref *sc
 	}
 	if err := s.conn.Select(ctx, &found, t.profileQuery(p, span, starts)); err != nil {
 		return nil, fmt.Errorf("sum the profiles of %s version %s: %w", t.model, t.version, err)
-	}
-	if len(found) == 0 {
-		return starts, nil
 	}
 	columns := make(map[string]int, len(ref.Columns))
 	for i := range ref.Columns {
@@ -97,11 +94,23 @@ func (s *Store) profiledCounts(ctx context.Context, m *schemas.Manifest, ref *sc
 	}
 	var rest []time.Time
 	for i, start := range starts {
-		out[i].Profiled = summed[i] == len(ref.Columns) && out[i].Rows == stored[start.UnixMicro()] && complete(&out[i])
-		if !out[i].Profiled {
-			out[i] = emptyCounts(start, ref)
-			rest = append(rest, start)
+		n := stored[start.UnixMicro()]
+		why := ""
+		switch {
+		case n == 0: // no rows, no profile
+		case summed[i] == 0:
+			why = "nothing was counted yet by the cells of this reference"
+		case out[i].Rows != n:
+			why = fmt.Sprintf("%d rows are in the profile, %d are stored", out[i].Rows, n)
+		case summed[i] != len(ref.Columns) || !complete(&out[i]):
+			why = fmt.Sprintf("not all of the %d columns are in the profile with all rows", len(ref.Columns))
+		default:
+			out[i].Profiled = true
+			continue
 		}
+		out[i] = emptyCounts(start, ref)
+		out[i].Unprofiled = why
+		rest = append(rest, start)
 	}
 	return rest, nil
 }

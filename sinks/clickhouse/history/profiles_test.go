@@ -32,7 +32,8 @@ func requireEqualToRows(t *testing.T, w *historytest.World, starts []time.Time) 
 	require.Len(t, got, len(starts))
 	for i := range got {
 		profiled = append(profiled, got[i].Profiled)
-		got[i].Profiled = false
+		require.Equal(t, !profiled[i] && want[i].Rows > 0, got[i].Unprofiled != "", got[i].Unprofiled)
+		got[i].Profiled, got[i].Unprofiled = false, ""
 		require.Equal(t, want[i], got[i], "window %s, profiled %v", starts[i], profiled[i])
 	}
 	return profiled

@@ -79,6 +79,11 @@ func TestQueries(t *testing.T) {
 	monitored.Checks = []schemas.Check{{Stattest: schemas.StattestOutOfRange, Column: "amount"}, {Stattest: schemas.StattestDuplicates}}
 	checked.Monitoring = &monitored
 	ask("faults", second(store.CountFaults(ctx, &checked, []time.Time{hour(0), hour(3)})))
+	divided, monitoring := *m, *m.Monitoring
+	monitoring.Segments = []string{"country"}
+	divided.Monitoring = &monitoring
+	ask("cells by the values of a segment", second(store.CountSegments(ctx, &divided, ref, "country", span)))
+	ask("cells by the values of a segment that are not listed", second(store.CountSegments(ctx, m, ref, "note", span)))
 	ask("quality", second(store.CountQuality(ctx, m, []time.Time{hour(0), hour(3)})))
 	words, classes, price := *m, *m, *m
 	words.Target = &schemas.Target{Kind: schemas.TargetBinary, Score: "score", Threshold: 0.5, Positive: "it's"}

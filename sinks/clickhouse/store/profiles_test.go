@@ -19,7 +19,7 @@ import (
 // monitored is the manifest of version v1 of flights with windows of an hour, and its reference.
 func monitored() (*schemas.Manifest, *schemas.Reference) {
 	m := observetest.Manifest("flights", "v1")
-	m.Monitoring = &schemas.Monitoring{Window: schemas.Duration(time.Hour)}
+	m.Monitoring = &schemas.Monitoring{Window: schemas.Duration(time.Hour), Segments: []string{"origin"}}
 	ref := &schemas.Reference{Columns: []schemas.ReferenceColumn{
 		{Name: "f0", Edges: []float64{-1, 0, 250, 499.5, 750, 1e9}, Counts: make([]int64, 7)},
 		{Name: "f3", Edges: []float64{500}, Counts: make([]int64, 2)},
@@ -59,8 +59,33 @@ func requireProfiled(t *testing.T, c *clickhouse.Client, want ...bool) {
 	for i := range got {
 		require.NotZero(t, rows[i].Rows, "hour %d", i)
 		require.Equal(t, want[i], got[i].Profiled, "hour %d", i)
-		got[i].Profiled = false
+		got[i].Profiled, got[i].Unprofiled = false, ""
 		require.Equal(t, rows[i], got[i], "hour %d", i)
+		requireSegments(t, s, m, ref, got[i], want[i])
+	}
+}
+
+// requireSegments compares the sums over the values of a segment with an hour, and says whether they
+// were taken from the profile.
+func requireSegments(t *testing.T, s *history.Store, m *schemas.Manifest, ref *schemas.Reference, hour profile.WindowCounts, profiled bool) {
+	t.Helper()
+	segments, err := s.CountSegments(t.Context(), m, ref, "origin", profile.Span{Start: hour.Start, End: hour.Start.Add(time.Hour)})
+	require.NoError(t, err)
+	require.Greater(t, len(segments), 2)
+	rows := uint64(0)
+	for _, v := range segments {
+		require.Equal(t, profiled, v.Profiled, v.Value)
+		rows += v.Rows
+		for j := range hour.Columns {
+			hour.Columns[j] = hour.Columns[j].Minus(v.Columns[j])
+		}
+	}
+	require.Equal(t, hour.Rows, rows)
+	for _, c := range hour.Columns {
+		require.Zero(t, c.Rows())
+		for _, n := range c.Cells {
+			require.Zero(t, n)
+		}
 	}
 }
 
@@ -110,10 +135,10 @@ func TestStoreCountsWhatItStores(t *testing.T) {
 		var rows []struct {
 			Row string `ch:"r"`
 		}
-		require.NoError(t, c.Select(t.Context(), &rows, strings.ReplaceAll(`SELECT toString((p.bucket, p.variant, p.column, sum(p.rows), sum(p.missing), sum(p.nan), sum(p.positive_inf), sum(p.negative_inf),
+		require.NoError(t, c.Select(t.Context(), &rows, strings.ReplaceAll(`SELECT toString((p.bucket, p.variant, p.segment, p.value, p.column, sum(p.rows), sum(p.missing), sum(p.nan), sum(p.positive_inf), sum(p.negative_inf),
 			sum(p.other), sumForEachMerge(p.cells), round(sum(p.total), 4), round(sum(p.squares), 2), min(p.least), max(p.greatest),
 			arraySort(topKWeightedMerge(10, 3, 'counts')(p.unseen)), round(quantilesTDigestMerge(0.5)(p.quantiles)[1] / 40))) AS r
-			FROM {db}.profiles AS p WHERE p.column != '' GROUP BY p.bucket, p.variant, p.column ORDER BY p.bucket, p.variant, p.column`, "{db}", c.Database())))
+			FROM {db}.profiles AS p WHERE p.column != '' GROUP BY p.bucket, p.variant, p.segment, p.value, p.column ORDER BY p.bucket, p.variant, p.segment, p.value, p.column`, "{db}", c.Database())))
 		out := make([]string, len(rows))
 		for i, r := range rows {
 			out[i] = r.Row

@@ -25,11 +25,17 @@ SELECT toInt64(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 36
 SELECT toUInt32(intDiv(toUnixTimestamp64Micro(bucket) - (980985600000000), 3600000000)) AS w, column AS c, sum(profiles.rows) AS n, sum(profiles.missing) + sum(profiles.nan) AS m, sum(profiles.other) AS o, sumForEachMerge(profiles.cells) AS b FROM millrace.profiles WHERE model = 'shop' AND version = '1.0' AND plan = '4a0e0c33c139fbe422afd507a386f2b7' AND segment = '' AND value = '' AND column != '' AND bucket >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND bucket < fromUnixTimestamp64Micro(980992800000000, 'UTC') GROUP BY w, c;
 
 -- cells
+SELECT toInt64(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS w, count() AS n FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980992800000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') GROUP BY w ORDER BY w;
+
+-- cells
 SELECT `0w` AS w, `0t`.1 AS c, `0t`.2 AS b, count() AS n FROM (SELECT toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, arrayJoin([(toUInt16(0), toUInt16(if(isNull(`amount`) OR isNaN(`amount`), 65535, transform(roundDown(assumeNotNull(toFloat64(`amount`)), [-inf,-1e+30,1e-01,3.333333333333333e-01,1e+30] AS `0edges_amount`), `0edges_amount`, range(0, 5), 65534)))),(toUInt16(1), toUInt16(if(isNull(`country`), 65535, transform(assumeNotNull(toString(`country`)), ['it\'s','back\\slash','größe','new
 line',''], range(1, 6), 0)))),(toUInt16(2), toUInt16(if(isNull(`note`), 65535, 0)))]) AS `0t` FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980992800000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY w, c, b;
 
 -- cells of windows apart
 SELECT toUInt32(intDiv(toUnixTimestamp64Micro(bucket) - (980985600000000), 3600000000)) AS w, column AS c, sum(profiles.rows) AS n, sum(profiles.missing) + sum(profiles.nan) AS m, sum(profiles.other) AS o, sumForEachMerge(profiles.cells) AS b FROM millrace.profiles WHERE model = 'shop' AND version = '1.0' AND plan = '4a0e0c33c139fbe422afd507a386f2b7' AND segment = '' AND value = '' AND column != '' AND bucket >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND bucket < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(bucket) - (980985600000000), 3600000000) IN (0,3) GROUP BY w, c;
+
+-- cells of windows apart
+SELECT toInt64(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS w, count() AS n FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') GROUP BY w ORDER BY w;
 
 -- cells of windows apart
 SELECT `0w` AS w, `0t`.1 AS c, `0t`.2 AS b, count() AS n FROM (SELECT toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, arrayJoin([(toUInt16(0), toUInt16(if(isNull(`amount`) OR isNaN(`amount`), 65535, transform(roundDown(assumeNotNull(toFloat64(`amount`)), [-inf,-1e+30,1e-01,3.333333333333333e-01,1e+30] AS `0edges_amount`), `0edges_amount`, range(0, 5), 65534)))),(toUInt16(1), toUInt16(if(isNull(`country`), 65535, transform(assumeNotNull(toString(`country`)), ['it\'s','back\\slash','größe','new
