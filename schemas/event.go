@@ -18,6 +18,8 @@ const (
 	EventDrift      EventKind = "drift"      // a window's features or predictions differ from the reference
 	EventAccuracy   EventKind = "accuracy"   // a window's quality is below a threshold
 	EventRetraining EventKind = "retraining" // one of these asks for retraining
+	// EventRequirement: a window does not meet a requirement of the manifest.
+	EventRequirement EventKind = "requirement"
 	EventBreak      EventKind = "break"      // a stream of values changed suddenly
 )
 
@@ -132,6 +134,9 @@ func EventID(d EventData) string {
 	}
 	if d.Break != nil {
 		parts = []string{d.Model, d.Version, string(d.Kind), d.Break.On, d.Break.Detector, string(d.Break.Coordinates().AppendID(nil))}
+	}
+	if d.Kind == EventRequirement || d.Kind == EventAccuracy && d.Job != JobAccuracy && d.Job != "" {
+		parts = append(parts, string(d.Job)) // another job may find the same kind in the same window
 	}
 	if d.Revision > 0 {
 		parts = append(parts, strconv.FormatUint(uint64(d.Revision), 10))

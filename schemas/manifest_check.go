@@ -174,6 +174,7 @@ func (m *Manifest) validateMonitoring(v *violations) {
 		}
 	}
 	m.validateBreaks(v)
+	m.validateSegments(v)
 	seen := map[string]bool{}
 	for i, c := range mon.Checks {
 		key := fmt.Sprintf("monitoring.checks[%d]", i)
@@ -202,7 +203,21 @@ func (m *Manifest) validateMonitoring(v *violations) {
 				v.add(key+".column", "%s is of the whole data set; leave the column out", c.Stattest)
 			}
 		default:
-			v.add(key+".stattest", "%q is not one of %s, %s, %s, %s, %s", c.Stattest, StattestPSI, StattestKS, StattestChiSquare, StattestShare, joinFigures(figures))
+			v.add(key+".stattest", "%q is not one of %s, %s, %s, %s, %s, or %s or %s before one of %s", c.Stattest,
+				StattestPSI, StattestKS, StattestChiSquare, StattestShare, joinFigures(figures), EstimatedPrefix, DifferencePrefix, joinStattests(EstimatedFigures))
+		}
+	}
+}
+
+func (m *Manifest) validateSegments(v *violations) {
+	for i, name := range m.Monitoring.Segments {
+		key := fmt.Sprintf("monitoring.segments[%d]", i)
+		f, ok := m.Feature(name)
+		if !ok || f.Type != TypeString && f.Type != TypeCategory && f.Type != TypeBool {
+			v.add(key, "%q is no feature of type string, category or bool", name)
+		}
+		if slices.Contains(m.Monitoring.Segments[:i], name) {
+			v.add(key, "%q stands twice", name)
 		}
 	}
 }
