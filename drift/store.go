@@ -32,6 +32,18 @@ type Counter interface {
 	MakeReference(ctx context.Context, m *schemas.Manifest, spans []profile.Span) (*schemas.Reference, error)
 	// CountQuality counts labelled rows by window, prediction and label.
 	CountQuality(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.Quality, error)
+	// CountScores counts rows of a binary target by window, prediction and cell of their score,
+	// or those that have a label. The edges of cells ascend.
+	CountScores(ctx context.Context, m *schemas.Manifest, edges []float64, starts []time.Time, labelled bool) ([]profile.ScoreCounts, error)
+	// LabelledScores returns score and target of at most so many rows of windows that have both,
+	// and counts all of them. The same rows are the same sample.
+	LabelledScores(ctx context.Context, m *schemas.Manifest, starts []time.Time, most int) (scores []float64, positive []bool, total uint64, err error)
+	// CountSegments counts labelled rows by window and value of a feature.
+	CountSegments(ctx context.Context, m *schemas.Manifest, feature string, starts []time.Time) ([][]profile.Segment, error)
+	// LabelDelays says how long labels took.
+	LabelDelays(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.LabelDelays, error)
+	// Latencies says how long rows took.
+	Latencies(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.Latency, error)
 }
 
 // Labels finds which windows labels change, whenever they come. Times at which labels were
@@ -57,6 +69,9 @@ type Keeper interface {
 	LearnedReferences
 	// WriteReference keeps a reference that was learned. What has been kept before stays.
 	WriteReference(ctx context.Context, r schemas.LearnedReference) error
+	LearnedEstimators
+	// WriteEstimator keeps the estimator of a learned reference. What has been kept before stays.
+	WriteEstimator(ctx context.Context, e schemas.LearnedEstimator) error
 	// LastFinished returns the start of the last window that each job has finished.
 	LastFinished(ctx context.Context, m *schemas.Manifest) (map[schemas.Job]time.Time, error)
 	// FinishedWindows returns the finished windows from a start on, by revision.
@@ -66,6 +81,8 @@ type Keeper interface {
 	// Results returns what was last found in the windows from first to last, both starts.
 	Results(ctx context.Context, m *schemas.Manifest, first, last time.Time) (schemas.Results, error)
 	WriteResults(ctx context.Context, scores []schemas.DriftResult, figures []schemas.AccuracyResult) error
+	// WriteFound writes what was found beside scores and figures.
+	WriteFound(ctx context.Context, f schemas.Found) error
 	WriteWindows(ctx context.Context, windows []schemas.FinishedWindow) error
 }
 
@@ -73,6 +90,12 @@ type Keeper interface {
 type LearnedReferences interface {
 	// LearnedReference returns the first one that was kept of a version; false where there is none.
 	LearnedReference(ctx context.Context, m *schemas.Manifest) (schemas.LearnedReference, bool, error)
+}
+
+// LearnedEstimators has the estimators of learned references.
+type LearnedEstimators interface {
+	// LearnedEstimator returns the first one that was kept of a version; false where there is none.
+	LearnedEstimator(ctx context.Context, m *schemas.Manifest) (schemas.LearnedEstimator, bool, error)
 }
 
 // Publisher puts events on the events topic. It returns when Kafka has acknowledged.

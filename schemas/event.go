@@ -20,7 +20,7 @@ const (
 	EventRetraining EventKind = "retraining" // one of these asks for retraining
 	// EventRequirement: a window does not meet a requirement of the manifest.
 	EventRequirement EventKind = "requirement"
-	EventBreak      EventKind = "break"      // a stream of values changed suddenly
+	EventBreak       EventKind = "break" // a stream of values changed suddenly
 )
 
 // Event is a CloudEvent (specification 1.0, structured JSON mode) on the events topic.

@@ -71,6 +71,5 @@ type LearnedEstimator struct {
 	Version   string    `ch:"version"`
 	LearnedTo time.Time `ch:"learned_to"` // of the reference
 	Rows      uint64    `ch:"rows"`
-	Estimator string    `ch:"estimator"` // an Estimator as JSON; empty: the rows make none
-	Reason    string    `ch:"reason"`    // why they make none
+	Estimator string    `ch:"estimator"` // an Estimator as JSON
 }

@@ -85,13 +85,13 @@ type AccuracyResult struct {
 	Estimated     *float64 `ch:"estimated"`      // of realized_less_estimated_…, of the rows with a label
 	Within        *float64 `ch:"counted_within"` // how far the estimate from counts may be from that of the rows
 
-	Threshold   *float64  `ch:"threshold"`
-	Breached    bool      `ch:"breached"`
-	Severity    string    `ch:"severity"`
-	Retrain     bool      `ch:"retrain"`
-	Rows        uint64    `ch:"rows"`
-	Labels      uint64    `ch:"labels"`
-	ComputedAt  time.Time `ch:"computed_at"`
+	Threshold  *float64  `ch:"threshold"`
+	Breached   bool      `ch:"breached"`
+	Severity   string    `ch:"severity"`
+	Retrain    bool      `ch:"retrain"`
+	Rows       uint64    `ch:"rows"`
+	Labels     uint64    `ch:"labels"`
+	ComputedAt time.Time `ch:"computed_at"`
 }
 
 // FinishedWindow is a row of windows: a window that a job has finished.

@@ -270,8 +270,8 @@ func (v *violations) subscription(key string, s alerts.Subscription) {
 		v.bad("%s.kafka.topic: missing", key)
 	}
 	for _, k := range s.Kinds {
-		if k != schemas.EventDrift && k != schemas.EventAccuracy && k != schemas.EventRetraining {
-			v.bad("%s.kinds: %q is not one of drift, accuracy, retraining", key, k)
+		if !slices.Contains([]schemas.EventKind{schemas.EventDrift, schemas.EventAccuracy, schemas.EventRequirement, schemas.EventRetraining}, k) {
+			v.bad("%s.kinds: %q is not one of drift, accuracy, requirement, retraining", key, k)
 		}
 	}
 	if s.MinSeverity != "" && !slices.Contains([]schemas.Severity{schemas.SeverityInfo, schemas.SeverityWarning, schemas.SeverityCritical}, s.MinSeverity) {

@@ -406,6 +406,11 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 				"where they are positive or not, say which by --positive-above or --positive; where the model answers other names, give labels in those", l.o.Label, l.m.Target.Score, 100*(1-share))
 		}
 		ref.Quality, ref.OutOfFold = rounded(data.Labels.Figures()), outOfFold
+		if l.m.Target.Kind == schemas.TargetBinary {
+			if ref.Estimator, err = data.Labels.Estimator(l.m.Target.Threshold); err != nil {
+				l.note("quality is not estimated before labels come: %v", err)
+			}
+		}
 		l.doubt(ref, data.Labels)
 		if outOfFold {
 			score := slices.IndexFunc(l.m.Outputs, func(o schemas.Output) bool { return o.Name == l.m.Target.Score })

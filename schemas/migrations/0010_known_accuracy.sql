@@ -76,10 +76,11 @@ CREATE TABLE IF NOT EXISTS {{database}}.learned_estimators
     version    LowCardinality(String),
     learned_to DateTime64(6, 'UTC') COMMENT 'end of the last window of the learned reference',
     rows       UInt64 COMMENT 'labelled rows of these windows',
-    estimator  String COMMENT 'what estimates quality without labels, as JSON; empty: the rows make none' CODEC(ZSTD(1)),
-    reason     String COMMENT 'why they make none',
+    estimator  String COMMENT 'what estimates quality without labels, as JSON' CODEC(ZSTD(1)),
     made_at    DateTime64(6, 'UTC') DEFAULT now64(6) COMMENT 'the clock of the server'
 )
 ENGINE = MergeTree
 ORDER BY (model, version, made_at)
 COMMENT 'What learned references say of how scores become targets. The first row of a version counts, and does not expire.'
+--
+ALTER TABLE {{database}}.windows MODIFY COLUMN job COMMENT 'drift, estimate, requirement, accuracy or report'

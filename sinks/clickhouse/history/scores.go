@@ -93,9 +93,8 @@ func (s *Store) CountScores(ctx context.Context, m *schemas.Manifest, edges []fl
 	return out, nil
 }
 
-// LabelledScores returns score and target of rows of windows that have both, in the order of a hash
-// of their scores' bits and request ids, so that the first of them are a sample that is the same each
-// time: at most so many. starts are the starts of windows, ascending. total counts all such rows.
+// LabelledScores returns score and target of rows of windows that have both, by window: at most so
+// many, chosen by a hash of their request ids, so that they are the same each time. starts are the starts of windows, ascending. total counts all such rows.
 func (s *Store) LabelledScores(ctx context.Context, m *schemas.Manifest, starts []time.Time, most int) (scores []float64, targets []bool, total uint64, err error) {
 	t := s.rowsOf(m)
 	span := t.span(starts)
@@ -105,7 +104,7 @@ func (s *Store) LabelledScores(ctx context.Context, m *schemas.Manifest, starts 
 		Total    uint64  `ch:"total"`
 	}
 	if err := s.conn.Select(ctx, &rows, fmt.Sprintf(
-		"SELECT assumeNotNull(score) AS score, assumeNotNull(%s) AS positive, count() OVER () AS total\nFROM (\n%s\n) ORDER BY cityHash64(request_id, w), request_id LIMIT %d",
+		"SELECT score, positive, total FROM (\nSELECT w, assumeNotNull(score) AS score, assumeNotNull(%s) AS positive, count() OVER () AS total, cityHash64(request_id, w) AS hash, request_id\nFROM (\n%s\n)\nORDER BY hash, request_id LIMIT %d\n) ORDER BY w, hash, request_id",
 		positive(m.Target), t.labelsQueryWith(m.Target, span, starts, extra{column: "o.request_id AS request_id"}), most)); err != nil {
 		return nil, nil, 0, fmt.Errorf("read the labelled scores of %s version %s: %w", t.observations(), t.version, err)
 	}

@@ -71,9 +71,12 @@ func TestScoresAndSegmentsAreThoseOfRows(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, len(every), all)
 	require.Equal(t, total, all)
-	for i := range scores {
-		require.Equal(t, math.Float64bits(scores[i]), math.Float64bits(every[i]), "the first are a sample of all")
-		require.Equal(t, targets[i], truths[i])
+	from := 0
+	for i := range scores { // the sample is a subsequence of all
+		for math.Float64bits(scores[i]) != math.Float64bits(every[from]) || targets[i] != truths[from] {
+			from++
+		}
+		from++
 	}
 	positives := 0
 	for _, hour := range []int{0, 3} {
@@ -223,7 +226,7 @@ func TestFoundIsReadBack(t *testing.T) {
 	require.False(t, ok)
 	first := schemas.LearnedEstimator{Model: "shop", Version: "1.0", LearnedTo: start, Rows: 7, Estimator: "{}"}
 	require.NoError(t, store.WriteEstimator(t.Context(), first))
-	require.NoError(t, store.WriteEstimator(t.Context(), schemas.LearnedEstimator{Model: "shop", Version: "1.0", LearnedTo: start, Reason: "later"}))
+	require.NoError(t, store.WriteEstimator(t.Context(), schemas.LearnedEstimator{Model: "shop", Version: "1.0", LearnedTo: start, Estimator: "later"}))
 	learned, ok, err := store.LearnedEstimator(t.Context(), w.Manifest)
 	require.NoError(t, err)
 	require.True(t, ok)
