@@ -2,10 +2,12 @@ package drift
 
 import (
 	"context"
-	"math"
 	"time"
 
+	"gonum.org/v1/gonum/mathext"
+
 	"github.com/millrace/millrace/drift/profile"
+	"github.com/millrace/millrace/drift/quality"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -50,8 +52,43 @@ func withFigures(windows []window, judged []Judged) (which []int, starts []time.
 	return which, starts
 }
 
+// share is a figure of a segment as right rows of all that count. Of F1 these are the true positives
+// of the rows that are positive or said to be: the share s makes it 2s/(1+s).
+type share struct {
+	right, rows float64
+	figure      func(s float64) float64
+}
+
+func shareOf(c profile.Confusion, figure schemas.Stattest) share {
+	right, rows, same := float64(c.TruePositive), 0.0, func(s float64) float64 { return s }
+	switch figure {
+	case schemas.StattestPrecision:
+		rows = float64(c.TruePositive + c.FalsePositive)
+	case schemas.StattestRecall:
+		rows = float64(c.Positives())
+	case schemas.StattestF1:
+		return share{right, float64(c.TruePositive + c.FalsePositive + c.FalseNegative), func(s float64) float64 { return 2 * s / (1 + s) }}
+	default:
+		right, rows = right+float64(c.TrueNegative), float64(c.Labels())
+	}
+	return share{right, rows, same}
+}
+
+// exact is the interval of Clopper and Pearson (1934), which holds however few the rows are, and
+// where all of them, or none, are right: a segment that is always wrong must not go unseen.
+func (s share) exact(level float64) quality.Interval {
+	tail, out := (1-level)/2, quality.Interval{High: 1}
+	if s.right > 0 {
+		out.Low = s.figure(mathext.InvRegIncBeta(s.right, s.rows-s.right+1, tail))
+	}
+	if s.right < s.rows {
+		out.High = s.figure(mathext.InvRegIncBeta(s.right+1, s.rows-s.right, 1-tail))
+	}
+	return out
+}
+
 // segmentResults are the figures of a window by value of a feature. A figure differs from that of
-// the whole where its interval excludes it at a level that holds for all of them together
+// the whole where its exact interval excludes it at a level that holds for all of them together
 // (Bonferroni): else one of twenty segments would stand out by chance.
 func (p *pass) segmentResults(w window, feature string, figures []schemas.Stattest, whole profile.Quality, segments []profile.Segment) []schemas.SegmentResult {
 	var out []schemas.SegmentResult
@@ -77,14 +114,14 @@ func (p *pass) segmentResults(w window, feature string, figures []schemas.Statte
 			}
 			if value, ok := qualityFigure(p.Manifest.Target, of[i], figure); ok {
 				row.Value = &value
+				rows := shareOf(s.Confusion, figure)
 				interval, err := figureInterval(p.Manifest.Target, of[i], figure, confidence)
-				if err != nil {
-					row.NoInterval = err.Error()
-				} else {
-					row.Low, row.High = &interval.Low, &interval.High
+				if err != nil { // too few rows, or too few of one kind
+					interval = rows.exact(confidence)
 				}
-				wide, err := figureInterval(p.Manifest.Target, of[i], figure, 1-(1-confidence)/math.Max(1, float64(tested)))
-				row.Differs = err == nil && known && len(segments) > 1 && (all < wide.Low || all > wide.High)
+				row.Low, row.High = &interval.Low, &interval.High
+				wide := rows.exact(1 - (1-confidence)/float64(tested))
+				row.Differs = known && len(segments) > 1 && (all < wide.Low || all > wide.High)
 			}
 			out = append(out, row)
 		}

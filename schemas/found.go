@@ -14,9 +14,8 @@ type SegmentResult struct {
 	Other       bool      `ch:"other"`         // all values but the most frequent ones
 	Metric      string    `ch:"metric"`
 	Value       *float64  `ch:"value"`
-	Low         *float64  `ch:"low"` // of the interval of 95 %; nil: there is none
+	Low         *float64  `ch:"low"` // of the interval of 95 %
 	High        *float64  `ch:"high"`
-	NoInterval  string    `ch:"no_interval"`
 	Whole       *float64  `ch:"whole"`   // of all rows of the window
 	Differs     bool      `ch:"differs"` // from whole, at 95 % over all segments of the feature together
 	Labels      uint64    `ch:"labels"`

@@ -30,12 +30,21 @@ type Report struct {
 
 	Drift    *Standing `json:"drift,omitempty"`    // nil: not judged yet
 	Accuracy *Standing `json:"accuracy,omitempty"` // nil: not judged yet
-	Rows     uint64    `json:"rows"`
-	Labels   uint64    `json:"labels"`
+	// Estimate and Requirement are nil where quality is not estimated, or nothing is required.
+	Estimate    *Standing `json:"estimate,omitempty"`
+	Requirement *Standing `json:"requirement,omitempty"`
+
+	Rows   uint64 `json:"rows"`
+	Labels uint64 `json:"labels"`
 
 	Share   *Score   `json:"drift_share,omitempty"`
 	Columns []Column `json:"columns"` // worst first
 	Quality []Figure `json:"quality"`
+
+	Estimates    []Estimated   `json:"estimates,omitempty"`
+	Segments     []Segment     `json:"segments,omitempty"` // worst first; only those that differ from the whole
+	Requirements []Requirement `json:"requirements,omitempty"`
+	Delay        *Delay        `json:"label_delay,omitempty"`
 
 	ReferenceRows int64  `json:"reference_rows"`
 	ReferenceMade string `json:"reference_made,omitempty"`
@@ -150,7 +159,10 @@ type History struct {
 // Figure is a quality figure.
 type Figure struct {
 	Metric    string   `json:"metric"`
-	Value     *float64 `json:"value"` // null: not defined
+	Value     *float64 `json:"value"`         // null: not defined
+	Low       *float64 `json:"low,omitempty"` // of the interval of 95 %; absent: there is none
+	High      *float64 `json:"high,omitempty"`
+	Labels    uint64   `json:"labels"` // that it was made of
 	Threshold *float64 `json:"threshold,omitempty"`
 	Breached  bool     `json:"breached"`
 	// Breaches says on which side of the threshold the figure breaches it: below, above, or
@@ -212,6 +224,9 @@ var funcs = template.FuncMap{
 		}
 		return strconv.FormatFloat(s.ratio(), 'f', 2, 64) + "×"
 	},
+	"interval":     interval,
+	"seconds":      seconds,
+	"percent":      percent,
 	"distribution": func(c Column) (template.HTML, error) { return distribution(c.Bins) },
 	"history":      historyPlot,
 	"last": func(h History) string {
