@@ -486,7 +486,7 @@ func TestDurability(t *testing.T) {
 	require.NoError(t, c.EnsureTable(t.Context(), observetest.Manifest("flights", "v1").ObservationSchema()))
 	settings := []string{"fsync_after_insert = 1", "fsync_part_directory = 1", "min_rows_to_fsync_after_merge = 1", "min_compressed_bytes_to_fsync_after_merge = 1"}
 	tables := tablesOf(t, c, "1")
-	require.Len(t, tables, 16)
+	require.Len(t, tables, 20)
 	for _, table := range tables {
 		for _, setting := range settings {
 			require.Contains(t, table.Query, setting, table.Name)
@@ -505,9 +505,9 @@ func TestDurability(t *testing.T) {
 	for _, table := range tablesOf(t, c, "1") {
 		require.NotContains(t, table.Query, "fsync", table.Name)
 	}
-	require.Len(t, proxy.changes(), 16)
+	require.Len(t, proxy.changes(), 20)
 	require.NoError(t, c.Migrate(t.Context()))
-	require.Len(t, proxy.changes(), 16, "nothing is altered that does not differ")
+	require.Len(t, proxy.changes(), 20, "nothing is altered that does not differ")
 }
 
 // A managed service stores in its own way.
