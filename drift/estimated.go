@@ -257,7 +257,7 @@ const maxEstimatorBytes = 1 << 20
 
 // keepEstimator reads the estimator that is kept, if there is one, into a copy of the reference.
 func (l *learning) keepEstimator(ctx context.Context, store LearnedEstimators, m *schemas.Manifest) error {
-	row, ok, err := store.LearnedEstimator(ctx, m)
+	row, ok, err := store.LearnedEstimator(ctx, m, l.to)
 	if err != nil || !ok {
 		return err
 	}

@@ -369,7 +369,7 @@ func TestEstimatorIsLearned(t *testing.T) {
 	}
 	require.Equal(t, []string{"00 learning", "01 too_few", "02 learning", "03 breached", "06 breached"}, estimated)
 	require.Equal(t, []string{"03 accuracy by estimate r0: estimated_accuracy", "06 accuracy by estimate r0: estimated_accuracy"}, pub.distinct())
-	row, ok, err := history.New(w, w.Database()).LearnedEstimator(t.Context(), w.Manifest)
+	row, ok, err := history.New(w, w.Database()).LearnedEstimator(t.Context(), w.Manifest, hourSpan(2).End)
 	require.NoError(t, err)
 	require.True(t, ok)
 	w.Reference.Estimator = &schemas.Estimator{}

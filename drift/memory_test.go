@@ -125,7 +125,7 @@ func (m *memory) WriteFound(_ context.Context, f schemas.Found) error {
 
 func (*memory) WriteEstimator(context.Context, schemas.LearnedEstimator) error { return nil }
 
-func (*memory) LearnedEstimator(context.Context, *schemas.Manifest) (schemas.LearnedEstimator, bool, error) {
+func (*memory) LearnedEstimator(context.Context, *schemas.Manifest, time.Time) (schemas.LearnedEstimator, bool, error) {
 	return schemas.LearnedEstimator{}, false, nil
 }
 

@@ -94,8 +94,9 @@ type LearnedReferences interface {
 
 // LearnedEstimators has the estimators of learned references.
 type LearnedEstimators interface {
-	// LearnedEstimator returns the first one that was kept of a version; false where there is none.
-	LearnedEstimator(ctx context.Context, m *schemas.Manifest) (schemas.LearnedEstimator, bool, error)
+	// LearnedEstimator returns the first one that was kept of the reference that a version has learned
+	// up to a time; false where there is none.
+	LearnedEstimator(ctx context.Context, m *schemas.Manifest, learnedTo time.Time) (schemas.LearnedEstimator, bool, error)
 }
 
 // Publisher puts events on the events topic. It returns when Kafka has acknowledged.

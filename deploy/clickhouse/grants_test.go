@@ -248,7 +248,7 @@ func judge(t *testing.T, c *clickhouse.Client, m *schemas.Manifest) {
 	_, err = h.Found(t.Context(), m, at, at)
 	require.NoError(t, err)
 	require.NoError(t, h.WriteEstimator(t.Context(), schemas.LearnedEstimator{Model: m.Name, Version: m.Version, LearnedTo: at}))
-	_, _, err = h.LearnedEstimator(t.Context(), m)
+	_, _, err = h.LearnedEstimator(t.Context(), m, at)
 	require.NoError(t, err)
 	require.NoError(t, h.WriteWindows(t.Context(), []schemas.FinishedWindow{{Model: m.Name, WindowStart: at, WindowEnd: at, DoneAt: at}}))
 	_, err = h.Results(t.Context(), m, at, at)

@@ -80,6 +80,6 @@ CREATE TABLE IF NOT EXISTS {{database}}.learned_estimators
 )
 ENGINE = MergeTree
 ORDER BY (model, version, made_at)
-COMMENT 'What learned references say of how scores become targets. The first row of a version counts, and does not expire.'
+COMMENT 'What learned references say of how scores become targets. The first row of a reference counts, and does not expire.'
 --
 ALTER TABLE {{database}}.windows MODIFY COLUMN job COMMENT 'drift, estimate, requirement, accuracy or report'

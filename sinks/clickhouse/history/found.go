@@ -59,12 +59,12 @@ func commaBefore(by string) string {
 	return ", " + by[:len(by)-2]
 }
 
-// LearnedEstimator reads the estimator of the reference that a version has learned; false where
-// there is none yet. Of several the first one counts.
-func (s *Store) LearnedEstimator(ctx context.Context, m *schemas.Manifest) (schemas.LearnedEstimator, bool, error) {
+// LearnedEstimator reads the estimator of the reference that a version has learned up to a time; false
+// where there is none yet. Of several the first one counts.
+func (s *Store) LearnedEstimator(ctx context.Context, m *schemas.Manifest, learnedTo time.Time) (schemas.LearnedEstimator, bool, error) {
 	var rows []schemas.LearnedEstimator
-	if err := s.conn.Select(ctx, &rows, fmt.Sprintf("SELECT %s FROM %s.learned_estimators WHERE %s ORDER BY made_at, estimator LIMIT 1",
-		columns[schemas.LearnedEstimator](), s.database, of(m))); err != nil {
+	if err := s.conn.Select(ctx, &rows, fmt.Sprintf("SELECT %s FROM %s.learned_estimators WHERE %s AND learned_to = %s ORDER BY made_at, estimator LIMIT 1",
+		columns[schemas.LearnedEstimator](), s.database, of(m), instant(learnedTo))); err != nil {
 		return schemas.LearnedEstimator{}, false, fmt.Errorf("read the learned estimator: %w", err)
 	}
 	if len(rows) == 0 {

@@ -91,7 +91,7 @@ func TestQueries(t *testing.T) {
 	ask("segments", second(store.CountSegments(ctx, m, "country", []time.Time{hour(0), hour(3)})))
 	ask("segments of classes", second(store.CountSegments(ctx, &classes, "label", []time.Time{hour(0)})))
 	ask("found", second(store.Found(ctx, m, hour(0), hour(3))))
-	_, _, estimator := store.LearnedEstimator(ctx, m)
+	_, _, estimator := store.LearnedEstimator(ctx, m, hour(0))
 	ask("learned estimator", estimator)
 	ask("finished", second(store.LastFinished(ctx, m)))
 	ask("finished", second(store.FinishedWindows(ctx, m, time.Time{})))

@@ -221,14 +221,17 @@ func TestFoundIsReadBack(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, none)
 
-	_, ok, err := store.LearnedEstimator(t.Context(), w.Manifest)
+	_, ok, err := store.LearnedEstimator(t.Context(), w.Manifest, start)
 	require.NoError(t, err)
 	require.False(t, ok)
 	first := schemas.LearnedEstimator{Model: "shop", Version: "1.0", LearnedTo: start, Rows: 7, Estimator: "{}"}
 	require.NoError(t, store.WriteEstimator(t.Context(), first))
 	require.NoError(t, store.WriteEstimator(t.Context(), schemas.LearnedEstimator{Model: "shop", Version: "1.0", LearnedTo: start, Estimator: "later"}))
-	learned, ok, err := store.LearnedEstimator(t.Context(), w.Manifest)
+	learned, ok, err := store.LearnedEstimator(t.Context(), w.Manifest, start)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, first, learned)
+	_, ok, err = store.LearnedEstimator(t.Context(), w.Manifest, start.Add(time.Hour))
+	require.NoError(t, err)
+	require.False(t, ok, "of another reference, which was learned before")
 }

@@ -216,14 +216,17 @@ FROM (
 GROUP BY w, predicted, edge ORDER BY w, predicted, edge;
 
 -- labelled scores
-SELECT assumeNotNull(score) AS score, assumeNotNull(label > 1.5e+01) AS positive, count() OVER () AS total
+SELECT score, positive, total FROM (
+SELECT w, assumeNotNull(score) AS score, assumeNotNull(label > 1.5e+01) AS positive, count() OVER () AS total, cityHash64(request_id, w) AS hash, request_id
 FROM (
 SELECT o.`0w` AS w, o.`0s` AS score, o.request_id AS request_id, l.label AS label
 FROM (
   SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, argMin(toFloat64(`score`), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`
   FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`)) GROUP BY request_id, `0w`
 ) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`))) GROUP BY f.request_id) AS l ON l.request_id = o.request_id
-) ORDER BY cityHash64(request_id, w), request_id LIMIT 10000;
+)
+ORDER BY hash, request_id LIMIT 10000
+) ORDER BY w, hash, request_id;
 
 -- segments
 SELECT w, if(other, '', value) AS segment, rank > 50 OR length(value) > 256 AS other, sum(c.1) AS tp, sum(c.2) AS fp, sum(c.3) AS fn, sum(c.4) AS tn
@@ -262,7 +265,7 @@ FROM (
 GROUP BY w, segment, other ORDER BY w, other, tp + fp + fn + tn DESC, segment;
 
 -- found
-SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `segment`, `segment_value`, `other`, `metric`, `value`, `low`, `high`, `no_interval`, `whole`, `differs`, `labels`, `computed_at` FROM (SELECT *, max(revision) OVER (PARTITION BY window_start, window_end) AS last_revision FROM millrace.accuracy_segments FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC')) WHERE revision = last_revision AND differs ORDER BY window_start, window_end, segment, segment_value, other, metric;
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `segment`, `segment_value`, `other`, `metric`, `value`, `low`, `high`, `whole`, `differs`, `labels`, `computed_at` FROM (SELECT *, max(revision) OVER (PARTITION BY window_start, window_end) AS last_revision FROM millrace.accuracy_segments FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC')) WHERE revision = last_revision AND differs ORDER BY window_start, window_end, segment, segment_value, other, metric;
 
 -- found
 SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `requirement`, `required`, `value`, `low`, `high`, `verdict`, `rows`, `computed_at` FROM millrace.requirement_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, window_end, requirement, revision DESC LIMIT 1 BY window_start, window_end, requirement;
@@ -271,7 +274,7 @@ SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `requiremen
 SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `median_s`, `p90_s`, `p99_s`, `longest_s`, `computed_at` FROM millrace.label_delays FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, window_end, revision DESC LIMIT 1 BY window_start, window_end;
 
 -- learned estimator
-SELECT `model`, `version`, `learned_to`, `rows`, `estimator`, `reason` FROM millrace.learned_estimators WHERE model = 'shop' AND version = '1.0' ORDER BY made_at, estimator LIMIT 1;
+SELECT `model`, `version`, `learned_to`, `rows`, `estimator` FROM millrace.learned_estimators WHERE model = 'shop' AND version = '1.0' AND learned_to = fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY made_at, estimator LIMIT 1;
 
 -- finished
 SELECT job, max(window_start) AS last FROM millrace.windows WHERE model = 'shop' AND version = '1.0' GROUP BY job;
