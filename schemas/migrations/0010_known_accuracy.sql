@@ -83,3 +83,9 @@ ORDER BY (model, version, made_at)
 COMMENT 'What learned references say of how scores become targets. The first row of a reference counts, and does not expire.'
 --
 ALTER TABLE {{database}}.windows MODIFY COLUMN job COMMENT 'drift, estimate, requirement, accuracy or report'
+--
+INSERT INTO {{database}}.windows (model, version, job, window_start, window_end, revision, rows, labels, verdict, done_at)
+SELECT model, version, 'requirement', w.window_start, w.window_end, 0, max(w.rows), 0, 'not_judged', max(w.done_at)
+FROM {{database}}.windows AS w FINAL
+WHERE w.job IN ('drift', 'accuracy') AND (w.model, w.version) NOT IN (SELECT model, version FROM {{database}}.windows WHERE job = 'requirement')
+GROUP BY model, version, w.window_start, w.window_end

@@ -3,6 +3,7 @@ package history_test
 import (
 	"math"
 	"math/big"
+	"math/rand/v2"
 	"slices"
 	"sort"
 	"strconv"
@@ -44,7 +45,14 @@ func TestScoresAndSegmentsAreThoseOfRows(t *testing.T) {
 	}
 	store := history.New(w, w.Database())
 	starts := []time.Time{historytest.Start, historytest.Start.Add(time.Hour), historytest.Start.Add(3 * time.Hour)}
-	for _, edges := range [][]float64{nil, {0, 0.05, float64(float32(0.1)), 0.1 + 1e-8, 1.0 / 3, 0.5, 1}, {0.5}} {
+	random := rand.New(rand.NewPCG(7, 7)) // edges whose literals ClickHouse has to read to the last bit
+	many := []float64{math.SmallestNonzeroFloat64, 1e-310, 1e-300}
+	for range 2000 {
+		many = append(many, random.Float64()*math.Pow(2, -float64(random.IntN(30))), float64(random.Float32()))
+	}
+	slices.Sort(many)
+	many = slices.Compact(many)
+	for _, edges := range [][]float64{nil, many, {0, 0.05, float64(float32(0.1)), 0.1 + 1e-8, 1.0 / 3, 0.5, 1}, {0.5}} {
 		for _, labelled := range []bool{false, true} {
 			got, err := store.CountScores(t.Context(), w.Manifest, edges, starts, labelled)
 			require.NoError(t, err)
@@ -234,4 +242,48 @@ func TestFoundIsReadBack(t *testing.T) {
 	_, ok, err = store.LearnedEstimator(t.Context(), w.Manifest, start.Add(time.Hour))
 	require.NoError(t, err)
 	require.False(t, ok, "of another reference, which was learned before")
+}
+
+// TestRequirementsBeginWhereAnEarlierReleaseStopped: windows that it has finished are not held to the
+// requirements of their manifest after the upgrade, which would raise an event for each.
+func TestRequirementsBeginWhereAnEarlierReleaseStopped(t *testing.T) {
+	w := historytest.NewWorld(t)
+	store, start := history.New(w, w.Database()), historytest.Start
+	var old []schemas.FinishedWindow
+	for hour := range 3 {
+		for i, job := range []schemas.Job{schemas.JobDrift, schemas.JobAccuracy, schemas.JobReport}[:3-hour] {
+			at := start.Add(time.Duration(hour) * time.Hour)
+			old = append(old, schemas.FinishedWindow{
+				Model: "shop", Version: "1.0", Job: string(job), WindowStart: at, WindowEnd: at.Add(time.Hour), Rows: uint64(100 + i), Verdict: "ok", DoneAt: start.Add(time.Duration(i) * time.Minute),
+			})
+		}
+	}
+	require.NoError(t, store.WriteWindows(t.Context(), old))
+	migrations, err := schemas.Migrations(schemas.Storage{Database: w.Database(), TTLDays: 30})
+	require.NoError(t, err)
+	for range 2 { // interrupted, and run again
+		for _, m := range migrations {
+			for _, statement := range m.Statements {
+				if m.Number == 10 {
+					require.NoError(t, w.Exec(t.Context(), statement))
+				}
+			}
+		}
+	}
+	last, err := store.LastFinished(t.Context(), w.Manifest)
+	require.NoError(t, err)
+	require.Equal(t, start.Add(2*time.Hour), last[schemas.JobRequirement])
+	finished, err := store.FinishedWindows(t.Context(), w.Manifest, time.Time{})
+	require.NoError(t, err)
+	var got []string
+	for _, f := range finished {
+		if f.Job == string(schemas.JobRequirement) {
+			got = append(got, f.WindowStart.Format("15 ")+f.Verdict+" "+strconv.FormatUint(f.Rows, 10)+f.DoneAt.Sub(start).String())
+		}
+	}
+	slices.Sort(got)
+	require.Equal(t, []string{"00 not_judged 1011m0s", "01 not_judged 1011m0s", "02 not_judged 1000s"}, got)
+	due, err := store.DueReports(t.Context(), w.Manifest, 10)
+	require.NoError(t, err)
+	require.Len(t, due, 2, "no report is written anew for it")
 }
