@@ -225,6 +225,16 @@ func TestQualityIsEstimatedAndThenKnown(t *testing.T) {
 			require.EqualValues(t, 2, w.figures()[0]["realized_less_estimated_accuracy"].Revision)
 			require.EqualValues(t, 0, w.figures()[0]["estimated_accuracy"].Revision)
 
+			// Late rows: the estimate is revised, and the difference, of which these have no labels, stays.
+			less := w.figures()[0]["realized_less_estimated_recall"]
+			w.hourOf(0, 300, 1000)
+			w.tick(m, historytest.WallClock.Add(20*time.Minute))
+			w.requireEstimates(0, true)
+			require.EqualValues(t, 1, w.figures()[0]["estimated_recall"].Revision)
+			again := w.figures()[0]["realized_less_estimated_recall"]
+			require.EqualValues(t, 3, again.Revision)
+			require.Equal(t, []float64{*less.Value, *less.Estimated}, []float64{*again.Value, *again.Estimated})
+
 			store := history.New(w, w.Database())
 			all, err := store.Found(t.Context(), w.Manifest, historytest.Start, historytest.Start.Add(3*time.Hour))
 			require.NoError(t, err)
@@ -237,7 +247,7 @@ func TestQualityIsEstimatedAndThenKnown(t *testing.T) {
 				"00 accuracy": verdicts["00 accuracy"], "01 accuracy": "breached",
 			}, verdicts)
 			require.Len(t, all.Delays, 2)
-			require.EqualValues(t, len(w.Answered(0)), all.Delays[0].Labels)
+			require.Less(t, all.Delays[0].Labels, all.Delays[0].Rows, "late rows have none")
 			require.InDelta(t, historytest.WallClock.Add(time.Hour).Sub(historytest.Start).Seconds(), all.Delays[0].Median, 2*3600)
 		})
 	}
@@ -396,4 +406,70 @@ func hourSpan(h int) profile.Span {
 func countRows(t *testing.T, w *world, table string) uint64 {
 	t.Helper()
 	return clickhousetest.Count(t, w.Client, "SELECT count() AS n FROM {db}."+table)
+}
+
+// TestScoresThatAreNoProbabilities: estimates say why there are none, and accuracy is judged all the same.
+func TestScoresThatAreNoProbabilities(t *testing.T) {
+	w := knownWorld(t, 1)
+	w.Manifest.Monitoring.LabelDelay = 0
+	w.Manifest.Requires = schemas.Requirements{}
+	rows := make([]historytest.Observation, 400)
+	for i := range rows {
+		rows[i] = w.Observe(historytest.Start.Add(time.Duration(i)*time.Second), i, 0)
+		rows[i].Probability = new(float32(i) / 100) // up to 4
+	}
+	w.Put(rows)
+	w.Label(rows, 9, true)
+	blank := make([]historytest.Observation, 200)
+	for i := range blank {
+		blank[i] = w.Observe(historytest.Start.Add(time.Hour+time.Duration(i)*time.Second), i, 0)
+		blank[i].Probability = nil
+	}
+	w.Put(blank)
+	w.hourOf(3, 150, 1000)
+	pub := &topic{}
+	stats := w.tick(w.monitor(w, pub), historytest.WallClock)
+	verdicts := map[string]string{}
+	for _, j := range stats.Judged {
+		verdicts[j.WindowStart.Format("15 ")+j.Job] = j.Verdict
+	}
+	require.Equal(t, "not_judged", verdicts["00 estimate"])
+	require.Equal(t, "too_few", verdicts["01 estimate"])
+	require.Equal(t, "ok", verdicts["00 accuracy"])
+	require.NotContains(t, verdicts, "00 requirement")
+	found := w.figures()
+	require.Nil(t, found[0]["estimated_roc_auc"].Value)
+	require.Contains(t, found[0]["estimated_roc_auc"].NoInterval, "rows are no probabilities")
+	require.NotNil(t, found[0]["accuracy"].Value)
+	require.Nil(t, found[0]["realized_less_estimated_accuracy"].Value)
+	require.NotNil(t, found[0]["realized_less_estimated_accuracy"].Realized)
+	require.NotContains(t, found, 1)
+}
+
+// TestChecksOfEstimatesNeedAnEstimator: a manifest that checks what cannot be known is refused, where it
+// is read or where its reference is.
+func TestChecksOfEstimatesNeedAnEstimator(t *testing.T) {
+	w := knownWorld(t, 1)
+	text := func(ref *schemas.Reference) []byte {
+		out, err := json.Marshal(ref)
+		require.NoError(t, err)
+		return out
+	}
+	parsed, err := schemas.ParseReference("reference.json", text(w.Reference), w.Manifest)
+	require.NoError(t, err)
+	require.Equal(t, w.Reference, parsed)
+	without := *w.Reference
+	without.Estimator = nil
+	_, err = schemas.ParseReference("reference.json", text(&without), w.Manifest)
+	require.ErrorContains(t, err, "monitoring.checks[0] needs estimates, and the reference has no estimator")
+	broken, e := *w.Reference, *w.Reference.Estimator
+	e.Scores = append([]float64{-1}, e.Scores[1:]...)
+	broken.Estimator = &e
+	_, err = schemas.ParseReference("reference.json", text(&broken), w.Manifest)
+	require.ErrorContains(t, err, "estimator: score 0 is -1, must be from 0 to 1")
+	price := *w.Manifest
+	price.Target = &schemas.Target{Kind: schemas.TargetRegression, Score: "score"}
+	price.Monitoring = nil
+	_, err = schemas.ParseReference("reference.json", text(w.Reference), &price)
+	require.ErrorContains(t, err, "estimator: the manifest has no binary target")
 }
