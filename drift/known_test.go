@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -235,6 +236,7 @@ func TestQualityIsEstimatedAndThenKnown(t *testing.T) {
 			require.EqualValues(t, 3, again.Revision)
 			require.Equal(t, []float64{*less.Value, *less.Estimated}, []float64{*again.Value, *again.Estimated})
 
+			w.requireREADME(again.Rows, again.Labels)
 			store := history.New(w, w.Database())
 			all, err := store.Found(t.Context(), w.Manifest, historytest.Start, historytest.Start.Add(3*time.Hour))
 			require.NoError(t, err)
@@ -472,4 +474,26 @@ func TestChecksOfEstimatesNeedAnEstimator(t *testing.T) {
 	price.Monitoring = nil
 	_, err = schemas.ParseReference("reference.json", text(w.Reference), &price)
 	require.ErrorContains(t, err, "estimator: the manifest has no binary target")
+}
+
+// requireREADME asks the query of README.md that shows estimated beside realized figures.
+func (w *world) requireREADME(rows, labels uint64) {
+	w.t.Helper()
+	text, err := os.ReadFile("README.md")
+	require.NoError(w.t, err)
+	_, query, found := strings.Cut(string(text), "```sql\nSELECT window_start, e.value AS estimated")
+	require.True(w.t, found)
+	query, _, _ = strings.Cut("SELECT window_start, e.value AS estimated"+query, "```")
+	var answer []struct {
+		Start     time.Time `ch:"window_start"`
+		Estimated *float64  `ch:"estimated"`
+		Realized  *float64  `ch:"realized"`
+		Arrived   float64   `ch:"arrived"`
+	}
+	require.NoError(w.t, w.Select(w.t.Context(), &answer, strings.ReplaceAll(query, "millrace.", w.Database()+".")))
+	require.Len(w.t, answer, 2)
+	figures := w.figures()[0]
+	require.Equal(w.t, *figures["estimated_roc_auc"].Value, *answer[0].Estimated)
+	require.Equal(w.t, *figures["roc_auc"].Value, *answer[0].Realized)
+	require.InDelta(w.t, float64(labels)/float64(rows), answer[0].Arrived, 1e-12)
 }

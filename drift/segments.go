@@ -60,18 +60,17 @@ type share struct {
 }
 
 func shareOf(c profile.Confusion, figure schemas.Stattest) share {
-	right, rows, same := float64(c.TruePositive), 0.0, func(s float64) float64 { return s }
+	right, same := float64(c.TruePositive), func(s float64) float64 { return s }
 	switch figure {
 	case schemas.StattestPrecision:
-		rows = float64(c.TruePositive + c.FalsePositive)
+		return share{right, float64(c.TruePositive + c.FalsePositive), same}
 	case schemas.StattestRecall:
-		rows = float64(c.Positives())
+		return share{right, float64(c.Positives()), same}
 	case schemas.StattestF1:
 		return share{right, float64(c.TruePositive + c.FalsePositive + c.FalseNegative), func(s float64) float64 { return 2 * s / (1 + s) }}
 	default:
-		right, rows = right+float64(c.TrueNegative), float64(c.Labels())
+		return share{right + float64(c.TrueNegative), float64(c.Labels()), same}
 	}
-	return share{right, rows, same}
 }
 
 // exact is the interval of Clopper and Pearson (1934), which holds however few the rows are, and

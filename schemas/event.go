@@ -67,6 +67,22 @@ type EventData struct {
 	Break *BreakFound `json:"break,omitempty"`
 }
 
+// Is tells whether the event is of a kind: its own or, where it asks for retraining, that of what its
+// job finds.
+func (d *EventData) Is(kind EventKind) bool {
+	if d.Kind != EventRetraining {
+		return d.Kind == kind
+	}
+	switch d.Job {
+	case JobDrift:
+		return kind == EventRetraining || kind == EventDrift
+	case JobAccuracy, JobEstimate:
+		return kind == EventRetraining || kind == EventAccuracy
+	case JobReport, JobRequirement:
+	}
+	return kind == EventRetraining
+}
+
 // BreakFound is a sudden change that a BreakDetector found.
 type BreakFound struct {
 	On        string    `json:"on"`
