@@ -30,8 +30,10 @@ func TestKindsOfEvents(t *testing.T) {
 	at := time.Date(2001, 2, 1, 0, 0, 0, 0, time.UTC)
 	ids := map[string]bool{}
 	for _, d := range []schemas.EventData{
-		{Kind: schemas.EventAccuracy, Job: schemas.JobAccuracy}, {Kind: schemas.EventAccuracy, Job: schemas.JobEstimate},
-		{Kind: schemas.EventRequirement, Job: schemas.JobAccuracy}, {Kind: schemas.EventRequirement, Job: schemas.JobRequirement},
+		{Kind: schemas.EventAccuracy, Job: schemas.JobAccuracy},
+		{Kind: schemas.EventAccuracy, Job: schemas.JobEstimate},
+		{Kind: schemas.EventRequirement, Job: schemas.JobAccuracy},
+		{Kind: schemas.EventRequirement, Job: schemas.JobRequirement},
 		{Kind: schemas.EventRetraining, Job: schemas.JobDrift},
 	} {
 		d.Model, d.Version, d.WindowStart, d.WindowEnd = "m", "1", at, at.Add(time.Hour)
