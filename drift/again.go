@@ -25,6 +25,11 @@ func (m *Monitor) Again(ctx context.Context, now time.Time, v Version, span prof
 		if learned.reference, learned.to, err = Learned(ctx, m.store, v.Manifest); err != nil {
 			return nil, err
 		}
+		if learned.reference != nil && v.binaryTarget() {
+			if err := learned.keepEstimator(ctx, m.store, v.Manifest); err != nil {
+				return nil, err
+			}
+		}
 		v.Reference = learned.reference
 	}
 	stats := TickStats{}

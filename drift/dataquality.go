@@ -232,15 +232,15 @@ func (p *pass) withEmpty(windows []window, span profile.Span) []window {
 		}
 		span.Start = windows[0].Start
 	}
-	if span.End.Sub(span.Start)/p.length() > mostEmpty {
-		span.Start = span.End.Add(-mostEmpty * p.length())
+	if span.End.Sub(span.Start)/p.step() > mostEmpty {
+		span.Start = span.End.Add(-mostEmpty * p.step())
 	}
 	var out []window
 	i := 0
 	for ; i < len(windows) && windows[i].Start.Before(span.Start); i++ {
 		out = append(out, windows[i])
 	}
-	for start := span.Start; start.Before(span.End); start = start.Add(p.length()) {
+	for start := span.Start; start.Before(span.End); start = start.Add(p.step()) {
 		if i < len(windows) && windows[i].Start.Equal(start) {
 			out = append(out, windows[i])
 			i++

@@ -7,7 +7,7 @@
 //
 //	minute_states ──▶ watermark ──▶ closed windows ──▶ counts per cell ──▶ scores ──▶ verdict
 //	                                                                          │
-//	          windows (written last) ◀── events ◀── drift_results, accuracy_results
+//	          windows (written last) ◀── events ◀── drift_results, accuracy_results, …
 //
 // A job that is interrupted anywhere before the last step is done again, writes the same
 // rows (they replace each other) and raises events with the same ids.

@@ -20,7 +20,7 @@ func TestFigureIntervals(t *testing.T) {
 		schemas.StattestBalancedAccuracy: true, schemas.StattestMatthews: true, schemas.StattestKappa: true,
 	}
 	for _, f := range binary.Figures() {
-		i, err := figureInterval(binary, q, f.Name)
+		i, err := figureInterval(binary, q, f.Name, confidence)
 		if !counted[f.Name] {
 			require.ErrorIs(t, err, errNotCounted, f.Name)
 			continue
@@ -31,15 +31,15 @@ func TestFigureIntervals(t *testing.T) {
 		require.Less(t, i.Low, value, f.Name)
 		require.Less(t, value, i.High, f.Name)
 	}
-	_, err := figureInterval(binary, profile.Quality{Confusion: profile.Confusion{TruePositive: 5, TrueNegative: 10}}, schemas.StattestAccuracy)
+	_, err := figureInterval(binary, profile.Quality{Confusion: profile.Confusion{TruePositive: 5, TrueNegative: 10}}, schemas.StattestAccuracy, confidence)
 	require.ErrorIs(t, err, quality.ErrTooFew)
 
 	classes := &schemas.Target{Kind: schemas.TargetMulticlass}
-	i, err := figureInterval(classes, profile.Quality{Classes: profile.Classes{Rows: 200, Right: 150, Distinct: 3}}, schemas.StattestAccuracy)
+	i, err := figureInterval(classes, profile.Quality{Classes: profile.Classes{Rows: 200, Right: 150, Distinct: 3}}, schemas.StattestAccuracy, confidence)
 	require.NoError(t, err)
 	same, err := quality.MidP(150, 200, 0.95)
 	require.NoError(t, err)
 	require.Equal(t, same, i)
-	_, err = figureInterval(classes, profile.Quality{}, schemas.StattestF1)
+	_, err = figureInterval(classes, profile.Quality{}, schemas.StattestF1, confidence)
 	require.EqualError(t, err, "f1: no interval: counts of a window do not tell it")
 }

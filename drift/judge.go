@@ -27,6 +27,12 @@ func (v Version) jobs() []schemas.Job {
 	if v.Learns() || v.Reference != nil && len(v.Reference.Columns) > 0 {
 		jobs = append(jobs, schemas.JobDrift)
 	}
+	if v.estimates() {
+		jobs = append(jobs, schemas.JobEstimate)
+	}
+	if v.Manifest.Requires.LatencyMS > 0 {
+		jobs = append(jobs, schemas.JobRequirement)
+	}
 	if v.Manifest.Target != nil {
 		jobs = append(jobs, schemas.JobAccuracy)
 	}
@@ -176,28 +182,42 @@ func (p *pass) accuracyResults(w window, q profile.Quality) []schemas.AccuracyRe
 	m := p.Manifest
 	var rows []schemas.AccuracyResult
 	for _, figure := range m.Target.Figures() {
-		row := schemas.AccuracyResult{
-			Model: m.Name, Version: m.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()),
-			Revision: w.revision, Metric: string(figure.Name), Rows: w.Rows, Labels: uint64(q.Labels()), ComputedAt: p.now,
-			WindowKind: m.WindowKind(),
-		}
+		row := p.accuracyRow(w, figure.Name)
+		row.Labels = uint64(q.Labels())
 		value, defined := qualityFigure(m.Target, q, figure.Name)
 		if defined {
 			row.Value = &value
-			if i, err := figureInterval(m.Target, q, figure.Name); err != nil {
+			if i, err := figureInterval(m.Target, q, figure.Name, confidence); err != nil {
 				row.NoInterval = err.Error()
 			} else {
 				row.Low, row.High = &i.Low, &i.High
 			}
 		}
-		if check := checkOf(m, figure.Name, ""); check != nil {
-			threshold := check.Threshold
-			row.Threshold, row.Severity, row.Retrain = &threshold, string(check.Severity), check.Retrain
-			row.Breached = defined && figure.Breached(value, threshold)
-		}
+		p.judgeFigure(&row)
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// accuracyRow is the result of a figure in a window, still without a value.
+func (p *pass) accuracyRow(w window, name schemas.Stattest) schemas.AccuracyResult {
+	return schemas.AccuracyResult{
+		Model: p.Manifest.Name, Version: p.Manifest.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()),
+		Revision: w.revision, Metric: string(name), Rows: w.Rows, ComputedAt: p.now, WindowKind: p.Manifest.WindowKind(),
+	}
+}
+
+// judgeFigure compares the value of a figure with the threshold of its check, where it has both.
+func (p *pass) judgeFigure(row *schemas.AccuracyResult) {
+	name := schemas.Stattest(row.Metric)
+	check := checkOf(p.Manifest, name, "")
+	if check == nil {
+		return
+	}
+	figure, known := schemas.FigureOf(name)
+	threshold := check.Threshold
+	row.Threshold, row.Severity, row.Retrain = &threshold, string(check.Severity), check.Retrain
+	row.Breached = known && row.Value != nil && figure.Breached(*row.Value, threshold)
 }
 
 func driftBreaches(rows []schemas.DriftResult) []schemas.Breach {
@@ -240,8 +260,8 @@ func (p *pass) event(job schemas.Job, w *schemas.FinishedWindow, breaches []sche
 		Kind: schemas.EventDrift, Job: job, Model: w.Model, Version: w.Version, WindowStart: w.WindowStart, WindowEnd: w.WindowEnd, WindowKind: w.WindowKind,
 		Revision: w.Revision, Rows: w.Rows, Labels: w.Labels, Breaches: breaches,
 	}
-	if job == schemas.JobAccuracy {
-		data.Kind = schemas.EventAccuracy
+	if job != schemas.JobDrift {
+		data.Kind = schemas.EventAccuracy // known, or estimated
 	}
 	for _, b := range breaches {
 		if data.Severity == "" || b.Severity.AtLeast(data.Severity) {

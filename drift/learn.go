@@ -30,6 +30,8 @@ type learning struct {
 	to        time.Time          // end of the last window that it was made of
 	windows   int                // that have closed with enough rows
 	looked    time.Time          // start of the first open window when they were counted
+
+	estimatorLooked time.Time // start of the first open window when the reference's labels were counted
 }
 
 // Learned reads and checks the reference that a version has learned, and the end of the last window that it

@@ -33,6 +33,11 @@ type memory struct {
 	repeat     bool // quality, for each window
 	buckets    []profile.WindowCounts
 	noBuckets  error
+	found      schemas.Found
+	scored     profile.ScoreCounts
+	segments   []profile.Segment
+	delays     profile.LabelDelays
+	latency    profile.Latency
 	strangers  bool // labels of requests that never come are among those that do
 }
 
@@ -126,6 +131,38 @@ func (m *memory) LabelStates(_ context.Context, _ *schemas.Manifest, starts []ti
 func (m *memory) WriteResults(_ context.Context, scores []schemas.DriftResult, figures []schemas.AccuracyResult) error {
 	m.scores, m.figures = append(m.scores, scores...), append(m.figures, figures...)
 	return nil
+}
+
+func (m *memory) WriteFound(_ context.Context, f schemas.Found) error {
+	m.found.Segments, m.found.Requirements = append(m.found.Segments, f.Segments...), append(m.found.Requirements, f.Requirements...)
+	m.found.Delays = append(m.found.Delays, f.Delays...)
+	return nil
+}
+
+func (*memory) WriteEstimator(context.Context, schemas.LearnedEstimator) error { return nil }
+
+func (*memory) LearnedEstimator(context.Context, *schemas.Manifest, time.Time) (schemas.LearnedEstimator, bool, error) {
+	return schemas.LearnedEstimator{}, false, nil
+}
+
+func (*memory) LabelledScores(context.Context, *schemas.Manifest, []time.Time, int) (scores []float64, positive []bool, total uint64, err error) {
+	return nil, nil, 0, nil
+}
+
+func (m *memory) CountScores(_ context.Context, _ *schemas.Manifest, _ []float64, starts []time.Time, _ bool) ([]profile.ScoreCounts, error) {
+	return slices.Repeat([]profile.ScoreCounts{m.scored}, len(starts)), nil
+}
+
+func (m *memory) CountSegmentQuality(_ context.Context, _ *schemas.Manifest, _ string, starts []time.Time) ([][]profile.Segment, error) {
+	return slices.Repeat([][]profile.Segment{m.segments}, len(starts)), nil
+}
+
+func (m *memory) LabelDelays(_ context.Context, _ *schemas.Manifest, starts []time.Time) ([]profile.LabelDelays, error) {
+	return slices.Repeat([]profile.LabelDelays{m.delays}, len(starts)), nil
+}
+
+func (m *memory) Latencies(_ context.Context, _ *schemas.Manifest, starts []time.Time) ([]profile.Latency, error) {
+	return slices.Repeat([]profile.Latency{m.latency}, len(starts)), nil
 }
 
 func (m *memory) Results(context.Context, *schemas.Manifest, time.Time, time.Time) (schemas.Results, error) {

@@ -57,8 +57,13 @@ func DefaultConfig() Config {
 type Judged struct {
 	schemas.FinishedWindow
 	Drift    []schemas.DriftResult    // of job drift; empty when there were too few rows
-	Accuracy []schemas.AccuracyResult // of job accuracy; empty when there were too few rows or labels
+	Accuracy []schemas.AccuracyResult // of jobs estimate and accuracy; empty when there were too few rows or labels
 	Event    *schemas.Event           // as published; nil where nothing breached
+
+	Segments     []schemas.SegmentResult     // of job accuracy
+	Delays       *schemas.LabelDelayResult   // of job accuracy; nil where there were too few rows or labels
+	Requirements []schemas.RequirementResult // of jobs requirement and accuracy
+	Required     *schemas.Event              // as published; nil where no requirement is breached
 }
 
 // TickStats says what one pass did.
@@ -130,6 +135,9 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 	if !watermark.IsZero() {
 		stats.Watermarks[key] = watermark
 	}
+	if known := m.versions[v.Name()]; known != nil && !known.does(v.jobs()) {
+		delete(m.versions, v.Name()) // its files were replaced
+	}
 	state := m.versions[v.Name()]
 	if state == nil {
 		var err error
@@ -152,6 +160,10 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 		}
 		if man.WindowKind() == "" {
 			stats.Learning = append(stats.Learning, l)
+		}
+		if err := m.learnEstimator(ctx, v, state, watermark); err != nil {
+			// Nothing else waits for it.
+			m.log.Warn().Err(err).Str("model", man.Name).Str("version", man.Version).Msg("quality is not estimated yet")
 		}
 		v.Reference = state.learning.reference
 	}

@@ -126,9 +126,14 @@ func (p *pass) judge(ctx context.Context, job schemas.Job, windows []window) err
 		n := p.chunk(job, windows)
 		var judged []Judged
 		var err error
-		if job == schemas.JobDrift {
+		switch job {
+		case schemas.JobDrift:
 			judged, err = p.judgeDrift(ctx, windows[:n])
-		} else {
+		case schemas.JobEstimate:
+			judged, err = p.judgeEstimates(ctx, windows[:n])
+		case schemas.JobRequirement:
+			judged, err = p.judgeRequirements(ctx, windows[:n])
+		default:
 			judged, err = p.judgeAccuracy(ctx, windows[:n])
 		}
 		if err != nil {
@@ -159,6 +164,9 @@ func (p *pass) chunk(job schemas.Job, windows []window) int {
 			cells += len(c.Counts) + 2
 		}
 		most = min(most, max(1, chunkCells/cells))
+	}
+	if job == schemas.JobEstimate && p.estimates() {
+		most = min(most, chunkCells/(2*len(p.Reference.Estimator.X)+2))
 	}
 	var rows uint64
 	for i, w := range windows {
@@ -263,8 +271,15 @@ func (p *pass) judgeAccuracy(ctx context.Context, windows []window) ([]Judged, e
 			continue
 		}
 		j.Accuracy = p.accuracyResults(w, quality[i])
+		j.Requirements = p.requiredAccuracy(w, j.Accuracy)
 	}
-	return judged, nil
+	if err := p.segments(ctx, windows, quality, judged); err != nil {
+		return nil, err
+	}
+	if err := p.labelDelays(ctx, windows, judged); err != nil {
+		return nil, err
+	}
+	return judged, p.lessEstimated(ctx, windows, quality, judged)
 }
 
 func (p *pass) finishedWindow(job schemas.Job, w window) schemas.FinishedWindow {
@@ -326,7 +341,8 @@ func (p *pass) events(ctx context.Context, job schemas.Job, judged []Judged) (*s
 	}
 	for i := range judged {
 		j := &judged[i]
-		if len(breaches[i]) > 0 {
+		j.Required = p.requirementEvent(job, j)
+		if len(breaches[i]) > 0 || j.Required != nil {
 			j.Verdict = string(schemas.VerdictBreached)
 		}
 		asks, err := p.asks(facts, j, breaches[i], last)
@@ -350,6 +366,7 @@ func (p *pass) events(ctx context.Context, job schemas.Job, judged []Judged) (*s
 func (p *pass) finish(ctx context.Context, job schemas.Job, judged []Judged) error {
 	var scores []schemas.DriftResult
 	var figures []schemas.AccuracyResult
+	var found schemas.Found
 	windows := make([]schemas.FinishedWindow, len(judged))
 	last, err := p.events(ctx, job, judged)
 	if err != nil {
@@ -359,12 +376,22 @@ func (p *pass) finish(ctx context.Context, job schemas.Job, judged []Judged) err
 		j := &judged[i]
 		scores, figures = append(scores, j.Drift...), append(figures, j.Accuracy...)
 		windows[i] = j.FinishedWindow
+		found.Segments, found.Requirements = append(found.Segments, j.Segments...), append(found.Requirements, j.Requirements...)
+		if j.Delays != nil {
+			found.Delays = append(found.Delays, *j.Delays)
+		}
 	}
 	if err := p.store.WriteResults(ctx, scores, figures); err != nil {
 		return err
 	}
+	if err := p.store.WriteFound(ctx, found); err != nil {
+		return err
+	}
 	for i := range judged {
-		if e := judged[i].Event; e != nil {
+		for _, e := range []*schemas.Event{judged[i].Event, judged[i].Required} {
+			if e == nil {
+				continue
+			}
 			if err := p.pub.Publish(ctx, *e); err != nil {
 				return fmt.Errorf("publish the %s event of window %s: %w", e.Data.Kind, e.Data.WindowStart.Format(time.RFC3339), err)
 			}

@@ -64,7 +64,7 @@ func Explain(ctx context.Context, store Reasons, v Version, start time.Time, sco
 	}
 	in := reason.Input{
 		Start: span.Start, End: span.End, Checks: scores,
-		History: reason.History{Length: profile.Bucket(length)}, Columns: columnsOf(v, buckets, start),
+		History: reason.History{Length: profile.Bucket(v.Manifest.Monitoring.Unit())}, Columns: columnsOf(v, buckets, start),
 	}
 	for _, b := range buckets {
 		in.History.Starts = append(in.History.Starts, b.Start)
@@ -98,7 +98,7 @@ func lookedWindows(v Version, start time.Time, finished []schemas.FinishedWindow
 		cells += len(v.Reference.Columns[i].Counts) + 2
 	}
 	length := v.Manifest.Monitoring.Window.Std()
-	perWindow := max(1, cells*int(length/profile.Bucket(length)))
+	perWindow := max(1, cells*int(length/profile.Bucket(v.Manifest.Monitoring.Unit())))
 	windows := max(0, min(reasonWindows, chunkCells/perWindow-1))
 	if length > chunkSpan/reasonWindows {
 		windows = min(windows, 1)

@@ -1,6 +1,8 @@
 package drift
 
 import (
+	"context"
+
 	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
@@ -76,4 +78,74 @@ func (x RequirementResult) judged(met func(float64) bool) RequirementResult {
 		x.Verdict = RequirementBreached
 	}
 	return x
+}
+
+// judgeRequirements holds the latency of windows that have closed to what is required.
+func (p *pass) judgeRequirements(ctx context.Context, windows []window) ([]Judged, error) {
+	latencies, err := p.store.Latencies(ctx, p.Manifest, startsOf(windows))
+	if err != nil {
+		return nil, err
+	}
+	judged := make([]Judged, len(windows))
+	for i, w := range windows {
+		j := &judged[i]
+		j.FinishedWindow = p.finishedWindow(schemas.JobRequirement, w)
+		if w.Rows < uint64(p.Manifest.Monitoring.MinRows) {
+			j.Verdict = string(schemas.VerdictTooFew)
+			continue
+		}
+		required := schemas.Requirements{LatencyMS: p.Manifest.Requires.LatencyMS}
+		j.Requirements = p.requirementRows(w, latencies[i].Requests, JudgeRequirements(required, latencies[i], nil))
+		if len(j.Requirements) > 0 && j.Requirements[0].Verdict == string(RequirementTooFew) {
+			j.Verdict = string(schemas.VerdictNotJudged)
+		}
+	}
+	return judged, nil
+}
+
+// requiredAccuracy holds the accuracy of a window to what is required, by its figures; nothing
+// where nothing is, or the target has none.
+func (p *pass) requiredAccuracy(w window, figures []schemas.AccuracyResult) []schemas.RequirementResult {
+	for i := range figures {
+		if figures[i].Metric == string(schemas.StattestAccuracy) {
+			required := schemas.Requirements{Accuracy: p.Manifest.Requires.Accuracy}
+			return p.requirementRows(w, figures[i].Labels, JudgeRequirements(required, profile.Latency{}, &figures[i]))
+		}
+	}
+	return nil
+}
+
+func (p *pass) requirementRows(w window, rows uint64, results []RequirementResult) []schemas.RequirementResult {
+	out := make([]schemas.RequirementResult, len(results))
+	for i, x := range results {
+		out[i] = schemas.RequirementResult{
+			Model: p.Manifest.Name, Version: p.Manifest.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()), Revision: w.revision,
+			Requirement: x.Requirement, Required: x.Required, Value: x.Value, Low: x.Low, High: x.High, Verdict: string(x.Verdict), Rows: rows, ComputedAt: p.now, WindowKind: p.Manifest.WindowKind(),
+		}
+	}
+	return out
+}
+
+// requirementEvent lists the requirements that a window does not meet; nil where it meets all, or
+// leaves it open.
+func (p *pass) requirementEvent(job schemas.Job, j *Judged) *schemas.Event {
+	data := schemas.EventData{
+		Kind: schemas.EventRequirement, Job: job, Severity: schemas.SeverityWarning, Model: j.Model, Version: j.Version,
+		WindowStart: j.WindowStart, WindowEnd: j.WindowEnd, WindowKind: j.WindowKind, Revision: j.Revision, Rows: j.Rows, Labels: j.Labels,
+	}
+	for _, r := range j.Requirements {
+		if r.Verdict == string(RequirementBreached) {
+			data.Breaches = append(data.Breaches, schemas.Breach{
+				Stattest: schemas.Stattest(r.Requirement), Value: *r.Value, Threshold: r.Required, Severity: data.Severity,
+			})
+		}
+	}
+	if len(data.Breaches) == 0 {
+		return nil
+	}
+	if p.cfg.ReportLink != nil {
+		data.Report = p.cfg.ReportLink(j.Model, j.Version, j.WindowKind, j.WindowStart)
+	}
+	e := schemas.NewEvent(data, p.now)
+	return &e
 }

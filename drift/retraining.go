@@ -13,10 +13,11 @@ import (
 // facts are what the retraining rule of a version is asked with beside a window's own results.
 type facts struct {
 	rule   *schemas.RetrainingRule
-	first  time.Time                       // start of the version's first window that has rows
-	asked  []askedWindow                   // those that have asked, of any kind
-	labels map[int64]uint64                // of finished windows, by end in microseconds
-	drift  map[int64][]schemas.DriftResult // of the windows that are judged for accuracy, by start
+	first  time.Time                          // start of the version's first window that has rows
+	asked  []askedWindow                      // those that have asked, of any kind
+	labels map[int64]uint64                   // of finished windows, by end in microseconds
+	drift  map[int64][]schemas.DriftResult    // of the windows that are judged for something else, by start
+	known  map[int64][]schemas.AccuracyResult // their figures, by start
 }
 
 // askedWindow is a window that has asked for retraining.
@@ -40,7 +41,7 @@ func (p *pass) facts(ctx context.Context, job schemas.Job, judged []Judged, repe
 	if err != nil {
 		return nil, err
 	}
-	f := &facts{rule: rule, labels: map[int64]uint64{}, drift: map[int64][]schemas.DriftResult{}}
+	f := &facts{rule: rule, labels: map[int64]uint64{}, drift: map[int64][]schemas.DriftResult{}, known: map[int64][]schemas.AccuracyResult{}}
 	for _, j := range judged {
 		if f.first.IsZero() || j.WindowStart.Before(f.first) {
 			f.first = j.WindowStart
@@ -63,7 +64,7 @@ func (p *pass) facts(ctx context.Context, job schemas.Job, judged []Judged, repe
 			}
 		}
 	}
-	if job != schemas.JobAccuracy {
+	if job == schemas.JobDrift {
 		return f, nil
 	}
 	starts := make([]time.Time, len(judged))
@@ -78,6 +79,10 @@ func (p *pass) facts(ctx context.Context, job schemas.Job, judged []Judged, repe
 	for _, d := range found.Drift {
 		at := d.WindowStart.UnixMicro()
 		f.drift[at] = append(f.drift[at], d)
+	}
+	for _, a := range found.Accuracy {
+		at := a.WindowStart.UnixMicro()
+		f.known[at] = append(f.known[at], a)
 	}
 	return f, nil
 }
@@ -167,7 +172,7 @@ func (f *facts) values(m *schemas.Manifest, j *Judged, breaches []schemas.Breach
 		}
 		set(d.Stattest, d.Column, value, d.Drifted)
 	}
-	for _, a := range j.Accuracy {
+	for _, a := range append(slices.Clone(f.known[j.WindowStart.UnixMicro()]), j.Accuracy...) {
 		value := math.NaN()
 		if a.Value != nil {
 			value = *a.Value

@@ -2,6 +2,7 @@ package drift
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/drift/profile"
@@ -22,6 +23,7 @@ type versionState struct {
 	lateAt       time.Time
 	lateRequests uint64
 	learning     learning
+	estimating   estimating
 }
 
 // jobState is how far a job of a version has come.
@@ -56,7 +58,11 @@ func (s *versionState) next() time.Time {
 func (m *Monitor) recover(ctx context.Context, v Version) (*versionState, error) {
 	state := &versionState{jobs: map[schemas.Job]*jobState{}, raised: map[int64]bool{}}
 	length := v.Manifest.Monitoring.Window.Std()
-	for _, job := range v.jobs() {
+	jobs := v.jobs()
+	if v.Learns() && v.binaryTarget() {
+		jobs = append(jobs, schemas.JobEstimate) // once the labels of what is learned from have come
+	}
+	for _, job := range jobs {
 		state.jobs[job] = &jobState{done: map[int64]uint64{}}
 	}
 	last, err := m.store.LastFinished(ctx, v.Manifest)
@@ -91,6 +97,11 @@ func (m *Monitor) recover(ctx context.Context, v Version) (*versionState, error)
 	return state, nil
 }
 
+// does tells whether there is a state for each of the jobs.
+func (s *versionState) does(jobs []schemas.Job) bool {
+	return !slices.ContainsFunc(jobs, func(job schemas.Job) bool { return s.jobs[job] == nil })
+}
+
 // raise notes which of the finished windows have asked for retraining.
 func (s *versionState) raise(finished []schemas.FinishedWindow) {
 	for _, w := range finished {
@@ -104,8 +115,11 @@ func (s *versionState) raise(finished []schemas.FinishedWindow) {
 // when a job has not finished any.
 func (s *versionState) keepFrom(lateWindows int, length time.Duration) time.Time {
 	var least time.Time
-	for _, js := range s.jobs {
+	for job, js := range s.jobs {
 		if js.next.IsZero() {
+			if job == schemas.JobEstimate {
+				continue // whose estimator may never come
+			}
 			return time.Time{}
 		}
 		if least.IsZero() || js.next.Before(least) {

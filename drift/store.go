@@ -35,6 +35,18 @@ type Counter interface {
 	CountFaults(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.Faults, error)
 	// CountQuality counts labelled rows by window, prediction and label.
 	CountQuality(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.Quality, error)
+	// CountScores counts rows of a binary target by window, prediction and cell of their score,
+	// or those that have a label. The edges of cells ascend.
+	CountScores(ctx context.Context, m *schemas.Manifest, edges []float64, starts []time.Time, labelled bool) ([]profile.ScoreCounts, error)
+	// LabelledScores returns score and target of at most so many rows of windows that have both,
+	// and counts all of them. The same rows are the same sample.
+	LabelledScores(ctx context.Context, m *schemas.Manifest, starts []time.Time, most int) (scores []float64, positive []bool, total uint64, err error)
+	// CountSegmentQuality counts labelled rows by window and value of a feature.
+	CountSegmentQuality(ctx context.Context, m *schemas.Manifest, feature string, starts []time.Time) ([][]profile.Segment, error)
+	// LabelDelays says how long labels took.
+	LabelDelays(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.LabelDelays, error)
+	// Latencies says how long rows took.
+	Latencies(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.Latency, error)
 }
 
 // Labels finds which windows labels change, whenever they come. Times at which labels were
@@ -62,6 +74,9 @@ type Keeper interface {
 	LearnedReferences
 	// WriteReference keeps a reference that was learned. What has been kept before stays.
 	WriteReference(ctx context.Context, r schemas.LearnedReference) error
+	LearnedEstimators
+	// WriteEstimator keeps the estimator of a learned reference. What has been kept before stays.
+	WriteEstimator(ctx context.Context, e schemas.LearnedEstimator) error
 	// LastFinished returns the start of the last window that each job has finished.
 	LastFinished(ctx context.Context, m *schemas.Manifest) (map[schemas.Job]time.Time, error)
 	// FinishedWindows returns the finished windows from a start on, by revision.
@@ -71,6 +86,8 @@ type Keeper interface {
 	// Retrainings returns the windows, of any kind, that have asked for retraining, by revision.
 	Retrainings(ctx context.Context, m *schemas.Manifest) ([]schemas.FinishedWindow, error)
 	WriteResults(ctx context.Context, scores []schemas.DriftResult, figures []schemas.AccuracyResult) error
+	// WriteFound writes what was found beside scores and figures.
+	WriteFound(ctx context.Context, f schemas.Found) error
 	WriteWindows(ctx context.Context, windows []schemas.FinishedWindow) error
 }
 
@@ -82,7 +99,7 @@ type LearnedReferences interface {
 
 // Reasons has what the reason of a breach is made of.
 type Reasons interface {
-	// CountBuckets counts the rows of a span by bucket (profile.Bucket of a window's length) and cell:
+	// CountBuckets counts the rows of a span by bucket (profile.Bucket of the manifest's Unit) and cell:
 	// the buckets that are profiled, and as many others, from the end of the span, as have at most so
 	// many rows. Those without rows are left out.
 	CountBuckets(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, span profile.Span, most uint64) ([]profile.WindowCounts, error)
@@ -90,6 +107,13 @@ type Reasons interface {
 	Results(ctx context.Context, m *schemas.Manifest, first, last time.Time) (schemas.Results, error)
 	// SelectedSQL returns plain SQL for the rows of a span that a selection is of.
 	SelectedSQL(m *schemas.Manifest, span profile.Span, rows schemas.RowSelection) string
+}
+
+// LearnedEstimators has the estimators of learned references.
+type LearnedEstimators interface {
+	// LearnedEstimator returns the first one that was kept of the reference that a version has learned
+	// up to a time; false where there is none.
+	LearnedEstimator(ctx context.Context, m *schemas.Manifest, learnedTo time.Time) (schemas.LearnedEstimator, bool, error)
 }
 
 // Publisher puts events on the events topic. It returns when Kafka has acknowledged.

@@ -18,12 +18,14 @@ const (
 	EventDrift      EventKind = "drift"      // a window's features or predictions differ from the reference
 	EventAccuracy   EventKind = "accuracy"   // a window's quality is below a threshold
 	EventRetraining EventKind = "retraining" // one of these asks for retraining
-	EventBreak      EventKind = "break"      // a stream of values changed suddenly
+	// EventRequirement: a window does not meet a requirement of the manifest.
+	EventRequirement EventKind = "requirement"
+	EventBreak       EventKind = "break" // a stream of values changed suddenly
 )
 
 // EventKinds returns all of them.
 func EventKinds() []EventKind {
-	return []EventKind{EventDrift, EventAccuracy, EventRetraining, EventBreak}
+	return []EventKind{EventDrift, EventAccuracy, EventRequirement, EventBreak, EventRetraining}
 }
 
 // Event is a CloudEvent (specification 1.0, structured JSON mode) on the events topic.
@@ -73,6 +75,22 @@ type EventData struct {
 	// Break is what an event of kind break is about. Its window starts and ends at the event time
 	// of the value, and it has no breaches.
 	Break *BreakFound `json:"break,omitempty"`
+}
+
+// Is tells whether the event is of a kind: its own or, where it asks for retraining, that of what its
+// job finds.
+func (d *EventData) Is(kind EventKind) bool {
+	if d.Kind != EventRetraining {
+		return d.Kind == kind
+	}
+	switch d.Job {
+	case JobDrift:
+		return kind == EventRetraining || kind == EventDrift
+	case JobAccuracy, JobEstimate:
+		return kind == EventRetraining || kind == EventAccuracy
+	case JobReport, JobRequirement:
+	}
+	return kind == EventRetraining
 }
 
 // BreakFound is a sudden change that a BreakDetector found.
@@ -143,6 +161,9 @@ func EventID(d EventData) string {
 	}
 	if d.Break != nil {
 		parts = []string{d.Model, d.Version, string(d.Kind), d.Break.On, d.Break.Detector, string(d.Break.Coordinates().AppendID(nil))}
+	}
+	if d.Kind == EventRequirement || d.Kind == EventAccuracy && d.Job != JobAccuracy && d.Job != "" {
+		parts = append(parts, string(d.Job)) // another job may find the same kind in the same window
 	}
 	if d.Revision > 0 {
 		parts = append(parts, strconv.FormatUint(uint64(d.Revision), 10))

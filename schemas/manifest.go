@@ -176,8 +176,9 @@ type Batch struct {
 // DefaultBatch returns the defaults of Batch.
 func DefaultBatch() Batch { return Batch{MaxRows: 8192, MaxBytes: 8 << 20} }
 
-// Requirements are what its maker demands of a version. Zero means no requirement. They are for
-// readers of the manifest: no part of millrace measures a version against them yet.
+// Requirements are what its maker demands of a version. Zero means no requirement. The monitor holds
+// each window to LatencyMS and Accuracy. No window tells the others: throughput is what a lane can
+// do, which traffic does not show, and memory is the worker's.
 type Requirements struct {
 	LatencyMS    float64 `yaml:"latency_ms,omitempty"`       // p99 of latency_us, in milliseconds
 	ThroughputPS float64 `yaml:"throughput_per_s,omitempty"` // requests per second of one lane

@@ -206,8 +206,8 @@ func (m *Manifest) validateMonitoring(v *violations) {
 		case StattestMissing, StattestNewCategory, StattestOutOfRange, StattestDuplicates, StattestRowCount:
 			m.validateDataQuality(v, key, c)
 		default:
-			v.add(key+".stattest", "%q is not one of %s, %s, %s, %s, %s, %s, %s, %s, %s, %s", c.Stattest, StattestPSI, StattestKS, StattestChiSquare, StattestShare,
-				StattestMissing, StattestNewCategory, StattestOutOfRange, StattestDuplicates, StattestRowCount, joinFigures(figures))
+			v.add(key+".stattest", "%q is not one of %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, or %s or %s before one of %s", c.Stattest, StattestPSI, StattestKS, StattestChiSquare, StattestShare,
+				StattestMissing, StattestNewCategory, StattestOutOfRange, StattestDuplicates, StattestRowCount, joinFigures(figures), EstimatedPrefix, DifferencePrefix, joinStattests(EstimatedFigures))
 		}
 	}
 }

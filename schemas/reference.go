@@ -18,6 +18,8 @@ type Reference struct {
 	Columns []ReferenceColumn `json:"columns"`
 	// Quality holds figures of the predictions of these rows, by stattest name.
 	Quality map[Stattest]float64 `json:"quality,omitempty"`
+	// Estimator estimates quality of rows without labels; of binary targets.
+	Estimator *Estimator `json:"estimator,omitempty"`
 	// OutOfFold says that the columns of outputs, and Quality, are of out-of-fold predictions.
 	OutOfFold bool `json:"out_of_fold,omitempty"`
 	// Made says how the reference was made: data, period, script.
@@ -76,7 +78,7 @@ func objects(text []byte) (n int) {
 func ParseReference(name string, text []byte, m *Manifest) (*Reference, error) {
 	// Before anything is made of it: an empty object of two bytes becomes a column of a hundred.
 	most := len(m.Features) + len(m.Outputs)
-	if len(text) > MaxReferenceBytes || objects(text) > most+2 { // columns, quality, and itself
+	if len(text) > MaxReferenceBytes || objects(text) > most+3+len(EstimatedFigures) { // columns, quality, estimator with metrics, and itself
 		return nil, fmt.Errorf("reference %s: more than %d MiB, or more columns than the %d that the manifest has", name, MaxReferenceBytes>>20, most)
 	}
 	var r Reference
@@ -134,8 +136,17 @@ func ParseReference(name string, text []byte, m *Manifest) (*Reference, error) {
 			bad("column %q counts %d rows of %d", c.Name, total, r.Rows)
 		}
 	}
+	if r.Estimator != nil {
+		if m.Target == nil || m.Target.Kind != TargetBinary {
+			bad("estimator: the manifest has no binary target, which it is of")
+		}
+		r.Estimator.Check(bad)
+	}
 	if m.Monitoring != nil {
 		for i, c := range m.Monitoring.Checks {
+			if c.Stattest.OfEstimate() && r.Estimator == nil && m.Monitoring.Reference == nil {
+				bad("monitoring.checks[%d] needs estimates, and the reference has no estimator: make it of rows with labels and probabilities", i)
+			}
 			if _, ok := r.Column(c.Column); !ok && c.Column != "" {
 				bad("monitoring.checks[%d] needs column %q, which the reference does not have", i, c.Column)
 			}

@@ -10,6 +10,9 @@ const (
 	JobDrift    Job = "drift"
 	JobAccuracy Job = "accuracy"
 	JobReport   Job = "report"
+
+	JobEstimate    Job = "estimate"    // quality as it is estimated, before labels come
+	JobRequirement Job = "requirement" // what the manifest requires of rows without labels
 )
 
 // Verdict is what a job found in a window.
@@ -77,14 +80,20 @@ type AccuracyResult struct {
 	Low         *float64  `ch:"low"`         // of the interval of 95 %; nil: there is none
 	High        *float64  `ch:"high"`        // its upper end
 	NoInterval  string    `ch:"no_interval"` // why there is none
-	Threshold   *float64  `ch:"threshold"`
-	Breached    bool      `ch:"breached"`
-	Severity    string    `ch:"severity"`
-	Retrain     bool      `ch:"retrain"`
-	Rows        uint64    `ch:"rows"`
-	Labels      uint64    `ch:"labels"`
-	ComputedAt  time.Time `ch:"computed_at"`
-	WindowKind  string    `ch:"window_kind"` // Manifest.WindowKind
+
+	SamplingError *float64 `ch:"sampling_error"` // standard error of the figure over as many rows; of estimates
+	Realized      *float64 `ch:"realized"`       // of realized_less_estimated_…, by labels
+	Estimated     *float64 `ch:"estimated"`      // of realized_less_estimated_…, of the rows with a label
+	Within        *float64 `ch:"counted_within"` // how far the estimate from counts may be from that of the rows
+
+	Threshold  *float64  `ch:"threshold"`
+	Breached   bool      `ch:"breached"`
+	Severity   string    `ch:"severity"`
+	Retrain    bool      `ch:"retrain"`
+	Rows       uint64    `ch:"rows"`
+	Labels     uint64    `ch:"labels"`
+	ComputedAt time.Time `ch:"computed_at"`
+	WindowKind string    `ch:"window_kind"` // Manifest.WindowKind
 }
 
 // FinishedWindow is a row of windows: a window that a job has finished.

@@ -61,6 +61,11 @@ func (m *Manifest) RetrainingVariables() map[string]any {
 		for _, f := range m.Target.Figures() {
 			out[string(f.Name)] = math.NaN()
 		}
+		if m.Target.Kind == TargetBinary {
+			for _, s := range EstimatedFigures {
+				out[string(s.Estimated())], out[string(s.LessEstimated())] = math.NaN(), math.NaN()
+			}
+		}
 	}
 	if m.Monitoring != nil {
 		for _, c := range m.Monitoring.Checks {

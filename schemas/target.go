@@ -96,11 +96,11 @@ var figures = []Figure{
 	{Name: StattestBias, Kinds: numbers, Direction: BreachesBeyond},
 }
 
-// FigureOf returns the quality figure of that name.
+// FigureOf returns the quality figure of that name, or the estimate.
 func FigureOf(name Stattest) (Figure, bool) {
 	i := slices.IndexFunc(figures, func(f Figure) bool { return f.Name == name })
 	if i < 0 {
-		return Figure{}, false
+		return estimateFigure(name)
 	}
 	return figures[i], true
 }
@@ -205,10 +205,20 @@ func (m *Manifest) validateFigure(v *violations, key string, c Check, f Figure) 
 		v.add(key, "%s is no figure of a %s target; it has %s", c.Stattest, m.Target.Kind, joinFigures(m.Target.Figures()))
 	case f.Probable && m.Target.Kind == TargetMulticlass && len(m.Target.Probabilities) == 0:
 		v.add(key, "%s needs target.probabilities", c.Stattest)
+	case c.Stattest.OfEstimate() && m.Reference == nil && m.Monitoring.Reference == nil:
+		v.add(key, "%s is estimated by a reference, and the manifest has none; monitoring.reference learns one", c.Stattest)
 	}
 	if c.Column != "" {
 		v.add(key+".column", "%s is of the target; leave the column out", c.Stattest)
 	}
+}
+
+func joinStattests(names []Stattest) string {
+	out := make([]string, len(names))
+	for i, s := range names {
+		out[i] = string(s)
+	}
+	return strings.Join(out, ", ")
 }
 
 func joinFigures(fs []Figure) string {

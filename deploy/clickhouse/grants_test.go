@@ -240,6 +240,16 @@ func judge(t *testing.T, c *clickhouse.Client, m *schemas.Manifest) {
 	_, _, err = h.LearnedReference(t.Context(), m)
 	require.NoError(t, err)
 	require.NoError(t, h.WriteResults(t.Context(), []schemas.DriftResult{{Model: m.Name, WindowStart: at, WindowEnd: at, ComputedAt: at}}, []schemas.AccuracyResult{{Model: m.Name, WindowStart: at, WindowEnd: at, ComputedAt: at}}))
+	require.NoError(t, h.WriteFound(t.Context(), schemas.Found{
+		Segments:     []schemas.SegmentResult{{Model: m.Name, WindowStart: at, WindowEnd: at, ComputedAt: at}},
+		Requirements: []schemas.RequirementResult{{Model: m.Name, WindowStart: at, WindowEnd: at, ComputedAt: at}},
+		Delays:       []schemas.LabelDelayResult{{Model: m.Name, WindowStart: at, WindowEnd: at, ComputedAt: at}},
+	}))
+	_, err = h.Found(t.Context(), m, at, at)
+	require.NoError(t, err)
+	require.NoError(t, h.WriteEstimator(t.Context(), schemas.LearnedEstimator{Model: m.Name, Version: m.Version, LearnedTo: at}))
+	_, _, err = h.LearnedEstimator(t.Context(), m, at)
+	require.NoError(t, err)
 	require.NoError(t, h.WriteWindows(t.Context(), []schemas.FinishedWindow{{Model: m.Name, WindowStart: at, WindowEnd: at, DoneAt: at}}))
 	_, err = h.Results(t.Context(), m, at, at)
 	require.NoError(t, err)

@@ -9,7 +9,8 @@ WITH
         'dead_letters', 'dead_letter_topic_id, dead_letter_partition, dead_letter_offset',
         'events', 'event_topic_id, event_partition, event_offset',
         'observations', 'request_topic_id, request_partition, request_offset, request_row') AS coordinates,
-    ['model_versions', 'windows', 'drift_results', 'accuracy_results', 'label_looks', 'learned_references', 'break_states'] AS whole,
+    ['model_versions', 'windows', 'drift_results', 'accuracy_results', 'label_looks', 'learned_references', 'break_states',
+        'accuracy_segments', 'requirement_results', 'label_delays', 'learned_estimators'] AS whole,
     had AS
     (
         SELECT table, name, type, position

@@ -33,10 +33,15 @@ func (s *ScoreCounts) Merge(o *ScoreCounts) error {
 // Cells returns the ascending edges of the cells that scores are counted in, one more than
 // there are edges: cell k holds scores from edge k-1 up to, not including, edge k. They are the
 // points of the calibration, between which it is linear, so that the sum over the rows of a
-// cell follows from their number and the sum of their scores. Without a calibration there is one cell.
+// cell follows from their number and the sum of their scores. Without a calibration they are
+// of equal width.
 func (c *BinaryCBPE) Cells() []float64 {
 	if c.Calibration.Isotonic == nil {
-		return nil
+		edges := make([]float64, equalCells-1)
+		for k := range edges {
+			edges[k] = float64(k+1) / equalCells
+		}
+		return edges
 	}
 	return slices.Clone(c.Calibration.Isotonic.X)
 }
@@ -61,6 +66,10 @@ func (c *BinaryCBPE) Count(data Binary) (*ScoreCounts, error) {
 	}
 	return s, nil
 }
+
+// equalCells is how many cells scores that need no calibration are counted in: the order of scores
+// within a cell is not known, which costs the ROC AUC less the more there are.
+const equalCells = 256
 
 func lowerEdge(edges []float64, cell int) float64 {
 	if cell == 0 {
@@ -148,7 +157,10 @@ func (c *BinaryCBPE) expectedCells(s *ScoreCounts) ([]expectedCell, error) {
 	for k := range out {
 		x := &out[k]
 		slope := 1.0 // without a calibration
-		x.high = 1
+		x.low, x.high = lowerEdge(edges, k), 1
+		if k < len(edges) {
+			x.high = edges[k]
+		}
 		if f := c.Calibration.Isotonic; f != nil {
 			x.low, x.high, slope = f.Y[max(k-1, 0)], f.Y[min(k, len(edges)-1)], 0
 			if k > 0 && x.high > x.low {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"strconv"
 
+	"github.com/millrace/millrace/drift/estimator"
 	"github.com/millrace/millrace/drift/quality"
 	"github.com/millrace/millrace/schemas"
 )
@@ -187,6 +188,12 @@ func (l *Labels) Figures() map[schemas.Stattest]float64 {
 		all[i] = i
 	}
 	return l.figures(all)
+}
+
+// Estimator returns what the rows with a label say of how the scores of a binary target become
+// targets.
+func (l *Labels) Estimator(threshold float64) (*schemas.Estimator, error) {
+	return estimator.Fit(l.score, l.positive, threshold)
 }
 
 // qualityChecks are the figures that are checked by default: the first asks for retraining.

@@ -31,8 +31,12 @@ type Report struct {
 
 	Drift    *Standing `json:"drift,omitempty"`    // nil: not judged yet
 	Accuracy *Standing `json:"accuracy,omitempty"` // nil: not judged yet
-	Rows     uint64    `json:"rows"`
-	Labels   uint64    `json:"labels"`
+	// Estimate and Requirement are nil where quality is not estimated, or nothing is required.
+	Estimate    *Standing `json:"estimate,omitempty"`
+	Requirement *Standing `json:"requirement,omitempty"`
+
+	Rows   uint64 `json:"rows"`
+	Labels uint64 `json:"labels"`
 
 	// Reason says why drift breached; NoReason why that is not known.
 	Reason   *schemas.Reason `json:"reason,omitempty"`
@@ -46,6 +50,11 @@ type Report struct {
 	Window  []Score  `json:"window_checks,omitempty"` // of the rows as a whole: row_count, duplicate_share
 	Columns []Column `json:"columns"`                 // worst first
 	Quality []Figure `json:"quality"`
+
+	Estimates    []Estimated   `json:"estimates,omitempty"`
+	Segments     []Segment     `json:"segments,omitempty"` // worst first; only those that differ from the whole
+	Requirements []Requirement `json:"requirements,omitempty"`
+	Delay        *Delay        `json:"label_delay,omitempty"`
 
 	ReferenceRows int64  `json:"reference_rows"`
 	ReferenceMade string `json:"reference_made,omitempty"`
@@ -160,7 +169,10 @@ type History struct {
 // Figure is a quality figure.
 type Figure struct {
 	Metric    string   `json:"metric"`
-	Value     *float64 `json:"value"` // null: not defined
+	Value     *float64 `json:"value"`         // null: not defined
+	Low       *float64 `json:"low,omitempty"` // of the interval of 95 %; absent: there is none
+	High      *float64 `json:"high,omitempty"`
+	Labels    uint64   `json:"labels"` // that it was made of
 	Threshold *float64 `json:"threshold,omitempty"`
 	Breached  bool     `json:"breached"`
 	// Breaches says on which side of the threshold the figure breaches it: below, above, or
@@ -205,12 +217,11 @@ var indexTemplate string
 var style string
 
 var funcs = template.FuncMap{
-	"policy":  func() template.HTML { return page.Policy },
-	"style":   func() template.CSS { return template.CSS(page.Style + style) }, //nolint:gosec // our own files
-	"time":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-	"day":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") },
-	"num":     num,
-	"percent": percent,
+	"policy": func() template.HTML { return page.Policy },
+	"style":  func() template.CSS { return template.CSS(page.Style + style) }, //nolint:gosec // our own files
+	"time":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"day":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") },
+	"num":    num,
 	"opt": func(x *float64) string {
 		if x == nil {
 			return "–"
@@ -223,6 +234,9 @@ var funcs = template.FuncMap{
 		}
 		return strconv.FormatFloat(s.ratio(), 'f', 2, 64) + "×"
 	},
+	"interval":     interval,
+	"seconds":      seconds,
+	"percent":      percent,
 	"distribution": func(c Column) (template.HTML, error) { return distribution(c.Bins) },
 	"history":      historyPlot,
 	"last": func(h History) string {

@@ -59,6 +59,8 @@ type Store interface {
 	DueReports(ctx context.Context, m *schemas.Manifest, before time.Time, most int) ([]schemas.DueReport, error)
 	// CountCells counts rows by window and cell of the reference's columns.
 	CountCells(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, starts []time.Time) ([]profile.WindowCounts, error)
+	// Found returns what was last found beside scores and figures: of segments those that differ.
+	Found(ctx context.Context, m *schemas.Manifest, first, last time.Time) (schemas.Found, error)
 	// WindowSummaries returns the verdicts on windows, the newest first.
 	WindowSummaries(ctx context.Context, m *schemas.Manifest, most int) ([]schemas.WindowSummary, error)
 	WriteWindows(ctx context.Context, windows []schemas.FinishedWindow) error
@@ -152,7 +154,7 @@ func (r *Reporter) tickVersion(ctx context.Context, now time.Time, v drift.Versi
 		paths = append(paths, written[0])
 		rows[i] = schemas.FinishedWindow{
 			Model: m.Name, Version: m.Version, Job: string(schemas.JobReport), WindowStart: rep.WindowStart, WindowEnd: rep.WindowEnd,
-			Rows: rep.Rows, Labels: rep.Labels, Verdict: worst(rep.Drift, rep.Accuracy),
+			Rows: rep.Rows, Labels: rep.Labels, Verdict: worst(rep.Drift, rep.Estimate, rep.Requirement, rep.Accuracy),
 			// What the report has seen, and not now: a job that finishes in between is seen next time.
 			DoneAt: due[i].Done, WindowKind: m.WindowKind(),
 		}
@@ -238,6 +240,10 @@ func (r *Reporter) collect(ctx context.Context, now time.Time, v drift.Version, 
 			return nil, err
 		}
 	}
+	beside, err := r.store.Found(ctx, v.Manifest, starts[0], starts[len(starts)-1])
+	if err != nil {
+		return nil, err
+	}
 	reports := make([]Report, len(due))
 	for i, start := range starts {
 		var c *profile.WindowCounts
@@ -246,6 +252,7 @@ func (r *Reporter) collect(ctx context.Context, now time.Time, v drift.Version, 
 		}
 		reports[i] = r.compose(now, v, start, found, c)
 		r.explain(ctx, v, &reports[i], found)
+		reports[i].add(beside)
 	}
 	return reports, nil
 }
@@ -279,6 +286,10 @@ func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, foun
 			rep.Drift = verdict
 		case schemas.JobAccuracy:
 			rep.Accuracy, rep.Labels = verdict, w.Labels
+		case schemas.JobEstimate:
+			rep.Estimate = verdict
+		case schemas.JobRequirement:
+			rep.Requirement = verdict
 		case schemas.JobReport:
 			continue
 		}
@@ -311,22 +322,28 @@ func (r *Reporter) compose(now time.Time, v drift.Version, start time.Time, foun
 		}
 		rep.sortColumns()
 	}
-	for _, a := range found.accuracy[at] {
-		f := Figure{Metric: a.Metric, Value: a.Value, Threshold: a.Threshold, Breached: a.Breached}
+	history := func(metric string, threshold *float64) History {
+		h := History{Stattest: metric, Threshold: threshold}
+		for _, s := range recent {
+			for _, b := range found.accuracy[s.UnixMicro()] {
+				if b.Metric == metric && b.Value != nil {
+					h.Windows, h.Scores = append(h.Windows, s), append(h.Scores, *b.Value)
+				}
+			}
+		}
+		return h
+	}
+	var realized []schemas.AccuracyResult
+	realized, rep.Estimates = estimated(found.accuracy[at], history)
+	for _, a := range realized {
+		f := Figure{Metric: a.Metric, Value: a.Value, Low: a.Low, High: a.High, Labels: a.Labels, Threshold: a.Threshold, Breached: a.Breached}
 		if known, ok := schemas.FigureOf(schemas.Stattest(a.Metric)); ok {
 			f.Breaches = known.Direction
 		}
-		f.History = History{Stattest: a.Metric, Threshold: a.Threshold}
+		f.History = history(a.Metric, a.Threshold)
 		if v.Reference != nil {
 			if q, ok := v.Reference.Quality[schemas.Stattest(a.Metric)]; ok {
 				f.Reference = &q
-			}
-		}
-		for _, s := range recent {
-			for _, b := range found.accuracy[s.UnixMicro()] {
-				if b.Metric == a.Metric && b.Value != nil {
-					f.History.Windows, f.History.Scores = append(f.History.Windows, s), append(f.History.Scores, *b.Value)
-				}
 			}
 		}
 		rep.Quality = append(rep.Quality, f)

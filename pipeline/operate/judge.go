@@ -203,6 +203,12 @@ func (unwritten) WriteResults(context.Context, []schemas.DriftResult, []schemas.
 	return nil
 }
 
+// WriteFound implements drift.Keeper.
+func (unwritten) WriteFound(context.Context, schemas.Found) error { return nil }
+
+// WriteEstimator implements drift.Keeper.
+func (unwritten) WriteEstimator(context.Context, schemas.LearnedEstimator) error { return nil }
+
 // WriteWindows implements drift.Keeper.
 func (unwritten) WriteWindows(context.Context, []schemas.FinishedWindow) error { return nil }
 

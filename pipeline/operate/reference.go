@@ -406,6 +406,7 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 				"where they are positive or not, say which by --positive-above or --positive; where the model answers other names, give labels in those", l.o.Label, l.m.Target.Score, 100*(1-share))
 		}
 		ref.Quality, ref.OutOfFold = rounded(data.Labels.Figures()), outOfFold
+		ref.Estimator = l.estimator(data.Labels)
 		l.doubt(ref, data.Labels)
 		if outOfFold {
 			score := slices.IndexFunc(l.m.Outputs, func(o schemas.Output) bool { return o.Name == l.m.Target.Score })
@@ -428,6 +429,18 @@ func (l *learner) reference(ctx context.Context, answers [][]arrow.Array, times 
 	}
 	text = append(bytes.ReplaceAll(text, []byte(`{"name"`), []byte("\n{\"name\"")), '\n')
 	return &madeReference{ref, text, plan, data.Windows, l.monitored}, nil
+}
+
+// estimator is what estimates the quality of a binary target before labels come; nil where the rows make none.
+func (l *learner) estimator(labels *reference.Labels) *schemas.Estimator {
+	if l.m.Target.Kind != schemas.TargetBinary {
+		return nil
+	}
+	e, err := labels.Estimator(l.m.Target.Threshold)
+	if err != nil {
+		l.note("quality is not estimated before labels come: %v", err)
+	}
+	return e
 }
 
 // featureColumn is a feature as its rows are stored.

@@ -32,7 +32,7 @@ type TopicSettings struct {
 // Matches tells whether the subscription wants the event.
 func (s Subscription) Matches(e schemas.EventData) bool {
 	return (len(s.Models) == 0 || slices.Contains(s.Models, e.Model)) &&
-		(len(s.Kinds) == 0 || slices.Contains(s.Kinds, e.Kind) || slices.Contains(s.Kinds, schemas.EventKind(e.Job))) &&
+		(len(s.Kinds) == 0 || slices.ContainsFunc(s.Kinds, e.Is)) &&
 		(s.MinSeverity == "" || e.Severity.AtLeast(s.MinSeverity))
 }
 

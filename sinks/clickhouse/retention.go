@@ -16,7 +16,10 @@ import (
 var expiring = []string{TableFeedback, TableDeadLetters, TableEvents, "minute_states", "label_counts", "profiles"}
 
 // kept are the other tables of which a lost row would be missed.
-var kept = []string{"drift_results", "accuracy_results", "windows", "model_versions", "migrations", "recorder_groups", "label_looks", "learned_references", "profile_plans", "break_states"}
+var kept = []string{
+	"drift_results", "accuracy_results", "windows", "model_versions", "migrations", "recorder_groups", "label_looks", "learned_references", "profile_plans", "break_states",
+	"accuracy_segments", "requirement_results", "label_delays", "learned_estimators",
+}
 
 // remade is a table whose rows are made again of others where they are lost, so that no insert waits
 // until they have reached the disk: what is not as many as the rows is not taken from profiles, and

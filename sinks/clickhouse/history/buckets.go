@@ -18,10 +18,8 @@ import (
 // together, and the rest is left out. The span begins and ends at a bucket.
 func (s *Store) CountBuckets(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, span profile.Span, most uint64) ([]profile.WindowCounts, error) {
 	plan := planOf(m, ref)
-	short, monitoring := *m, *m.Monitoring // as if the windows were as long as the buckets
-	monitoring.Window = schemas.Duration(plan.Bucket)
-	short.Monitoring = &monitoring
-	stored, err := s.CountRows(ctx, &short, span, time.Time{})
+	short := tumbling(m, plan.Bucket) // as if the windows were as long as the buckets
+	stored, err := s.CountRows(ctx, short, span, time.Time{})
 	if err != nil || len(stored) == 0 {
 		return nil, err
 	}
@@ -30,7 +28,7 @@ func (s *Store) CountBuckets(ctx context.Context, m *schemas.Manifest, ref *sche
 	for i, b := range stored {
 		starts[i], out[i] = b.Start, emptyCounts(b.Start, ref)
 	}
-	rest, err := s.profiledCounts(ctx, &short, ref, plan, starts, out)
+	rest, err := s.profiledCounts(ctx, short, ref, plan, starts, out)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +48,7 @@ func (s *Store) CountBuckets(ctx context.Context, m *schemas.Manifest, ref *sche
 		counted = append(counted, b.Start)
 	}
 	slices.Reverse(counted)
-	byRows, err := s.CountCellsOfRows(ctx, &short, ref, counted)
+	byRows, err := s.CountCellsOfRows(ctx, short, ref, counted)
 	if err != nil {
 		return nil, err
 	}

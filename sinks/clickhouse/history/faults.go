@@ -70,6 +70,11 @@ func (s *Store) CountFaults(ctx context.Context, m *schemas.Manifest, starts []t
 	if len(starts) == 0 || len(features) == 0 && !duplicates {
 		return out, nil
 	}
+	if steps(m) != nil {
+		return apart(m, starts, func(m *schemas.Manifest, starts []time.Time) ([]profile.Faults, error) {
+			return s.CountFaults(ctx, m, starts)
+		})
+	}
 	t := s.rowsOf(m)
 	span := t.span(starts)
 	at := make(map[uint32]int, len(starts))

@@ -3,7 +3,7 @@ package history
 import (
 	"context"
 	"fmt"
-	"math"
+	"time"
 
 	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
@@ -20,37 +20,50 @@ const (
 // than the standard errors.
 const minLatencyRows = 500
 
-// Latency reads from minute_states the 99th percentile of latency_us of the requests that were
-// scored in a span, which must begin and end with minutes. Its interval is that of the ranks
-// n·p ± 1.96·√(n·p·(1-p)) (David and Nagaraja 2003, 7.1); below 500 requests there is none. The
-// quantiles are those of a t-digest.
-func (s *Store) Latency(ctx context.Context, m *schemas.Manifest, span profile.Span) (profile.Latency, error) {
-	states := fmt.Sprintf("%s.minute_states WHERE %s AND minute >= toDateTime(%d, 'UTC') AND minute < toDateTime(%d, 'UTC')",
-		s.database, of(m), span.Start.Unix(), span.End.Unix())
-	var counted []struct {
-		Requests uint64 `ch:"n"`
+// Latencies returns the 99th percentile of latency_us of the answered rows of windows: the value of
+// rank ⌈n·p⌉, and as its interval those of the ranks n·p ± 1.96·√(n·p·(1-p)), rounded outward (David
+// and Nagaraja 2003, 7.1); below 500 rows there is none. starts are the starts of windows,
+// ascending. Rows are counted by distinct latency, so that the answer is exact whatever their number.
+func (s *Store) Latencies(ctx context.Context, m *schemas.Manifest, starts []time.Time) ([]profile.Latency, error) {
+	if len(starts) == 0 {
+		return nil, nil
 	}
-	if err := s.conn.Select(ctx, &counted, "SELECT sum(minute_states.requests) AS n FROM "+states); err != nil {
-		return profile.Latency{}, fmt.Errorf("count requests: %w", err)
+	if steps(m) != nil {
+		return apart(m, starts, func(m *schemas.Manifest, starts []time.Time) ([]profile.Latency, error) {
+			return s.Latencies(ctx, m, starts)
+		})
 	}
-	if len(counted) == 0 || counted[0].Requests == 0 {
-		return profile.Latency{}, nil
-	}
-	n := float64(counted[0].Requests)
-	wide := deviations95 * math.Sqrt(latencyLevel*(1-latencyLevel)/n)
+	t := s.rowsOf(m)
+	q := qualityCount{t: t, span: t.span(starts), starts: starts}
 	var rows []struct {
-		Quantiles []float32 `ch:"quantiles"`
+		Window uint32 `ch:"w"`
+		Rows   uint64 `ch:"requests"`
+		P99    int64  `ch:"p99"`
+		Low    int64  `ch:"low"`
+		High   int64  `ch:"high"`
 	}
-	if err := s.conn.Select(ctx, &rows, fmt.Sprintf("SELECT quantilesTDigestMerge(%v, %v, %v)(latency) AS quantiles FROM %s",
-		latencyLevel-wide, latencyLevel, min(latencyLevel+wide, 1), states)); err != nil {
-		return profile.Latency{}, fmt.Errorf("read the latency of %s version %s: %w", m.Name, m.Version, err)
+	if err := s.conn.Select(ctx, &rows, fmt.Sprintf(`SELECT w, sum(c) AS requests, minIf(value, below >= ceil(n * %[1]v)) AS p99,
+  minIf(value, below >= greatest(1, floor(n * %[1]v - %[2]v * sqrt(n * %[1]v * (1 - %[1]v))))) AS low,
+  minIf(value, below >= least(toFloat64(n), ceil(n * %[1]v + %[2]v * sqrt(n * %[1]v * (1 - %[1]v))))) AS high
+FROM (
+  SELECT w, value, c, n, sum(c) OVER (PARTITION BY w ORDER BY value ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS below
+  FROM (
+    SELECT "0w" AS w, "0v" AS value, "0c" AS c, sum("0c") OVER (PARTITION BY "0w") AS n
+    FROM (SELECT toUInt32(%[3]s) AS "0w", latency_us AS "0v", count() AS "0c" FROM %[4]s WHERE %[5]s GROUP BY "0w", "0v")
+  )
+)
+GROUP BY w ORDER BY w`, latencyLevel, deviations95, t.index(q.span.Start), t.observations(), t.where(q.span)+t.only(q.span, starts))); err != nil {
+		return nil, fmt.Errorf("read the latency of %s version %s: %w", m.Name, m.Version, err)
 	}
-	out := profile.Latency{Requests: counted[0].Requests}
-	if len(rows) > 0 && len(rows[0].Quantiles) == 3 {
-		q := rows[0].Quantiles
-		out.P99 = float64(q[1])
-		if n >= minLatencyRows {
-			out.Low, out.High, out.Known = float64(q[0]), float64(q[2]), true
+	out := make([]profile.Latency, len(starts))
+	for _, r := range rows {
+		at, err := q.index(r.Window)
+		if err != nil {
+			return nil, fmt.Errorf("latency: %w", err)
+		}
+		out[at] = profile.Latency{Requests: r.Rows, P99: float64(r.P99)}
+		if r.Rows >= minLatencyRows {
+			out[at].Low, out[at].High, out[at].Known = float64(r.Low), float64(r.High), true
 		}
 	}
 	return out, nil

@@ -60,6 +60,16 @@ func labelOf(target *schemas.Target, name string) string {
 // the first by coordinates counts. LabelStates counts the same. The prediction is the column score, a number; of a multiclass
 // target it is predicted, the class as text, and probabilities, in the order of Target.Classes.
 func (t versionRows) labelsQuery(target *schemas.Target, s profile.Span, starts []time.Time) string {
+	return t.labelsQueryWith(target, s, starts, extra{})
+}
+
+// extra is what a labelsQuery selects beside.
+type extra struct {
+	row    string // of the row that counts, an aggregate; empty: nothing
+	column string // of the rows o, which are these
+}
+
+func (t versionRows) labelsQueryWith(target *schemas.Target, s profile.Span, starts []time.Time, more extra) string {
 	where := t.where(s) + t.only(s, starts) + " AND " + predicted(target)
 	prediction := "toFloat64(" + column(target.Score) + ")"
 	selected := "o.`0s` AS score"
@@ -71,14 +81,20 @@ func (t versionRows) labelsQuery(target *schemas.Target, s profile.Span, starts 
 		prediction = fmt.Sprintf("(toString(%s), CAST([%s], 'Array(Float64)'))", column(target.Score), strings.Join(probabilities, ", "))
 		selected = "assumeNotNull(o.`0s`.1) AS predicted, o.`0s`.2 AS probabilities"
 	}
+	if more.row != "" {
+		more.row = ", " + more.row
+	}
+	if more.column != "" {
+		selected += ", " + more.column
+	}
 	return fmt.Sprintf("SELECT o.`0w` AS w, %[6]s, %[7]s AS label\n"+
 		"FROM (\n"+
-		"  SELECT request_id, toUInt32(%[1]s) AS `0w`, argMin(%[2]s, (request_topic_id, request_partition, request_offset, request_row)) AS `0s`\n"+
+		"  SELECT request_id, toUInt32(%[1]s) AS `0w`, argMin(%[2]s, (request_topic_id, request_partition, request_offset, request_row)) AS `0s`%[8]s\n"+
 		"  FROM %[3]s WHERE %[4]s GROUP BY request_id, `0w`\n"+
 		") AS o INNER JOIN (%[5]s) AS l ON l.request_id = o.request_id",
 		t.index(s.Start), prediction, t.observations(), where,
 		t.latestLabels(usable(target), fmt.Sprintf("SELECT request_id FROM %s WHERE %s", t.observations(), where)),
-		selected, labelOf(target, "l"))
+		selected, labelOf(target, "l"), more.row)
 }
 
 // calibrationBin is the bin of a probability, from 0.

@@ -263,8 +263,97 @@ FROM (
   WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3) AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`))) GROUP BY f.request_id
 ) AS l ON l.request_id = o.request_id GROUP BY w ORDER BY w;
 
--- requests of a span
-SELECT sum(minute_states.requests) AS n FROM millrace.minute_states WHERE model = 'shop' AND version = '1.0' AND minute >= toDateTime(980985600, 'UTC') AND minute < toDateTime(980996400, 'UTC');
+-- latency
+SELECT w, sum(c) AS requests, minIf(value, below >= ceil(n * 0.99)) AS p99,
+  minIf(value, below >= greatest(1, floor(n * 0.99 - 1.959963984540054 * sqrt(n * 0.99 * (1 - 0.99))))) AS low,
+  minIf(value, below >= least(toFloat64(n), ceil(n * 0.99 + 1.959963984540054 * sqrt(n * 0.99 * (1 - 0.99))))) AS high
+FROM (
+  SELECT w, value, c, n, sum(c) OVER (PARTITION BY w ORDER BY value ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS below
+  FROM (
+    SELECT "0w" AS w, "0v" AS value, "0c" AS c, sum("0c") OVER (PARTITION BY "0w") AS n
+    FROM (SELECT toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS "0w", latency_us AS "0v", count() AS "0c" FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3) GROUP BY "0w", "0v")
+  )
+)
+GROUP BY w ORDER BY w;
+
+-- scores
+SELECT w, predicted, edge, count() AS n, sum(if(edge = 2, toInt128(0), toInt128((score - greatest(edge, 0)) * 1152921504606846976.))) AS above
+FROM (SELECT `0w` AS w, `0s` AS score, score >= 5e-01 AS predicted, if(score >= 0 AND score <= 1, roundDown(score, CAST([-1,1e-01,3.333333333333333e-01], 'Array(Float64)')), 2.) AS edge
+FROM (SELECT toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, assumeNotNull(toFloat64(`score`)) AS `0s` FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3) AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`))))
+GROUP BY w, predicted, edge ORDER BY w, predicted, edge;
+
+-- scores of rows with a label
+SELECT w, predicted, edge, count() AS n, sum(if(edge = 2, toInt128(0), toInt128((score - greatest(edge, 0)) * 1152921504606846976.))) AS above
+FROM (SELECT `0w` AS w, `0s` AS score, score >= 5e-01 AS predicted, if(score >= 0 AND score <= 1, roundDown(score, CAST([-1], 'Array(Float64)')), 2.) AS edge
+FROM (SELECT w AS `0w`, assumeNotNull(score) AS `0s` FROM (
+SELECT o.`0w` AS w, o.`0s` AS score, l.label AS label
+FROM (
+  SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, argMin(toFloat64(`score`), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`
+  FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`)) GROUP BY request_id, `0w`
+) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`))) GROUP BY f.request_id) AS l ON l.request_id = o.request_id
+)))
+GROUP BY w, predicted, edge ORDER BY w, predicted, edge;
+
+-- labelled scores
+SELECT score, positive, total FROM (
+SELECT w, assumeNotNull(score) AS score, assumeNotNull(label > 1.5e+01) AS positive, count() OVER () AS total, cityHash64(request_id, w) AS hash, request_id
+FROM (
+SELECT o.`0w` AS w, o.`0s` AS score, o.request_id AS request_id, l.label AS label
+FROM (
+  SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, argMin(toFloat64(`score`), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`
+  FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`)) GROUP BY request_id, `0w`
+) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`))) GROUP BY f.request_id) AS l ON l.request_id = o.request_id
+)
+ORDER BY hash, request_id LIMIT 10000
+) ORDER BY w, hash, request_id;
+
+-- segments
+SELECT w, if(other, '', value) AS segment, rank > 50 OR length(value) > 256 AS other, sum(c.1) AS tp, sum(c.2) AS fp, sum(c.3) AS fn, sum(c.4) AS tn
+FROM (
+  SELECT w, value, c, row_number() OVER (PARTITION BY w ORDER BY length(value) > 256, n DESC, value) AS rank
+  FROM (
+    SELECT w, segment AS value, count() AS n, (countIf(said AND truth), countIf(said AND NOT truth), countIf(NOT said AND truth), countIf(NOT said AND NOT truth)) AS c
+    FROM (SELECT w, segment, assumeNotNull(score >= 5e-01) AS said, assumeNotNull(label > 1.5e+01) AS truth FROM (
+SELECT o.`0w` AS w, o.`0s` AS score, o.`0g` AS segment, l.label AS label
+FROM (
+  SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, argMin(toFloat64(`score`), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`, argMin(ifNull(toString(`country`), ''), (request_topic_id, request_partition, request_offset, request_row)) AS `0g`
+  FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3) AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`)) GROUP BY request_id, `0w`
+) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND isNotNull(f.label) AND NOT isNaN(f.label) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3) AND isNotNull(`score`) AND NOT isNaN(toFloat64(`score`))) GROUP BY f.request_id) AS l ON l.request_id = o.request_id
+    ))
+    GROUP BY w, value
+  )
+)
+GROUP BY w, segment, other ORDER BY w, other, tp + fp + fn + tn DESC, segment;
+
+-- segments of classes
+SELECT w, if(other, '', value) AS segment, rank > 50 OR length(value) > 256 AS other, sum(c.1) AS tp, sum(c.2) AS fp, sum(c.3) AS fn, sum(c.4) AS tn
+FROM (
+  SELECT w, value, c, row_number() OVER (PARTITION BY w ORDER BY length(value) > 256, n DESC, value) AS rank
+  FROM (
+    SELECT w, segment AS value, count() AS n, (countIf(said AND truth), countIf(said AND NOT truth), countIf(NOT said AND truth), countIf(NOT said AND NOT truth)) AS c
+    FROM (SELECT w, segment, assumeNotNull(1) AS said, assumeNotNull(predicted = label) AS truth FROM (
+SELECT o.`0w` AS w, assumeNotNull(o.`0s`.1) AS predicted, o.`0s`.2 AS probabilities, o.`0g` AS segment, if(l.label_class != '', toString(l.label_class), ifNull(toString(accurateCastOrNull(l.label, 'Int64')), toString(assumeNotNull(l.label)))) AS label
+FROM (
+  SELECT request_id, toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, argMin((toString(`class`), CAST([ifNull(toFloat64(`p2`), nan), ifNull(toFloat64(`p1`), nan)], 'Array(Float64)')), (request_topic_id, request_partition, request_offset, request_row)) AS `0s`, argMin(ifNull(toString(`label`), ''), (request_topic_id, request_partition, request_offset, request_row)) AS `0g`
+  FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND isNotNull(`class`) GROUP BY request_id, `0w`
+) AS o INNER JOIN (SELECT f.request_id AS request_id, (argMax((f.label, f.label_class), (f.observed_at, f.received_at, f.feedback_topic_id, f.feedback_partition, f.feedback_offset)) AS `0last`).1 AS label, `0last`.2 AS label_class FROM millrace.feedback AS f WHERE f.model = 'shop' AND (f.label_class != '' OR (isNotNull(f.label) AND isFinite(f.label))) AND f.request_id IN (SELECT request_id FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980989200000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND isNotNull(`class`)) GROUP BY f.request_id) AS l ON l.request_id = o.request_id
+    ))
+    GROUP BY w, value
+  )
+)
+GROUP BY w, segment, other ORDER BY w, other, tp + fp + fn + tn DESC, segment;
+
+-- found
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `segment`, `segment_value`, `other`, `metric`, `value`, `low`, `high`, `whole`, `differs`, `labels`, `computed_at` FROM (SELECT *, max(revision) OVER (PARTITION BY window_start, window_end) AS last_revision FROM millrace.accuracy_segments FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC')) WHERE revision = last_revision AND differs ORDER BY window_start, window_end, segment, segment_value, other, metric;
+
+-- found
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `requirement`, `required`, `value`, `low`, `high`, `verdict`, `rows`, `computed_at` FROM millrace.requirement_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, window_end, requirement, revision DESC LIMIT 1 BY window_start, window_end, requirement;
+
+-- found
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `median_s`, `p90_s`, `p99_s`, `longest_s`, `computed_at` FROM millrace.label_delays FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, window_end, revision DESC LIMIT 1 BY window_start, window_end;
+
+-- learned estimator
+SELECT `model`, `version`, `learned_to`, `rows`, `estimator` FROM millrace.learned_estimators WHERE model = 'shop' AND version = '1.0' AND learned_to = fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY made_at, estimator LIMIT 1;
 
 -- finished
 SELECT job, max(window_start) AS last FROM millrace.windows WHERE model = 'shop' AND version = '1.0' AND window_kind = '' GROUP BY job;
