@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/millrace/millrace/drift/alarm"
 	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
@@ -60,6 +61,8 @@ type Judged struct {
 	Drift    []schemas.DriftResult    // of job drift; empty when there were too few rows
 	Accuracy []schemas.AccuracyResult // of job accuracy; empty when there were too few rows or labels
 	Event    *schemas.Event           // as published; nil where nothing breached
+	Scored   *alarm.Scored            // of job drift, by the alarm (monitoring.false_alarms); nil where none decides
+	Alarms   []schemas.Event          // that the alarm has published
 }
 
 // TickStats says what one pass did.
@@ -137,11 +140,11 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 		m.versions[key] = state
 	}
 	state := m.versions[key]
+	var open time.Time
+	if !watermark.IsZero() {
+		open = profile.WindowStart(watermark, mon.Window.Std())
+	}
 	if v.Learns() {
-		var open time.Time
-		if !watermark.IsZero() {
-			open = profile.WindowStart(watermark, mon.Window.Std())
-		}
 		l, err := m.learn(ctx, v, state, open)
 		if err != nil {
 			p := &pass{Monitor: m, Version: v.withoutDrift(), now: now, state: state, stats: stats}
@@ -151,6 +154,9 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 		}
 		stats.Learning = append(stats.Learning, l)
 		v.Reference = state.learning.reference
+	}
+	if err := m.readyAlarm(ctx, v, state, open); err != nil {
+		return err
 	}
 	p := &pass{Monitor: m, Version: v, now: now, state: state, stats: stats}
 	return p.run(ctx, watermark, requests)

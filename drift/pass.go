@@ -70,7 +70,11 @@ func (p *pass) judgeClosed(ctx context.Context, job schemas.Job, end time.Time) 
 	if err != nil {
 		return err
 	}
-	if err := p.judge(ctx, job, windowsOf(counts)); err != nil {
+	windows := windowsOf(counts)
+	if job == schemas.JobDrift {
+		windows = p.withoutRows(windows, js.next, end)
+	}
+	if err := p.judge(ctx, job, windows); err != nil {
 		return err
 	}
 	js.next = end // also past windows that had no rows
@@ -206,6 +210,9 @@ func (p *pass) judgeDrift(ctx context.Context, windows []window) ([]Judged, erro
 		w.Rows = counts[i].Rows // rows may have come since they were counted
 		j := &judged[learning+i]
 		j.FinishedWindow = p.finishedWindow(schemas.JobDrift, w)
+		if j.Scored, err = p.scoreAlarm(w, counts[i].Columns); err != nil {
+			return nil, err
+		}
 		if w.Rows < uint64(p.Manifest.Monitoring.MinRows) {
 			j.Verdict = string(schemas.VerdictTooFew)
 			continue
@@ -329,6 +336,13 @@ func (p *pass) finish(ctx context.Context, job schemas.Job, judged []Judged) err
 	if err != nil {
 		return err
 	}
+	alarms, err := p.decide(judged)
+	if err != nil {
+		return err
+	}
+	if err := p.complete(ctx, &alarms); err != nil {
+		return err
+	}
 	for i := range judged {
 		j := &judged[i]
 		scores, figures = append(scores, j.Drift...), append(figures, j.Accuracy...)
@@ -338,15 +352,23 @@ func (p *pass) finish(ctx context.Context, job schemas.Job, judged []Judged) err
 		return err
 	}
 	for i := range judged {
-		if e := judged[i].Event; e != nil {
-			if err := p.pub.Publish(ctx, *e); err != nil {
+		events := judged[i].Alarms
+		if judged[i].Event != nil {
+			events = append([]schemas.Event{*judged[i].Event}, events...)
+		}
+		for _, e := range events {
+			if err := p.pub.Publish(ctx, e); err != nil {
 				return fmt.Errorf("publish the %s event of window %s: %w", e.Data.Kind, e.Data.WindowStart.Format(time.RFC3339), err)
 			}
 		}
 	}
+	if err := p.store.WriteAlarms(ctx, alarms.rows); err != nil {
+		return err
+	}
 	if err := p.store.WriteWindows(ctx, windows); err != nil {
 		return fmt.Errorf("write %d finished windows: %w", len(windows), err)
 	}
+	p.took(alarms)
 	js := p.state.jobs[job]
 	p.state.last = last
 	for i := range judged {

@@ -22,6 +22,7 @@ type versionState struct {
 	lateAt       time.Time
 	lateRequests uint64
 	learning     learning
+	alarm        alarmState
 }
 
 // jobState is how far a job of a version has come.

@@ -200,6 +200,10 @@ type Monitoring struct {
 	Breaks []BreakDetector `yaml:"breaks,omitempty"`
 
 	Retraining RetrainingPolicy `yaml:"retraining,omitempty"`
+
+	// FalseAlarms lets drift raise alarms that open and close; nil: none. Checks of drift are judged per
+	// window beside it.
+	FalseAlarms *FalseAlarms `yaml:"false_alarms,omitempty"`
 }
 
 // RetrainingPolicy says when windows ask for retraining: by a breach of a check with retrain, or as When says.
@@ -439,6 +443,9 @@ func (m *Manifest) setDefaults() {
 		}
 		for i := range mon.Breaks {
 			mon.Breaks[i].setDefaults()
+		}
+		if mon.FalseAlarms != nil {
+			mon.FalseAlarms.setDefaults(mon.Window.Std())
 		}
 	}
 }

@@ -9,7 +9,7 @@ WITH
         'dead_letters', 'dead_letter_topic_id, dead_letter_partition, dead_letter_offset',
         'events', 'event_topic_id, event_partition, event_offset',
         'observations', 'request_topic_id, request_partition, request_offset, request_row') AS coordinates,
-    ['model_versions', 'windows', 'drift_results', 'accuracy_results', 'label_looks', 'learned_references'] AS whole,
+    ['model_versions', 'windows', 'drift_results', 'accuracy_results', 'label_looks', 'learned_references', 'alarm_calibrations', 'alarms'] AS whole,
     had AS
     (
         SELECT table, name, type, position

@@ -40,7 +40,7 @@ func TransactionalID(topics schemas.Topics, partition int32) string {
 func Topic(topics schemas.Topics) string { return topics.Feedback }
 
 // tables are all that owners write to.
-var tables = []string{"windows", "drift_results", "accuracy_results", "label_looks", "label_counts", "learned_references"}
+var tables = []string{"windows", "drift_results", "accuracy_results", "label_looks", "label_counts", "learned_references", "alarm_calibrations", "alarms"}
 
 // Office is what owners need to have in common.
 type Office struct {

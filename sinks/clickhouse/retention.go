@@ -16,7 +16,7 @@ import (
 var expiring = []string{TableFeedback, TableDeadLetters, TableEvents, "minute_states", "label_counts", "profiles"}
 
 // kept are the other tables of which a lost row would be missed.
-var kept = []string{"drift_results", "accuracy_results", "windows", "model_versions", "migrations", "recorder_groups", "label_looks", "learned_references", "profile_plans"}
+var kept = []string{"drift_results", "accuracy_results", "windows", "model_versions", "migrations", "recorder_groups", "label_looks", "learned_references", "profile_plans", "alarm_calibrations", "alarms"}
 
 // fsyncSettings make a part reach the disk, with its name, before its insert is answered,
 // and the part that a merge makes before those that it was made of are deleted.

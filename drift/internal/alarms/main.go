@@ -28,6 +28,9 @@ func run(args []string, out, log io.Writer) int {
 	flags.SetOutput(log)
 	short := flags.Bool("quick", false, "fewer streams and columns")
 	seed := flags.Uint64("seed", 1, "of the streams")
+	columns := flags.Int("columns", 0, "only the streams of as many columns")
+	name := flags.String("streams", "", "only the streams of that name")
+	number := flags.Int("number", 0, "how many streams of each kind; 0: as many as the table has")
 	workers := flags.Int("workers", runtime.GOMAXPROCS(0), "streams at a time")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -36,6 +39,12 @@ func run(args []string, out, log io.Writer) int {
 	var results []result
 	writeHeader(out)
 	for _, c := range cases(*short) {
+		if *columns != 0 && c.columns != *columns || *name != "" && c.Name != *name {
+			continue
+		}
+		if *number > 0 {
+			c.streams = *number
+		}
 		r, err := c.measure(*seed, max(*workers, 1))
 		if err != nil {
 			fmt.Fprintln(log, "alarms:", c.Name, err)
