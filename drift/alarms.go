@@ -330,16 +330,23 @@ func (p *pass) scoreAlarm(w window, counts []profile.Counts) (*alarm.Scored, err
 // withoutRows adds the first window without any rows after the last finished one, so that the alarm
 // knows of it; those behind it would say no more.
 func (p *pass) withoutRows(windows []window, next, end time.Time) []window {
-	if next.IsZero() || !p.deciding(next) {
+	at := next
+	if a := &p.state.alarm; at.Before(a.from) {
+		at = a.from // none is missed before the first that is decided
+	}
+	if !p.deciding(at) {
 		return windows
 	}
 	var out []window
-	at, silent := next, p.state.alarm.decider.State().Phase == alarm.PhaseNoData
+	silent := p.state.alarm.decider.State().Phase == alarm.PhaseNoData
 	for _, w := range windows {
 		if at.Before(w.Start) && !silent {
 			out = append(out, window{WindowRows: profile.WindowRows{Start: at}})
 		}
-		out, at, silent = append(out, w), w.Start.Add(p.length()), w.Rows < uint64(p.Manifest.Monitoring.MinRows)
+		out = append(out, w)
+		if behind := w.Start.Add(p.length()); behind.After(at) {
+			at, silent = behind, w.Rows < uint64(p.Manifest.Monitoring.MinRows)
+		}
 	}
 	if at.Before(end) && !silent {
 		out = append(out, window{WindowRows: profile.WindowRows{Start: at}})

@@ -168,6 +168,9 @@ func (unwritten) WriteResults(context.Context, []schemas.DriftResult, []schemas.
 // WriteWindows implements drift.Keeper.
 func (unwritten) WriteWindows(context.Context, []schemas.FinishedWindow) error { return nil }
 
+// WriteAlarmCalibration implements drift.Alarms.
+func (unwritten) WriteAlarmCalibration(context.Context, schemas.AlarmCalibration) error { return nil }
+
 // WriteAlarms implements drift.Alarms.
 func (unwritten) WriteAlarms(context.Context, []schemas.AlarmWindow) error { return nil }
 
