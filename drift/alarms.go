@@ -24,6 +24,7 @@ type alarmState struct {
 	looked    time.Time // start of the first open window when windows to calibrate on were counted
 	windows   int       // that there were
 	cannot    error     // why no alarm can be calibrated; told once
+	settings  string    // digest of what was asked for
 	from      time.Time // windows from here on are decided
 	scorer    *alarm.Scorer
 	by        *alarm.Calibration
@@ -249,7 +250,7 @@ func (m *Monitor) calibrate(v Version, key schemas.AlarmCalibration, b *alarm.Bu
 // startAlarm takes a calibration up, and goes on where the alarm was: from the windows that it
 // decided and that are finished at the same revision. What was written of others was not finished.
 func (m *Monitor) startAlarm(ctx context.Context, v Version, state *versionState, row *schemas.AlarmCalibration) error {
-	a := alarmState{from: row.To.UTC(), by: &alarm.Calibration{}, revisions: map[int64]uint32{}}
+	a := alarmState{settings: row.Settings, from: row.To.UTC(), by: &alarm.Calibration{}, revisions: map[int64]uint32{}}
 	var b alarm.Buckets
 	if err := errors.Join(json.Unmarshal([]byte(row.Buckets), &b), json.Unmarshal([]byte(row.Calibration), a.by)); err != nil {
 		return fmt.Errorf("read the calibration of alarms of %s/%s: %w", row.Model, row.Version, err)
@@ -267,32 +268,20 @@ func (m *Monitor) startAlarm(ctx context.Context, v Version, state *versionState
 		state.alarm = a
 		return nil
 	}
-	length := v.Manifest.Monitoring.Window.Std()
-	from := next.Add(-time.Duration(keep+1) * length)
-	finished, err := m.store.FinishedWindows(ctx, v.Manifest, from)
+	decided, err := m.decidedWindows(ctx, v, &a, next, keep)
 	if err != nil {
 		return err
 	}
-	for _, w := range finished { // by revision
-		if w.Job == string(schemas.JobDrift) && w.WindowEnd.Sub(w.WindowStart) == length {
-			a.revisions[w.WindowStart.UnixMicro()] = w.Revision
-		}
+	a.decider.Oldest = next.Add(-v.Manifest.Monitoring.Window.Std()) // windows that were finished without an alarm are not decided
+	if n := len(decided); n > 0 && decided[n-1].Settings != a.settings {
+		// By another rule or threshold: what is open stays open, and none of these windows is decided again.
+		a.decider.Before, a.decider.Oldest = stateOf(decided[n-1]), decided[n-1].WindowStart.UTC()
+		decided = nil
 	}
-	decided, err := m.store.AlarmWindows(ctx, v.Manifest, from)
-	if err != nil {
-		return err
-	}
-	decided = slices.DeleteFunc(decided, func(w schemas.AlarmWindow) bool {
-		revision, done := a.revisions[w.WindowStart.UnixMicro()]
-		return !done || revision != w.Revision
-	})
-	a.decider.Oldest = next.Add(-length) // windows that were finished without an alarm are not decided
 	for i, w := range decided {
 		if i == 0 {
-			a.decider.Oldest = w.WindowStart.Add(-length)
-			if from.Before(w.WindowStart.Add(-length)) || len(decided) == 1 {
-				// The alarm's first window: nothing was before it.
-			} else {
+			a.decider.Oldest = w.WindowStart.UTC().Add(-time.Microsecond)
+			if len(decided) > keep {
 				a.decider.Before, a.decider.Oldest = stateOf(w), w.WindowStart.UTC()
 				continue
 			}
@@ -303,6 +292,38 @@ func (m *Monitor) startAlarm(ctx context.Context, v Version, state *versionState
 	}
 	state.alarm = a
 	return nil
+}
+
+// decidedWindows returns more than keep of the last windows that an alarm decided, or all, and notes
+// the revisions of finished ones.
+func (m *Monitor) decidedWindows(ctx context.Context, v Version, a *alarmState, next time.Time, keep int) ([]schemas.AlarmWindow, error) {
+	length := v.Manifest.Monitoring.Window.Std()
+	for n := keep + 1; ; n *= 4 { // there may be long spans without rows
+		from := a.from
+		if int64(n) < int64(next.Sub(a.from)/length) {
+			from = next.Add(-time.Duration(n) * length)
+		}
+		finished, err := m.store.FinishedWindows(ctx, v.Manifest, from)
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range finished { // by revision
+			if w.Job == string(schemas.JobDrift) && w.WindowEnd.Sub(w.WindowStart) == length {
+				a.revisions[w.WindowStart.UnixMicro()] = w.Revision
+			}
+		}
+		decided, err := m.store.AlarmWindows(ctx, v.Manifest, from)
+		if err != nil {
+			return nil, err
+		}
+		decided = slices.DeleteFunc(decided, func(w schemas.AlarmWindow) bool {
+			revision, done := a.revisions[w.WindowStart.UnixMicro()]
+			return !done || revision != w.Revision
+		})
+		if len(decided) > keep || !from.After(a.from) {
+			return decided, nil
+		}
+	}
 }
 
 // stateOf is that of the alarm after a window.
@@ -434,7 +455,7 @@ func (p *pass) alarmRow(w alarm.Decided, revision uint32) schemas.AlarmWindow {
 	return schemas.AlarmWindow{
 		Model: p.Manifest.Name, Version: p.Manifest.Version, WindowStart: w.Start, WindowEnd: w.Start.Add(p.length()), Revision: revision,
 		NoData: w.NoData, Above: w.Above, Threshold: p.state.alarm.by.Threshold, Phase: string(w.After.Phase), OpenedAt: w.After.OpenedAt,
-		Recent: w.After.Recent, Quiet: uint32(w.After.Quiet), DecidedAt: p.now,
+		Recent: w.After.Recent, Quiet: uint32(w.After.Quiet), Settings: p.state.alarm.settings, DecidedAt: p.now,
 	}
 }
 

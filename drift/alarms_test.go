@@ -120,6 +120,20 @@ func TestAlarm(t *testing.T) {
 	require.Equal(t, kept[0].Buckets, kept[1].Buckets)
 }
 
+// TestAlarmOpenUnderOtherSettings: an alarm that is open when the rule changes stays open, and is resolved.
+func TestAlarmOpenUnderOtherSettings(t *testing.T) {
+	w := alarmWorld(t)
+	pub := &topic{}
+	w.after(0, 4, 4, 4, 0)
+	w.tick(w.monitor(w, pub), historytest.WallClock)
+	require.Equal(t, []string{"firing 2 of 2"}, told(t, pub))
+	w.Manifest.Monitoring.FalseAlarms.Windows = schemas.KOfN{K: 9, N: 9}
+	w.Hour(calibrated+5, 300, 0)
+	w.Hour(calibrated+6, 300, 0)
+	w.tick(w.monitor(w, pub), historytest.WallClock.Add(time.Second))
+	require.Equal(t, []string{"firing 2 of 2", "resolved 5 of 2"}, told(t, pub))
+}
+
 // TestAlarmRevised: late rows that undo a window withdraw the alarm that it opened.
 func TestAlarmRevised(t *testing.T) {
 	for _, restart := range []bool{false, true} {
@@ -157,60 +171,69 @@ func (w *world) phases(t *testing.T) string {
 	return strings.Join(out, " ")
 }
 
+// alarmRun is what a monitor that was killed and its successor have left.
+type alarmRun struct {
+	events map[string]string // by id
+	rows   string
+	calls  int
+}
+
+// killedAlarm forgets the windows from an hour on, and the calibration where that is before its end,
+// and judges them by a monitor that is killed at a write or an event, and then by another.
+func (w *world) killedAlarm(t *testing.T, from, failAt int, after bool) alarmRun {
+	t.Helper()
+	tables := []string{"drift_results", "windows", "alarms"}
+	for _, table := range tables {
+		require.NoError(t, w.Exec(t.Context(), fmt.Sprintf("ALTER TABLE %s.%s DELETE WHERE window_start >= toDateTime64('%s', 6, 'UTC') SETTINGS mutations_sync = 1",
+			w.Database(), table, historytest.Start.Add(time.Duration(from)*time.Hour).Format(time.DateTime))))
+	}
+	if from < calibrated {
+		require.NoError(t, w.Exec(t.Context(), "TRUNCATE TABLE "+w.Database()+".alarm_calibrations"))
+	}
+	p := &topic{}
+	f := writing{&flaky{Conn: w, Publisher: p, failAt: failAt, after: after}}
+	_, err := w.monitor(f, f).Tick(t.Context(), historytest.WallClock, []drift.Version{w.version})
+	if failAt >= 0 {
+		require.ErrorIs(t, err, errKilled)
+		w.tick(w.monitor(w, p), historytest.WallClock)
+	} else {
+		require.NoError(t, err)
+	}
+	out := alarmRun{events: map[string]string{}, calls: f.calls}
+	for i, text := range told(t, p) {
+		if was, ok := out.events[p.events[i].ID]; ok {
+			require.Equal(t, was, text, "a repeated event says the same")
+		}
+		out.events[p.events[i].ID] = text
+	}
+	var rows []struct {
+		Text string `ch:"text"`
+	}
+	require.NoError(t, w.Select(t.Context(), &rows, "SELECT toString(tuple(window_start, revision, rows, phase, opened_at, recent, quiet, score, column)) AS text FROM "+w.Database()+".alarms FINAL ORDER BY text"))
+	out.rows = fmt.Sprint(rows)
+	return out
+}
+
 // TestAlarmKilledAnywhere ends the monitor before and after each of its writes and events, and starts
 // another one: rows and the set of events are those of an undisturbed run.
 func TestAlarmKilledAnywhere(t *testing.T) {
 	w := alarmWorld(t)
 	w.after(0, 4, 4, 0, 0, -1, 4, 4)
-	var want string
-	var events map[string]string
-	run := func(failAt int, after bool) {
-		for _, table := range []string{"drift_results", "windows", "alarms", "alarm_calibrations"} {
-			require.NoError(t, w.Exec(t.Context(), "TRUNCATE TABLE "+w.Database()+"."+table))
-		}
-		p := &topic{}
-		f := writing{&flaky{Conn: w, Publisher: p, failAt: failAt, after: after}}
-		_, err := w.monitor(f, f).Tick(t.Context(), historytest.WallClock, []drift.Version{w.version})
-		if failAt >= 0 {
-			require.ErrorIs(t, err, errKilled)
-			w.tick(w.monitor(w, p), historytest.WallClock)
-		} else {
-			require.NoError(t, err)
-		}
-		ids := map[string]string{}
-		for i, text := range told(t, p) {
-			if was, ok := ids[p.events[i].ID]; ok {
-				require.Equal(t, was, text)
-			}
-			ids[p.events[i].ID] = text
-		}
-		var rows []struct {
-			Text string `ch:"text"`
-		}
-		require.NoError(t, w.Select(t.Context(), &rows, "SELECT toString(tuple(window_start, revision, phase, opened_at, recent, quiet, score)) AS text FROM "+w.Database()+".alarms FINAL ORDER BY text"))
-		got := fmt.Sprint(rows)
-		if failAt < 0 {
-			want, events = got, ids
-			require.GreaterOrEqual(t, len(ids), 4, "%v", ids)
-			t.Logf("%d writes and events: %v", f.calls, told(t, p))
-			events["calls"] = fmt.Sprint(f.calls)
-			return
-		}
-		calls := events["calls"]
-		delete(events, "calls")
-		require.Equal(t, events, ids, "killed at call %d, after %v", failAt, after)
-		events["calls"] = calls
-		require.Equal(t, want, got, "killed at call %d, after %v", failAt, after)
+	want := w.killedAlarm(t, 0, -1, false)
+	require.Len(t, want.events, 4, "%v", want.events)
+	again := w.killedAlarm(t, calibrated, -1, false)
+	require.Equal(t, want.events, again.events)
+	require.Equal(t, want.rows, again.rows)
+	require.Greater(t, again.calls, 10)
+	check := func(from, failAt int, after bool) {
+		got := w.killedAlarm(t, from, failAt, after)
+		require.Equal(t, want.events, got.events, "killed at call %d, after %v", failAt, after)
+		require.Equal(t, want.rows, got.rows, "killed at call %d, after %v", failAt, after)
 	}
-	run(-1, false)
-	var calls int
-	_, err := fmt.Sscan(events["calls"], &calls)
-	require.NoError(t, err)
-	for failAt := range calls {
-		if failAt > 1 && failAt < calls-14 {
-			continue // of windows before the calibration's end, as TestMonitorKilledAnywhere has them
+	for _, after := range []bool{false, true} {
+		check(0, 0, after) // the calibration is written
+		for failAt := range again.calls {
+			check(calibrated, failAt, after)
 		}
-		run(failAt, false)
-		run(failAt, true)
 	}
 }

@@ -143,6 +143,7 @@ type AlarmWindow struct {
 	OpenedAt    *time.Time `ch:"opened_at"`
 	Recent      uint64     `ch:"recent"`
 	Quiet       uint32     `ch:"quiet"`
+	Settings    string     `ch:"settings"` // AlarmCalibration.Settings that it was decided by
 	DecidedAt   time.Time  `ch:"decided_at"`
 }
 

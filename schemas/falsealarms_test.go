@@ -14,6 +14,7 @@ func TestFalseAlarmsOfAManifest(t *testing.T) {
 	parse := func(monitoring string) (*schemas.Manifest, error) {
 		return schemas.ParseManifest("m.yaml", []byte(`name: m
 version: "1"
+runtime: onnx
 artifact: {file: a.onnx, sha256: `+strings.Repeat("0", 64)+`}
 features: [{name: x, type: float64}]
 outputs: [{name: y, type: float64}]

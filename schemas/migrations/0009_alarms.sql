@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS {{database}}.alarms
     opened_at    Nullable(DateTime64(6, 'UTC')) COMMENT 'of an open alarm the start of the window with which it opened',
     recent       UInt64 COMMENT 'the last windows: bit i, whether the one i judged windows ago was above the threshold',
     quiet        UInt32 COMMENT 'of an open alarm, judged windows in a row that were not above it',
+    settings     LowCardinality(String) COMMENT 'of alarm_calibrations: what it was decided by',
     decided_at   DateTime64(6, 'UTC')
 )
 ENGINE = ReplacingMergeTree(decided_at)
