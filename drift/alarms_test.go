@@ -129,7 +129,7 @@ func TestAlarmOpenUnderOtherSettings(t *testing.T) {
 	w.after(0, 4, 4, 4, 0)
 	w.tick(w.monitor(w, pub), historytest.WallClock)
 	require.Equal(t, []string{"firing 2 of 2"}, told(t, pub))
-	w.Manifest.Monitoring.FalseAlarms.Windows = schemas.KOfN{K: 9, N: 9}
+	w.Manifest.Monitoring.FalseAlarms.Windows = schemas.KOfN{K: 1, N: 1}
 	w.Hour(calibrated+5, 300, 0)
 	w.Hour(calibrated+6, 300, 0)
 	w.tick(w.monitor(w, pub), historytest.WallClock.Add(time.Second))
@@ -226,7 +226,7 @@ func TestAlarmKilledAnywhere(t *testing.T) {
 	again := w.killedAlarm(t, calibrated, -1, false)
 	require.Equal(t, want.events, again.events)
 	require.Equal(t, want.rows, again.rows)
-	require.Greater(t, again.calls, 10)
+	require.GreaterOrEqual(t, again.calls, 10)
 	check := func(from, failAt int, after bool) {
 		got := w.killedAlarm(t, from, failAt, after)
 		require.Equal(t, want.events, got.events, "killed at call %d, after %v", failAt, after)
