@@ -32,6 +32,9 @@ func (m *Monitor) Again(ctx context.Context, now time.Time, v Version, span prof
 		}
 		v.Reference = learned.reference
 	}
+	if err := m.readyAlarm(ctx, v, state, time.Time{}); err != nil {
+		return nil, err
+	}
 	stats := TickStats{}
 	p := &pass{Monitor: m, Version: v, now: now, state: state, stats: &stats}
 	for _, job := range v.jobs() {

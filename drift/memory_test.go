@@ -16,6 +16,9 @@ import (
 
 // memory is a store that answers what it holds.
 type memory struct {
+	calibrations []schemas.AlarmCalibration
+	alarms       []schemas.AlarmWindow
+
 	asked      int // for progress
 	partitions []schemas.PartitionProgress
 	rows       []profile.WindowRows
@@ -171,6 +174,24 @@ func (m *memory) Results(context.Context, *schemas.Manifest, time.Time, time.Tim
 
 func (m *memory) WriteWindows(_ context.Context, windows []schemas.FinishedWindow) error {
 	m.finished = append(m.finished, windows...)
+	return nil
+}
+
+func (m *memory) AlarmCalibrations(context.Context, *schemas.Manifest) ([]schemas.AlarmCalibration, error) {
+	return m.calibrations, nil
+}
+
+func (m *memory) WriteAlarmCalibration(_ context.Context, c schemas.AlarmCalibration) error {
+	m.calibrations = append(m.calibrations, c)
+	return nil
+}
+
+func (m *memory) AlarmWindows(context.Context, *schemas.Manifest, time.Time) ([]schemas.AlarmWindow, error) {
+	return m.alarms, nil
+}
+
+func (m *memory) WriteAlarms(_ context.Context, windows []schemas.AlarmWindow) error {
+	m.alarms = append(m.alarms, windows...)
 	return nil
 }
 

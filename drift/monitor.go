@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/millrace/millrace/drift/alarm"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -64,6 +65,8 @@ type Judged struct {
 	Delays       *schemas.LabelDelayResult   // of job accuracy; nil where there were too few rows or labels
 	Requirements []schemas.RequirementResult // of jobs requirement and accuracy
 	Required     *schemas.Event              // as published; nil where no requirement is breached
+	Scored       *alarm.Scored               // of job drift, by the alarm (monitoring.false_alarms); nil where none decides
+	Alarms       []schemas.Event             // that the alarm has published
 }
 
 // TickStats says what one pass did.
@@ -146,11 +149,11 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 		}
 		m.versions[v.Name()] = state
 	}
+	var open time.Time
+	if !watermark.IsZero() {
+		open = v.closedBy(watermark)
+	}
 	if v.Learns() {
-		var open time.Time
-		if !watermark.IsZero() {
-			open = v.closedBy(watermark)
-		}
 		l, err := m.learn(ctx, v, state, open)
 		if err != nil {
 			p := &pass{Monitor: m, Version: v.withoutDrift(), now: now, state: state, stats: stats}
@@ -166,6 +169,9 @@ func (m *Monitor) tickVersion(ctx context.Context, now time.Time, v Version, sta
 			m.log.Warn().Err(err).Str("model", man.Name).Str("version", man.Version).Msg("quality is not estimated yet")
 		}
 		v.Reference = state.learning.reference
+	}
+	if err := m.readyAlarm(ctx, v, state, open); err != nil {
+		return err
 	}
 	p := &pass{Monitor: m, Version: v, now: now, state: state, stats: stats}
 	return p.run(ctx, watermark, requests)

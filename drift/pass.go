@@ -69,7 +69,7 @@ func (p *pass) judgeClosed(ctx context.Context, job schemas.Job, end time.Time) 
 	}
 	windows := windowsOf(counts)
 	if job == schemas.JobDrift {
-		windows = p.withEmpty(windows, profile.Span{Start: js.next, End: end})
+		windows = p.withoutRows(p.withEmpty(windows, profile.Span{Start: js.next, End: end}), js.next, end)
 	}
 	if err := p.judge(ctx, job, windows); err != nil {
 		return err
@@ -220,6 +220,9 @@ func (p *pass) judgeDrift(ctx context.Context, windows []window) ([]Judged, erro
 		w.Rows = counts[i].Rows // rows may have come since they were counted
 		j := &judged[learning+i]
 		j.FinishedWindow = p.finishedWindow(schemas.JobDrift, w)
+		if j.Scored, err = p.scoreAlarm(w, counts[i].Columns); err != nil {
+			return nil, err
+		}
 		if w.Rows < uint64(p.Manifest.Monitoring.MinRows) {
 			j.Verdict = string(schemas.VerdictTooFew)
 			if j.Drift, err = p.tooFewRows(w); err != nil {
@@ -372,6 +375,14 @@ func (p *pass) finish(ctx context.Context, job schemas.Job, judged []Judged) err
 	if err != nil {
 		return err
 	}
+	alarms, err := p.decide(judged)
+	if err != nil {
+		return err
+	}
+	if err := p.complete(ctx, &alarms); err != nil {
+		return err
+	}
+	p.explainAlarms(ctx, judged)
 	for i := range judged {
 		j := &judged[i]
 		scores, figures = append(scores, j.Drift...), append(figures, j.Accuracy...)
@@ -388,18 +399,25 @@ func (p *pass) finish(ctx context.Context, job schemas.Job, judged []Judged) err
 		return err
 	}
 	for i := range judged {
+		var events []schemas.Event
 		for _, e := range []*schemas.Event{judged[i].Event, judged[i].Required} {
-			if e == nil {
-				continue
+			if e != nil {
+				events = append(events, *e)
 			}
-			if err := p.pub.Publish(ctx, *e); err != nil {
+		}
+		for _, e := range append(events, judged[i].Alarms...) {
+			if err := p.pub.Publish(ctx, e); err != nil {
 				return fmt.Errorf("publish the %s event of window %s: %w", e.Data.Kind, e.Data.WindowStart.Format(time.RFC3339), err)
 			}
 		}
 	}
+	if err := p.store.WriteAlarms(ctx, alarms.rows); err != nil {
+		return err
+	}
 	if err := p.store.WriteWindows(ctx, windows); err != nil {
 		return fmt.Errorf("write %d finished windows: %w", len(windows), err)
 	}
+	p.took(alarms)
 	js := p.state.jobs[job]
 	p.state.last = last
 	for i := range judged {

@@ -27,14 +27,30 @@ func (p *pass) explain(ctx context.Context, j *Judged) {
 	if j.Event == nil || j.Event.Data.Kind != schemas.EventDrift && j.Event.Data.Kind != schemas.EventRetraining {
 		return
 	}
+	p.giveReason(ctx, j, &j.Event.Data)
+}
+
+// explainAlarms does so with the events of alarms that begin to fire.
+func (p *pass) explainAlarms(ctx context.Context, judged []Judged) {
+	for i := range judged {
+		for k := range judged[i].Alarms {
+			e := &judged[i].Alarms[k].Data
+			if e.Alarm.State == schemas.AlarmFiring && e.WindowStart.Equal(judged[i].WindowStart) {
+				p.giveReason(ctx, &judged[i], e)
+			}
+		}
+	}
+}
+
+func (p *pass) giveReason(ctx context.Context, j *Judged, e *schemas.EventData) {
 	r, err := p.reason(ctx, j)
 	if err != nil {
 		p.log.Warn().Err(err).Str("model", j.Model).Str("version", j.Version).Time("window", j.WindowStart).Msg("an event goes without its reason")
 		text := err.Error()
-		j.Event.Data.NoReason = text[:min(len(text), noReasonBytes)]
+		e.NoReason = text[:min(len(text), noReasonBytes)]
 		return
 	}
-	j.Event.Data.Reason = r
+	e.Reason = r
 }
 
 // reason says why a window breached.

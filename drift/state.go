@@ -24,6 +24,7 @@ type versionState struct {
 	lateRequests uint64
 	learning     learning
 	estimating   estimating
+	alarm        alarmState
 }
 
 // jobState is how far a job of a version has come.

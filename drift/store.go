@@ -89,6 +89,17 @@ type Keeper interface {
 	// WriteFound writes what was found beside scores and figures.
 	WriteFound(ctx context.Context, f schemas.Found) error
 	WriteWindows(ctx context.Context, windows []schemas.FinishedWindow) error
+	Alarms
+}
+
+// Alarms keeps calibrated alarms. Rows of a version are those of its length of windows.
+type Alarms interface {
+	// AlarmCalibrations returns what alarms were calibrated to, the first one first.
+	AlarmCalibrations(ctx context.Context, m *schemas.Manifest) ([]schemas.AlarmCalibration, error)
+	// AlarmWindows returns what was decided of windows from a start on, by start, then by revision.
+	AlarmWindows(ctx context.Context, m *schemas.Manifest, from time.Time) ([]schemas.AlarmWindow, error)
+	WriteAlarmCalibration(ctx context.Context, c schemas.AlarmCalibration) error
+	WriteAlarms(ctx context.Context, windows []schemas.AlarmWindow) error
 }
 
 // LearnedReferences has the references that versions have learned.

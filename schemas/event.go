@@ -33,6 +33,7 @@ func EventKinds() []EventKind {
 // window, kind and revision, so that a repeat, as after a crash between publishing and
 // remembering, is recognisable, and a revision is an event of its own. A break is of no window: its
 // id is a hash of model, version, what the detector is on, the detector, and the coordinates.
+// That of an alarm is a hash of its state, its opening, and the window that was judged, too.
 type Event struct {
 	SpecVersion     string    `json:"specversion"` // "1.0"
 	ID              string    `json:"id"`
@@ -75,6 +76,10 @@ type EventData struct {
 	// Break is what an event of kind break is about. Its window starts and ends at the event time
 	// of the value, and it has no breaches.
 	Break *BreakFound `json:"break,omitempty"`
+	// Alarm is set in an event of kind drift that is of an alarm (monitoring.false_alarms) instead of a
+	// window's checks. Of one that fires, Breaches are what scored above the alarm's threshold, as
+	// distances.
+	Alarm *AlarmEvent `json:"alarm,omitempty"`
 }
 
 // Is tells whether the event is of a kind: its own or, where it asks for retraining, that of what its
@@ -164,6 +169,12 @@ func EventID(d EventData) string {
 	}
 	if d.Kind == EventRequirement || d.Kind == EventAccuracy && d.Job != JobAccuracy && d.Job != "" {
 		parts = append(parts, string(d.Job)) // another job may find the same kind in the same window
+	}
+	if a := d.Alarm; a != nil {
+		parts = append(parts, "alarm", string(a.State), a.Judged.UTC().Format(time.RFC3339Nano))
+		if a.OpenedAt != nil {
+			parts = append(parts, a.OpenedAt.UTC().Format(time.RFC3339Nano))
+		}
 	}
 	if d.Revision > 0 {
 		parts = append(parts, strconv.FormatUint(uint64(d.Revision), 10))

@@ -205,6 +205,10 @@ type Monitoring struct {
 
 	Retraining RetrainingPolicy `yaml:"retraining,omitempty"`
 
+	// FalseAlarms lets drift raise alarms that open and close; nil: none. Checks of drift are judged per
+	// window beside it.
+	FalseAlarms *FalseAlarms `yaml:"false_alarms,omitempty"`
+
 	Spread Spread `yaml:"-"` // no key: see Manifest.Spread
 }
 
@@ -464,6 +468,9 @@ func (m *Manifest) setDefaults() {
 		}
 		for i := range mon.Breaks {
 			mon.Breaks[i].setDefaults()
+		}
+		if mon.FalseAlarms != nil {
+			mon.FalseAlarms.setDefaults(mon.Window.Std())
 		}
 	}
 }

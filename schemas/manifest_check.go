@@ -176,6 +176,7 @@ func (m *Manifest) validateMonitoring(v *violations) {
 	}
 	m.validateBreaks(v)
 	m.validateSegments(v)
+	m.validateFalseAlarms(v)
 	seen := map[string]bool{}
 	for i, c := range mon.Checks {
 		key := fmt.Sprintf("monitoring.checks[%d]", i)

@@ -129,6 +129,6 @@ func rootCommand() *cobra.Command {
 	root.PersistentFlags().StringArrayVar(&o.set, "set", nil, "override one configuration key, as in --set worker.lanes=4; repeatable")
 	root.AddCommand(
 		runCommand(o), devCommand(o), demoCommand(o), checkCommand(o), topicsCommand(o),
-		deadLettersCommand(o), offsetsCommand(o), alertsCommand(o), verifyCommand(o), initCommand(o), referenceCommand(o), predictCommand(o), driftCommand(o))
+		deadLettersCommand(o), offsetsCommand(o), alertsCommand(o), verifyCommand(o), initCommand(o), referenceCommand(o), predictCommand(o), driftCommand(o), monitorCommand(o))
 	return root
 }

@@ -10,7 +10,7 @@ WITH
         'events', 'event_topic_id, event_partition, event_offset',
         'observations', 'request_topic_id, request_partition, request_offset, request_row') AS coordinates,
     ['model_versions', 'windows', 'drift_results', 'accuracy_results', 'label_looks', 'learned_references', 'break_states',
-        'accuracy_segments', 'requirement_results', 'label_delays', 'learned_estimators'] AS whole,
+        'accuracy_segments', 'requirement_results', 'label_delays', 'learned_estimators', 'alarm_calibrations', 'alarms'] AS whole,
     had AS
     (
         SELECT table, name, type, position

@@ -42,7 +42,7 @@ func Topic(topics schemas.Topics) string { return topics.Feedback }
 // tables are all that owners write to.
 var tables = []string{
 	"windows", "drift_results", "accuracy_results", "label_looks", "label_counts", "learned_references", "break_states",
-	"accuracy_segments", "requirement_results", "label_delays", "learned_estimators",
+	"accuracy_segments", "requirement_results", "label_delays", "learned_estimators", "alarm_calibrations", "alarms",
 }
 
 // Office is what owners need to have in common.

@@ -212,6 +212,12 @@ func (unwritten) WriteEstimator(context.Context, schemas.LearnedEstimator) error
 // WriteWindows implements drift.Keeper.
 func (unwritten) WriteWindows(context.Context, []schemas.FinishedWindow) error { return nil }
 
+// WriteAlarmCalibration implements drift.Alarms.
+func (unwritten) WriteAlarmCalibration(context.Context, schemas.AlarmCalibration) error { return nil }
+
+// WriteAlarms implements drift.Alarms.
+func (unwritten) WriteAlarms(context.Context, []schemas.AlarmWindow) error { return nil }
+
 // silent publishes nothing.
 type silent struct{}
 

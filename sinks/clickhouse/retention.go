@@ -18,7 +18,7 @@ var expiring = []string{TableFeedback, TableDeadLetters, TableEvents, "minute_st
 // kept are the other tables of which a lost row would be missed.
 var kept = []string{
 	"drift_results", "accuracy_results", "windows", "model_versions", "migrations", "recorder_groups", "label_looks", "learned_references", "profile_plans", "break_states",
-	"accuracy_segments", "requirement_results", "label_delays", "learned_estimators",
+	"accuracy_segments", "requirement_results", "label_delays", "learned_estimators", "alarm_calibrations", "alarms",
 }
 
 // remade is a table whose rows are made again of others where they are lost, so that no insert waits

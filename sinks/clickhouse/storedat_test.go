@@ -486,7 +486,7 @@ func TestDurability(t *testing.T) {
 	require.NoError(t, c.EnsureTable(t.Context(), observetest.Manifest("flights", "v1").ObservationSchema()))
 	settings := []string{"fsync_after_insert = 1", "fsync_part_directory = 1", "min_rows_to_fsync_after_merge = 1", "min_compressed_bytes_to_fsync_after_merge = 1"}
 	tables := tablesOf(t, c, "1")
-	require.Len(t, tables, 21)
+	require.Len(t, tables, 23)
 	for _, table := range tables {
 		for _, setting := range settings {
 			if table.Name == "profiles" { // made again of rows

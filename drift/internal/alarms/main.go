@@ -29,6 +29,9 @@ func run(args []string, out, log io.Writer) int {
 	short := flags.Bool("quick", false, "fewer streams and columns")
 	seed := flags.Uint64("seed", 1, "of the streams")
 	only := flags.Bool("json", false, "one line of JSON alone, of the cases that make bench-monitor tells")
+	columns := flags.Int("columns", 0, "only the streams of as many columns")
+	name := flags.String("streams", "", "only the streams of that name")
+	number := flags.Int("number", 0, "how many streams of each kind; 0: as many as the table has")
 	workers := flags.Int("workers", runtime.GOMAXPROCS(0), "streams at a time")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -41,6 +44,12 @@ func run(args []string, out, log io.Writer) int {
 	}
 	writeHeader(table)
 	for _, c := range todo {
+		if *columns != 0 && c.columns != *columns || *name != "" && c.Name != *name {
+			continue
+		}
+		if *number > 0 {
+			c.streams = *number
+		}
 		r, err := c.measure(*seed, max(*workers, 1))
 		if err != nil {
 			fmt.Fprintln(log, "alarms:", c.Name, err)

@@ -115,6 +115,8 @@ func TestQueries(t *testing.T) {
 	ask("finished", second(store.Retrainings(ctx, m)))
 	ask("finished since", second(store.FinishedWindows(ctx, m, start)))
 	ask("finished that slide", second(store.FinishedWindows(ctx, sliding, start)))
+	ask("calibrations of alarms", second(store.AlarmCalibrations(ctx, m)))
+	ask("alarms", second(store.AlarmWindows(ctx, m, start)))
 	ask("labels noted", second(store.LabelsNoted(ctx, m)))
 	ask("label arrivals", second(store.LabelArrivals(ctx, m, time.Time{})))
 	ask("label arrivals since", second(store.LabelArrivals(ctx, m, hour(9))))
