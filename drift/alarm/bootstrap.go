@@ -82,29 +82,35 @@ func stream(b blocks, scores []float64, t *tail, length int, random *rand.Rand) 
 	return jitter
 }
 
-// openings counts the alarms that open in a stream. Windows that are not judged are left out.
-func openings(stream []float64, r Rule, threshold float64) int {
+// openings counts the alarms that open in a stream, and the windows at which one could: those
+// before which none is open. Windows that are not judged are left out.
+func openings(stream []float64, r Rule, threshold float64) (opened, closed int) {
 	var m machine
-	n := 0
 	for _, x := range stream {
 		if math.IsInf(x, -1) {
 			continue
 		}
-		if opened, _ := m.next(r, x > threshold); opened {
-			n++
+		if !m.open {
+			closed++
+		}
+		if o, _ := m.next(r, x > threshold); o {
+			opened++
 		}
 	}
-	return n
+	return opened, closed
 }
 
-// thresholdOf returns the least threshold above which alarms open in a stream no more than allowed
-// times. Far below it they may open as rarely, since then they do not close: it is sought from
-// the top.
-func thresholdOf(stream []float64, r Rule, allowed int) float64 {
+// thresholdOf returns the least threshold above which alarms open no more than once in so many
+// windows at which they could. By all windows, a threshold that is so low that an alarm never
+// closes would do.
+func thresholdOf(stream []float64, r Rule, every float64) float64 {
 	sorted := slices.Clone(stream)
 	slices.Sort(sorted)
 	n := len(sorted)
-	fits := func(above int) bool { return openings(stream, r, sorted[n-1-above]) <= allowed }
+	fits := func(above int) bool {
+		opened, closed := openings(stream, r, sorted[n-1-above])
+		return float64(opened)*every <= float64(closed)
+	}
 	low, high := 0, n-1 // scores above the threshold: of low it fits
 	for above := 1; above < n; above += above/4 + 1 {
 		if !fits(above) {

@@ -174,7 +174,7 @@ func (f *fit) threshold() {
 		every = Reach * c.Effective
 	}
 	least := 1 / (Reach * c.Effective)
-	p := t.beyond(thresholdOf(f.world, o.Rule, f.allowed(every)))
+	p := t.beyond(thresholdOf(f.world, o.Rule, every))
 	if p < least {
 		p = least
 		every = f.between(t.quantile(p))
@@ -189,11 +189,10 @@ func (f *fit) threshold() {
 	}
 }
 
-func (f *fit) allowed(every float64) int { return int(float64(len(f.world)) / every) }
-
-// between is the number of windows between alarms by that threshold.
+// between is the number of windows without an alarm until one opens, by that threshold.
 func (f *fit) between(threshold float64) float64 {
-	return float64(len(f.world)) / max(float64(openings(f.world, f.c.Options.Rule, threshold)), 0.5)
+	opened, closed := openings(f.world, f.c.Options.Rule, threshold)
+	return float64(closed) / max(float64(opened), 0.5)
 }
 
 func (f *fit) warn(format string, args ...any) {
@@ -259,24 +258,24 @@ func (f *fit) replicates(every float64) []replicate {
 		}
 		t := newTail(some, 0, nil)
 		out[i].tail = t
-		out[i].p = t.beyond(thresholdOf(stream(f.blocks, scores, t, length, random), o.Rule, int(float64(length)/every)))
+		out[i].p = t.beyond(thresholdOf(stream(f.blocks, scores, t, length, random), o.Rule, every))
 	})
 	return out
 }
 
-// rateCurve is how often alarms open in the world, by threshold.
+// rateCurve is how often alarms open in the world where none is open, by threshold.
 type rateCurve struct{ thresholds, rates []float64 }
 
-// rates counts by thresholds that ever fewer windows are above. Below the one by which alarms open
-// most often they open no less often for the purpose: a lower threshold keeps them open.
+// rates counts by thresholds that ever fewer windows are above.
 func (f *fit) rates() rateCurve {
 	var c rateCurve
 	for p := 0.5; p*float64(len(f.world)) > 1; p /= 1.1 {
 		u := f.tail.quantile(p)
 		c.thresholds = append(c.thresholds, u)
-		c.rates = append(c.rates, float64(openings(f.world, f.c.Options.Rule, u))/float64(len(f.world)))
+		opened, closed := openings(f.world, f.c.Options.Rule, u)
+		c.rates = append(c.rates, float64(opened)/float64(max(closed, 1)))
 	}
-	for i := len(c.rates) - 2; i >= 0; i-- {
+	for i := len(c.rates) - 2; i >= 0; i-- { // the counts are of a sample: a lower threshold does not raise fewer alarms
 		c.rates[i] = max(c.rates[i], c.rates[i+1])
 	}
 	return c

@@ -111,8 +111,8 @@ func NewCard(ref Buckets, c *Calibration) (*Card, error) {
 func (f *fit) falseAlarms(z []float64, length int, seed uint64) FalseAlarms {
 	random := f.random(seed)
 	t := newTail(without(z), 0, nil)
-	n := openings(stream(f.blocks, z, t, length, random), f.c.Options.Rule, f.c.Threshold)
-	between := float64(length) / float64(max(n, 1))
+	n, closed := openings(stream(f.blocks, z, t, length, random), f.c.Options.Rule, f.c.Threshold)
+	between := float64(closed) / float64(max(n, 1))
 	return FalseAlarms{Windows: length, Alarms: n, Between: between, StandardError: between / math.Sqrt(float64(max(n, 1)))}
 }
 
