@@ -44,6 +44,24 @@ line',''], range(1, 6), 0)))),(toUInt16(2), toUInt16(if(isNull(`note`), 65535, 0
 -- faults
 SELECT toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, count() AS `0n`, toUInt64(count() - uniqExact(sipHash64(request_id))) AS `0d`, [countIf(ifNull(toFloat64(`amount`) < 1.0000000149011612e-01, 0))] AS `0r` FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000) IN (0,3) GROUP BY `0w`;
 
+-- cells by the values of a segment
+SELECT value AS v, column AS c, sum(profiles.rows) AS n, sum(profiles.missing) + sum(profiles.nan) AS m, sum(profiles.other) AS o, sumForEachMerge(profiles.cells) AS b FROM millrace.profiles WHERE model = 'shop' AND version = '1.0' AND plan = 'fc9f2c4775701db0a1bc9b42582171c2' AND segment = 'country' AND column != '' AND bucket >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND bucket < fromUnixTimestamp64Micro(980996400000000, 'UTC') GROUP BY v, c;
+
+-- cells by the values of a segment
+SELECT count() AS n FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980996400000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC');
+
+-- cells by the values of a segment
+SELECT `0w` AS w, `0t`.1 AS c, `0t`.2 AS b, count() AS n FROM (SELECT toUInt32(transform(ifNull(toString(`country`), ''), ['', 'it\'s', 'back\\slash', 'größe', 'new
+line'], [0, 1, 2, 3, 4], 5)) AS `0w`, arrayJoin([(toUInt16(0), toUInt16(if(isNull(`amount`) OR isNaN(`amount`), 65535, transform(roundDown(assumeNotNull(toFloat64(`amount`)), [-inf,-1e+30,1e-01,3.333333333333333e-01,1e+30] AS `0edges_amount`), `0edges_amount`, range(0, 5), 65534)))),(toUInt16(1), toUInt16(if(isNull(`country`), 65535, transform(assumeNotNull(toString(`country`)), ['it\'s','back\\slash','größe','new
+line',''], range(1, 6), 0)))),(toUInt16(2), toUInt16(if(isNull(`note`), 65535, 0)))]) AS `0t` FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980996400000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY w, c, b;
+
+-- cells by the values of a segment that are not listed
+SELECT ifNull(toString(`note`), '') AS v FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980996400000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND v NOT IN ('', '(others)') GROUP BY v ORDER BY count() DESC, v LIMIT 50;
+
+-- cells by the values of a segment that are not listed
+SELECT `0w` AS w, `0t`.1 AS c, `0t`.2 AS b, count() AS n FROM (SELECT toUInt32(transform(ifNull(toString(`note`), ''), [''], [0], 1)) AS `0w`, arrayJoin([(toUInt16(0), toUInt16(if(isNull(`amount`) OR isNaN(`amount`), 65535, transform(roundDown(assumeNotNull(toFloat64(`amount`)), [-inf,-1e+30,1e-01,3.333333333333333e-01,1e+30] AS `0edges_amount`), `0edges_amount`, range(0, 5), 65534)))),(toUInt16(1), toUInt16(if(isNull(`country`), 65535, transform(assumeNotNull(toString(`country`)), ['it\'s','back\\slash','größe','new
+line',''], range(1, 6), 0)))),(toUInt16(2), toUInt16(if(isNull(`note`), 65535, 0)))]) AS `0t` FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(980996400000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC')) GROUP BY w, c, b;
+
 -- quality
 SELECT w, tp, fp, fn, tn, twice_u, outside,
   arrayReduce('sumKahan', arrayMap(r -> r.2 * ((tp + fn - r.4 + r.2) / (tp + fn - r.4 + r.2 + fp + tn - r.5 + r.3)), counts)) AS precisions,
@@ -188,6 +206,9 @@ SELECT toInt64(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 36
 
 -- cells of windows that slide
 SELECT toUInt32(intDiv(toUnixTimestamp64Micro(bucket) - (980985600000000), 3600000000)) AS w, column AS c, sum(profiles.rows) AS n, sum(profiles.missing) + sum(profiles.nan) AS m, sum(profiles.other) AS o, sumForEachMerge(profiles.cells) AS b FROM millrace.profiles WHERE model = 'shop' AND version = '1.0' AND plan = '4a0e0c33c139fbe422afd507a386f2b7' AND segment = '' AND value = '' AND column != '' AND bucket >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND bucket < fromUnixTimestamp64Micro(981000000000000, 'UTC') GROUP BY w, c;
+
+-- cells of windows that slide
+SELECT toInt64(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS w, count() AS n FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND event_time < fromUnixTimestamp64Micro(981000000000000, 'UTC') AND event_time >= fromUnixTimestamp64Micro(980985600000000, 'UTC') GROUP BY w ORDER BY w;
 
 -- cells of windows that slide
 SELECT `0w` AS w, `0t`.1 AS c, `0t`.2 AS b, count() AS n FROM (SELECT toUInt32(intDiv(toUnixTimestamp64Micro(event_time) - (980985600000000), 3600000000)) AS `0w`, arrayJoin([(toUInt16(0), toUInt16(if(isNull(`amount`) OR isNaN(`amount`), 65535, transform(roundDown(assumeNotNull(toFloat64(`amount`)), [-inf,-1e+30,1e-01,3.333333333333333e-01,1e+30] AS `0edges_amount`), `0edges_amount`, range(0, 5), 65534)))),(toUInt16(1), toUInt16(if(isNull(`country`), 65535, transform(assumeNotNull(toString(`country`)), ['it\'s','back\\slash','größe','new
@@ -344,13 +365,13 @@ FROM (
 GROUP BY w, segment, other ORDER BY w, other, tp + fp + fn + tn DESC, segment;
 
 -- found
-SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `segment`, `segment_value`, `other`, `metric`, `value`, `low`, `high`, `whole`, `differs`, `labels`, `computed_at` FROM (SELECT *, max(revision) OVER (PARTITION BY window_start, window_end) AS last_revision FROM millrace.accuracy_segments FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC')) WHERE revision = last_revision AND differs ORDER BY window_start, window_end, segment, segment_value, other, metric;
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `segment`, `segment_value`, `other`, `metric`, `value`, `low`, `high`, `whole`, `differs`, `labels`, `computed_at`, `window_kind` FROM (SELECT *, max(revision) OVER (PARTITION BY window_start) AS last_revision FROM millrace.accuracy_segments FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC')) WHERE revision = last_revision AND differs ORDER BY window_start, segment, segment_value, other, metric;
 
 -- found
-SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `requirement`, `required`, `value`, `low`, `high`, `verdict`, `rows`, `computed_at` FROM millrace.requirement_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, window_end, requirement, revision DESC LIMIT 1 BY window_start, window_end, requirement;
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `requirement`, `required`, `value`, `low`, `high`, `verdict`, `rows`, `computed_at`, `window_kind` FROM millrace.requirement_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, requirement, revision DESC LIMIT 1 BY window_start, requirement;
 
 -- found
-SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `median_s`, `p90_s`, `p99_s`, `longest_s`, `computed_at` FROM millrace.label_delays FINAL WHERE model = 'shop' AND version = '1.0' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, window_end, revision DESC LIMIT 1 BY window_start, window_end;
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `rows`, `labels`, `median_s`, `p90_s`, `p99_s`, `longest_s`, `computed_at`, `window_kind` FROM millrace.label_delays FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, revision DESC LIMIT 1 BY window_start;
 
 -- learned estimator
 SELECT `model`, `version`, `learned_to`, `rows`, `estimator` FROM millrace.learned_estimators WHERE model = 'shop' AND version = '1.0' AND learned_to = fromUnixTimestamp64Micro(980985600000000, 'UTC') ORDER BY made_at, estimator LIMIT 1;
@@ -377,7 +398,7 @@ SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `row
 SELECT `model`, `version`, `window_seconds`, `reference`, `settings`, `calibrated_from`, `calibrated_to`, `buckets`, `calibration`, `card` FROM millrace.alarm_calibrations WHERE model = 'shop' AND version = '1.0' AND window_seconds = 3600 ORDER BY made_at, calibration;
 
 -- alarms
-SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `rows`, `no_data`, `above`, `score`, `threshold`, `column`, `stattest`, `phase`, `opened_at`, `recent`, `quiet`, `decided_at` FROM millrace.alarms FINAL WHERE model = 'shop' AND version = '1.0' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND window_end = window_start + INTERVAL 3600 SECOND ORDER BY window_start, revision;
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `rows`, `no_data`, `above`, `score`, `threshold`, `column`, `stattest`, `phase`, `opened_at`, `recent`, `quiet`, `settings`, `decided_at` FROM millrace.alarms FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND window_end = window_start + INTERVAL 3600 SECOND ORDER BY window_start, revision;
 
 -- labels noted
 SELECT looked_at AS at FROM millrace.label_looks FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '';
@@ -454,7 +475,7 @@ SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `row
 SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `column`, `stattest`, `score`, `p_value`, `expected`, `effect`, `p_corrected`, `smallest_effect`, `threshold`, `drifted`, `verdict`, `reason`, `severity`, `retrain`, `rows`, `missing`, `computed_at`, `window_kind` FROM millrace.drift_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, column, stattest, revision DESC LIMIT 1 BY window_start, column, stattest;
 
 -- results
-SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `metric`, `value`, `low`, `high`, `no_interval`, `threshold`, `breached`, `severity`, `retrain`, `rows`, `labels`, `computed_at`, `window_kind` FROM millrace.accuracy_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, metric, revision DESC LIMIT 1 BY window_start, metric;
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `metric`, `value`, `low`, `high`, `no_interval`, `sampling_error`, `realized`, `estimated`, `counted_within`, `threshold`, `breached`, `severity`, `retrain`, `rows`, `labels`, `computed_at`, `window_kind` FROM millrace.accuracy_results FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start BETWEEN fromUnixTimestamp64Micro(980985600000000, 'UTC') AND fromUnixTimestamp64Micro(980996400000000, 'UTC') ORDER BY window_start, metric, revision DESC LIMIT 1 BY window_start, metric;
 
 -- verdicts
 SELECT window_start,
