@@ -235,6 +235,10 @@ golden-report: ## the largest relative error of each function against its refere
 	@GOLDEN_REPORT=$(CURDIR)/data/golden-report.tsv $(TEST) -count=1 -run Golden ./drift/... >/dev/null || { $(TEST) -run Golden ./drift/...; exit 1; }
 	@$(GO) run ./drift/internal/golden/report data/golden-report.tsv
 
+.PHONY: bench-flights
+bench-flights: native ## alarms of drift on the demo's flights as they are, and with their days shuffled, where nothing drifts
+	MILLRACE_FLIGHTS_ALARMS=1 $(GO) test -count=1 -timeout 20m -run '^TestAlarmsOfFlights$$' -v ./pipeline/demo/flights
+
 .PHONY: bench-breaks
 bench-breaks: native ## values between false alarms of the online detectors, against the stated run length, and their delays, and the time to the event; VALUES=2000000
 	MILLRACE_RUN_LENGTH=$(or $(VALUES),2000000) $(GO) test -count=1 -timeout 60m -run '^(TestRunLength|TestDelay)$$' -v ./drift/detect
