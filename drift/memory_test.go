@@ -64,6 +64,10 @@ func (m *memory) CountFaults(_ context.Context, _ *schemas.Manifest, starts []ti
 	return make([]profile.Faults, len(starts)), nil
 }
 
+func (*memory) CountSegments(context.Context, *schemas.Manifest, *schemas.Reference, string, profile.Span) ([]profile.SegmentCounts, error) {
+	return nil, nil
+}
+
 func (m *memory) CountBuckets(context.Context, *schemas.Manifest, *schemas.Reference, profile.Span, uint64) ([]profile.WindowCounts, error) {
 	return m.buckets, m.noBuckets
 }

@@ -96,6 +96,9 @@ func Explain(ctx context.Context, store Reasons, v Version, start time.Time, sco
 		}
 	}
 	in.Quality, in.Past = pastOf(m, start, found, figures)
+	if in.Segments, err = segmentsOf(ctx, store, v, looked, span); err != nil {
+		return nil, err
+	}
 	r, rows := reason.Of(in)
 	r.SQL = store.SelectedSQL(m, span, rows)
 	if text, err := json.Marshal(r); err != nil {
@@ -104,6 +107,33 @@ func Explain(ctx context.Context, store Reasons, v Version, start time.Time, sco
 		r.SQL = store.SelectedSQL(m, span, schemas.RowSelection{})
 	}
 	return &r, nil
+}
+
+// segmentsOf counts the rows by the values of segments, in the window and before it. Values that do not
+// occur in both are left out.
+func segmentsOf(ctx context.Context, store Reasons, v Version, looked, window profile.Span) ([]reason.Segment, error) {
+	var out []reason.Segment
+	if !looked.Start.Before(window.Start) {
+		return nil, nil
+	}
+	for _, name := range v.Manifest.Monitoring.Segments {
+		before, err := store.CountSegments(ctx, v.Manifest, v.Reference, name, profile.Span{Start: looked.Start, End: window.Start})
+		if err != nil {
+			return nil, fmt.Errorf("count segments before the breach: %w", err)
+		}
+		now, err := store.CountSegments(ctx, v.Manifest, v.Reference, name, window)
+		if err != nil {
+			return nil, fmt.Errorf("count the segments of the breach: %w", err)
+		}
+		for _, b := range before {
+			for _, n := range now {
+				if b.Value == n.Value {
+					out = append(out, reason.Segment{Segment: name, Value: n.Value, Before: b.Columns, Window: n.Columns, Rows: n.Rows})
+				}
+			}
+		}
+	}
+	return out, nil
 }
 
 // lookedWindows is how many windows before a breach are looked at: as many as one query may answer
@@ -193,14 +223,27 @@ func pastOf(m *schemas.Manifest, start time.Time, found schemas.Results, figures
 	}
 	for _, of := range [][]schemas.AccuracyResult{found.Accuracy, figures} { // what was judged just now comes last
 		for i := range of {
-			if of[i].Metric == string(metric) && of[i].WindowStart.Equal(start) {
+			if !of[i].WindowStart.Equal(start) {
+				continue
+			}
+			switch of[i].Metric {
+			case string(metric):
 				quality.Realised = of[i].Value
+			case string(metric.Estimated()):
+				quality.Estimated = of[i].Value
 			}
 		}
 	}
 	for i := range found.Accuracy {
-		if a := &found.Accuracy[i]; a.Metric == string(metric) && a.WindowStart.Before(start) {
+		a := &found.Accuracy[i]
+		if !a.WindowStart.Before(start) {
+			continue
+		}
+		switch a.Metric {
+		case string(metric):
 			of(a.WindowStart).Realised = a.Value
+		case string(metric.Estimated()):
+			of(a.WindowStart).Estimated = a.Value
 		}
 	}
 	return quality, past

@@ -114,6 +114,8 @@ type Reasons interface {
 	// the buckets that are profiled, and as many others, from the end of the span, as have at most so
 	// many rows. Those without rows are left out.
 	CountBuckets(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, span profile.Span, most uint64) ([]profile.WindowCounts, error)
+	// CountSegments counts the rows of a span by the values of a feature, which may be left out where they have no row.
+	CountSegments(ctx context.Context, m *schemas.Manifest, ref *schemas.Reference, segment string, span profile.Span) ([]profile.SegmentCounts, error)
 	// Results returns what was last found in the windows from first to last, both starts.
 	Results(ctx context.Context, m *schemas.Manifest, first, last time.Time) (schemas.Results, error)
 	// SelectedSQL returns plain SQL for the rows of a span that a selection is of.
