@@ -200,3 +200,36 @@ func TestNoReason(t *testing.T) {
 	_, err = drift.Explain(t.Context(), &memory{}, drift.Version{Manifest: historytest.Manifest()}, historytest.Start, nil, nil)
 	require.ErrorContains(t, err, "no reason without a reference")
 }
+
+// TestReasonNamesSegments: where a feature goes missing for one value of another, that value is named.
+func TestReasonNamesSegments(t *testing.T) {
+	w := newWorld(t)
+	w.Manifest.Monitoring.Segments = []string{"n"}
+	w.Manifest.Monitoring.Checks = []schemas.Check{{Stattest: schemas.StattestPSI, Column: "label", Threshold: 0.05, Severity: schemas.SeverityWarning}}
+	for h := range 3 {
+		w.Hour(h, 900, 0)
+	}
+	rows := make([]historytest.Observation, 900)
+	for i := range rows {
+		rows[i] = w.Observe(historytest.Start.Add(3*time.Hour+time.Duration(i)*4*time.Second), i, 0)
+		if rows[i].Member {
+			rows[i].Note = nil
+		}
+	}
+	w.Put(rows)
+	w.Hour(4, 100, 0)
+	pub := &topic{}
+	w.tick(w.monitor(w, pub), historytest.WallClock)
+	require.Equal(t, []string{"03:00 drift r0"}, pub.kinds())
+	r := pub.events[0].Data.Reason
+	require.NotNil(t, r, pub.events[0].Data.NoReason)
+	require.NotEmpty(t, r.Segments, r.Sentence)
+	require.Equal(t, []string{"n", "true"}, []string{r.Segments[0].Segment, r.Segments[0].Value})
+	members := uint64(0)
+	for _, o := range w.Answered(3) {
+		if o.Member {
+			members++
+		}
+	}
+	require.Equal(t, members, r.Segments[0].Rows)
+}
