@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
 )
@@ -474,3 +475,25 @@ func YAMLText(text string) string {
 
 // YAMLNumber writes a number so that it is read as it is.
 func YAMLNumber(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
+
+// Undecided returns the keys of the section that no data decides, as they stand below monitoring in
+// a manifest: those of the plan that a person has made.
+func (mon *Monitoring) Undecided() []string {
+	text, err := yaml.Marshal(struct {
+		Windows     []Windows        `yaml:"windows,omitempty"`
+		Retraining  RetrainingPolicy `yaml:"retraining,omitempty"`
+		FalseAlarms *FalseAlarms     `yaml:"false_alarms,omitempty"`
+		Segments    []string         `yaml:"segments,omitempty"`
+		Breaks      []BreakDetector  `yaml:"breaks,omitempty"`
+	}{mon.Windows, mon.Retraining, mon.FalseAlarms, mon.Segments, mon.Breaks})
+	if err != nil {
+		panic(err) // of a section that was read
+	}
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimRight(line, "\n"); line != "{}" {
+			lines = append(lines, "  "+line)
+		}
+	}
+	return lines
+}

@@ -164,3 +164,22 @@ func TestFixDigestsOfTheDemo(t *testing.T) {
 		return err
 	}))
 }
+
+// TestUndecided: what a person has said of monitoring reads back as it was.
+func TestUndecided(t *testing.T) {
+	for _, of := range []string{
+		"", "  retraining: {cooldown: 7d}\n",
+		"  windows: [{length: 1d}, {length: 1d, every: 2h}]\n  retraining: {when: 'roc_auc < 0.6 and age_days > 90', budget: 2, span: 60d, cooldown: 36h}\n" +
+			"  false_alarms: {every: 90d, windows: 2 of 3, close: 4, season: day, calibration: 60, severity: critical}\n  segments: [c, s]\n" +
+			"  breaks: [{on: error}, {on: x, detector: page_hinkley, mode: both, parameters: {threshold: 5.5, delta: 1.0e-7}, severity: info}]\n",
+	} {
+		text := "name: m\nversion: \"1\"\nruntime: onnx\nartifact: {file: m.onnx, sha256: " + strings.Repeat("0", 64) + "}\n" +
+			"features:\n  - {name: x, type: float64}\n  - {name: c, type: category, categories: [a]}\n  - {name: s, type: string}\noutputs: [{name: p, type: float32}]\n" +
+			"target: {kind: binary, score: p}\nreference: {file: r.json, sha256: " + strings.Repeat("0", 64) + "}\nmonitoring:\n  window: 1h\n  checks: []\n"
+		m, err := schemas.ParseManifest("m.yaml", []byte(text+of))
+		require.NoError(t, err)
+		again, err := schemas.ParseManifest("m.yaml", []byte(text+strings.Join(m.Monitoring.Undecided(), "\n")+"\n"))
+		require.NoError(t, err, strings.Join(m.Monitoring.Undecided(), "\n"))
+		require.Equal(t, m, again)
+	}
+}

@@ -21,7 +21,7 @@ func monitoringLines(p *reference.Plan, was *schemas.Monitoring) []string {
 	var idle []string
 	if was != nil {
 		delay = duration(was.LabelDelay)
-		m.Retraining = was.Retraining
+		m.Retraining = was.Retraining // which is told
 		if was.IdleTimeout != m.IdleTimeout {
 			idle = []string{"  idle_timeout: " + duration(was.IdleTimeout)}
 		}
@@ -35,7 +35,9 @@ func monitoringLines(p *reference.Plan, was *schemas.Monitoring) []string {
 	lines = append(lines,
 		fmt.Sprintf("  min_rows: %d", m.MinRows),
 		"  rate: "+schemas.YAMLNumber(m.Rate)+" # of windows without drift that may breach a check by chance")
-	if m.Retraining.Cooldown > 0 {
+	if was != nil {
+		lines = append(lines, was.Undecided()...)
+	} else {
 		lines = append(lines, "  retraining: {cooldown: "+duration(m.Retraining.Cooldown)+"} # of a drift that lasts, one event so often asks for retraining")
 	}
 	lines = append(lines, fmt.Sprintf("  checks: # of %d blocks of the data, %d breach any", p.Blocks, p.Breached))

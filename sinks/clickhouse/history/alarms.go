@@ -30,9 +30,13 @@ func (s *Store) WriteAlarmCalibration(ctx context.Context, c schemas.AlarmCalibr
 // AlarmWindows reads what alarms of a version decided, for the length of its windows, from a start
 // on.
 func (s *Store) AlarmWindows(ctx context.Context, m *schemas.Manifest, from time.Time) ([]schemas.AlarmWindow, error) {
+	where := of(m)
+	if !from.IsZero() {
+		where += " AND window_start >= " + instant(from)
+	}
 	var rows []schemas.AlarmWindow
 	if err := s.conn.Select(ctx, &rows, fmt.Sprintf("SELECT %s FROM %s.alarms FINAL WHERE %s AND window_end = window_start + INTERVAL %d SECOND ORDER BY window_start, revision",
-		columns[schemas.AlarmWindow](), s.database, since(m, from), int64(m.Monitoring.Window.Std()/time.Second))); err != nil {
+		columns[schemas.AlarmWindow](), s.database, where, int64(m.Monitoring.Window.Std()/time.Second))); err != nil {
 		return nil, fmt.Errorf("read the alarms: %w", err)
 	}
 	return rows, nil

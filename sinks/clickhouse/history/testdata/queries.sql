@@ -398,7 +398,7 @@ SELECT `model`, `version`, `job`, `window_start`, `window_end`, `revision`, `row
 SELECT `model`, `version`, `window_seconds`, `reference`, `settings`, `calibrated_from`, `calibrated_to`, `buckets`, `calibration`, `card` FROM millrace.alarm_calibrations WHERE model = 'shop' AND version = '1.0' AND window_seconds = 3600 ORDER BY made_at, calibration;
 
 -- alarms
-SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `rows`, `no_data`, `above`, `score`, `threshold`, `column`, `stattest`, `phase`, `opened_at`, `recent`, `quiet`, `settings`, `decided_at` FROM millrace.alarms FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND window_end = window_start + INTERVAL 3600 SECOND ORDER BY window_start, revision;
+SELECT `model`, `version`, `window_start`, `window_end`, `revision`, `rows`, `no_data`, `above`, `score`, `threshold`, `column`, `stattest`, `phase`, `opened_at`, `recent`, `quiet`, `settings`, `decided_at` FROM millrace.alarms FINAL WHERE model = 'shop' AND version = '1.0' AND window_start >= fromUnixTimestamp64Micro(980985600000000, 'UTC') AND window_end = window_start + INTERVAL 3600 SECOND ORDER BY window_start, revision;
 
 -- labels noted
 SELECT looked_at AS at FROM millrace.label_looks FINAL WHERE model = 'shop' AND version = '1.0' AND window_kind = '';
