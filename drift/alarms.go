@@ -87,7 +87,7 @@ func (m *Monitor) readyAlarm(ctx context.Context, v Version, state *versionState
 	a, man := &state.alarm, v.Manifest
 	if man.Monitoring.FalseAlarms == nil || man.WindowKind() != "" || v.Reference == nil || len(v.Reference.Columns) == 0 || a.scorer != nil || a.cannot != nil ||
 		!a.looked.IsZero() && !open.After(a.looked) {
-		return nil
+		return nil //nolint:nilerr // why there is no alarm was told
 	}
 	key := schemas.AlarmCalibration{Model: man.Name, Version: man.Version, Seconds: uint64(man.Monitoring.Window.Std() / time.Second)}
 	var err, err2 error

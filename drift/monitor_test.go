@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -358,7 +359,15 @@ func (f *flaky) Publish(ctx context.Context, e schemas.Event) error {
 	return f.do(func() error { return f.Publisher.Publish(ctx, e) })
 }
 
-// TestMonitorKilledAnywhere stops the monitor at each of its calls in turn, before and after
+// stride is the distance between the calls that are killed: all are with MILLRACE_TEST_LONG.
+func stride(short int) int {
+	if os.Getenv("MILLRACE_TEST_LONG") != "" {
+		return 1
+	}
+	return short
+}
+
+// TestMonitorKilledAnywhere stops the monitor at some of its calls (make test-killed: at each) in turn, before and after
 // the call was done, and starts another one. Results and the set of events are those of
 // an undisturbed run.
 func TestMonitorKilledAnywhere(t *testing.T) {
@@ -423,7 +432,7 @@ func killedAnywhere(t *testing.T, every, wanted int, windows ...schemas.Windows)
 	writes := writing{&flaky{Conn: w, Publisher: &topic{}, failAt: -1}}
 	w.tick(w.monitor(writes, writes), historytest.WallClock)
 	require.Greater(t, writes.calls, 8)
-	for failAt := 0; failAt < writes.calls; failAt += every {
+	for failAt := 0; failAt < writes.calls; failAt += stride(3 * every) {
 		for _, after := range []bool{false, true} {
 			reset()
 			p := &topic{}
@@ -435,7 +444,7 @@ func killedAnywhere(t *testing.T, every, wanted int, windows ...schemas.Windows)
 			require.Equal(t, events, ids(p), "killed at call %d, after %v", failAt, after)
 		}
 	}
-	for failAt := 0; failAt < undisturbed.calls; failAt += 7 * every {
+	for failAt := 0; failAt < undisturbed.calls; failAt += stride(15 * every) {
 		// The same monitor, its ClickHouse back, goes on by itself.
 		reset()
 		p := &topic{}

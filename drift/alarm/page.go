@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -34,9 +35,9 @@ type Titled struct {
 func (c *Titled) rows() (alarms, delays [][]string) {
 	between := func(name string, f FalseAlarms) []string {
 		if f.Alarms == 0 {
-			return []string{name, "none in " + c.span(float64(f.Windows)), "", fmt.Sprint(f.Windows), "0"}
+			return []string{name, "none in " + c.span(float64(f.Windows)), "", strconv.Itoa(f.Windows), "0"}
 		}
-		return []string{name, c.span(f.Between), "± " + c.span(f.StandardError), fmt.Sprint(f.Windows), fmt.Sprint(f.Alarms)}
+		return []string{name, c.span(f.Between), "± " + c.span(f.StandardError), strconv.Itoa(f.Windows), strconv.Itoa(f.Alarms)}
 	}
 	alarms = append(alarms, between("the whole", c.Whole))
 	for _, x := range c.Checks {
@@ -45,7 +46,7 @@ func (c *Titled) rows() (alarms, delays [][]string) {
 	k := float64(0)
 	for _, d := range c.Delays {
 		k = d.Always
-		delays = append(delays, []string{d.what(), fmt.Sprint(d.Columns), fmt.Sprintf("%.0f %%", 100*d.Detected), late(d.Median), late(d.P90), fmt.Sprint(d.Always), "never"})
+		delays = append(delays, []string{d.what(), strconv.Itoa(d.Columns), fmt.Sprintf("%.0f %%", 100*d.Detected), late(d.Median), late(d.P90), fmt.Sprint(d.Always), "never"})
 	}
 	if k > 0 {
 		alarms = append(alarms, []string{"dummy: always above", "as soon as it closed", "", "", ""}, []string{"dummy: never above", "never", "", "", ""})

@@ -183,12 +183,12 @@ func (s *stream) input(c change, from, rows int) reason.Input {
 }
 
 // TestReasonIsRight simulates how often the changed column is named first and dated within a
-// bucket, and how often a column that did not change is dated. The long form, by MILLRACE_LONG=1, has 200
+// bucket, and how often a column that did not change is dated. The long form, by MILLRACE_TEST_LONG=1, has 200
 // runs of each kind.
 func TestReasonIsRight(t *testing.T) {
 	const seed = 1
 	runs := 12
-	if os.Getenv("MILLRACE_LONG") != "" {
+	if os.Getenv("MILLRACE_TEST_LONG") != "" {
 		runs = 200
 	}
 	t.Logf("seed %d, %d runs of each kind", seed, runs)
@@ -239,7 +239,7 @@ func TestReasonIsRight(t *testing.T) {
 func TestNothingIsDated(t *testing.T) {
 	const seed = 5
 	runs := 40
-	if os.Getenv("MILLRACE_LONG") != "" {
+	if os.Getenv("MILLRACE_TEST_LONG") != "" {
 		runs = 500
 	}
 	t.Logf("seed %d, %d runs", seed, runs)
