@@ -234,7 +234,7 @@ func TestAlarmKilledAnywhere(t *testing.T) {
 	}
 	for _, after := range []bool{false, true} {
 		check(0, 0, after) // the calibration is written
-		for failAt := range again.calls {
+		for failAt := 0; failAt < again.calls; failAt += stride(2) {
 			check(calibrated, failAt, after)
 		}
 	}

@@ -343,7 +343,7 @@ func TestKnownKilledAnywhere(t *testing.T) {
 	require.Contains(t, events, "01 requirement by accuracy r0: accuracy")
 	require.Contains(t, events, "01 requirement by requirement r0: latency_ms")
 	require.Equal(t, len(events), len(p.events), "each once")
-	for failAt := 0; failAt < undisturbed.calls; failAt += stride(5) {
+	for failAt := 0; failAt < undisturbed.calls; failAt += stride(9) {
 		for _, after := range []bool{false, true} {
 			reset()
 			p := &topic{}

@@ -264,7 +264,7 @@ func TestRequirementsBeginWhereAnEarlierReleaseStopped(t *testing.T) {
 	for range 2 { // interrupted, and run again
 		for _, m := range migrations {
 			for _, statement := range m.Statements {
-				if m.Number == 10 {
+				if m.Name == "known_accuracy" {
 					require.NoError(t, w.Exec(t.Context(), statement))
 				}
 			}
