@@ -359,14 +359,10 @@ func (f *flaky) Publish(ctx context.Context, e schemas.Event) error {
 	return f.do(func() error { return f.Publisher.Publish(ctx, e) })
 }
 
-// stride is the distance between the calls that are killed: all are with MILLRACE_TEST_LONG, and few
-// with the race detector, which a monitor of one goroutine gives nothing to find.
+// stride is the distance between the calls that are killed: all are with MILLRACE_TEST_LONG.
 func stride(short int) int {
-	switch {
-	case os.Getenv("MILLRACE_TEST_LONG") != "":
+	if os.Getenv("MILLRACE_TEST_LONG") != "" {
 		return 1
-	case raceEnabled:
-		return 4 * short
 	}
 	return short
 }
