@@ -234,7 +234,7 @@ func TestAlarmKilledAnywhere(t *testing.T) {
 	}
 	for _, after := range []bool{false, true} {
 		check(0, 0, after) // the calibration is written
-		for failAt := 0; failAt < again.calls; failAt += stride(2) {
+		for failAt := 0; failAt < again.calls; failAt += stride(3) {
 			check(calibrated, failAt, after)
 		}
 	}

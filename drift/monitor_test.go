@@ -432,7 +432,7 @@ func killedAnywhere(t *testing.T, every, wanted int, windows ...schemas.Windows)
 	writes := writing{&flaky{Conn: w, Publisher: &topic{}, failAt: -1}}
 	w.tick(w.monitor(writes, writes), historytest.WallClock)
 	require.Greater(t, writes.calls, 8)
-	for failAt := 0; failAt < writes.calls; failAt += stride(3 * every) {
+	for failAt := 0; failAt < writes.calls; failAt += stride(6 * every) {
 		for _, after := range []bool{false, true} {
 			reset()
 			p := &topic{}
@@ -444,7 +444,7 @@ func killedAnywhere(t *testing.T, every, wanted int, windows ...schemas.Windows)
 			require.Equal(t, events, ids(p), "killed at call %d, after %v", failAt, after)
 		}
 	}
-	for failAt := 0; failAt < undisturbed.calls; failAt += stride(15 * every) {
+	for failAt := 0; failAt < undisturbed.calls; failAt += stride(31 * every) {
 		// The same monitor, its ClickHouse back, goes on by itself.
 		reset()
 		p := &topic{}
