@@ -43,7 +43,14 @@ func newGate(tb testing.TB, to, table string, at stage) (*gate, string) {
 	g := &gate{TB: tb, to: to, table: table, stage: at, reached: make(chan struct{}), open: make(chan struct{}), status: make(chan int, 1)}
 	g.armed.Store(true)
 	server := httptest.NewServer(g)
-	tb.Cleanup(server.Close)
+	tb.Cleanup(func() { // of a test that has failed, too, while the insert is held
+		select {
+		case <-g.open:
+		default:
+			close(g.open)
+		}
+		server.Close()
+	})
 	return g, strings.TrimPrefix(server.URL, "http://")
 }
 
