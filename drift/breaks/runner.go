@@ -22,15 +22,6 @@ const (
 	FeedRows   Feed = "rows"   // answered rows: score, features and outputs
 )
 
-// Item is a label or a row, with the values of the feed's columns.
-type Item struct {
-	At        schemas.Coordinates // of the label, or of the request that the row answers
-	EventTime time.Time           // of the request
-	// Values are those of Runner.Columns: NaN where one is missing. The error of a
-	// classification is 0 or 1, that of a regression the absolute error.
-	Values []float64
-}
-
 // Break is a sudden change that a detector found.
 type Break struct {
 	Model, Version string
@@ -165,7 +156,7 @@ func (r *Runner) Repeated() int64 { return r.repeated }
 
 // Take takes the items of a feed, in the order of Compare, but for those that it has taken before,
 // and returns the breaks that they show, in the order of items. On an error it has taken nothing.
-func (r *Runner) Take(f Feed, items []Item) ([]Break, error) {
+func (r *Runner) Take(f Feed, items []profile.Item) ([]Break, error) {
 	for i, item := range items {
 		if len(item.Values) != len(r.columns[f]) {
 			return nil, fmt.Errorf("item %d of %s has %d values, want %d", i, f, len(item.Values), len(r.columns[f]))
@@ -197,7 +188,7 @@ func (r *Runner) Take(f Feed, items []Item) ([]Break, error) {
 func (r *Runner) TakeLabels(labels []profile.Labelled, waitFrom time.Time) (found []Break, waiting int, err error) {
 	held := map[partition]bool{}
 	var done []schemas.Coordinates
-	var items []Item
+	var items []profile.Item
 	width := len(r.columns[FeedLabels])
 	for _, l := range labels {
 		p, _ := split(l.At)
@@ -207,7 +198,7 @@ func (r *Runner) TakeLabels(labels []profile.Labelled, waitFrom time.Time) (foun
 		}
 		done = append(done, l.At)
 		if l.Fate == profile.LabelTaken {
-			items = append(items, Item{At: l.At, EventTime: l.EventTime, Values: slices.Repeat([]float64{l.Error}, width)})
+			items = append(items, profile.Item{At: l.At, EventTime: l.EventTime, Values: slices.Repeat([]float64{l.Error}, width)})
 		}
 	}
 	if found, err = r.Take(FeedLabels, items); err != nil {
@@ -220,7 +211,7 @@ func (r *Runner) TakeLabels(labels []profile.Labelled, waitFrom time.Time) (foun
 }
 
 // found describes the break that a stream's last value showed.
-func (r *Runner) found(s *stream, item Item) Break {
+func (r *Runner) found(s *stream, item profile.Item) Break {
 	before, after := s.levels.split()
 	s.levels = levels{}
 	name, value, threshold := statistic(s.detector)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/millrace/millrace/drift/breaks"
 	"github.com/millrace/millrace/drift/detect"
+	"github.com/millrace/millrace/drift/profile"
 	"github.com/millrace/millrace/schemas"
 )
 
@@ -51,9 +52,9 @@ var topic = uuid.MustParse("6d8f8d0a-3a0a-4f6b-9a67-0b8c6f0d7a11")
 
 // items are values whose level changes every so often, on some partitions, with gaps between the
 // offsets and some missing, infinite and out-of-range ones.
-func items(seed uint64, n, columns, partitions int) []breaks.Item {
+func items(seed uint64, n, columns, partitions int) []profile.Item {
 	r := rand.New(rand.NewPCG(seed, 31))
-	out, offsets, level := make([]breaks.Item, n), make([]int64, partitions), 0.2
+	out, offsets, level := make([]profile.Item, n), make([]int64, partitions), 0.2
 	for i := range out {
 		if r.IntN(200) == 0 {
 			level = r.Float64()
@@ -70,7 +71,7 @@ func items(seed uint64, n, columns, partitions int) []breaks.Item {
 				values[c] = []float64{math.Inf(1), -3, 7}[r.IntN(3)]
 			}
 		}
-		out[i] = breaks.Item{
+		out[i] = profile.Item{
 			At:        schemas.Coordinates{TopicID: topic, Partition: int32(p), Offset: offsets[p]},
 			EventTime: time.Unix(1_700_000_000+int64(i), 0), Values: values,
 		}
@@ -79,10 +80,10 @@ func items(seed uint64, n, columns, partitions int) []breaks.Item {
 }
 
 // take takes items in runs that are in order, as they come.
-func take(t require.TestingT, r *breaks.Runner, f breaks.Feed, items []breaks.Item) []breaks.Break {
+func take(t require.TestingT, r *breaks.Runner, f breaks.Feed, items []profile.Item) []breaks.Break {
 	var out []breaks.Break
 	for _, item := range items {
-		found, err := r.Take(f, []breaks.Item{item})
+		found, err := r.Take(f, []profile.Item{item})
 		require.NoError(t, err)
 		out = append(out, found...)
 	}
@@ -183,9 +184,9 @@ func TestValuesThatDoNotCount(t *testing.T) {
 	require.Equal(t, []string{"error"}, r.Columns(breaks.FeedLabels))
 	require.Equal(t, []string{"p", "age", "x"}, r.Columns(breaks.FeedRows))
 	at := func(offset int64) schemas.Coordinates { return schemas.Coordinates{TopicID: topic, Offset: offset} }
-	_, err = r.Take(breaks.FeedLabels, []breaks.Item{{At: at(1), Values: []float64{1}}, {At: at(2), Values: []float64{nan}}, {At: at(3), Values: []float64{0.5}}, {At: at(4), Values: []float64{2}}})
+	_, err = r.Take(breaks.FeedLabels, []profile.Item{{At: at(1), Values: []float64{1}}, {At: at(2), Values: []float64{nan}}, {At: at(3), Values: []float64{0.5}}, {At: at(4), Values: []float64{2}}})
 	require.NoError(t, err)
-	_, err = r.Take(breaks.FeedRows, []breaks.Item{{At: at(1), Values: []float64{0.5, 121, inf}}, {At: at(2), Values: []float64{-inf, nan, 1e300}}})
+	_, err = r.Take(breaks.FeedRows, []profile.Item{{At: at(1), Values: []float64{0.5, 121, inf}}, {At: at(2), Values: []float64{-inf, nan, 1e300}}})
 	require.NoError(t, err)
 	require.Equal(t, []breaks.Counts{
 		{On: "error", Detector: "e_detector", Taken: 2, Missing: 1, Refused: 1},
@@ -195,9 +196,9 @@ func TestValuesThatDoNotCount(t *testing.T) {
 	}, r.Counts())
 
 	before := save(t, r)
-	_, err = r.Take(breaks.FeedRows, []breaks.Item{{At: at(9), Values: []float64{1}}})
+	_, err = r.Take(breaks.FeedRows, []profile.Item{{At: at(9), Values: []float64{1}}})
 	require.EqualError(t, err, "item 0 of rows has 1 values, want 3")
-	_, err = r.Take(breaks.FeedLabels, []breaks.Item{{At: at(9), Values: []float64{1}}, {At: at(8), Values: []float64{1}}})
+	_, err = r.Take(breaks.FeedLabels, []profile.Item{{At: at(9), Values: []float64{1}}, {At: at(8), Values: []float64{1}}})
 	require.ErrorIs(t, err, breaks.ErrOrder)
 	require.Equal(t, before, save(t, r), "an error takes nothing")
 
@@ -212,15 +213,15 @@ func TestRegressionError(t *testing.T) {
 	require.NoError(t, err)
 	given, err := breaks.New(manifest(t, regression, "{on: error, detector: adwin, scale: 495}"))
 	require.NoError(t, err)
-	var stream []breaks.Item
+	var stream []profile.Item
 	for i := range 500 { // 1 to 500, mixed: the 495th is the 0.99 quantile
-		stream = append(stream, breaks.Item{At: schemas.Coordinates{Offset: int64(i)}, Values: []float64{float64(1 + i*7%500)}})
+		stream = append(stream, profile.Item{At: schemas.Coordinates{Offset: int64(i)}, Values: []float64{float64(1 + i*7%500)}})
 	}
 	require.Empty(t, take(t, r, breaks.FeedLabels, stream))
 	require.Equal(t, breaks.Counts{On: "error", Detector: "adwin", Learning: 500}, r.Counts()[0])
-	var after []breaks.Item
+	var after []profile.Item
 	for i := range 3000 {
-		after = append(after, breaks.Item{At: schemas.Coordinates{Offset: int64(500 + i)}, Values: []float64{float64(i%90) + float64(i/2000)*1e6}})
+		after = append(after, profile.Item{At: schemas.Coordinates{Offset: int64(500 + i)}, Values: []float64{float64(i%90) + float64(i/2000)*1e6}})
 	}
 	want := take(t, given, breaks.FeedLabels, after)
 	got := take(t, r, breaks.FeedLabels, after)
@@ -238,13 +239,13 @@ func TestBreakTells(t *testing.T) {
 	const seed = 6
 	random := rand.New(rand.NewPCG(seed, 1))
 	t.Logf("seed %d", seed)
-	var stream []breaks.Item
+	var stream []profile.Item
 	for i := range 2000 {
 		rate := 0.1
 		if i >= 1000 {
 			rate = 0.6
 		}
-		stream = append(stream, breaks.Item{
+		stream = append(stream, profile.Item{
 			At: schemas.Coordinates{TopicID: topic, Partition: 2, Offset: 10 * int64(i)}, EventTime: time.Unix(int64(i), 0),
 			Values: []float64{math.Floor(random.Float64() + rate)},
 		})
@@ -281,9 +282,9 @@ func TestAllStatistics(t *testing.T) {
 		r, err := breaks.New(manifest(t, binary, "{on: error, detector: "+kind+"}"))
 		require.NoError(t, err)
 		random := rand.New(rand.NewPCG(7, 7))
-		var stream []breaks.Item
+		var stream []profile.Item
 		for i := range 6000 {
-			stream = append(stream, breaks.Item{
+			stream = append(stream, profile.Item{
 				At: schemas.Coordinates{Offset: int64(i)}, Values: []float64{math.Floor(random.Float64() + 0.1 + 0.5*float64(i/3000))},
 			})
 		}
@@ -399,9 +400,9 @@ func FuzzRestore(f *testing.F) {
 func TestTakeAllocatesNothingPerValue(t *testing.T) {
 	r, err := breaks.New(manifest(t, binary, "{on: error}, {on: error, detector: page_hinkley}"))
 	require.NoError(t, err)
-	stream := make([]breaks.Item, 1000)
+	stream := make([]profile.Item, 1000)
 	for i := range stream {
-		stream[i] = breaks.Item{Values: []float64{0}}
+		stream[i] = profile.Item{Values: []float64{0}}
 	}
 	next := int64(0)
 	require.Zero(t, testing.AllocsPerRun(20, func() {

@@ -21,7 +21,7 @@ type Store interface {
 	// Started returns when the oldest row of a version was scored that is kept; zero: there is none.
 	Started(ctx context.Context, m *schemas.Manifest) (time.Time, error)
 	LabelledSince(ctx context.Context, m *schemas.Manifest, want profile.LabelsAfter) ([]profile.Labelled, error)
-	RowsSince(ctx context.Context, m *schemas.Manifest, columns []string, want profile.RowsAfter) ([]profile.ValuedRow, error)
+	RowsSince(ctx context.Context, m *schemas.Manifest, columns []string, want profile.RowsAfter) ([]profile.Item, error)
 	// BreakState returns what was written last; false where nothing was.
 	BreakState(ctx context.Context, m *schemas.Manifest) (schemas.BreakState, bool, error)
 	WriteBreakState(ctx context.Context, b schemas.BreakState) error
@@ -237,16 +237,12 @@ func (w *Watcher) rows(ctx context.Context, v *watched, server time.Time) ([]Bre
 	if err != nil {
 		return nil, false, err
 	}
-	items := make([]Item, len(rows))
-	for i, r := range rows {
-		items[i] = Item{At: r.At, EventTime: r.EventTime, Values: r.Values}
-	}
-	found, err := v.runner.Take(FeedRows, items)
+	found, err := v.runner.Take(FeedRows, rows)
 	if err != nil {
 		return nil, false, err
 	}
-	v.changed = v.changed || len(items) > 0
-	more := full(rows, w.cfg.Limit, func(r profile.ValuedRow) schemas.Coordinates { return r.At })
+	v.changed = v.changed || len(rows) > 0
+	more := full(rows, w.cfg.Limit, func(r profile.Item) schemas.Coordinates { return r.At })
 	if !more {
 		v.rowsFrom = later(v.rowsFrom, server.Add(-w.cfg.Overlap))
 	}

@@ -28,7 +28,7 @@ type memory struct {
 	labels  []profile.Labelled
 	known   map[schemas.Coordinates]time.Time // from when the request of a label is stored; absent: never
 	near    map[schemas.Coordinates]bool      // the request was scored not long ago
-	rows    []profile.ValuedRow
+	rows    []profile.Item
 	kept    []schemas.BreakState
 	events  map[string]string // by id
 	repeats int
@@ -66,14 +66,14 @@ func (m *memory) LabelledSince(_ context.Context, _ *schemas.Manifest, want prof
 	return out, nil
 }
 
-func (m *memory) RowsSince(_ context.Context, _ *schemas.Manifest, columns []string, want profile.RowsAfter) ([]profile.ValuedRow, error) {
+func (m *memory) RowsSince(_ context.Context, _ *schemas.Manifest, columns []string, want profile.RowsAfter) ([]profile.Item, error) {
 	if m.fails() {
 		return nil, errCut
 	}
-	var out []profile.ValuedRow
+	var out []profile.Item
 	of := map[int32]int{}
 	for _, r := range m.rows {
-		if r.StoredAt.After(want.StoredTo) || r.StoredAt.Before(want.StoredFrom) || !beyond(want.Position, r.At) || of[r.At.Partition] == want.Limit {
+		if at := r.EventTime.Truncate(time.Second); at.After(want.StoredTo) || at.Before(want.StoredFrom) || !beyond(want.Position, r.At) || of[r.At.Partition] == want.Limit {
 			continue
 		}
 		of[r.At.Partition]++
@@ -148,10 +148,10 @@ func stream(seed uint64, faults, partitions int) (m *memory, taken int) {
 			m.near[at] = r.IntN(20) > 0
 			taken++
 		}
-		m.rows = append(m.rows, profile.ValuedRow{At: at, StoredAt: l.StoredAt, EventTime: stored, Values: []float64{(level + r.Float64()) / 2, 0, 0, 0}})
+		m.rows = append(m.rows, profile.Item{At: at, EventTime: stored, Values: []float64{(level + r.Float64()) / 2, 0, 0, 0}})
 	}
 	slices.SortFunc(m.labels, func(a, b profile.Labelled) int { return breaks.Compare(a.At, b.At) })
-	slices.SortFunc(m.rows, func(a, b profile.ValuedRow) int { return breaks.Compare(a.At, b.At) })
+	slices.SortFunc(m.rows, func(a, b profile.Item) int { return breaks.Compare(a.At, b.At) })
 	return m, taken
 }
 

@@ -53,12 +53,13 @@ type LabelsAfter struct {
 	Limit    int // labels of a partition
 }
 
-// ValuedRow is an answered row, with the values of columns.
-type ValuedRow struct {
-	At        schemas.Coordinates // of the request
-	StoredAt  time.Time           // whole seconds, by the server's clock
-	EventTime time.Time
-	Values    []float64 // NaN: missing. A bool is 0 or 1
+// Item is a label or an answered row, with the values that a detector may take of it.
+type Item struct {
+	At        schemas.Coordinates // of the label, or of the request that the row answers
+	EventTime time.Time           // of the request
+	// Values are those of the columns that are asked for: NaN where one is missing. A bool is 0 or 1,
+	// as the error of a classification; that of a regression is the absolute error.
+	Values []float64
 }
 
 // RowsAfter says which rows are wanted.

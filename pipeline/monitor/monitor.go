@@ -90,10 +90,12 @@ func Run(soft, hard context.Context, env *role.Env, m *Metrics) error {
 		return nil
 	})
 	group.Go(func() error { // ends with soft
+		var told time.Time // what fails may fail each second
 		every(ctx, breakInterval, j.watched, func(now time.Time) {
 			err := j.each(func(o *judge) error { return j.watchBreaks(o, now) })
-			if err != nil && ctx.Err() == nil {
-				env.Log.Error().Err(err).Msg("looking for sudden breaks failed; going on from what is kept")
+			if err != nil && ctx.Err() == nil && now.Sub(told) >= env.Config.Monitor.Interval {
+				told = now
+				env.Log.Error().Err(err).Msg("looking for sudden breaks failed; going on from what is kept, each second")
 			}
 		})
 		return nil

@@ -48,7 +48,7 @@ func (s *Store) Started(ctx context.Context, m *schemas.Manifest) (time.Time, er
 // A recorder stores the rows of a partition in the order of their offsets where they came through
 // one partition of the observations topic. Rows of several may become visible in any order: what
 // is below the position by then is not returned.
-func (s *Store) RowsSince(ctx context.Context, m *schemas.Manifest, columns []string, want profile.RowsAfter) ([]profile.ValuedRow, error) {
+func (s *Store) RowsSince(ctx context.Context, m *schemas.Manifest, columns []string, want profile.RowsAfter) ([]profile.Item, error) {
 	t := s.rowsOf(m)
 	values := make([]string, len(columns))
 	for i, c := range columns {
@@ -63,26 +63,25 @@ func (s *Store) RowsSince(ctx context.Context, m *schemas.Manifest, columns []st
 		Partition int32     `ch:"part"`
 		Offset    int64     `ch:"place"`
 		Row       int32     `ch:"at_row"`
-		StoredAt  time.Time `ch:"stored"`
 		EventTime time.Time `ch:"at"`
 		Values    []float64 `ch:"xs"`
 	}
 	if err := s.conn.Select(ctx, &rows, fmt.Sprintf(
-		"SELECT request_topic_id AS topic, request_partition AS part, request_offset AS place, request_row AS at_row, stored_at AS stored, event_time AS at, [%s] AS xs FROM %s"+
+		"SELECT request_topic_id AS topic, request_partition AS part, request_offset AS place, request_row AS at_row, event_time AS at, [%s] AS xs FROM %s"+
 			" WHERE version = %s AND outcome = %s AND stored_at BETWEEN %s AND %s%s ORDER BY topic, part, place, at_row LIMIT %d BY topic, part",
 		strings.Join(values, ", "), t.observations(), quote(t.version), quote(schemas.OutcomeOK),
 		schemas.SecondsSQL(want.StoredFrom.Unix()), schemas.SecondsSQL(want.StoredTo.Unix()), beyond.String(), max(want.Limit, 1))); err != nil {
 		return nil, fmt.Errorf("read values of %s: %w", t.observations(), err)
 	}
-	out := make([]profile.ValuedRow, len(rows))
+	out := make([]profile.Item, len(rows))
 	for i, r := range rows {
 		topic, err := parseTopic(r.TopicID)
 		if err != nil {
 			return nil, fmt.Errorf("topic id of a row of %s: %w", t.observations(), err)
 		}
-		out[i] = profile.ValuedRow{
-			At:       schemas.Coordinates{TopicID: topic, Partition: r.Partition, Offset: r.Offset, Row: r.Row},
-			StoredAt: r.StoredAt.UTC(), EventTime: r.EventTime.UTC(), Values: r.Values,
+		out[i] = profile.Item{
+			At:        schemas.Coordinates{TopicID: topic, Partition: r.Partition, Offset: r.Offset, Row: r.Row},
+			EventTime: r.EventTime.UTC(), Values: r.Values,
 		}
 	}
 	return out, nil

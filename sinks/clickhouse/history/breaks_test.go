@@ -29,7 +29,7 @@ func TestRowsSince(t *testing.T) {
 		return cmp.Or(cmp.Compare(a.TopicID, b.TopicID), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
 	})
 	want := profile.RowsAfter{StoredFrom: began.Add(-time.Minute), StoredTo: began.Add(time.Hour), Limit: 17}
-	var got []profile.ValuedRow
+	var got []profile.Item
 	position := map[[2]any]schemas.Coordinates{}
 	for range len(rows) {
 		page, err := store.RowsSince(ctx, w.Manifest, []string{"amount", "items", "n", "score"}, want)
@@ -46,7 +46,7 @@ func TestRowsSince(t *testing.T) {
 			want.Position = append(want.Position, at)
 		}
 	}
-	slices.SortStableFunc(got, func(a, b profile.ValuedRow) int {
+	slices.SortStableFunc(got, func(a, b profile.Item) int {
 		return cmp.Or(slices.Compare(a.At.TopicID[:], b.At.TopicID[:]), cmp.Compare(a.At.Partition, b.At.Partition))
 	})
 	require.Len(t, got, len(rows))

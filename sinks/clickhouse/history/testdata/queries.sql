@@ -425,7 +425,7 @@ SELECT topic, part, min(place) AS least, max(place) AS most FROM (SELECT f.feedb
 SELECT min(minute) AS at, count() AS n FROM millrace.minute_states WHERE model = 'shop' AND version = '1.0';
 
 -- rows beyond a position
-SELECT request_topic_id AS topic, request_partition AS part, request_offset AS place, request_row AS at_row, stored_at AS stored, event_time AS at, [ifNull(toFloat64(`score`), nan), ifNull(toFloat64(`amount`), nan)] AS xs FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND stored_at BETWEEN toDateTime(981014400, 'UTC') AND toDateTime(981018000, 'UTC') AND NOT (request_topic_id = '' AND request_partition = 2 AND (request_offset, request_row) <= (7, 1)) ORDER BY topic, part, place, at_row LIMIT 100 BY topic, part;
+SELECT request_topic_id AS topic, request_partition AS part, request_offset AS place, request_row AS at_row, event_time AS at, [ifNull(toFloat64(`score`), nan), ifNull(toFloat64(`amount`), nan)] AS xs FROM millrace.observations_shop WHERE version = '1.0' AND outcome = 'ok' AND stored_at BETWEEN toDateTime(981014400, 'UTC') AND toDateTime(981018000, 'UTC') AND NOT (request_topic_id = '' AND request_partition = 2 AND (request_offset, request_row) <= (7, 1)) ORDER BY topic, part, place, at_row LIMIT 100 BY topic, part;
 
 -- state of breaks
 SELECT `model`, `version`, `number`, `state`, `events`, `labels_from`, `rows_from` FROM millrace.break_states WHERE model = 'shop' AND version = '1.0' ORDER BY number DESC LIMIT 1;
