@@ -2,7 +2,6 @@ package pipeline_test
 
 import (
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,11 +20,7 @@ func TestRecorderReplacedInMidInsert(t *testing.T) {
 	tr := newTraffic(h, seeded(t), 600)
 	h.plan()
 	h.start("worker")
-	tables := []string{"observations_fares", "feedback"}
-	if os.Getenv("MILLRACE_TEST_LONG") != "" { // make test-killed
-		tables = append(tables, "profiles")
-	}
-	for _, table := range tables {
+	for _, table := range []string{"observations_fares", "feedback", "profiles"} {
 		for name, tc := range map[string]struct {
 			at     stage
 			signal syscall.Signal
